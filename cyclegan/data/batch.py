@@ -1,0 +1,28 @@
+"""What one worker gets for one step, and the legend of its axes.
+
+Axes: B slice pairs, C neighbouring slices (1 now), H rows, W columns. Row 0 is anterior, column 0
+the patient's right.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """B unpaired slices of each domain, on the device of the step.
+
+    A stream of batches is an iterator that never ends: the number of steps follows from the config,
+    so no worker can run out before the others.
+    """
+
+    mri: Float[Tensor, "B C H W"]
+    """In [-1, 1]; in the representation that `data.mri_contrast` names."""
+    ct: Float[Tensor, "B C H W"]
+    """In [-1, 1]: -1 is -1024 HU and 1 is 3071 HU."""
+    mri_body: Float[Tensor, "B 1 H W"]
+    """1 inside the body, 0 outside."""
+    ct_body: Float[Tensor, "B 1 H W"]
+    """1 inside the body, 0 outside."""

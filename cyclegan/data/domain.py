@@ -1,0 +1,89 @@
+"""Which volumes and slices of a store serve one domain of a run."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.config import DataConfig
+from cyclegan.data.order import SliceTable
+from cyclegan.errors import DataError
+from data_prep.split import Split
+from data_prep.store import Store, StoredVolume
+from data_prep.volume import Modality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Domain:
+    """The volumes of one modality and split, and the slices of them that are shown."""
+
+    volumes: tuple[StoredVolume, ...]
+    table: SliceTable
+    """Its volume numbers count in `volumes`."""
+
+
+def find_domain(store: Store, config: DataConfig, modality: Modality, split: Split) -> Domain:
+    """All slices with enough body in them, of all volumes that may serve the domain.
+
+    Raises:
+        DataError: There are none; says why, and which setting or command mends it.
+    """
+    volumes = _serving(store, config, modality, split)
+    depth = [v.shape[0] for v in volumes]
+    shown = _joined(v.body_fraction for v in volumes) >= config.min_body_fraction
+    if not shown.any():
+        raise _empty(store, config, modality, split, len(volumes))
+    table = SliceTable(
+        volume=np.repeat(np.arange(len(volumes)), depth)[shown],
+        slice=_joined(range(n) for n in depth).astype(np.int64)[shown],
+        height=_joined(v.height for v in volumes)[shown],
+    )
+    return Domain(volumes=volumes, table=table)
+
+
+def _serving(
+    store: Store, config: DataConfig, modality: Modality, split: Split
+) -> tuple[StoredVolume, ...]:
+    """In training, a subject with both scans serves one domain only: unpaired means unpaired."""
+    volumes = store.select(modality, split)
+    if split != "train" or config.allow_paired_train:
+        return volumes
+    paired = {v.subject for v in store.select("ct" if modality == "mri" else "mri", split)}
+    return tuple(v for v in volumes if v.subject not in paired or _kept(v.subject) == modality)
+
+
+def _kept(subject: str) -> Modality:
+    """The modality that a paired subject keeps: by its name alone, so that it never changes."""
+    return "ct" if hashlib.sha256(subject.encode()).digest()[0] % 2 else "mri"
+
+
+def _joined(parts: Iterable[Iterable[float]]) -> NDArray[np.float64]:
+    return np.array([value for part in parts for value in part], np.float64)
+
+
+def _empty(
+    store: Store, config: DataConfig, modality: Modality, split: Split, num_serving: int
+) -> DataError:
+    name = modality.upper()
+    num_stored = len(store.select(modality, split))
+    found = f"{num_stored} {name} volumes are in that split"
+    if not num_stored:
+        remedy = (
+            f"Convert {name} volumes too, or give some `{split}` in the manifest's split column:\n"
+            f"  python -m data_prep convert --mri DIR --ct DIR --out {store.path}"
+        )
+    elif not num_serving:
+        found += ", all of subjects whose other scan is used"
+        remedy = "Let them serve both domains with --data.allow-paired-train, or add subjects."
+    else:
+        found += f", but no slice of them is body to {config.min_body_fraction:.0%} or more"
+        remedy = (
+            "Lower --data.min-body-fraction, or look at what the store holds:\n"
+            f"  python -m data_prep describe {store.path}"
+        )
+    return DataError(
+        f"There is no {name} slice in the {split} split of {store.path}: {found}. "
+        f"Unpaired translation learns from both domains. {remedy}"
+    )

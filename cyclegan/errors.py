@@ -1,0 +1,19 @@
+"""Errors of training and inference whose message is written for people."""
+
+from data_prep.errors import UsageError, UserError
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, out of range, or at odds with another setting or with the store."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, or belongs to another run."""
+
+
+class DataError(UserError):
+    """A store holds nothing, or nothing readable, for what was asked of it."""
+
+
+class ModelError(UserError):
+    """A model folder is missing, damaged, or does not fit its input."""

@@ -1,0 +1,112 @@
+"""`python -m cyclegan.evaluate`: scores of a run's checkpoint on a split, and a report of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from cyclegan.config_file import config_hash, load_config
+from cyclegan.errors import CheckpointError
+from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.report import html_report
+from cyclegan.evaluate.table import to_csv, to_json, to_text
+from cyclegan.train.checkpoint import best, load_translators
+from cyclegan.train.telemetry import METRICS, read_lines
+from data_prep.atomic import write_atomic
+from data_prep.errors import ExitCode, UsageError, run_command
+from data_prep.split import Split
+from data_prep.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """Score a trained run: masked MAE, PSNR, SSIM and bone Dice where a real CT is beside, what
+    comes back from a cycle where not; baselines beside. Writes scores.json, scores.csv and
+    report.html.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its best checkpoint is taken) or one of its checkpoints/step_* folders."""
+    store: Path | None = None
+    """Zarr store; default: the run's own."""
+    split: Split = "test"
+    """Which subjects."""
+    out: Path | None = None
+    """Folder for the results; default: RUN/evaluation_<split>."""
+    pictures: int = 3
+    """MRI volumes shown in the report, those with a real CT first."""
+    batch_size: int = 8
+    """Slices that go through a network at once; only memory and speed depend on it."""
+
+
+def main(command: Command) -> ExitCode:
+    """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
+    run_folder, checkpoint = located(command.run)
+    config = load_config(run_folder / "config.yaml")
+    store = open_store(command.store or config.store)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    to_ct, to_mri = load_translators(checkpoint, config)
+    scores = evaluate(
+        (to_ct.to(device), to_mri.to(device)),
+        config,
+        store,
+        command.split,
+        device=device,
+        batch_size=command.batch_size,
+        num_shown=command.pictures,
+    )
+    facts = {
+        "run": config.run.name,
+        "checkpoint": checkpoint.name,
+        "split": command.split,
+        "preset": config.preset,
+        "config": config_hash(config)[:8],
+        "store": f"{store.path.name} ({store.fingerprint[:8]})",
+    }
+    report = html_report(
+        scores,
+        title=f"{config.run.name} on the {command.split} split",
+        facts=facts,
+        records=read_lines(run_folder / METRICS),
+    )
+    out = command.out or run_folder / f"evaluation_{command.split}"
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "scores.csv", to_csv(scores).encode())
+    write_atomic(out / "report.html", report.encode())
+    # Last, so that where it is, the others are.
+    write_atomic(out / "scores.json", json.dumps(facts | to_json(scores), indent=1).encode())
+    print(f"{to_text(scores)}\nreport: {out / 'report.html'}")
+    for reason in scores.failed:
+        print(f"left out: {reason}")
+    return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
+
+
+def located(path: Path) -> tuple[Path, Path]:
+    """The run's folder and the checkpoint to score, from either of them.
+
+    Raises:
+        UsageError: It is neither.
+        CheckpointError: The run has no checkpoint yet.
+    """
+    if (path / "config.yaml").exists():
+        checkpoint = best(path)
+        if checkpoint is None:
+            raise CheckpointError(
+                f"the run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
+                "its first one (schedule.save_every_steps), or train on."
+            )
+        return path, checkpoint
+    run_folder = path.absolute().parent.parent
+    if (run_folder / "config.yaml").exists():
+        return run_folder, path
+    raise UsageError(
+        f"{path} is neither a run nor a checkpoint: there is no config.yaml in it, nor two folders "
+        "above. Name the folder RUNS/NAME that `python -m cyclegan.train` printed."
+    )
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(tyro.cli(Command, prog="python -m cyclegan.evaluate")))

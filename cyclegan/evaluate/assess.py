@@ -1,0 +1,166 @@
+"""A split of a store through both translators, scored with the baselines beside.
+
+It knows neither where the translators came from nor what a report looks like.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cyclegan.config import Config
+from cyclegan.errors import DataError
+from cyclegan.evaluate.scorecard import (
+    HISTOGRAM,
+    SOFT_TISSUE,
+    TRANSLATOR,
+    Scores,
+    Shown,
+    VolumeScores,
+)
+from cyclegan.infer.cycle import BothWays, Cycle
+from cyclegan.infer.slices import Network
+from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram
+from cyclegan.scores.metrics import paired_scores
+from cyclegan.scores.selection import selection_score
+from cyclegan.scores.unpaired import (
+    Population,
+    bone_depth_mismatch,
+    cycle_scores,
+    hu_distance,
+    pooled,
+    population_of,
+)
+from cyclegan.train.validate import train_ct_population
+from data_prep.errors import StoreError
+from data_prep.progress import progress
+from data_prep.split import Split
+from data_prep.store import Store, StoredVolume
+
+
+def evaluate(
+    translators: tuple[Network, Network],
+    config: Config,
+    store: Store,
+    split: Split,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    num_shown: int = 3,
+) -> Scores:
+    """Score (to_ct, to_mri) on every volume of a split.
+
+    Every volume goes through its cycle; linked MRIs are compared with their real CT over the CT's
+    body mask. The first `num_shown` MRIs, linked ones first, are kept for pictures. A volume that
+    cannot be read is listed in `failed` and left out.
+
+    Raises:
+        DataError: The split is empty, or none of it could be read.
+    """
+    to_ct, to_mri = translators
+    networks = BothWays(
+        to_ct=to_ct,
+        to_mri=to_mri,
+        contrast=config.data.mri_contrast,
+        device=device,
+        batch_size=batch_size,
+    )
+    real_cts = train_ct_population(store) if store.select("ct", "train") else None
+    mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
+    rows: list[VolumeScores] = []
+    populations: dict[str, list[Population]] = defaultdict(list)
+    shown: list[Shown] = []
+    failed: list[str] = []
+    volumes = [*mris, *store.select("ct", split)]
+    with progress(f"evaluate {split}", len(volumes)) as advance:
+        for volume in volumes:
+            try:
+                assessed = assess(networks, store, volume, real_cts)
+            except StoreError as error:
+                failed.append(str(error))
+            else:
+                rows += assessed.rows
+                for method, population in assessed.populations.items():
+                    populations[method].append(population)
+                if volume.modality == "mri" and len(shown) < num_shown:
+                    shown.append(assessed.shown)
+            advance()
+    if not rows:
+        raise DataError(
+            f"nothing of the split {split} of {store.path} could be scored: "
+            f"{'; '.join(failed) or 'no volume belongs to it'}. Give another --split or --store; "
+            f"`python -m data_prep describe {store.path}` shows what there is."
+        )
+    scores = Scores(split=split, volumes=tuple(rows), shown=tuple(shown), failed=tuple(failed))
+    return scores if real_cts is None else compared(scores, populations, real_cts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Assessed:
+    """One volume's part of an evaluation."""
+
+    rows: list[VolumeScores]
+    populations: dict[str, Population]
+    """By method, of an MRI's synthetic CTs."""
+    shown: Shown
+
+
+def assess(
+    networks: BothWays, store: Store, volume: StoredVolume, real_cts: Population | None
+) -> Assessed:
+    """Translate one volume both ways and score it; `real_cts` is the train split's population."""
+    cycle = networks.cycle(store, volume)
+    cts = synthetic_cts(store, cycle, real_cts) if volume.modality == "mri" else {}
+    real = linked(store, volume) if volume.modality == "mri" else None
+    values = {method: paired_scores(hu, *real) for method, hu in cts.items()} if real else {}
+    values[TRANSLATOR] = values.get(TRANSLATOR, {}) | cycle_scores(*cycle.compared())
+    return Assessed(
+        rows=[
+            VolumeScores(volume=volume.name, modality=volume.modality, method=method, values=each)
+            for method, each in values.items()
+        ],
+        populations={
+            method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
+        },
+        shown=Shown(cycle=cycle, real=real[0] if real else None, spacing_mm=store.spacing_mm),
+    )
+
+
+def linked(
+    store: Store, volume: StoredVolume
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]] | None:
+    """HU and body mask of the CT of the same anatomy, where there is one."""
+    for other in store.volumes:
+        if other.name == volume.link:
+            return store.voxels(other), store.body(other)
+    return None
+
+
+def synthetic_cts(
+    store: Store, cycle: Cycle, real_cts: Population | None
+) -> dict[str, NDArray[np.float32]]:
+    """Each method's CT of one MRI, in HU."""
+    cts = {TRANSLATOR: cycle.translated, SOFT_TISSUE: constant_soft_tissue(cycle.body)}
+    if real_cts is not None:
+        cts[HISTOGRAM] = matched_histogram(store.voxels(cycle.volume), cycle.body, real_cts)
+    return cts
+
+
+def compared(
+    scores: Scores, populations: dict[str, list[Population]], real_cts: Population
+) -> Scores:
+    """The scores with each method's synthetic CTs, pooled, held against the real population."""
+    together = {method: pooled(each) for method, each in populations.items()}
+    found = {
+        method: {
+            "hu_distance": hu_distance(population, real_cts),
+            "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
+        }
+        for method, population in together.items()
+    }
+    if TRANSLATOR in together:
+        cycle_ssim = float(np.mean([mean for _, mean in scores.means_by_modality("cycle_ssim")]))
+        found[TRANSLATOR]["selection"] = selection_score(together[TRANSLATOR], real_cts, cycle_ssim)
+    return replace(scores, populations=found)

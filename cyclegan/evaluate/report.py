@@ -1,0 +1,50 @@
+"""Scores as one HTML file: tables, pictures and curves are inside it, nothing comes from a URL."""
+
+import base64
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from cyclegan.evaluate.figures import learning_curves, volume_figure
+from cyclegan.evaluate.scorecard import CYCLE, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.evaluate.table import DEFINITIONS, LABELS, text_of
+
+
+def html_report(
+    scores: Scores, *, title: str, facts: Mapping[str, str], records: list[dict[str, Any]]
+) -> str:
+    """The report.
+
+    Args:
+        scores: What was found.
+        title: The heading: which run.
+        facts: What else stands at the top, by name: checkpoint, store, preset.
+        records: Lines of the run's metrics.jsonl, for the learning curves.
+    """
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).from_string(files("cyclegan.evaluate").joinpath("report.html.j2").read_text())
+    curves = learning_curves(records)
+    return template.render(
+        scores=scores,
+        title=title,
+        facts=facts,
+        paired=PAIRED,
+        populations=POPULATION,
+        cycle=CYCLE,
+        modalities=MODALITIES,
+        labels=LABELS,
+        text_of=text_of,
+        definitions=DEFINITIONS,
+        curves=inline(curves) if curves else None,
+        pictures=[
+            (shown.cycle.volume.name, inline(volume_figure(shown))) for shown in scores.shown
+        ],
+    )
+
+
+def inline(png: bytes) -> str:
+    """An image as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

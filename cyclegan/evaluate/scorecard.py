@@ -1,0 +1,94 @@
+"""What an evaluation found: scores by volume and method. How they are computed is unknown here."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.infer.cycle import Cycle
+from data_prep.split import Split
+from data_prep.volume import Modality
+
+TRANSLATOR = "CycleGAN"
+SOFT_TISSUE = "constant soft tissue"
+HISTOGRAM = "histogram matching"
+METHODS = (TRANSLATOR, HISTOGRAM, SOFT_TISSUE)
+MODALITIES: tuple[Modality, ...] = ("mri", "ct")
+PAIRED = ("mae_hu", "psnr_db", "ssim", "bone_dice")
+CYCLE = ("cycle_ssim", "cycle_psnr_db")
+POPULATION = ("hu_distance", "bone_depth_mismatch")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VolumeScores:
+    """One volume by one method."""
+
+    volume: str
+    modality: Modality
+    method: str
+    values: dict[str, float]
+    """By name: `PAIRED` for an MRI with a real CT beside, `CYCLE` for the translator."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shown:
+    """A volume as pictures need it."""
+
+    cycle: Cycle
+    real: NDArray[np.int16] | None
+    """HU [z, y, x] of the CT of the same anatomy, where there is one."""
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scores:
+    """All that an evaluation found."""
+
+    split: Split
+    volumes: tuple[VolumeScores, ...]
+    populations: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By method: `POPULATION`, all its synthetic CTs against the train split's CTs, and `selection`
+    for the translator. Empty where the store has no such CT."""
+    shown: tuple[Shown, ...] = field(default=(), repr=False)
+    failed: tuple[str, ...] = ()
+    """What was wrong with each volume that could not be read."""
+
+    def of(
+        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+    ) -> list[float]:
+        """A metric's value for every volume that has it."""
+        return [
+            row.values[metric]
+            for row in self.volumes
+            if (row.method, row.modality) == (method, modality) and metric in row.values
+        ]
+
+    def mean(
+        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+    ) -> float | None:
+        """The mean over volumes, each volume counting once; None where none has the metric."""
+        values = self.of(metric, method=method, modality=modality)
+        return float(np.mean(values)) if values else None
+
+    def sd(
+        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+    ) -> float | None:
+        """The standard deviation over volumes (of these, not an estimate for others)."""
+        values = self.of(metric, method=method, modality=modality)
+        return float(np.std(values)) if values else None
+
+    def means_by_modality(self, metric: str) -> list[tuple[Modality, float]]:
+        """The translator's mean for MRI and for CT volumes, where there are any."""
+        means = [(modality, self.mean(metric, modality=modality)) for modality in MODALITIES]
+        return [(modality, mean) for modality, mean in means if mean is not None]
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that were scored, the translator first."""
+        seen = {row.method for row in self.volumes} | set(self.populations)
+        return [method for method in METHODS if method in seen]
+
+    @property
+    def num_pairs(self) -> int:
+        """MRI volumes that were compared with a real CT."""
+        return len(self.of("mae_hu"))

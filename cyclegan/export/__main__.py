@@ -1,0 +1,138 @@
+"""`python -m cyclegan.export`: a run's checkpoint becomes a model folder, or nothing does."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cyclegan.config import Config
+from cyclegan.config_file import config_hash, load_config
+from cyclegan.errors import ModelError
+from cyclegan.export.card import model_card
+from cyclegan.export.formats import write_formats
+from cyclegan.export.model import CARD, Direction, Intensity, ModelInfo, publish, write_info
+from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
+from cyclegan.nets.generator import Generator
+from cyclegan.train.checkpoint import best, load_translators, newest
+from data_prep.errors import ExitCode, run_command
+from data_prep.store import Store, open_store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """Export a generator as ONNX, torch.export and safetensors with a model card, in one folder.
+
+    Nothing is written unless every format gives what the trained network gives, to less than
+    1 HU, on real slices of the run's store.
+    """
+
+    run_folder: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run, which holds config.yaml and checkpoints."""
+    direction: Direction = "to_ct"
+    """What the generator makes: to_ct takes MRI, to_mri takes CT."""
+    out: Path | None = None
+    """The model folder; default: RUN_FOLDER/model_<direction>."""
+    checkpoint: str = "best"
+    """`best` on the val split, `newest`, or the folder of a checkpoint."""
+    scores: Path | None = None
+    """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
+    store: Path | None = None
+    """The store to check on, where it is not at the run's data.store any more."""
+    overwrite: bool = False
+    """Replace the model that is there."""
+
+
+def export(command: Command) -> ExitCode:
+    """Write the model folder that the command asks for, and say where."""
+    config = load_config(command.run_folder / "config.yaml")
+    store = open_store(command.store or config.store)
+    checkpoint = find_checkpoint(command.run_folder, command.checkpoint)
+    to_ct, to_mri = load_translators(checkpoint, config)
+    folder = command.out or command.run_folder / f"model_{command.direction}"
+    info = describe(config, command.direction, store, checkpoint.name, read_scores(command.scores))
+    parity = export_model(
+        to_ct if command.direction == "to_ct" else to_mri,
+        info,
+        store,
+        folder,
+        overwrite=command.overwrite,
+    )
+    unit = "HU" if info.target == "ct" else "grey levels of 4095"
+    for name, value in parity.items():
+        print(f"{name:24} differs by at most {value:.2g} {unit} (allowed: < {TOLERANCE:g})")
+    print(f"model: {folder}")
+    return ExitCode.DONE
+
+
+def export_model(
+    network: Generator, info: ModelInfo, store: Store, folder: Path, *, overwrite: bool = False
+) -> dict[str, float]:
+    """Publish `network`, which is on the CPU in fp32, as the model folder that `info` describes.
+
+    Returns the largest difference of each file from the network; see `check_parity`.
+
+    Raises:
+        ModelError: A file differs too much, or `folder` is taken; nothing was published.
+    """
+    images = real_slices(store, info.source, info.intensity.mri_contrast)
+    parity: dict[str, float] = {}
+
+    def fill(partial: Path) -> None:
+        write_formats(network, len(info.inputs), partial)
+        parity.update(check_parity(network, partial, images, info.generator))
+        checked = replace(info, parity=parity)
+        write_info(checked, partial)
+        (partial / CARD).write_text(model_card(checked))
+
+    publish(folder, fill, overwrite=overwrite)
+    return parity
+
+
+def describe(
+    config: Config,
+    direction: Direction,
+    store: Store,
+    checkpoint: str,
+    scores: dict[str, Any] | None = None,
+) -> ModelInfo:
+    """What model.json will say, but for the parity."""
+    return ModelInfo(
+        direction=direction,
+        inputs=("mri" if direction == "to_ct" else "ct",),
+        intensity=Intensity(mri_contrast=config.data.mri_contrast),
+        spacing_mm=store.spacing_mm,
+        size=store.size,
+        generator=config.generator,
+        run=config.run.name,
+        config_hash=config_hash(config),
+        checkpoint=checkpoint,
+        store_fingerprint=store.fingerprint,
+        scores=scores,
+    )
+
+
+def find_checkpoint(run_folder: Path, which: str) -> Path:
+    """The checkpoint's folder; each is verified by its manifest when it is loaded."""
+    if which == "best":
+        return best(run_folder)
+    return newest(run_folder) if which == "newest" else Path(which)
+
+
+def read_scores(path: Path | None) -> dict[str, Any] | None:
+    """The content of a score file."""
+    if path is None:
+        return None
+    try:
+        scores: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"no scores can be read from {path} ({error}); the model card would lack them. Make "
+            "them with `python -m cyclegan.evaluate`, or leave out --scores."
+        ) from error
+    return scores
+
+
+if __name__ == "__main__":
+    run_command(lambda: export(tyro.cli(Command)))

@@ -1,0 +1,129 @@
+"""A generator as files that run without the training code, and each of those files run again.
+
+It knows nothing of directions or HU, nor of the rest of the model folder. The home of onnx,
+onnxruntime and torch.export. Axes: B batch, C input channels, H rows, W columns, multiples of 4.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, cast
+
+import onnx
+import onnxruntime
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from cyclegan.config import GeneratorConfig
+from cyclegan.infer.slices import Network
+from cyclegan.nets.generator import Generator
+
+Format = Literal["safetensors", "onnx", "pt2"]
+FILES: dict[Format, str] = {
+    "safetensors": "generator.safetensors",
+    "onnx": "generator.onnx",
+    "pt2": "generator.pt2",
+}
+OPSET = 18
+"""Of ONNX's standard operators: the oldest that the exporter writes, so that most runtimes read it
+(onnxruntime 1.14 and later)."""
+MULTIPLE = 4
+"""In-plane sizes must divide by this: the generator halves them twice."""
+
+
+def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
+    """Write `network`, which is on the CPU, in every format. The files are not synced yet."""
+    network.eval()
+    save_file(
+        {name: weights.contiguous() for name, weights in network.state_dict().items()},
+        folder / FILES["safetensors"],
+    )
+    program = trace(network, channels)
+    torch.export.save(program, folder / FILES["pt2"])
+    with quiet_exporter():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["translated"],
+            dynamic_shapes=dynamic_shapes(),
+            verbose=False,
+        )
+    assert exported is not None
+    exported.save(folder / FILES["onnx"], external_data=False)
+    onnx.checker.check_model(folder / FILES["onnx"], full_check=True)
+
+
+def dynamic_shapes() -> tuple[dict[int, object]]:
+    """Any batch, and any in-plane size that is a multiple of 4."""
+    rows, columns = Dim("quarter_rows", min=4), Dim("quarter_columns", min=4)
+    return ({0: Dim("batch"), 2: MULTIPLE * rows, 3: MULTIPLE * columns},)
+
+
+def trace(network: nn.Module, channels: int) -> ExportedProgram:
+    """The network's graph for any batch and size, without the paths of this machine's sources."""
+    # 2, 64 and 80 differ from each other and from 1, which the tracer would take for constants.
+    example = torch.zeros(2, channels, 64, 80)
+    program = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes())
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep the ONNX exporter from telling users about its own innards.
+
+    It warns that torchvision's operators are absent, which no generator uses, and trips over a
+    deprecation inside torch (FutureWarning from copyreg, torch 2.13).
+    """
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def open_format(
+    form: Format, folder: Path, channels: int, settings: GeneratorConfig, device: str = "cpu"
+) -> Network:
+    """The written network as a callable on `device`: images [B, C, H, W] in, [B, 1, H, W] out.
+
+    The files must have been verified before: torch.export's holds a pickle, read by torch's
+    restricted unpickler.
+    """
+    if form == "onnx":
+        return OnnxNetwork(folder / FILES["onnx"])
+    if form == "pt2":
+        program = torch.export.load(folder / FILES["pt2"])
+        return cast(Network, program.module().to(device))
+    generator = Generator(in_channels=channels, **asdict(settings))
+    generator.load_state_dict(load_file(folder / FILES["safetensors"]))
+    return generator.eval().requires_grad_(False).to(device)
+
+
+class OnnxNetwork:
+    """An ONNX file in onnxruntime, on the CPU, called like a torch network."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+        """Translate slices."""
+        (translated,) = self.session.run(None, {"image": image.cpu().numpy()})
+        return torch.from_numpy(translated)

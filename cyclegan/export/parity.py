@@ -1,0 +1,95 @@
+"""The gate before a model is published: every exported file must do what the trained network does.
+
+It compares on real slices of a store, in fp32, and knows nothing of runs.
+Axes: N slices, C input channels, H rows, W columns.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from cyclegan.config import GeneratorConfig
+from cyclegan.errors import ModelError
+from cyclegan.export.formats import FILES, MULTIPLE, open_format
+from cyclegan.infer.slices import Contrast, Network, to_input, translate_volume
+from data_prep.intensity import WINDOW_HU
+from data_prep.store import Store
+from data_prep.volume import Modality
+
+LEVELS = WINDOW_HU[1] - WINDOW_HU[0]
+"""[-1, 1] in HU; for an MRI, grey levels."""
+TOLERANCE = 1.0
+"""HU, or grey levels of 4095: the step of the int16 that a result is written in."""
+VOLUMES, SLICES = 4, 2
+
+
+def check_parity(
+    trained: Network,
+    folder: Path,
+    images: Float[Tensor, "N C H W"],
+    settings: GeneratorConfig,
+) -> dict[str, float]:
+    """Per exported file, the largest difference of any voxel from the trained network.
+
+    Images are in [-1, 1]; differences are in HU, or in grey levels of 4095 for an MRI. Whole
+    slices go through in one batch, then one by one on a larger canvas, as an input larger than
+    the training slices would.
+
+    Raises:
+        ModelError: A file differs by `TOLERANCE` or more, or by something that is no number.
+    """
+    differences = {
+        name: difference(trained, open_format(form, folder, images.shape[1], settings), images)
+        for form, name in FILES.items()
+    }
+    if broken := {name: d for name, d in differences.items() if not d < TOLERANCE}:
+        raise ModelError(
+            "the exported files do not do what the trained network does: "
+            + ", ".join(f"{name} differs by up to {d:.3g}" for name, d in broken.items())
+            + f" of {LEVELS:g} HU or grey levels on {len(images)} slices of the store, allowed is "
+            f"less than {TOLERANCE:g}. Nothing was published. Try again with the library versions "
+            "of constraints.txt; if it stays, report it with this message."
+        )
+    return differences
+
+
+def difference(trained: Network, exported: Network, images: Float[Tensor, "N C H W"]) -> float:
+    """The largest absolute difference between two networks' results, in HU or grey levels."""
+    larger = F.pad(images, (MULTIPLE, 0, MULTIPLE, MULTIPLE), value=-1.0)
+    worst = [
+        (translate_volume(exported, batch, size) - translate_volume(trained, batch, size))
+        .abs()
+        .max()
+        for batch, size in ((images, len(images)), (larger, 1))
+    ]
+    # A NaN on either side stays one through the maximum, and is not below any tolerance.
+    return float(torch.stack(worst).max()) * LEVELS / 2
+
+
+def real_slices(store: Store, modality: Modality, contrast: Contrast) -> Float[Tensor, "N 1 H W"]:
+    """Network images of up to 8 slices, two each from the inside of held-out volumes.
+
+    The val split, else test, else train: a store of very few subjects has no other.
+
+    Raises:
+        ModelError: The store holds no volume of this modality.
+    """
+    for split in ("val", "test", "train"):
+        if volumes := store.select(modality, split)[:VOLUMES]:
+            break
+    else:
+        raise ModelError(
+            f"the store {store.path} holds no {modality} volume to check the export on. "
+            "Name the store that the run was trained on with --store."
+        )
+    images = []
+    for volume in volumes:
+        # The thirds of the volume's height: inside the body, where the network has work to do.
+        chosen = np.linspace(0, volume.shape[0] - 1, SLICES + 2).astype(int)[1:-1]
+        voxels, body = store.voxels(volume)[chosen], store.body(volume)[chosen]
+        images.append(to_input(voxels, body, volume.window, modality, contrast))
+    return torch.cat(images)

@@ -1,0 +1,85 @@
+"""A stored volume there and back: MRI -> CT -> MRI, or CT -> MRI -> CT.
+
+Validation during training and the evaluation afterwards both see volumes through this, and only so.
+Axes: Z slices, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cyclegan.infer.slices import Contrast, Network, to_input, to_values, translate_volume
+from data_prep.intensity import WINDOW_HU, Window, normalise
+from data_prep.store import Store, StoredVolume
+from data_prep.volume import Modality
+
+UNIT_WINDOW: Window = (0.0, 1.0)
+"""A synthetic MRI has no unit: 0 is air and 1 the bright end of an MRI's window."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BothWays:
+    """Both networks, on one device, and how they want to see an MRI. Any callables will do."""
+
+    to_ct: Network
+    to_mri: Network
+    contrast: Contrast
+    device: torch.device | str = "cpu"
+    batch_size: int = 8
+
+    def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
+        """Translate a stored volume and translate it back, as the training's cycle does.
+
+        Raises:
+            StoreError: The volume is not what was committed.
+        """
+        voxels, body = store.voxels(volume), store.body(volume)
+        there: Modality = "ct" if volume.modality == "mri" else "mri"
+        forth, back = (self.to_ct, self.to_mri) if there == "ct" else (self.to_mri, self.to_ct)
+        images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
+        translated = translate_volume(forth, images, self.batch_size, self.device)
+        returned = translate_volume(back, translated, self.batch_size, self.device)
+        window = WINDOW_HU if there == "ct" else UNIT_WINDOW
+        home = to_values(returned, body, volume.window, volume.modality, self.contrast)
+        return Cycle(
+            volume=volume,
+            body=body.astype(bool),
+            original=inside(normalise(voxels.astype(np.float32), volume.window), body),
+            translated=to_values(translated, body, window, there, self.contrast),
+            returned=inside(normalise(home, volume.window), body),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cycle:
+    """What became of one volume; all arrays [z, y, x].
+
+    `original` and `returned` are in [-1, 1] of the volume's window, never in inverted contrast, so
+    that runs of either contrast compare; both are -1 outside the body.
+    """
+
+    volume: StoredVolume
+    body: NDArray[np.bool_]
+    original: NDArray[np.float32]
+    translated: NDArray[np.float32]
+    """HU where the volume is an MRI, 0 to 1 where it is a CT."""
+    returned: NDArray[np.float32]
+
+    def compared(self) -> tuple[Tensor, Tensor]:
+        """The original and the returned slices that show any body, [Z, 1, H, W].
+
+        Slices of air alone would agree perfectly and say nothing.
+        """
+        shown = self.body.any(axis=(1, 2))
+        original, returned = (
+            torch.from_numpy(images[shown][:, None]) for images in (self.original, self.returned)
+        )
+        return original, returned
+
+
+def inside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The images with air, -1, outside the body."""
+    return np.where(body, images, np.float32(-1))

@@ -1,0 +1,52 @@
+"""The PatchGAN critic: how real each 70 x 70 patch of an image looks.
+
+Axes: B batch, H rows, W columns, P Q patch grid.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from cyclegan.nets.generator import initialise
+
+PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
+
+
+class Critic(nn.Module):
+    """Isola 2017 (appendix 6.1.2): C64-C128-C256-C512, then one logit per patch.
+
+    With `spectral` every convolution is divided by its largest singular value (Miyato 2018). One
+    power iteration runs per forward in training mode and none in evaluation mode, so a critic that
+    only judges must be in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        *,
+        filters: int = 64,
+        norm: Literal["none", "instance"] = "instance",
+        spectral: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for index, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
+            layers.append(nn.Conv2d(channels, width * filters, 4, stride=stride, padding=1))
+            if norm == "instance" and index > 0:
+                layers.append(nn.InstanceNorm2d(width * filters))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            channels = width * filters
+        layers.append(nn.Conv2d(channels, 1, 4, padding=1))
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)  # before any parametrization: it would hide the weight
+        if spectral:
+            for layer in self.layers:
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
+
+    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 P Q"]:
+        """Raw logits in fp32: towards 1 for real, towards 0 for fake (LSGAN)."""
+        logits: Tensor = self.layers(image)
+        return logits.float()

@@ -1,0 +1,109 @@
+"""What can be told of a translator without pairs: what comes back from a cycle, and whether the
+synthetic CTs, as a population, look like the real ones. Which volumes those are is unknown here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from cyclegan.scores.metrics import BONE_HU, MAX_PSNR_DB
+from data_prep.intensity import WINDOW_HU
+
+LOW_HU = int(WINDOW_HU[0])
+NUM_HU = int(WINDOW_HU[1]) - LOW_HU + 1
+"""Bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
+DEPTH_BIN_MM = 2.0
+NUM_DEPTHS = 50
+"""The last bin holds everything deeper than 98 mm."""
+
+
+def cycle_scores(
+    original: Float[Tensor, "Z 1 H W"], returned: Float[Tensor, "Z 1 H W"]
+) -> dict[str, float]:
+    """SSIM and PSNR between a volume's slices and what a cycle made of them; images in [-1, 1].
+
+    Data range 2, in fp32. SSIM is Wang 2004's (11 x 11 Gaussian of 1.5 pixels) averaged over all
+    pixels and slices; PSNR is that of the volume's mean squared error, at most 100 dB.
+    """
+    with torch.autocast(original.device.type, enabled=False):
+        x, y = returned.float(), original.float()
+        similarity = structural_similarity_index_measure(x, y, data_range=2.0)
+        ratio = peak_signal_noise_ratio(x, y, data_range=2.0)
+    return {
+        "cycle_ssim": float(similarity),
+        "cycle_psnr_db": min(float(ratio), MAX_PSNR_DB),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Population:
+    """Real or synthetic CTs in summary: counts of voxels inside the body."""
+
+    hu: NDArray[np.int64]
+    """[4096], at each whole HU from -1024 to 3071."""
+    bone_depth: NDArray[np.int64]
+    """[50], bone (above 250 HU) by distance to the nearest voxel outside the body, 2 mm a bin."""
+
+    def __add__(self, other: "Population") -> "Population":
+        return Population(hu=self.hu + other.hu, bone_depth=self.bone_depth + other.bone_depth)
+
+    @property
+    def bone_share(self) -> NDArray[np.float64]:
+        """[50], bone at each depth as a share of the whole body."""
+        share: NDArray[np.float64] = self.bone_depth / self.hu.sum()
+        return share
+
+
+def population_of(
+    hu: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
+) -> Population:
+    """The summary of one CT [z, y, x] inside its body mask; values beyond the window are clipped.
+
+    Where the field of view cuts through the body there is no surface, so no depth counts from it.
+    """
+    inside = body.astype(bool)
+    values = np.rint(hu[inside].clip(*WINDOW_HU)).astype(np.int64)
+    depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
+    bone = (depth_mm[hu[inside] > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
+    return Population(
+        hu=np.bincount(values - LOW_HU, minlength=NUM_HU),
+        bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
+    )
+
+
+def pooled(populations: Iterable[Population]) -> Population:
+    """All voxels of several CTs together."""
+    empty = Population(hu=np.zeros(NUM_HU, np.int64), bone_depth=np.zeros(NUM_DEPTHS, np.int64))
+    return sum(populations, start=empty)
+
+
+def hu_distance(synthetic: Population, real: Population) -> float:
+    """Wasserstein-1 distance in HU: by how much the average voxel's value must move.
+
+    In one dimension it is the area between the cumulative histograms (Vallender 1974).
+    """
+    ours, theirs = (np.cumsum(p.hu) / p.hu.sum() for p in (synthetic, real))
+    return float(np.abs(ours - theirs).sum())
+
+
+def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
+    """How differently bone lies below the surface: 0 equal, 1 nothing in common (or no bone).
+
+    Bray and Curtis 1957 between the bone shares by depth: sum |s - r| / sum (s + r). Bone painted
+    on the scalp (contrast lock-in) lies where real heads have none, and both the false and the
+    missing bone count. A skull of the right depth but too thick counts for its excess.
+    """
+    ours, theirs = synthetic.bone_share, real.bone_share
+    total = float((ours + theirs).sum())
+    return float(np.abs(ours - theirs).sum() / total) if total else 0.0

@@ -1,0 +1,95 @@
+"""Everything that a training step changes, in one object: what a checkpoint must hold."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config import Config, CriticConfig, GeneratorConfig
+from cyclegan.nets.critic import Critic
+from cyclegan.nets.generator import Generator
+from cyclegan.nets.pairs import Critics, Translators
+from cyclegan.train.replay import ReplayPools
+
+
+def build_translators(config: GeneratorConfig) -> Translators:
+    """Both generators, freshly initialised on the CPU."""
+    to_ct, to_mri = (
+        Generator(filters=config.filters, blocks=config.blocks, upsample=config.upsample)
+        for _ in range(2)
+    )
+    return Translators(to_ct=to_ct, to_mri=to_mri)
+
+
+def build_critics(config: CriticConfig) -> Critics:
+    """Both critics, freshly initialised on the CPU."""
+    mri, ct = (
+        Critic(filters=config.filters, norm=config.norm, spectral=config.spectral) for _ in range(2)
+    )
+    return Critics(mri=mri, ct=ct)
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainState:
+    """The bare networks, on their device, and all that goes with them."""
+
+    translators: Translators
+    critics: Critics
+    mean: Translators
+    """EMA of the translators."""
+    translator_optimizer: torch.optim.Adam
+    critic_optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+    mri_pool: ReplayPools
+    ct_pool: ReplayPools
+    skipped: Tensor
+    """Updates skipped because they were not finite; stays on the device."""
+    step: int = 0
+    """Optimizer steps done."""
+
+
+def build_state(
+    config: Config,
+    *,
+    size: tuple[int, int],
+    shards: range,
+    device: torch.device,
+    layout: torch.memory_format = torch.contiguous_format,
+    fp16: bool = False,
+) -> TrainState:
+    """A state at step 0. The same seed gives the same weights on every worker and device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        translators = build_translators(config.generator)
+        critics = build_critics(config.critic)
+    for module in (translators, critics):
+        module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    mean = copy.deepcopy(translators).requires_grad_(False).eval()
+    betas = (config.optimizer.beta1, config.optimizer.beta2)
+
+    def adam(module: nn.Module, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, fused=True)
+
+    mri_pool, ct_pool = (
+        ReplayPools(
+            shards=shards,
+            shard_size=config.batch.shard_size,
+            capacity=config.train.pool_size,
+            size=size,
+            key=2 * config.run.seed + domain,
+            device=device,
+        )
+        for domain in range(2)
+    )
+    return TrainState(
+        translators=translators,
+        critics=critics,
+        mean=mean,
+        translator_optimizer=adam(translators, config.optimizer.learning_rate),
+        critic_optimizer=adam(critics, config.optimizer.critic_learning_rate),
+        scaler=torch.amp.GradScaler(device.type, enabled=fp16),
+        mri_pool=mri_pool,
+        ct_pool=ct_pool,
+        skipped=torch.zeros((), device=device),
+    )

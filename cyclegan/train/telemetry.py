@@ -1,0 +1,148 @@
+"""What a run tells while it runs: `metrics.jsonl` and TensorBoard files, with the same numbers.
+
+Worker 0 alone writes. The command that started the run shows progress by following the file, so
+it looks the same in a terminal, in a job log and from another machine.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from data_prep.atomic import write_atomic
+from data_prep.progress import progress
+
+METRICS = "metrics.jsonl"
+
+
+class Telemetry:
+    """Sums the loss terms on the device and writes their means every so many steps."""
+
+    def __init__(
+        self, run_folder: Path, *, leads: bool, first_step: int, global_batch: int
+    ) -> None:
+        self.leads, self.global_batch = leads, global_batch
+        self.path = run_folder / METRICS
+        self.writer: SummaryWriter | None = None
+        if leads:
+            forget_from(self.path, first_step)
+            self.writer = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
+        self.sums: dict[str, Tensor] = {}
+        self.num_steps = 0
+        self.wait_s = 0.0
+        self.started = self.interval_started = time.monotonic()
+
+    def add(self, terms: dict[str, Tensor], wait_s: float) -> None:
+        """Take a step's terms, which stay on the device, and how long it waited for its batch."""
+        for name, term in terms.items():
+            self.sums[name] = self.sums[name] + term if name in self.sums else term
+        self.num_steps += 1
+        self.wait_s += wait_s
+
+    def means(self) -> dict[str, float]:
+        """Means since the last call, and the speed; one sync with the device."""
+        names = list(self.sums)
+        values = (torch.stack([self.sums[name] for name in names]) / self.num_steps).tolist()
+        elapsed_s = time.monotonic() - self.interval_started
+        means = dict(zip(names, values, strict=True)) | {
+            "speed/pairs_per_s": self.num_steps * self.global_batch / elapsed_s,
+            "speed/step_ms": 1000 * elapsed_s / self.num_steps,
+            "speed/data_wait_percent": 100 * self.wait_s / elapsed_s,
+        }
+        self.sums, self.num_steps, self.wait_s = {}, 0, 0.0
+        self.interval_started = time.monotonic()
+        return means
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """One line of `metrics.jsonl`, and a TensorBoard scalar each."""
+        if self.writer is None:
+            return
+        line = {"step": step, "time_s": round(time.monotonic() - self.started, 3)} | metrics
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """An image [rows, columns, 3] for TensorBoard."""
+        if self.writer is not None:
+            self.writer.add_image(name, pixels, step, dataformats="HWC")
+            self.writer.flush()
+
+    def pause(self, seconds: float) -> None:
+        """Leave time out of the speed: validating and saving are not steps."""
+        self.interval_started += seconds
+
+    def close(self) -> None:
+        """End the TensorBoard file."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def forget_from(path: Path, step: int) -> None:
+    """Drop the lines after a step: the run goes on from there and will write them again."""
+    if path.exists():
+        kept = [line for line in read_lines(path) if line["step"] <= step]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+@contextmanager
+def following(run_folder: Path, *, total_steps: int, first_step: int) -> Iterator[None]:
+    """Show a run's progress from its `metrics.jsonl` while the body of the `with` waits for it."""
+    ended = threading.Event()
+    path = run_folder / METRICS
+
+    def follow() -> None:
+        shown = first_step
+        with progress("train", total_steps, done=first_step) as advance:
+            while True:
+                last_look = ended.wait(1.0)
+                lines = [line for line in read_lines(path) if "loss/translators" in line]
+                if lines and (step := lines[-1]["step"]) > shown:
+                    advance(step - shown, describe(lines[-1]))
+                    shown = step
+                if last_look:
+                    return
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def describe(line: dict[str, Any]) -> str:
+    """The few numbers that tell whether a run is well."""
+    return (
+        f"loss {line['loss/translators']:.2f}  {line['speed/pairs_per_s']:.1f} pairs/s  "
+        f"data wait {line['speed/data_wait_percent']:.0f} %"
+    )
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were made with; no host name, user or path."""
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cpus": os.cpu_count(),
+    }

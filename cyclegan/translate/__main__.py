@@ -1,0 +1,155 @@
+"""`python -m cyclegan.translate`: NIfTI files in, synthetic volumes on the same grids out."""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from cyclegan.export.formats import Format
+from cyclegan.export.model import Model, read_model
+from cyclegan.translate.engine import translate
+from data_prep.errors import ExitCode, UsageError, VolumeError, run_command
+from data_prep.nifti import SUFFIXES, read_nifti, write_nifti
+from data_prep.progress import progress
+from data_prep.quarantine import Quarantine, Refusal
+
+QUARANTINE = "quarantine.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """Make synthetic CT in HU (or MRI) volumes, each on its input's own grid.
+
+    For research only. The results are <name>_synthetic-ct.nii.gz, int16, with the shape and
+    affine of the input. An input that cannot be used is listed and the others go on (exit code 3).
+    Run it again to go on where it stopped.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Model folder, written by `python -m cyclegan.export`."""
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """NIfTI files (.nii, .nii.gz), or folders that hold them."""
+    out: Path
+    """Folder of the results."""
+    runtime: Format = "safetensors"
+    """What runs the network: torch's weights, onnx (onnxruntime, on the CPU) or pt2."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto: on a GPU if there is one."""
+    batch_size: int = 8
+    """Slices in one pass of the network; fewer take less memory."""
+    overwrite: bool = False
+    """Make results anew that are there already."""
+
+
+def run(command: Command) -> ExitCode:
+    """Translate all inputs; one that cannot be used does not stop the others."""
+    device = command.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and command.runtime != "onnx" else "cpu"
+    model = read_model(command.model, command.runtime, device)
+    sources = find_inputs(command.inputs, command.out)
+    results = name_results(sources, command.out, f"_synthetic-{model.info.target}.nii.gz")
+    command.out.mkdir(parents=True, exist_ok=True)
+    quarantine = Quarantine(path=command.out / QUARANTINE)
+    refusals: list[Refusal] = []
+    kept = 0
+    with progress("translate", total=len(sources)) as advance:
+        for number, (source, result) in enumerate(zip(sources, results, strict=True), start=1):
+            if result.exists() and not command.overwrite:
+                kept += 1
+            elif refusal := translate_file(source, result, model, number, command.batch_size):
+                refusals.append(refusal)
+                quarantine.add(refusal, source)
+            advance()
+    made = len(sources) - kept - len(refusals)
+    print(f"{made} made, {kept} there already, {len(refusals)} left out: {command.out}")
+    for refusal in refusals:
+        # Paths may name patients: people at a terminal see them, job logs do not.
+        where = f" {sources[refusal.number - 1]}" if sys.stderr.isatty() else ""
+        print(f"left out: {refusal}{where}", file=sys.stderr)
+    if not refusals:
+        return ExitCode.DONE
+    return ExitCode.PARTLY_DONE if made or kept else ExitCode.FAILED
+
+
+def translate_file(
+    source: Path, result: Path, model: Model, number: int, batch_size: int
+) -> Refusal | None:
+    """Write the synthetic volume of one file, whole or not at all; or say why there is none."""
+    modality = model.info.source
+    try:
+        volume = read_nifti(source, modality=modality, pseudonym=f"input-{number}")
+        write_nifti(result, translate(volume, model, batch_size=batch_size), volume.affine)
+    except VolumeError as error:
+        return Refusal(
+            number=number,
+            name=modality,
+            sha256=sha256_if_readable(source),
+            code=error.code,
+            reason=error.reason,
+            remedy=error.remedy,
+        )
+    return None
+
+
+def sha256_if_readable(path: Path) -> str:
+    """Tells people which file was meant without its name."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def find_inputs(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """The NIfTI files that are named, or that lie anywhere below a named folder, sorted.
+
+    Files are taken as they are named, so that a missing one is reported and not skipped. Hidden
+    files and what lies in `out` are no inputs.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found: dict[Path, None] = {}
+    for path in inputs:
+        inside = sorted(path.rglob("*")) if path.is_dir() else []
+        found |= dict.fromkeys(
+            file
+            for file in inside
+            if file.name.lower().endswith(SUFFIXES)
+            and not file.name.startswith(".")
+            and out.absolute() not in file.absolute().parents
+        )
+        if not path.is_dir():
+            found[path] = None
+    if not found:
+        raise UsageError(
+            f"there is no NIfTI file (.nii, .nii.gz) in {', '.join(map(str, inputs)) or 'nothing'}."
+            " Give files, or folders that hold them."
+        )
+    return list(found)
+
+
+def name_results(sources: Sequence[Path], out: Path, ending: str) -> list[Path]:
+    """Where each source's result goes.
+
+    Raises:
+        UsageError: Two would have the same name, and one would replace the other.
+    """
+    stems = [source.name.removesuffix(".gz").removesuffix(".nii") for source in sources]
+    if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
+        raise UsageError(
+            f"{len(twice)} results would be written by more than one input: inputs in different "
+            f"folders are both called {twice[0]}. Translate them into different --out folders."
+        )
+    return [out / f"{stem}{ending}" for stem in stems]
+
+
+if __name__ == "__main__":
+    run_command(lambda: run(tyro.cli(Command)))

@@ -1,0 +1,102 @@
+"""python -m data_prep convert | check | describe | phantom: volume files to one store."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from tyro.conf import OmitArgPrefixes, Positional, subcommand
+
+from data_prep.check import check
+from data_prep.convert import ConvertSettings, convert
+from data_prep.describe import describe
+from data_prep.errors import ExitCode, run_command
+from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Compare every file of a store with its commit record; exit code 1 where one differs."""
+
+    store: Positional[Path]
+    """The store."""
+    full: bool = False
+    """Read and hash every byte too; without, counts, sizes and metadata only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Describe:
+    """Print what a store holds, per split and modality."""
+
+    store: Positional[Path]
+    """The store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phantom:
+    """Make synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
+
+    out: Path
+    """Folder for the volumes and manifest.csv."""
+    seed: int = 0
+    """Equal seeds give equal heads."""
+    cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
+
+
+Command = (
+    Annotated[ConvertSettings, subcommand("convert")]
+    | Annotated[Check, subcommand("check")]
+    | Annotated[Describe, subcommand("describe")]
+    | Annotated[Phantom, subcommand("phantom")]
+)
+
+
+def main() -> ExitCode:
+    """Run the command that the arguments ask for."""
+    command = tyro.cli(Command, prog="python -m data_prep", description=__doc__)
+    match command:
+        case ConvertSettings():
+            return run_convert(command)
+        case Check():
+            return run_check(command)
+        case Describe():
+            Console().print(describe(open_store(command.store)))
+        case Phantom():
+            manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
+            print(f"wrote {manifest}; next: python -m data_prep convert --manifest {manifest} ...")
+    return ExitCode.DONE
+
+
+def run_convert(settings: ConvertSettings) -> ExitCode:
+    """Convert, print what is in the store and what was refused."""
+    report = convert(settings)
+    print(
+        f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
+        + (f", {report.swept} leftovers of an interrupted run removed" if report.swept else "")
+    )
+    store = open_store(settings.out)
+    Console().print(describe(store))
+    if not report.refused:
+        return ExitCode.DONE
+    for refusal in report.refused:
+        print(refusal, file=sys.stderr)
+    print(f"Their paths are in {settings.out}.quarantine.jsonl (private).", file=sys.stderr)
+    return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
+
+
+def run_check(command: Check) -> ExitCode:
+    """Check, print a line per problem."""
+    store = open_store(command.store)
+    problems = check(store, full=command.full)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    depth = "every byte" if command.full else "counts, sizes and metadata"
+    print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
+    return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    run_command(main)

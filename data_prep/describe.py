@@ -1,0 +1,46 @@
+"""A store in words for people: how much there is of what, and in which geometry."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from data_prep.split import SPLITS
+from data_prep.store import Store, StoredVolume
+
+
+def describe(store: Store) -> RenderableType:
+    """The store's settings and a table with a row per split and modality; reads no voxels."""
+    dz, dy, dx = store.spacing_mm
+    rows, columns = store.size
+    head = (
+        f"{store.path}\n"
+        f"voxels {dz:g} x {dy:g} x {dx:g} mm (z y x), slices {rows} x {columns} "
+        f"({rows * dy:g} x {columns * dx:g} mm), preprocessing {store.fingerprint}"
+    )
+    table = Table()
+    for name in ("split", "modality"):
+        table.add_column(name)
+    for name in ("subjects", "volumes", "linked", "slices", "body %", "window", "MiB"):
+        table.add_column(name, justify="right")
+    for split in SPLITS:
+        for modality in ("mri", "ct"):
+            volumes = store.select(modality, split)
+            table.add_row(split, modality, *(_row(store, volumes) if volumes else ["0", "0"]))
+    return Group(head, table)
+
+
+def _row(store: Store, volumes: tuple[StoredVolume, ...]) -> list[str]:
+    fractions = [fraction for volume in volumes for fraction in volume.body_fraction]
+    low = min(volume.window[0] for volume in volumes)
+    highs = sorted(volume.window[1] for volume in volumes)
+    high = f"{highs[0]:.0f}" + (f"-{highs[-1]:.0f}" if highs[0] < highs[-1] else "")
+    folders = (store.path / volume.name for volume in volumes)
+    size_bytes = sum(p.stat().st_size for f in folders for p in f.rglob("*") if p.is_file())
+    return [
+        str(len({volume.subject for volume in volumes})),
+        str(len(volumes)),
+        str(sum(volume.link is not None for volume in volumes)),
+        str(len(fractions)),
+        f"{100 * sum(fractions) / len(fractions):.0f}",
+        f"{low:.0f} to {high}",
+        f"{size_bytes / 2**20:.1f}",
+    ]

@@ -1,0 +1,122 @@
+"""What there is to convert: files in folders or a manifest become jobs with pseudonyms and splits.
+
+It opens no volume. Real names stay in memory here and in the quarantine file.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.errors import UsageError
+from data_prep.manifest import read_manifest
+from data_prep.nifti import SUFFIXES
+from data_prep.pseudonym import Key
+from data_prep.split import Fractions, Split, assign_splits
+from data_prep.volume import Modality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One volume file."""
+
+    path: Path
+    modality: Modality
+    pseudonym: str
+    subject: str
+    """The subject's pseudonym."""
+    split: Split | None
+    pair: str | None
+    """Equal for an aligned MRI and CT of one subject."""
+    number: int = 0
+    """Its place in the list of inputs, from 1: how messages name it."""
+
+    @property
+    def name(self) -> str:
+        """The volume's group inside the store."""
+        return f"{self.modality}/{self.pseudonym}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What one task converts: a volume, or the MRI and the CT of a pair."""
+
+    sources: tuple[Source, ...]
+    """Of a pair the MRI first: it sets the grid."""
+    split: Split
+
+
+def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: bool) -> list[Source]:
+    """The NIfTI files directly in a folder, each a subject of its own.
+
+    With `paired`, equal file names in the MRI and the CT folder are an aligned pair of one
+    subject; without, equal names mean nothing. Raises UsageError where no file is found.
+    """
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    paths = [
+        path
+        for path in files
+        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+    ]
+    if not paths:
+        raise UsageError(
+            f"No {modality.upper()} volume: {folder} holds no .nii or .nii.gz file "
+            f"({'it has ' + str(len(files)) + ' other entries' if files else 'empty or absent'}). "
+            "Name the folder that holds the files themselves, or list them with --manifest."
+        )
+    return [
+        Source(
+            path=path,
+            modality=modality,
+            pseudonym=key.pseudonym(modality, path.name),
+            subject=key.pseudonym("subject", stem if paired else f"{modality} {stem}"),
+            split=None,
+            pair=stem if paired else None,
+        )
+        for path in paths
+        for stem in [path.name.split(".nii")[0]]
+    ]
+
+
+def sources_in_manifest(manifest: Path, key: Key) -> list[Source]:
+    """The volumes that a manifest names; see `data_prep.manifest` for its columns."""
+    return [
+        Source(
+            path=row.path,
+            modality=row.modality,
+            pseudonym=key.pseudonym(row.modality, os.path.relpath(row.path, manifest.parent)),
+            subject=key.pseudonym("subject", row.subject),
+            split=row.split,
+            pair=row.pair,
+        )
+        for row in read_manifest(manifest)
+    ]
+
+
+def plan_jobs(
+    sources: Iterable[Source], frozen: Mapping[str, Split], fractions: Fractions
+) -> list[Job]:
+    """Number the sources, join pairs, and give each subject its split.
+
+    `frozen` holds the splits of subjects that the store has already. Raises UsageError where a
+    manifest wants another one now.
+    """
+    numbered = [replace(source, number=i) for i, source in enumerate(sources, start=1)]
+    wanted = {source.subject: source.split for source in numbered if source.split}
+    for subject, split in wanted.items():
+        if frozen.get(subject, split) != split:
+            raise UsageError(
+                f"The manifest puts subject {subject} into {split}, the store has it in "
+                f"{frozen[subject]}. A model may have trained on it, and scores on it would then "
+                "mean nothing. Restore the manifest's split, or convert into a new --out."
+            )
+    modalities = defaultdict(set)
+    for source in numbered:
+        modalities[source.subject].add(source.modality)
+    kinds = {subject: "+".join(sorted(has)) for subject, has in modalities.items()}
+    splits = assign_splits(kinds, fixed={**frozen, **wanted}, fractions=fractions)
+    groups = defaultdict(list)
+    for source in sorted(numbered, key=lambda source: source.modality == "ct"):
+        groups[source.pair or source.number].append(source)
+    return [Job(sources=tuple(g), split=splits[g[0].subject]) for g in groups.values()]

@@ -1,0 +1,73 @@
+"""What goes wrong because of input or use, as opposed to our own mistakes, and how a command ends.
+
+A message says what is wrong, what was found, why it matters, and what to do about it.
+"""
+
+import errno
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What every command of this project answers to the shell."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    PARTLY_DONE = 3
+    STORAGE_FULL = 4
+    PREEMPTED = 5
+
+
+class UserError(ValueError):
+    """The base of all errors whose message is written for people; shown without a traceback."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(UserError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = ExitCode.WRONG_USE
+
+
+class VolumeError(UserError):
+    """One volume cannot be used. It is quarantined; the others go on."""
+
+    def __init__(self, code: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason} {remedy}")
+        self.code = code
+        """A short constant for tables and filters, such as `gzip-damaged`."""
+        self.reason = reason
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type["VolumeError"], tuple[str, str, str]]:
+        """Lets the error cross process borders whole; Exception's own way would lose the parts."""
+        return type(self), (self.code, self.reason, self.remedy)
+
+
+class StoreError(UserError):
+    """A Zarr store is missing, damaged, or not what was asked for."""
+
+
+def run_command(command: Callable[[], ExitCode]) -> None:
+    """Run a command's body and end the process with its exit code; user errors print plainly."""
+    try:
+        code = command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"error: storage is full ({error.strerror}). What was committed is kept; "
+            "free some space and run the same command again.",
+            file=sys.stderr,
+        )
+        code = ExitCode.STORAGE_FULL
+    except KeyboardInterrupt:
+        print("stopped. Run the same command again to go on.", file=sys.stderr)
+        code = ExitCode.FAILED
+    sys.exit(int(code))

@@ -1,0 +1,97 @@
+"""A volume as a file has it to the form that the store holds and the networks expect.
+
+Shared by `convert` and by inference, so that the two cannot drift apart.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.body import body_mask
+from data_prep.errors import VolumeError
+from data_prep.geometry import canonical, resample, target_grid
+from data_prep.harmonised import HarmonisedVolume
+from data_prep.intensity import WINDOW_HU, robust_window
+from data_prep.volume import Grid, Modality, Volume
+
+VERSION = 1
+"""Raise it when the same file gives other voxels: stores of two versions do not mix."""
+AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
+"""What lies where a volume does not reach."""
+_ROUGH_MM = 3.0
+_INT16_MAX = 32767
+_FINE_ENOUGH = 1000
+"""An MRI whose largest value is below this would lose grey levels when rounded; it is scaled."""
+
+
+def harmonise(
+    volume: Volume,
+    *,
+    spacing_mm: tuple[float, float, float],
+    size: tuple[int, int],
+    grid: Grid | None = None,
+) -> HarmonisedVolume:
+    """Bring a volume to canonical axes, one spacing (z, y, x), one (Y, X) and int16.
+
+    `grid` overrides the grid that would follow from the volume itself: a paired CT lies on its
+    MRI's. Raises VolumeError where no body is found or a CT cannot be in HU.
+    """
+    if volume.modality == "ct":
+        _check_hounsfield(volume)
+    upright = canonical(volume)
+    grid = grid or target_grid(upright.grid, spacing_mm, size, _rough_body(upright))
+    values = resample(upright, grid, fill=AIR[volume.modality]).voxels
+    body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
+    if not body.any():
+        raise VolumeError(
+            "no-body",
+            "No body was found: nothing stands out from the background.",
+            "Look at the file; if it does hold anatomy, report it as a case for data_prep.body.",
+        )
+    scale = 1.0 if volume.modality == "ct" else _mri_scale(values)
+    limits = WINDOW_HU if volume.modality == "ct" else (-_INT16_MAX, _INT16_MAX)
+    voxels = np.rint(values / scale).clip(*limits).astype(np.int16)
+    window = WINDOW_HU if volume.modality == "ct" else robust_window(voxels, body)
+    if window[0] >= window[1]:
+        raise VolumeError(
+            "no-contrast",
+            f"The robust window inside the body is empty ({window[0]:g} to {window[1]:g}).",
+            "Look at the file: it is a mask, or its magnitudes were cut off.",
+        )
+    return HarmonisedVolume(
+        voxels=voxels,
+        body=body,
+        affine=grid.affine,
+        window=window,
+        scale=scale,
+        source=volume.grid,
+    )
+
+
+def _rough_body(volume: Volume) -> NDArray[np.bool_]:
+    """The body mask at about 3 mm, on the volume's own grid: enough to centre on."""
+    steps = [max(1, int(_ROUGH_MM / mm)) for mm in volume.spacing_mm]
+    coarse = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
+    dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
+    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx))
+    for axis, step in enumerate(steps):
+        mask = mask.repeat(step, axis=axis)
+    z, y, x = volume.voxels.shape
+    return mask[:z, :y, :x]
+
+
+def _check_hounsfield(volume: Volume) -> None:
+    lowest = float(np.percentile(volume.voxels, 1))
+    if lowest > -300:
+        raise VolumeError(
+            "not-hounsfield",
+            f"A CT without air: 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU.",
+            "Apply the DICOM rescale slope and intercept, or move the file to the MRI side.",
+        )
+
+
+def _mri_scale(values: NDArray[Any]) -> float:
+    """1 where magnitudes fit int16 with enough grey levels, else what makes them fill it."""
+    largest = float(np.abs(values).max())
+    return 1.0 if _FINE_ENOUGH <= largest <= _INT16_MAX else largest / _INT16_MAX

@@ -1,0 +1,162 @@
+"""The manifest: a CSV file that names the volumes of a data set. It opens none of them."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from data_prep.atomic import write_atomic
+from data_prep.errors import UserError
+from data_prep.split import SPLITS, Split
+from data_prep.volume import Modality
+
+COLUMNS = ("path", "modality", "subject", "split", "pair")
+REQUIRED = COLUMNS[:3]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+
+class ManifestError(UserError):
+    """A manifest that cannot be followed. The message tells the line and never its contents:
+    a column that slipped could hold a patient's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One volume."""
+
+    path: Path
+    """The NIfTI file. In the CSV it is relative to the manifest's folder (or absolute)."""
+    modality: Modality
+    subject: str
+    """Whose volume it is; volumes of one subject share a split."""
+    split: Split | None = None
+    """None leaves the choice to `convert`."""
+    pair: str | None = None
+    """Rows with the same value are an MRI and a CT of one subject in one world frame."""
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """The rows of a manifest, paths joined with its folder.
+
+    Columns `path`, `modality` and `subject` are required; `split` and `pair` may be absent or
+    empty; others are ignored. Raises ManifestError, with the line, for what cannot be followed:
+    a missing file or column, an unknown modality or split, a volume named twice, a pair that is
+    not one MRI and one CT of one subject, a subject in two splits.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"The manifest cannot be read: {getattr(error, 'strerror', 'it is not UTF-8 text')} "
+            f"({path}). Without it no volume is known. "
+            f"Give a CSV file with the columns {','.join(COLUMNS)}."
+        ) from error
+    lines = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    missing = set(REQUIRED) - set(lines.fieldnames or ())
+    if missing:
+        raise ManifestError(
+            f"The manifest {path} has no column {', '.join(sorted(missing))}: its first line must "
+            f"name the columns. Begin it with {','.join(COLUMNS)}."
+        )
+    numbered = [(lines.line_num, _row(path, lines.line_num, line)) for line in lines]
+    if not numbered:
+        raise ManifestError(
+            f"The manifest {path} names no volume: it ends after its first line. "
+            "Add one line per volume."
+        )
+    _check_together(path, numbered)
+    return [row for _, row in numbered]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write a manifest, atomically, with paths relative to its folder."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in rows:
+        place = os.path.relpath(row.path, path.parent)
+        table.writerow((place, row.modality, row.subject, row.split or "", row.pair or ""))
+    write_atomic(path, text.getvalue().encode())
+
+
+def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
+    cells = {name: (line.get(name) or "").strip() for name in COLUMNS}
+    for name in REQUIRED:
+        if not cells[name]:
+            raise _error(manifest, number, f"{name} is empty", "Fill it in, or delete the line.")
+    modality = next((m for m in MODALITIES if m == cells["modality"].lower()), None)
+    if modality is None:
+        raise _error(
+            manifest, number, "the modality is unknown", f"Write one of {', '.join(MODALITIES)}."
+        )
+    split = next((s for s in SPLITS if s == cells["split"].lower()), None)
+    if cells["split"] and split is None:
+        raise _error(
+            manifest,
+            number,
+            "the split is unknown",
+            f"Write one of {', '.join(SPLITS)}, or leave it empty to have one chosen.",
+        )
+    place = manifest.parent / cells["path"]
+    if not place.is_file():
+        raise _error(
+            manifest,
+            number,
+            "there is no file at its path",
+            "Paths are relative to the manifest's folder: correct the path, or delete the line.",
+        )
+    return Row(
+        path=place,
+        modality=modality,
+        subject=cells["subject"],
+        split=split,
+        pair=cells["pair"] or None,
+    )
+
+
+def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:
+    """Refuse rows that contradict one another."""
+    paths: set[Path] = set()
+    splits: dict[str, Split] = {}
+    pairs: dict[str, list[Row]] = {}
+    for number, row in numbered:
+        if row.path in paths:
+            raise _error(manifest, number, "its volume was named before", "Delete one of the two.")
+        paths.add(row.path)
+        if row.split and splits.setdefault(row.subject, row.split) != row.split:
+            raise _error(
+                manifest,
+                number,
+                "its subject was in another split before, and scores on a subject that was "
+                "trained on mean nothing",
+                "Give all lines of a subject one split.",
+            )
+        if row.pair:
+            partners = pairs.setdefault(row.pair, [])
+            partners.append(row)
+            if any(_clash(a, row) for a in partners[:-1]):
+                raise _error(
+                    manifest,
+                    number,
+                    "its pair holds more than one MRI and one CT of one subject",
+                    "Give every pair a value of its own.",
+                )
+    for number, row in numbered:
+        if row.pair and len(pairs[row.pair]) == 1:
+            raise _error(
+                manifest,
+                number,
+                "its pair has no second volume",
+                "Add the line of the other modality, or leave `pair` empty.",
+            )
+
+
+def _clash(a: Row, b: Row) -> bool:
+    return a.modality == b.modality or a.subject != b.subject
+
+
+def _error(manifest: Path, number: int, found: str, remedy: str) -> ManifestError:
+    return ManifestError(f"Line {number} of the manifest {manifest}: {found}. {remedy}")

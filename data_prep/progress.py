@@ -1,0 +1,60 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then in a job log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Advance(Protocol):
+    """Tells that `count` more items are done, with an optional note shown beside the bar."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
+    """Show how far work on `total` items is; `done` of them were done before."""
+    if sys.stderr.isatty():
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+        ) as bar:
+            task = bar.add_task(label, total=total, completed=done, note="")
+
+            def advance_bar(count: int = 1, note: str = "") -> None:
+                bar.update(task, advance=count, note=note)
+
+            yield advance_bar
+        return
+
+    started = printed = time.monotonic()
+    position = done
+
+    def advance_line(count: int = 1, note: str = "") -> None:
+        nonlocal position, printed
+        position += count
+        now = time.monotonic()
+        if position == total or now - printed >= line_every_s:
+            printed = now
+            left_s = (now - started) / max(1, position - done) * (total - position)
+            text = f"{label}: {position} of {total}, about {left_s:.0f} s left  {note}"
+            print(text.rstrip(), file=sys.stderr, flush=True)
+
+    yield advance_line

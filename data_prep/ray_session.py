@@ -1,0 +1,29 @@
+"""How a command reaches Ray: the cluster it was submitted to, or one of its own."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+
+@contextmanager
+def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iterator[None]:
+    """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
+
+    A local Ray ends with the block and talks through tokens, which Ray turns on by itself. Its
+    worker logs stay in Ray's own files: a command shows its own progress.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    # Ray warns about a change to come that does not concern us: no worker asks for 0 GPUs here.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        ray.init(address, **quiet)
+    else:
+        ray.init(num_cpus=num_cpus, include_dashboard=False, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()

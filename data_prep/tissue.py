@@ -1,0 +1,59 @@
+"""The tissues of the synthetic head and what scanners see of them; it knows no shapes.
+
+Relaxation at 1.5 T and proton densities: the BrainWeb simulator's table (Kwan, Evans and Pike 1999,
+IEEE TMI 18:1085; `tissue_mr_parameters.txt`) for CSF, grey and white matter, fat, and muscle, whose
+values also serve for skin. Cortical bone: about 20 % water with a T2* near 0.4 ms (Horch et al.
+2012, MRM 68:1774). Marrow: fat among trabeculae, which shorten its T2*; teeth give no signal.
+CT numbers: Buzug 2008, "Computed Tomography", and Prokop 2003 for soft tissue; skull tables,
+diploe and teeth are rounded from the clinical ranges 900-1800, 300-800 and 1500-2800 HU.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Tissue(IntEnum):
+    """What a voxel can hold; the number is its place in `Anatomy.fractions`."""
+
+    AIR = 0
+    SKIN = 1
+    FAT = 2
+    MUSCLE = 3
+    BONE = 4
+    """Compact bone: skull tables, walls of sinuses, petrous bone."""
+    MARROW = 5
+    """Spongy bone with its marrow: diploe, jaws, vertebrae."""
+    TOOTH = 6
+    CSF = 7
+    """Cerebrospinal fluid; the vitreous body of the eye as well."""
+    GREY = 8
+    WHITE = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """One tissue's mean and its spread between subjects, as the scanners see it."""
+
+    hu: float
+    """CT number in HU."""
+    hu_spread: float
+    """Standard deviation between subjects, in HU."""
+    t1_ms: float = 1000.0
+    t2star_ms: float = 1.0
+    proton_density: float = 0.0
+    """Of free water or fat, relative to water."""
+
+
+CONTRAST = {
+    Tissue.AIR: Contrast(hu=-1000, hu_spread=0),
+    Tissue.SKIN: Contrast(hu=35, hu_spread=8, t1_ms=900, t2star_ms=30, proton_density=1.0),
+    Tissue.FAT: Contrast(hu=-95, hu_spread=6, t1_ms=350, t2star_ms=58, proton_density=1.0),
+    Tissue.MUSCLE: Contrast(hu=55, hu_spread=4, t1_ms=900, t2star_ms=30, proton_density=1.0),
+    Tissue.BONE: Contrast(hu=1350, hu_spread=100, t1_ms=220, t2star_ms=0.4, proton_density=0.2),
+    Tissue.MARROW: Contrast(hu=450, hu_spread=70, t1_ms=380, t2star_ms=15, proton_density=0.75),
+    Tissue.TOOTH: Contrast(hu=2100, hu_spread=120),
+    Tissue.CSF: Contrast(hu=8, hu_spread=2, t1_ms=2569, t2star_ms=58, proton_density=1.0),
+    Tissue.GREY: Contrast(hu=38, hu_spread=2, t1_ms=833, t2star_ms=69, proton_density=0.86),
+    Tissue.WHITE: Contrast(hu=28, hu_spread=2, t1_ms=500, t2star_ms=61, proton_density=0.77),
+}
+"""Every tissue's numbers; sources at the top of this file."""

@@ -1,0 +1,73 @@
+"""A volume: voxels with their geometry. It knows nothing of files, stores or networks.
+
+Axes: voxels are [z, y, x] (slices, rows, columns); an affine maps (x, y, z, 1) voxel indices, voxel
+centres at integers, to RAS millimetres (+x right, +y anterior,
++z superior). Every stage keeps these two conventions.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Modality = Literal["mri", "ct"]
+Affine = NDArray[np.float64]
+
+
+def spacing_of(affine: Affine) -> tuple[float, float, float]:
+    """Voxel size in mm along (z, y, x): the lengths of the affine's columns."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(z), float(y), float(x)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Grid:
+    """Where voxels lie in space, without the voxels."""
+
+    shape: tuple[int, int, int]
+    """Voxels along (z, y, x)."""
+    affine: Affine
+    """[4, 4], (x, y, z, 1) voxel indices to RAS mm."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along (z, y, x)."""
+        return spacing_of(self.affine)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Volume:
+    """One MRI or CT volume: CT voxels are HU, MRI voxels magnitudes in the scanner's unit."""
+
+    voxels: NDArray[np.float32] | NDArray[np.int16]
+    """[z, y, x]."""
+    affine: Affine
+    """[4, 4], (x, y, z, 1) voxel indices to RAS mm."""
+    modality: Modality
+    pseudonym: str
+    """Names the volume wherever a log or an artefact must; never patient text."""
+
+    @property
+    def grid(self) -> Grid:
+        """The volume's geometry alone."""
+        z, y, x = self.voxels.shape
+        return Grid(shape=(z, y, x), affine=self.affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along (z, y, x)."""
+        return spacing_of(self.affine)
+
+    def on(self, grid: Grid, voxels: NDArray[np.float32] | NDArray[np.int16]) -> "Volume":
+        """The same volume with other voxels on another grid."""
+        assert voxels.shape == grid.shape, f"{voxels.shape} voxels for a grid of {grid.shape}"
+        return replace(self, voxels=voxels, affine=grid.affine)
+
+    def __repr__(self) -> str:
+        z, y, x = self.voxels.shape
+        dz, dy, dx = self.spacing_mm
+        return (
+            f"Volume({self.modality} {self.pseudonym}, {z} x {y} x {x} {self.voxels.dtype}, "
+            f"{dz:.2f} x {dy:.2f} x {dx:.2f} mm (z, y, x))"
+        )

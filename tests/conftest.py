@@ -1,0 +1,24 @@
+"""What every test shares: shape checks at import, quiet threads, and the folder of real volumes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# pytorch issue 122093: the checks break compiled graphs, so the compile tests run without them.
+if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
+    import tests.shape_checks  # noqa: F401  the hook looks it up by name
+    from jaxtyping import install_import_hook
+
+    install_import_hook(["data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real MR and CT volumes, too large and too precious to copy into the project."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real volumes of {folder}, which are not on this machine")
+    return folder

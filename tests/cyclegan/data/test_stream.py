@@ -1,0 +1,192 @@
+"""The stream of batches: endless, the same whoever runs it, and honest about damage."""
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cyclegan.config import BatchConfig, Config, DataConfig, RunConfig
+from cyclegan.data.batch import Batch
+from cyclegan.data.stream import open_stream, steps_per_epoch
+from cyclegan.errors import DataError
+from data_prep.errors import StoreError
+from data_prep.intensity import normalise
+from data_prep.split import Split
+from data_prep.store import Store
+from tests.stores import make_store
+
+CONFIG = Config(
+    data=DataConfig(min_body_fraction=0, mri_contrast="inverted"),
+    batch=BatchConfig(shards=2, shard_size=3),
+)
+STILL = DataConfig(
+    min_body_fraction=0,
+    flip=False,
+    rotate_degrees=0,
+    zoom=(1, 1),
+    translate_fraction=0,
+    contrast=0,
+)
+NAMES = ("mri", "ct", "mri_body", "ct_body")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """14 MRI slices and 7 CT slices to train on, 7 and 7 for validation."""
+    path = tmp_path_factory.mktemp("stream") / "s.zarr"
+    return make_store(path, mri=3, ct=2, splits=("train", "val"), shape=(7, 32, 24))
+
+
+def batches(
+    store: Store,
+    num_steps: int,
+    config: Config = CONFIG,
+    *,
+    shards: range | None = None,
+    start_step: int = 0,
+    split: Split = "train",
+) -> list[Batch]:
+    shards = shards or range(config.batch.shards)
+    stream = open_stream(
+        store,
+        config,
+        split,
+        shards=shards,
+        start_step=start_step,
+        device=torch.device("cpu"),
+    )
+    with closing(stream):
+        return list(islice(stream, num_steps))
+
+
+def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        for name in NAMES:
+            assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_batches_are_what_the_networks_expect(store: Store) -> None:
+    for batch in batches(store, 3):
+        for name in NAMES:
+            tensor = getattr(batch, name)
+            assert tensor.shape == (6, 1, 32, 24)
+            assert tensor.dtype == torch.float32
+            assert tensor.isfinite().all()
+        assert batch.mri.min() == -1
+        assert batch.mri.max() <= 0.5  # inverted
+        assert -1 <= batch.ct.min() < batch.ct.max() <= 1
+        assert (batch.mri[batch.mri_body == 0] == -1).all()
+
+
+def test_a_resumed_stream_goes_on_as_the_unbroken_one(store: Store) -> None:
+    unbroken = batches(store, 7)
+
+    assert_equal(batches(store, 4, start_step=3), unbroken[3:])
+
+
+def test_workers_share_a_step_without_changing_it(store: Store) -> None:
+    whole = batches(store, 3)
+    first, second = batches(store, 3, shards=range(1)), batches(store, 3, shards=range(1, 2))
+
+    for step, batch in enumerate(whole):
+        for name in NAMES:
+            parts = [getattr(share[step], name) for share in (first, second)]
+            assert torch.equal(torch.cat(parts), getattr(batch, name))
+
+
+def test_the_seed_decides(store: Store) -> None:
+    other = replace(CONFIG, run=RunConfig(seed=1))
+
+    assert_equal(batches(store, 2), batches(store, 2))
+    assert not torch.equal(batches(store, 1)[0].mri, batches(store, 1, other)[0].mri)
+
+
+def test_an_epoch_shows_every_train_slice_and_no_other(store: Store) -> None:
+    config = replace(CONFIG, data=STILL, batch=BatchConfig(shards=7, shard_size=1))
+
+    shown = torch.cat([batch.mri for batch in batches(store, 2, config)]).numpy()[:, 0]
+
+    assert steps_per_epoch(store, config) == 2
+    stored = np.concatenate(
+        [
+            normalise(store.voxels(volume).astype(np.float32), volume.window)
+            for volume in store.select("mri", "train")
+        ]
+    )
+    distance = np.abs(shown[:, None] - stored).max(axis=(2, 3))  # [14 shown, 14 stored]
+    assert ((distance < 1e-6).sum(axis=0) == 1).all()
+    assert ((distance < 1e-6).sum(axis=1) == 1).all()
+
+
+def test_validation_slices_are_not_varied(store: Store) -> None:
+    data = replace(CONFIG.data, mri_contrast="plain")
+
+    varied = batches(store, 2, replace(CONFIG, data=data), split="val")
+    still = batches(store, 2, replace(CONFIG, data=STILL), split="val")
+
+    assert_equal(varied, still)
+
+
+def test_an_empty_domain_is_refused_at_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=0, shape=(3, 16, 16))
+
+    with pytest.raises(DataError, match="no CT slice in the train split"):
+        batches(store, 0)
+
+
+def damaged_store(path: Path) -> tuple[Store, str]:
+    """A store whose second MRI has a flipped bit in its first slice."""
+    store = make_store(path, mri=2, ct=1, shape=(6, 32, 32))
+    name = store.select("mri", "train")[1].name
+    shard = store.path / name / "0" / "c" / "0" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[300] ^= 1
+    shard.write_bytes(data)
+    return store, name
+
+
+def test_a_damaged_chunk_stops_the_stream_at_its_step_and_not_before(tmp_path: Path) -> None:
+    store, name = damaged_store(tmp_path / "s.zarr")
+    config = Config(data=DataConfig(min_body_fraction=0))  # one slice pair a step, 12 an epoch
+    stream = open_stream(
+        store, config, "train", shards=range(1), start_step=0, device=torch.device("cpu")
+    )
+
+    whole: list[Batch] = []
+    with pytest.raises(StoreError, match=f"{name}.*slice 0"):
+        whole.extend(stream)
+
+    make_whole = make_store(tmp_path / "again.zarr", mri=2, ct=1, shape=(6, 32, 32))
+    assert_equal(whole, batches(make_whole, len(whole), config))
+    assert len(whole) < 12
+
+
+def threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("stream")]
+
+
+@pytest.mark.parametrize("num_taken", [0, 1, 5])
+def test_closing_the_stream_ends_its_thread(store: Store, num_taken: int) -> None:
+    stream = open_stream(
+        store, CONFIG, "train", shards=range(2), start_step=0, device=torch.device("cpu")
+    )
+    list(islice(stream, num_taken))
+    assert len(threads()) == (num_taken > 0)
+
+    stream.close()
+
+    assert not threads()
+
+
+def test_an_error_ends_the_thread_too(tmp_path: Path) -> None:
+    store, _ = damaged_store(tmp_path / "s.zarr")
+
+    with pytest.raises(StoreError):
+        batches(store, 12, Config(data=DataConfig(min_body_fraction=0)))
+
+    assert not threads()

@@ -1,0 +1,101 @@
+"""An evaluation scores every volume it can, by every method, and says what is missing."""
+
+import numpy as np
+import pytest
+
+from cyclegan.config import Config, DataConfig
+from cyclegan.errors import DataError
+from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, SOFT_TISSUE, TRANSLATOR
+from cyclegan.scores.metrics import paired_scores
+from data_prep.intensity import WINDOW_HU, normalise
+from tests.stores import make_store
+
+SPLITS = ("train", "test")
+SHAPE = (6, 32, 32)
+CONFIG = Config(data=DataConfig(mri_contrast="plain"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("assess") / "s.zarr"
+    return make_store(path, mri=2, ct=2, paired=2, shape=SHAPE, splits=SPLITS)
+
+
+def identity(images):
+    return images
+
+
+def constant(hu):
+    """A to_ct that makes the same HU of everything."""
+    x = float(normalise(np.float32(hu), WINDOW_HU))
+    return lambda images: 0 * images + x
+
+
+def test_a_translator_that_says_soft_tissue_ties_with_that_baseline(store):
+    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    for metric in PAIRED:
+        ours = scores.of(metric)
+        assert len(ours) == 2
+        assert ours == pytest.approx(scores.of(metric, method=SOFT_TISSUE), abs=1e-3)
+
+
+def test_pairs_are_compared_over_the_body_of_the_real_ct(store):
+    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    for row in scores.volumes:
+        if row.modality == "mri" and row.method == SOFT_TISSUE:
+            (mri,) = (v for v in store.volumes if v.name == row.volume)
+            (ct,) = (v for v in store.volumes if v.name == mri.link)
+            synthetic = np.where(store.body(mri), 40.0, -1024.0)
+            assert row.values == paired_scores(synthetic, store.voxels(ct), store.body(ct))
+
+
+def test_every_volume_of_the_split_goes_through_its_cycle_linked_or_not(store):
+    scores = evaluate((identity, identity), CONFIG, store, "test")
+    assert {row.volume for row in scores.volumes} == {
+        v.name for v in store.volumes if v.split == "test"
+    }
+    assert scores.of("cycle_ssim") == pytest.approx([1, 1, 1], abs=1e-4)
+    assert scores.of("cycle_ssim", modality="ct") == pytest.approx([1, 1, 1], abs=1e-4)
+    assert scores.num_pairs == 2
+
+
+def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_places(store):
+    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    assert scores.populations[HISTOGRAM]["hu_distance"] < 20
+    assert scores.populations[SOFT_TISSUE]["hu_distance"] > 100
+    assert scores.populations[HISTOGRAM]["bone_depth_mismatch"] > 0.5
+    assert scores.populations[TRANSLATOR]["selection"] > 2
+
+
+def test_linked_volumes_are_shown_first(store):
+    scores = evaluate((identity, identity), CONFIG, store, "test", num_shown=3)
+    assert [shown.real is not None for shown in scores.shown] == [True, True, False]
+
+
+def test_without_pairs_or_train_cts_the_rest_is_still_scored(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=0, shape=SHAPE, splits=("test",))
+    scores = evaluate((identity, identity), CONFIG, store, "test")
+    assert scores.num_pairs == 0
+    assert scores.populations == {}
+    assert scores.methods == [TRANSLATOR]
+    assert scores.mean("mae_hu") is None
+    assert scores.mean("cycle_ssim") == pytest.approx(1, abs=1e-4)
+
+
+def test_a_damaged_volume_is_left_out_and_named(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=1, shape=SHAPE, splits=("test",))
+    bad, good = store.select("mri", "test")
+    shard = store.path / bad.name / "0/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    scores = evaluate((identity, identity), CONFIG, store, "test")
+    assert len(scores.failed) == 1
+    assert bad.name in scores.failed[0]
+    assert good.name in {row.volume for row in scores.volumes}
+
+
+def test_an_empty_split_is_refused_with_the_remedy(store):
+    with pytest.raises(DataError, match=r"split val .* no volume belongs to it.*describe"):
+        evaluate((identity, identity), CONFIG, store, "val")

@@ -1,0 +1,38 @@
+"""A small real store, and the description of a model that goes with it."""
+
+from pathlib import Path
+
+import pytest
+
+from cyclegan.config import GeneratorConfig
+from cyclegan.export.model import Intensity, ModelInfo
+from data_prep.store import Store
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Store:
+    path = tmp_path_factory.mktemp("store") / "tiny.zarr"
+    return make_store(path, mri=2, ct=2, shape=(6, 32, 40), splits=("train", "val"))
+
+
+@pytest.fixture(scope="session")
+def info(store: Store) -> ModelInfo:
+    return ModelInfo(
+        direction="to_ct",
+        inputs=("mri",),
+        intensity=Intensity(mri_contrast="inverted"),
+        spacing_mm=store.spacing_mm,
+        size=store.size,
+        generator=GeneratorConfig(filters=4, blocks=1),
+        run="smoke-0123abcd",
+        config_hash="c" * 64,
+        checkpoint="step_00000006",
+        store_fingerprint=store.fingerprint,
+        scores={"test": {"masked_mae_hu": 123.4, "volumes": [{"mae": 9.0}]}},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "model_to_ct"

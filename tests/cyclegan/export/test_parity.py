@@ -1,0 +1,87 @@
+"""A model is published only if its files do on real slices what the trained network does."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cyclegan.errors import ModelError
+from cyclegan.export.__main__ import export_model
+from cyclegan.export.formats import FILES, write_formats
+from cyclegan.export.model import CONTENT, INFO, SUMS, read_model
+from cyclegan.export.parity import LEVELS, check_parity, difference, real_slices
+from cyclegan.nets.generator import Generator
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Generator(filters=4, blocks=1, upsample="resize").eval()
+
+
+class Drifting(Generator):
+    """Changes with every call, as a network with hidden state would; its graph cannot."""
+
+    calls = 0
+
+    def forward(self, image):
+        self.calls += 1
+        return super().forward(image) * 0.99**self.calls
+
+
+def test_a_faithful_export_is_published_with_its_differences(network, info, store, folder):
+    parity = export_model(network, info, store, folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*CONTENT, SUMS])
+    assert sorted(parity) == sorted(FILES.values())
+    assert max(parity.values()) < 0.1
+    assert json.loads((folder / INFO).read_text())["parity"] == parity
+    assert read_model(folder).info.parity == parity
+
+
+def test_a_broken_export_is_not_published_and_leaves_nothing(info, store, folder):
+    torch.manual_seed(0)
+    broken = Drifting(filters=4, blocks=1, upsample="resize").eval()
+    with torch.no_grad():
+        for weights in broken.parameters():
+            weights.normal_(0, 0.2)
+
+    with pytest.raises(ModelError, match=r"generator\.onnx differs by up to"):
+        export_model(broken, info, store, folder)
+
+    assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [0.05, float("nan")])
+def test_perturbed_weights_in_one_file_are_found_and_named(network, info, store, folder, wrong):
+    folder.mkdir()
+    write_formats(network, 1, folder)
+    path = folder / FILES["safetensors"]
+    weights = load_file(path)
+    weights["layers.1.weight"] += wrong * torch.randn_like(weights["layers.1.weight"])
+    save_file(weights, path)
+
+    with pytest.raises(ModelError, match=r"generator\.safetensors differs") as caught:
+        check_parity(network, folder, real_slices(store, "mri", "inverted"), info.generator)
+
+    assert "generator.onnx differs" not in str(caught.value)
+
+
+def test_the_difference_is_in_hu():
+    images = torch.zeros(3, 1, 8, 8)
+
+    # One network unit is half of the HU window.
+    assert difference(lambda x: x, lambda x: x + 0.001, images) == pytest.approx(
+        0.001 * LEVELS / 2, rel=1e-4
+    )
+
+
+def test_the_slices_are_those_of_the_store_as_networks_see_them(store):
+    images = real_slices(store, "ct", "plain")
+    (volume,) = store.select("ct", "val")
+
+    expected = (store.voxels(volume)[[1, 3]] + 1024) / LEVELS * 2 - 1
+
+    np.testing.assert_allclose(images[:, 0], expected, atol=1e-6)

@@ -1,0 +1,83 @@
+"""The paired scores are the ones of the SynthRAD challenges."""
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from cyclegan.scores.metrics import bone_dice, mae_hu, paired_scores, psnr_db, ssim
+
+RNG = np.random.default_rng(11)
+SHAPE = (12, 20, 18)
+REAL = RNG.integers(-1024, 3072, SHAPE).astype(np.int16)
+SYNTHETIC = (REAL + RNG.normal(0, 300, SHAPE)).astype(np.float32)
+BODY = np.zeros(SHAPE, np.uint8)
+BODY[1:-1, 3:-4, 2:-2] = 1
+INSIDE = BODY == 1
+
+
+def test_mae_is_the_mean_over_the_body_without_clipping():
+    far = np.where(INSIDE, REAL + 5000.0, 1e9)
+    assert mae_hu(far, REAL, BODY) == pytest.approx(5000)
+
+
+def test_differences_of_whole_numbers_do_not_overflow():
+    low, high = np.full(SHAPE, -32000, np.int16), np.full(SHAPE, 32000, np.int16)
+    assert mae_hu(low, high, BODY) == 64000
+
+
+def test_psnr_equals_that_of_scikit_image_on_clipped_body_voxels():
+    oracle = peak_signal_noise_ratio(
+        REAL[INSIDE].astype(np.float64),
+        SYNTHETIC[INSIDE].astype(np.float64).clip(-1024, 3071),
+        data_range=4095,
+    )
+    assert psnr_db(SYNTHETIC, REAL, BODY) == pytest.approx(oracle, abs=1e-9)
+
+
+def test_psnr_of_a_constant_error_has_a_closed_form():
+    soft = np.zeros(SHAPE, np.float32)
+    assert psnr_db(soft + 409.5, soft, BODY) == pytest.approx(20)
+
+
+def test_ssim_equals_the_map_of_scikit_image_averaged_over_the_body():
+    x, y = (
+        np.where(INSIDE, image.astype(np.float64).clip(-1024, 3071) + 1024, 0)
+        for image in (SYNTHETIC, REAL)
+    )
+    _, similarity = structural_similarity(x, y, data_range=4095, full=True)
+    oracle = similarity[3:-3, 3:-3, 3:-3][INSIDE[3:-3, 3:-3, 3:-3]].mean()
+    assert ssim(SYNTHETIC, REAL, BODY) == pytest.approx(oracle, abs=1e-9)
+
+
+def test_ssim_of_a_volume_thinner_than_its_window_is_a_number():
+    assert 0 < ssim(SYNTHETIC[3:6], REAL[3:6], BODY[3:6]) < 1
+
+
+def test_dice_counts_overlap_twice():
+    real, synthetic = np.zeros(SHAPE), np.zeros(SHAPE)
+    real[5, 5:9, 5] = 251  # 4 voxels
+    synthetic[5, 7:13, 5] = 800  # 6 voxels, 2 of them shared
+    synthetic[0, 0, 0] = 800  # outside the body
+    assert bone_dice(synthetic, real, BODY) == pytest.approx(2 * 2 / (4 + 6))
+
+
+def test_bone_starts_above_250_hu():
+    at, above = np.full(SHAPE, 250.0), np.full(SHAPE, 250.5)
+    assert bone_dice(at, above, BODY) == 0
+    assert bone_dice(at, at, BODY) == 1
+
+
+def test_identical_volumes_get_the_best_scores_and_finite_ones():
+    assert paired_scores(REAL, REAL, BODY) == {
+        "mae_hu": 0,
+        "psnr_db": pytest.approx(100),
+        "ssim": pytest.approx(1),
+        "bone_dice": 1,
+    }
+
+
+def test_nothing_outside_the_body_counts():
+    changed = np.where(INSIDE, SYNTHETIC, RNG.normal(0, 1000, SHAPE))
+    assert paired_scores(changed, np.where(INSIDE, REAL, 0), BODY) == pytest.approx(
+        paired_scores(SYNTHETIC, REAL, BODY)
+    )

@@ -1,0 +1,75 @@
+"""Validation gives finite scores that a checkpoint can be chosen by, and a picture to look at."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cyclegan.config import Config, DataConfig
+from cyclegan.errors import DataError
+from cyclegan.nets.generator import Generator
+from cyclegan.scores.metrics import mae_hu
+from cyclegan.train.validate import SELECTION, validation_scores
+from tests.stores import make_store
+
+CONFIG = Config(data=DataConfig(mri_contrast="inverted"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(
+        tmp_path_factory.mktemp("val") / "s.zarr",
+        shape=(4, 32, 32),
+        paired=2,
+        splits=("train", "val"),
+    )
+
+
+def identity(images):
+    return images
+
+
+def test_untrained_networks_have_finite_scores_of_plain_floats(store):
+    to_ct, to_mri = (Generator(filters=2, blocks=1).eval() for _ in range(2))
+    scores, _ = validation_scores(to_ct, to_mri, store, CONFIG)
+    assert all(type(score) is float and math.isfinite(score) for score in scores.values())
+    assert {
+        SELECTION,
+        "val/mae_hu",
+        "val/bone_dice",
+        "val/cycle_ssim_mri",
+        "val/cycle_psnr_db_ct",
+        "val/hu_distance",
+        "val/bone_depth_mismatch",
+    } <= set(scores)
+
+
+def test_constant_air_has_the_error_of_the_real_cts(store):
+    scores, _ = validation_scores(lambda x: 0 * x - 1, identity, store, CONFIG)
+    cts = [volume for volume in store.select("ct", "val") if volume.link]
+    errors = [mae_hu(np.full(ct.shape, -1024), store.voxels(ct), store.body(ct)) for ct in cts]
+    assert scores["val/mae_hu"] == pytest.approx(np.mean(errors))
+    assert scores["val/bone_dice"] == 0
+    assert scores["val/bone_depth_mismatch"] == 1
+
+
+def test_without_pairs_the_selection_is_there_and_the_paired_scores_are_not(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, shape=(4, 32, 32), splits=("train", "val"))
+    scores, _ = validation_scores(identity, identity, store, CONFIG)
+    assert SELECTION in scores
+    assert "val/mae_hu" not in scores
+
+
+def test_the_picture_has_both_cycles_side_by_side(store):
+    _, picture = validation_scores(identity, identity, store, CONFIG)
+    assert picture.shape == (2 * 32, 3 * 32, 3)
+    assert picture.dtype == np.uint8
+    mri, _, returned_mri = np.split(picture[:32].astype(int), 3, axis=1)
+    np.testing.assert_allclose(mri, returned_mri, atol=1)
+    assert mri.max() > 200
+    assert mri[0, 0].tolist() == [0, 0, 0]
+
+
+def test_a_split_without_an_mri_is_refused_with_the_remedy(store):
+    with pytest.raises(DataError, match=r"has no MRI.*data_prep describe"):
+        validation_scores(identity, identity, store, CONFIG, "test")

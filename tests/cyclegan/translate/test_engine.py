@@ -1,0 +1,136 @@
+"""A translated volume lies voxel for voxel where its input lies, whole, in HU."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from cyclegan.translate.engine import translate
+from data_prep.errors import VolumeError
+from data_prep.volume import Volume
+from tests.cyclegan.translate.conftest import RADII_MM, centred, head
+
+# Stored to the left and to the back (LPS), 5 and 4 degrees oblique, 3.4 x 3 x 5.2 mm.
+OBLIQUE = Rotation.from_euler("xz", [5, 4], degrees=True).as_matrix() @ np.diag([-3.4, -3.0, 5.2])
+SHAPE = (37, 67, 49)
+
+
+def inner(volume: Volume, margin: int = 3) -> np.ndarray:
+    """Voxels of the body that lie deeper than its soft border and the model's voxels blur it."""
+    body = volume.voxels > (-300 if volume.modality == "ct" else 200)
+    return ndimage.binary_erosion(body, iterations=margin, border_value=1)
+
+
+def test_an_identity_network_gives_an_oblique_ct_back_on_its_own_grid(make_model):
+    ct = head("ct", SHAPE, centred(OBLIQUE, SHAPE))
+
+    values = translate(ct, make_model())
+
+    assert values.shape == ct.voxels.shape
+    expected = (ct.voxels + 1024) / 4095 * 1000  # the window of a synthetic MRI
+    deviation_hu = np.abs(values - expected)[inner(ct)] * 4.095
+    print(np.median(deviation_hu), np.percentile(deviation_hu, 99), deviation_hu.max())
+    assert np.median(deviation_hu) < 5
+    assert np.percentile(deviation_hu, 99) < 30
+
+
+def test_an_mri_becomes_hu_and_air_outside_the_body(make_model):
+    mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
+
+    hu = translate(mri, make_model(direction="to_ct", inputs=("mri",)))
+
+    assert hu.dtype == np.int16
+    assert hu.min() == -1024
+    assert hu.max() <= 3071
+    assert (hu[mri.voxels < 1] == -1024).all()
+    # An identity maps the robust window on the HU window, so HU is linear in the MRI.
+    slope, offset = np.polyfit(mri.voxels[inner(mri)], hu[inner(mri)], 1)
+    high = np.percentile(mri.voxels[mri.voxels > 100], 99.5)
+    assert slope == pytest.approx(4095 / high, rel=0.03)
+    assert offset == pytest.approx(-1024, abs=60)
+
+
+@pytest.mark.parametrize("contrast", ["plain", "inverted"])
+def test_a_constant_network_fills_the_body_and_nothing_else(make_model, contrast):
+    mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
+    intensity = make_model().info.intensity.__class__(mri_contrast=contrast)
+
+    hu = translate(
+        mri,
+        make_model(
+            lambda image: image * 0 + 0.04, direction="to_ct", inputs=("mri",), intensity=intensity
+        ),
+    )
+
+    assert np.unique(hu[inner(mri)]).tolist() == [round(1.04 * 2047.5 - 1024)]
+    assert (hu[mri.voxels < 1] == -1024).all()
+
+
+def test_all_48_orders_and_signs_of_the_axes_give_the_same_volume(make_model):
+    spacing, shape = np.diag([8.0, 10.0, 12.0]), (15, 21, 19)
+    ct, model = head("ct", shape, centred(spacing, shape)), make_model()
+    expected = translate(ct, model)
+
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product([1, -1], repeat=3):
+            turned = ct.voxels.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+            # New axis i is old axis order[i]; affines count axes x, y, z, arrays z, y, x.
+            steps = np.stack(
+                [spacing[:, 2 - order[2 - i]] * signs[2 - i] for i in range(3)], axis=1
+            )
+            volume = Volume(
+                voxels=np.ascontiguousarray(turned),
+                affine=centred(steps, turned.shape),
+                modality="ct",
+                pseudonym="turned",
+            )
+            values = translate(volume, model)
+            back = values[tuple(slice(None, None, sign) for sign in signs)].transpose(
+                np.argsort(order)
+            )
+            # One unit for a rounding that falls the other way.
+            np.testing.assert_allclose(back, expected, atol=1)
+
+
+def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
+    ct, sizes = head("ct", SHAPE, centred(OBLIQUE, SHAPE)), set()
+
+    def network(image):
+        sizes.add(tuple(image.shape[-2:]))
+        return image
+
+    small = translate(ct, make_model(network, size=(16, 24)))
+    (size,) = sizes
+
+    assert size[0] % 4 == size[1] % 4 == 0
+    assert size[0] * 4 > 2 * RADII_MM[1]
+    assert (small[inner(ct)] > 100).all()
+    large = translate(ct, make_model())
+    # The grids share their centre, up to half of a voxel of the body's box.
+    assert np.abs(small.astype(int) - large)[inner(ct)].mean() < 3
+
+
+@pytest.mark.parametrize("slices", [1, 2, 7])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_few_slices_and_any_batch_are_enough(make_model, slices, batch_size):
+    shape = (slices, 97, 83)
+    ct = head("ct", shape, centred(np.diag([-2.0, -2.0, 5.0]), shape))
+
+    values = translate(ct, make_model(), batch_size=batch_size)
+
+    deviation_hu = np.abs(values - (ct.voxels + 1024) / 4.095)[inner(ct)] * 4.095
+    assert values.shape == shape
+    assert np.median(deviation_hu) < 12
+
+
+def test_the_wrong_modality_is_refused(make_model):
+    affine = centred(OBLIQUE, SHAPE)
+
+    with pytest.raises(VolumeError, match="this is a CT"):
+        translate(head("ct", SHAPE, affine), make_model(direction="to_ct", inputs=("mri",)))
+    mri = head("mri", SHAPE, affine)
+    posing = Volume(voxels=mri.voxels, affine=affine, modality="ct", pseudonym="posing")
+    with pytest.raises(VolumeError, match="without air"):
+        translate(posing, make_model())

@@ -1,0 +1,135 @@
+"""Many files go in; each comes out whole on its own grid, or is listed, and none stops another."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from cyclegan.errors import ModelError
+from cyclegan.translate.__main__ import QUARANTINE, Command, run
+from data_prep.errors import ExitCode, UsageError
+from data_prep.nifti import read_nifti, write_nifti
+from tests.conftest import ROOT
+from tests.cyclegan.translate.conftest import centred, head
+
+SHAPE = (12, 44, 36)
+AFFINE = centred(np.diag([-5.0, -5.0, 15.0]), SHAPE)
+
+
+def write_head(path: Path, modality: str = "mri") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    write_nifti(path, head(modality, SHAPE, AFFINE).voxels, AFFINE)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_a_folder_is_translated_file_by_file_onto_the_grids_of_the_inputs(
+    tmp_path, out, model_folder
+):
+    for name in ("a.nii.gz", "b.nii"):
+        write_head(tmp_path / "in" / name)
+
+    assert run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out)) == ExitCode.DONE
+
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a_synthetic-ct.nii.gz",
+        "b_synthetic-ct.nii.gz",
+    ]
+    result, source = (
+        nibabel.load(out / "b_synthetic-ct.nii.gz"),
+        nibabel.load(tmp_path / "in/b.nii"),
+    )
+    assert result.shape == source.shape
+    assert result.get_data_dtype() == np.int16
+    np.testing.assert_allclose(result.affine, source.affine, atol=1e-3)
+    hu = result.get_fdata()
+    assert hu.min() == -1024
+    assert -1024 < hu.max() <= 3071
+
+
+def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_folder, capsys):
+    good = write_head(tmp_path / "in" / "good.nii.gz")
+    broken = write_head(tmp_path / "in" / "jane_doe.nii.gz")
+    content = bytearray(broken.read_bytes())
+    content[-6] ^= 1
+    broken.write_bytes(content)
+    ct = write_head(tmp_path / "in" / "ct.nii.gz", "ct")
+    absent = tmp_path / "absent.nii.gz"
+
+    code = run(Command(model=model_folder, inputs=(broken, ct, absent, good), out=out))
+
+    assert code == ExitCode.PARTLY_DONE
+    assert (out / "good_synthetic-ct.nii.gz").exists()
+    printed = capsys.readouterr()
+    assert "1 made, 0 there already, 3 left out" in printed.out
+    assert "jane_doe" not in printed.out + printed.err, "a job log must not hold paths"
+    lines = [json.loads(line) for line in (out / QUARANTINE).read_text().splitlines()]
+    assert [(line["input"], line["code"], line["path"]) for line in lines] == [
+        (1, "gzip-damaged", str(broken)),
+        (2, "modality", str(ct)),
+        (3, "unreadable", str(absent)),
+    ]
+    assert (out / QUARANTINE).stat().st_mode & 0o777 == 0o600
+    assert run(Command(model=model_folder, inputs=(broken,), out=out)) == ExitCode.FAILED
+
+
+def test_what_is_there_is_kept_unless_asked_otherwise(tmp_path, out, model_folder):
+    source = write_head(tmp_path / "a.nii.gz")
+    result = out / "a_synthetic-ct.nii.gz"
+    out.mkdir()
+    result.write_text("mine")
+
+    assert run(Command(model=model_folder, inputs=(source,), out=out)) == ExitCode.DONE
+    assert result.read_text() == "mine"
+
+    run(Command(model=model_folder, inputs=(source,), out=out, overwrite=True))
+    assert nibabel.load(result).shape == SHAPE[::-1]
+
+
+def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out, model_folder):
+    (tmp_path / "empty").mkdir()
+    twins = write_head(tmp_path / "1" / "a.nii"), write_head(tmp_path / "2" / "a.nii.gz")
+
+    with pytest.raises(UsageError, match="no NIfTI file"):
+        run(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
+    with pytest.raises(UsageError, match="both called a"):
+        run(Command(model=model_folder, inputs=twins, out=out))
+    with pytest.raises(ModelError, match="no model folder"):
+        run(Command(model=tmp_path, inputs=twins, out=out))
+    assert not out.exists()
+
+
+def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
+    tmp_path, out, model_folder
+):
+    for number in range(15):
+        write_head(tmp_path / "in" / f"{number}.nii.gz")
+    command = [sys.executable, "-m", "cyclegan.translate", model_folder, tmp_path / "in"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--out", out], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+    )
+    while process.poll() is None and len(list(out.glob("*"))) < 3:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    results = list(out.glob("[!.]*"))
+    assert 1 <= len(results) < 15
+    for path in results:
+        gzip.decompress(path.read_bytes())
+        assert read_nifti(path, modality="ct", pseudonym="p").voxels.shape == SHAPE
+    assert run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out)) == ExitCode.DONE
+    assert len(list(out.glob("[!.]*"))) == 15
