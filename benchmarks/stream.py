@@ -23,12 +23,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from cyclegan.config import BatchConfig, Config, DataConfig
 from cyclegan.data.stream import open_stream
-from data_prep.store import BODY, IMAGE, Store, open_store
+from data_prep.store import BODY, IMAGE, open_store
 from data_prep.volume import Modality
 from tests.stores import make_store
 
 BATCH = 16
 CORES = len(os.sched_getaffinity(0))
+TIMED = 6
+WAITING = 2 * CORES + 1
+"""Batches that a loader may hold ready: DataLoader's prefetch factor is 2, the stream keeps 2."""
 
 
 class UsualSlices(Dataset[tuple[Tensor, ...]]):
@@ -37,6 +40,7 @@ class UsualSlices(Dataset[tuple[Tensor, ...]]):
     def __init__(self, path: Path, data: DataConfig) -> None:
         self.path = path
         self.store = open_store(path)
+        self.opened: dict[tuple[str, str], Any] = {}
         share = data.translate_fraction * self.store.size[0]
         both = ["image", "body"]
         self.vary = Compose(
@@ -61,68 +65,67 @@ class UsualSlices(Dataset[tuple[Tensor, ...]]):
         random = np.random.default_rng(index)
         return self.one("mri", random) + self.one("ct", random)
 
+    def array(self, name: str, array: str) -> Any:
+        """An array of the store, opened once in each worker."""
+        if (name, array) not in self.opened:
+            self.opened[name, array] = zarr.open_array(self.path / name / array, mode="r")
+        return self.opened[name, array]
+
     def one(self, modality: Modality, random: np.random.Generator) -> tuple[Tensor, ...]:
         volumes = self.store.select(modality, "train")
         volume = volumes[random.integers(len(volumes))]
         z = random.integers(volume.shape[0])
-        group = zarr.open_group(self.path / volume.name, mode="r")
         sample: dict[str, Any] = {
-            "image": np.asarray(group[IMAGE][z], np.float32)[None],
-            "body": np.asarray(group[BODY][z], np.float32)[None],
+            "image": np.asarray(self.array(volume.name, IMAGE)[z], np.float32)[None],
+            "body": np.asarray(self.array(volume.name, BODY)[z], np.float32)[None],
         }
         scale = ScaleIntensityRanged(["image"], *volume.window, -1.0, 1.0, clip=True)
         varied = scale(self.vary(sample))
         return varied["image"].as_tensor(), varied["body"].as_tensor()
 
 
-def pairs_per_s(batches: Iterator[Any], num_batches: int) -> float:
-    """Slice pairs a second once the first batches are through."""
-    for _ in islice(batches, 4):
+def slices_per_s(batches: Iterator[Any]) -> float:
+    """Slices a second, after the batches that were made while nobody asked are through."""
+    for _ in islice(batches, WAITING):
         pass
     started = time.perf_counter()
-    for _ in islice(batches, num_batches):
+    for _ in islice(batches, TIMED):
         pass
-    return num_batches * BATCH / (time.perf_counter() - started)
-
-
-def ours(store: Store, data: DataConfig, num_batches: int) -> float:
-    """The stream on the CPU."""
-    config = Config(data=data, batch=BatchConfig(shards=1, shard_size=BATCH))
-    stream = open_stream(
-        store, config, "train", shards=range(1), start_step=0, device=torch.device("cpu")
-    )
-    with closing(stream):
-        return pairs_per_s(stream, num_batches)
-
-
-def usual(store: Store, data: DataConfig, num_batches: int) -> float:
-    """The DataLoader, one worker process per core; zarr-python cannot be forked."""
-    loader = DataLoader(
-        UsualSlices(store.path, data),
-        batch_size=BATCH,
-        num_workers=CORES,
-        multiprocessing_context="spawn",
-    )
-    return pairs_per_s(iter(loader), num_batches)
+    return TIMED * BATCH * 2 / (time.perf_counter() - started)
 
 
 def main() -> None:
-    """Measure both on one store and print them beside each other."""
+    """Measure both in turns, so that a busy machine slows both, and print them side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="pixels of a slice's side")
-    parser.add_argument("--batches", type=int, default=30, help=f"batches of {BATCH} pairs")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each loader")
     options = parser.parse_args()
     data = DataConfig(min_body_fraction=0, cache_gib=0.0, threads=CORES)
+    config = Config(data=data, batch=BatchConfig(shards=1, shard_size=BATCH))
+    cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         shape = (32, options.size, options.size)
         store = make_store(Path(folder) / "bench.zarr", mri=4, ct=4, shape=shape)
-        fast = ours(store, data, options.batches)
-        slow = usual(store, data, max(4, options.batches // 4))
-    side = f"{options.size} x {options.size}, {CORES} cores"
-    print(f"slices with masks per second, {side}, both domains, varied and normalised:")
-    print(f"  this stream (tensorstore + DALI)           {2 * fast:8.0f}")
-    print(f"  zarr-python + MONAI, torch DataLoader      {2 * slow:8.0f}")
-    print(f"  ratio                                      {fast / slow:8.1f}")
+        loader = DataLoader(
+            UsualSlices(store.path, data),
+            batch_size=BATCH,
+            num_workers=CORES,
+            multiprocessing_context="spawn",  # zarr-python cannot be forked
+        )
+        usual = iter(loader)
+        stream = open_stream(store, config, "train", shards=range(1), start_step=0, device=cpu)
+        with closing(stream):
+            rounds = [(slices_per_s(stream), slices_per_s(usual)) for _ in range(options.rounds)]
+    fast, slow = np.array(rounds).T
+    side = f"{options.size} x {options.size}, {CORES} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"slices with masks per second, varied and normalised; {side}")
+    print(f"median (lowest to highest) of {options.rounds} rounds in turns:")
+    for label, values in [
+        ("this stream (tensorstore + DALI)", fast),
+        ("zarr-python + MONAI, torch DataLoader", slow),
+        ("ratio, round by round", fast / slow),
+    ]:
+        print(f"  {label:40}{np.median(values):8.1f} ({values.min():.1f} to {values.max():.1f})")
 
 
 if __name__ == "__main__":

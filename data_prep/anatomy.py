@@ -16,7 +16,6 @@ from data_prep.shapes import (
     Array,
     Capsule,
     Ellipsoid,
-    Point,
     Shape,
     Space,
     blended,
@@ -24,10 +23,11 @@ from data_prep.shapes import (
     rotation_matrix,
     smooth_noise,
 )
+from data_prep.subject import Subject
 from data_prep.tissue import Tissue
 from data_prep.volume import Affine
 
-LOW_MM, HIGH_MM = (-104.0, -132.0, -112.0), (104.0, 136.0, 108.0)
+LOW_MM, HIGH_MM = (-104.0, -132.0, -100.0), (104.0, 136.0, 108.0)
 """The box of the world, (x, y, z) in mm, in which a head is made; its neck leaves it below."""
 
 CAVITY_BASE: list[Shape] = [
@@ -123,52 +123,6 @@ NOSE: list[Shape] = [
 EARS = mirrored(Ellipsoid((80, -22, -42), (4.5, 15, 29)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """What makes one head differ from the next. The defaults are the average adult."""
-
-    scale: Point = (1.0, 1.0, 1.0)
-    """Size along (x, y, z), relative to the template."""
-    turn_deg: Point = (0.0, 0.0, 0.0)
-    """Pose in the scanner: nod, tilt, and turn about x, y, z."""
-    shift_mm: Point = (0.0, 0.0, 0.0)
-    """Template origin in the world, (x, y, z)."""
-    elastic_mm: float = 2.0
-    """Standard deviation of a smooth displacement, features about 10 cm."""
-    skull_mm: float = 6.5
-    """Thickness of the calvarium."""
-    table_mm: float = 1.7
-    """Thickness of compact bone over spongy bone."""
-    fat_mm: float = 4.0
-    """Thickness of fat under the scalp; face and neck carry half as much again."""
-    fluid_mm: float = 2.6
-    """Between skull and brain."""
-    cortex_mm: float = 3.0
-    ventricle_scale: float = 1.0
-    sinus_scale: float = 1.0
-    texture_seed: int = 0
-    """Decides the course of sulci, displacement, septa, and muscle planes."""
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Subject":
-        """An adult at random; spreads are of the order seen between adults."""
-        size = rng.normal(1, 0.025)
-        return cls(
-            scale=tuple(size * rng.normal(1, 0.02, 3)),
-            turn_deg=tuple(rng.normal(0, (5, 2, 3))),
-            shift_mm=tuple(rng.normal(0, (3, 5, 3))),
-            elastic_mm=rng.uniform(1.0, 2.5),
-            skull_mm=rng.uniform(5.2, 8.2),
-            table_mm=rng.uniform(1.4, 2.1),
-            fat_mm=rng.uniform(2.5, 5.5),
-            fluid_mm=rng.uniform(1.8, 3.8),
-            cortex_mm=rng.uniform(2.6, 3.4),
-            ventricle_scale=rng.uniform(0.6, 2.2),
-            sinus_scale=rng.uniform(0.75, 1.1),
-            texture_seed=int(rng.integers(2**31)),
-        )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Anatomy:
     """One head in the world of a scanner, before anything is measured."""
@@ -183,7 +137,7 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
     """Carve one head. The same subject at another spacing is another person in its fine detail.
 
     Partial volume comes from the distances: a voxel on a surface holds a linear share of both
-    sides. About 1 s of one core at 1.75 mm.
+    sides. About half a second of one core at 2 mm.
     """
     rng = np.random.Generator(np.random.Philox(subject.texture_seed))
     space, affine = _space(subject, rng, spacing_mm)

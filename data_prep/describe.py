@@ -1,5 +1,6 @@
 """A store in words for people: how much there is of what, and in which geometry."""
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -16,11 +17,11 @@ def describe(store: Store) -> RenderableType:
         f"voxels {dz:g} x {dy:g} x {dx:g} mm (z y x), slices {rows} x {columns} "
         f"({rows * dy:g} x {columns * dx:g} mm), preprocessing {store.fingerprint}"
     )
-    table = Table()
-    for name in ("split", "modality"):
-        table.add_column(name)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("split", "domain"):
+        table.add_column(name, no_wrap=True)
     for name in ("subjects", "volumes", "linked", "slices", "body %", "window", "MiB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for split in SPLITS:
         for modality in ("mri", "ct"):
             volumes = store.select(modality, split)
@@ -31,8 +32,7 @@ def describe(store: Store) -> RenderableType:
 def _row(store: Store, volumes: tuple[StoredVolume, ...]) -> list[str]:
     fractions = [fraction for volume in volumes for fraction in volume.body_fraction]
     low = min(volume.window[0] for volume in volumes)
-    highs = sorted(volume.window[1] for volume in volumes)
-    high = f"{highs[0]:.0f}" + (f"-{highs[-1]:.0f}" if highs[0] < highs[-1] else "")
+    high = max(volume.window[1] for volume in volumes)
     folders = (store.path / volume.name for volume in volumes)
     size_bytes = sum(p.stat().st_size for f in folders for p in f.rglob("*") if p.is_file())
     return [
@@ -41,6 +41,6 @@ def _row(store: Store, volumes: tuple[StoredVolume, ...]) -> list[str]:
         str(sum(volume.link is not None for volume in volumes)),
         str(len(fractions)),
         f"{100 * sum(fractions) / len(fractions):.0f}",
-        f"{low:.0f} to {high}",
+        f"{low:.0f}..{high:.0f}",
         f"{size_bytes / 2**20:.1f}",
     ]

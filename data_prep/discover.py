@@ -65,6 +65,12 @@ def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: boo
             f"({'it has ' + str(len(files)) + ' other entries' if files else 'empty or absent'}). "
             "Name the folder that holds the files themselves, or list them with --manifest."
         )
+    stems = [path.name[: path.name.lower().rindex(".nii")] for path in paths]
+    if paired and len(set(stems)) < len(stems):
+        raise UsageError(
+            f"{folder} holds two files for one subject (NAME.nii and NAME.nii.gz), and --paired "
+            "cannot tell which one belongs to the pair. Remove one, or list pairs with --manifest."
+        )
     return [
         Source(
             path=path,
@@ -74,8 +80,7 @@ def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: boo
             split=None,
             pair=stem if paired else None,
         )
-        for path in paths
-        for stem in [path.name.split(".nii")[0]]
+        for path, stem in zip(paths, stems, strict=True)
     ]
 
 

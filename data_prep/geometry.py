@@ -8,9 +8,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.transforms import SpatialResample
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -103,6 +100,11 @@ def _sample(
     voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str
 ) -> NDArray[np.float32]:
     """MONAI's resampling for [z, y, x] arrays: its affines take indices in the array's order."""
+    # Here, because they take seconds that `describe`, `check` and `--help` can do without.
+    import torch
+    from monai.data import MetaTensor
+    from monai.transforms import SpatialResample
+
     image = MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine @ _REVERSED))
     result = SpatialResample(mode=mode, padding_mode="zeros", dtype=torch.float32)(
         image, dst_affine=torch.from_numpy(grid.affine @ _REVERSED), spatial_size=grid.shape

@@ -3,6 +3,7 @@
 Shared by `convert` and by inference, so that the two cannot drift apart.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 from data_prep.body import body_mask
 from data_prep.errors import VolumeError
 from data_prep.geometry import canonical, resample, target_grid
-from data_prep.harmonised import HarmonisedVolume
-from data_prep.intensity import WINDOW_HU, robust_window
-from data_prep.volume import Grid, Modality, Volume
+from data_prep.intensity import WINDOW_HU, Window, robust_window
+from data_prep.volume import Affine, Grid, Modality, Volume
 
 VERSION = 1
 """Raise it when the same file gives other voxels: stores of two versions do not mix."""
@@ -23,6 +23,28 @@ _ROUGH_MM = 3.0
 _INT16_MAX = 32767
 _FINE_ENOUGH = 1000
 """An MRI whose largest value is below this would lose grey levels when rounded; it is scaled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class HarmonisedVolume:
+    """A volume on the store's grid in stored units."""
+
+    voxels: NDArray[np.int16]
+    """[z, y, x]: HU clipped to WINDOW_HU, or MRI magnitudes divided by `scale`."""
+    body: NDArray[np.bool_]
+    """[z, y, x]."""
+    affine: Affine
+    window: Window
+    """In stored units: what becomes -1 and 1."""
+    scale: float
+    source: Grid
+    """The file's own grid; `geometry.resample` onto it is the way back."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the stored voxels lie."""
+        z, y, x = self.voxels.shape
+        return Grid(shape=(z, y, x), affine=self.affine)
 
 
 def harmonise(

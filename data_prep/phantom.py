@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.acquisition import CtScan, MriScan, acquire_ct, acquire_mri
-from data_prep.anatomy import Subject, make_anatomy
+from data_prep.anatomy import make_anatomy
 from data_prep.errors import UsageError
 from data_prep.manifest import Row, write_manifest
 from data_prep.nifti import write_nifti
 from data_prep.progress import progress
 from data_prep.shapes import Array, Point, rotation_matrix
 from data_prep.split import Split
+from data_prep.subject import Subject
 from data_prep.volume import Grid, Modality
 
 AXES = {"R": (1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1), "L": (-1, 0, 0), "P": (0, -1, 0)}
@@ -51,7 +52,7 @@ class CohortSettings:
     """Pixel size of the scans; each scan's own differs by up to 20 %."""
     slice_mm: float = 3.0
     """Slice thickness of the scans; each scan's own differs by up to 20 %."""
-    anatomy_mm: float = 1.75
+    anatomy_mm: float = 2.0
     """Voxel size at which heads are carved before they are scanned; below 1.5 is slow."""
     fov_mm: Point = (216.0, 250.0, 180.0)
     """Field of view along (x, y, z): the hard palate to just above the vertex."""

@@ -17,7 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from data_prep.atomic import PARTIAL, partial_path, sync_folder, write_atomic
 from data_prep.errors import StoreError
-from data_prep.harmonised import HarmonisedVolume
+from data_prep.harmonise import HarmonisedVolume
 from data_prep.split import Split
 from data_prep.store import (
     ATTRIBUTE,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from data_prep.harmonised import HarmonisedVolume
+from data_prep.harmonise import HarmonisedVolume
 from data_prep.intensity import WINDOW_HU, robust_window
 from data_prep.split import Split
 from data_prep.store import Store, open_store

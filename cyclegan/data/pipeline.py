@@ -113,8 +113,8 @@ class BatchMaker:
             device_id=(device.index or 0) if gpu else None,
         )
         self._graph.build()
-        # DALI orders its memory by the stream that reads it: a batch that torch lets go of is
-        # not written over before the kernels that were queued on it are done.
+        # The batch is to be ordered by the stream that reads it, so that memory which torch lets go
+        # of is not written over before the kernels queued on it are done (tests/gpu checks it).
         self._stream = torch.cuda.current_stream(device) if gpu else None
 
     def run(self, mri: StoredSlices, ct: StoredSlices) -> Outputs:

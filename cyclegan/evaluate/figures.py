@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cyclegan.evaluate.scorecard import Shown
+from cyclegan.train.validate import SELECTION
 
 Windowing = tuple[str, float, float, str]
 """Colour map, low end, high end, unit."""
@@ -63,28 +65,65 @@ def columns_of(shown: Shown) -> list[Column]:
     ]
 
 
-def volume_figure(shown: Shown) -> bytes:
-    """Three axial slices, a coronal and a sagittal one, in true proportions, as a PNG."""
-    columns = columns_of(shown)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """One cut through the body, the same for every image of a volume."""
+
+    label: str
+    cut: tuple[slice | int, slice | int, slice | int]
+    size_mm: tuple[float, float]
+    """Height and width of the picture."""
+    edges: str
+    """What lies at its left and at its right: R, L, A or P."""
+
+    def of(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """The picture [rows, columns], its first row on top: anterior, or else superior."""
+        picture: NDArray[Any] = voxels[self.cut]
+        return picture if isinstance(self.cut[0], int) else picture[::-1]
+
+
+def views_of(shown: Shown) -> list[View]:
+    """Three axial slices, a coronal and a sagittal one, cut close to the body."""
     dz, dy, dx = shown.spacing_mm
-    box = body_box(shown)
-    z, y, x = (slice_.stop - slice_.start for slice_ in box)
-    middle_y, middle_x = box[1].start + y // 2, box[2].start + x // 2
-    # Label, how to cut the slice from a volume, (height, width) in mm, left and right edge.
-    views: list[tuple[str, tuple[Any, ...], tuple[float, float], str]] = [
-        (
-            f"axial, height {height:.2f}",
-            (at_height(shown, height), *box[1:]),
-            (y * dy, x * dx),
-            "RL",
+    z, y, x = body_box(shown)
+    tall, deep, wide = (
+        (side.stop - side.start) * spacing
+        for side, spacing in zip((z, y, x), (dz, dy, dx), strict=True)
+    )
+    heights = np.array(shown.cycle.volume.height)
+    axial = [
+        View(
+            label=f"axial, height {height:.2f}",
+            cut=(int(np.abs(heights - height).argmin()), y, x),
+            size_mm=(deep, wide),
+            edges="RL",
         )
         for height in AXIAL_HEIGHTS
     ]
-    views.append(("coronal", (box[0], middle_y, box[2]), (z * dz, x * dx), "RL"))
-    views.append(("sagittal", (box[0], box[1], middle_x), (z * dz, y * dy), "AP"))
+    middle_y, middle_x = (y.start + y.stop) // 2, (x.start + x.stop) // 2
+    coronal = View(label="coronal", cut=(z, middle_y, x), size_mm=(tall, wide), edges="RL")
+    sagittal = View(label="sagittal", cut=(z, y, middle_x), size_mm=(tall, deep), edges="AP")
+    return [*axial, coronal, sagittal]
 
-    widest = max(width for _, _, (_, width), _ in views)
-    ratios = [height / widest for _, _, (height, _), _ in views] + [COLOUR_BAR]
+
+def body_box(shown: Shown) -> tuple[slice, slice, slice]:
+    """The body's extent with a margin, so that no picture is mostly air."""
+    body, sides = shown.cycle.body, []
+    for axis, spacing in enumerate(shown.spacing_mm):
+        others = tuple(other for other in range(3) if other != axis)
+        (found,) = np.nonzero(body.any(axis=others))
+        margin = round(MARGIN_MM / spacing)
+        low, high = int(found[0]) - margin, int(found[-1]) + 1 + margin
+        sides.append(slice(max(0, low), min(body.shape[axis], high)))
+    z, y, x = sides
+    return z, y, x
+
+
+def volume_figure(shown: Shown) -> bytes:
+    """All views of all images of a volume, in true proportions, as a PNG."""
+    columns, views = columns_of(shown), views_of(shown)
+    widest = max(view.size_mm[1] for view in views)
+    ratios = [view.size_mm[0] / widest for view in views] + [COLOUR_BAR]
     tall = TILE_INCHES * sum(ratios) + 0.8
     # Fixed margins: matplotlib's own layout engines take seconds for this many axes.
     figure = Figure(figsize=(1.05 * TILE_INCHES * len(columns), tall), facecolor="black")
@@ -102,43 +141,32 @@ def volume_figure(shown: Shown) -> bytes:
             "hspace": 0.04,
         },
     )
-    for column, image_axes in zip(columns, axes.T, strict=True):
-        cmap, low, high, unit = column.windowing
-        for ax, (_, cut, (height, width), edges) in zip(image_axes[:-1], views, strict=True):
-            image = column.voxels[cut]
-            ax.imshow(
-                image if isinstance(cut[0], int) else image[::-1],  # z up
-                cmap=cmap,
-                norm=Normalize(low, high),
-                extent=(0, width, height, 0),
-                interpolation="bilinear",
-            )
-            ax.set_axis_off()
-            for text, place, align in zip(edges, (0.0, 1.0), ("left", "right"), strict=True):
-                ax.text(place, 0.5, text, color="0.7", size=7, ha=align, transform=ax.transAxes)
+    for column, (*image_axes, bar_axes) in zip(columns, axes.T, strict=True):
+        for ax, view in zip(image_axes, views, strict=True):
+            draw(ax, column, view)
         image_axes[0].set_title(column.title, color="white", size=9)
-        bar = figure.colorbar(image_axes[0].images[0], cax=image_axes[-1], orientation="horizontal")
+        bar = figure.colorbar(image_axes[0].images[0], cax=bar_axes, orientation="horizontal")
         bar.ax.tick_params(colors="white", labelsize=7)
-        bar.set_label(unit, color="white", size=7)
-    for ax, (label, *_) in zip(axes[:, 0], views, strict=False):
-        ax.text(0, 1, label, color="white", size=7, va="top", transform=ax.transAxes)
+        bar.set_label(column.windowing[3], color="white", size=7)
+    for ax, view in zip(axes[:-1, 0], views, strict=True):
+        ax.text(0, 1, view.label, color="white", size=7, va="top", transform=ax.transAxes)
     return png(figure)
 
 
-def body_box(shown: Shown) -> tuple[slice, slice, slice]:
-    """The body's extent with a margin, so that no picture is mostly air."""
-    slices = []
-    for axis, spacing in enumerate(shown.spacing_mm):
-        others = tuple(other for other in range(3) if other != axis)
-        (found,) = np.nonzero(shown.cycle.body.any(axis=others))
-        margin, size = round(MARGIN_MM / spacing), shown.cycle.body.shape[axis]
-        slices.append(slice(max(0, found[0] - margin), min(size, found[-1] + 1 + margin)))
-    return slices[0], slices[1], slices[2]
-
-
-def at_height(shown: Shown, height: float) -> int:
-    """The slice nearest to a relative height of the body."""
-    return int(np.abs(np.array(shown.cycle.volume.height) - height).argmin())
+def draw(ax: Axes, column: Column, view: View) -> None:
+    """One picture, windowed, with the sides of the patient marked."""
+    cmap, low, high, _ = column.windowing
+    height_mm, width_mm = view.size_mm
+    ax.imshow(
+        view.of(column.voxels),
+        cmap=cmap,
+        norm=Normalize(low, high),
+        extent=(0, width_mm, height_mm, 0),
+        interpolation="bilinear",
+    )
+    ax.set_axis_off()
+    for side, place, align in zip(view.edges, (0.0, 1.0), ("left", "right"), strict=True):
+        ax.text(place, 0.5, side, color="0.7", size=7, ha=align, transform=ax.transAxes)
 
 
 def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
@@ -150,11 +178,15 @@ def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
                 curves.setdefault(name, []).append((record["step"], value))
     if not curves:
         return None
-    names = sorted(curves, key=lambda name: (name.startswith("loss/"), name))
+    names = sorted(curves, key=lambda name: (name != SELECTION, name.startswith("loss/"), name))
     across = 4
     down = -(-len(names) // across)
-    figure = Figure(figsize=(3 * across, 1.9 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    tall = 1.9 * down
+    figure = Figure(figsize=(3 * across, tall))
+    margins = {"left": 0.04, "right": 0.99, "top": 1 - 0.3 / tall, "bottom": 0.3 / tall}
+    axes = figure.subplots(
+        down, across, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.25}
+    ).ravel()
     for ax, name in zip(axes, names, strict=False):
         steps, values = zip(*curves[name], strict=True)
         validation = name.startswith("val/")

@@ -9,7 +9,7 @@ import tyro
 
 from cyclegan.config import Config
 from cyclegan.config_file import config_hash, load_config
-from cyclegan.errors import ModelError
+from cyclegan.errors import CheckpointError, ModelError
 from cyclegan.export.card import model_card
 from cyclegan.export.formats import write_formats
 from cyclegan.export.model import CARD, Direction, Intensity, ModelInfo, publish, write_info
@@ -28,7 +28,7 @@ class Command:
     1 HU, on real slices of the run's store.
     """
 
-    run_folder: Annotated[Path, tyro.conf.Positional]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_FOLDER")]
     """Folder of the run, which holds config.yaml and checkpoints."""
     direction: Direction = "to_ct"
     """What the generator makes: to_ct takes MRI, to_mri takes CT."""
@@ -114,10 +114,21 @@ def describe(
 
 
 def find_checkpoint(run_folder: Path, which: str) -> Path:
-    """The checkpoint's folder; each is verified by its manifest when it is loaded."""
-    if which == "best":
-        return best(run_folder)
-    return newest(run_folder) if which == "newest" else Path(which)
+    """The checkpoint's folder; it is verified when it is loaded.
+
+    Raises:
+        CheckpointError: The run has none.
+    """
+    if which not in ("best", "newest"):
+        return Path(which)
+    folder = best(run_folder) if which == "best" else newest(run_folder)
+    if folder is None:
+        raise CheckpointError(
+            f"{run_folder} has no checkpoint: there is nothing to export. Train it first, "
+            f"the same command goes on:\n  python -m cyclegan.train --config "
+            f"{run_folder / 'config.yaml'}"
+        )
+    return folder
 
 
 def read_scores(path: Path | None) -> dict[str, Any] | None:
@@ -135,4 +146,4 @@ def read_scores(path: Path | None) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: export(tyro.cli(Command)))
+    run_command(lambda: export(tyro.cli(Command, prog="python -m cyclegan.export")))

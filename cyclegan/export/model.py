@@ -181,6 +181,7 @@ def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = Fal
         fill(partial)
         (partial / SUMS).write_bytes(b"".join(sums_of(partial)))
         for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors writes for its owner alone; a model is to be shared
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         sync_folder(partial)

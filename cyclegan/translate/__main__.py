@@ -31,9 +31,9 @@ class Command:
     Run it again to go on where it stopped.
     """
 
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, written by `python -m cyclegan.export`."""
-    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT ...")]
     """NIfTI files (.nii, .nii.gz), or folders that hold them."""
     out: Path
     """Folder of the results."""
@@ -152,4 +152,4 @@ def name_results(sources: Sequence[Path], out: Path, ending: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    run_command(lambda: run(tyro.cli(Command)))
+    run_command(lambda: run(tyro.cli(Command, prog="python -m cyclegan.translate")))

@@ -16,11 +16,12 @@ from data_prep.acquisition import (
     rician,
     spoiled_gradient_echo,
 )
-from data_prep.anatomy import Anatomy, Subject, make_anatomy
+from data_prep.anatomy import Anatomy, make_anatomy
 from data_prep.errors import UsageError
 from data_prep.manifest import Row, read_manifest
 from data_prep.nifti import read_nifti
 from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.subject import Subject
 from data_prep.tissue import Tissue
 from data_prep.volume import Grid, Volume
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyclegan.config import BatchConfig, DataConfig
@@ -40,6 +40,7 @@ def pairs(samples: Samples) -> np.ndarray:
     return np.stack([samples.mri.slice, samples.ct.slice], axis=1)
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(num_mri=SIZES, num_ct=SIZES, partner=PARTNERS, epoch=st.integers(0, 5))
 def test_an_epoch_shows_every_slice_of_the_larger_domain_once(
     num_mri: int, num_ct: int, partner: Partner, epoch: int
@@ -53,6 +54,7 @@ def test_an_epoch_shows_every_slice_of_the_larger_domain_once(
     np.testing.assert_array_equal(np.sort(leader), np.arange(larger))
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(num_mri=SIZES, num_ct=SIZES)
 def test_the_smaller_domain_is_shown_in_whole_passes_too(num_mri: int, num_ct: int) -> None:
     order = make_order(num_mri, num_ct)
@@ -65,6 +67,7 @@ def test_the_smaller_domain_is_shown_in_whole_passes_too(num_mri: int, num_ct: i
         np.testing.assert_array_equal(np.sort(one_pass), np.arange(smaller))
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(
     shards=st.integers(1, 9),
     shard_size=st.integers(1, 4),
@@ -87,6 +90,7 @@ def test_a_step_holds_the_same_samples_on_any_number_of_workers(
     np.testing.assert_array_equal(np.concatenate(shares), pairs(order.samples(whole)))
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(first=st.integers(0, 10**9), partner=PARTNERS)
 def test_a_sample_is_the_same_alone_and_among_others(first: int, partner: Partner) -> None:
     order = make_order(partner=partner)

@@ -1,6 +1,7 @@
 """A model is published only if its files do on real slices what the trained network does."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,10 +16,17 @@ from cyclegan.export.parity import LEVELS, check_parity, difference, real_slices
 from cyclegan.nets.generator import Generator
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
     return Generator(filters=4, blocks=1, upsample="resize").eval()
+
+
+@pytest.fixture(scope="module")
+def files(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    write_formats(network, 1, folder)
+    return folder
 
 
 class Drifting(Generator):
@@ -55,9 +63,10 @@ def test_a_broken_export_is_not_published_and_leaves_nothing(info, store, folder
 
 
 @pytest.mark.parametrize("wrong", [0.05, float("nan")])
-def test_perturbed_weights_in_one_file_are_found_and_named(network, info, store, folder, wrong):
-    folder.mkdir()
-    write_formats(network, 1, folder)
+def test_perturbed_weights_in_one_file_are_found_and_named(
+    network, files, info, store, folder, wrong
+):
+    shutil.copytree(files, folder)
     path = folder / FILES["safetensors"]
     weights = load_file(path)
     weights["layers.1.weight"] += wrong * torch.randn_like(weights["layers.1.weight"])

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from cyclegan.export.model import Intensity
 from cyclegan.translate.engine import translate
 from data_prep.errors import VolumeError
 from data_prep.volume import Volume
@@ -31,7 +32,7 @@ def test_an_identity_network_gives_an_oblique_ct_back_on_its_own_grid(make_model
     assert values.shape == ct.voxels.shape
     expected = (ct.voxels + 1024) / 4095 * 1000  # the window of a synthetic MRI
     deviation_hu = np.abs(values - expected)[inner(ct)] * 4.095
-    print(np.median(deviation_hu), np.percentile(deviation_hu, 99), deviation_hu.max())
+    # Two interpolations of a pattern with a slope of at most 12 HU per mm, and rounding of 4 HU.
     assert np.median(deviation_hu) < 5
     assert np.percentile(deviation_hu, 99) < 30
 
@@ -55,7 +56,7 @@ def test_an_mri_becomes_hu_and_air_outside_the_body(make_model):
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_a_constant_network_fills_the_body_and_nothing_else(make_model, contrast):
     mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
-    intensity = make_model().info.intensity.__class__(mri_contrast=contrast)
+    intensity = Intensity(mri_contrast=contrast)
 
     hu = translate(
         mri,
@@ -112,17 +113,21 @@ def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
     assert np.abs(small.astype(int) - large)[inner(ct)].mean() < 3
 
 
-@pytest.mark.parametrize("slices", [1, 2, 7])
+@pytest.mark.parametrize(("slices", "spacing_mm"), [(1, 5), (2, 5), (12, 2), (7, 11)])
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_few_slices_and_any_batch_are_enough(make_model, slices, batch_size):
+def test_few_slices_and_slices_at_the_end_of_a_stack_keep_their_hu(
+    make_model, slices, spacing_mm, batch_size
+):
     shape = (slices, 97, 83)
-    ct = head("ct", shape, centred(np.diag([-2.0, -2.0, 5.0]), shape))
+    ct = head("ct", shape, centred(np.diag([-2.0, -2.0, spacing_mm]), shape))
 
     values = translate(ct, make_model(), batch_size=batch_size)
 
-    deviation_hu = np.abs(values - (ct.voxels + 1024) / 4.095)[inner(ct)] * 4.095
     assert values.shape == shape
-    assert np.median(deviation_hu) < 12
+    deviation_hu = np.abs(values - (ct.voxels + 1024) / 4.095) * 4.095
+    by_slice = [np.median(d[i]) for d, i in zip(deviation_hu, inner(ct), strict=True)]
+    # Air let in over the edge of the stack would cost hundreds.
+    assert max(by_slice) < 25
 
 
 def test_the_wrong_modality_is_refused(make_model):

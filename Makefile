@@ -1,0 +1,42 @@
+# Every target first makes the environment in .venv when it is missing or stale.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.complete
+# One thread for each test: the machine's cores belong to the tests that start workers.
+QUIET := OMP_NUM_THREADS=1
+
+.PHONY: env demo test check bench faults docs clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/python demo.py
+
+# What people and CI run before a commit: style and types.
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(QUIET) $(BIN)/pytest -m "not compile and not gpu"
+	$(QUIET) CYCLEGAN_NO_SHAPE_CHECKS=1 $(BIN)/pytest -m "compile and not gpu"
+
+bench: env
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+faults: env
+	$(QUIET) CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults
+
+docs: env
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf demo runs build site

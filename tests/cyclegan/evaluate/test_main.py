@@ -1,0 +1,80 @@
+"""The command finds the run, writes three files and answers with the right exit code."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from cyclegan.config_file import resolve, to_yaml
+from cyclegan.errors import CheckpointError
+from cyclegan.evaluate.__main__ import Command, located, main
+from cyclegan.presets import smoke
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
+from data_prep.errors import ExitCode, UsageError
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one step."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_store(folder / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val"))
+    config = smoke()
+    config = resolve(
+        replace(
+            config,
+            run=replace(config.run, name="one", storage=str(folder)),
+            data=replace(config.data, store=str(folder / "s.zarr")),
+            train=replace(config.train, max_steps=1),
+        )
+    )
+    config.run_folder.mkdir()
+    (config.run_folder / "config.yaml").write_text(to_yaml(config))
+    train_worker(config, Worker())
+    return config.run_folder
+
+
+def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
+    code = main(Command(run=run, split="val", out=tmp_path / "out", pictures=1))
+    assert code == ExitCode.DONE
+    assert "histogram matching" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["checkpoint"] == "step_00000001"
+    assert scores["num_pairs"] == 1
+    assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
+    with (tmp_path / "out/scores.csv").open() as file:
+        assert {line["volume"] for line in csv.DictReader(file)} > {"mean"}
+    html = (tmp_path / "out/report.html").read_text()
+    assert html.count("data:image/png") == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "scores.json",
+        "scores.csv",
+        "report.html",
+    }
+
+
+def test_a_checkpoint_folder_can_be_named(run):
+    checkpoint = run / "checkpoints/step_00000001"
+    assert located(checkpoint) == (run, checkpoint)
+    assert located(run) == (run, checkpoint)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="neither a run nor a checkpoint"):
+        located(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text(to_yaml(smoke()))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        located(tmp_path)
+
+
+def test_a_damaged_volume_makes_the_result_partly_done(run, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=1, shape=(4, 64, 64), splits=("test",))
+    (store.path / store.select("mri", "test")[0].name / "0/c/0/0/0").unlink()
+    code = main(Command(run=run, store=store.path, out=tmp_path, pictures=0))
+    assert code == ExitCode.PARTLY_DONE
+    assert len(json.loads((tmp_path / "scores.json").read_text())["failed"]) == 1

@@ -1,0 +1,75 @@
+"""A run folder goes in, a model folder with the mean weights of the right direction comes out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cyclegan.config import RunConfig
+from cyclegan.config_file import config_hash, resolve, to_yaml
+from cyclegan.errors import CheckpointError, ModelError
+from cyclegan.export.__main__ import Command, export
+from cyclegan.export.model import CARD, read_model
+from cyclegan.presets import smoke
+from cyclegan.train.checkpoint import load_translators, newest, save
+from cyclegan.train.state import build_state
+from data_prep.errors import ExitCode
+
+
+@pytest.fixture
+def run(tmp_path, store):
+    """The configuration of a run that has saved an untrained state, as a run folder on disk."""
+    base = smoke()
+    data = replace(base.data, store=str(store.path))
+    config = resolve(replace(base, run=RunConfig(storage=str(tmp_path)), data=data))
+    config.run_folder.mkdir()
+    (config.run_folder / "config.yaml").write_text(to_yaml(config))
+    return config
+
+
+def save_state(config, store):
+    device = torch.device("cpu")
+    state = build_state(config, size=store.size, shards=range(2), device=device)
+    save(state, config.run_folder, config_hash=config_hash(config), leads=True)
+
+
+def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
+    run, store, tmp_path, capsys
+):
+    save_state(run, store)
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"paired": {"mae_hu": 87.5}}))
+    folder = run.run_folder
+
+    for direction in ("to_ct", "to_mri"):
+        command = Command(run_folder=folder, direction=direction, scores=scores)
+        assert export(command) == ExitCode.DONE
+
+    to_ct, to_mri = load_translators(newest(folder), run)
+    for direction, network, source in (("to_ct", to_ct, "mri"), ("to_mri", to_mri, "ct")):
+        model = read_model(folder / f"model_{direction}")
+        torch.testing.assert_close(
+            dict(model.network.state_dict()), dict(network.state_dict()), rtol=0, atol=0
+        )
+        assert model.info.inputs == (source,)
+        assert model.info.config_hash == config_hash(run)
+        assert model.info.store_fingerprint == store.fingerprint
+        assert (model.info.spacing_mm, model.info.size) == (store.spacing_mm, store.size)
+    assert "| paired.mae_hu | 87.5 |" in (folder / "model_to_ct" / CARD).read_text()
+    printed = capsys.readouterr().out
+    assert printed.count("HU (allowed: < 1)") == 3
+    assert f"model: {folder / 'model_to_ct'}" in printed
+
+
+def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
+    with pytest.raises(CheckpointError, match=r"python -m cyclegan\.train --config"):
+        export(Command(run_folder=run.run_folder))
+
+
+def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):
+    save_state(run, store)
+
+    with pytest.raises(ModelError, match="no scores can be read"):
+        export(Command(run_folder=run.run_folder, scores=tmp_path / "absent.json"))
+    assert not (run.run_folder / "model_to_ct").exists()

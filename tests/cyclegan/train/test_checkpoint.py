@@ -1,0 +1,140 @@
+"""A checkpoint holds the whole state, is found whole or not at all, and tells when it is damaged."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan.config import Config
+from cyclegan.config_file import config_hash
+from cyclegan.errors import CheckpointError
+from cyclegan.train import checkpoint
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
+from cyclegan.train.state import TrainState, build_state
+
+
+@pytest.fixture
+def state(config: Config) -> TrainState:
+    """A state in which everything has been changed by steps."""
+    return train_worker(config, Worker())
+
+
+def empty(config: Config) -> TrainState:
+    return build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
+
+
+def digest(state: TrainState) -> str:
+    """SHA-256 of all that a state holds."""
+    tensors = {
+        **{
+            f"{n}.{k}": v
+            for n, m in checkpoint.modules_of(state).items()
+            for k, v in m.state_dict().items()
+        },
+        **{
+            f"{n}.{k}": v
+            for n, o in checkpoint.optimizers_of(state).items()
+            for k, v in checkpoint.optimizer_tensors(o).items()
+        },
+        "mri_pool": state.mri_pool.images,
+        "ct_pool": state.ct_pool.images,
+        "skipped": state.skipped,
+        "step": torch.tensor(state.step),
+    }
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def test_everything_comes_back(state, config):
+    other = empty(config)
+    assert digest(other) != digest(state)
+
+    checkpoint.restore(other, checkpoint.folder_of(config.run_folder, 6))
+
+    assert digest(other) == digest(state)
+
+
+@pytest.mark.parametrize("name", ["mean.safetensors", "pools_001.safetensors", "state.json"])
+def test_one_flipped_bit_is_found_named_and_fallen_back_from(state, config, capsys, name):
+    damaged = checkpoint.folder_of(config.run_folder, 6) / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=f"step_00000006/{name} is damaged"):
+        checkpoint.restore(empty(config), damaged.parent)
+
+    assert checkpoint.newest(config.run_folder) == checkpoint.folder_of(config.run_folder, 3)
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_run_with_damaged_checkpoints_only_does_not_start_anew(state, config):
+    for folder in checkpoint.saved(config.run_folder):
+        (folder / "mean.safetensors").unlink()
+
+    with pytest.raises(CheckpointError, match=r"all 2 checkpoints .* are damaged"):
+        checkpoint.newest(config.run_folder)
+
+
+def test_the_last_two_and_the_best_are_kept(state, config):
+    for step in (9, 12, 15):
+        state.step = step
+        checkpoint.save(state, config.run_folder, config_hash=config_hash(config), leads=True)
+        if step == 9:
+            checkpoint.mark_best(config.run_folder, 9, 0.1)
+        checkpoint.prune(config.run_folder, keep_last=2)
+
+    steps = [int(folder.name[5:]) for folder in checkpoint.saved(config.run_folder)]
+    assert steps == [9, 12, 15]
+    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 9)
+
+
+def test_translators_come_back_with_the_mean_weights(state, config):
+    to_ct, to_mri = checkpoint.load_translators(checkpoint.folder_of(config.run_folder, 6), config)
+
+    image = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(to_ct(image), state.mean.to_ct(image))
+    torch.testing.assert_close(to_mri(image), state.mean.to_mri(image))
+
+
+SAVE_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from cyclegan.config_file import load_config
+from cyclegan.train import checkpoint
+from cyclegan.train.state import build_state
+config = load_config(Path(sys.argv[1]))
+state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
+print("ready", flush=True)
+while True:
+    state.step += 1
+    checkpoint.save(state, config.run_folder, config_hash="", leads=True)
+    checkpoint.prune(config.run_folder, 2)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(state, config, tmp_path):
+    for delay_ms in (0, 7, 15, 31, 62):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOR_EVER, str(config.run_folder / "config.yaml")],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        signal.sigtimedwait([], delay_ms / 1000 + 0.1)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+
+        for folder in checkpoint.saved(config.run_folder):
+            checkpoint.verify(folder)
+        assert isinstance(checkpoint.newest(config.run_folder), Path)

@@ -1,0 +1,93 @@
+"""The loop goes on where it stopped, bit for bit, and leaves what a run must leave."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cyclegan.config_file import load_config, resolve
+from cyclegan.train import checkpoint, loop
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
+from cyclegan.train.telemetry import METRICS, read_lines
+from tests.cyclegan.train.test_checkpoint import digest
+
+
+class Killed(Exception):
+    """Stands for a kill between two steps."""
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bits(config, monkeypatch, tmp_path):
+    unbroken = train_worker(config, Worker())
+    again = replace(config, run=replace(config.run, storage=str(tmp_path / "again")))
+    step, steps = loop.train_step, []
+
+    def step_until_killed(state, *arguments):
+        if state.step == 4 and len(steps) == 4:
+            raise Killed
+        steps.append(state.step)
+        return step(state, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", step_until_killed)
+    with pytest.raises(Killed):
+        train_worker(again, Worker())
+    resumed = train_worker(again, Worker())
+
+    assert steps == [0, 1, 2, 3, 3, 4, 5]  # saved after the third; the fourth was lost and redone
+    assert digest(resumed) == digest(unbroken)
+    logged = [
+        line["step"] for line in read_lines(again.run_folder / METRICS) if "rate/critics" in line
+    ]
+    assert logged == [2, 4, 6]
+
+
+def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
+    reports: list[dict[str, float]] = []
+
+    train_worker(config, Worker(), reports.append)
+
+    folder = config.run_folder
+    assert resolve(load_config(folder / "config.yaml")) == config
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    assert {"loss/translators", "speed/pairs_per_s", "val/selection", "val/mae_hu"} <= {
+        name for line in lines for name in line
+    }
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
+    picture = events.Images("val/cycles")[-1]
+    assert (picture.height, picture.width) == (2 * 32, 3 * 32)
+    assert [report["step"] for report in reports] == [3, 6]
+    assert checkpoint.best(folder) in checkpoint.saved(folder)
+
+
+def test_losses_fall(config):
+    longer = replace(config, train=replace(config.train, max_steps=30))
+
+    train_worker(longer, Worker())
+
+    lines = [x for x in read_lines(longer.run_folder / METRICS) if "loss/cycle_ct" in x]
+    assert lines[-1]["loss/cycle_ct"] < 0.8 * lines[0]["loss/cycle_ct"]
+
+
+def test_state_and_batch_stay_on_one_device_and_nothing_is_read_back(config, monkeypatch):
+    """On torch's meta device a wrong device raises, and so does reading a value."""
+    from cyclegan.data.batch import Batch
+    from cyclegan.train.state import build_state
+    from cyclegan.train.step import Engine, train_step
+
+    meta = torch.device("meta")
+    state = build_state(config, size=(32, 32), shards=range(2), device=meta)
+    engine = Engine(
+        translators=state.translators, critics=state.critics, autocast=lambda: torch.no_grad()
+    )
+    monkeypatch.setattr("cyclegan.train.step.descend", lambda *_: torch.zeros((), device=meta))
+    image = torch.zeros(2, 1, 32, 32, device=meta)
+
+    terms = train_step(
+        state, engine, Batch(mri=image, ct=image, mri_body=image, ct_body=image), config.loss, 0.9
+    )
+
+    assert {term.device for term in terms.values()} == {meta}

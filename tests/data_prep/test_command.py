@@ -1,0 +1,115 @@
+"""python -m data_prep: what a person types, sees, and gets as an exit code."""
+
+import sys
+
+import pytest
+
+from data_prep.__main__ import main
+from data_prep.errors import run_command
+from data_prep.store import open_store
+from tests.stores import make_store
+from tests.volumes import write_head
+
+
+@pytest.fixture
+def data_prep(monkeypatch, capsys):
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["data_prep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(main)
+        return (ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+GRID = ("--spacing-mm", 6, 4, 4, "--size", 56, 48, "--workers", 0)
+
+
+def test_convert_check_and_describe_a_cohort(data_prep, tmp_path):
+    for number in range(2):
+        write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
+        write_head(tmp_path / f"ct/{number}.nii.gz", "ct", number)
+    folders = ("--mri", tmp_path / "mri", "--ct", tmp_path / "ct", "--out", tmp_path / "s.zarr")
+
+    code, out, _ = data_prep("convert", *folders, *GRID)
+    assert (code, "4 written" in out) == (0, True)
+
+    (tmp_path / "ct/2.nii").write_bytes(b"?")
+    code, out, err = data_prep("convert", *folders, *GRID)
+    assert code == 3
+    assert "0 written, 4 already there, 1 refused" in out
+    assert "input 5 (ct/" in err
+    assert "header-damaged" in err
+
+    code, out, _ = data_prep("check", tmp_path / "s.zarr", "--full")
+    assert (code, "4 volumes checked (every byte), 0 problems" in out) == (0, True)
+
+    code, out, _ = data_prep("describe", tmp_path / "s.zarr")
+    assert code == 0
+    assert "56 x 48 (224 x 192 mm)" in out
+    assert "-1024..3071" in out
+
+
+def test_a_cohort_of_which_nothing_is_usable_fails(data_prep, tmp_path):
+    (tmp_path / "mri").mkdir()
+    (tmp_path / "mri/0.nii").write_bytes(b"?")
+    code, _, _ = data_prep(
+        "convert", "--mri", tmp_path / "mri", "--out", tmp_path / "s.zarr", *GRID
+    )
+    assert code == 1
+
+
+def test_check_lists_every_problem(data_prep, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=3, ct=1)
+    volumes = store.select("mri", "train")
+    (store.path / volumes[0].name / "0/c/0/0/0").unlink()
+    (store.path / "commits" / f"{volumes[1].name.replace('/', '-')}.json").unlink()
+    shard = store.path / volumes[2].name / "labels/body/0/c/0/0/0"
+    shard.write_bytes(bytes([255 ^ shard.read_bytes()[0]]) + shard.read_bytes()[1:])
+
+    code, out, err = data_prep("check", store.path)
+    assert (code, "2 problems" in out) == (1, True)
+
+    code, out, err = data_prep("check", store.path, "--full")
+    assert (code, "3 problems" in out) == (1, True)
+    assert all(volume.name in err for volume in volumes)
+
+
+def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
+    index = (store.path / "index.json").read_bytes()
+    more = make_store(store.path, mri=1, ct=0, seed=5)
+    (store.path / "index.json").write_bytes(index)
+    added = {v.name for v in more.volumes} - {v.name for v in open_store(store.path).volumes}
+
+    code, _, err = data_prep("check", store.path)
+
+    assert code == 1
+    assert added.pop() in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["describe", "nowhere.zarr"], 1, "python -m data_prep convert"),
+        (["describe", "."], 2, "is not a store"),
+        (["convert", "--out", "s.zarr"], 2, "--manifest"),
+        (["convert", "--out", "s.zarr", "--mri", "."], 2, "no .nii"),
+        (["frobnicate"], 2, "convert"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(
+    data_prep, tmp_path, monkeypatch, arguments, code, words
+):
+    monkeypatch.chdir(tmp_path)
+    ended, _, err = data_prep(*arguments)
+    assert ended == code
+    assert words in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+def test_help_gives_units_and_defaults(data_prep):
+    code, out, _ = data_prep("convert", "--help")
+    assert code == 0
+    assert "in mm" in out
+    assert "default: 3.0" in out

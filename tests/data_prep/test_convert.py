@@ -1,0 +1,236 @@
+"""All usable volumes get in, the others are named, and a second run adds only what lacks."""
+
+import json
+import stat
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_prep.convert import ConvertSettings, convert
+from data_prep.errors import StoreError, UsageError
+from data_prep.geometry import resample
+from data_prep.harmonise import harmonise
+from data_prep.manifest import Row, write_manifest
+from data_prep.nifti import read_nifti, write_nifti
+from data_prep.store import open_store
+from data_prep.volume import Grid, Volume
+from tests.volumes import write_head
+
+GRID = {"spacing_mm": (6.0, 4.0, 4.0), "size": (56, 48)}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for number in range(4):
+        write_head(tmp_path / f"mri/patient{number}.nii.gz", "mri", number)
+        write_head(tmp_path / f"ct/patient{number}.nii", "ct", number + 10)
+    return {"mri": tmp_path / "mri", "ct": tmp_path / "ct", "out": tmp_path / "out/s.zarr"}
+
+
+def run(workers=0, **settings):
+    report = convert(ConvertSettings(**{**GRID, "workers": workers} | settings))
+    return report, open_store(settings["out"])
+
+
+def test_folders_become_a_store_of_one_geometry_with_all_splits(folders):
+    report, store = run(**folders)
+
+    assert (report.written, report.kept, report.refused) == (8, 0, ())
+    for modality in ("mri", "ct"):
+        for split, count in (("train", 2), ("val", 1), ("test", 1)):
+            assert len(store.select(modality, split)) == count
+    for volume in store.volumes:
+        assert volume.shape == (10, 56, 48)
+        assert 0.25 < np.mean(volume.body_fraction) < 0.6
+        assert volume.link is None
+        store.verify(volume, full=True)
+
+
+def test_nothing_in_the_store_or_its_messages_names_a_patient(folders, capsys):
+    (folders["mri"] / "patient0.nii.gz").write_bytes(b"broken")
+    _, store = run(**folders)
+
+    texts = [path.read_bytes() for path in store.path.rglob("*") if path.is_file()]
+    texts += [str(path).encode() for path in store.path.rglob("*")]
+    texts += [text.encode() for text in capsys.readouterr()]
+    assert not [text for text in texts if b"patient" in text]
+
+
+def test_hounsfield_units_arrive_and_the_way_back_leads_to_the_source_grid(folders):
+    _, store = run(**folders)
+    volume = store.select("ct", "train")[0]
+    voxels, body = store.voxels(volume), store.body(volume)
+    assert np.median(voxels[body == 1]) == pytest.approx(35, abs=8)
+    assert np.median(voxels[body == 0]) == pytest.approx(-1000, abs=8)
+    assert voxels.max() > 700
+
+    stored = Volume(voxels=voxels, affine=volume.affine, modality="ct", pseudonym="p")
+    source = Grid(shape=volume.source_shape, affine=volume.source_affine)
+    back = resample(stored, source, fill=-1024)
+
+    originals = [read_nifti(path, modality="ct", pseudonym="p") for path in folders["ct"].iterdir()]
+    errors = [np.abs(back.voxels - original.voxels).mean() for original in originals]
+    assert min(errors) < 70  # edges of 6 mm slices; a shift by one voxel gives 120
+    np.testing.assert_allclose(back.affine, originals[0].affine, atol=1e-4)
+
+
+def test_a_bad_volume_is_quarantined_and_the_rest_goes_on(folders):
+    good = (folders["ct"] / "patient1.nii").read_bytes()
+    (folders["ct"] / "patient1.nii").write_bytes(good[:-100])
+    packed = bytearray((folders["mri"] / "patient2.nii.gz").read_bytes())
+    packed[-6] ^= 1  # the checksum in the trailer
+    (folders["mri"] / "patient2.nii.gz").write_bytes(packed)
+
+    report, store = run(**folders)
+
+    assert report.written == len(store.volumes) == 6
+    assert [refusal.code for refusal in report.refused] == ["gzip-damaged", "header-damaged"]
+    quarantine = folders["out"].with_name("s.zarr.quarantine.jsonl")
+    lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
+    assert stat.S_IMODE(quarantine.stat().st_mode) == 0o600
+    assert {line["code"] for line in lines} == {"gzip-damaged", "header-damaged"}
+    assert {line["path"].rsplit("/")[-1] for line in lines} == {"patient2.nii.gz", "patient1.nii"}
+    assert all(line["remedy"] and line["reason"] and line["sha256"] for line in lines)
+
+
+def test_a_crash_of_our_own_in_one_volume_does_not_stop_the_rest(folders, monkeypatch):
+    def crash(volume, **settings):
+        if volume.modality == "ct":
+            raise RuntimeError(f"secret {folders['ct']}")
+        return harmonise(volume, **settings)
+
+    monkeypatch.setattr("data_prep.convert.harmonise", crash)
+    report, store = run(**folders)
+
+    assert {refusal.code for refusal in report.refused} == {"crashed"}
+    assert len(store.volumes) == 4
+    assert "secret" not in str(report.refused[0])
+    assert "test_convert.py" in report.refused[0].reason
+
+
+def test_a_second_run_keeps_what_is_there_and_adds_the_new(folders):
+    _, first = run(**folders)
+    stamps = {path: path.stat().st_mtime_ns for path in first.path.glob("*/*/0/c/0/0/0")}
+    write_head(folders["mri"] / "patient9.nii.gz", "mri", 99)
+
+    report, second = run(**folders)
+
+    assert (report.written, report.kept) == (1, 8)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    splits = {volume.name: volume.split for volume in second.volumes}
+    assert {v.name: v.split for v in first.volumes}.items() <= splits.items()
+
+
+def test_a_removed_commit_record_brings_the_volume_back_as_it_was(folders):
+    _, first = run(**folders)
+    victim = first.volumes[0]
+    (first.path / "commits" / f"{victim.name.replace('/', '-')}.json").unlink()
+
+    report, second = run(**folders)
+
+    assert (report.written, report.swept) == (1, 1)
+    assert [v.to_json() for v in first.volumes] == [v.to_json() for v in second.volumes]
+
+
+def test_a_changed_source_is_refused_and_the_committed_one_stays(folders):
+    _, first = run(**folders)
+    write_head(folders["mri"] / "patient0.nii.gz", "mri", 77)
+
+    report, second = run(**folders)
+
+    assert [refusal.code for refusal in report.refused] == ["source-changed"]
+    assert [v.to_json() for v in first.volumes] == [v.to_json() for v in second.volumes]
+
+
+def test_another_spacing_is_refused_before_anything_is_written(folders):
+    run(**folders)
+    with pytest.raises(StoreError, match="spacing_mm"):
+        run(**folders, spacing_mm=(6.0, 4.0, 3.0))
+
+
+def test_a_ct_that_is_not_in_hounsfield_units_is_refused(folders):
+    path = folders["ct"] / "patient3.nii"
+    volume = read_nifti(path, modality="ct", pseudonym="p")
+
+    write_nifti(path, (volume.voxels + 1024).astype(np.int16), volume.affine)
+    report, _ = run(**folders)
+    assert [refusal.code for refusal in report.refused] == ["not-hounsfield"]
+
+
+def test_pairs_share_the_mri_s_grid_a_subject_and_a_split(folders):
+    for number in range(4):
+        write_head(folders["ct"] / f"patient{number}.nii", "ct", number, shift_mm=20)
+    _, store = run(**folders, paired=True)
+
+    by_name = {volume.name: volume for volume in store.volumes}
+    mri = [volume for volume in store.volumes if volume.modality == "mri"]
+    assert len(mri) == 4
+    for volume in mri:
+        ct = by_name[volume.link]
+        assert (ct.link, ct.subject, ct.split) == (volume.name, volume.subject, volume.split)
+        np.testing.assert_array_equal(ct.affine, volume.affine)
+        assert ct.shape == volume.shape
+        # The same head in world space, though the files' grids are 20 mm apart.
+        bodies = store.body(volume), store.body(ct)
+        assert (bodies[0] & bodies[1]).sum() > 0.9 * (bodies[0] | bodies[1]).sum()
+    assert len({volume.subject for volume in store.volumes}) == 4
+
+
+def test_a_pair_with_a_broken_half_is_completed_by_a_later_run(folders):
+    path = folders["ct"] / "patient0.nii"
+    good = path.read_bytes()
+    path.write_bytes(good[:500])
+    report, store = run(**folders, paired=True)
+    assert len(report.refused) == 1
+    assert len([volume for volume in store.volumes if volume.link]) == 6
+
+    path.write_bytes(good)
+    report, store = run(**folders, paired=True)
+    assert (report.written, report.kept) == (2, 6)
+    assert all(volume.link for volume in store.volumes)
+
+
+def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):
+    mri, ct = folders["mri"], folders["ct"]
+    rows = [
+        Row(path=mri / "patient0.nii.gz", modality="mri", subject="a", split="test", pair="1"),
+        Row(path=ct / "patient0.nii", modality="ct", subject="a", split="test", pair="1"),
+        Row(path=mri / "patient1.nii.gz", modality="mri", subject="b", split="val"),
+        Row(path=ct / "patient1.nii", modality="ct", subject="c", split="val"),
+    ]
+    write_manifest(tmp_path / "manifest.csv", rows)
+    _, store = run(manifest=tmp_path / "manifest.csv", out=folders["out"])
+
+    assert sorted(volume.split for volume in store.volumes) == ["test", "test", "val", "val"]
+    assert sorted(bool(volume.link) for volume in store.volumes) == [False, False, True, True]
+
+    write_manifest(tmp_path / "manifest.csv", [replace(rows[2], split="train")])
+    with pytest.raises(UsageError, match="the store has it in val"):
+        run(manifest=tmp_path / "manifest.csv", out=folders["out"])
+
+
+def test_wrong_use_is_explained(tmp_path):
+    out = tmp_path / "s.zarr"
+    with pytest.raises(UsageError, match="--manifest"):
+        ConvertSettings(out=out)
+    with pytest.raises(UsageError, match="multiples of 4"):
+        ConvertSettings(out=out, mri=tmp_path, size=(250, 250))
+    with pytest.raises(UsageError, match="add up to 1"):
+        ConvertSettings(out=out, mri=tmp_path, split=(0.8, 0.1, 0.2))
+    with pytest.raises(UsageError, match=r"no \.nii"):
+        run(out=out, mri=tmp_path)
+    assert not out.exists()
+
+
+@pytest.mark.ray
+def test_ray_tasks_give_the_store_that_one_process_gives(folders, tmp_path):
+    (folders["ct"] / "patient1.nii").write_bytes(b"")
+    key = tmp_path / "k.key"
+    _, alone = run(**folders, key_file=key)
+    report, store = run(workers=2, **folders | {"out": tmp_path / "r.zarr"}, key_file=key)
+
+    assert (report.written, len(report.refused)) == (7, 1)
+    assert [v.to_json() for v in store.volumes] == [v.to_json() for v in alone.volumes]
+    for volume in store.volumes:
+        np.testing.assert_array_equal(store.voxels(volume), alone.voxels(volume))

@@ -1,0 +1,113 @@
+"""The architecture is a promise that machines keep: one direction of flow, one home per library."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Each imports only from those before it.
+FLOW = [
+    "data_prep",
+    "cyclegan.errors",
+    "cyclegan.config",
+    "cyclegan.config_file",
+    "cyclegan.presets",
+    "cyclegan.data",
+    "cyclegan.nets",
+    "cyclegan.infer",
+    "cyclegan.scores",
+    "cyclegan.train",
+    "cyclegan.export",
+    "cyclegan.evaluate",
+    "cyclegan.translate",
+    "tune",
+    "cluster",
+]
+HOMES = {
+    "nibabel": {"data_prep/nifti.py"},
+    "monai": {"data_prep/geometry.py"},
+    "zarr": {"data_prep/store.py", "data_prep/write.py"},
+    "tensorstore": {"cyclegan/data/reader.py"},
+    "nvidia": {"cyclegan/data/pipeline.py"},
+    "torchmetrics": {"cyclegan/scores/unpaired.py"},
+    "torch.distributed": {"cyclegan/train/placement.py"},
+    "torch.utils.tensorboard": {"cyclegan/train/telemetry.py"},
+    "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
+    "ray.tune": {"tune/search.py", "tune/trial.py"},
+    "onnx": {"cyclegan/export/formats.py"},
+    "onnxruntime": {"cyclegan/export/formats.py"},
+}
+SOURCES = sorted(
+    path
+    for package in ("data_prep", "cyclegan", "tune", "cluster")
+    for path in (ROOT / package).rglob("*.py")
+)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file names in an import, as dotted names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def stage_of(module: str) -> int | None:
+    """The place of a module in the flow; None for what is not ours."""
+    stages = [
+        index
+        for index, stage in enumerate(FLOW)
+        if module == stage or module.startswith(f"{stage}.")
+    ]
+    return stages[0] if stages else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_backwards_along_the_flow(path):
+    own = stage_of(module_of(path))
+    if own is None:
+        assert path.name == "__init__.py", f"{path} belongs to no stage"
+        return
+
+    ahead = {name for name in imports_of(path) if (stage := stage_of(name)) and stage > own}
+
+    assert not ahead, f"{path.relative_to(ROOT)} imports from a later stage: {ahead}"
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_has_one_home(library):
+    users = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if any(name == library or name.startswith(f"{library}.") for name in imports_of(path))
+    }
+
+    assert users <= HOMES[library]
+
+
+def test_files_stay_short_and_are_named_for_a_noun():
+    for path in SOURCES:
+        length = len(path.read_text().splitlines())
+        assert length <= 300, f"{path.relative_to(ROOT)} has {length} lines: split it by noun"
+        assert path.stem not in {"utils", "helpers", "common", "base", "misc"}
+
+
+def test_every_module_says_what_it_owns():
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_the_network_code_of_a_step_knows_no_device_worker_or_file():
+    names = imports_of(ROOT / "cyclegan/train/step.py")
+
+    assert not {name.split(".")[0] for name in names} & {"ray", "pathlib", "os", "time"}
+    assert not any(name.startswith("torch.distributed") for name in names)
