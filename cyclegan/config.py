@@ -30,6 +30,9 @@ class RunConfig:
     seed: int = 0
     """Order, augmentation, initial weights and replay all follow from it."""
 
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "run.seed must be 0 or more.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:

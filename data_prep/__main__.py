@@ -66,7 +66,8 @@ def main() -> ExitCode:
             Console().print(describe(open_store(command.store)))
         case Phantom():
             manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
-            print(f"wrote {manifest}; next: python -m data_prep convert --manifest {manifest} ...")
+            print(f"wrote {manifest}; to make a store of it:")
+            print(f"  python -m data_prep convert --manifest {manifest} --out phantom.zarr")
     return ExitCode.DONE
 
 

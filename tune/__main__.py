@@ -25,9 +25,7 @@ SPACE is one of {", ".join(SPACES)}, or a YAML file with lines such as
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of both commands that are not settings of a run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tune", description=__doc__, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="python -m tune", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
@@ -78,16 +76,20 @@ def main(argv: list[str]) -> ExitCode:
     folder = Path(flags.storage).expanduser().absolute() / name
     settings = Search(folder=folder, trials=flags.trials, scheduler=flags.scheduler)
     search(settings, base, load_space(flags.space, base))
-    return show(folder)
+    return show(folder, flags.trials)
 
 
-def show(folder: Path) -> ExitCode:
-    """Print the table, write the best configuration. Exit code 3 if some trials failed."""
+def show(folder: Path, wanted: int = 0) -> ExitCode:
+    """Print the table, write the best configuration. Exit code 3 if fewer trials went well."""
     _, trials = open_search(folder)
     Console().print(table(trials))
     best = write_best(folder)
     print(f"best: {best}\n  python -m cyclegan.train --config {best}")
-    return ExitCode.PARTLY_DONE if any(t.state == "failed" for t in trials) else ExitCode.DONE
+    worked = [trial for trial in trials if trial.state != "failed"]
+    if len(worked) < max(wanted, len(trials)):
+        print(f"{len(worked)} of {max(wanted, len(trials))} trials went well.")
+        return ExitCode.PARTLY_DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Trial:
     """Its run folder, below the search's `runs`."""
     values: Values
     score: float | None
-    """The lowest selection score of its validations, as of its best checkpoint; None: none finite."""
+    """Lowest selection score of its validations: its best checkpoint's. None: none was finite."""
     step: int
     """Optimizer steps at its last validation."""
     state: Literal["done", "stopped", "failed"]

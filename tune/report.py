@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from cyclegan.config import Config
@@ -54,15 +55,21 @@ def write_best(folder: Path) -> Path:
 
 
 def table(trials: Sequence[Trial]) -> Table:
-    """One line a trial, in the order given."""
+    """One line a trial, in the order given; settings without their section, for width."""
     names = list(trials[0].values) if trials else []
-    result = Table("rank", "trial", SELECTION, "state", "steps", *names, "reason")
+    result = Table(
+        *("rank", "trial", "score", "state", "steps"),
+        *(name.rpartition(".")[2] for name in names),
+        box=SIMPLE,
+        title=f"{SELECTION}, lower is better",
+        caption="\n".join(
+            f"{trial.name} failed: {trial.reason}" for trial in trials if trial.reason
+        ),
+    )
     for rank, trial in enumerate(trials, 1):
         score = "-" if trial.score is None else f"{trial.score:.4f}"
         values = [short(trial.values[name]) for name in names]
-        result.add_row(
-            str(rank), trial.name, score, trial.state, str(trial.step), *values, trial.reason
-        )
+        result.add_row(str(rank), trial.name, score, trial.state, str(trial.step), *values)
     return result
 
 

@@ -1,6 +1,9 @@
 """The search: Ray Tune around `trial.run_trial`, Optuna for the next values, ASHA to stop early."""
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
@@ -18,7 +21,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.plan import total_steps
 from cyclegan.train.validate import SELECTION
 from data_prep.atomic import write_atomic
-from data_prep.progress import Advance, progress
+from data_prep.progress import progress
 from data_prep.ray_session import ray_session
 from data_prep.store import Store, open_store
 from tune import ledger, space
@@ -51,7 +54,7 @@ def search(settings: Search, base: Config, searched: Space) -> None:
     steps = total_steps(base, store)
     create_folder(settings.folder, base, searched)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with ray_session(), progress("tune", settings.trials) as advance:
+    with search_session(), progress("tune", settings.trials) as advance:
         concurrent, cpus = capacity(base.scale, ray.cluster_resources())
         roomy = replace(base, scale=replace(base.scale, cpus_per_worker=cpus))
         trial = ray.tune.with_parameters(run_trial, base=roomy, runs=settings.folder / "runs")
@@ -79,6 +82,30 @@ def search(settings: Search, base: Config, searched: Space) -> None:
                 callbacks=[Recorder(settings.folder / ledger.LEDGER, base, store, advance)],
             ),
         ).fit()
+
+
+@contextmanager
+def search_session() -> Iterator[None]:
+    """Ray as every command reaches it, but a local one with its dashboard, on loopback.
+
+    Tune ends a trial by killing it; what gives the dead trial's workers back asks the dashboard
+    who is alive. Without one they are kept, and the next trial waits for ever (seen in Ray 2.60).
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        with ray_session():
+            yield
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def create_folder(folder: Path, base: Config, searched: Space) -> None:
@@ -143,10 +170,12 @@ def scheduler(kind: Literal["asha", "none"], base: Config, steps: int) -> TrialS
     )
 
 
-class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is untyped
+class Recorder(ray.tune.Callback):
     """Writes the ledger, and shows progress, while Tune works."""
 
-    def __init__(self, path: Path, base: Config, store: Store, advance: Advance) -> None:
+    def __init__(
+        self, path: Path, base: Config, store: Store, advance: Callable[[int, str], None]
+    ) -> None:
         self.path, self.base, self.store, self.advance = path, base, store, advance
         self.scores: dict[str, float] = {}
         self.steps: dict[str, int] = {}
@@ -159,9 +188,7 @@ class Recorder(ray.tune.Callback):  # type: ignore[misc]  # Ray is untyped
         self.scores[name] = min(self.scores.get(name, inf), result[SELECTION])
         self.steps[name] = int(result["step"])
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[Any], trial: Any, **info: Any
-    ) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended, by itself or by the scheduler."""
         whole = total_steps(apply(self.base, trial.config), self.store)
         reached = self.steps.get(trial.trial_id, 0)

@@ -17,10 +17,12 @@ from cyclegan.train.validate import SELECTION
 from tune.space import Values, apply
 
 
-class ReportScore(TuneReportCallback):  # type: ignore[misc]  # Ray is untyped
+class ReportScore(TuneReportCallback):
     """Hands each validation on, with the worst score where none was finite: Tune needs one."""
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
         """Called by Ray Train after all workers reported."""
         super().after_report(run_context, [{SELECTION: inf} | metrics[0]], checkpoint)
 

@@ -21,6 +21,7 @@ from cyclegan.evaluate.scorecard import (
     VolumeScores,
 )
 from cyclegan.infer.cycle import BothWays, Cycle
+from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network
 from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram
 from cyclegan.scores.metrics import paired_scores
@@ -113,7 +114,7 @@ def assess(
     """Translate one volume both ways and score it; `real_cts` is the train split's population."""
     cycle = networks.cycle(store, volume)
     cts = synthetic_cts(store, cycle, real_cts) if volume.modality == "mri" else {}
-    real = linked(store, volume) if volume.modality == "mri" else None
+    real = linked_ct(store, volume) if volume.modality == "mri" else None
     values = {method: paired_scores(hu, *real) for method, hu in cts.items()} if real else {}
     values[TRANSLATOR] = values.get(TRANSLATOR, {}) | cycle_scores(*cycle.compared())
     return Assessed(
@@ -126,16 +127,6 @@ def assess(
         },
         shown=Shown(cycle=cycle, real=real[0] if real else None, spacing_mm=store.spacing_mm),
     )
-
-
-def linked(
-    store: Store, volume: StoredVolume
-) -> tuple[NDArray[np.int16], NDArray[np.uint8]] | None:
-    """HU and body mask of the CT of the same anatomy, where there is one."""
-    for other in store.volumes:
-        if other.name == volume.link:
-            return store.voxels(other), store.body(other)
-    return None
 
 
 def synthetic_cts(

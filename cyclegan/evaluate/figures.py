@@ -145,9 +145,15 @@ def volume_figure(shown: Shown) -> bytes:
         for ax, view in zip(image_axes, views, strict=True):
             draw(ax, column, view)
         image_axes[0].set_title(column.title, color="white", size=9)
-        bar = figure.colorbar(image_axes[0].images[0], cax=bar_axes, orientation="horizontal")
+        _, low, high, unit = column.windowing
+        bar = figure.colorbar(
+            image_axes[0].images[0],
+            cax=bar_axes,
+            orientation="horizontal",
+            ticks=np.linspace(low, high, 5)[1:-1],  # the ends would run into their neighbours
+        )
         bar.ax.tick_params(colors="white", labelsize=7)
-        bar.set_label(column.windowing[3], color="white", size=7)
+        bar.set_label(unit, color="white", size=7)
     for ax, view in zip(axes[:-1, 0], views, strict=True):
         ax.text(0, 1, view.label, color="white", size=7, va="top", transform=ax.transAxes)
     return png(figure)

@@ -23,8 +23,8 @@ LABELS = {
 DIGITS = {"mae_hu": 1, "psnr_db": 2, "hu_distance": 1, "cycle_psnr_db": 2}
 MISSING = "–"
 DEFINITIONS = (
-    "MAE, PSNR, SSIM and bone Dice: over the body mask of the real CT; outside it both are set to "
-    "-1024 HU. Means over volumes, each volume counting once.",
+    "MAE, PSNR, SSIM and bone Dice: over the real CT's body mask within the MRI's field of view; "
+    "outside it both are set to -1024 HU. Means over volumes, each volume counting once.",
     "PSNR and SSIM: clipped to [-1024, 3071] HU, range 4095 HU (SynthRAD2025); SSIM with 7 x 7 x 7 "
     "uniform windows (SynthRAD2023), single scale. MAE is not clipped.",
     "Bone Dice: voxels above 250 HU.",

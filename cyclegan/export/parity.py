@@ -35,15 +35,17 @@ def check_parity(
 ) -> dict[str, float]:
     """Per exported file, the largest difference of any voxel from the trained network.
 
-    Images are in [-1, 1]; differences are in HU, or in grey levels of 4095 for an MRI. Whole
-    slices go through in one batch, then one by one on a larger canvas, as an input larger than
-    the training slices would.
+    Images are in [-1, 1]; differences are in HU, or in grey levels of 4095 for an MRI. The slices
+    go through as one batch, then one of them on a larger canvas, as from a larger input.
 
     Raises:
         ModelError: A file differs by `TOLERANCE` or more, or by something that is no number.
     """
+    expected = answers(trained, images)
     differences = {
-        name: difference(trained, open_format(form, folder, images.shape[1], settings), images)
+        name: difference(
+            expected, answers(open_format(form, folder, images.shape[1], settings), images)
+        )
         for form, name in FILES.items()
     }
     if broken := {name: d for name, d in differences.items() if not d < TOLERANCE}:
@@ -57,15 +59,15 @@ def check_parity(
     return differences
 
 
-def difference(trained: Network, exported: Network, images: Float[Tensor, "N C H W"]) -> float:
-    """The largest absolute difference between two networks' results, in HU or grey levels."""
-    larger = F.pad(images, (MULTIPLE, 0, MULTIPLE, MULTIPLE), value=-1.0)
-    worst = [
-        (translate_volume(exported, batch, size) - translate_volume(trained, batch, size))
-        .abs()
-        .max()
-        for batch, size in ((images, len(images)), (larger, 1))
-    ]
+def answers(network: Network, images: Float[Tensor, "N C H W"]) -> list[Tensor]:
+    """What a network makes of all slices in one batch, and of one on a larger canvas."""
+    larger = F.pad(images[:1], (MULTIPLE, 0, MULTIPLE, MULTIPLE), value=-1.0)
+    return [translate_volume(network, batch, len(batch)) for batch in (images, larger)]
+
+
+def difference(expected: list[Tensor], found: list[Tensor]) -> float:
+    """The largest absolute difference between two networks' answers, in HU or grey levels."""
+    worst = [(a - b).abs().max() for a, b in zip(expected, found, strict=True)]
     # A NaN on either side stays one through the maximum, and is not below any tolerance.
     return float(torch.stack(worst).max()) * LEVELS / 2
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cyclegan.config import Config
 from cyclegan.errors import DataError
 from cyclegan.infer.cycle import BothWays, Cycle
+from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network
 from cyclegan.scores.metrics import paired_scores
 from cyclegan.scores.selection import selection_score
@@ -64,7 +65,6 @@ def validation_scores(
         device=device,
         batch_size=batch_size,
     )
-    by_name = {volume.name: volume for volume in store.volumes}
     values: dict[str, list[float]] = defaultdict(list)
     synthetic: list[Population] = []
     rows: list[NDArray[np.uint8]] = []
@@ -77,12 +77,9 @@ def validation_scores(
                 values[f"{name}_{modality}"].append(score)
             if modality == "mri":
                 synthetic.append(population_of(cycle.translated, cycle.body, store.spacing_mm))
-            if modality == "mri" and volume.link is not None:
-                real = by_name[volume.link]
-                for name, score in paired_scores(
-                    cycle.translated, store.voxels(real), store.body(real)
-                ).items():
-                    values[name].append(score)
+                if real := linked_ct(store, volume):
+                    for name, score in paired_scores(cycle.translated, *real).items():
+                        values[name].append(score)
     if not synthetic:
         raise DataError(
             f"the split {split} of {store.path} has no MRI, so no synthetic CT can be judged and "

@@ -1,10 +1,10 @@
-"""A checkpoint holds the whole state, is found whole or not at all, and tells when it is damaged."""
+"""A checkpoint holds the whole state, is whole or not there, and tells when it is damaged."""
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,7 @@ while True:
 
 
 def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(state, config, tmp_path):
-    for delay_ms in (0, 7, 15, 31, 62):
+    for delay_ms in (20, 33, 57):
         writer = subprocess.Popen(
             [sys.executable, "-c", SAVE_FOR_EVER, str(config.run_folder / "config.yaml")],
             stdout=subprocess.PIPE,
@@ -130,7 +130,7 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(state, config, tmp_p
         )
         assert writer.stdout is not None
         writer.stdout.readline()
-        signal.sigtimedwait([], delay_ms / 1000 + 0.1)
+        time.sleep(delay_ms / 1000)
         writer.kill()
         writer.wait()
         writer.stdout.close()

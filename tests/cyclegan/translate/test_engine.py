@@ -55,7 +55,8 @@ def test_an_mri_becomes_hu_and_air_outside_the_body(make_model):
 
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_a_constant_network_fills_the_body_and_nothing_else(make_model, contrast):
-    mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
+    shape = (37, 97, 89)  # 291 x 303 mm, the model's grid 224 x 224: the rest is air too
+    mri = head("mri", shape, centred(OBLIQUE, shape))
     intensity = Intensity(mri_contrast=contrast)
 
     hu = translate(

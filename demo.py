@@ -1,0 +1,118 @@
+"""`make demo`: the main job on synthetic heads, from files to a synthetic CT, by its own commands.
+
+Each stage is a command that a user would type; it is printed before it runs. Results are in
+`demo/`. Run again, it goes on where it stopped.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from data_prep.atomic import write_atomic
+
+OUT = Path("demo")
+COHORT, STORE, RUN = OUT / "cohort", OUT / "heads.zarr", OUT / "runs" / "demo"
+MODEL, SYNTHETIC = RUN / "model_to_ct", OUT / "synthetic_ct"
+SCORES = RUN / "evaluation_test" / "scores.json"
+
+
+def stages() -> dict[str, list[str]]:
+    """The commands, in order."""
+    test_mri = COHORT / "mri" / "phantom-0026.nii.gz"
+    return {
+        "phantom": ["data_prep", "phantom", "--out", f"{COHORT}"],
+        "convert": ["data_prep", "convert", "--manifest", f"{COHORT / 'manifest.csv'}"]
+        + ["--out", f"{STORE}", "--spacing-mm", "3", "2.4", "2.4", "--size", "96", "96"],
+        "train": ["cyclegan.train", "demo", "--data.store", f"{STORE}"]
+        + ["--run.storage", f"{RUN.parent}", "--run.name", RUN.name],
+        "evaluate": ["cyclegan.evaluate", f"{RUN}", "--split", "test"],
+        "export": ["cyclegan.export", f"{RUN}", "--scores", f"{SCORES}", "--overwrite"],
+        "translate": ["cyclegan.translate", f"{MODEL}", f"{test_mri}"]
+        + ["--out", f"{SYNTHETIC}", "--overwrite"],
+    }
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """The largest sum, in bytes, of what this process and all below it hold for themselves."""
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            total = 0
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().uss
+                except psutil.Error:
+                    continue  # it ended meanwhile
+            peak[0] = max(peak[0], total)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def main() -> int:
+    """Run every stage; stop at the first that fails, with its exit code."""
+    OUT.mkdir(exist_ok=True)
+    seconds: dict[str, float] = {}
+    with peak_memory() as peak:
+        for name, words in stages().items():
+            print(f"\n$ python -m {' '.join(words)}", flush=True)
+            started = time.monotonic()
+            code = subprocess.run([sys.executable, "-m", *words], env=os.environ).returncode
+            seconds[name] = round(time.monotonic() - started, 1)
+            if code:
+                print(f"the stage {name} failed with exit code {code}", file=sys.stderr)
+                return code
+    scores = json.loads(SCORES.read_text())
+    summary = {
+        "paired": scores["paired"],
+        "cycle": scores["cycle"],
+        "seconds": seconds,
+        "total_s": round(sum(seconds.values()), 1),
+        "peak_memory_gib": round(peak[0] / 2**30, 2),
+        "cpus": os.cpu_count(),
+    }
+    write_atomic(OUT / "summary.json", json.dumps(summary, indent=1).encode())
+    print_summary(summary["paired"], seconds, peak[0])
+    return 0
+
+
+def print_summary(
+    paired: dict[str, dict[str, dict[str, float]]], seconds: dict[str, float], peak_bytes: int
+) -> None:
+    """The table and where everything is."""
+    columns = {"mae_hu": "MAE, HU", "psnr_db": "PSNR, dB", "ssim": "SSIM", "bone_dice": "bone Dice"}
+    print(
+        f"\n{'held-out heads, inside the body':34}" + "".join(f"{c:>11}" for c in columns.values())
+    )
+    for method, values in paired.items():
+        cells = "".join(f"{values[metric]['mean']:11.3f}" for metric in columns)
+        print(f"{method:34}{cells}")
+    stages_text = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
+    print(f"\n{stages_text}; {sum(seconds.values()):.0f} s in all, {peak_bytes / 2**30:.1f} GiB")
+    for what, path in {
+        "report": RUN / "evaluation_test" / "report.html",
+        "TensorBoard": RUN / "tensorboard",
+        "model": MODEL,
+        "synthetic CT": SYNTHETIC,
+        "these numbers": OUT / "summary.json",
+    }.items():
+        print(f"{what:14}{path.absolute()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""A config is valid once built, says what is wrong before, and follows its run in a file."""
+
+from dataclasses import replace
+
+import pytest
+
+from cyclegan.config import BatchConfig, Config, LossConfig, RunConfig, ScaleConfig
+from cyclegan.config_file import config_hash, load_config, resolve, to_yaml
+from cyclegan.errors import ConfigError
+from cyclegan.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_its_file(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEGAN_STORE", "store.zarr")
+    config = resolve(preset(name))
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+
+    assert load_config(path) == config
+    assert config.run.name == f"{name}-{config_hash(preset(name))[:8]}"
+
+
+def test_the_default_keeps_what_the_users_fixed():
+    config = preset("default")
+
+    assert (config.generator.filters, config.generator.blocks) == (64, 9)
+    assert config.critic.spectral
+    assert config.loss.ssim_weight > 0
+    assert config.train.epochs == 60
+    assert config.train.compile == "all"
+    assert config.train.precision == "auto"
+    assert config.optimizer.learning_rate == 2e-4
+    assert config.optimizer.schedule == "cosine"
+
+
+def test_the_reference_is_zhu_2017():
+    config = preset("reference")
+
+    assert config.critic.norm == "instance"
+    assert not config.critic.spectral
+    assert (config.loss.cycle_weight, config.loss.identity_weight) == (10, 5)
+    assert config.loss.ssim_weight == 0
+    assert config.train.pool_size == 50
+    assert config.batch.global_size == 1
+    assert config.optimizer.schedule == "linear"
+    assert config.generator.upsample == "transposed"
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"no preset 'brian'.*default, reference, demo, smoke"):
+        preset("brian")
+
+
+def test_an_unknown_setting_in_a_file_is_named(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("loss: {cyle_weight: 3}")
+
+    with pytest.raises(ConfigError, match=r"loss has no setting cyle_weight.*cycle_weight"):
+        load_config(path)
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ConfigError, match=r"loss\.cycle_weight is -1"):
+        LossConfig(cycle_weight=-1)
+
+
+def test_more_workers_than_shards_are_refused_with_the_remedy():
+    with pytest.raises(ConfigError, match=r"3 workers, but batch\.shards is 2.*--batch\.shards 3"):
+        Config(batch=BatchConfig(shards=2), scale=ScaleConfig(workers=3))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
+def test_every_shard_has_one_worker(world_size):
+    batch = BatchConfig(shards=5)
+
+    shards = [list(batch.shards_of(rank, world_size)) for rank in range(world_size)]
+
+    assert sum(shards, []) == [0, 1, 2, 3, 4]
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_where_and_how_often_does_not_change_the_hash_but_what_does():
+    config = Config()
+
+    assert config_hash(config) == config_hash(
+        replace(config, scale=ScaleConfig(max_failures=9), run=RunConfig(name="x", storage="y"))
+    )
+    assert config_hash(config) != config_hash(replace(config, run=RunConfig(seed=1)))
+
+
+def test_no_store_says_how_to_make_one(monkeypatch):
+    monkeypatch.delenv("CYCLEGAN_STORE", raising=False)
+
+    with pytest.raises(ConfigError, match="python -m data_prep convert"):
+        _ = Config().store
