@@ -24,19 +24,18 @@ MODEL, SYNTHETIC = RUN / "model_to_ct", OUT / "synthetic_ct"
 SCORES = RUN / "evaluation_test" / "scores.json"
 
 
-def stages() -> dict[str, list[str]]:
+def stages() -> dict[str, str]:
     """The commands, in order."""
     test_mri = COHORT / "mri" / "phantom-0026.nii.gz"
     return {
-        "phantom": ["data_prep", "phantom", "--out", f"{COHORT}"],
-        "convert": ["data_prep", "convert", "--manifest", f"{COHORT / 'manifest.csv'}"]
-        + ["--out", f"{STORE}", "--spacing-mm", "3", "2.4", "2.4", "--size", "96", "96"],
-        "train": ["cyclegan.train", "demo", "--data.store", f"{STORE}"]
-        + ["--run.storage", f"{RUN.parent}", "--run.name", RUN.name],
-        "evaluate": ["cyclegan.evaluate", f"{RUN}", "--split", "test"],
-        "export": ["cyclegan.export", f"{RUN}", "--scores", f"{SCORES}", "--overwrite"],
-        "translate": ["cyclegan.translate", f"{MODEL}", f"{test_mri}"]
-        + ["--out", f"{SYNTHETIC}", "--overwrite"],
+        "phantom": f"data_prep phantom --out {COHORT}",
+        "convert": f"data_prep convert --manifest {COHORT / 'manifest.csv'} --out {STORE} "
+        "--spacing-mm 3 2.4 2.4 --size 96 96",
+        "train": f"cyclegan.train demo --data.store {STORE} "
+        f"--run.storage {RUN.parent} --run.name {RUN.name}",
+        "evaluate": f"cyclegan.evaluate {RUN} --split test",
+        "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
+        "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} --overwrite",
     }
 
 
@@ -69,10 +68,10 @@ def main() -> int:
     OUT.mkdir(exist_ok=True)
     seconds: dict[str, float] = {}
     with peak_memory() as peak:
-        for name, words in stages().items():
-            print(f"\n$ python -m {' '.join(words)}", flush=True)
+        for name, command in stages().items():
+            print(f"\n$ python -m {command}", flush=True)
             started = time.monotonic()
-            code = subprocess.run([sys.executable, "-m", *words], env=os.environ).returncode
+            code = subprocess.run([sys.executable, "-m", *command.split()]).returncode
             seconds[name] = round(time.monotonic() - started, 1)
             if code:
                 print(f"the stage {name} failed with exit code {code}", file=sys.stderr)
@@ -95,10 +94,9 @@ def print_summary(
     paired: dict[str, dict[str, dict[str, float]]], seconds: dict[str, float], peak_bytes: int
 ) -> None:
     """The table and where everything is."""
-    columns = {"mae_hu": "MAE, HU", "psnr_db": "PSNR, dB", "ssim": "SSIM", "bone_dice": "bone Dice"}
-    print(
-        f"\n{'held-out heads, inside the body':34}" + "".join(f"{c:>11}" for c in columns.values())
-    )
+    columns = {"mae_hu": "MAE, HU", "psnr_db": "PSNR, dB", "ssim": "SSIM", "bone_dice": "Dice"}
+    header = "".join(f"{title:>11}" for title in columns.values())
+    print(f"\n{'held-out heads, inside the body':34}{header}")
     for method, values in paired.items():
         cells = "".join(f"{values[metric]['mean']:11.3f}" for metric in columns)
         print(f"{method:34}{cells}")

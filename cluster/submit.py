@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from data_prep.errors import ExitCode, UsageError, UserError
@@ -107,7 +108,7 @@ def submit_to_ray(command: Sequence[str], address: str | None) -> ExitCode:
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(entrypoint=shlex.join(command), runtime_env=RUNTIME_ENV)
-    except (ConnectionError, RuntimeError) as error:
+    except (AuthenticationError, ConnectionError, RuntimeError) as error:
         raise UserError(
             f"the Ray cluster did not take the job: {error}\n"
             "--address wants the dashboard, such as http://127.0.0.1:8265; a cluster with token "

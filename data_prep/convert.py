@@ -255,18 +255,15 @@ def _outcomes_by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator
     """Run the jobs as Ray tasks, a bounded number in flight; outcomes as they come."""
     import ray  # takes seconds, and workers=0 does without
 
+    from data_prep.ray_session import ray_session
+
     workers = settings.workers or len(os.sched_getaffinity(0))
-    started = not ray.is_initialized()
-    if started:
-        address = settings.ray_address or os.environ.get("RAY_ADDRESS", "local")
-        local = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-        ray.init(address, log_to_driver=False, logging_level="error", **local)
     # A task that kills its worker (memory, a crash in C) is tried once more; one CPU per task
     # also makes Ray set OMP_NUM_THREADS to 1 in it.
     task = ray.remote(num_cpus=1, max_retries=1)(convert_job)
     queue = iter(jobs)
     flying: dict[Any, Job] = {}
-    try:
+    with ray_session(settings.ray_address, num_cpus=workers):
         while True:
             for job in itertools.islice(queue, _TASKS_PER_WORKER * workers - len(flying)):
                 flying[task.remote(job, settings)] = job
@@ -279,6 +276,3 @@ def _outcomes_by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator
             except ray.exceptions.RayError as error:
                 outcomes = [_refused(source, "", error) for source in job.sources]
             yield from outcomes
-    finally:
-        if started:
-            ray.shutdown()

@@ -77,6 +77,9 @@ def target_grid(
 def resample(volume: Volume, grid: Grid, *, fill: float) -> Volume:
     """The volume on another grid: trilinear, `fill` where the volume does not reach, float32.
 
+    It reaches half a voxel beyond its outermost centres, where its border repeats: the end slices
+    of a cropped stack keep their values instead of mixing with air.
+
     Axes that get coarser are smoothed first by the Gaussian that makes a source voxel's point
     spread as wide as a target voxel's (Cardoso et al., MICCAI 2015), so that fine texture does
     not alias.
@@ -85,19 +88,21 @@ def resample(volume: Volume, grid: Grid, *, fill: float) -> Volume:
     steps = np.linalg.inv(grid.affine[:3, :3]) @ volume.affine[:3, :3]
     ratio = 1 / np.abs(steps).max(axis=0)[::-1]
     sigma = np.sqrt(np.maximum(0, ratio**2 - 1)) / _FWHM
-    voxels = volume.voxels.astype(np.float32) - np.float32(fill)
+    voxels = volume.voxels.astype(np.float32)
     if sigma.max() > 0.1:
         ndimage.gaussian_filter(voxels, sigma, output=voxels, mode="nearest")
-    return volume.on(grid, _sample(voxels, volume.affine, grid, "bilinear") + np.float32(fill))
+    values = _sample(voxels, volume.affine, grid, "bilinear", "border")
+    reached = resample_mask(np.ones(voxels.shape, np.bool_), volume.grid, grid)
+    return volume.on(grid, np.where(reached, values, np.float32(fill)))
 
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """A mask on another grid, by nearest neighbour; false where it does not reach."""
-    return _sample(mask.astype(np.float32), source.affine, grid, "nearest") > 0.5
+    return _sample(mask.astype(np.float32), source.affine, grid, "nearest", "zeros") > 0.5
 
 
 def _sample(
-    voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str
+    voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str, padding: str
 ) -> NDArray[np.float32]:
     """MONAI's resampling for [z, y, x] arrays: its affines take indices in the array's order."""
     # Here, because they take seconds that `describe`, `check` and `--help` can do without.
@@ -106,7 +111,7 @@ def _sample(
     from monai.transforms import SpatialResample
 
     image = MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine @ _REVERSED))
-    result = SpatialResample(mode=mode, padding_mode="zeros", dtype=torch.float32)(
+    result = SpatialResample(mode=mode, padding_mode=padding, dtype=torch.float32)(
         image, dst_affine=torch.from_numpy(grid.affine @ _REVERSED), spatial_size=grid.shape
     )
     return np.ascontiguousarray(result[0].numpy(), dtype=np.float32)

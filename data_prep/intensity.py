@@ -17,6 +17,8 @@ WINDOW_HU: Window = (-1024.0, 3071.0)
 
 INVERTED_CENTRE = 0.05
 INVERTED_SLOPE = 0.45
+INVERTED_AIR = -0.7
+"""Midway between air, -1, and the brightest MRI value, -0.4."""
 
 
 def normalise(values: Array, window: Window) -> Array:
@@ -57,7 +59,10 @@ def invert_contrast(x: Array, body: Array) -> Array:
 
 
 def restore_contrast(y: Array, body: Array) -> Array:
-    """The inverse of `invert_contrast` inside the body, clipped to [-1, 1]; outside it -1."""
+    """The inverse of `invert_contrast` inside the body, clipped to [-1, 1]; outside it -1.
+
+    Below INVERTED_AIR a network means air, not the brightest fat there is: that too becomes -1.
+    """
     x: Array = (y - INVERTED_CENTRE) * (-1 / INVERTED_SLOPE)
-    restored: Array = body * (x.clip(-1, 1) + 1) - 1
+    restored: Array = body * (y > INVERTED_AIR) * (x.clip(-1, 1) + 1) - 1
     return restored

@@ -13,8 +13,12 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
     """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
 
     A local Ray ends with the block and talks through tokens, which Ray turns on by itself. Its
-    worker logs stay in Ray's own files: a command shows its own progress.
+    worker logs stay in Ray's own files: a command shows its own progress. Where Ray runs in this
+    process already, that one is used and left running.
     """
+    if ray.is_initialized():
+        yield
+        return
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     # Ray warns about a change to come that does not concern us: no worker asks for 0 GPUs here.

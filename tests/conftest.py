@@ -3,14 +3,20 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# These machines are shared: a slow example is no failure.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # pytorch issue 122093: the checks break compiled graphs, so the compile tests run without them.
 if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
-    import tests.shape_checks  # noqa: F401  the hook looks it up by name
     from jaxtyping import install_import_hook
+
+    import tests.shape_checks  # noqa: F401  the hook looks it up by name
 
     install_import_hook(["data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
 

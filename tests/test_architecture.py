@@ -35,6 +35,8 @@ HOMES = {
     "torch.utils.tensorboard": {"cyclegan/train/telemetry.py"},
     "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
     "ray.tune": {"tune/search.py", "tune/trial.py"},
+    "matplotlib": {"cyclegan/evaluate/figures.py"},
+    "jinja2": {"cyclegan/evaluate/report.py", "cluster/submit.py"},
     "onnx": {"cyclegan/export/formats.py"},
     "onnxruntime": {"cyclegan/export/formats.py"},
 }

@@ -18,13 +18,15 @@ from tune.space import SPACES, load_space
 RUN = f"""Train many runs with other settings each, and rank them by the selection score of the val
 split (lower is better).
 
-SPACE is one of {", ".join(SPACES)}, or a YAML file with lines such as
+SPACE is one of {", ".join(SPACES)},
+or a YAML file with lines such as
   loss.cycle_weight: {{low: 1, high: 30, log: true}}
-  optimizer.schedule: {{choice: [linear, cosine]}}"""
+  optimizer.schedule: {{choice: [linear, cosine]}}
+The flags just below are no settings; all others are, and change what the trials start from."""
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The flags of both commands that are not settings of a run."""
+def arguments() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The flags of both commands that are not settings of a run; the second parser is `run`'s."""
     parser = argparse.ArgumentParser(prog="python -m tune", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
@@ -51,26 +53,26 @@ def arguments() -> argparse.ArgumentParser:
     run.add_argument("--help", "-h", action="store_true", help="show this and all settings")
     report = commands.add_parser("report", help="show what a search found so far")
     report.add_argument("folder", type=Path, help="the search's folder")
-    return parser
+    return parser, run
 
 
 def main(argv: list[str]) -> ExitCode:
     """Search, or show what was found."""
-    parser = arguments()
+    parser, run = arguments()
     flags, rest = parser.parse_known_args(argv)
     if flags.command == "report":
         if rest:
             raise UsageError(f"`tune report` takes a folder only, not {' '.join(rest)}.")
         return show(flags.folder)
     if flags.help:
-        print(RUN, "\n", *parser.format_usage(), sep="")
+        print(run.format_help())
         rest = ["--help"]
     elif flags.space is None:
         raise UsageError(f"which space? One of {', '.join(SPACES)}, or a YAML file.")
     if flags.trials < 1:
         raise UsageError(f"--trials is {flags.trials}; a search needs at least 1.")
     base = resolve(
-        tyro.cli(Config, default=preset(flags.preset), args=rest, prog=f"{parser.prog} run SPACE")
+        tyro.cli(Config, default=preset(flags.preset), args=rest, prog=f"{run.prog} SPACE")
     )
     name = flags.name or f"{Path(flags.space).stem}-{flags.preset}"
     folder = Path(flags.storage).expanduser().absolute() / name

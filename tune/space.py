@@ -150,8 +150,9 @@ def check_dimension(name: str, dimension: Range | Choice, base: Config) -> None:
         )
     for value in dimension.extremes:
         if not fits(value, hint):
+            text = " YAML reads 1e-4 as text; write 1.0e-4." if hint is float else ""
             raise ConfigError(
-                f"the space gives {name} the value {value!r}, but it takes {describe(hint)}."
+                f"the space gives {name} the value {value!r}, but it takes {describe(hint)}.{text}"
             )
         apply(base, {name: value})
 

@@ -18,7 +18,8 @@ from data_prep.store import open_store
 DESCRIPTION = f"""Train MRI -> CT and CT -> MRI translators from a Zarr store.
 
 The first word is a preset: {", ".join(PRESETS)} (without one: default). The flags just
-below are no settings; all others are, and change the preset. The same command goes on with the same run."""
+below are no settings; all others are, and change the preset. The same command goes on with the
+same run."""
 
 
 def arguments() -> argparse.ArgumentParser:

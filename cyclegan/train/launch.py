@@ -20,6 +20,7 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.telemetry import following
+from cyclegan.train.validate import require_mri
 from data_prep.errors import UserError
 from data_prep.ray_session import ray_session
 from data_prep.store import open_store
@@ -38,7 +39,9 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     Raises:
         UserError: The run cannot start, or a worker failed on its input.
     """
-    steps = total_steps(config, open_store(config.store))
+    store = open_store(config.store)
+    require_mri(store)
+    steps = total_steps(config, store)
     start = check_resume(config, resume)
     found = checkpoint.newest(config.run_folder) or start
     done = checkpoint.verify(found)["step"] if found else 0

@@ -58,6 +58,7 @@ def validation_scores(
     Raises:
         DataError: The split has no MRI, or the train split no CT.
     """
+    require_mri(store, split)
     networks = BothWays(
         to_ct=to_ct,
         to_mri=to_mri,
@@ -80,12 +81,6 @@ def validation_scores(
                 if real := linked_ct(store, volume):
                     for name, score in paired_scores(cycle.translated, *real).items():
                         values[name].append(score)
-    if not synthetic:
-        raise DataError(
-            f"the split {split} of {store.path} has no MRI, so no synthetic CT can be judged and "
-            "no best checkpoint chosen. Give some subjects that split in the manifest and convert "
-            "again; `python -m data_prep describe` shows the splits."
-        )
     scores = {name: float(np.mean(each)) for name, each in values.items()}
     real_cts, synthetic_cts = train_ct_population(store, NUM_VOLUMES), pooled(synthetic)
     cycles = [scores[f"cycle_ssim_{m}"] for m in ("mri", "ct") if f"cycle_ssim_{m}" in scores]
@@ -93,6 +88,16 @@ def validation_scores(
     scores["bone_depth_mismatch"] = bone_depth_mismatch(synthetic_cts, real_cts)
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
     return {f"val/{name}": score for name, score in scores.items()}, np.concatenate(rows)
+
+
+def require_mri(store: Store, split: Split = "val") -> None:
+    """Refuse a store on which no checkpoint could be judged, before a run starts."""
+    if not store.select("mri", split):
+        raise DataError(
+            f"the split {split} of {store.path} has no MRI, so no synthetic CT can be judged and "
+            "no best checkpoint chosen. Give some subjects that split in the manifest and convert "
+            "again; `python -m data_prep describe` shows the splits."
+        )
 
 
 @lru_cache(maxsize=2)

@@ -143,7 +143,7 @@ def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(clust
     )
 
     assert submitted.returncode == 3, submitted.stdout + submitted.stderr
-    (files,) = (line.split() for line in submitted.stdout.splitlines() if "files:" in line)
+    (files,) = (line.split() for line in submitted.stdout.splitlines() if line.startswith("files:"))
     assert {"cyclegan", "data_prep", "pyproject.toml"} <= set(files)
     assert not {".git", ".venv", "runs", "demo"} & set(files)
 

@@ -1,0 +1,90 @@
+"""Workers and compilers change the speed, not the result."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan.config_file import to_yaml
+from cyclegan.train import placement
+from cyclegan.train.checkpoint import folder_of, load_tensors
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker, arithmetic, memory_format, place
+from cyclegan.train.state import build_state
+
+ONE_OF_TWO = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from cyclegan.config_file import load_config
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
+
+rank = int(sys.argv[2])
+dist.init_process_group(
+    "gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=2
+)
+train_worker(load_config(Path(sys.argv[1])), Worker(rank=rank, world_size=2))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_workers_end_with_the_weights_of_one(config, tmp_path):
+    one = train_worker(config, Worker())
+    path = tmp_path / "two.yaml"
+    two = replace(config, run=replace(config.run, name="two"))
+    path.write_text(to_yaml(two))
+
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_OF_TWO, str(path), str(rank), str(tmp_path / "meeting")],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]
+
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    folder = folder_of(two.run_folder, 6)
+    weights = load_tensors(folder / "translators.safetensors")
+    for name, weight in one.translators.state_dict().items():
+        # Sums in another order, over six steps of Adam. A bias before InstanceNorm has a gradient
+        # of pure rounding, which Adam blows up to a full step and InstanceNorm cancels.
+        if name.endswith("weight"):
+            difference = (weights[name] - weight).norm() / weight.norm()
+            assert difference < 1e-3, f"{name}: {difference:.1e}"
+    assert (folder / "pools_000.safetensors").exists()
+    assert (folder / "pools_001.safetensors").exists()
+
+
+def test_a_named_precision_is_taken_and_auto_fits_the_hardware():
+    cpu = torch.device("cpu")
+
+    assert arithmetic("fp32", cpu) == torch.float32
+    assert arithmetic("bf16", cpu) == torch.bfloat16
+    flags = Path("/proc/cpuinfo").read_text()
+    assert arithmetic("auto", cpu) == (
+        torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+    )
+
+
+def test_channels_last_is_left_to_gpus():
+    assert memory_format("auto", torch.device("cpu")) == torch.contiguous_format
+    assert memory_format("auto", torch.device("cuda")) == torch.channels_last
+    assert memory_format("yes", torch.device("cpu")) == torch.channels_last
+
+
+def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monkeypatch, capsys):
+    monkeypatch.setattr(placement.shutil, "which", lambda name: None)
+    compiled = replace(config, train=replace(config.train, compile="all"))
+    state = build_state(compiled, size=(32, 32), shards=range(2), device=torch.device("cpu"))
+
+    place(state, compiled, Worker())
+
+    assert "no C++ compiler found" in capsys.readouterr().err
+    assert state.translators._compiled_call_impl is None

@@ -1,0 +1,87 @@
+"""The main job by its own commands: phantom, convert, train, evaluate, export, translate."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from cyclegan.train.telemetry import METRICS, read_lines
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+TINY = [
+    *("--num-train-mri", "2", "--num-train-ct", "2", "--num-val", "1", "--num-test", "1"),
+    *("--in-plane-mm", "4", "--slice-mm", "8", "--anatomy-mm", "4"),
+]
+
+
+def run(folder: Path, *words: str) -> str:
+    """A command as a user types it, in a folder of its own; returns what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, f"{' '.join(words)}\n{ended.stdout}\n{ended.stderr}"
+    assert "Traceback" not in ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the main job has run, with two gloo workers under Ray."""
+    folder = tmp_path_factory.mktemp("main_job")
+    run(folder, "data_prep", "phantom", "--out", "cohort", *TINY)
+    run(
+        folder,
+        *("data_prep", "convert", "--manifest", "cohort/manifest.csv", "--out", "heads.zarr"),
+        *("--spacing-mm", "8", "4", "4", "--size", "64", "64", "--workers", "0"),
+    )
+    train = ("cyclegan.train", "smoke", "--data.store", "heads.zarr", "--run.name", "flow")
+    run(folder, *train, "--scale.workers", "2")
+    assert "finished" in run(folder, *train)
+    run(folder, "cyclegan.evaluate", "runs/flow")
+    run(folder, "cyclegan.export", "runs/flow")
+    run(
+        folder,
+        *("cyclegan.translate", "runs/flow/model_to_ct", "cohort/mri/phantom-0005.nii.gz"),
+        *("--out", "synthetic"),
+    )
+    return folder
+
+
+def test_training_with_two_workers_left_its_scores(folder):
+    lines = read_lines(folder / "runs/flow" / METRICS)
+
+    assert lines[-1]["step"] == 6
+    assert "val/bone_dice" in lines[-1]
+    assert json.loads((folder / "runs/flow/environment.json").read_text())["workers"] == 2
+
+
+def test_held_out_heads_are_scored_beside_the_baselines(folder):
+    scores = json.loads((folder / "runs/flow/evaluation_test/scores.json").read_text())
+
+    assert scores["num_pairs"] == 1
+    assert {"CycleGAN", "histogram matching", "constant soft tissue"} == set(scores["paired"])
+    assert scores["paired"]["constant soft tissue"]["bone_dice"]["mean"] == 0
+    report = (folder / "runs/flow/evaluation_test/report.html").read_text()
+    assert "data:image/png;base64," in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert "https://" not in report
+
+
+def test_the_synthetic_ct_lies_where_the_mri_lay(folder):
+    mri = nibabel.load(folder / "cohort/mri/phantom-0005.nii.gz")
+    ct = nibabel.load(next((folder / "synthetic").glob("*_synthetic-ct.nii.gz")))
+    hu = np.asarray(ct.dataobj)
+
+    assert ct.shape == mri.shape
+    np.testing.assert_allclose(ct.affine, mri.affine, atol=1e-3)
+    assert -1024 <= hu.min() <= hu.max() <= 3071
+    assert np.issubdtype(hu.dtype, np.int16)

@@ -1,0 +1,84 @@
+"""Real heads through every stage: obliques, LPS storage, float64 and uint16, 0.5 to 5.4 mm."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from cyclegan.config import CriticConfig, GeneratorConfig
+from cyclegan.config_file import resolve
+from cyclegan.evaluate.__main__ import Command as Evaluate
+from cyclegan.evaluate.__main__ import main as evaluate
+from cyclegan.export.__main__ import Command as Export
+from cyclegan.export.__main__ import export
+from cyclegan.presets import demo
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
+from cyclegan.translate.__main__ import Command as Translate
+from cyclegan.translate.__main__ import run as translate
+from data_prep.convert import ConvertSettings, convert
+from data_prep.errors import ExitCode
+
+pytestmark = pytest.mark.slow
+STEPS = 200
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where real heads were converted, and small networks trained on them for a while."""
+    folder = tmp_path_factory.mktemp("real")
+    report = convert(
+        ConvertSettings(
+            out=folder / "heads.zarr",
+            mri=shared / "mri_head",
+            ct=shared / "ct_head",
+            spacing_mm=(4.0, 4.0, 4.0),
+            size=(64, 64),
+            workers=0,
+        )
+    )
+    assert report.refused == ()
+    base = demo()
+    config = resolve(
+        replace(
+            base,
+            run=replace(base.run, storage=str(folder / "runs"), name="real"),
+            data=replace(base.data, store=str(folder / "heads.zarr")),
+            generator=GeneratorConfig(filters=8, blocks=3),
+            critic=CriticConfig(filters=8, norm="instance", spectral=False),
+            train=replace(base.train, max_steps=STEPS, compile="no", precision="fp32"),
+        )
+    )
+    train_worker(config, Worker())
+    return folder
+
+
+def test_cycles_are_scored_though_no_pair_exists(folder):
+    assert evaluate(Evaluate(run=folder / "runs/real")) == ExitCode.DONE
+
+    report = (folder / "runs/real/evaluation_test/report.html").read_text()
+    assert "no pair" in report
+
+
+def test_a_real_mri_becomes_a_ct_on_its_own_grid(folder, shared):
+    assert export(Export(run_folder=folder / "runs/real")) == ExitCode.DONE
+    source = shared / "mri_head" / "openms_patient04_study1_T1W.nii.gz"
+    command = Translate(
+        model=folder / "runs/real/model_to_ct", inputs=(source,), out=folder / "synthetic"
+    )
+
+    assert translate(command) == ExitCode.DONE
+
+    mri = nibabel.load(source)
+    ct = nibabel.load(next((folder / "synthetic").glob("*_synthetic-ct.nii.gz")))
+    hu = np.asarray(ct.dataobj)
+    assert ct.shape == mri.shape
+    np.testing.assert_allclose(ct.affine, mri.affine, atol=1e-3)
+    assert -1024 <= hu.min() <= hu.max() <= 3071
+    magnitude = np.asarray(mri.dataobj)
+    corners = hu[:8, :8], hu[-8:, :8], hu[:8, -8:], hu[-8:, -8:]
+    assert all(corner.max() < -900 for corner in corners)  # air outside the head
+    head = magnitude > np.percentile(magnitude, 80)
+    assert np.median(hu[head]) > -300  # and a head inside
