@@ -96,6 +96,8 @@ def search_session() -> Iterator[None]:
             yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # The ledger keeps the reason of a failure; Tune's traceback of it helps no one here.
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     ray.init(
         include_dashboard=True,
         dashboard_host="127.0.0.1",
@@ -195,8 +197,9 @@ class Recorder(ray.tune.Callback):
         self.record(trial, "done" if reached >= whole else "stopped")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial raised, or its process died."""
-        self.record(trial, "failed", str(trial.get_error()).strip().splitlines()[-1])
+        """A trial raised, or its process died: what it scored before is not to be trusted."""
+        self.scores.pop(trial.trial_id, None)
+        self.record(trial, "failed", Path(trial.error_file).read_text().strip().splitlines()[-1])
 
     def record(
         self, trial: Any, state: Literal["done", "stopped", "failed"], reason: str = ""
