@@ -9,7 +9,9 @@ import ray
 
 
 @contextmanager
-def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(
+    address: str | None = None, *, num_cpus: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
     """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
 
     A local Ray ends with the block and talks through tokens, which Ray turns on by itself. Its
@@ -23,10 +25,14 @@ def ray_session(address: str | None = None, num_cpus: int | None = None) -> Iter
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     # Ray warns about a change to come that does not concern us: no worker asks for 0 GPUs here.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # That tokens are on is what we want, and no news to a user at every start.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     if address:
         ray.init(address, **quiet)
     else:
-        ray.init(num_cpus=num_cpus, include_dashboard=False, **quiet)
+        ray.init(
+            num_cpus=num_cpus, include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet
+        )
     try:
         yield
     finally:

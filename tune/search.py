@@ -1,9 +1,7 @@
 """The search: Ray Tune around `trial.run_trial`, Optuna for the next values, ASHA to stop early."""
 
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
@@ -54,7 +52,11 @@ def search(settings: Search, base: Config, searched: Space) -> None:
     steps = total_steps(base, store)
     create_folder(settings.folder, base, searched)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with search_session(), progress("tune", settings.trials) as advance:
+    # The ledger keeps the reason of a failure; Tune's traceback of it helps no one here.
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+    # Tune ends a trial by killing it; what gives the dead trial's workers back asks the dashboard
+    # who is alive. Without one they are kept, and the next trial waits for ever (Ray 2.60).
+    with ray_session(dashboard=True), progress("tune", settings.trials) as advance:
         concurrent, cpus = capacity(base.scale, ray.cluster_resources())
         roomy = replace(base, scale=replace(base.scale, cpus_per_worker=cpus))
         trial = ray.tune.with_parameters(run_trial, base=roomy, runs=settings.folder / "runs")
@@ -82,32 +84,6 @@ def search(settings: Search, base: Config, searched: Space) -> None:
                 callbacks=[Recorder(settings.folder / ledger.LEDGER, base, store, advance)],
             ),
         ).fit()
-
-
-@contextmanager
-def search_session() -> Iterator[None]:
-    """Ray as every command reaches it, but a local one with its dashboard, on loopback.
-
-    Tune ends a trial by killing it; what gives the dead trial's workers back asks the dashboard
-    who is alive. Without one they are kept, and the next trial waits for ever (seen in Ray 2.60).
-    """
-    if os.environ.get("RAY_ADDRESS"):
-        with ray_session():
-            yield
-        return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # The ledger keeps the reason of a failure; Tune's traceback of it helps no one here.
-    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-    ray.init(
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def create_folder(folder: Path, base: Config, searched: Space) -> None:

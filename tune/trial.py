@@ -5,14 +5,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import ray.train
-import ray.train.torch
 import ray.tune
-from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cyclegan.config import Config
-from cyclegan.train.launch import Job, first_user_error, run_worker, scaling
+from cyclegan.train.launch import fit
 from cyclegan.train.validate import SELECTION
 from tune.space import Values, apply
 
@@ -36,22 +33,7 @@ def run_trial(values: Values, *, base: Config, runs: Path) -> None:
     """
     name = ray.tune.get_context().get_trial_id()
     config = trial_config(base, values, name, runs)
-    trainer = ray.train.torch.TorchTrainer(
-        run_worker,
-        train_loop_config=Job(config=config, start=None),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling(config),
-        run_config=ray.train.RunConfig(
-            name=config.run.name,
-            storage_path=config.run.storage,
-            failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
-            callbacks=[ReportScore()],
-        ),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise first_user_error(error) or error from error
+    fit(config, callbacks=[ReportScore()])
 
 
 def trial_config(base: Config, values: Values, name: str, runs: Path) -> Config:

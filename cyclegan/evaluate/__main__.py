@@ -14,6 +14,7 @@ from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.table import to_csv, to_json, to_text
 from cyclegan.train.checkpoint import best, load_translators
+from cyclegan.train.environment import require_same_grid
 from cyclegan.train.telemetry import METRICS, read_lines
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, UsageError, run_command
@@ -47,6 +48,7 @@ def main(command: Command) -> ExitCode:
     run_folder, checkpoint = located(command.run)
     config = load_config(run_folder / "config.yaml")
     store = open_store(command.store or config.store)
+    require_same_grid(run_folder, store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_ct, to_mri = load_translators(checkpoint, config)
     scores = evaluate(

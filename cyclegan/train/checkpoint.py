@@ -79,7 +79,7 @@ def commit(partial: Path, final: Path) -> None:
             os.fsync(file.fileno())
     write_atomic(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     if final.exists():  # a damaged one of the same step that a resumed run went past
-        shutil.rmtree(final)
+        discard(final)
     partial.rename(final)
     sync_folder(final.parent)
 
@@ -181,7 +181,15 @@ def prune(run_folder: Path, keep_last: int) -> None:
     best_step = json.loads(record.read_text())["step"] if record.exists() else -1
     for folder in saved(run_folder)[:-keep_last]:
         if folder != folder_of(run_folder, best_step):
-            shutil.rmtree(folder)
+            discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Delete a checkpoint, also for a kill in between: first its name goes, then its files."""
+    doomed = folder.with_name(f"{PARTIAL}discarded")
+    shutil.rmtree(doomed, ignore_errors=True)  # what a kill had left of an earlier one
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def load_translators(folder: Path, config: Config) -> tuple[Generator, Generator]:

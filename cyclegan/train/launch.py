@@ -4,6 +4,7 @@ It checks what can be checked before any worker starts, hands each worker its ra
 callback, and shows progress while they work.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -16,6 +17,7 @@ from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config
 from cyclegan.errors import ConfigError
 from cyclegan.train import checkpoint
+from cyclegan.train.environment import require_same_grid
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
 from cyclegan.train.plan import total_steps
@@ -41,30 +43,42 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     """
     store = open_store(config.store)
     require_mri(store)
+    require_same_grid(config.run_folder, store)
     steps = total_steps(config, store)
     start = check_resume(config, resume)
     found = checkpoint.newest(config.run_folder) or start
     done = checkpoint.verify(found)["step"] if found else 0
     if done >= steps:
         return False
-    with ray_session():
-        trainer = ray.train.torch.TorchTrainer(
-            run_worker,
-            train_loop_config=Job(config=config, start=start),
-            torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-            scaling_config=scaling(config),
-            run_config=ray.train.RunConfig(
-                name=config.run.name,
-                storage_path=config.run.storage,
-                failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
-            ),
-        )
-        try:
-            with following(config.run_folder, total_steps=steps, first_step=done):
-                trainer.fit()
-        except TrainingFailedError as error:
-            raise first_user_error(error) or error from error
+    with ray_session(), following(config.run_folder, total_steps=steps, first_step=done):
+        fit(config, start)
     return True
+
+
+def fit(
+    config: Config, start: Path | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
+) -> None:
+    """Run the workers to the end on the Ray that this process is connected to.
+
+    Raises:
+        UserError: A worker failed on its input, or the cluster can never hold the workers.
+    """
+    trainer = ray.train.torch.TorchTrainer(
+        run_worker,
+        train_loop_config=Job(config=config, start=start),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
+        scaling_config=scaling(config),
+        run_config=ray.train.RunConfig(
+            name=config.run.name,
+            storage_path=config.run.storage,
+            failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
+            callbacks=list(callbacks),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise first_user_error(error) or error from error
 
 
 def check_resume(config: Config, resume: Literal["auto", "never"] | Path) -> Path | None:

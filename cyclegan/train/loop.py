@@ -1,6 +1,5 @@
 """The training loop of one worker: build, restore, loop. It does not know who started it."""
 
-import json
 import time
 from collections.abc import Callable
 from math import isfinite
@@ -12,12 +11,13 @@ from cyclegan.config import Config
 from cyclegan.config_file import config_hash, to_yaml
 from cyclegan.data.stream import open_stream
 from cyclegan.train import checkpoint
+from cyclegan.train.environment import record_environment
 from cyclegan.train.placement import Worker, agree, arithmetic, barrier, memory_format, place
 from cyclegan.train.plan import total_steps
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import train_step
-from cyclegan.train.telemetry import Telemetry, environment
+from cyclegan.train.telemetry import Telemetry
 from cyclegan.train.validate import SELECTION, validation_scores
 from data_prep.atomic import write_atomic
 from data_prep.store import Store, open_store
@@ -45,7 +45,7 @@ def train_worker(
         layout=memory_format(config.train.channels_last, worker.device),
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
-    restore(state, config, worker, start)
+    restore(state, config, worker, store, start)
     engine = place(state, config, worker)
     steps = total_steps(config, store)
     telemetry = Telemetry(
@@ -100,7 +100,9 @@ def rates(state: TrainState) -> dict[str, float]:
     }
 
 
-def restore(state: TrainState, config: Config, worker: Worker, start: Path | None) -> None:
+def restore(
+    state: TrainState, config: Config, worker: Worker, store: Store, start: Path | None
+) -> None:
     """Take up the newest whole checkpoint of the run; worker 0 chooses for all."""
     found = agree(lambda: str(checkpoint.newest(config.run_folder) or start or ""), worker)
     if found:
@@ -108,8 +110,7 @@ def restore(state: TrainState, config: Config, worker: Worker, start: Path | Non
     if worker.leads:
         config.run_folder.mkdir(parents=True, exist_ok=True)
         write_atomic(config.run_folder / "config.yaml", to_yaml(config).encode())
-        facts = json.dumps(environment() | {"workers": worker.world_size}, indent=1)
-        write_atomic(config.run_folder / "environment.json", facts.encode())
+        record_environment(config.run_folder, store, worker.world_size)
 
 
 def save(state: TrainState, config: Config, worker: Worker) -> None:

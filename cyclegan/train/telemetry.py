@@ -5,7 +5,6 @@ it looks the same in a terminal, in a job log and from another machine.
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -136,13 +135,3 @@ def describe(line: dict[str, Any]) -> str:
         f"loss {line['loss/translators']:.2f}  {line['speed/pairs_per_s']:.1f} pairs/s  "
         f"data wait {line['speed/data_wait_percent']:.0f} %"
     )
-
-
-def environment() -> dict[str, Any]:
-    """What the numbers were made with; no host name, user or path."""
-    return {
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "cpus": os.cpu_count(),
-    }

@@ -1,11 +1,6 @@
 """A checkpoint holds the whole state, is whole or not there, and tells when it is damaged."""
 
 import hashlib
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -103,38 +98,3 @@ def test_translators_come_back_with_the_mean_weights(state, config):
     image = torch.rand(1, 1, 32, 32)
     torch.testing.assert_close(to_ct(image), state.mean.to_ct(image))
     torch.testing.assert_close(to_mri(image), state.mean.to_mri(image))
-
-
-SAVE_FOR_EVER = """
-import sys, torch
-from pathlib import Path
-from cyclegan.config_file import load_config
-from cyclegan.train import checkpoint
-from cyclegan.train.state import build_state
-config = load_config(Path(sys.argv[1]))
-state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
-print("ready", flush=True)
-while True:
-    state.step += 1
-    checkpoint.save(state, config.run_folder, config_hash="", leads=True)
-    checkpoint.prune(config.run_folder, 2)
-"""
-
-
-def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(state, config, tmp_path):
-    for delay_ms in (20, 33, 57):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", SAVE_FOR_EVER, str(config.run_folder / "config.yaml")],
-            stdout=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(delay_ms / 1000)
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()
-
-        for folder in checkpoint.saved(config.run_folder):
-            checkpoint.verify(folder)
-        assert isinstance(checkpoint.newest(config.run_folder), Path)

@@ -10,7 +10,8 @@ import pytest
 from cyclegan.config_file import to_yaml
 from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
-from cyclegan.train.launch import check_resume
+from cyclegan.train.environment import record_environment, require_same_grid
+from cyclegan.train.launch import check_resume, launch
 from data_prep.errors import ExitCode, UserError
 from tests.stores import make_store
 
@@ -107,3 +108,24 @@ def test_never_refuses_to_go_on(config):
 def test_a_named_checkpoint_must_be_whole(config, tmp_path):
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         check_resume(config, tmp_path)
+
+
+def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_alike(
+    config, store, tmp_path
+):
+    config.run_folder.mkdir(parents=True)
+    record_environment(config.run_folder, store, workers=1)
+    other = make_store(
+        tmp_path / "fine.zarr",
+        mri=2,
+        ct=2,
+        splits=("train", "val"),
+        shape=(4, 32, 32),
+        spacing_mm=(3.0, 0.8, 0.8),
+    )
+
+    with pytest.raises(ConfigError, match=r"3\.00 x 0\.80 x 0\.80 mm") as caught:
+        launch(replace(config, data=replace(config.data, store=str(other.path))))
+
+    assert "--spacing-mm 3 2 2 --size 32 32" in str(caught.value)
+    require_same_grid(config.run_folder, store)

@@ -1,0 +1,65 @@
+"""P3, the checkpoint half: no kill at any moment leaves a checkpoint that is not whole.
+
+Three kills in every test run, 100 under `make faults`.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cyclegan.config_file import resolve, to_yaml
+from cyclegan.presets import smoke
+from cyclegan.train import checkpoint
+
+KILLS = 100 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
+SAVE_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from cyclegan.config_file import load_config
+from cyclegan.train import checkpoint
+from cyclegan.train.state import build_state
+config = load_config(Path(sys.argv[1]))
+state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
+print("ready", flush=True)
+while True:
+    state.step += 1
+    checkpoint.save(state, config.run_folder, config_hash="", leads=True)
+    checkpoint.prune(config.run_folder, 2)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path):
+    base = smoke()
+    config = resolve(
+        replace(
+            base,
+            run=replace(base.run, storage=str(tmp_path), name="killed"),
+            data=replace(base.data, store=str(tmp_path / "none.zarr")),
+        )
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    for kill in range(KILLS):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOR_EVER, str(path)],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(random.Random(kill).uniform(0.01, 0.2))
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+
+        for folder in checkpoint.saved(config.run_folder):
+            checkpoint.verify(folder)
+
+    assert checkpoint.newest(config.run_folder) is not None

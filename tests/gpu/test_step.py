@@ -1,0 +1,55 @@
+"""The whole step on a CUDA device: the numbers of the CPU, and not one sync with the host."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cyclegan.data.batch import Batch
+from cyclegan.presets import smoke
+from cyclegan.train.placement import Worker, place
+from cyclegan.train.state import TrainState, build_state
+from cyclegan.train.step import Engine, train_step
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+CONFIG = smoke()
+
+
+def state_on(device: str) -> TrainState:
+    return build_state(CONFIG, size=(64, 64), shards=range(2), device=torch.device(device))
+
+
+def batch_on(device: str) -> Batch:
+    images = torch.rand(2, 2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    mri, ct = images.to(device)
+    body = torch.ones_like(mri)
+    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+
+
+def test_a_step_on_the_gpu_has_the_losses_of_the_cpu():
+    terms = {}
+    for device in ("cpu", "cuda"):
+        state = state_on(device)
+        engine = Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+        terms[device] = train_step(state, engine, batch_on(device), CONFIG.loss, 0.9)
+
+    for name, term in terms["cuda"].items():
+        torch.testing.assert_close(term.cpu(), terms["cpu"][name], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_a_step_never_waits_for_the_gpu(precision):
+    config = replace(CONFIG, train=replace(CONFIG.train, precision=precision))
+    state, batch = state_on("cuda"), batch_on("cuda")
+    engine = place(state, config, Worker(device=torch.device("cuda")))
+    train_step(state, engine, batch, config.loss, 0.9)
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_step(state, engine, batch, config.loss, 0.9)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
