@@ -59,7 +59,7 @@ def test_cycles_are_scored_though_no_pair_exists(folder):
     assert evaluate(Evaluate(run=folder / "runs/real")) == ExitCode.DONE
 
     report = (folder / "runs/real/evaluation_test/report.html").read_text()
-    assert "no pair" in report
+    assert "No MRI of the test split has a real CT" in report
 
 
 def test_a_real_mri_becomes_a_ct_on_its_own_grid(folder, shared):
