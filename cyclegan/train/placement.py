@@ -3,6 +3,7 @@
 The only home of torch.distributed. The step knows nothing of it.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -54,16 +55,23 @@ def memory_format(
     return torch.channels_last if wanted else torch.contiguous_format
 
 
-def compiler() -> str | None:
-    """The C++ compiler that torch.compile needs on a CPU."""
-    return next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+def compile_obstacle(device: torch.device) -> str:
+    """Why torch.compile cannot work here; empty where it can. Compiles one small function."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"no C++ compiler found ({compiler})"
+    try:
+        torch.compile(nn.ReLU())(torch.zeros(16, device=device))
+    except Exception as error:  # whatever a compiler, a driver or a missing header leads to
+        return f"torch.compile failed ({type(error).__name__})"
+    return ""
 
 
 def place(state: TrainState, config: Config, worker: Worker) -> Engine:
     """Compile the networks and put DDP around them."""
     device = worker.device
     if config.train.compile != "no":
-        compile_in_place(state, config.train.compile)
+        compile_in_place(state, config.train.compile, device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -78,10 +86,12 @@ def place(state: TrainState, config: Config, worker: Worker) -> Engine:
     )
 
 
-def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> None:
+def compile_in_place(
+    state: TrainState, extent: Literal["blocks", "all"], device: torch.device
+) -> None:
     """Compile the residual blocks alone, or both pairs of networks whole."""
-    if compiler() is None:
-        print("no C++ compiler found (c++, g++, clang++): training runs eager.", file=sys.stderr)
+    if obstacle := compile_obstacle(device):
+        print(f"{obstacle}: training runs eager, which is slower.", file=sys.stderr)
         return
     modules: list[nn.Module] = [state.translators, state.critics]
     if extent == "blocks":

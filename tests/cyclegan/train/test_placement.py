@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from cyclegan.config_file import to_yaml
-from cyclegan.train import placement
 from cyclegan.train.checkpoint import folder_of, load_tensors
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker, arithmetic, memory_format, place
@@ -80,11 +79,26 @@ def test_channels_last_is_left_to_gpus():
 
 
 def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monkeypatch, capsys):
-    monkeypatch.setattr(placement.shutil, "which", lambda name: None)
+    monkeypatch.setenv("CXX", "no-such-compiler")
     compiled = replace(config, train=replace(config.train, compile="all"))
     state = build_state(compiled, size=(32, 32), shards=range(2), device=torch.device("cpu"))
 
     place(state, compiled, Worker())
 
-    assert "no C++ compiler found" in capsys.readouterr().err
+    assert "no C++ compiler found (no-such-compiler)" in capsys.readouterr().err
     assert state.translators._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_a_compiler_that_does_not_work_is_found_out_before_the_first_step(tmp_path):
+    probe = (
+        "import torch; from cyclegan.train.placement import compile_obstacle; "
+        "print(compile_obstacle(torch.device('cpu')))"
+    )
+    broken = {"CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # nothing made earlier
+
+    ended = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env=os.environ | broken
+    )
+
+    assert "torch.compile failed" in ended.stdout, ended.stderr
