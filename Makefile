@@ -10,6 +10,8 @@ QUIET := OMP_NUM_THREADS=1
 env: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -29,7 +31,7 @@ test: check
 	$(QUIET) CYCLEGAN_NO_SHAPE_CHECKS=1 $(BIN)/pytest -m compile tests/cyclegan/train
 
 bench: env
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 faults: env
 	$(QUIET) CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults

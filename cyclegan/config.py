@@ -8,7 +8,9 @@ torch, Ray or data.
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from cyclegan.errors import ConfigError
 
@@ -32,6 +34,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "run.seed must be 0 or more.")
+        require(
+            self.name == Path(self.name).name and not self.name.startswith("."),
+            f"run.name is {self.name!r}; it must be a plain folder name.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +194,7 @@ class TrainConfig:
     """Earlier fakes kept for the critics, per shard and domain (Shrivastava 2017); 0: none."""
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, "train.epochs must be above 0.")
+        require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
         require(self.max_steps >= 0, "train.max_steps must be 0 or more.")
         require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1).")
         require(self.pool_size >= 0, "train.pool_size must be 0 or more.")
@@ -235,13 +241,14 @@ class ScaleConfig:
             0 <= self.min_workers <= self.workers,
             "scale.min_workers must lie between 0 and scale.workers.",
         )
+        require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A run of the trainer."""
 
-    preset: str = "default"
+    preset: Annotated[str, tyro.conf.Suppress] = "default"
     """Where the values came from; part of the run's name."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -6,14 +6,13 @@ Tasks get paths and names and give back outcomes, never arrays. The home of Ray 
 import errno
 import itertools
 import os
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.discover import Job, Source, plan_jobs, sources_in_folder, sources_in_manifest
-from data_prep.errors import UsageError, VolumeError
+from data_prep.errors import UsageError, VolumeError, as_volume_error
 from data_prep.harmonise import VERSION, harmonise
 from data_prep.intensity import WINDOW_HU
 from data_prep.nifti import read_nifti
@@ -211,23 +210,16 @@ def _prepare(
 
 
 def _refused(source: Source, digest: str, error: BaseException) -> Outcome:
-    if isinstance(error, VolumeError):
-        code, reason, remedy = error.code, error.reason, error.remedy
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        code, reason, remedy = _STORAGE_FULL, "Storage is full.", "Free some space and go on."
-    else:
-        # The message itself may hold a path, and this one is printed.
-        frame = traceback.extract_tb(error.__traceback__)[-1:]
-        place = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)
-        code, reason = "crashed", f"{type(error).__name__}{place}."
-        remedy = "Convert this file alone with --workers 0; if it fails again, report it."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = VolumeError(_STORAGE_FULL, "Storage is full.", "Free some space and go on.")
+    refused = as_volume_error(error)
     refusal = Refusal(
         number=source.number,
         name=source.name,
         sha256=digest,
-        code=code,
-        reason=reason,
-        remedy=remedy,
+        code=refused.code,
+        reason=refused.reason,
+        remedy=refused.remedy,
     )
     return Outcome(source=source, written=False, refusal=refusal)
 

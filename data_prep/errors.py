@@ -5,8 +5,10 @@ A message says what is wrong, what was found, why it matters, and what to do abo
 
 import errno
 import sys
+import traceback
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -45,6 +47,20 @@ class VolumeError(UserError):
     def __reduce__(self) -> tuple[type["VolumeError"], tuple[str, str, str]]:
         """Lets the error cross process borders whole; Exception's own way would lose the parts."""
         return type(self), (self.code, self.reason, self.remedy)
+
+
+def as_volume_error(error: BaseException) -> VolumeError:
+    """Whatever went wrong with one volume, as a reason to leave it out."""
+    if isinstance(error, VolumeError):
+        return error
+    # The message itself may hold a path, and this one is printed.
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)
+    return VolumeError(
+        "crashed",
+        f"{type(error).__name__}{place}.",
+        "Try this file alone; if it fails again, report it.",
+    )
 
 
 class StoreError(UserError):

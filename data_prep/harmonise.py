@@ -3,7 +3,7 @@
 Shared by `convert` and by inference, so that the two cannot drift apart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ def harmonise(
     """
     if volume.modality == "ct":
         _check_hounsfield(volume)
+        # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
+        volume = replace(volume, voxels=volume.voxels.clip(*WINDOW_HU))
     upright = canonical(volume)
     grid = grid or target_grid(upright.grid, spacing_mm, size, _rough_body(upright))
     values = resample(upright, grid, fill=AIR[volume.modality]).voxels

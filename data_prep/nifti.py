@@ -73,7 +73,7 @@ def write_nifti(path: Path, voxels_zyx: NDArray[Any], affine: Affine) -> None:
 def _read_whole(path: Path) -> bytes:
     """The file's uncompressed bytes, as many as the header claims, once that claim is credible."""
     size_bytes = path.stat().st_size
-    packed = path.suffix == ".gz"
+    packed = path.suffix.lower() == ".gz"
     with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as stream:
         head = stream.read(_HEADER_BYTES)
         claimed = _claimed_bytes(head)

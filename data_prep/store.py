@@ -89,6 +89,8 @@ class Store:
     """(Y, X) of every slice."""
     fingerprint: str
     """Hash of the preprocessing: stores may be compared or joined only where it is equal."""
+    contents: str
+    """Hash of the index: equal where the volumes and their splits are."""
     volumes: tuple[StoredVolume, ...] = field(repr=False)
 
     def select(self, modality: Modality, split: Split) -> tuple[StoredVolume, ...]:
@@ -154,6 +156,7 @@ def open_store(path: Path) -> Store:
         spacing_mm=tuple(root["spacing_mm"]),
         size=tuple(root["size"]),
         fingerprint=root["fingerprint"],
+        contents=sha256_of(index)[:16],
         volumes=tuple(StoredVolume.from_json(volume) for volume in volumes),
     )
 

@@ -34,6 +34,7 @@ from data_prep.store import (
 from data_prep.volume import Grid, Modality, spacing_of
 
 _OME_VERSION = "0.5"
+_ROOT_FOLDERS = ("mri", "ct", "commits")
 _AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
 
@@ -78,13 +79,14 @@ def create_store(
     wanted = {"schema": SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
-    if path.exists() and any(path.iterdir()):
+    # A conversion killed at its start leaves a part of our own names, and nothing else.
+    if path.exists() and any(thing.name not in _ROOT_FOLDERS for thing in path.iterdir()):
         _refuse_other(path, read_root(path), wanted | {"fingerprint": fingerprint})
         return fingerprint
+    for name in _ROOT_FOLDERS:
+        (path / name).mkdir(parents=True, exist_ok=True)
     for modality in ("mri", "ct"):
-        (path / modality).mkdir(parents=True, exist_ok=True)
         write_atomic(path / modality / "zarr.json", _group({}))
-    (path / "commits").mkdir(exist_ok=True)
     # Last: only now do the folders make a store.
     write_atomic(path / "zarr.json", _group({ATTRIBUTE: wanted | {"fingerprint": fingerprint}}))
     return fingerprint

@@ -20,6 +20,8 @@ class Stream(IntEnum):
     PARTNER = 2
     MRI_VARIATION = 3
     CT_VARIATION = 4
+    MRI_REPLAY = 5
+    CT_REPLAY = 6
 
 
 def uniforms(

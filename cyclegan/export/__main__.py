@@ -109,6 +109,7 @@ def describe(
         config_hash=config_hash(config),
         checkpoint=checkpoint,
         store_fingerprint=store.fingerprint,
+        store_contents=store.contents,
         scores=scores,
     )
 

@@ -68,6 +68,8 @@ class ModelInfo:
     """The checkpoint that was exported."""
     store_fingerprint: str
     """Of the preprocessing of the data that the run learned from."""
+    store_contents: str
+    """Of the volumes and splits of that data."""
     scores: dict[str, Any] | None = None
     """As `python -m cyclegan.evaluate` wrote them, if they were given."""
     parity: dict[str, float] = field(default_factory=dict)
@@ -167,7 +169,7 @@ def write_info(info: ModelInfo, folder: Path) -> None:
 def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
     """Let `fill` write a model's files into a hidden folder, then show it whole as `folder`.
 
-    If `fill` raises, or the process dies, `folder` is what it was before.
+    If `fill` raises, or the process dies in it, `folder` is what it was before.
 
     Raises:
         ModelError: `folder` exists and may not, or must not, be replaced.
@@ -187,7 +189,11 @@ def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = Fal
         sync_folder(partial)
         if folder.exists():
             folder.rename(old)  # a folder can only be renamed over an empty one
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_folder(folder.parent)

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from cyclegan.train.state import TrainState, build_translators
 from data_prep.atomic import PARTIAL, sync_folder, write_atomic
 
 MANIFEST = "manifest.json"
-BEST = "best.json"
+STATE = "state.json"
 
 
 def folder_of(run_folder: Path, step: int) -> Path:
@@ -37,11 +37,15 @@ def save(
     state: TrainState,
     run_folder: Path,
     *,
-    config_hash: str,
-    leads: bool,
+    score: float | None = None,
+    leads: bool = True,
     barrier: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write a checkpoint; every worker calls this, and each writes the pools of its own shards."""
+    """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
+
+    `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
+    the best one is found among those that are there.
+    """
     final = folder_of(run_folder, state.step)
     partial = final.with_name(f"{PARTIAL}{final.name}")
     if leads:
@@ -58,11 +62,11 @@ def save(
             save_tensors(optimizer_tensors(optimizer), partial / f"{name}.safetensors")
         facts = {
             "step": state.step,
-            "config_hash": config_hash,
+            "score": score,
             "skipped": float(state.skipped),
             "scaler": state.scaler.state_dict(),
         }
-        (partial / "state.json").write_text(json.dumps(facts, indent=1))
+        (partial / STATE).write_text(json.dumps(facts, indent=1))
     barrier()
     if leads:
         commit(partial, final)
@@ -115,8 +119,8 @@ def verify(folder: Path) -> dict[str, Any]:
                         f"{folder.name}/{name} is damaged: its bytes are not those that were "
                         f"written. Delete {folder} to go on from an older checkpoint."
                     )
-        facts: dict[str, Any] = json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError) as error:
+        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
+    except (OSError, ValueError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
@@ -131,56 +135,61 @@ def saved(run_folder: Path) -> list[Path]:
     return sorted((run_folder / "checkpoints").glob("step_*"))
 
 
+def whole(run_folder: Path) -> Iterator[Path]:
+    """The checkpoints that are whole, newest first; a warning for each that is not.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
+    """
+    folders = saved(run_folder)
+    damaged = 0
+    for folder in reversed(folders):
+        try:
+            verify(folder)
+        except CheckpointError as error:
+            print(f"warning: {error} Falling back to another one.", file=sys.stderr)
+            damaged += 1
+        else:
+            yield folder
+    if folders and damaged == len(folders):
+        raise CheckpointError(
+            f"all {len(folders)} checkpoints of {run_folder} are damaged. Going on would start "
+            "anew without a word: give the run another --run.name, or delete the folder."
+        )
+
+
 def newest(run_folder: Path) -> Path | None:
     """The newest checkpoint that is whole; None where a run has none yet.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    folders = saved(run_folder)
-    for folder in reversed(folders):
-        try:
-            verify(folder)
-        except CheckpointError as error:
-            print(f"warning: {error} Falling back to the one before.", file=sys.stderr)
-        else:
-            return folder
-    if folders:
-        raise CheckpointError(
-            f"all {len(folders)} checkpoints of {run_folder} are damaged. Going on would start "
-            "anew without a word: give the run another --run.name, or delete the folder."
-        )
-    return None
+    return next(whole(run_folder), None)
 
 
 def best(run_folder: Path) -> Path | None:
-    """The checkpoint with the best validation score, or the newest where none was scored."""
-    record = run_folder / "checkpoints" / BEST
-    if record.exists():
-        folder = folder_of(run_folder, json.loads(record.read_text())["step"])
-        verify(folder)
-        return folder
-    return newest(run_folder)
+    """The whole checkpoint with the lowest score, or the newest where none has one.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
+    """
+    return min(whole(run_folder), key=score_of, default=None)  # the first, newest, of equal ones
 
 
-def best_score(run_folder: Path) -> float:
-    """The score of the best checkpoint so far; lower is better, infinity where there is none."""
-    record = run_folder / "checkpoints" / BEST
-    return float(json.loads(record.read_text())["score"]) if record.exists() else float("inf")
-
-
-def mark_best(run_folder: Path, step: int, score: float) -> None:
-    """Record that the checkpoint of a step is the best so far."""
-    record = json.dumps({"step": step, "score": score})
-    write_atomic(run_folder / "checkpoints" / BEST, record.encode())
+def score_of(folder: Path) -> float:
+    """The validation score that a checkpoint was saved with; infinity without a readable one."""
+    try:
+        return float(json.loads((folder / STATE).read_text())["score"])
+    except (OSError, ValueError, TypeError):
+        return float("inf")
 
 
 def prune(run_folder: Path, keep_last: int) -> None:
     """Delete all but the newest ones and the best one."""
-    record = run_folder / "checkpoints" / BEST
-    best_step = json.loads(record.read_text())["step"] if record.exists() else -1
-    for folder in saved(run_folder)[:-keep_last]:
-        if folder != folder_of(run_folder, best_step):
+    folders = saved(run_folder)
+    keep = {*folders[-keep_last:], min(reversed(folders), key=score_of)}
+    for folder in folders:
+        if folder not in keep:
             discard(folder)
 
 
@@ -230,9 +239,14 @@ def optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".")
+        weight = parameters[int(index)]
+        if value.shape == weight.shape:
+            # Fused Adam walks through memory, so moments must lie as their weight does.
+            value = torch.empty_like(weight).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ def record_environment(run_folder: Path, store: Store, workers: int) -> None:
         "spacing_mm": store.spacing_mm,
         "size": store.size,
         "store_fingerprint": store.fingerprint,
+        "store_contents": store.contents,
     }
     write_atomic(run_folder / ENVIRONMENT, json.dumps(facts, indent=1).encode())
 
@@ -35,11 +37,11 @@ def require_same_grid(run_folder: Path, store: Store) -> None:
     Raises:
         ConfigError: They differ; with the command that converts alike.
     """
-    path = run_folder / ENVIRONMENT
-    if not path.exists():  # the run has not begun
-        return
-    run = json.loads(path.read_text())
-    if (store.spacing_mm, store.size) == (tuple(run["spacing_mm"]), tuple(run["size"])):
+    run = recorded(run_folder)
+    if run is None or (list(store.spacing_mm), list(store.size)) == (
+        run["spacing_mm"],
+        run["size"],
+    ):
         return
     raise ConfigError(
         "the store and the run have different voxels (z, y, x) or slices (y, x):\n"
@@ -50,6 +52,32 @@ def require_same_grid(run_folder: Path, store: Store) -> None:
         f"--spacing-mm {' '.join(f'{mm:g}' for mm in run['spacing_mm'])} "
         f"--size {' '.join(map(str, run['size']))}"
     )
+
+
+def require_same_data(run_folder: Path, store: Store) -> None:
+    """Refuse to go on with a run on other volumes or other splits than it began with.
+
+    Raises:
+        ConfigError: They differ; a subject that was trained on could now be tested on.
+    """
+    require_same_grid(run_folder, store)
+    run = recorded(run_folder)
+    if run is not None and run["store_contents"] != store.contents:
+        raise ConfigError(
+            f"the run {run_folder.name} began with other volumes or splits (index "
+            f"{run['store_contents']}) than {store.path.name} has now ({store.contents}). Its "
+            "steps, scores and best checkpoint would mix two data sets. Give it the store that it "
+            "began with, or name a new run: --run.name NAME."
+        )
+
+
+def recorded(run_folder: Path) -> dict[str, Any] | None:
+    """What a run wrote down; None where it has not begun."""
+    path = run_folder / ENVIRONMENT
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return facts
 
 
 def grid_text(spacing_mm: Sequence[float], size: Sequence[int]) -> str:

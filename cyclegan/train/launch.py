@@ -4,28 +4,36 @@ It checks what can be checked before any worker starts, hands each worker its ra
 callback, and shows progress while they work.
 """
 
-from collections.abc import Sequence
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import ray
 import ray.train
 import ray.train.torch
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config
 from cyclegan.errors import ConfigError
 from cyclegan.train import checkpoint
-from cyclegan.train.environment import require_same_grid
+from cyclegan.train.environment import require_same_data, require_same_grid
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.telemetry import following
 from cyclegan.train.validate import require_mri
+from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
 from data_prep.ray_session import ray_session
-from data_prep.store import open_store
+from data_prep.store import Store, open_store
+
+VERDICT = ".failed"
+"""Where a worker leaves the message of an error that trying again would not mend."""
+STATE_SHAPE = ("generator.", "critic.", "batch.", "train.pool_size")
+"""Settings that a checkpoint must share with the run that begins with it."""
 
 
 class Job(TypedDict):
@@ -43,16 +51,35 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     """
     store = open_store(config.store)
     require_mri(store)
-    require_same_grid(config.run_folder, store)
     steps = total_steps(config, store)
-    start = check_resume(config, resume)
-    found = checkpoint.newest(config.run_folder) or start
-    done = checkpoint.verify(found)["step"] if found else 0
-    if done >= steps:
-        return False
-    with ray_session(), following(config.run_folder, total_steps=steps, first_step=done):
-        fit(config, start)
+    with held(config.run_folder):
+        start = check_resume(config, store, steps, resume)
+        found = checkpoint.newest(config.run_folder)
+        done = checkpoint.verify(found)["step"] if found else 0
+        if done >= steps:
+            return False
+        with ray_session(), following(config.run_folder, total_steps=steps, first_step=done):
+            fit(config, start)
     return True
+
+
+@contextmanager
+def held(run_folder: Path) -> Iterator[None]:
+    """Keep others from the run; the system lets go when this process ends, however it does.
+
+    Raises:
+        ConfigError: Another command trains this run now.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with (run_folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another command is training {run_folder} now: two would overwrite each other's "
+                "checkpoints. Wait for it, or give this run another name: --run.name NAME."
+            ) from error
+        yield
 
 
 def fit(
@@ -75,39 +102,94 @@ def fit(
             callbacks=list(callbacks),
         ),
     )
+    verdict = config.run_folder / VERDICT
+    verdict.unlink(missing_ok=True)
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise first_user_error(error) or error from error
+        if not verdict.exists():
+            raise
+        raise UserError(verdict.read_text()) from error
+    else:
+        if verdict.exists():
+            raise UserError(verdict.read_text())
+    finally:
+        verdict.unlink(missing_ok=True)
 
 
-def check_resume(config: Config, resume: Literal["auto", "never"] | Path) -> Path | None:
+def run_worker(job: Job) -> None:
+    """What Ray runs on each worker.
+
+    Ray starts workers again after any failure. Where one failed on its input, and would again, the
+    message is left in a file, and those that are started again end at once.
+    """
+    verdict = job["config"].run_folder / VERDICT
+    if verdict.exists():
+        return
+    context = ray.train.get_context()
+    worker = Worker(
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+    )
+    try:
+        train_worker(job["config"], worker, report=ray.train.report, start=job["start"])
+    except UserError as error:
+        verdict.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(verdict, str(error).encode())
+        raise
+
+
+def check_resume(
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | Path
+) -> Path | None:
     """Refuse to mix two runs in one folder. Returns the checkpoint to start from, if one is named.
 
     Raises:
-        ConfigError: The folder holds a run with other settings, or any run under `never`.
+        ConfigError: The folder holds a run with other settings or data, or any run under `never` or
+            PATH, or the networks of PATH do not fit.
         CheckpointError: The named checkpoint is not whole.
     """
     earlier = config.run_folder / "config.yaml"
-    if isinstance(resume, Path):
-        checkpoint.verify(resume)
-        return resume.absolute()
-    if not earlier.exists():
+    if earlier.exists():
+        if resume != "auto":
+            raise ConfigError(
+                f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
+                "Give it another name: --run.name NAME."
+            )
+        if changed := differences(load_config(earlier), config):
+            raise ConfigError(
+                f"the run {config.run.name} was started with other settings (before -> now):"
+                f"{changed}\nOne run would hold two experiments. Use the settings of {earlier} "
+                "(--config), or name a new run: --run.name NAME."
+            )
+        require_same_data(config.run_folder, store)
+    if not isinstance(resume, Path):
         return None
-    if resume == "never":
+    step = checkpoint.verify(resume)["step"]
+    source = load_config(resume.absolute().parent.parent / "config.yaml")
+    if changed := differences(source, config, STATE_SHAPE):
         raise ConfigError(
-            f"{config.run_folder} already holds a run, and --resume never forbids going on with "
-            "it. Give this one another name: --run.name NAME."
+            f"the state of {resume} does not fit this run (its run -> this one):{changed}\n"
+            "Use the same settings for these."
         )
-    before, now = decisive(load_config(earlier)), decisive(config)
-    if changed := [name for name in now if before.get(name) != now[name]]:
-        lines = "".join(f"\n  {name}: {before.get(name)} -> {now[name]}" for name in changed)
+    require_same_grid(resume.absolute().parent.parent, store)
+    if step >= steps:
         raise ConfigError(
-            f"the run {config.run.name} was started with other settings (before -> now):{lines}\n"
-            "One run would hold two experiments. Use the settings of "
-            f"{earlier} (--config), or name a new run: --run.name NAME."
+            f"{resume} is at step {step}, and this run would end at {steps}: there is nothing to "
+            "train. Raise --train.max-steps or --train.epochs."
         )
-    return None
+    return resume.absolute()
+
+
+def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
+    """The settings that decide what is computed and differ, a line each; empty if none does."""
+    old, new = decisive(before), decisive(now)
+    return "".join(
+        f"\n  {name}: {old[name]} -> {new[name]}"
+        for name in new
+        if name.startswith(prefixes) and old[name] != new[name]
+    )
 
 
 def scaling(config: Config) -> ray.train.ScalingConfig:
@@ -117,42 +199,26 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         ConfigError: The cluster can never hold them; Ray would wait for ever.
     """
     scale = config.scale
-    total = ray.cluster_resources()
-    gpus, cpus = int(total.get("GPU", 0)), int(total.get("CPU", 1))
-    use_gpu = scale.gpu == "yes" or (scale.gpu == "auto" and gpus > 0)
-    at_least = scale.min_workers or scale.workers
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    use_gpu = scale.gpu == "yes" or (
+        scale.gpu == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes)
+    )
+    cpus = int(sum(node.get("CPU", 0) for node in nodes))
     share = scale.cpus_per_worker or max(1, cpus // scale.workers)
-    for have, want, name in ((gpus, at_least * use_gpu, "GPUs"), (cpus, at_least * share, "CPUs")):
-        if have < want:
-            raise ConfigError(
-                f"{at_least} workers need {want} {name}, but the cluster has {have}, and Ray would "
-                f"wait for ever. Start fewer (--scale.workers), or add nodes."
-            )
+    # A worker lives on one node: what is left over on two does not make a third.
+    room = sum(
+        int(min(node.get("CPU", 0) // share, node.get("GPU", 0) if use_gpu else cpus))
+        for node in nodes
+    )
+    at_least = scale.min_workers or scale.workers
+    if room < at_least:
+        raise ConfigError(
+            f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
+            f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
+            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes."
+        )
     return ray.train.ScalingConfig(
         num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,
         use_gpu=use_gpu,
         resources_per_worker={"CPU": share, **({"GPU": 1} if use_gpu else {})},
     )
-
-
-def run_worker(job: Job) -> None:
-    """What Ray runs on each worker."""
-    context = ray.train.get_context()
-    worker = Worker(
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
-        device=ray.train.torch.get_device(),
-    )
-    train_worker(job["config"], worker, report=ray.train.report, start=job["start"])
-
-
-def first_user_error(error: TrainingFailedError) -> UserError | None:
-    """The message for people inside Ray's, where there is one."""
-    if isinstance(error, WorkerGroupError):
-        for failure in error.worker_failures.values():
-            cause: BaseException | None = failure
-            while cause is not None:
-                if isinstance(cause, UserError):
-                    return cause
-                cause = cause.__cause__
-    return None

@@ -2,17 +2,28 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
 import torch
 
 from cyclegan.config import Config
-from cyclegan.config_file import config_hash, to_yaml
+from cyclegan.config_file import to_yaml
 from cyclegan.data.stream import open_stream
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import record_environment
-from cyclegan.train.placement import Worker, agree, arithmetic, barrier, memory_format, place
+from cyclegan.train.placement import (
+    Worker,
+    agree,
+    arithmetic,
+    barrier,
+    mean_over_workers,
+    memory_format,
+    place,
+    share_of,
+)
 from cyclegan.train.plan import total_steps
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
@@ -33,7 +44,8 @@ def train_worker(
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
-    `report` is called on every worker alike, after each validation, with finite floats.
+    `report` is called on every worker alike, after each validation, with finite floats; it returns
+    when all have called it.
     """
     store = open_store(config.store)
     shards = config.batch.shards_of(worker.rank, worker.world_size)
@@ -46,35 +58,36 @@ def train_worker(
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
     restore(state, config, worker, store, start)
-    engine = place(state, config, worker)
-    steps = total_steps(config, store)
+    steps, every = total_steps(config, store), config.schedule
     telemetry = Telemetry(
         config.run_folder,
         leads=worker.leads,
         first_step=state.step,
         global_batch=config.batch.global_size,
+        average=partial(mean_over_workers, share=share_of(config, worker)),
     )
+    engine = place(state, config, worker, partial(telemetry.note, state.step))
     stream = open_stream(
         store, config, "train", shards=shards, start_step=state.step, device=worker.device
     )
-    while state.step < steps:
-        waiting = time.monotonic()
-        batch = next(stream)
-        wait_s = time.monotonic() - waiting
-        set_rates(state, config, steps)
-        terms = train_step(state, engine, batch, config.loss, config.train.ema_decay)
-        telemetry.add(terms, wait_s)
-        if due(state.step, config.schedule.log_every_steps, steps):
-            telemetry.write(state.step, telemetry.means() | rates(state))
-        saving = time.monotonic()
-        validating = due(state.step, config.schedule.validate_every_steps, steps)
-        if validating or due(state.step, config.schedule.save_every_steps, steps):
-            save(state, config, worker)
-        if validating:
-            validate(state, config, worker, store, telemetry, report)
-        telemetry.pause(time.monotonic() - saving)
-    stream.close()
-    telemetry.close()
+    with closing(telemetry), closing(stream):
+        while state.step < steps:
+            waiting = time.monotonic()
+            batch = next(stream)
+            wait_s = time.monotonic() - waiting
+            set_rates(state, config, steps)
+            terms = train_step(state, engine, batch, config.loss, config.train.ema_decay)
+            telemetry.add(terms, wait_s)
+            if due(state.step, every.log_every_steps, steps):
+                telemetry.write(state.step, telemetry.means() | rates(state))
+            pausing = time.monotonic()
+            score = None
+            # Before the checkpoint: one that is there has been validated, if it was due.
+            if validating := due(state.step, every.validate_every_steps, steps):
+                score = validate(state, config, worker, store, telemetry, report)
+            if validating or due(state.step, every.save_every_steps, steps):
+                save(state, config, worker, score)
+            telemetry.pause(time.monotonic() - pausing)
     return state
 
 
@@ -113,15 +126,9 @@ def restore(
         record_environment(config.run_folder, store, worker.world_size)
 
 
-def save(state: TrainState, config: Config, worker: Worker) -> None:
+def save(state: TrainState, config: Config, worker: Worker, score: float | None) -> None:
     """Commit a checkpoint, then let older ones go."""
-    checkpoint.save(
-        state,
-        config.run_folder,
-        config_hash=config_hash(config),
-        leads=worker.leads,
-        barrier=barrier,
-    )
+    checkpoint.save(state, config.run_folder, score=score, leads=worker.leads, barrier=barrier)
     if worker.leads:
         checkpoint.prune(config.run_folder, config.schedule.keep_last)
 
@@ -133,19 +140,20 @@ def validate(
     store: Store,
     telemetry: Telemetry,
     report: Report,
-) -> None:
-    """Score the running mean on the val split, remember the best checkpoint, tell the launcher."""
+) -> float | None:
+    """Score the running mean on the val split and tell the launcher; returns the selection score.
+
+    Worker 0 alone works meanwhile, so the others wait in `report` and not in a collective, whose
+    time is limited.
+    """
     metrics: dict[str, float] = {}
     if worker.leads:
         mean = state.mean
         metrics, picture = validation_scores(
             mean.to_ct, mean.to_mri, store, config, device=worker.device
         )
-        metrics = {name: value for name, value in metrics.items() if isfinite(value)}
         telemetry.write(state.step, metrics)
         telemetry.picture(state.step, "val/cycles", picture)
-        score = metrics.get(SELECTION, float("inf"))
-        if score < checkpoint.best_score(config.run_folder):
-            checkpoint.mark_best(config.run_folder, state.step, score)
-    barrier()
+        metrics = {name: value for name, value in metrics.items() if isfinite(value)}
     report(metrics | {"step": float(state.step)})
+    return metrics.get(SELECTION)

@@ -5,7 +5,6 @@ The only home of torch.distributed. The step knows nothing of it.
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +12,8 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan.config import Config
@@ -67,32 +67,35 @@ def compile_obstacle(device: torch.device) -> str:
     return ""
 
 
-def place(state: TrainState, config: Config, worker: Worker) -> Engine:
-    """Compile the networks and put DDP around them."""
+def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str], None]) -> Engine:
+    """Compile the networks and put DDP around them; what a user should know goes to `note`."""
     device = worker.device
     if config.train.compile != "no":
-        compile_in_place(state, config.train.compile, device)
+        if obstacle := compile_obstacle(device):
+            note(f"{obstacle}: training runs eager, which is slower.")
+        else:
+            compile_in_place(state, config.train.compile)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     dtype = arithmetic(config.train.precision, device)
-    shards = config.batch.shards_of(worker.rank, worker.world_size)
     return Engine(
         translators=synchronised(state.translators),
         critics=synchronised(state.critics),
         autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
-        share=len(shards) * worker.world_size / config.batch.shards,
+        share=share_of(config, worker),
     )
 
 
-def compile_in_place(
-    state: TrainState, extent: Literal["blocks", "all"], device: torch.device
-) -> None:
+def share_of(config: Config, worker: Worker) -> float:
+    """What a worker's mean counts for in a mean over workers, so that all samples count alike."""
+    shards = config.batch.shards_of(worker.rank, worker.world_size)
+    return len(shards) * worker.world_size / config.batch.shards
+
+
+def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> None:
     """Compile the residual blocks alone, or both pairs of networks whole."""
-    if obstacle := compile_obstacle(device):
-        print(f"{obstacle}: training runs eager, which is slower.", file=sys.stderr)
-        return
     modules: list[nn.Module] = [state.translators, state.critics]
     if extent == "blocks":
         modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
@@ -122,3 +125,12 @@ def agree(choose: Callable[[], str], worker: Worker) -> str:
     if dist.is_initialized():
         dist.broadcast_object_list(chosen, src=0, device=worker.device)
     return chosen[0]
+
+
+def mean_over_workers(values: Float[Tensor, " n"], share: float) -> Float[Tensor, " n"]:
+    """The mean over all samples of the step, where `values` are means over a worker's own."""
+    if not dist.is_initialized():
+        return values
+    summed = values * share
+    dist.all_reduce(summed)
+    return summed / dist.get_world_size()

@@ -12,6 +12,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cyclegan.data.philox import Stream, uniforms
+
+MAX_SHARDS = 1 << 20
+"""Steps of one shard are this far apart in their random numbers."""
 Images = Float[Tensor, "N 1 H W"]
 
 
@@ -29,10 +33,12 @@ class ReplayPools:
         shard_size: int,
         capacity: int,
         size: tuple[int, int],
-        key: int,
+        seed: int,
+        stream: Stream,
         device: torch.device,
     ) -> None:
-        self.shards, self.shard_size, self.key = shards, shard_size, key
+        self.shards, self.shard_size = shards, shard_size
+        self.seed, self.stream = seed, stream
         # A pool smaller than a shard would hand out an image twice in one step.
         self.capacity = 0 if capacity == 0 else max(capacity, shard_size)
         self.images = torch.zeros(len(shards) * self.capacity, 1, *size, device=device)
@@ -58,13 +64,13 @@ class ReplayPools:
         filling = seen < self.capacity
         slots, stored, returned = [], [], []
         for position, shard in enumerate(self.shards):
-            rng = np.random.Generator(
-                np.random.Philox(key=[self.key, shard], counter=[0, 0, 0, step])
-            )
-            # Filling slots come first, and a permutation of the rest: no slot twice in a step.
-            free = rng.permutation(np.setdiff1d(np.arange(self.capacity), seen[filling]))
+            # One row of numbers a shard: where each slot comes in the draw, then who swaps.
+            index = np.array([step * MAX_SHARDS + shard])
+            u = uniforms(self.seed, self.stream, index, self.capacity + self.shard_size)[0]
+            # The first slots of the draw that are not being filled: no slot twice in a step.
+            free = np.setdiff1d(u[: self.capacity].argsort(), seen[filling], assume_unique=True)
             slot = np.where(filling, seen, np.resize(free, self.shard_size))
-            swaps = ~filling & (rng.random(self.shard_size) < 0.5)
+            swaps = ~filling & (u[self.capacity :] < 0.5)
             slots.append(position * self.capacity + slot)
             stored.append(filling | swaps)
             returned.append(swaps)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import Config, CriticConfig, GeneratorConfig
+from cyclegan.data.philox import Stream
 from cyclegan.nets.critic import Critic
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.pairs import Critics, Translators
@@ -77,10 +78,11 @@ def build_state(
             shard_size=config.batch.shard_size,
             capacity=config.train.pool_size,
             size=size,
-            key=2 * config.run.seed + domain,
+            seed=config.run.seed,
+            stream=stream,
             device=device,
         )
-        for domain in range(2)
+        for stream in (Stream.MRI_REPLAY, Stream.CT_REPLAY)
     )
     return TrainState(
         translators=translators,

@@ -129,8 +129,8 @@ def descend(
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss * share).backward()
     bad = not_finite(p for group in optimizer.param_groups for p in group["params"])
-    # What fused Adam reads; an enabled scaler puts its own values in their place.
-    optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
+    # What fused Adam reads; an enabled scaler puts its own flag in its place.
+    optimizer.found_inf = bad  # type: ignore[attr-defined]
     scaler.step(optimizer)
     return bad
 

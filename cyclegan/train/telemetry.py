@@ -5,10 +5,12 @@ it looks the same in a terminal, in a job log and from another machine.
 """
 
 import json
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,21 @@ class Telemetry:
     """Sums the loss terms on the device and writes their means every so many steps."""
 
     def __init__(
-        self, run_folder: Path, *, leads: bool, first_step: int, global_batch: int
+        self,
+        run_folder: Path,
+        *,
+        leads: bool,
+        first_step: int,
+        global_batch: int,
+        average: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> None:
-        self.leads, self.global_batch = leads, global_batch
+        """`average` takes the mean over all workers: curves do not depend on their number."""
+        self.global_batch, self.average = global_batch, average
         self.path = run_folder / METRICS
         self.writer: SummaryWriter | None = None
         if leads:
             forget_from(self.path, first_step)
-            self.writer = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
+            self.writer = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step + 1)
         self.sums: dict[str, Tensor] = {}
         self.num_steps = 0
         self.wait_s = 0.0
@@ -51,7 +60,8 @@ class Telemetry:
     def means(self) -> dict[str, float]:
         """Means since the last call, and the speed; one sync with the device."""
         names = list(self.sums)
-        values = (torch.stack([self.sums[name] for name in names]) / self.num_steps).tolist()
+        sums = self.average(torch.stack([self.sums[name] for name in names]))
+        values = (sums / self.num_steps).tolist()
         elapsed_s = time.monotonic() - self.interval_started
         means = dict(zip(names, values, strict=True)) | {
             "speed/pairs_per_s": self.num_steps * self.global_batch / elapsed_s,
@@ -66,12 +76,22 @@ class Telemetry:
         """One line of `metrics.jsonl`, and a TensorBoard scalar each."""
         if self.writer is None:
             return
-        line = {"step": step, "time_s": round(time.monotonic() - self.started, 3)} | metrics
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        # JSON knows no NaN; TensorBoard does.
+        finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
+        self.append({"step": step, "time_s": round(time.monotonic() - self.started, 3)} | finite)
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
+
+    def note(self, step: int, text: str) -> None:
+        """A line for people, which the command that started the run prints."""
+        if self.writer is not None:
+            self.append({"step": step, "note": text})
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """An image [rows, columns, 3] for TensorBoard."""
@@ -110,10 +130,16 @@ def following(run_folder: Path, *, total_steps: int, first_step: int) -> Iterato
 
     def follow() -> None:
         shown = first_step
+        printed = 0
         with progress("train", total_steps, done=first_step) as advance:
             while True:
                 last_look = ended.wait(1.0)
-                lines = [line for line in read_lines(path) if "loss/translators" in line]
+                told = read_lines(path)
+                notes = [line["note"] for line in told if "note" in line]
+                for text in notes[printed:]:
+                    print(text, file=sys.stderr, flush=True)
+                printed = len(notes)
+                lines = [line for line in told if "loss/translators" in line]
                 if lines and (step := lines[-1]["step"]) > shown:
                     advance(step - shown, describe(lines[-1]))
                     shown = step
@@ -132,6 +158,11 @@ def following(run_folder: Path, *, total_steps: int, first_step: int) -> Iterato
 def describe(line: dict[str, Any]) -> str:
     """The few numbers that tell whether a run is well."""
     return (
-        f"loss {line['loss/translators']:.2f}  {line['speed/pairs_per_s']:.1f} pairs/s  "
+        f"loss {number(line['loss/translators'])}  {line['speed/pairs_per_s']:.1f} pairs/s  "
         f"data wait {line['speed/data_wait_percent']:.0f} %"
     )
+
+
+def number(value: float | None) -> str:
+    """A loss for people; None is what is not finite."""
+    return "not finite" if value is None else f"{value:.2f}"

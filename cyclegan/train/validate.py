@@ -70,7 +70,8 @@ def validation_scores(
     synthetic: list[Population] = []
     rows: list[NDArray[np.uint8]] = []
     for modality in ("mri", "ct"):
-        for number, volume in enumerate(store.select(modality, split)[:NUM_VOLUMES]):
+        volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
+        for number, volume in enumerate(volumes[:NUM_VOLUMES]):
             cycle = networks.cycle(store, volume)
             if number == 0:
                 rows.append(picture_row(cycle))

@@ -1,5 +1,6 @@
 """`python -m cyclegan.translate`: NIfTI files in, synthetic volumes on the same grids out."""
 
+import errno
 import hashlib
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ import tyro
 from cyclegan.export.formats import Format
 from cyclegan.export.model import Model, read_model
 from cyclegan.translate.engine import translate
-from data_prep.errors import ExitCode, UsageError, VolumeError, run_command
+from data_prep.errors import ExitCode, UsageError, as_volume_error, run_command
 from data_prep.nifti import SUFFIXES, read_nifti, write_nifti
 from data_prep.progress import progress
 from data_prep.quarantine import Quarantine, Refusal
@@ -86,14 +87,17 @@ def translate_file(
     try:
         volume = read_nifti(source, modality=modality, pseudonym=f"input-{number}")
         write_nifti(result, translate(volume, model, batch_size=batch_size), volume.affine)
-    except VolumeError as error:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # no input's fault, and no other one would fare better
+        refused = as_volume_error(error)
         return Refusal(
             number=number,
             name=modality,
             sha256=sha256_if_readable(source),
-            code=error.code,
-            reason=error.reason,
-            remedy=error.remedy,
+            code=refused.code,
+            reason=refused.reason,
+            remedy=refused.remedy,
         )
     return None
 
@@ -130,8 +134,8 @@ def find_inputs(inputs: Sequence[Path], out: Path) -> list[Path]:
             found[path] = None
     if not found:
         raise UsageError(
-            f"there is no NIfTI file (.nii, .nii.gz) in {', '.join(map(str, inputs)) or 'nothing'}."
-            " Give files, or folders that hold them."
+            f"there is no NIfTI file (.nii, .nii.gz) in the {len(inputs)} inputs. Give files, or "
+            "folders that hold them."
         )
     return list(found)
 
@@ -142,11 +146,13 @@ def name_results(sources: Sequence[Path], out: Path, ending: str) -> list[Path]:
     Raises:
         UsageError: Two would have the same name, and one would replace the other.
     """
-    stems = [source.name.removesuffix(".gz").removesuffix(".nii") for source in sources]
+    stems = [source.name[: source.name.lower().rindex(".nii")] for source in sources]
     if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
+        numbers = [str(n) for n, stem in enumerate(stems, start=1) if stem == twice[0]]
         raise UsageError(
-            f"{len(twice)} results would be written by more than one input: inputs in different "
-            f"folders are both called {twice[0]}. Translate them into different --out folders."
+            f"{len(twice)} results would be written by more than one input: the inputs "
+            f"{' and '.join(numbers)}, in different folders, have one name. Translate them into "
+            "different --out folders."
         )
     return [out / f"{stem}{ending}" for stem in stems]
 

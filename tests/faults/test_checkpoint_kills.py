@@ -29,7 +29,7 @@ state = build_state(config, size=(32, 32), shards=range(2), device=torch.device(
 print("ready", flush=True)
 while True:
     state.step += 1
-    checkpoint.save(state, config.run_folder, config_hash="", leads=True)
+    checkpoint.save(state, config.run_folder)
     checkpoint.prune(config.run_folder, 2)
 """
 

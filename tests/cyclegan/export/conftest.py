@@ -29,6 +29,7 @@ def info(store: Store) -> ModelInfo:
         config_hash="c" * 64,
         checkpoint="step_00000006",
         store_fingerprint=store.fingerprint,
+        store_contents=store.contents,
         scores={"test": {"masked_mae_hu": 123.4, "volumes": [{"mae": 9.0}]}},
     )
 

@@ -31,7 +31,7 @@ def run(tmp_path, store):
 def save_state(config, store):
     device = torch.device("cpu")
     state = build_state(config, size=store.size, shards=range(2), device=device)
-    save(state, config.run_folder, config_hash=config_hash(config), leads=True)
+    save(state, config.run_folder)
 
 
 def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(

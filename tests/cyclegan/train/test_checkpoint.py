@@ -1,12 +1,12 @@
 """A checkpoint holds the whole state, is whole or not there, and tells when it is damaged."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cyclegan.config import Config
-from cyclegan.config_file import config_hash
 from cyclegan.errors import CheckpointError
 from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
@@ -57,6 +57,40 @@ def test_everything_comes_back(state, config):
     assert digest(other) == digest(state)
 
 
+def test_moments_lie_in_memory_as_their_weights_do(config):
+    """Fused Adam goes through memory: moments in another layout would be another weight's."""
+    channels_last = replace(config, train=replace(config.train, channels_last="yes"))
+    state = train_worker(channels_last, Worker())
+
+    resumed = build_state(
+        channels_last,
+        size=(32, 32),
+        shards=range(2),
+        device=torch.device("cpu"),
+        layout=torch.channels_last,
+    )
+    checkpoint.restore(resumed, checkpoint.folder_of(channels_last.run_folder, 6))
+
+    for before, after in zip(
+        state.translators.parameters(), resumed.translators.parameters(), strict=True
+    ):
+        moment = resumed.translator_optimizer.state[after]["exp_avg"]
+        assert moment.stride() == after.stride()
+        assert torch.equal(moment, state.translator_optimizer.state[before]["exp_avg"])
+
+
+def test_a_damaged_best_checkpoint_is_passed_over(state, config, capsys):
+    for step, score in ((9, 0.1), (12, 0.2)):
+        state.step = step
+        checkpoint.save(state, config.run_folder, score=score)
+    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 9)
+
+    (checkpoint.folder_of(config.run_folder, 9) / "mean.safetensors").unlink()
+
+    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 12)
+    assert "step_00000009" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["mean.safetensors", "pools_001.safetensors", "state.json"])
 def test_one_flipped_bit_is_found_named_and_fallen_back_from(state, config, capsys, name):
     damaged = checkpoint.folder_of(config.run_folder, 6) / name
@@ -82,9 +116,7 @@ def test_a_run_with_damaged_checkpoints_only_does_not_start_anew(state, config):
 def test_the_last_two_and_the_best_are_kept(state, config):
     for step in (9, 12, 15):
         state.step = step
-        checkpoint.save(state, config.run_folder, config_hash=config_hash(config), leads=True)
-        if step == 9:
-            checkpoint.mark_best(config.run_folder, 9, 0.1)
+        checkpoint.save(state, config.run_folder, score=0.1 if step == 9 else 0.2)
         checkpoint.prune(config.run_folder, keep_last=2)
 
     steps = [int(folder.name[5:]) for folder in checkpoint.saved(config.run_folder)]

@@ -1,5 +1,6 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,11 @@ import pytest
 from cyclegan.config_file import to_yaml
 from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
+from cyclegan.train.checkpoint import folder_of
 from cyclegan.train.environment import record_environment, require_same_grid
-from cyclegan.train.launch import check_resume, launch
+from cyclegan.train.launch import check_resume, held, launch
+from cyclegan.train.loop import train_worker
+from cyclegan.train.placement import Worker
 from data_prep.errors import ExitCode, UserError
 from tests.stores import make_store
 
@@ -86,35 +90,99 @@ def test_help_shows_flags_settings_and_defaults(capsys):
     assert "(default: 10.0)" in printed
 
 
-def test_another_config_in_the_same_folder_lists_what_differs(config):
+@pytest.fixture
+def begun(config, store):
+    """A run that has begun: its folder says with what."""
     config.run_folder.mkdir(parents=True)
     (config.run_folder / "config.yaml").write_text(to_yaml(config))
-    changed = replace(config, loss=replace(config.loss, cycle_weight=7.0))
+    record_environment(config.run_folder, store, workers=1)
+    return config
+
+
+def test_another_config_in_the_same_folder_lists_what_differs(begun, store):
+    changed = replace(begun, loss=replace(begun.loss, cycle_weight=7.0))
 
     with pytest.raises(ConfigError, match=r"loss\.cycle_weight: 10\.0 -> 7\.0"):
-        check_resume(changed, "auto")
+        check_resume(changed, store, 6, "auto")
 
-    assert check_resume(replace(config, scale=replace(config.scale, workers=2)), "auto") is None
+    wider = replace(begun, scale=replace(begun.scale, workers=2))
+    assert check_resume(wider, store, 6, "auto") is None
 
 
-def test_never_refuses_to_go_on(config):
-    config.run_folder.mkdir(parents=True)
-    (config.run_folder / "config.yaml").write_text(to_yaml(config))
+def test_other_data_in_the_same_folder_is_refused(begun, store, tmp_path):
+    other = make_store(
+        tmp_path / "other.zarr",
+        mri=3,
+        ct=3,
+        splits=("train", "train", "val"),
+        shape=(4, 32, 32),
+        seed=1,
+    )
 
+    with pytest.raises(ConfigError, match="began with other volumes or splits"):
+        check_resume(begun, other, 6, "auto")
+
+
+def test_never_refuses_to_go_on(begun, store):
     with pytest.raises(ConfigError, match=r"--resume never.*--run\.name"):
-        check_resume(config, "never")
+        check_resume(begun, store, 6, "never")
 
 
-def test_a_named_checkpoint_must_be_whole(config, tmp_path):
+def test_a_named_checkpoint_must_be_whole(config, store, tmp_path):
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        check_resume(config, tmp_path)
+        check_resume(config, store, 6, tmp_path)
+
+
+def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(config, store):
+    train_worker(config, Worker())
+    start = folder_of(config.run_folder, 3)
+    new = replace(config, run=replace(config.run, name="new"))
+    wider = replace(new, generator=replace(new.generator, filters=8))
+
+    assert check_resume(new, store, 6, start) == start
+    with pytest.raises(ConfigError, match=r"generator\.filters: 4 -> 8"):
+        check_resume(wider, store, 6, start)
+    with pytest.raises(ConfigError, match="nothing to train"):
+        check_resume(new, store, 3, start)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        check_resume(config, store, 6, start)
+
+
+def test_two_commands_cannot_train_one_run(config):
+    with (
+        held(config.run_folder),
+        pytest.raises(ConfigError, match="another command is training"),
+        held(config.run_folder),
+    ):
+        pass
+
+
+def test_the_preset_is_a_word_and_no_flag(config, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train("--preset", "demo", "--data.store", config.data.store)
+
+    assert "--preset" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.use_push_based_shuffle. is deprecated")  # Ray, of itself
+def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(config, tmp_path):
+    store = tmp_path / "damaged.zarr"
+    shutil.copytree(config.store, store)
+    for shard in (store / "ct").glob("*/0/c/0/0/0"):
+        shard.unlink()
+    damaged = replace(config, data=replace(config.data, store=str(store)))
+
+    with pytest.raises(UserError, match=r"ct/[0-9a-f]+ is damaged"):
+        launch(damaged)
+
+    assert not list(damaged.run_folder.glob(".failed"))
 
 
 def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_alike(
-    config, store, tmp_path
+    begun, store, tmp_path
 ):
-    config.run_folder.mkdir(parents=True)
-    record_environment(config.run_folder, store, workers=1)
     other = make_store(
         tmp_path / "fine.zarr",
         mri=2,
@@ -125,7 +193,7 @@ def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_al
     )
 
     with pytest.raises(ConfigError, match=r"3\.00 x 0\.80 x 0\.80 mm") as caught:
-        launch(replace(config, data=replace(config.data, store=str(other.path))))
+        launch(replace(begun, data=replace(begun.data, store=str(other.path))))
 
     assert "--spacing-mm 3 2 2 --size 32 32" in str(caught.value)
-    require_same_grid(config.run_folder, store)
+    require_same_grid(begun.run_folder, store)

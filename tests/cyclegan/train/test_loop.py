@@ -62,6 +62,27 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
     assert checkpoint.best(folder) in checkpoint.saved(folder)
 
 
+def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
+    scores, calls = loop.validation_scores, []
+
+    def killed_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KilledError
+        return scores(*arguments, **options)
+
+    monkeypatch.setattr(loop, "validation_scores", killed_once)
+    with pytest.raises(KilledError):
+        train_worker(config, Worker())
+    train_worker(config, Worker())
+
+    lines = read_lines(config.run_folder / METRICS)
+    assert [line["step"] for line in lines if "val/selection" in line] == [3, 6]
+    events = EventAccumulator(str(config.run_folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("val/selection")] == [3, 6]
+
+
 def test_losses_fall(config):
     longer = replace(config, train=replace(config.train, max_steps=30))
 

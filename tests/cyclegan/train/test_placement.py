@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cyclegan.config import BatchConfig
 from cyclegan.config_file import to_yaml
 from cyclegan.train.checkpoint import folder_of, load_tensors
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker, arithmetic, memory_format, place
 from cyclegan.train.state import build_state
+from cyclegan.train.telemetry import METRICS, read_lines
 
 ONE_OF_TWO = """
 import sys
@@ -34,7 +36,10 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_workers_end_with_the_weights_of_one(config, tmp_path):
+@pytest.mark.parametrize("shards", [2, 3])
+def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards):
+    """With three shards one worker runs two of them and counts for twice as much."""
+    config = replace(config, batch=BatchConfig(shards=shards, shard_size=1))
     one = train_worker(config, Worker())
     path = tmp_path / "two.yaml"
     two = replace(config, run=replace(config.run, name="two"))
@@ -57,8 +62,12 @@ def test_two_workers_end_with_the_weights_of_one(config, tmp_path):
         if name.endswith("weight"):
             difference = (weights[name] - weight).norm() / weight.norm()
             assert difference < 1e-3, f"{name}: {difference:.1e}"
-    assert (folder / "pools_000.safetensors").exists()
-    assert (folder / "pools_001.safetensors").exists()
+    assert len(list(folder.glob("pools_*.safetensors"))) == shards
+    logged, expected = (
+        [line for line in read_lines(run.run_folder / METRICS) if "loss/cycle_mri" in line][-1]
+        for run in (two, config)
+    )
+    assert logged["loss/cycle_mri"] == pytest.approx(expected["loss/cycle_mri"], rel=1e-3)
 
 
 def test_a_named_precision_is_taken_and_auto_fits_the_hardware():
@@ -78,14 +87,18 @@ def test_channels_last_is_left_to_gpus():
     assert memory_format("yes", torch.device("cpu")) == torch.channels_last
 
 
-def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monkeypatch, capsys):
+def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     compiled = replace(config, train=replace(config.train, compile="all"))
     state = build_state(compiled, size=(32, 32), shards=range(2), device=torch.device("cpu"))
 
-    place(state, compiled, Worker())
+    notes: list[str] = []
 
-    assert "no C++ compiler found (no-such-compiler)" in capsys.readouterr().err
+    place(state, compiled, Worker(), notes.append)
+
+    assert notes == [
+        "no C++ compiler found (no-such-compiler): training runs eager, which is slower."
+    ]
     assert state.translators._compiled_call_impl is None
 
 

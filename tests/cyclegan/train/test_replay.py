@@ -2,6 +2,7 @@
 
 import torch
 
+from cyclegan.data.philox import Stream
 from cyclegan.train.replay import ReplayPools
 
 
@@ -11,7 +12,8 @@ def pools(shards: range, shard_size: int = 2, capacity: int = 6) -> ReplayPools:
         shard_size=shard_size,
         capacity=capacity,
         size=(1, 1),
-        key=7,
+        seed=7,
+        stream=Stream.MRI_REPLAY,
         device=torch.device("cpu"),
     )
 

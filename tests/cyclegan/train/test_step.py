@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from cyclegan.config import Config, CriticConfig, GeneratorConfig, LossConfig, TrainConfig
 from cyclegan.data.batch import Batch
 from cyclegan.train.guard import not_finite
+from cyclegan.train.placement import Worker, place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step, translator_terms
 
@@ -85,7 +87,7 @@ def test_an_update_is_adam_with_the_published_settings(batch):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-8)
 
 
-def test_a_step_stays_on_its_device_and_reads_nothing_back(batch):
+def test_forward_and_loss_terms_stay_on_their_device_and_read_nothing_back(batch):
     """On torch's meta device a tensor on another device raises, and so does reading a value."""
     meta = torch.device("meta")
     state = build_state(CONFIG, size=(32, 32), shards=range(1), device=meta)
@@ -125,6 +127,34 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(batch):
 
     assert state.skipped.item() == 1
     assert not torch.equal(next(state.translators.parameters()), before["to_ct.layers.1.weight"])
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_low_precision_updates_where_it_can_and_skips_where_it_must(batch, precision):
+    config = replace(CONFIG, train=replace(CONFIG.train, precision=precision, compile="no"))
+    state = build_state(
+        config,
+        size=(32, 32),
+        shards=range(1),
+        device=torch.device("cpu"),
+        fp16=precision == "fp16",
+    )
+    engine = place(state, config, Worker(), note=pytest.fail)
+    before = [p.detach().clone() for p in state.translators.parameters()]
+    bad = replace(batch, mri=torch.full_like(batch.mri, torch.nan))
+
+    train_step(state, engine, bad, config.loss, ema_decay=0.9)
+    unchanged = [
+        torch.equal(p, q) for p, q in zip(before, state.translators.parameters(), strict=True)
+    ]
+    assert all(unchanged)
+    assert state.skipped.item() == 1
+
+    for _ in range(16):  # fp16 halves its first scale, 65,536, until gradients fit
+        train_step(state, engine, batch, config.loss, ema_decay=0.9)
+    assert state.skipped.item() == 1 or precision == "fp16"
+    assert not torch.equal(before[0], next(state.translators.parameters()))
+    assert all(p.isfinite().all() for p in state.translators.parameters())
 
 
 def test_weights_of_zero_leave_a_term_out(batch):

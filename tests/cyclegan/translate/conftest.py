@@ -26,6 +26,7 @@ INFO = ModelInfo(
     config_hash="c" * 64,
     checkpoint="step_00000006",
     store_fingerprint="f" * 16,
+    store_contents="c" * 16,
 )
 RADII_MM = np.array([70.0, 90.0, 80.0])
 

@@ -104,7 +104,7 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
 
     with pytest.raises(UsageError, match="no NIfTI file"):
         run(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
-    with pytest.raises(UsageError, match="both called a"):
+    with pytest.raises(UsageError, match="the inputs 1 and 2, in different folders"):
         run(Command(model=model_folder, inputs=twins, out=out))
     with pytest.raises(ModelError, match="no model folder"):
         run(Command(model=tmp_path, inputs=twins, out=out))
