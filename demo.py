@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,6 +22,7 @@ from data_prep.atomic import write_atomic
 OUT = Path("demo")
 COHORT, STORE, RUN = OUT / "cohort", OUT / "heads.zarr", OUT / "runs" / "demo"
 MODEL, SYNTHETIC = RUN / "model_to_ct", OUT / "synthetic_ct"
+SUMMARY = OUT / "summary.json"
 SCORES = RUN / "evaluation_test" / "scores.json"
 
 
@@ -65,6 +67,13 @@ def peak_memory() -> Iterator[list[int]]:
 
 def main() -> int:
     """Run every stage; stop at the first that fails, with its exit code."""
+    if sys.argv[1:]:
+        print(__doc__)
+        return 2
+    if SUMMARY.exists():
+        print("the demo is done; `rm -r demo` to see it again.")
+        print_summary(json.loads(SUMMARY.read_text()))
+        return 0
     OUT.mkdir(exist_ok=True)
     seconds: dict[str, float] = {}
     with peak_memory() as peak:
@@ -85,15 +94,14 @@ def main() -> int:
         "peak_memory_gib": round(peak[0] / 2**30, 2),
         "cpus": os.cpu_count(),
     }
-    write_atomic(OUT / "summary.json", json.dumps(summary, indent=1).encode())
-    print_summary(summary["paired"], seconds, peak[0])
+    write_atomic(SUMMARY, json.dumps(summary, indent=1).encode())
+    print_summary(summary)
     return 0
 
 
-def print_summary(
-    paired: dict[str, dict[str, dict[str, float]]], seconds: dict[str, float], peak_bytes: int
-) -> None:
+def print_summary(summary: dict[str, Any]) -> None:
     """The table and where everything is."""
+    paired, seconds = summary["paired"], summary["seconds"]
     columns = {"mae_hu": "MAE, HU", "psnr_db": "PSNR, dB", "ssim": "SSIM", "bone_dice": "Dice"}
     header = "".join(f"{title:>11}" for title in columns.values())
     print(f"\n{'held-out heads, inside the body':34}{header}")
@@ -101,13 +109,13 @@ def print_summary(
         cells = "".join(f"{values[metric]['mean']:11.3f}" for metric in columns)
         print(f"{method:34}{cells}")
     stages_text = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
-    print(f"\n{stages_text}; {sum(seconds.values()):.0f} s in all, {peak_bytes / 2**30:.1f} GiB")
+    print(f"\n{stages_text}; {summary['total_s']:.0f} s in all, {summary['peak_memory_gib']} GiB")
     for what, path in {
         "report": RUN / "evaluation_test" / "report.html",
         "TensorBoard": RUN / "tensorboard",
         "model": MODEL,
         "synthetic CT": SYNTHETIC,
-        "these numbers": OUT / "summary.json",
+        "these numbers": SUMMARY,
     }.items():
         print(f"{what:14}{path.absolute()}")
 

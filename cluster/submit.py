@@ -4,6 +4,7 @@ send. It does not know what the command does.
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,6 +49,13 @@ class Machines:
     """KubeRay: volume claim with stores and runs, mounted at /data."""
     time_limit: str = "24:00:00"
     """Slurm: after this much time the job ends."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", self.name):
+            raise UsageError(
+                f"The job's name is {self.name!r}; Kubernetes takes lower-case letters, digits and "
+                "hyphens only. Give such a --name."
+            )
 
 
 def render(target: Literal["kuberay", "slurm"], machines: Machines, command: Sequence[str]) -> str:

@@ -123,6 +123,10 @@ class GeneratorConfig:
     upsample: Literal["transposed", "resize"] = "resize"
     """Transposed convolution (reference), or nearest neighbour and convolution: no checkerboard."""
 
+    def __post_init__(self) -> None:
+        require(self.filters >= 1, "generator.filters must be at least 1.")
+        require(self.blocks >= 0, "generator.blocks must be 0 or more.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CriticConfig:
@@ -134,6 +138,9 @@ class CriticConfig:
     """Normalisation after the inner convolutions. With `spectral` it cancels the constraint."""
     spectral: bool = True
     """Spectral norm on every convolution (Miyato 2018)."""
+
+    def __post_init__(self) -> None:
+        require(self.filters >= 1, "critic.filters must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """Errors of training and inference whose message is written for people."""
 
-from data_prep.errors import UsageError, UserError
+from data_prep.errors import ExitCode, UsageError, UserError
 
 
 class ConfigError(UsageError):
@@ -17,3 +17,9 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """A model folder is missing, damaged, or does not fit its input."""
+
+
+class PreemptedError(UserError):
+    """A scheduler took the machine away; the run can go on."""
+
+    exit_code = ExitCode.PREEMPTED

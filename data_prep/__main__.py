@@ -78,8 +78,16 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
         + (f", {report.swept} leftovers of an interrupted run removed" if report.swept else "")
     )
+    for reason, count in sorted(report.skipped.items()):
+        print(f"{count} DICOM series left alone: {reason}")
     store = open_store(settings.out)
     Console().print(describe(store))
+    for modality, split in (("mri", "train"), ("ct", "train"), ("mri", "val")):
+        if not any((v.modality, v.split) == (modality, split) for v in store.volumes):
+            print(
+                f"warning: the {split} split has no {modality.upper()}, and training needs one.",
+                file=sys.stderr,
+            )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:

@@ -6,22 +6,25 @@ Tasks get paths and names and give back outcomes, never arrays. The home of Ray 
 import errno
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.discover import Job, Source, plan_jobs, sources_in_folder, sources_in_manifest
+from tyro.conf import OmitArgPrefixes
+
+from data_prep.discover import Job, plan_jobs, sources_in_folder, sources_in_manifest
 from data_prep.errors import UsageError, VolumeError, as_volume_error
 from data_prep.harmonise import VERSION, harmonise
 from data_prep.intensity import WINDOW_HU
-from data_prep.nifti import read_nifti
 from data_prep.progress import progress
 from data_prep.pseudonym import open_key
 from data_prep.quarantine import Quarantine, Refusal
+from data_prep.source import Leniency, Source
 from data_prep.split import Fractions, Split
-from data_prep.store import commit_path, read_commit, sha256_of, unseal
-from data_prep.volume import Grid
+from data_prep.store import commit_path, read_commit, unseal
+from data_prep.volume import Grid, Modality
 from data_prep.write import PreparedVolume, create_store, rebuild_index, write_volume, writing
 
 _TASKS_PER_WORKER = 2
@@ -30,18 +33,18 @@ _STORAGE_FULL = "storage-full"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvertSettings:
-    """Convert NIfTI volumes to one Zarr store. Run it again to go on where it stopped."""
+    """Convert NIfTI and DICOM volumes to one Zarr store. Run it again to go on where it stopped."""
 
     out: Path
     """The store to make or to add to, such as brain.zarr."""
     mri: Path | None = None
-    """Folder of MRI volumes (.nii, .nii.gz); each file is a subject."""
+    """Folder of MRI volumes: .nii and .nii.gz files, each a subject, or DICOM at any depth."""
     ct: Path | None = None
-    """Folder of CT volumes in HU (.nii, .nii.gz); each file is a subject."""
+    """Folder of CT volumes: .nii and .nii.gz files in HU, each a subject, or DICOM."""
     manifest: Path | None = None
     """CSV with the columns path,modality,subject,split,pair, instead of folders."""
     paired: bool = False
-    """Equal file names under --mri and --ct are an aligned pair of one subject."""
+    """Equal NIfTI names under --mri and --ct are an aligned pair of one subject."""
     spacing_mm: tuple[float, float, float] = (3.0, 1.0, 1.0)
     """Voxel size of the store along z y x, in mm."""
     size: tuple[int, int] = (256, 256)
@@ -52,6 +55,7 @@ class ConvertSettings:
     """Secret that pseudonyms are made with, kept outside the store; OUT.key if not given."""
     workers: int | None = None
     """Volumes converted at a time, all cores if not given; 0 works here, without Ray."""
+    leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
     ray_address: str | None = None
     """A running Ray cluster to use (`auto` finds it); else a local one is started."""
 
@@ -82,6 +86,8 @@ class Report:
     kept: int
     """Volumes that were there already."""
     refused: tuple[Refusal, ...]
+    skipped: Counter[str]
+    """DICOM objects that are no volume of the modality asked for, by reason."""
     swept: int
     """Things that an interrupted run had left and this one removed."""
 
@@ -103,19 +109,28 @@ def convert(settings: ConvertSettings) -> Report:
     """
     settings = replace(settings, out=settings.out.absolute())  # workers have a folder of their own
     out = settings.out
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"No store can be made at {out}: {error.strerror}. Give another --out."
+        ) from error
     key = open_key(settings.key_file or out.with_name(out.name + ".key"))
     sources = sources_in_manifest(settings.manifest, key) if settings.manifest else []
-    if settings.mri:
-        sources += sources_in_folder(settings.mri, "mri", key, paired=settings.paired)
-    if settings.ct:
-        sources += sources_in_folder(settings.ct, "ct", key, paired=settings.paired)
+    skipped: Counter[str] = Counter()
+    folders: list[tuple[Path | None, Modality]] = [(settings.mri, "mri"), (settings.ct, "ct")]
+    for folder, modality in folders:
+        if folder:
+            found, left = sources_in_folder(folder, modality, key, paired=settings.paired)
+            sources += found
+            skipped += left
     quarantine = Quarantine(path=out.with_name(out.name + ".quarantine.jsonl"))
     create_store(
         out,
         spacing_mm=settings.spacing_mm,
         size=settings.size,
         settings={"window_hu": WINDOW_HU, "preprocessing": VERSION},
+        key_check=key.check,
     )
     outcomes = []
     with writing(out) as swept:
@@ -133,7 +148,7 @@ def convert(settings: ConvertSettings) -> Report:
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)
     kept = len(outcomes) - written - len(refused)
-    return Report(written=written, kept=kept, refused=tuple(refused), swept=swept)
+    return Report(written=written, kept=kept, refused=tuple(refused), skipped=skipped, swept=swept)
 
 
 def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
@@ -142,7 +157,7 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     What goes wrong with a source becomes its refusal; the other one of a pair is then written
     without a link.
     """
-    digests = {source.name: _digest(source.path) for source in job.sources}
+    digests = {source.name: source.sha256() for source in job.sources}
     if _is_committed(job, settings.out, digests):
         return [Outcome(source=source, written=False) for source in job.sources]
     ready: list[tuple[Source, PreparedVolume]] = []
@@ -165,13 +180,6 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     return outcomes
 
 
-def _digest(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""  # reading it will say why
-
-
 def _is_committed(job: Job, out: Path, digests: dict[str, str]) -> bool:
     for source in job.sources:
         if not commit_path(out, source.name).exists():
@@ -187,7 +195,7 @@ def _is_committed(job: Job, out: Path, digests: dict[str, str]) -> bool:
 def _prepare(
     source: Source, split: Split, digest: str, settings: ConvertSettings, grid: Grid | None
 ) -> PreparedVolume:
-    volume = read_nifti(source.path, modality=source.modality, pseudonym=source.pseudonym)
+    volume = source.read(settings.leniency)
     if commit_path(settings.out, source.name).exists():
         committed = read_commit(settings.out, source.name)["source_sha256"]
         if committed != digest:

@@ -4,7 +4,7 @@ It opens no volume. Real names stay in memory here and in the quarantine file.
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,29 +13,10 @@ from data_prep.errors import UsageError
 from data_prep.manifest import read_manifest
 from data_prep.nifti import SUFFIXES
 from data_prep.pseudonym import Key
+from data_prep.series import Series, find_series
+from data_prep.source import Source
 from data_prep.split import Fractions, Split, assign_splits
 from data_prep.volume import Modality
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """One volume file."""
-
-    path: Path
-    modality: Modality
-    pseudonym: str
-    subject: str
-    """The subject's pseudonym."""
-    split: Split | None
-    pair: str | None
-    """Equal for an aligned MRI and CT of one subject."""
-    number: int = 0
-    """Its place in the list of inputs, from 1: how messages name it."""
-
-    @property
-    def name(self) -> str:
-        """The volume's group inside the store."""
-        return f"{self.modality}/{self.pseudonym}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +28,17 @@ class Job:
     split: Split
 
 
-def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: bool) -> list[Source]:
-    """The NIfTI files directly in a folder, each a subject of its own.
+def sources_in_folder(
+    folder: Path, modality: Modality, key: Key, *, paired: bool
+) -> tuple[list[Source], Counter[str]]:
+    """The NIfTI files directly in a folder and the DICOM series at any depth below it.
 
-    With `paired`, equal file names in the MRI and the CT folder are an aligned pair of one
-    subject; without, equal names mean nothing. Raises UsageError where no file is found.
+    Each NIfTI file is a subject of its own; with `paired`, equal file names in the MRI and the CT
+    folder are an aligned pair of one subject. DICOM says whose a series is. Also counts, by reason,
+    the DICOM objects that are no volume of this modality: localisers, reports, the other modality.
+
+    Raises:
+        UsageError: There is no volume.
     """
     files = sorted(folder.glob("*")) if folder.is_dir() else []
     paths = [
@@ -59,11 +46,14 @@ def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: boo
         for path in files
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
     ]
-    if not paths:
+    series, skipped = _series_below(folder, modality) if files else ([], Counter[str]())
+    if not paths and not series:
+        found = f"it has {len(files)} other entries" if files else "it is empty or absent"
+        found += "".join(f", {n} x {reason}" for reason, n in skipped.items())
         raise UsageError(
-            f"No {modality.upper()} volume: {folder} holds no .nii or .nii.gz file "
-            f"({'it has ' + str(len(files)) + ' other entries' if files else 'empty or absent'}). "
-            "Name the folder that holds the files themselves, or list them with --manifest."
+            f"No {modality.upper()} volume: {folder} holds no .nii or .nii.gz file and no DICOM "
+            f"series of this modality ({found}). Name the folder that holds the files, or list "
+            "NIfTI files with --manifest."
         )
     stems = [path.name[: path.name.lower().rindex(".nii")] for path in paths]
     if paired and len(set(stems)) < len(stems):
@@ -71,7 +61,7 @@ def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: boo
             f"{folder} holds two files for one subject (NAME.nii and NAME.nii.gz), and --paired "
             "cannot tell which one belongs to the pair. Remove one, or list pairs with --manifest."
         )
-    return [
+    of_nifti = [
         Source(
             path=path,
             modality=modality,
@@ -82,6 +72,37 @@ def sources_in_folder(folder: Path, modality: Modality, key: Key, *, paired: boo
         )
         for path, stem in zip(paths, stems, strict=True)
     ]
+    of_dicom = [
+        Source(
+            path=each.paths[0].parent,
+            modality=modality,
+            pseudonym=key.pseudonym(modality, each.name),
+            subject=key.pseudonym("subject", each.identity or each.name),
+            split=None,
+            pair=None,
+            series=each,
+        )
+        for each in series
+    ]
+    return of_nifti + of_dicom, skipped
+
+
+def _series_below(folder: Path, modality: Modality) -> tuple[list[Series], Counter[str]]:
+    """The series to convert, and why others are left alone.
+
+    Damaged files are chosen too, to be refused by name; but only where there is DICOM at all: an
+    empty file beside NIfTI files is nobody's.
+    """
+    found = find_series(folder)
+    has_dicom = any(series.headers for series in found)
+    chosen: list[Series] = []
+    skipped: Counter[str] = Counter()
+    for series in found:
+        if series.modality == modality or (has_dicom and not series.headers):
+            chosen.append(series)
+        else:
+            skipped[series.error.code if series.error else "other-modality"] += 1
+    return chosen, skipped
 
 
 def sources_in_manifest(manifest: Path, key: Key) -> list[Source]:

@@ -4,6 +4,7 @@ A message says what is wrong, what was found, why it matters, and what to do abo
 """
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -64,7 +65,13 @@ def as_volume_error(error: BaseException) -> VolumeError:
 
 
 class StoreError(UserError):
-    """A Zarr store is missing, damaged, or not what was asked for."""
+    """A Zarr store is damaged or not what was asked for."""
+
+
+class NoStoreError(StoreError):
+    """There is no store where one was named."""
+
+    exit_code = ExitCode.WRONG_USE
 
 
 def run_command(command: Callable[[], ExitCode]) -> None:
@@ -83,6 +90,9 @@ def run_command(command: Callable[[], ExitCode]) -> None:
             file=sys.stderr,
         )
         code = ExitCode.STORAGE_FULL
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
     except KeyboardInterrupt:
         print("stopped. Run the same command again to go on.", file=sys.stderr)
         code = ExitCode.FAILED

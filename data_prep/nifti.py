@@ -54,13 +54,16 @@ def read_nifti(path: Path, *, modality: Modality, pseudonym: str) -> Volume:
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
 
 
-def write_nifti(path: Path, voxels_zyx: NDArray[Any], affine: Affine) -> None:
+def write_nifti(
+    path: Path, voxels_zyx: NDArray[Any], affine: Affine, description: str = ""
+) -> None:
     """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip if so named.
 
     Both sform and qform carry the affine with code 1 (scanner), units are millimetres; equal
-    input gives equal bytes.
+    input gives equal bytes. `description` goes into the header: at most 79 ASCII characters.
     """
     image = nibabel.Nifti1Image(voxels_zyx.transpose(2, 1, 0), affine)
+    image.header["descrip"] = description.encode("ascii")
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1, strip_shears=True)
@@ -68,6 +71,15 @@ def write_nifti(path: Path, voxels_zyx: NDArray[Any], affine: Affine) -> None:
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=3, mtime=0)
     write_atomic(path, content)
+
+
+def read_description(path: Path) -> str:
+    """The header's description of a NIfTI file that this project wrote; empty if it is none."""
+    try:
+        header = nibabel.load(path).header
+        return bytes(header["descrip"].item()).decode("ascii", "replace")
+    except (OSError, ValueError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError):
+        return ""
 
 
 def _read_whole(path: Path) -> bytes:
@@ -158,7 +170,7 @@ def _check_voxels(voxels: NDArray[np.float32]) -> None:
     if not finite.all():
         raise VolumeError(
             "not-finite",
-            f"{1 - finite.mean():.2%} of the voxels are NaN or infinite.",
+            f"{(~finite).sum():,} voxels are NaN or infinite.",
             "Repair the step that wrote them; they have no value to train on.",
         )
     if voxels.min() == voxels.max():

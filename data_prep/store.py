@@ -20,7 +20,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from data_prep.errors import StoreError, UsageError
+from data_prep.errors import NoStoreError, StoreError, UsageError
 from data_prep.intensity import Window
 from data_prep.split import Split
 from data_prep.volume import Affine, Modality
@@ -164,7 +164,7 @@ def open_store(path: Path) -> Store:
 def read_root(path: Path) -> dict[str, Any]:
     """The root attributes of a store, its schema checked."""
     if not path.exists():
-        raise StoreError(
+        raise NoStoreError(
             f"There is no store at {path}. Make one from your volumes:\n"
             f"  python -m data_prep convert --mri DIR --ct DIR --out {path}"
         )

@@ -69,26 +69,35 @@ def create_store(
     spacing_mm: tuple[float, float, float],
     size: tuple[int, int],
     settings: Mapping[str, Any],
+    key_check: str = "",
 ) -> str:
     """Make the empty store, or find the one that is there; returns its fingerprint.
 
     `spacing_mm` is (z, y, x), `size` is (Y, X), `settings` whatever else decides the voxels.
-    Raises StoreError where a store with another preprocessing lies there: volumes of two kinds
-    must not mix.
+    Raises StoreError where a store with another preprocessing or of another key lies there:
+    volumes of two kinds must not mix, nor one volume get two names.
     """
     wanted = {"schema": SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
     # A conversion killed at its start leaves a part of our own names, and nothing else.
     if path.exists() and any(thing.name not in _ROOT_FOLDERS for thing in path.iterdir()):
-        _refuse_other(path, read_root(path), wanted | {"fingerprint": fingerprint})
+        root = read_root(path)
+        _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
+        if root["key_check"] != key_check:
+            raise StoreError(
+                f"The pseudonyms in {path} were made with another key: with this one every volume "
+                "would get a second name, and a subject could be in two splits. Give the store's "
+                "own key (--key-file), or convert into a new --out."
+            )
         return fingerprint
     for name in _ROOT_FOLDERS:
         (path / name).mkdir(parents=True, exist_ok=True)
     for modality in ("mri", "ct"):
         write_atomic(path / modality / "zarr.json", _group({}))
+    root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
     # Last: only now do the folders make a store.
-    write_atomic(path / "zarr.json", _group({ATTRIBUTE: wanted | {"fingerprint": fingerprint}}))
+    write_atomic(path / "zarr.json", _group({ATTRIBUTE: root}))
     return fingerprint
 
 

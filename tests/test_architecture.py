@@ -26,6 +26,7 @@ FLOW = [
 ]
 HOMES = {
     "nibabel": {"data_prep/nifti.py"},
+    "pydicom": {"data_prep/dicom.py"},
     "monai": {"data_prep/geometry.py"},
     "zarr": {"data_prep/store.py", "data_prep/write.py"},
     "tensorstore": {"cyclegan/data/reader.py"},

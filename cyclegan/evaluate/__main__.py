@@ -74,7 +74,8 @@ def main(command: Command) -> ExitCode:
         facts=facts,
         records=read_lines(run_folder / METRICS),
     )
-    out = command.out or run_folder / f"evaluation_{command.split}"
+    named = "" if command.run == run_folder else f"_{checkpoint.name}"
+    out = command.out or run_folder / f"evaluation_{command.split}{named}"
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "scores.csv", to_csv(scores).encode())
     write_atomic(out / "report.html", report.encode())

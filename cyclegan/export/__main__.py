@@ -51,7 +51,8 @@ def export(command: Command) -> ExitCode:
     checkpoint = find_checkpoint(command.run_folder, command.checkpoint)
     to_ct, to_mri = load_translators(checkpoint, config)
     folder = command.out or command.run_folder / f"model_{command.direction}"
-    info = describe(config, command.direction, store, checkpoint.name, read_scores(command.scores))
+    scores = read_scores(command.scores, config, checkpoint.name)
+    info = describe(config, command.direction, store, checkpoint.name, scores)
     parity = export_model(
         to_ct if command.direction == "to_ct" else to_mri,
         info,
@@ -132,8 +133,12 @@ def find_checkpoint(run_folder: Path, which: str) -> Path:
     return folder
 
 
-def read_scores(path: Path | None) -> dict[str, Any] | None:
-    """The content of a score file."""
+def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str, Any] | None:
+    """The content of a score file.
+
+    Raises:
+        ModelError: It cannot be read, or scores another checkpoint than the one exported.
+    """
     if path is None:
         return None
     try:
@@ -143,6 +148,14 @@ def read_scores(path: Path | None) -> dict[str, Any] | None:
             f"no scores can be read from {path} ({error}); the model card would lack them. Make "
             "them with `python -m cyclegan.evaluate`, or leave out --scores."
         ) from error
+    found = tuple(scores.get(name) for name in ("run", "checkpoint", "config"))
+    expected = (config.run.name, checkpoint, config_hash(config)[:8])
+    if found != expected:
+        raise ModelError(
+            f"{path} scores another model (run, checkpoint, config): {found}, but {expected} is "
+            "exported. The card would promise what this model does not hold. Evaluate this one:\n"
+            f"  python -m cyclegan.evaluate {config.run_folder}"
+        )
     return scores
 
 

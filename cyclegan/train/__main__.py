@@ -35,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         default="auto",
-        help="auto: go on with the run of this name; never: refuse to; PATH: begin at a checkpoint",
+        help="auto: go on with this run; never: refuse; PATH: begin at a run or a checkpoint",
     )
     parser.add_argument(
         "--plan", action="store_true", help="print the derived numbers and stop before step 1"

@@ -5,10 +5,11 @@ callback, and shows progress while they work.
 """
 
 import fcntl
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NoReturn, TypedDict
 
 import ray
 import ray.train
@@ -17,7 +18,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config
-from cyclegan.errors import ConfigError
+from cyclegan.errors import ConfigError, PreemptedError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
 from cyclegan.train.loop import train_worker
@@ -58,9 +59,31 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
         done = checkpoint.verify(found)["step"] if found else 0
         if done >= steps:
             return False
-        with ray_session(), following(config.run_folder, total_steps=steps, first_step=done):
+        if done:
+            print(f"going on from step {done} of {steps}", flush=True)
+        with (
+            ray_session(),
+            preemptible(),
+            following(config.run_folder, total_steps=steps, first_step=done),
+        ):
             fit(config, start)
     return True
+
+
+@contextmanager
+def preemptible() -> Iterator[None]:
+    """End as preempted on SIGTERM, which schedulers send before they take a machine away."""
+
+    def stop(signum: int, frame: object) -> NoReturn:
+        raise PreemptedError(
+            "stopped by SIGTERM. The same command goes on from the last checkpoint."
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -166,6 +189,8 @@ def check_resume(
         require_same_data(config.run_folder, store)
     if not isinstance(resume, Path):
         return None
+    if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant
+        resume = checkpoint.newest(resume) or resume
     step = checkpoint.verify(resume)["step"]
     source = load_config(resume.absolute().parent.parent / "config.yaml")
     if changed := differences(source, config, STATE_SHAPE):

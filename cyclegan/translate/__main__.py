@@ -13,14 +13,12 @@ import torch
 import tyro
 
 from cyclegan.export.formats import Format
-from cyclegan.export.model import Model, read_model
+from cyclegan.export.model import SUMS, Model, read_model
 from cyclegan.translate.engine import translate
-from data_prep.errors import ExitCode, UsageError, as_volume_error, run_command
-from data_prep.nifti import SUFFIXES, read_nifti, write_nifti
+from data_prep.errors import ExitCode, UsageError, VolumeError, as_volume_error, run_command
+from data_prep.nifti import SUFFIXES, read_description, read_nifti, write_nifti
 from data_prep.progress import progress
 from data_prep.quarantine import Quarantine, Refusal
-
-QUARANTINE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,20 +49,24 @@ class Command:
 def run(command: Command) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
     device = command.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but torch finds no CUDA device here. Use --device cpu.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() and command.runtime != "onnx" else "cpu"
     model = read_model(command.model, command.runtime, device)
     sources = find_inputs(command.inputs, command.out)
     results = name_results(sources, command.out, f"_synthetic-{model.info.target}.nii.gz")
     command.out.mkdir(parents=True, exist_ok=True)
-    quarantine = Quarantine(path=command.out / QUARANTINE)
+    # Private: it holds paths, so it lies beside the results and not among them.
+    quarantine = Quarantine(path=command.out.with_name(command.out.name + ".quarantine.jsonl"))
     refusals: list[Refusal] = []
     kept = 0
     with progress("translate", total=len(sources)) as advance:
         for number, (source, result) in enumerate(zip(sources, results, strict=True), start=1):
-            if result.exists() and not command.overwrite:
+            origin = origin_of(command.model, source, model.info.target)
+            if result.exists() and not command.overwrite and read_description(result) == origin:
                 kept += 1
-            elif refusal := translate_file(source, result, model, number, command.batch_size):
+            elif refusal := translate_file(source, result, model, number, origin, command):
                 refusals.append(refusal)
                 quarantine.add(refusal, source)
             advance()
@@ -79,14 +81,27 @@ def run(command: Command) -> ExitCode:
     return ExitCode.PARTLY_DONE if made or kept else ExitCode.FAILED
 
 
+def origin_of(model: Path, source: Path, target: str) -> str:
+    """Which model made a result of which input; stands in the result's header."""
+    made_by = hashlib.sha256((model / SUMS).read_bytes()).hexdigest()
+    return f"synthetic {target}; model {made_by[:16]}; input {sha256_if_readable(source)[:16]}"
+
+
 def translate_file(
-    source: Path, result: Path, model: Model, number: int, batch_size: int
+    source: Path, result: Path, model: Model, number: int, origin: str, command: Command
 ) -> Refusal | None:
     """Write the synthetic volume of one file, whole or not at all; or say why there is none."""
     modality = model.info.source
     try:
+        if result.exists() and not command.overwrite:
+            raise VolumeError(
+                "other-result",
+                "A result of this name is there, made of another input or by another model.",
+                "Give another --out, or --overwrite.",
+            )
         volume = read_nifti(source, modality=modality, pseudonym=f"input-{number}")
-        write_nifti(result, translate(volume, model, batch_size=batch_size), volume.affine)
+        voxels = translate(volume, model, batch_size=command.batch_size)
+        write_nifti(result, voxels, volume.affine, origin)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # no input's fault, and no other one would fare better

@@ -80,7 +80,7 @@ def _check_modality(volume: Volume, info: ModelInfo) -> None:
     if info.source == "mri" and lowest < CT_AIR_BELOW:
         raise VolumeError(
             "modality",
-            f"The model takes MRI, and this is a CT: 1 % of the voxels are below {lowest:.0f}, as "
-            "only air in HU is.",
+            f"The model takes MRI, and this is a CT: its values go down to {lowest:.0f}, as only "
+            "air in HU does.",
             "Give an MRI, or use a model that was exported with --direction to_mri.",
         )

@@ -91,7 +91,7 @@ def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["describe", "nowhere.zarr"], 1, "python -m data_prep convert"),
+        (["describe", "nowhere.zarr"], 2, "python -m data_prep convert"),
         (["describe", "."], 2, "is not a store"),
         (["convert", "--out", "s.zarr"], 2, "--manifest"),
         (["convert", "--out", "s.zarr", "--mri", "."], 2, "no .nii"),
@@ -112,4 +112,4 @@ def test_help_gives_units_and_defaults(data_prep):
     code, out, _ = data_prep("convert", "--help")
     assert code == 0
     assert "in mm" in out
-    assert "default: 3.0" in out
+    assert "3.0 1.0 1.0" in out

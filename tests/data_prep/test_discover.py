@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 
 def test_only_nifti_files_count_and_mac_litter_does_not(folder):
-    sources = sources_in_folder(folder, "mri", KEY, paired=False)
+    sources, _ = sources_in_folder(folder, "mri", KEY, paired=False)
     assert [source.path.name for source in sources] == ["Doe^Jane.nii.gz", "b.nii"]
     assert not [source for source in sources if "Doe" in source.name + source.subject]
 
@@ -25,7 +25,10 @@ def test_only_nifti_files_count_and_mac_litter_does_not(folder):
 def test_equal_names_are_one_subject_only_when_paired(folder):
     def subjects(paired):
         return [
-            {source.subject for source in sources_in_folder(folder, modality, KEY, paired=paired)}
+            {
+                source.subject
+                for source in sources_in_folder(folder, modality, KEY, paired=paired)[0]
+            }
             for modality in ("mri", "ct")
         ]
 
@@ -39,7 +42,7 @@ def test_a_pair_is_one_job_with_the_mri_first(folder):
     sources = [
         source
         for modality in ("ct", "mri")
-        for source in sources_in_folder(folder, modality, KEY, paired=True)
+        for source in sources_in_folder(folder, modality, KEY, paired=True)[0]
     ]
     jobs = plan_jobs(sources, {}, (0.8, 0.1, 0.1))
     assert [[source.modality for source in job.sources] for job in jobs] == [["mri", "ct"]] * 2

@@ -39,7 +39,8 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
 ):
     save_state(run, store)
     scores = tmp_path / "scores.json"
-    scores.write_text(json.dumps({"paired": {"mae_hu": 87.5}}))
+    facts = {"run": run.run.name, "checkpoint": "step_00000000", "config": config_hash(run)[:8]}
+    scores.write_text(json.dumps(facts | {"paired": {"mae_hu": 87.5}}))
     folder = run.run_folder
 
     for direction in ("to_ct", "to_mri"):
@@ -65,6 +66,16 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
     with pytest.raises(CheckpointError, match=r"python -m cyclegan\.train --config"):
         export(Command(run_folder=run.run_folder))
+
+
+def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):
+    save_state(run, store)
+    scores = tmp_path / "scores.json"
+    facts = {"run": run.run.name, "checkpoint": "step_00000500", "config": config_hash(run)[:8]}
+    scores.write_text(json.dumps(facts))
+
+    with pytest.raises(ModelError, match="step_00000500"):
+        export(Command(run_folder=run.run_folder, scores=scores))
 
 
 def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):

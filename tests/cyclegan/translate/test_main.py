@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from cyclegan.errors import ModelError
-from cyclegan.translate.__main__ import QUARANTINE, Command, run
+from cyclegan.translate.__main__ import Command, run
 from data_prep.errors import ExitCode, UsageError
 from data_prep.nifti import read_nifti, write_nifti
 from tests.conftest import ROOT
@@ -75,23 +76,47 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     printed = capsys.readouterr()
     assert "1 made, 0 there already, 3 left out" in printed.out
     assert "jane_doe" not in printed.out + printed.err, "a job log must not hold paths"
-    lines = [json.loads(line) for line in (out / QUARANTINE).read_text().splitlines()]
+    quarantine = out.with_name("out.quarantine.jsonl")
+    lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
     assert [(line["input"], line["code"], line["path"]) for line in lines] == [
         (1, "gzip-damaged", str(broken)),
         (2, "modality", str(ct)),
         (3, "unreadable", str(absent)),
     ]
-    assert (out / QUARANTINE).stat().st_mode & 0o777 == 0o600
+    assert quarantine.stat().st_mode & 0o777 == 0o600
     assert run(Command(model=model_folder, inputs=(broken,), out=out)) == ExitCode.FAILED
 
 
-def test_what_is_there_is_kept_unless_asked_otherwise(tmp_path, out, model_folder):
+def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
+    tmp_path, out, model_folder, capsys
+):
+    source = write_head(tmp_path / "a.nii.gz")
+    result = out / "a_synthetic-ct.nii.gz"
+    command = Command(model=model_folder, inputs=(source,), out=out)
+    run(command)
+    first = result.stat().st_mtime_ns
+
+    assert run(command) == ExitCode.DONE
+    assert result.stat().st_mtime_ns == first
+
+    # Another patient's scan of the same name must never be given the first one's synthetic CT.
+    other = read_nifti(source, modality="mri", pseudonym="a")
+    write_nifti(source, other.voxels[:, ::-1], other.affine)
+    assert run(command) == ExitCode.FAILED
+    assert "other-result" in capsys.readouterr().err
+    assert result.stat().st_mtime_ns == first
+
+    assert run(replace(command, overwrite=True)) == ExitCode.DONE
+    assert result.stat().st_mtime_ns > first
+
+
+def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
     out.mkdir()
     result.write_text("mine")
 
-    assert run(Command(model=model_folder, inputs=(source,), out=out)) == ExitCode.DONE
+    assert run(Command(model=model_folder, inputs=(source,), out=out)) == ExitCode.FAILED
     assert result.read_text() == "mine"
 
     run(Command(model=model_folder, inputs=(source,), out=out, overwrite=True))

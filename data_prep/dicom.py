@@ -1,0 +1,285 @@
+"""DICOM files to slice headers and stored numbers. The home of pydicom; it knows nothing of series.
+
+Tags are read by allow-list. Of what names a patient, only the identity that pseudonyms are made
+from and a digest stay, outside `repr`; no error carries a value of the file's text.
+"""
+
+import hashlib
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from data_prep.errors import VolumeError
+from data_prep.slice_header import SliceHeader
+
+MAX_BYTES = 4 << 30
+"""Of one file's pixels, and of one inflated data set: above it is a mistake or a bomb."""
+_INFLATE_BLOCK = 1 << 14
+# fmt: off
+_HEADER_TAGS = [
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID",
+    "SeriesInstanceUID", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "FrameOfReferenceUID", "ImagesInAcquisition", "SamplesPerPixel",
+    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope", "RescaleType",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]
+_PIXEL_TAGS = [
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]
+# fmt: on
+_MACROS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "RescaleType": "PixelValueTransformationSequence",
+}
+"""Where enhanced multi-frame objects keep what single frames have at the top (PS3.3 C.7.6.16)."""
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file that begins so is DICOM: with a preamble, or bare, as old exports are."""
+    return head[128:132] == b"DICM" or (head[:2] == b"\x08\0" and head[3:4] == b"\0")
+
+
+def read_headers(path: Path) -> list[SliceHeader]:
+    """One header per frame of a DICOM file, pixels unread.
+
+    Enhanced CT and MR give one header for each frame, from the functional groups. Raises
+    VolumeError (`unreadable`, `header-damaged`, `too-large`) where the file cannot be understood.
+    """
+    try:
+        with _quiet():
+            dataset = _read(path, _HEADER_TAGS, stop_before_pixels=True)
+            shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+            groups = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
+            if len(groups) not in (1, _frames(dataset)):
+                raise _damaged()
+            return [
+                _header(path, dataset, [group, shared[0]], frame)
+                for frame, group in enumerate(groups)
+            ]
+    except VolumeError:
+        raise
+    except OSError as error:
+        raise _unreadable(error) from None
+    except Exception:  # a hostile header makes pydicom raise whatever it likes, and quote itself
+        raise _damaged() from None
+
+
+def read_stored(header: SliceHeader) -> NDArray[Any]:
+    """All frames of a file as stored integers [frames, rows, columns], unused high bits and all.
+
+    Raises VolumeError: `transfer-syntax` names what cannot be decoded and the package that would,
+    `too-large` comes before memory is taken, `pixels-unreadable` is everything else.
+    """
+    shape = (header.frames, header.rows, header.columns)
+    if math.prod(shape) * header.bits_allocated // 8 > MAX_BYTES:
+        raise _too_large(f"{' x '.join(map(str, shape))} pixels")
+    try:
+        with _quiet():
+            syntax = UID(header.transfer_syntax)
+            _check_decoder(syntax)
+            dataset = _read(header.path, _PIXEL_TAGS)
+            dataset.file_meta.TransferSyntaxUID = syntax
+            pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
+        return pixels.reshape(shape)
+    except VolumeError:
+        raise
+    except OSError as error:
+        raise _unreadable(error) from None
+    except Exception as error:  # each codec has its own; their texts may quote the file
+        raise VolumeError(
+            "pixels-unreadable",
+            f"The pixels cannot be decoded ({type(error).__name__}).",
+            "Copy the file again from its source.",
+        ) from None
+
+
+def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
+    """The allowed tags of a file, with a transfer syntax even where it has no preamble."""
+    with path.open("rb") as stream:
+        bare = stream.read(132)[128:] != b"DICM"
+        if not bare:
+            meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                _check_inflated(stream)  # pydicom inflates all of it at once
+    dataset = dcmread(
+        path, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
+    )
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        number = "" if implicit else ".1" if little else ".2"
+        dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{number}")
+    return dataset
+
+
+def _check_inflated(stream: BinaryIO) -> None:
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while block := stream.read(_INFLATE_BLOCK):
+        size += len(inflate.decompress(block))
+        if size > MAX_BYTES:
+            raise _too_large(f"it inflates to more than {MAX_BYTES:,} bytes")
+
+
+def _header(path: Path, dataset: Dataset, groups: list[Dataset], frame: int) -> SliceHeader:
+    def value(keyword: str) -> Any:
+        for group in groups:
+            for item in group.get(_MACROS.get(keyword, "")) or []:
+                if item.get(keyword) is not None:
+                    return item.get(keyword)
+        return dataset.get(keyword)
+
+    def text(keyword: str) -> str:
+        return str(value(keyword) or "").strip()
+
+    def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
+        found = value(keyword)
+        many = found if count > 1 and found is not None else [found]
+        parts = tuple(float(part) for part in many if part not in (None, ""))
+        return parts if len(parts) == count and all(map(math.isfinite, parts)) else None
+
+    def number(keyword: str) -> float | None:
+        found = numbers(keyword, 1)
+        return found[0] if found else None
+
+    def whole(keyword: str) -> int | None:
+        found = value(keyword)
+        return None if found in (None, "") else int(found)
+
+    # A DICOMDIR, and a file cut off early, name their class in the meta information alone.
+    sop_class = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    if not sop_class:
+        raise _damaged()
+    identity = text("PatientID") + "\0" + text("IssuerOfPatientID")
+    person = "\0".join((identity, text("PatientName"), text("PatientBirthDate")))
+    bits = whole("BitsAllocated") or 0
+    is_signed = whole("PixelRepresentation") == 1
+    image_type = value("ImageType") or ()
+    colour = (whole("SamplesPerPixel") or 1) > 1 or "COLOR" in (
+        text("PhotometricInterpretation") + text("PixelPresentation")
+    )
+    return SliceHeader(
+        path=path,
+        frame=frame,
+        frames=_frames(dataset),
+        identity=identity,
+        person=hashlib.sha256(person.encode("utf-8", "surrogateescape")).hexdigest(),
+        study_uid=text("StudyInstanceUID"),
+        series_uid=text("SeriesInstanceUID"),
+        frame_of_reference_uid=text("FrameOfReferenceUID"),
+        sop_class=sop_class,
+        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+        modality=text("Modality"),
+        image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
+        is_colour=colour,
+        photometric=text("PhotometricInterpretation"),
+        acquisition=whole("AcquisitionNumber"),
+        images_in_acquisition=whole("ImagesInAcquisition"),
+        rows=whole("Rows") or 0,
+        columns=whole("Columns") or 0,
+        bits_allocated=bits,
+        bits_stored=whole("BitsStored") or bits,
+        high_bit=whole("HighBit") or bits - 1,
+        is_signed=is_signed,
+        position=numbers("ImagePositionPatient", 3),
+        orientation=numbers("ImageOrientationPatient", 6),
+        pixel_mm=numbers("PixelSpacing", 2),
+        slope=number("RescaleSlope"),
+        intercept=number("RescaleIntercept"),
+        rescale_type=text("RescaleType"),
+        padding=_padding(
+            whole("PixelPaddingValue"), whole("PixelPaddingRangeLimit"), bits, is_signed
+        ),
+    )
+
+
+def _frames(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _padding(
+    value: int | None, limit: int | None, bits: int, is_signed: bool
+) -> tuple[int, int] | None:
+    """The padding range in stored numbers; writers mix up its sign, so it is taken bit by bit."""
+    if value is None or not bits:
+        return None
+    ends = [
+        (end + offset) % (1 << bits) - offset
+        for offset in [1 << (bits - 1) if is_signed else 0]
+        for end in (value, value if limit is None else limit)
+    ]
+    return min(ends), max(ends)
+
+
+def _check_decoder(syntax: UID) -> None:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        packages = "no package here decodes it"
+    else:
+        if decoder.is_available:
+            return
+        packages = "install one of: " + "; ".join(decoder.missing_dependencies)
+    name = f"{syntax.name} ({syntax})" if syntax.is_valid else "something that is no UID"
+    raise VolumeError(
+        "transfer-syntax",
+        f"The pixels are stored as {name}, which cannot be decoded: {packages}.",
+        "Install the package, or convert the files to Explicit VR Little Endian.",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom's warnings from quoting a patient's data on the terminal."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _damaged() -> VolumeError:
+    return VolumeError(
+        "header-damaged",
+        "The DICOM header is damaged or cut off.",
+        "Copy the file again from its source.",
+    )
+
+
+def _unreadable(error: OSError) -> VolumeError:
+    return VolumeError(
+        "unreadable",
+        f"The file cannot be read ({error.strerror or type(error).__name__}).",
+        "Check that it exists and its permissions, then run the same command again.",
+    )
+
+
+def _too_large(found: str) -> VolumeError:
+    return VolumeError(
+        "too-large",
+        f"The file claims more than a head volume can be: {found}.",
+        "Leave the file out; look at where it comes from.",
+    )

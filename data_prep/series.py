@@ -1,0 +1,239 @@
+"""Folders of DICOM files to series: walking, grouping, and what headers alone can refuse.
+
+It reads no pixels (`data_prep.series_volume` does). A series is what one patient, study, series
+UID, frame of reference, matrix and orientation have in common, whatever the files are called.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.dicom import looks_like_dicom, read_headers
+from data_prep.errors import VolumeError
+from data_prep.nifti import SUFFIXES
+from data_prep.series_faults import classify, group_fault, is_cut_off
+from data_prep.slice_header import SliceHeader
+from data_prep.stack import Stack, stack_slices
+from data_prep.volume import Modality
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_HEAD_BYTES = 132
+_SAME_ORIENTATION = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Series:
+    """The frames that could be one volume, or what was found instead, with the reason.
+
+    `repr` shows no path, identity or UID.
+    """
+
+    headers: tuple[SliceHeader, ...] = field(repr=False)
+    """In the order of the files; positions decide later."""
+    modality: Modality | None
+    """None where it is neither a CT nor an MR."""
+    error: VolumeError | None
+    """Why the headers rule it out; `refusal` adds what its geometry says."""
+    damaged: tuple[Path, ...] = field(default=(), repr=False)
+    """Files beside it, or instead of it, that could not be read."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All its files, sorted."""
+        return tuple(sorted({header.path for header in self.headers} | set(self.damaged)))
+
+    @property
+    def identity(self) -> str:
+        """What the subject's keyed pseudonym is made from; never to be stored or shown."""
+        if not self.headers:
+            return ""
+        first = self.headers[0]
+        return first.identity if first.identity.strip("\0") else first.study_uid
+
+    @property
+    def name(self) -> str:
+        """What the volume's keyed pseudonym is made from: the same on every run, nowhere else."""
+        if not self.headers:
+            return "\0".join(map(os.fspath, self.damaged))
+        first = self.headers[0]
+        turned = [round(cosine, 2) + 0.0 for cosine in first.orientation or ()]
+        uids = (first.identity, first.study_uid, first.series_uid, first.frame_of_reference_uid)
+        return "\0".join((*uids, f"{first.rows} {first.columns} {turned}"))
+
+    def __str__(self) -> str:
+        if not self.headers:
+            return f"{len(self.damaged)} unreadable file(s)"
+        first = self.headers[0]
+        kind = {"ct": "CT", "mri": "MR", None: "other"}[self.modality]
+        return f"{kind}, {len(self.headers)} image(s) of {first.rows} x {first.columns}"
+
+
+def find_series(folder: Path) -> list[Series]:
+    """All DICOM series below a folder of any depth and naming, sorted by their first file.
+
+    Objects that are no CT or MR slices, and files that are damaged, come as series with an
+    `error`, so that they can be counted. Other files (without DICOM's mark, and not empty) are
+    nobody's here. Links that lead out of the folder are not followed.
+    """
+    headers: list[SliceHeader] = []
+    damaged: dict[Path, VolumeError] = {}
+    for path in _files(folder, damaged):
+        try:
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD_BYTES)
+            if looks_like_dicom(head):
+                frames = read_headers(path)
+                if any(map(is_cut_off, frames)):
+                    damaged[path] = _no_content("It ends within its header.")
+                else:
+                    headers += frames
+            elif not any(head) or path.suffix.lower() in _SUFFIXES:
+                found = (
+                    "It is named like DICOM but begins unlike it." if any(head) else "It is empty."
+                )
+                damaged[path] = _no_content(found)
+        except OSError as error:
+            damaged[path] = _not_opened(error)
+        except VolumeError as error:
+            damaged[path] = error
+    return sorted(_group(headers, damaged), key=lambda series: series.paths[0])
+
+
+def stack_of(series: Series) -> Stack:
+    """Where the slices of a series without `error` lie."""
+    first = series.headers[0]
+    assert first.pixel_mm is not None, "group_fault lets no series without PixelSpacing through"
+    rows_mm, columns_mm = first.pixel_mm
+    return stack_slices(
+        np.array([header.position for header in series.headers], dtype=np.float64),
+        np.array(first.orientation, dtype=np.float64),
+        (rows_mm, columns_mm),
+    )
+
+
+def refusal(
+    series: Series, *, resample_tilt: bool = False, resample_irregular: bool = False
+) -> VolumeError | None:
+    """Why the series cannot be a volume as far as headers tell; None where they see nothing.
+
+    All faults of the geometry stand in one error, under the code of the gravest.
+    """
+    if series.error:
+        return series.error
+    waived = {"gantry-tilt": resample_tilt, "irregular-spacing": resample_irregular}
+    faults = [fault for fault in stack_of(series).faults() if not waived.get(fault.code)]
+    if not faults:
+        return None
+    return VolumeError(
+        faults[0].code,
+        " ".join(fault.reason for fault in faults),
+        " ".join(dict.fromkeys(fault.remedy for fault in faults)),
+    )
+
+
+def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
+    root = folder.resolve()
+
+    def closed(error: OSError) -> None:
+        damaged[Path(error.filename)] = _not_opened(error)
+
+    for parent, folders, names in os.walk(folder, onerror=closed):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if name.startswith(".") or name.lower().endswith(SUFFIXES):
+                continue  # hidden, or a NIfTI file, which is read as such
+            if not path.resolve().is_relative_to(root):
+                continue
+            yield path
+
+
+def _group(headers: Iterable[SliceHeader], damaged: dict[Path, VolumeError]) -> list[Series]:
+    skipped: dict[tuple[str, ...], list[SliceHeader]] = defaultdict(list)
+    reasons: dict[tuple[str, ...], VolumeError] = {}
+    usable: dict[tuple[Modality, tuple[object, ...]], list[list[SliceHeader]]] = defaultdict(list)
+    persons: dict[str, set[str]] = defaultdict(set)
+    acquisitions: Counter[tuple[str, int | None]] = Counter()
+    for header in headers:
+        modality = classify(header)
+        if isinstance(modality, VolumeError):
+            lot = (header.study_uid, header.series_uid, modality.code)
+            skipped[lot].append(header)
+            reasons[lot] = modality
+            continue
+        persons[header.series_uid].add(header.person)
+        acquisitions[header.study_uid, header.acquisition] += 1
+        uids = (header.identity, header.study_uid, header.series_uid)
+        grid = (header.frame_of_reference_uid, header.rows, header.columns)
+        _join(header, usable[modality, (*uids, *grid)])
+    groups = [(kind, group) for (kind, _), clusters in usable.items() for group in clusters]
+    beside, alone = _share_out(damaged, [group for _, group in groups])
+    found = [
+        Series(headers=(), modality=None, error=damaged[path], damaged=(path,)) for path in alone
+    ]
+    found += [
+        Series(headers=tuple(members), modality=None, error=reasons[lot])
+        for lot, members in skipped.items()
+    ]
+    for index, (kind, group) in enumerate(groups):
+        error = group_fault(
+            group,
+            kind,
+            num_patients=len(persons[group[0].series_uid]),
+            num_damaged=len(beside[index]),
+            acquisitions=acquisitions,
+        )
+        found.append(
+            Series(
+                headers=tuple(group),
+                modality=kind,
+                error=error,
+                damaged=tuple(beside[index]),
+            )
+        )
+    return found
+
+
+def _join(header: SliceHeader, clusters: list[list[SliceHeader]]) -> None:
+    """Put a slice to those of its orientation; one without joins the first, and spoils it."""
+    for cluster in clusters:
+        own, other = header.orientation, cluster[0].orientation
+        if own is None or other is None or np.allclose(own, other, atol=_SAME_ORIENTATION):
+            cluster.append(header)
+            return
+    clusters.append([header])
+
+
+def _share_out(
+    damaged: Iterable[Path], groups: list[list[SliceHeader]]
+) -> tuple[dict[int, list[Path]], list[Path]]:
+    """Which damaged files belong to which group: to the only one of their folder, else to none."""
+    folders: dict[Path, set[int]] = defaultdict(set)
+    for index, group in enumerate(groups):
+        for header in group:
+            folders[header.path.parent].add(index)
+    beside: dict[int, list[Path]] = defaultdict(list)
+    alone = []
+    for path in damaged:
+        owners = folders.get(path.parent, set())
+        if len(owners) == 1:
+            beside[next(iter(owners))].append(path)
+        else:
+            alone.append(path)
+    return beside, alone
+
+
+def _no_content(found: str) -> VolumeError:
+    return VolumeError("header-damaged", found, "Copy it again from its source.")
+
+
+def _not_opened(error: OSError) -> VolumeError:
+    return VolumeError(
+        "unreadable",
+        f"It cannot be opened ({error.strerror or type(error).__name__}).",
+        "Check its permissions, then run the same command again.",
+    )
