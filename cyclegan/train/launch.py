@@ -74,14 +74,21 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
 def preemptible() -> Iterator[None]:
     """End as preempted on SIGTERM, which schedulers send before they take a machine away."""
 
+    told: list[int] = []
+
     def stop(signum: int, frame: object) -> NoReturn:
-        raise PreemptedError(
-            "stopped by SIGTERM. The same command goes on from the last checkpoint."
-        )
+        told.append(signum)
+        raise KeyboardInterrupt  # the one exception that Ray lets out of its waiting
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if not told:
+            raise
+        raise PreemptedError(
+            "stopped by SIGTERM. The same command goes on from the last checkpoint."
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
