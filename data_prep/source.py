@@ -8,6 +8,7 @@ from data_prep.nifti import read_nifti
 from data_prep.series import Series
 from data_prep.series_volume import read_series
 from data_prep.split import Split
+from data_prep.store import sha256_of
 from data_prep.volume import Modality, Volume
 
 
@@ -62,15 +63,10 @@ class Source:
         """Of the file, or of the series' files whatever they are called; empty if unreadable."""
         paths = [self.path] if self.series is None else self.series.paths
         try:
-            digests = sorted(_sha256_of(path) for path in paths)
+            digests = sorted(sha256_of(path) for path in paths)
         except OSError:
             return ""  # reading it will say why
         return digests[0] if self.series is None else _joined(digests)
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _joined(digests: list[str]) -> str:

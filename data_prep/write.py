@@ -1,6 +1,5 @@
 """Writing the store: one volume is one atomic commit, the index follows from the commits."""
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -18,6 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from data_prep.atomic import PARTIAL, partial_path, sync_folder, write_atomic
 from data_prep.errors import StoreError
 from data_prep.harmonise import HarmonisedVolume
+from data_prep.lock import exclusive
 from data_prep.split import Split
 from data_prep.store import (
     ATTRIBUTE,
@@ -120,18 +120,12 @@ def _refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
 
 @contextmanager
 def writing(path: Path) -> Iterator[int]:
-    """Hold the store's lock, and sweep first what killed writers left; yields how many things.
-
-    The system drops the lock with the process that holds it, however that ends.
-    """
-    with (path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"Another conversion is writing to {path}: two would undo each other. "
-                "Wait for it to end, or give another --out."
-            ) from error
+    """Hold the store's lock, and sweep first what killed writers left; yields how many things."""
+    busy = StoreError(
+        f"Another conversion is writing to {path}: two would undo each other. "
+        "Wait for it to end, or give another --out."
+    )
+    with exclusive(path / ".lock", busy):
         yield _sweep(path)
 
 

@@ -4,10 +4,9 @@ It checks what can be checked before any worker starts, hands each worker its ra
 callback, and shows progress while they work.
 """
 
-import fcntl
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
 
@@ -28,6 +27,7 @@ from cyclegan.train.telemetry import following
 from cyclegan.train.validate import require_mri
 from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
+from data_prep.lock import exclusive
 from data_prep.ray_session import ray_session
 from data_prep.store import Store, open_store
 
@@ -93,23 +93,20 @@ def preemptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def held(run_folder: Path) -> Iterator[None]:
-    """Keep others from the run; the system lets go when this process ends, however it does.
+def held(run_folder: Path) -> AbstractContextManager[None]:
+    """Keep others from the run.
 
     Raises:
-        ConfigError: Another command trains this run now.
+        ConfigError: Another command trains this run now; when the context is entered.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    with (run_folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"another command is training {run_folder} now: two would overwrite each other's "
-                "checkpoints. Wait for it, or give this run another name: --run.name NAME."
-            ) from error
-        yield
+    return exclusive(
+        run_folder / ".lock",
+        ConfigError(
+            f"another command is training {run_folder} now: two would overwrite each other's "
+            "checkpoints. Wait for it, or give this run another name: --run.name NAME."
+        ),
+    )
 
 
 def fit(

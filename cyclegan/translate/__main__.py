@@ -1,7 +1,6 @@
 """`python -m cyclegan.translate`: NIfTI files in, synthetic volumes on the same grids out."""
 
 import errno
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from data_prep.errors import ExitCode, UsageError, VolumeError, as_volume_error,
 from data_prep.nifti import SUFFIXES, read_description, read_nifti, write_nifti
 from data_prep.progress import progress
 from data_prep.quarantine import Quarantine, Refusal
+from data_prep.store import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ def run(command: Command) -> ExitCode:
 
 def origin_of(model: Path, source: Path, target: str) -> str:
     """Which model made a result of which input; stands in the result's header."""
-    made_by = hashlib.sha256((model / SUMS).read_bytes()).hexdigest()
+    made_by = sha256_of(model / SUMS)
     return f"synthetic {target}; model {made_by[:16]}; input {sha256_if_readable(source)[:16]}"
 
 
@@ -120,8 +120,7 @@ def translate_file(
 def sha256_if_readable(path: Path) -> str:
     """Tells people which file was meant without its name."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""
 
