@@ -10,10 +10,11 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
 from data_prep.check import check
-from data_prep.convert import ConvertSettings, convert
-from data_prep.describe import describe
+from data_prep.convert import convert
+from data_prep.describe import describe, notes_of
 from data_prep.errors import ExitCode, run_command
 from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
 
 
@@ -33,6 +34,8 @@ class Describe:
 
     store: Positional[Path]
     """The store."""
+    notes: bool = False
+    """List too what convert put right or could not check, volume by volume."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +66,10 @@ def main() -> ExitCode:
         case Check():
             return run_check(command)
         case Describe():
-            Console().print(describe(open_store(command.store)))
+            store = open_store(command.store)
+            Console().print(describe(store))
+            for line in notes_of(store) if command.notes else ():
+                print(line)
         case Phantom():
             manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
             print(f"wrote {manifest}; to make a store of it:")
@@ -80,6 +86,8 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     )
     for reason, count in sorted(report.skipped.items()):
         print(f"{count} DICOM series left alone: {reason}")
+    if report.notes:
+        print(f"{report.notes} notes on what was put right: python -m data_prep describe --notes")
     store = open_store(settings.out)
     Console().print(describe(store))
     for modality, split in (("mri", "train"), ("ct", "train"), ("mri", "val")):

@@ -1,11 +1,13 @@
 """A store in words for people: how much there is of what, and in which geometry."""
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from data_prep.split import SPLITS
-from data_prep.store import Store, StoredVolume
+from data_prep.store import Store, StoredVolume, read_commit
 
 
 def describe(store: Store) -> RenderableType:
@@ -27,6 +29,13 @@ def describe(store: Store) -> RenderableType:
             volumes = store.select(modality, split)
             table.add_row(split, modality, *(_row(store, volumes) if volumes else ["0", "0"]))
     return Group(head, table)
+
+
+def notes_of(store: Store) -> Iterator[str]:
+    """What convert put right or could not check, a line each, from the commit records."""
+    for volume in store.volumes:
+        for note in read_commit(store.path, volume.name).get("notes", []):
+            yield f"{volume.name}: {note}"
 
 
 def _row(store: Store, volumes: tuple[StoredVolume, ...]) -> list[str]:

@@ -19,7 +19,7 @@ _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 _SAME_PLACE_MM = 0.01
 
 
-def _silent(text: str) -> None:
+def silent(text: str) -> None:
     """Drop a note."""
 
 
@@ -30,7 +30,7 @@ def read_series(
     resample_tilt: bool = False,
     resample_irregular: bool = False,
     assume_hu: bool = False,
-    note: Callable[[str], None] = _silent,
+    note: Callable[[str], None] = silent,
 ) -> Volume:
     """Read a series whole as float32 and put it on its grid; what is not sure is refused.
 

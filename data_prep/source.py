@@ -1,6 +1,7 @@
 """One input volume: where it lies, how it is called, how it is read. It knows no store."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +48,11 @@ class Source:
         """The volume's group inside the store."""
         return f"{self.modality}/{self.pseudonym}"
 
-    def read(self, leniency: Leniency) -> Volume:
-        """The volume; raises VolumeError for whatever cannot be used."""
+    def read(self, leniency: Leniency, note: Callable[[str], None]) -> Volume:
+        """The volume; raises VolumeError for whatever cannot be used.
+
+        `note` hears what was put right or could not be checked, without patient text.
+        """
         if self.series is None:
             return read_nifti(self.path, modality=self.modality, pseudonym=self.pseudonym)
         return read_series(
@@ -57,6 +61,7 @@ class Source:
             resample_tilt=leniency.resample_tilt,
             resample_irregular=leniency.resample_irregular,
             assume_hu=leniency.assume_hu,
+            note=note,
         )
 
     def sha256(self) -> str:

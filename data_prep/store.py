@@ -190,7 +190,7 @@ def commit_path(store: Path, name: str) -> Path:
 
 
 def read_commit(store: Path, name: str) -> dict[str, Any]:
-    """A volume's commit record: `volume`, `source_sha256`, `fingerprint` and `files`."""
+    """A volume's commit record: `volume`, `source_sha256`, `fingerprint`, `files`, `notes`."""
     path = commit_path(store, name)
     if not path.exists():
         raise damaged(store, name, path, "there is no commit record")

@@ -51,6 +51,8 @@ class PreparedVolume:
     """Name (`ct/<pseudonym>`) of the aligned volume of the other modality."""
     harmonised: HarmonisedVolume
     source_sha256: str
+    notes: tuple[str, ...] = ()
+    """What was put right or could not be checked, a sentence each, without patient text."""
 
     @property
     def name(self) -> str:
@@ -173,6 +175,7 @@ def write_volume(store_path: Path, prepared: PreparedVolume) -> StoredVolume:
         "source_sha256": prepared.source_sha256,
         "fingerprint": root["fingerprint"],
         "files": files,
+        "notes": list(prepared.notes),
     }
     write_atomic(record, seal(commit))
     return stored

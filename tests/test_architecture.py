@@ -35,7 +35,7 @@ HOMES = {
     "torch.distributed": {"cyclegan/train/placement.py"},
     "torch.utils.tensorboard": {"cyclegan/train/telemetry.py"},
     "ray": {
-        "data_prep/convert.py",
+        "data_prep/tasks.py",
         "data_prep/ray_session.py",
         "cyclegan/train/launch.py",
         "tune/search.py",

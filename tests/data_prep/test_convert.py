@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.convert import ConvertSettings, convert
+from data_prep.convert import convert
 from data_prep.errors import StoreError, UsageError
 from data_prep.geometry import resample
 from data_prep.harmonise import harmonise
 from data_prep.manifest import Row, write_manifest
 from data_prep.nifti import read_nifti, write_nifti
+from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
 from data_prep.volume import Grid, Volume
 from tests.volumes import write_head
@@ -100,7 +101,7 @@ def test_a_crash_of_our_own_in_one_volume_does_not_stop_the_rest(folders, monkey
             raise RuntimeError(f"secret {folders['ct']}")
         return harmonise(volume, **settings)
 
-    monkeypatch.setattr("data_prep.convert.harmonise", crash)
+    monkeypatch.setattr("data_prep.conversion.harmonise", crash)
     report, store = run(**folders)
 
     assert {refusal.code for refusal in report.refused} == {"crashed"}

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.convert import ConvertSettings, convert
+from data_prep.convert import convert
+from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
 from tests.series import write_series
 

@@ -18,8 +18,9 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
 from cyclegan.translate.__main__ import Command as Translate
 from cyclegan.translate.__main__ import run as translate
-from data_prep.convert import ConvertSettings, convert
+from data_prep.convert import convert
 from data_prep.errors import ExitCode
+from data_prep.settings import ConvertSettings
 
 pytestmark = pytest.mark.slow
 STEPS = 200

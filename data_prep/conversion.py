@@ -1,0 +1,117 @@
+"""One job of a conversion: its sources read, harmonised, written. It knows no Ray and no other job.
+
+A job gets paths and names and gives back outcomes, never arrays and never an exception.
+"""
+
+import errno
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.discover import Job
+from data_prep.errors import VolumeError, as_volume_error
+from data_prep.harmonise import harmonise
+from data_prep.quarantine import Refusal
+from data_prep.settings import ConvertSettings
+from data_prep.source import Source
+from data_prep.split import Split
+from data_prep.store import commit_path, read_commit
+from data_prep.volume import Grid
+from data_prep.write import PreparedVolume, write_volume
+
+STORAGE_FULL = "storage-full"
+"""The code of a refusal that is no fault of the input."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one source."""
+
+    source: Source
+    written: bool
+    refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
+    """What was put right or could not be checked, a sentence each."""
+
+
+def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
+    """Convert a volume, or the MRI and the CT of a pair onto the MRI's grid; never raises.
+
+    What goes wrong with a source becomes its refusal; the other one of a pair is then written
+    without a link.
+    """
+    digests = {source.name: source.sha256() for source in job.sources}
+    if _is_committed(job, settings.out, digests):
+        return [Outcome(source=source, written=False) for source in job.sources]
+    ready: list[tuple[Source, PreparedVolume]] = []
+    outcomes = []
+    for source in job.sources:
+        digest = digests[source.name]
+        try:
+            grid = ready[0][1].grid if ready else None
+            ready.append((source, _prepare(source, job.split, digest, settings, grid)))
+        except Exception as error:
+            outcomes.append(refused(source, digest, error))
+    names = {volume.modality: volume.name for _, volume in ready}
+    for source, volume in ready:
+        link = names.get("ct" if volume.modality == "mri" else "mri")
+        try:
+            write_volume(settings.out, replace(volume, link=link))
+            outcomes.append(Outcome(source=source, written=True, notes=volume.notes))
+        except Exception as error:
+            outcomes.append(refused(source, digests[source.name], error))
+    return outcomes
+
+
+def _is_committed(job: Job, out: Path, digests: dict[str, str]) -> bool:
+    for source in job.sources:
+        if not commit_path(out, source.name).exists():
+            return False
+        record = read_commit(out, source.name)
+        if record["source_sha256"] != digests[source.name]:
+            return False
+        if len(job.sources) > 1 and not record["volume"]["link"]:
+            return False
+    return True
+
+
+def _prepare(
+    source: Source, split: Split, digest: str, settings: ConvertSettings, grid: Grid | None
+) -> PreparedVolume:
+    notes: list[str] = []
+    volume = source.read(settings.leniency, notes.append)
+    if commit_path(settings.out, source.name).exists():
+        committed = read_commit(settings.out, source.name)["source_sha256"]
+        if committed != digest:
+            record = commit_path(settings.out, source.name).name
+            raise VolumeError(
+                "source-changed",
+                f"The store holds this volume made from another file (sha256 {committed[:8]}).",
+                f"To replace it, remove commits/{record} from the store and convert again.",
+            )
+    harmonised = harmonise(volume, spacing_mm=settings.spacing_mm, size=settings.size, grid=grid)
+    return PreparedVolume(
+        modality=source.modality,
+        pseudonym=source.pseudonym,
+        subject=source.subject,
+        split=split,
+        link=None,
+        source_sha256=digest,
+        harmonised=harmonised,
+        notes=tuple(notes),
+    )
+
+
+def refused(source: Source, digest: str, error: BaseException) -> Outcome:
+    """The outcome of a source that cannot be used; `digest` is empty where it was not read."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and go on.")
+    fault = as_volume_error(error)
+    refusal = Refusal(
+        number=source.number,
+        name=source.name,
+        sha256=digest,
+        code=fault.code,
+        reason=fault.reason,
+        remedy=fault.remedy,
+    )
+    return Outcome(source=source, written=False, refusal=refusal)
