@@ -13,6 +13,7 @@ from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.table import to_csv, to_json, to_text
+from cyclegan.scores.metrics import ProtocolName
 from cyclegan.train.checkpoint import best, load_translators
 from cyclegan.train.environment import require_same_grid
 from cyclegan.train.telemetry import METRICS, read_lines
@@ -35,6 +36,9 @@ class Command:
     """Zarr store; default: the run's own."""
     split: Split = "test"
     """Which subjects."""
+    protocol: ProtocolName = "synthrad2025"
+    """Whose definition of PSNR and SSIM: the HU range is [-1024, 3071] or, in 2023, [-1024, 3000];
+    multi-scale SSIM came with 2025."""
     out: Path | None = None
     """Folder for the results; default: RUN/evaluation_<split>."""
     pictures: int = 3
@@ -56,6 +60,7 @@ def main(command: Command) -> ExitCode:
         config,
         store,
         command.split,
+        protocol=command.protocol,
         device=device,
         batch_size=command.batch_size,
         num_shown=command.pictures,

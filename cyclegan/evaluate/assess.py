@@ -24,7 +24,7 @@ from cyclegan.infer.cycle import BothWays, Cycle
 from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network
 from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram
-from cyclegan.scores.metrics import paired_scores
+from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores
 from cyclegan.scores.selection import selection_score
 from cyclegan.scores.unpaired import (
     Population,
@@ -47,6 +47,7 @@ def evaluate(
     store: Store,
     split: Split,
     *,
+    protocol: ProtocolName = "synthrad2025",
     device: torch.device | str = "cpu",
     batch_size: int = 8,
     num_shown: int = 3,
@@ -78,7 +79,7 @@ def evaluate(
     with progress(f"evaluate {split}", len(volumes)) as advance:
         for volume in volumes:
             try:
-                assessed = assess(networks, store, volume, real_cts)
+                assessed = assess(networks, store, volume, real_cts, protocol)
             except StoreError as error:
                 failed.append(str(error))
             else:
@@ -94,7 +95,13 @@ def evaluate(
             f"{'; '.join(failed) or 'no volume belongs to it'}. Give another --split or --store; "
             f"`python -m data_prep describe {store.path}` shows what there is."
         )
-    scores = Scores(split=split, volumes=tuple(rows), shown=tuple(shown), failed=tuple(failed))
+    scores = Scores(
+        split=split,
+        volumes=tuple(rows),
+        protocol=protocol,
+        shown=tuple(shown),
+        failed=tuple(failed),
+    )
     return scores if real_cts is None else compared(scores, populations, real_cts)
 
 
@@ -109,17 +116,34 @@ class Assessed:
 
 
 def assess(
-    networks: BothWays, store: Store, volume: StoredVolume, real_cts: Population | None
+    networks: BothWays,
+    store: Store,
+    volume: StoredVolume,
+    real_cts: Population | None,
+    protocol: ProtocolName,
 ) -> Assessed:
     """Translate one volume both ways and score it; `real_cts` is the train split's population."""
     cycle = networks.cycle(store, volume)
     cts = synthetic_cts(store, cycle, real_cts) if volume.modality == "mri" else {}
     real = linked_ct(store, volume) if volume.modality == "mri" else None
-    values = {method: paired_scores(hu, *real) for method, hu in cts.items()} if real else {}
+    values: dict[str, dict[str, float]] = {}
+    if real:
+        values = {
+            method: all_paired_scores(
+                hu, *real, spacing_mm=store.spacing_mm, protocol=PROTOCOLS[protocol]
+            )
+            for method, hu in cts.items()
+        }
     values[TRANSLATOR] = values.get(TRANSLATOR, {}) | cycle_scores(*cycle.compared())
     return Assessed(
         rows=[
-            VolumeScores(volume=volume.name, modality=volume.modality, method=method, values=each)
+            VolumeScores(
+                volume=volume.name,
+                subject=volume.subject,
+                modality=volume.modality,
+                method=method,
+                values=each,
+            )
             for method, each in values.items()
         ],
         populations={

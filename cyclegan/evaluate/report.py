@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from cyclegan.evaluate.figures import learning_curves, volume_figure
-from cyclegan.evaluate.scorecard import CYCLE, MODALITIES, PAIRED, POPULATION, Scores
-from cyclegan.evaluate.table import DEFINITIONS, LABELS, text_of
+from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.evaluate.table import LABELS, definitions_of, spread_of, text_of
 
 
 def html_report(
@@ -32,12 +32,14 @@ def html_report(
         title=title,
         facts=facts,
         paired=PAIRED,
+        detail=DETAIL,
         populations=POPULATION,
         cycle=CYCLE,
         modalities=MODALITIES,
         labels=LABELS,
         text_of=text_of,
-        definitions=DEFINITIONS,
+        spread_of=spread_of,
+        definitions=definitions_of(scores),
         curves=inline(curves) if curves else None,
         pictures=[
             (shown.cycle.volume.name, inline(volume_figure(shown))) for shown in scores.shown

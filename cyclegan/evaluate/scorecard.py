@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.infer.cycle import Cycle
+from cyclegan.scores.intervals import Interval, mean_interval
+from cyclegan.scores.metrics import ProtocolName
 from data_prep.split import Split
 from data_prep.volume import Modality
 
@@ -14,7 +16,9 @@ SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 METHODS = (TRANSLATOR, HISTOGRAM, SOFT_TISSUE)
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
-PAIRED = ("mae_hu", "psnr_db", "ssim", "bone_dice")
+PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
+DETAIL = ("mae_air_hu", "mae_soft_hu", "mae_bone_hu", "bias_hu", "bone_hd95_mm")
+"""Paired scores that say where the error is."""
 CYCLE = ("cycle_ssim", "cycle_psnr_db")
 POPULATION = ("hu_distance", "bone_depth_mismatch")
 
@@ -24,10 +28,12 @@ class VolumeScores:
     """One volume by one method."""
 
     volume: str
+    subject: str
+    """The subject's pseudonym."""
     modality: Modality
     method: str
     values: dict[str, float]
-    """By name: `PAIRED` for an MRI with a real CT beside, `CYCLE` for the translator."""
+    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `CYCLE` for the translator."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +52,7 @@ class Scores:
 
     split: Split
     volumes: tuple[VolumeScores, ...]
+    protocol: ProtocolName = "synthrad2025"
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
     """By method: `POPULATION`, all its synthetic CTs against the train split's CTs, and `selection`
     for the translator. Empty where the store has no such CT."""
@@ -76,6 +83,17 @@ class Scores:
         """The standard deviation over volumes (of these, not an estimate for others)."""
         values = self.of(metric, method=method, modality=modality)
         return float(np.std(values)) if values else None
+
+    def interval(
+        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+    ) -> Interval | None:
+        """The 95 % bootstrap interval of the mean over subjects; None with fewer than three."""
+        rows = [
+            row
+            for row in self.volumes
+            if (row.method, row.modality) == (method, modality) and metric in row.values
+        ]
+        return mean_interval([row.values[metric] for row in rows], [row.subject for row in rows])
 
     def means_by_modality(self, metric: str) -> list[tuple[Modality, float]]:
         """The translator's mean for MRI and for CT volumes, where there are any."""

@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.evaluate.scorecard import CYCLE, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.scores.metrics import PROTOCOLS
 
 LABELS = {
     "mae_hu": "MAE, HU ↓",
     "psnr_db": "PSNR, dB ↑",
     "ssim": "SSIM ↑",
+    "ms_ssim": "MS-SSIM ↑",
     "bone_dice": "bone Dice ↑",
+    "mae_air_hu": "MAE of air, HU ↓",
+    "mae_soft_hu": "MAE of soft tissue, HU ↓",
+    "mae_bone_hu": "MAE of bone, HU ↓",
+    "bias_hu": "mean error, HU (0)",
+    "bone_hd95_mm": "bone HD95, mm ↓",
     "hu_distance": "HU distance, HU ↓",
     "bone_depth_mismatch": "bone depth mismatch ↓",
     "selection": "selection score ↓",
@@ -20,14 +27,23 @@ LABELS = {
     "cycle_psnr_db": "cycle PSNR, dB ↑",
 }
 """With the direction that is better."""
-DIGITS = {"mae_hu": 1, "psnr_db": 2, "hu_distance": 1, "cycle_psnr_db": 2}
+DIGITS = {
+    "mae_hu": 1,
+    "mae_air_hu": 1,
+    "mae_soft_hu": 1,
+    "mae_bone_hu": 1,
+    "bias_hu": 1,
+    "bone_hd95_mm": 1,
+    "psnr_db": 2,
+    "hu_distance": 1,
+    "cycle_psnr_db": 2,
+}
 MISSING = "–"
-DEFINITIONS = (
-    "MAE, PSNR, SSIM and bone Dice: over the real CT's body mask within the MRI's field of view; "
-    "outside it both are set to -1024 HU. Means over volumes, each volume counting once.",
-    "PSNR and SSIM: clipped to [-1024, 3071] HU, range 4095 HU (SynthRAD2025); SSIM with 7 x 7 x 7 "
-    "uniform windows (SynthRAD2023), single scale. MAE is not clipped.",
-    "Bone Dice: voxels above 250 HU.",
+SAME_DEFINITIONS = (
+    "Bone Dice and HD95: voxels above 250 HU; HD95 is the larger of both directions' 95th "
+    "percentile of surface distances. MAE by tissue: what the real CT shows, air below -200 HU, "
+    "bone above 250 HU. Mean error: above 0 where the synthetic CT is too dense.",
+    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT on [-1, 1], data range 2, air outside "
@@ -36,20 +52,53 @@ DEFINITIONS = (
 )
 
 
+def definitions_of(scores: Scores) -> tuple[str, ...]:
+    """What the numbers mean: grid, mask, HU range and source of each."""
+    low, high = PROTOCOLS[scores.protocol].window_hu
+    multiscale = (
+        "MS-SSIM is SynthRAD2025's, whose luminance counts at every scale. "
+        if PROTOCOLS[scores.protocol].multiscale
+        else ""
+    )
+    return (
+        "MAE, PSNR, SSIM and bone: on the store's grid, over the real CT's body mask within the "
+        "MRI's field of view; outside it both are set to -1024 HU. Means over volumes, each volume "
+        "counting once.",
+        f"PSNR and SSIM as {scores.protocol}: clipped to [{low:.0f}, {high:.0f}] HU, range "
+        f"{high - low:.0f} HU; SSIM with 7 x 7 x 7 uniform windows. {multiscale}"
+        "MAE is not clipped.",
+        *SAME_DEFINITIONS,
+    )
+
+
 def text_of(metric: str, value: float | None) -> str:
     """A score for people: as many digits as mean something."""
     return MISSING if value is None else f"{value:.{DIGITS.get(metric, 3)}f}"
+
+
+def spread_of(scores: Scores, metric: str, method: str) -> str:
+    """The interval of a mean for people, or ± the deviation where there are too few subjects."""
+    interval = scores.interval(metric, method=method)
+    if interval:
+        return f"[{', '.join(text_of(metric, end) for end in interval)}]"
+    sd = scores.sd(metric, method=method)
+    return "" if sd is None else f"± {text_of(metric, sd)}"
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
     """Everything, in plain JSON values; what is unknown is left out."""
     return {
         "split": scores.split,
+        "protocol": scores.protocol,
         "num_pairs": scores.num_pairs,
         "paired": {
             method: {
-                metric: {"mean": float(np.mean(values)), "sd": float(np.std(values))}
-                for metric in PAIRED
+                metric: {
+                    "mean": float(np.mean(values)),
+                    "sd": float(np.std(values)),
+                    "interval_95": scores.interval(metric, method=method),
+                }
+                for metric in (*PAIRED, *DETAIL)
                 if (values := scores.of(metric, method=method))
             }
             for method in scores.methods
@@ -64,28 +113,34 @@ def to_json(scores: Scores) -> dict[str, Any]:
             for modality in MODALITIES
         },
         "volumes": [
-            {"volume": row.volume, "modality": row.modality, "method": row.method} | row.values
+            {
+                "volume": row.volume,
+                "subject": row.subject,
+                "modality": row.modality,
+                "method": row.method,
+            }
+            | row.values
             for row in scores.volumes
         ],
         "failed": list(scores.failed),
-        "definitions": list(DEFINITIONS),
+        "definitions": list(definitions_of(scores)),
     }
 
 
 def to_csv(scores: Scores) -> str:
     """A line per volume and method, then one `mean` per modality and method; empty is unknown."""
-    metrics = (*PAIRED, *CYCLE)
+    metrics = (*PAIRED, *DETAIL, *CYCLE)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["volume", "modality", "method", *metrics])
+    writer.writerow(["volume", "subject", "modality", "method", *metrics])
     for row in scores.volumes:
         values = [row.values.get(metric, "") for metric in metrics]
-        writer.writerow([row.volume, row.modality, row.method, *values])
+        writer.writerow([row.volume, row.subject, row.modality, row.method, *values])
     for modality in MODALITIES:
         for method in scores.methods:
             means = [scores.mean(metric, method=method, modality=modality) for metric in metrics]
             if any(mean is not None for mean in means):
-                writer.writerow(["mean", modality, method, *means])
+                writer.writerow(["mean", "", modality, method, *means])
     return file.getvalue()
 
 

@@ -1,77 +1,96 @@
 """How far a synthetic CT is from the real CT of the same anatomy, over the body.
 
-Definitions of the SynthRAD challenges (evaluation code of 2025; the single-scale SSIM is that of
-2023 with the range of 2025). Arrays are HU [z, y, x]; `body` is the mask, 0 or 1, of the same
-shape; what lies outside it never counts.
+Definitions of the SynthRAD challenges where they have one. Arrays are HU [z, y, x]; `body` is the
+mask, 0 or 1, of the same shape; what lies outside it never counts.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
-from data_prep.intensity import WINDOW_HU
+from cyclegan.scores.similarity import multiscale_similarity, similarity
+from cyclegan.scores.surface import hd95_mm
+from data_prep.intensity import WINDOW_HU, Window
 
 BONE_HU = 250.0
 """Above this a voxel is bone: between contrast-free soft tissue and spongy bone."""
+AIR_HU = -200.0
+"""Below this a voxel inside the body is air: sinuses, airways, bowel gas."""
 MAX_PSNR_DB = 100.0
 """What identical images are given in place of infinity, so that means and JSON stay finite."""
 
 HU = NDArray[Any]
 Mask = NDArray[Any]
+ProtocolName = Literal["synthrad2025", "synthrad2023"]
 
-_SSIM_WINDOW = 7
-_RANGE_HU = WINDOW_HU[1] - WINDOW_HU[0]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """What a challenge clips to before it compares."""
+
+    window_hu: Window
+    multiscale: bool
+    """Whether it takes multi-scale similarity beside the one of a single scale."""
+
+    @property
+    def range_hu(self) -> float:
+        """The peak of PSNR and the dynamic range of SSIM."""
+        return self.window_hu[1] - self.window_hu[0]
+
+
+PROTOCOLS: dict[ProtocolName, Protocol] = {
+    "synthrad2025": Protocol(window_hu=WINDOW_HU, multiscale=True),
+    "synthrad2023": Protocol(window_hu=(-1024.0, 3000.0), multiscale=False),
+}
+SYNTHRAD2025 = PROTOCOLS["synthrad2025"]
 
 
 def mae_hu(synthetic: HU, real: HU, body: Mask) -> float:
-    """Mean absolute error in HU over the body, not clipped (SynthRAD2025)."""
-    inside = body.astype(bool)
-    return float(np.abs(synthetic[inside] - real[inside].astype(np.float64)).mean())
+    """Mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025)."""
+    return float(np.abs(_errors(synthetic, real, body)).mean())
 
 
-def psnr_db(synthetic: HU, real: HU, body: Mask) -> float:
-    """Peak signal-to-noise ratio in dB over the body (SynthRAD2025).
+def bias_hu(synthetic: HU, real: HU, body: Mask) -> float:
+    """Mean error in HU over the body: above 0 where the synthetic CT is too dense."""
+    return float(_errors(synthetic, real, body).mean())
 
-    Both are clipped to [-1024, 3071] HU; the peak is 4095 HU. At most 100 dB.
+
+def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
+    """Mean absolute error by what the real CT shows: air below -200 HU, bone above 250, soft
+    tissue between. A tissue that the body lacks is left out."""
+    errors, truth = np.abs(_errors(synthetic, real, body)), real[body.astype(bool)]
+    tissues = {
+        "mae_air_hu": truth < AIR_HU,
+        "mae_soft_hu": (truth >= AIR_HU) & (truth <= BONE_HU),
+        "mae_bone_hu": truth > BONE_HU,
+    }
+    return {name: float(errors[tissue].mean()) for name, tissue in tissues.items() if tissue.any()}
+
+
+def psnr_db(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
+    """Peak signal-to-noise ratio in dB over the body (SynthRAD2023 and 2025).
+
+    Both are clipped to the protocol's window, and its width is the peak. At most 100 dB.
     """
     inside = body.astype(bool)
-    error = synthetic[inside].astype(np.float64).clip(*WINDOW_HU) - real[inside].clip(*WINDOW_HU)
+    window, peak = protocol.window_hu, protocol.range_hu
+    error = synthetic[inside].astype(np.float64).clip(*window) - real[inside].clip(*window)
     # The floor is the squared error at which MAX_PSNR_DB is reached.
-    square = max(float(np.mean(error**2)), _RANGE_HU**2 / 10 ** (MAX_PSNR_DB / 10))
-    return float(10 * np.log10(_RANGE_HU**2 / square))
+    square = max(float(np.mean(error**2)), peak**2 / 10 ** (MAX_PSNR_DB / 10))
+    return float(10 * np.log10(peak**2 / square))
 
 
-def ssim(synthetic: HU, real: HU, body: Mask) -> float:
-    """Structural similarity, averaged over the body (SynthRAD2023, range of 2025).
+def ssim(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
+    """Structural similarity, averaged over the body (`similarity.similarity`)."""
+    return similarity(*_shifted(synthetic, real, body, protocol), protocol.range_hu)
 
-    Wang 2004, eq. 13, with 7^3 uniform windows, sample covariance, K1 .01 and K2 .03. Both images
-    are clipped to [-1024, 3071] HU, set to -1024 outside the body and shifted to start at 0. The
-    map's outer 3 voxels, whose windows leave the volume, do not count; along an axis of fewer than
-    7 voxels, where nothing would be left, they do.
-    """
-    inside = body.astype(bool)
-    # Air is 0 after the shift.
-    x, y = (
-        np.where(inside, image.astype(np.float64).clip(*WINDOW_HU) - WINDOW_HU[0], 0.0)
-        for image in (synthetic, real)
-    )
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    voxels = _SSIM_WINDOW**3
-    unbiased = voxels / (voxels - 1)
-    variance_x = unbiased * (_window_mean(x * x) - mean_x**2)
-    variance_y = unbiased * (_window_mean(y * y) - mean_y**2)
-    covariance = unbiased * (_window_mean(x * y) - mean_x * mean_y)
-    c1, c2 = (0.01 * _RANGE_HU) ** 2, (0.03 * _RANGE_HU) ** 2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    )
-    margin = _SSIM_WINDOW // 2
-    inner = tuple(
-        slice(margin, size - margin) if size >= _SSIM_WINDOW else slice(None) for size in x.shape
-    )
-    return float(similarity[inner][inside[inner]].mean())
+
+def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float:
+    """Multi-scale structural similarity (SynthRAD2025; `similarity.multiscale_similarity`)."""
+    images = _shifted(synthetic, real, body, SYNTHRAD2025)
+    return multiscale_similarity(*images, SYNTHRAD2025.range_hu)
 
 
 def bone_dice(synthetic: HU, real: HU, body: Mask) -> float:
@@ -85,16 +104,80 @@ def bone_dice(synthetic: HU, real: HU, body: Mask) -> float:
     return float(2 * (ours & theirs).sum() / total) if total else 1.0
 
 
-def paired_scores(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
-    """All of the above, by name. `body` is the real CT's: a wrong body outline is an error too."""
+def bone_hd95_mm(
+    synthetic: HU, real: HU, body: Mask, spacing_mm: tuple[float, float, float]
+) -> float | None:
+    """95th percentile Hausdorff distance of bone's surfaces; None where one CT has no bone."""
+    inside = body.astype(bool)
+    ours, theirs = (inside & (hu > BONE_HU) for hu in (synthetic, real))
+    return hd95_mm(ours, theirs, spacing_mm)
+
+
+def paired_scores(
+    synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025
+) -> dict[str, float]:
+    """The four that are quick enough to watch a training run by.
+
+    `body` is the real CT's: a wrong body outline is an error too. Raises ValueError where the
+    arrays differ in shape, the mask is empty, or a value inside it is not finite.
+    """
+    require_comparable(synthetic, real, body)
     return {
         "mae_hu": mae_hu(synthetic, real, body),
-        "psnr_db": psnr_db(synthetic, real, body),
-        "ssim": ssim(synthetic, real, body),
+        "psnr_db": psnr_db(synthetic, real, body, protocol),
+        "ssim": ssim(synthetic, real, body, protocol),
         "bone_dice": bone_dice(synthetic, real, body),
     }
 
 
-def _window_mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = uniform_filter(image, _SSIM_WINDOW)
-    return mean
+def all_paired_scores(
+    synthetic: HU,
+    real: HU,
+    body: Mask,
+    *,
+    spacing_mm: tuple[float, float, float],
+    protocol: Protocol = SYNTHRAD2025,
+) -> dict[str, float]:
+    """All of the above, by name; what is not defined for this volume is left out.
+
+    Raises ValueError as `paired_scores`.
+    """
+    scores = paired_scores(synthetic, real, body, protocol)
+    scores |= tissue_mae_hu(synthetic, real, body)
+    scores["bias_hu"] = bias_hu(synthetic, real, body)
+    if protocol.multiscale:
+        scores["ms_ssim"] = ms_ssim(synthetic, real, body)
+    hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)
+    return scores if hd95 is None else scores | {"bone_hd95_mm": hd95}
+
+
+def require_comparable(synthetic: HU, real: HU, body: Mask) -> None:
+    """Refuse what would give a number that means nothing."""
+    if not synthetic.shape == real.shape == body.shape:
+        raise ValueError(
+            f"The synthetic CT has {synthetic.shape} voxels, the real one {real.shape} and the "
+            f"mask {body.shape}: resample them to one grid before they are compared."
+        )
+    inside = body.astype(bool)
+    if not inside.any():
+        raise ValueError("The mask is empty: there is no voxel to compare.")
+    if not (np.isfinite(synthetic[inside]).all() and np.isfinite(real[inside]).all()):
+        raise ValueError("A CT has values that are NaN or infinite inside the mask.")
+
+
+def _errors(synthetic: HU, real: HU, body: Mask) -> NDArray[np.float64]:
+    inside = body.astype(bool)
+    errors: NDArray[np.float64] = synthetic[inside] - real[inside].astype(np.float64)
+    return errors
+
+
+def _shifted(
+    synthetic: HU, real: HU, body: Mask, protocol: Protocol
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Both clipped to the window and shifted to start at 0, which is also what air becomes."""
+    inside, window = body.astype(bool), protocol.window_hu
+
+    def shifted(hu: HU) -> NDArray[np.float64]:
+        return np.where(inside, hu.astype(np.float64).clip(*window) - window[0], 0.0)
+
+    return shifted(synthetic), shifted(real), inside

@@ -8,7 +8,7 @@ from cyclegan.errors import DataError
 from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, SOFT_TISSUE, TRANSLATOR
 from cyclegan.scores.baselines import constant_soft_tissue
-from cyclegan.scores.metrics import paired_scores
+from cyclegan.scores.metrics import all_paired_scores
 from data_prep.intensity import WINDOW_HU, normalise
 from tests.cyclegan.outlines import disagreeing_pair
 from tests.stores import make_store
@@ -48,8 +48,14 @@ def test_pairs_are_compared_over_the_body_of_the_real_ct(tmp_path):
     (mri,), (ct,) = store.select("mri", "test"), store.select("ct", "test")
     synthetic = constant_soft_tissue(store.body(mri))
     (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
-    assert found == paired_scores(synthetic, store.voxels(ct), store.body(ct))
-    assert found != paired_scores(synthetic, store.voxels(ct), store.body(mri))
+    of_ct, of_mri = (
+        all_paired_scores(
+            synthetic, store.voxels(ct), store.body(outlined), spacing_mm=store.spacing_mm
+        )
+        for outlined in (ct, mri)
+    )
+    assert found == of_ct
+    assert found != of_mri
 
 
 def test_every_volume_of_the_split_goes_through_its_cycle_linked_or_not(store):

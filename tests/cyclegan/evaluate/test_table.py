@@ -14,7 +14,9 @@ ERRORS = {"mri/a": 80.0, "mri/b": 130.0, "mri/c": 99.0}
 
 
 def row(volume, method, modality="mri", **values):
-    return VolumeScores(volume=volume, modality=modality, method=method, values=values)
+    return VolumeScores(
+        volume=volume, subject=f"of {volume}", modality=modality, method=method, values=values
+    )
 
 
 PAIRED = Scores(
@@ -35,6 +37,7 @@ def test_json_has_mean_and_standard_deviation_over_volumes():
     assert found[TRANSLATOR]["mae_hu"] == {
         "mean": pytest.approx(statistics.mean(ERRORS.values())),
         "sd": pytest.approx(statistics.pstdev(ERRORS.values())),
+        "interval_95": [80, 130],  # of three subjects: the mean of one drawn three times
     }
     assert found[SOFT_TISSUE]["mae_hu"]["mean"] == pytest.approx(206)
 

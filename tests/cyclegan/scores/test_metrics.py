@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cyclegan.scores.metrics import bone_dice, mae_hu, paired_scores, psnr_db, ssim
+from cyclegan.scores.metrics import (
+    PROTOCOLS,
+    all_paired_scores,
+    bias_hu,
+    bone_dice,
+    mae_hu,
+    paired_scores,
+    psnr_db,
+    ssim,
+    tissue_mae_hu,
+)
 
 RNG = np.random.default_rng(11)
 SHAPE = (12, 20, 18)
@@ -81,3 +91,68 @@ def test_nothing_outside_the_body_counts():
     assert paired_scores(changed, np.where(INSIDE, REAL, 0), BODY) == pytest.approx(
         paired_scores(SYNTHETIC, REAL, BODY)
     )
+
+
+def test_a_shift_of_ten_hu_is_an_error_and_a_bias_of_ten_in_every_tissue():
+    scores = all_paired_scores(REAL - 10.0, REAL, BODY, spacing_mm=(3, 1, 1))
+    assert scores["mae_hu"] == 10
+    assert scores["bias_hu"] == -10
+    assert [scores[f"mae_{tissue}_hu"] for tissue in ("air", "soft", "bone")] == [10, 10, 10]
+
+
+def test_tissues_are_what_the_real_ct_shows_with_their_limits_in_soft_tissue():
+    real = np.array([-201.0, -200.0, 250.0, 251.0]).reshape(1, 2, 2)
+    errors = np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 2, 2)
+    assert tissue_mae_hu(real + errors, real, np.ones(real.shape)) == {
+        "mae_air_hu": 1,
+        "mae_soft_hu": 3,
+        "mae_bone_hu": 8,
+    }
+    assert "mae_air_hu" not in tissue_mae_hu(real, np.zeros(real.shape), np.ones(real.shape))
+
+
+def test_by_hand_only_the_masked_voxels_of_a_cube_count():
+    real, synthetic = np.zeros((4, 4, 4)), np.full((4, 4, 4), 1000.0)
+    body = np.zeros((4, 4, 4))
+    body[1, 1, :2] = 1
+    synthetic[1, 1, :2] = [30, -50]
+    assert mae_hu(synthetic, real, body) == 40
+    assert bias_hu(synthetic, real, body) == -10
+    assert psnr_db(synthetic, real, body) == pytest.approx(
+        10 * np.log10(4095**2 / ((30**2 + 50**2) / 2))
+    )
+
+
+def test_the_protocol_of_2023_clips_at_3000_and_has_one_scale():
+    dense = np.full(SHAPE, 3071.0)
+    protocol = PROTOCOLS["synthrad2023"]
+    assert psnr_db(dense, dense - 71, BODY, protocol) == 100
+    assert psnr_db(np.zeros(SHAPE), np.full(SHAPE, 402.4), BODY, protocol) == pytest.approx(20)
+    scores = all_paired_scores(SYNTHETIC, REAL, BODY, spacing_mm=(3, 1, 1), protocol=protocol)
+    assert "ms_ssim" not in scores
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "real", "body", "message"),
+    [
+        (SYNTHETIC, REAL, np.zeros(SHAPE), "mask is empty"),
+        (SYNTHETIC[1:], REAL, BODY, "one grid"),
+        (np.where(INSIDE, np.nan, SYNTHETIC), REAL, BODY, "NaN"),
+    ],
+)
+def test_what_would_give_a_meaningless_number_is_refused(synthetic, real, body, message):
+    with pytest.raises(ValueError, match=message):
+        paired_scores(synthetic, real, body)
+
+
+def test_a_nan_outside_the_body_is_nobodys_business():
+    hole = np.where(INSIDE, SYNTHETIC, np.nan)
+    assert paired_scores(hole, REAL, BODY) == paired_scores(SYNTHETIC, REAL, BODY)
+
+
+def test_all_air_has_no_bone_and_no_distance_of_it():
+    air = np.full(SHAPE, -1000.0)
+    scores = all_paired_scores(air, air, BODY, spacing_mm=(3, 1, 1))
+    assert scores["bone_dice"] == 1
+    assert "bone_hd95_mm" not in scores
+    assert scores["ms_ssim"] == pytest.approx(1)
