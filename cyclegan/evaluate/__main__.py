@@ -87,6 +87,8 @@ def main(command: Command) -> ExitCode:
     # Last, so that where it is, the others are.
     write_atomic(out / "scores.json", json.dumps(facts | to_json(scores), indent=1).encode())
     print(f"{to_text(scores)}\nreport: {out / 'report.html'}")
+    for volume, agreement in scores.misaligned.items():
+        print(f"misaligned: {volume}, its body outlines have a Dice of {agreement:.2f} only")
     for reason in scores.failed:
         print(f"left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE

@@ -4,6 +4,8 @@ It knows neither where the translators came from nor what a report looks like.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from cyclegan.config import Config
 from cyclegan.errors import DataError
 from cyclegan.evaluate.scorecard import (
     HISTOGRAM,
+    REGRESSION,
     SOFT_TISSUE,
     TRANSLATOR,
     Scores,
@@ -21,10 +24,15 @@ from cyclegan.evaluate.scorecard import (
     VolumeScores,
 )
 from cyclegan.infer.cycle import BothWays, Cycle
-from cyclegan.infer.pairs import linked_ct
+from cyclegan.infer.pairs import field_of_view, linked_ct
 from cyclegan.infer.slices import Network
-from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram
-from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores
+from cyclegan.scores.baselines import (
+    IntensityRegression,
+    constant_soft_tissue,
+    matched_histogram,
+    regression_of,
+)
+from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores, dice
 from cyclegan.scores.selection import selection_score
 from cyclegan.scores.unpaired import (
     Population,
@@ -36,6 +44,7 @@ from cyclegan.scores.unpaired import (
 )
 from cyclegan.train.validate import train_ct_population
 from data_prep.errors import StoreError
+from data_prep.intensity import normalise
 from data_prep.progress import progress
 from data_prep.split import Split
 from data_prep.store import Store, StoredVolume
@@ -69,17 +78,17 @@ def evaluate(
         device=device,
         batch_size=batch_size,
     )
-    real_cts = train_ct_population(store) if store.select("ct", "train") else None
     mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
     rows: list[VolumeScores] = []
     populations: dict[str, list[Population]] = defaultdict(list)
     shown: list[Shown] = []
     failed: list[str] = []
+    references = references_of(store, mris)
     volumes = [*mris, *store.select("ct", split)]
     with progress(f"evaluate {split}", len(volumes)) as advance:
         for volume in volumes:
             try:
-                assessed = assess(networks, store, volume, real_cts, protocol)
+                assessed = assess(networks, store, volume, references, protocol)
             except StoreError as error:
                 failed.append(str(error))
             else:
@@ -102,7 +111,36 @@ def evaluate(
         shown=tuple(shown),
         failed=tuple(failed),
     )
-    return scores if real_cts is None else compared(scores, populations, real_cts)
+    if references.real_cts is None:
+        return scores
+    return compared(scores, populations, references.real_cts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class References:
+    """What the baselines know of real CTs."""
+
+    real_cts: Population | None
+    """The train split's."""
+    regressions: Mapping[str, IntensityRegression]
+    """By MRI volume, of the evaluated split's own pairs."""
+
+    def regression_without(self, volume: str) -> IntensityRegression | None:
+        """Fitted on all pairs but this volume's; None where there is no other."""
+        others = [fit for name, fit in self.regressions.items() if name != volume]
+        return sum(others[1:], start=others[0]) if others else None
+
+
+def references_of(store: Store, mris: Sequence[StoredVolume]) -> References:
+    """What the baselines are made from; pairs that cannot be read are passed over."""
+    regressions = {}
+    for volume in mris:
+        with suppress(StoreError):  # named when its turn comes
+            if real := linked_ct(store, volume):
+                images = normalise(store.voxels(volume).astype(np.float32), volume.window)
+                regressions[volume.name] = regression_of(images, *real)
+    real_cts = train_ct_population(store) if store.select("ct", "train") else None
+    return References(real_cts=real_cts, regressions=regressions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -119,22 +157,20 @@ def assess(
     networks: BothWays,
     store: Store,
     volume: StoredVolume,
-    real_cts: Population | None,
+    references: References,
     protocol: ProtocolName,
 ) -> Assessed:
-    """Translate one volume both ways and score it; `real_cts` is the train split's population."""
+    """Translate one volume both ways and score it, the baselines beside."""
     cycle = networks.cycle(store, volume)
-    cts = synthetic_cts(store, cycle, real_cts) if volume.modality == "mri" else {}
+    cts = synthetic_cts(store, cycle, references) if volume.modality == "mri" else {}
     real = linked_ct(store, volume) if volume.modality == "mri" else None
-    values: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float]] = {TRANSLATOR: cycle_scores(*cycle.compared())}
     if real:
-        values = {
-            method: all_paired_scores(
+        for method, hu in cts.items():
+            values[method] = values.get(method, {}) | all_paired_scores(
                 hu, *real, spacing_mm=store.spacing_mm, protocol=PROTOCOLS[protocol]
             )
-            for method, hu in cts.items()
-        }
-    values[TRANSLATOR] = values.get(TRANSLATOR, {}) | cycle_scores(*cycle.compared())
+        values[TRANSLATOR]["outline_dice"] = dice(cycle.body & field_of_view(volume), real[1])
     return Assessed(
         rows=[
             VolumeScores(
@@ -154,12 +190,16 @@ def assess(
 
 
 def synthetic_cts(
-    store: Store, cycle: Cycle, real_cts: Population | None
+    store: Store, cycle: Cycle, references: References
 ) -> dict[str, NDArray[np.float32]]:
     """Each method's CT of one MRI, in HU."""
     cts = {TRANSLATOR: cycle.translated, SOFT_TISSUE: constant_soft_tissue(cycle.body)}
-    if real_cts is not None:
-        cts[HISTOGRAM] = matched_histogram(store.voxels(cycle.volume), cycle.body, real_cts)
+    if references.real_cts is not None:
+        cts[HISTOGRAM] = matched_histogram(
+            store.voxels(cycle.volume), cycle.body, references.real_cts
+        )
+    if others := references.regression_without(cycle.volume.name):
+        cts[REGRESSION] = others.predict(cycle.original, cycle.body)
     return cts
 
 

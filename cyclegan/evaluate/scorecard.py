@@ -14,7 +14,10 @@ from data_prep.volume import Modality
 TRANSLATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
-METHODS = (TRANSLATOR, HISTOGRAM, SOFT_TISSUE)
+REGRESSION = "intensity regression"
+METHODS = (TRANSLATOR, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+ALIGNED = 0.9
+"""Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
 DETAIL = ("mae_air_hu", "mae_soft_hu", "mae_bone_hu", "bias_hu", "bone_hd95_mm")
@@ -33,7 +36,8 @@ class VolumeScores:
     modality: Modality
     method: str
     values: dict[str, float]
-    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `CYCLE` for the translator."""
+    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `CYCLE` for the translator, and
+    for its pairs `outline_dice`: how well the bodies of MRI and CT agree."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -105,6 +109,16 @@ class Scores:
         """Those that were scored, the translator first."""
         seen = {row.method for row in self.volumes} | set(self.populations)
         return [method for method in METHODS if method in seen]
+
+    @property
+    def misaligned(self) -> dict[str, float]:
+        """Pairs whose body outlines disagree, with their Dice: their scores mean little."""
+        found = {
+            row.volume: row.values["outline_dice"]
+            for row in self.volumes
+            if "outline_dice" in row.values
+        }
+        return {volume: value for volume, value in found.items() if value < ALIGNED}
 
     @property
     def num_pairs(self) -> int:

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.evaluate.scorecard import (
+    ALIGNED,
+    CYCLE,
+    DETAIL,
+    MODALITIES,
+    PAIRED,
+    POPULATION,
+    Scores,
+)
 from cyclegan.scores.metrics import PROTOCOLS
 
 LABELS = {
@@ -48,7 +56,10 @@ SAME_DEFINITIONS = (
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT on [-1, 1], data range 2, air outside "
     "the body, over the slices that show any body. A good cycle does not prove a good CT.",
-    "Histogram matching uses the CTs of the train split, never the volume's own.",
+    "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
+    "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
+    f"A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
+    f"{ALIGNED}: its voxels do not show the same place.",
 )
 
 
@@ -122,6 +133,7 @@ def to_json(scores: Scores) -> dict[str, Any]:
             | row.values
             for row in scores.volumes
         ],
+        "misaligned": scores.misaligned,
         "failed": list(scores.failed),
         "definitions": list(definitions_of(scores)),
     }

@@ -94,14 +94,15 @@ def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float:
 
 
 def bone_dice(synthetic: HU, real: HU, body: Mask) -> float:
-    """Dice overlap of what exceeds 250 HU in the body: 2 |S and R| / (|S| + |R|) (Dice 1945).
-
-    1 where neither has bone.
-    """
+    """Dice overlap of what exceeds 250 HU in the body; 1 where neither has bone."""
     inside = body.astype(bool)
-    ours, theirs = synthetic[inside] > BONE_HU, real[inside] > BONE_HU
-    total = int(ours.sum() + theirs.sum())
-    return float(2 * (ours & theirs).sum() / total) if total else 1.0
+    return dice(synthetic[inside] > BONE_HU, real[inside] > BONE_HU)
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """2 |A and B| / (|A| + |B|) (Dice 1945); 1 where both are empty."""
+    total = int(a.sum() + b.sum())
+    return float(2 * (a & b).sum() / total) if total else 1.0
 
 
 def bone_hd95_mm(

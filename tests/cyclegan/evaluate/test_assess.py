@@ -6,7 +6,7 @@ import pytest
 from cyclegan.config import Config, DataConfig
 from cyclegan.errors import DataError
 from cyclegan.evaluate.assess import evaluate
-from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, SOFT_TISSUE, TRANSLATOR
+from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE, TRANSLATOR
 from cyclegan.scores.baselines import constant_soft_tissue
 from cyclegan.scores.metrics import all_paired_scores
 from data_prep.intensity import WINDOW_HU, normalise
@@ -107,3 +107,20 @@ def test_a_damaged_volume_is_left_out_and_named(tmp_path):
 def test_an_empty_split_is_refused_with_the_remedy(store):
     with pytest.raises(DataError, match=r"split val .* no volume belongs to it.*describe"):
         evaluate((identity, identity), CONFIG, store, "val")
+
+
+def test_a_pair_whose_outlines_disagree_is_flagged(tmp_path, store):
+    shifted = evaluate(
+        (constant(40.0), identity), CONFIG, disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
+    )
+    (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == TRANSLATOR]
+    assert list(shifted.misaligned) == [name]
+    assert evaluate((constant(40.0), identity), CONFIG, store, "test").misaligned == {}
+
+
+def test_intensity_regression_is_fitted_on_the_other_pairs_only(store, tmp_path):
+    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    assert len(scores.of("mae_hu", method=REGRESSION)) == 2
+    alone = disagreeing_pair(tmp_path / "s.zarr", "test")
+    scores = evaluate((constant(40.0), identity), CONFIG, alone, "test")
+    assert scores.of("mae_hu", method=REGRESSION) == []

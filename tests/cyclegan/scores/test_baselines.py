@@ -1,9 +1,10 @@
 """The baselines need no network, and no CT of the subject they are made for."""
 
 import numpy as np
+from scipy import stats
 from skimage.exposure import match_histograms
 
-from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram
+from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram, regression_of
 from cyclegan.scores.unpaired import population_of
 
 RNG = np.random.default_rng(2)
@@ -29,3 +30,27 @@ def test_histogram_matching_is_scikit_images_inside_the_body_with_air_outside():
 def test_matching_a_ct_to_its_own_population_changes_nothing():
     matched = matched_histogram(CT, BODY, population_of(CT, BODY, (3.0, 1.0, 1.0)))
     np.testing.assert_array_equal(matched, np.where(INSIDE, CT, -1024))
+
+
+def pair(seed, slope):
+    rng = np.random.default_rng(seed)
+    mri = rng.uniform(-1, 1, BODY.shape).astype(np.float32)
+    return mri, (slope * mri).astype(np.float32)
+
+
+def test_a_regression_finds_the_mean_hu_of_each_intensity():
+    mri, real = pair(1, 800)
+    fit = regression_of(mri, real, BODY)
+    other, truth = pair(2, 800)
+    predicted = fit.predict(other, BODY)
+    assert np.abs(predicted - truth)[INSIDE].max() < 800 * 2 * (2 / 256)  # a bin on either side
+    assert set(predicted[~INSIDE]) == {-1024}
+
+
+def test_two_pairs_together_are_the_binned_means_of_scipy():
+    (mri_a, real_a), (mri_b, real_b) = pair(1, 800), pair(2, -300)
+    both = regression_of(mri_a, real_a, BODY) + regression_of(mri_b, real_b, BODY)
+    mri, real = np.append(mri_a[INSIDE], mri_b[INSIDE]), np.append(real_a[INSIDE], real_b[INSIDE])
+    means, _, _ = stats.binned_statistic(mri, real, "mean", 256, (-1, 1))
+    seen = both.count > 0
+    np.testing.assert_allclose(both.hu[seen] / both.count[seen], means[seen], rtol=1e-5, atol=1e-4)
