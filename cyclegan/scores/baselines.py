@@ -39,8 +39,11 @@ def matched_histogram(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class IntensityRegression:
-    """The mean HU at each MRI intensity, over the bodies of pairs, as sums that add up. The best that any voxel-by-voxel function of intensity does in squared
-    error, were it not fitted on other heads."""
+    """The mean HU at each MRI intensity, over the bodies of pairs, as sums that add up.
+
+    No function of a voxel's intensity alone has a smaller squared error on the pairs it is fitted
+    on.
+    """
 
     hu: NDArray[np.float64]
     """[256], sum of HU by bin of the normalised MRI."""
