@@ -42,7 +42,7 @@ class Command:
     out: Path | None = None
     """Folder for the results; default: RUN/evaluation_<split>."""
     pictures: int = 3
-    """MRI volumes shown in the report, those with a real CT first."""
+    """MRI volumes shown in the report, those with the largest error first."""
     batch_size: int = 8
     """Slices that go through a network at once; only memory and speed depend on it."""
 

@@ -64,7 +64,7 @@ def evaluate(
     """Score (to_ct, to_mri) on every volume of a split.
 
     Every volume goes through its cycle; linked MRIs are compared with their real CT over the CT's
-    body mask. The first `num_shown` MRIs, linked ones first, are kept for pictures. A volume that
+    body mask. The `num_shown` MRIs with the largest error are kept for pictures. A volume that
     cannot be read is listed in `failed` and left out.
 
     Raises:
@@ -95,8 +95,9 @@ def evaluate(
                 rows += assessed.rows
                 for method, population in assessed.populations.items():
                     populations[method].append(population)
-                if volume.modality == "mri" and len(shown) < num_shown:
-                    shown.append(assessed.shown)
+                if volume.modality == "mri":
+                    # Only what will be shown is kept: a split may have more volumes than memory.
+                    shown = worst([*shown, assessed.shown], num_shown)
             advance()
     if not rows:
         raise DataError(
@@ -153,6 +154,11 @@ class Assessed:
     shown: Shown
 
 
+def worst(shown: list[Shown], most: int) -> list[Shown]:
+    """Those with the largest error, worst first; those without a real CT come last."""
+    return sorted(shown, key=lambda each: -(each.mae_hu or 0.0))[:most]
+
+
 def assess(
     networks: BothWays,
     store: Store,
@@ -185,7 +191,12 @@ def assess(
         populations={
             method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
         },
-        shown=Shown(cycle=cycle, real=real[0] if real else None, spacing_mm=store.spacing_mm),
+        shown=Shown(
+            cycle=cycle,
+            real=real[0] if real else None,
+            mae_hu=values[TRANSLATOR].get("mae_hu"),
+            spacing_mm=store.spacing_mm,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -157,6 +158,14 @@ def volume_figure(shown: Shown) -> bytes:
     for ax, view in zip(axes[:-1, 0], views, strict=True):
         ax.text(0, 1, view.label, color="white", size=7, va="top", transform=ax.transAxes)
     return png(figure)
+
+
+def coloured(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
+    """Values [rows, columns] as the pixels [rows, columns, 3] of a window; NaN is black."""
+    cmap, low, high, _ = windowing
+    known = np.isfinite(values)
+    pixels = colormaps[cmap](Normalize(low, high)(np.where(known, values, low)), bytes=True)
+    return np.asarray(pixels[..., :3] * known[..., None], dtype=np.uint8)
 
 
 def draw(ax: Axes, column: Column, view: View) -> None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from cyclegan.evaluate.figures import learning_curves, volume_figure
 from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
 from cyclegan.evaluate.table import LABELS, definitions_of, spread_of, text_of
+from cyclegan.evaluate.viewer import viewer_of
 
 
 def html_report(
@@ -41,12 +42,11 @@ def html_report(
         spread_of=spread_of,
         definitions=definitions_of(scores),
         curves=inline(curves) if curves else None,
-        pictures=[
-            (shown.cycle.volume.name, inline(volume_figure(shown))) for shown in scores.shown
-        ],
+        pictures=[(viewer_of(shown), inline(volume_figure(shown))) for shown in scores.shown],
+        inline=inline,
     )
 
 
-def inline(png: bytes) -> str:
+def inline(image: bytes, kind: str = "png") -> str:
     """An image as a data URL."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -47,6 +47,8 @@ class Shown:
     cycle: Cycle
     real: NDArray[np.int16] | None
     """HU [z, y, x] of the CT of the same anatomy, where there is one."""
+    mae_hu: float | None
+    """The translator's error against it."""
     spacing_mm: tuple[float, float, float]
 
 

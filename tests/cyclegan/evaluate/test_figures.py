@@ -23,7 +23,7 @@ def shown(tmp_path_factory):
     )
     mri, ct = (store.select(modality, "train")[0] for modality in ("mri", "ct"))
     cycle = BothWays(to_ct=identity, to_mri=identity, contrast="plain").cycle(store, mri)
-    return Shown(cycle=cycle, real=store.voxels(ct), spacing_mm=store.spacing_mm)
+    return Shown(cycle=cycle, real=store.voxels(ct), mae_hu=100.0, spacing_mm=store.spacing_mm)
 
 
 def test_each_view_has_its_sides_where_its_letters_say(shown):
@@ -63,7 +63,7 @@ def test_the_difference_is_synthetic_minus_real_inside_the_body(shown):
 
 
 def test_without_a_real_ct_the_returned_mri_is_shown_instead(shown):
-    alone = Shown(cycle=shown.cycle, real=None, spacing_mm=shown.spacing_mm)
+    alone = Shown(cycle=shown.cycle, real=None, mae_hu=None, spacing_mm=shown.spacing_mm)
     assert [column.title for column in columns_of(alone)][-1] == "returned MRI"
     paired, unpaired = (imread(io.BytesIO(volume_figure(each))) for each in (shown, alone))
     assert paired.shape[1] > unpaired.shape[1]
