@@ -8,17 +8,17 @@ from typing import Annotated
 import torch
 import tyro
 
-from cyclegan.config_file import config_hash, load_config
-from cyclegan.errors import CheckpointError
+from cyclegan.config_file import config_hash
 from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.contestant import contestant, located
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.table import to_csv, to_json, to_text
 from cyclegan.scores.metrics import ProtocolName
-from cyclegan.train.checkpoint import best, load_translators
+from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.environment import require_same_grid
 from cyclegan.train.telemetry import METRICS, read_lines
 from data_prep.atomic import write_atomic
-from data_prep.errors import ExitCode, UsageError, run_command
+from data_prep.errors import ExitCode, run_command
 from data_prep.split import Split
 from data_prep.store import open_store
 
@@ -26,8 +26,8 @@ from data_prep.store import open_store
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
     """Score a trained run: masked MAE, PSNR, SSIM and bone Dice where a real CT is beside, what
-    comes back from a cycle where not; baselines beside. Writes scores.json, scores.csv and
-    report.html.
+    comes back from a cycle where not; baselines and other runs beside. Writes scores.json,
+    scores.csv and report.html.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -39,6 +39,8 @@ class Command:
     protocol: ProtocolName = "synthrad2025"
     """Whose definition of PSNR and SSIM: the HU range is [-1024, 3071] or, in 2023, [-1024, 3000];
     multi-scale SSIM came with 2025."""
+    compare: tuple[Path, ...] = ()
+    """Other runs, checkpoints or model folders to score on the same volumes, with a paired test."""
     out: Path | None = None
     """Folder for the results; default: RUN/evaluation_<split>."""
     pictures: int = 3
@@ -49,17 +51,19 @@ class Command:
 
 def main(command: Command) -> ExitCode:
     """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
-    run_folder, checkpoint = located(command.run)
-    config = load_config(run_folder / "config.yaml")
+    found = located(command.run)
+    run_folder, checkpoint, config = found.run_folder, found.checkpoint, found.config
     store = open_store(command.store or config.store)
     require_same_grid(run_folder, store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rivals = [contestant(path, store, device) for path in command.compare]
     to_ct, to_mri = load_translators(checkpoint, config)
     scores = evaluate(
         (to_ct.to(device), to_mri.to(device)),
         config,
         store,
         command.split,
+        rivals=rivals,
         protocol=command.protocol,
         device=device,
         batch_size=command.batch_size,
@@ -92,30 +96,6 @@ def main(command: Command) -> ExitCode:
     for reason in scores.failed:
         print(f"left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
-
-
-def located(path: Path) -> tuple[Path, Path]:
-    """The run's folder and the checkpoint to score, from either of them.
-
-    Raises:
-        UsageError: It is neither.
-        CheckpointError: The run has no checkpoint yet.
-    """
-    if (path / "config.yaml").exists():
-        checkpoint = best(path)
-        if checkpoint is None:
-            raise CheckpointError(
-                f"the run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
-                "its first one (schedule.save_every_steps), or train on."
-            )
-        return path, checkpoint
-    run_folder = path.absolute().parent.parent
-    if (run_folder / "config.yaml").exists():
-        return run_folder, path
-    raise UsageError(
-        f"{path} is neither a run nor a checkpoint: there is no config.yaml in it, nor two folders "
-        "above. Name the folder RUNS/NAME that `python -m cyclegan.train` printed."
-    )
 
 
 if __name__ == "__main__":

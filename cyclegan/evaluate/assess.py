@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config import Config
 from cyclegan.errors import DataError
+from cyclegan.evaluate.contestant import Contestant
 from cyclegan.evaluate.scorecard import (
     HISTOGRAM,
     REGRESSION,
@@ -56,6 +57,7 @@ def evaluate(
     store: Store,
     split: Split,
     *,
+    rivals: Sequence[Contestant] = (),
     protocol: ProtocolName = "synthrad2025",
     device: torch.device | str = "cpu",
     batch_size: int = 8,
@@ -83,7 +85,7 @@ def evaluate(
     populations: dict[str, list[Population]] = defaultdict(list)
     shown: list[Shown] = []
     failed: list[str] = []
-    references = references_of(store, mris)
+    references = references_of(store, mris, rivals)
     volumes = [*mris, *store.select("ct", split)]
     with progress(f"evaluate {split}", len(volumes)) as advance:
         for volume in volumes:
@@ -109,6 +111,7 @@ def evaluate(
         split=split,
         volumes=tuple(rows),
         protocol=protocol,
+        rivals=tuple(rival.name for rival in rivals),
         shown=tuple(shown),
         failed=tuple(failed),
     )
@@ -119,12 +122,13 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class References:
-    """What the baselines know of real CTs."""
+    """What the translator is compared with, and what the baselines know of real CTs."""
 
     real_cts: Population | None
     """The train split's."""
     regressions: Mapping[str, IntensityRegression]
     """By MRI volume, of the evaluated split's own pairs."""
+    rivals: Sequence[Contestant]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
         """Fitted on all pairs but this volume's; None where there is no other."""
@@ -132,7 +136,9 @@ class References:
         return sum(others[1:], start=others[0]) if others else None
 
 
-def references_of(store: Store, mris: Sequence[StoredVolume]) -> References:
+def references_of(
+    store: Store, mris: Sequence[StoredVolume], rivals: Sequence[Contestant]
+) -> References:
     """What the baselines are made from; pairs that cannot be read are passed over."""
     regressions = {}
     for volume in mris:
@@ -141,7 +147,7 @@ def references_of(store: Store, mris: Sequence[StoredVolume]) -> References:
                 images = normalise(store.voxels(volume).astype(np.float32), volume.window)
                 regressions[volume.name] = regression_of(images, *real)
     real_cts = train_ct_population(store) if store.select("ct", "train") else None
-    return References(real_cts=real_cts, regressions=regressions)
+    return References(real_cts=real_cts, regressions=regressions, rivals=rivals)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -168,7 +174,7 @@ def assess(
 ) -> Assessed:
     """Translate one volume both ways and score it, the baselines beside."""
     cycle = networks.cycle(store, volume)
-    cts = synthetic_cts(store, cycle, references) if volume.modality == "mri" else {}
+    cts = synthetic_cts(networks, store, cycle, references) if volume.modality == "mri" else {}
     real = linked_ct(store, volume) if volume.modality == "mri" else None
     values: dict[str, dict[str, float]] = {TRANSLATOR: cycle_scores(*cycle.compared())}
     if real:
@@ -201,14 +207,16 @@ def assess(
 
 
 def synthetic_cts(
-    store: Store, cycle: Cycle, references: References
+    networks: BothWays, store: Store, cycle: Cycle, references: References
 ) -> dict[str, NDArray[np.float32]]:
     """Each method's CT of one MRI, in HU."""
-    cts = {TRANSLATOR: cycle.translated, SOFT_TISSUE: constant_soft_tissue(cycle.body)}
+    voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
+    cts = {TRANSLATOR: cycle.translated, SOFT_TISSUE: constant_soft_tissue(body)}
+    for rival in references.rivals:
+        its = replace(networks, to_ct=rival.to_ct, contrast=rival.contrast)
+        _, cts[rival.name] = its.translated(voxels, body, cycle.volume)
     if references.real_cts is not None:
-        cts[HISTOGRAM] = matched_histogram(
-            store.voxels(cycle.volume), cycle.body, references.real_cts
-        )
+        cts[HISTOGRAM] = matched_histogram(voxels, body, references.real_cts)
     if others := references.regression_without(cycle.volume.name):
         cts[REGRESSION] = others.predict(cycle.original, cycle.body)
     return cts

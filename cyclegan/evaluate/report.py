@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cyclegan.evaluate.figures import learning_curves, volume_figure
 from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
-from cyclegan.evaluate.table import LABELS, definitions_of, spread_of, text_of
+from cyclegan.evaluate.table import LABELS, comparisons_of, definitions_of, spread_of, text_of
 from cyclegan.evaluate.viewer import viewer_of
 
 
@@ -40,6 +40,7 @@ def html_report(
         labels=LABELS,
         text_of=text_of,
         spread_of=spread_of,
+        comparisons=list(comparisons_of(scores)),
         definitions=definitions_of(scores),
         curves=inline(curves) if curves else None,
         pictures=[(viewer_of(shown), inline(volume_figure(shown))) for shown in scores.shown],

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cyclegan.infer.cycle import Cycle
 from cyclegan.scores.intervals import Interval, mean_interval
 from cyclegan.scores.metrics import ProtocolName
+from cyclegan.scores.significance import Comparison, compare
 from data_prep.split import Split
 from data_prep.volume import Modality
 
@@ -15,7 +16,7 @@ TRANSLATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
-METHODS = (TRANSLATOR, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+BASELINES = (REGRESSION, HISTOGRAM, SOFT_TISSUE)
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
@@ -59,6 +60,8 @@ class Scores:
     split: Split
     volumes: tuple[VolumeScores, ...]
     protocol: ProtocolName = "synthrad2025"
+    rivals: tuple[str, ...] = ()
+    """Other runs and models, as methods."""
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
     """By method: `POPULATION`, all its synthetic CTs against the train split's CTs, and `selection`
     for the translator. Empty where the store has no such CT."""
@@ -108,9 +111,27 @@ class Scores:
 
     @property
     def methods(self) -> list[str]:
-        """Those that were scored, the translator first."""
+        """Those that were scored: the translator, what it was compared with, the baselines."""
         seen = {row.method for row in self.volumes} | set(self.populations)
-        return [method for method in METHODS if method in seen]
+        return [
+            TRANSLATOR,
+            *self.rivals,
+            *(method for method in BASELINES if method in seen),
+        ]
+
+    def compare(self, metric: str, rival: str) -> Comparison:
+        """The translator's scores against a rival's, over the volumes that both have."""
+        values = {
+            (row.method, row.volume): (row.values[metric], row.subject)
+            for row in self.volumes
+            if metric in row.values
+        }
+        volumes = [v for method, v in values if method == rival and (TRANSLATOR, v) in values]
+        return compare(
+            [values[TRANSLATOR, volume][0] for volume in volumes],
+            [values[rival, volume][0] for volume in volumes],
+            [values[rival, volume][1] for volume in volumes],
+        )
 
     @property
     def misaligned(self) -> dict[str, float]:

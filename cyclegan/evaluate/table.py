@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from cyclegan.evaluate.scorecard import (
     MODALITIES,
     PAIRED,
     POPULATION,
+    TRANSLATOR,
     Scores,
 )
 from cyclegan.scores.metrics import PROTOCOLS
@@ -51,7 +54,8 @@ SAME_DEFINITIONS = (
     "Bone Dice and HD95: voxels above 250 HU; HD95 is the larger of both directions' 95th "
     "percentile of surface distances. MAE by tissue: what the real CT shows, air below -200 HU, "
     "bone above 250 HU. Mean error: above 0 where the synthetic CT is too dense.",
-    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on.",
+    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on. p: two-sided "
+    "sign-flip permutation test on the subjects' mean differences.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT on [-1, 1], data range 2, air outside "
@@ -114,6 +118,14 @@ def to_json(scores: Scores) -> dict[str, Any]:
             }
             for method in scores.methods
         },
+        "comparisons": {
+            rival: {
+                metric: asdict(scores.compare(metric, rival))
+                for metric in (*PAIRED, *DETAIL)
+                if scores.of(metric, method=rival)
+            }
+            for rival in scores.rivals
+        },
         "populations": scores.populations,
         "cycle": {
             modality: {
@@ -156,6 +168,21 @@ def to_csv(scores: Scores) -> str:
     return file.getvalue()
 
 
+def comparisons_of(scores: Scores) -> Iterator[str]:
+    """A sentence per rival and headline score: the difference, its interval, and p."""
+    for rival in scores.rivals:
+        for metric in PAIRED:
+            if scores.of(metric, method=rival):
+                found = scores.compare(metric, rival)
+                low, high = found.interval_95 or (None, None)
+                ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
+                p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"
+                yield (
+                    f"{LABELS[metric]}: {TRANSLATOR} minus {rival} "
+                    f"{text_of(metric, found.difference)}{ends}, {p}, {found.subjects} subjects"
+                )
+
+
 def to_text(scores: Scores) -> str:
     """The means as a table for a terminal."""
     metrics = (*PAIRED, *POPULATION)
@@ -181,4 +208,5 @@ def to_text(scores: Scores) -> str:
         for modality in MODALITIES
     )
     pairs = f"{scores.num_pairs} pairs" if scores.num_pairs else "no pair with a real CT"
-    return f"{table}\n{scores.split} split, {pairs}, masked to the body\n{cycles}"
+    tests = "".join(f"\n{line}" for line in comparisons_of(scores))
+    return f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body\n{cycles}"

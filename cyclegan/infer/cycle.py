@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,20 +38,28 @@ class BothWays:
             StoreError: The volume is not what was committed.
         """
         voxels, body = store.voxels(volume), store.body(volume)
-        there: Modality = "ct" if volume.modality == "mri" else "mri"
-        forth, back = (self.to_ct, self.to_mri) if there == "ct" else (self.to_mri, self.to_ct)
-        images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
-        translated = translate_volume(forth, images, self.batch_size, self.device)
-        returned = translate_volume(back, translated, self.batch_size, self.device)
-        window = WINDOW_HU if there == "ct" else UNIT_WINDOW
+        forth, translated = self.translated(voxels, body, volume)
+        back = self.to_mri if volume.modality == "mri" else self.to_ct
+        returned = translate_volume(back, forth, self.batch_size, self.device)
         home = to_values(returned, body, volume.window, volume.modality, self.contrast)
         return Cycle(
             volume=volume,
             body=body.astype(bool),
             original=inside(normalise(voxels.astype(np.float32), volume.window), body),
-            translated=to_values(translated, body, window, there, self.contrast),
+            translated=translated,
             returned=inside(normalise(home, volume.window), body),
         )
+
+    def translated(
+        self, voxels: NDArray[np.int16], body: NDArray[np.uint8], volume: StoredVolume
+    ) -> tuple[Float[Tensor, "Z 1 H W"], NDArray[np.float32]]:
+        """A stored volume in the other modality: as network images, and as values [z, y, x]."""
+        there: Modality = "ct" if volume.modality == "mri" else "mri"
+        network = self.to_ct if there == "ct" else self.to_mri
+        images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
+        translated = translate_volume(network, images, self.batch_size, self.device)
+        window = WINDOW_HU if there == "ct" else UNIT_WINDOW
+        return translated, to_values(translated, body, window, there, self.contrast)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

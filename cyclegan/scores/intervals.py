@@ -18,10 +18,7 @@ def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval 
     once, by the mean of its volumes. None with fewer than 3 subjects, where it would be a guess.
     The draws are seeded: equal input gives the equal interval.
     """
-    of_subject = defaultdict(list)
-    for value, subject in zip(values, subjects, strict=True):
-        of_subject[subject].append(value)
-    means = [float(np.mean(each)) for each in of_subject.values()]
+    means = means_by_subject(values, subjects)
     if len(means) < 3:
         return None
     drawn = bootstrap(
@@ -34,3 +31,11 @@ def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval 
     )
     low, high = drawn.confidence_interval
     return float(low), float(high)
+
+
+def means_by_subject(values: Sequence[float], subjects: Sequence[str]) -> list[float]:
+    """One mean per subject, in the order in which they first come."""
+    of_subject = defaultdict(list)
+    for value, subject in zip(values, subjects, strict=True):
+        of_subject[subject].append(value)
+    return [float(np.mean(each)) for each in of_subject.values()]

@@ -5,14 +5,19 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from cyclegan.config_file import resolve, to_yaml
 from cyclegan.errors import CheckpointError
-from cyclegan.evaluate.__main__ import Command, located, main
+from cyclegan.evaluate.__main__ import Command, main
+from cyclegan.evaluate.contestant import contestant, located
+from cyclegan.export.__main__ import Command as ExportCommand
+from cyclegan.export.__main__ import export
 from cyclegan.presets import smoke
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
 from data_prep.errors import ExitCode, UsageError
+from data_prep.store import open_store
 from tests.stores import make_store
 
 
@@ -57,8 +62,30 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
 
 def test_a_checkpoint_folder_can_be_named(run):
     checkpoint = run / "checkpoints/step_00000001"
-    assert located(checkpoint) == (run, checkpoint)
-    assert located(run) == (run, checkpoint)
+    for named in (run, checkpoint):
+        found = located(named)
+        assert (found.run_folder, found.checkpoint) == (run, checkpoint)
+
+
+def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
+    main(Command(run=run, split="val", out=tmp_path, pictures=1, compare=(run,)))
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    (name,) = scores["comparisons"]
+    assert name == "one, step_00000001"
+    assert scores["paired"][name] == scores["paired"]["CycleGAN"]
+    assert scores["comparisons"][name]["mae_hu"]["difference"] == 0
+    assert "too few subjects for a test" in capsys.readouterr().out
+    assert f"<td>{name}</td>" in (tmp_path / "report.html").read_text()
+
+
+def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
+    export(ExportCommand(run_folder=run))
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
+    device = torch.device("cpu")
+    with pytest.raises(UsageError, match="two grids do not compare"):
+        contestant(run / "model_to_ct", store, device)
+    same = open_store(run.parent / "s.zarr")
+    assert contestant(run / "model_to_ct", same, device).name == "model_to_ct"
 
 
 def test_what_is_no_run_is_refused(tmp_path):
