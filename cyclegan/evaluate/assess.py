@@ -27,6 +27,7 @@ from cyclegan.evaluate.scorecard import (
 from cyclegan.infer.cycle import BothWays, Cycle
 from cyclegan.infer.pairs import field_of_view, linked_ct
 from cyclegan.infer.slices import Network
+from cyclegan.scores.anatomy import edge_agreement, outline_agreement
 from cyclegan.scores.baselines import (
     IntensityRegression,
     constant_soft_tissue,
@@ -35,6 +36,7 @@ from cyclegan.scores.baselines import (
 )
 from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores, dice
 from cyclegan.scores.selection import selection_score
+from cyclegan.scores.texture import kernel_distance, roughness_ratio
 from cyclegan.scores.unpaired import (
     Population,
     bone_depth_mismatch,
@@ -177,6 +179,12 @@ def assess(
     cts = synthetic_cts(networks, store, cycle, references) if volume.modality == "mri" else {}
     real = linked_ct(store, volume) if volume.modality == "mri" else None
     values: dict[str, dict[str, float]] = {TRANSLATOR: cycle_scores(*cycle.compared())}
+    for method in (TRANSLATOR, *(rival.name for rival in references.rivals)):
+        if method in cts:  # a baseline has the MRI's own outline
+            values[method] = values.get(method, {}) | {
+                "edge_agreement": edge_agreement(cycle.original, cts[method], cycle.body),
+                "shape_dice": outline_agreement(cts[method], cycle.body, store.spacing_mm),
+            }
     if real:
         for method, hu in cts.items():
             values[method] = values.get(method, {}) | all_paired_scores(
@@ -231,6 +239,12 @@ def compared(
         method: {
             "hu_distance": hu_distance(population, real_cts),
             "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
+            "roughness_ratio": roughness_ratio(population.roughness, real_cts.roughness),
+            **(
+                {}
+                if (distance := kernel_distance(population.features, real_cts.features)) is None
+                else {"kernel_distance": distance}
+            ),
         }
         for method, population in together.items()
     }

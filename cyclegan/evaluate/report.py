@@ -8,7 +8,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from cyclegan.evaluate.figures import learning_curves, volume_figure
-from cyclegan.evaluate.scorecard import CYCLE, DETAIL, MODALITIES, PAIRED, POPULATION, Scores
+from cyclegan.evaluate.scorecard import (
+    CYCLE,
+    DETAIL,
+    MODALITIES,
+    PAIRED,
+    POPULATION,
+    UNPAIRED,
+    Scores,
+)
 from cyclegan.evaluate.table import LABELS, comparisons_of, definitions_of, spread_of, text_of
 from cyclegan.evaluate.viewer import viewer_of
 
@@ -35,6 +43,7 @@ def html_report(
         paired=PAIRED,
         detail=DETAIL,
         populations=POPULATION,
+        unpaired=UNPAIRED,
         cycle=CYCLE,
         modalities=MODALITIES,
         labels=LABELS,

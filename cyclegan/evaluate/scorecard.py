@@ -24,7 +24,9 @@ PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
 DETAIL = ("mae_air_hu", "mae_soft_hu", "mae_bone_hu", "bias_hu", "bone_hd95_mm")
 """Paired scores that say where the error is."""
 CYCLE = ("cycle_ssim", "cycle_psnr_db")
-POPULATION = ("hu_distance", "bone_depth_mismatch")
+UNPAIRED = ("edge_agreement", "shape_dice")
+"""Of one synthetic CT and its own MRI."""
+POPULATION = ("hu_distance", "bone_depth_mismatch", "roughness_ratio", "kernel_distance")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +39,9 @@ class VolumeScores:
     modality: Modality
     method: str
     values: dict[str, float]
-    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `CYCLE` for the translator, and
-    for its pairs `outline_dice`: how well the bodies of MRI and CT agree."""
+    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `UNPAIRED` for any synthetic CT
+    of a network, `CYCLE` for the translator, and for its pairs `outline_dice`: how well the
+    bodies of MRI and CT agree."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

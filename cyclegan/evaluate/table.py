@@ -16,6 +16,7 @@ from cyclegan.evaluate.scorecard import (
     PAIRED,
     POPULATION,
     TRANSLATOR,
+    UNPAIRED,
     Scores,
 )
 from cyclegan.scores.metrics import PROTOCOLS
@@ -33,6 +34,10 @@ LABELS = {
     "bone_hd95_mm": "bone HD95, mm ↓",
     "hu_distance": "HU distance, HU ↓",
     "bone_depth_mismatch": "bone depth mismatch ↓",
+    "roughness_ratio": "roughness along z (1)",
+    "kernel_distance": "kernel distance ↓",
+    "edge_agreement": "edge agreement ↑",
+    "shape_dice": "outline Dice ↑",
     "selection": "selection score ↓",
     "cycle_ssim": "cycle SSIM ↑",
     "cycle_psnr_db": "cycle PSNR, dB ↑",
@@ -58,6 +63,11 @@ SAME_DEFINITIONS = (
     "sign-flip permutation test on the subjects' mean differences.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train.",
+    "Roughness: how much more the synthetic CTs jump from slice to slice, relative to their own "
+    "texture in plane, than real CTs; 1 is right. Kernel distance: squared maximum mean "
+    "discrepancy of slices by their histograms of HU and of gradients; 0 is right.",
+    "Edge agreement: rank correlation of gradient magnitudes of MRI and synthetic CT inside the "
+    "body. Outline Dice: the synthetic CT's own body outline against the MRI's.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT on [-1, 1], data range 2, air outside "
     "the body, over the slices that show any body. A good cycle does not prove a good CT.",
     "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
@@ -127,6 +137,14 @@ def to_json(scores: Scores) -> dict[str, Any]:
             for rival in scores.rivals
         },
         "populations": scores.populations,
+        "unpaired": {
+            method: {
+                metric: mean
+                for metric in UNPAIRED
+                if (mean := scores.mean(metric, method=method)) is not None
+            }
+            for method in (TRANSLATOR, *scores.rivals)
+        },
         "cycle": {
             modality: {
                 metric: mean
@@ -153,7 +171,7 @@ def to_json(scores: Scores) -> dict[str, Any]:
 
 def to_csv(scores: Scores) -> str:
     """A line per volume and method, then one `mean` per modality and method; empty is unknown."""
-    metrics = (*PAIRED, *DETAIL, *CYCLE)
+    metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["volume", "subject", "modality", "method", *metrics])
@@ -185,7 +203,7 @@ def comparisons_of(scores: Scores) -> Iterator[str]:
 
 def to_text(scores: Scores) -> str:
     """The means as a table for a terminal."""
-    metrics = (*PAIRED, *POPULATION)
+    metrics = (*PAIRED, *POPULATION[:2])
     lines = [["", *(LABELS[metric] for metric in metrics)]]
     for method in scores.methods:
         population = scores.populations.get(method, {})

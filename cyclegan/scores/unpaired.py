@@ -18,6 +18,7 @@ from torchmetrics.functional.image import (
 )
 
 from cyclegan.scores.metrics import BONE_HU, MAX_PSNR_DB
+from cyclegan.scores.texture import NUM_FEATURE_BINS, roughness_of, slice_features
 from data_prep.intensity import WINDOW_HU
 
 LOW_HU = int(WINDOW_HU[0])
@@ -54,9 +55,19 @@ class Population:
     """[4096], at each whole HU from -1024 to 3071."""
     bone_depth: NDArray[np.int64]
     """[50], bone (above 250 HU) by distance to the nearest voxel outside the body, 2 mm a bin."""
+    roughness: NDArray[np.float64]
+    """[3], sums of absolute HU differences between neighbours along z, of those in plane, and how
+    many voxels they are of."""
+    features: NDArray[np.float32]
+    """[slices, 32], `slice_features` of every slice that shows enough body."""
 
     def __add__(self, other: "Population") -> "Population":
-        return Population(hu=self.hu + other.hu, bone_depth=self.bone_depth + other.bone_depth)
+        return Population(
+            hu=self.hu + other.hu,
+            bone_depth=self.bone_depth + other.bone_depth,
+            roughness=self.roughness + other.roughness,
+            features=np.concatenate([self.features, other.features]),
+        )
 
     @property
     def bone_share(self) -> NDArray[np.float64]:
@@ -79,12 +90,19 @@ def population_of(
     return Population(
         hu=np.bincount(values - LOW_HU, minlength=NUM_HU),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
+        roughness=roughness_of(hu, inside),
+        features=slice_features(hu, inside),
     )
 
 
 def pooled(populations: Iterable[Population]) -> Population:
     """All voxels of several CTs together."""
-    empty = Population(hu=np.zeros(NUM_HU, np.int64), bone_depth=np.zeros(NUM_DEPTHS, np.int64))
+    empty = Population(
+        hu=np.zeros(NUM_HU, np.int64),
+        bone_depth=np.zeros(NUM_DEPTHS, np.int64),
+        roughness=np.zeros(3),
+        features=np.zeros((0, 2 * NUM_FEATURE_BINS), np.float32),
+    )
     return sum(populations, start=empty)
 
 
