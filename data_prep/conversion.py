@@ -14,6 +14,7 @@ from data_prep.quarantine import Refusal
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
 from data_prep.split import Split
+from data_prep.storage import Stamp, file_changed
 from data_prep.store import commit_path, read_commit
 from data_prep.volume import Grid
 from data_prep.write import PreparedVolume, write_volume
@@ -33,24 +34,38 @@ class Outcome:
     """What was put right or could not be checked, a sentence each."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """The state of a source's files before they were read."""
+
+    stamps: tuple[Stamp, ...]
+    sha256: str
+
+
 def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     """Convert a volume, or the MRI and the CT of a pair onto the MRI's grid; never raises.
 
     What goes wrong with a source becomes its refusal; the other one of a pair is then written
     without a link.
     """
-    digests = {source.name: source.sha256() for source in job.sources}
-    if _is_committed(job, settings.out, digests):
-        return [Outcome(source=source, written=False) for source in job.sources]
-    ready: list[tuple[Source, PreparedVolume]] = []
+    seen: dict[str, _Seen] = {}
     outcomes = []
     for source in job.sources:
-        digest = digests[source.name]
+        try:
+            seen[source.name] = _Seen(stamps=source.stamps(), sha256=source.sha256())
+        except Exception as error:
+            outcomes.append(refused(source, "", error))
+    if _is_committed(job, settings.out, seen):
+        return [Outcome(source=source, written=False) for source in job.sources]
+    ready: list[tuple[Source, PreparedVolume]] = []
+    for source in job.sources:
+        if source.name not in seen:
+            continue
         try:
             grid = ready[0][1].grid if ready else None
-            ready.append((source, _prepare(source, job.split, digest, settings, grid)))
+            ready.append((source, _prepare(source, job.split, seen[source.name], settings, grid)))
         except Exception as error:
-            outcomes.append(refused(source, digest, error))
+            outcomes.append(refused(source, seen[source.name].sha256, error))
     names = {volume.modality: volume.name for _, volume in ready}
     for source, volume in ready:
         link = names.get("ct" if volume.modality == "mri" else "mri")
@@ -58,16 +73,16 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
             write_volume(settings.out, replace(volume, link=link))
             outcomes.append(Outcome(source=source, written=True, notes=volume.notes))
         except Exception as error:
-            outcomes.append(refused(source, digests[source.name], error))
+            outcomes.append(refused(source, seen[source.name].sha256, error))
     return outcomes
 
 
-def _is_committed(job: Job, out: Path, digests: dict[str, str]) -> bool:
+def _is_committed(job: Job, out: Path, seen: dict[str, _Seen]) -> bool:
     for source in job.sources:
-        if not commit_path(out, source.name).exists():
+        if source.name not in seen or not commit_path(out, source.name).exists():
             return False
         record = read_commit(out, source.name)
-        if record["source_sha256"] != digests[source.name]:
+        if record["source_sha256"] != seen[source.name].sha256:
             return False
         if len(job.sources) > 1 and not record["volume"]["link"]:
             return False
@@ -75,13 +90,15 @@ def _is_committed(job: Job, out: Path, digests: dict[str, str]) -> bool:
 
 
 def _prepare(
-    source: Source, split: Split, digest: str, settings: ConvertSettings, grid: Grid | None
+    source: Source, split: Split, seen: _Seen, settings: ConvertSettings, grid: Grid | None
 ) -> PreparedVolume:
     notes: list[str] = []
     volume = source.read(settings.leniency, notes.append)
+    if source.stamps() != seen.stamps:
+        raise file_changed()
     if commit_path(settings.out, source.name).exists():
         committed = read_commit(settings.out, source.name)["source_sha256"]
-        if committed != digest:
+        if committed != seen.sha256:
             record = commit_path(settings.out, source.name).name
             raise VolumeError(
                 "source-changed",
@@ -95,7 +112,7 @@ def _prepare(
         subject=source.subject,
         split=split,
         link=None,
-        source_sha256=digest,
+        source_sha256=seen.sha256,
         harmonised=harmonised,
         notes=tuple(notes),
     )

@@ -5,6 +5,7 @@ from and a digest stay, outside `repr`; no error carries a value of the file's t
 """
 
 import hashlib
+import io
 import logging
 import math
 import warnings
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -24,10 +25,17 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.errors import VolumeError
 from data_prep.slice_header import SliceHeader
+from data_prep.storage import Stamp, file_changed, stamp_of, unreadable
 
 MAX_BYTES = 4 << 30
-"""Of one file's pixels, and of one inflated data set: above it is a mistake or a bomb."""
+"""Of one file's pixels: above it is a mistake or a bomb."""
 _INFLATE_BLOCK = 1 << 14
+_MOST_INFLATED_BYTES = 256 << 20
+"""pydicom inflates a deflated data set whole, pixels and all, even where only tags are wanted."""
+_MOST_HEADER_BYTES = 16 << 20
+"""Of the tags that are read: 4000 frames of an enhanced object have 12 MiB."""
+_MOST_ITEMS = 200_000
+"""Of all sequences of a header; each is an object of some KiB."""
 # fmt: off
 _HEADER_TAGS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
@@ -68,6 +76,7 @@ def read_headers(path: Path) -> list[SliceHeader]:
     VolumeError (`unreadable`, `header-damaged`, `too-large`) where the file cannot be understood.
     """
     try:
+        stamp = stamp_of(path)
         with _quiet():
             dataset = _read(path, _HEADER_TAGS, stop_before_pixels=True)
             shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
@@ -75,13 +84,13 @@ def read_headers(path: Path) -> list[SliceHeader]:
             if len(groups) not in (1, _frames(dataset)):
                 raise _damaged()
             return [
-                _header(path, dataset, [group, shared[0]], frame)
+                _header(path, stamp, dataset, [group, shared[0]], frame)
                 for frame, group in enumerate(groups)
             ]
     except VolumeError:
         raise
-    except OSError as error:
-        raise _unreadable(error) from None
+    except OSError as error:  # pydicom's own, of damaged sequences, have no number
+        raise (unreadable(error) if error.errno else _damaged()) from None
     except Exception:  # a hostile header makes pydicom raise whatever it likes, and quote itself
         raise _damaged() from None
 
@@ -90,7 +99,8 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
     """All frames of a file as stored integers [frames, rows, columns], unused high bits and all.
 
     Raises VolumeError: `transfer-syntax` names what cannot be decoded and the package that would,
-    `too-large` comes before memory is taken, `pixels-unreadable` is everything else.
+    `too-large` comes before memory is taken, `file-changed` means that it is not the file that the
+    header was read from, `pixels-unreadable` is everything else.
     """
     shape = (header.frames, header.rows, header.columns)
     if math.prod(shape) * header.bits_allocated // 8 > MAX_BYTES:
@@ -102,11 +112,13 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
             dataset = _read(header.path, _PIXEL_TAGS)
             dataset.file_meta.TransferSyntaxUID = syntax
             pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
+        if stamp_of(header.path) != header.stamp:
+            raise file_changed()
         return pixels.reshape(shape)
-    except VolumeError:
+    except (VolumeError, MemoryError):
         raise
     except OSError as error:
-        raise _unreadable(error) from None
+        raise (unreadable(error) if error.errno else _damaged()) from None
     except Exception as error:  # each codec has its own; their texts may quote the file
         raise VolumeError(
             "pixels-unreadable",
@@ -117,15 +129,18 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
 
 def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
     """The allowed tags of a file, with a transfer syntax even where it has no preamble."""
-    with path.open("rb") as stream:
+    with _HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
+        whole: io.BufferedReader | Path = stream
         bare = stream.read(132)[128:] != b"DICM"
         if not bare:
             meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
             if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                _check_inflated(stream)  # pydicom inflates all of it at once
-    dataset = dcmread(
-        path, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
-    )
+                _check_inflated(path, stream.tell())
+                whole = path  # pydicom inflates all of it at once, pixels too
+        stream.seek(0)
+        dataset = dcmread(
+            whole, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
+        )
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         number = "" if implicit else ".1" if little else ".2"
@@ -133,15 +148,44 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
     return dataset
 
 
-def _check_inflated(stream: BinaryIO) -> None:
-    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while block := stream.read(_INFLATE_BLOCK):
-        size += len(inflate.decompress(block))
-        if size > MAX_BYTES:
-            raise _too_large(f"it inflates to more than {MAX_BYTES:,} bytes")
+class _HeaderFile(io.BufferedReader):
+    """A file of which no more is read than headers have, whatever its lengths claim."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._num_bytes = self._num_items = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As BufferedReader's; raises VolumeError where it becomes too much."""
+        most = _MOST_HEADER_BYTES + 1  # enough to know that it is too much
+        content = super().read(most if size is None or size < 0 else min(size, most))
+        self._num_bytes += len(content)
+        self._num_items += _items_in(content)
+        if self._num_bytes > _MOST_HEADER_BYTES or self._num_items > _MOST_ITEMS:
+            raise _too_large(f"{self._num_bytes:,} bytes, {self._num_items:,} items of header")
+        return content
 
 
-def _header(path: Path, dataset: Dataset, groups: list[Dataset], frame: int) -> SliceHeader:
+def _items_in(content: bytes) -> int:
+    """How many items of sequences there can be, in either byte order."""
+    return content.count(b"\xfe\xff\x00\xe0") + content.count(b"\xff\xfe\xe0\x00")
+
+
+def _check_inflated(path: Path, start: int) -> None:
+    inflate, num_bytes, num_items = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while block := stream.read(_INFLATE_BLOCK):
+            content = inflate.decompress(block)
+            num_bytes += len(content)
+            num_items += _items_in(content)
+            if num_bytes > _MOST_INFLATED_BYTES or num_items > _MOST_ITEMS:
+                raise _too_large(f"it inflates to {num_bytes:,} bytes, {num_items:,} items or more")
+
+
+def _header(
+    path: Path, stamp: Stamp, dataset: Dataset, groups: list[Dataset], frame: int
+) -> SliceHeader:
     def value(keyword: str) -> Any:
         for group in groups:
             for item in group.get(_MACROS.get(keyword, "")) or []:
@@ -180,6 +224,7 @@ def _header(path: Path, dataset: Dataset, groups: list[Dataset], frame: int) -> 
     )
     return SliceHeader(
         path=path,
+        stamp=stamp,
         frame=frame,
         frames=_frames(dataset),
         identity=identity,
@@ -266,14 +311,6 @@ def _damaged() -> VolumeError:
         "header-damaged",
         "The DICOM header is damaged or cut off.",
         "Copy the file again from its source.",
-    )
-
-
-def _unreadable(error: OSError) -> VolumeError:
-    return VolumeError(
-        "unreadable",
-        f"The file cannot be read ({error.strerror or type(error).__name__}).",
-        "Check that it exists and its permissions, then run the same command again.",
     )
 
 

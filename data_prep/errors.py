@@ -54,6 +54,12 @@ def as_volume_error(error: BaseException) -> VolumeError:
     """Whatever went wrong with one volume, as a reason to leave it out."""
     if isinstance(error, VolumeError):
         return error
+    if isinstance(error, MemoryError):
+        return VolumeError(
+            "memory",
+            "It needs more memory than a volume of the size that its header claims.",
+            "Look at the file; if it is a good volume, convert it where more memory is free.",
+        )
     # The message itself may hold a path, and this one is printed.
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)

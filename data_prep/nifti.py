@@ -1,10 +1,14 @@
 """NIfTI files to volumes and back. The home of nibabel; it knows nothing of stores or subjects."""
 
 import gzip
+import io
+import itertools
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,44 +18,66 @@ from numpy.typing import NDArray
 
 from data_prep.atomic import write_atomic
 from data_prep.errors import VolumeError
+from data_prep.file_faults import (
+    ASSUMED,
+    MAX_BYTES,
+    bad_header,
+    check_affine,
+    check_number,
+    check_shape,
+    check_voxels,
+    damaged_stream,
+    detached,
+    no_affine,
+)
+from data_prep.note import Note, silent
+from data_prep.payload import MAX_DEFLATE_RATIO
+from data_prep.storage import unreadable
 from data_prep.volume import Affine, Modality, Volume
 
 SUFFIXES = (".nii", ".nii.gz")
-MAX_BYTES = 4 << 30
-"""Above this a head volume is a mistake or a bomb."""
-_MAX_DEFLATE_RATIO = 1032  # zlib's technical note: no deflate stream expands further
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
-_BLOCK_BYTES = 1 << 20
+_WRITTEN_LOSS = 1e-2
+"""Of a voxel's size: pixdim is often rounded when written."""
+_MOST_APART = 0.5
+"""Of the smallest voxel side, between the places that sform and qform give to a corner."""
 
 
-def read_nifti(path: Path, *, modality: Modality, pseudonym: str) -> Volume:
+def read_nifti(
+    path: Path,
+    *,
+    modality: Modality,
+    pseudonym: str,
+    assume_affine: bool = False,
+    note: Note = silent,
+) -> Volume:
     """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied, as float32.
 
     A gzip stream is read to its trailer first, so that its checksum has been compared before a
     voxel is used (nibabel stops short of it). The header's size is compared with the file's
-    before memory is taken. Raises VolumeError for whatever cannot be used.
+    before memory is taken. With `assume_affine` a file without sform and qform has its axes as
+    nibabel takes them: x to the left, y to the front, z up, the centre at 0. Raises VolumeError
+    for whatever cannot be used.
     """
-    try:
-        image = _image(_read_whole(path))
-        _check_header(image)
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise VolumeError(
-            "gzip-damaged",
-            f"The gzip stream is damaged ({error}): voxels would be wrong without a sign.",
-            "Copy the file again from its source; `gzip -t FILE` must be silent.",
-        ) from error
-    except (ImageFileError, HeaderDataError) as error:
-        raise _bad_header(str(error)) from error
-    except OSError as error:
-        raise VolumeError(
-            "unreadable",
-            f"The file cannot be read ({error.strerror or error}).",
-            "Check that it exists and its permissions, then run the same command again.",
-        ) from error
+    with _explained():
+        content, header = _read_whole(path)
+        _check_header(header, assume_affine=assume_affine)
+        image = _image_class(content).from_bytes(content)
+        check_affine(image.affine)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below, as not finite
+            voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
-    _check_voxels(voxels_zyx)
+    check_voxels(voxels_zyx, modality)
+    if not _is_placed(header):
+        note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
+
+
+def nifti_shape(path: Path) -> tuple[int, int, int]:
+    """(x, y, z) as the header claims it; what does not fit the file raises VolumeError."""
+    with _explained(), _opened(path) as stream:
+        header = _header(stream.read(_HEADER_BYTES), path)
+        return check_shape(header.get_data_shape())
 
 
 def write_nifti(
@@ -82,20 +108,41 @@ def read_description(path: Path) -> str:
         return ""
 
 
-def _read_whole(path: Path) -> bytes:
-    """The file's uncompressed bytes, as many as the header claims, once that claim is credible."""
-    size_bytes = path.stat().st_size
-    packed = path.suffix.lower() == ".gz"
-    with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as stream:
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What gzip, nibabel and the file system raise, as VolumeError."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise damaged_stream("gzip", error) from error
+    except OSError as error:
+        raise unreadable(error) from error
+    except VolumeError:
+        raise
+    except (ImageFileError, HeaderDataError, ValueError) as error:
+        raise _bad(str(error)) from error
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    return gzip.GzipFile(path) if _is_packed(path) else path.open("rb")
+
+
+def _read_whole(path: Path) -> tuple[bytes, Any]:
+    """The file's uncompressed bytes, not one more or less than its header claims; the header."""
+    with _opened(path) as stream:
         head = stream.read(_HEADER_BYTES)
-        claimed = _claimed_bytes(head)
-        most = min(MAX_BYTES, size_bytes * (_MAX_DEFLATE_RATIO if packed else 1))
-        if claimed > most:
-            raise _bad_header(f"it claims {claimed:,} bytes, the file can hold {most:,}")
-        content = head + stream.read(max(0, claimed - len(head)))
-        while packed and stream.read(_BLOCK_BYTES):
-            pass  # only at the end of the stream is its checksum compared
-    return content
+        header = _header(head, path)
+        claimed = _claimed_bytes(header)
+        content = head[:claimed] + stream.read(max(0, claimed - len(head)))
+        # Only at the end of a gzip stream is its checksum compared.
+        more = len(head) > claimed or bool(stream.read(1))
+    if more or len(content) < claimed:
+        raise _bad(f"it claims {claimed:,} bytes, there are {'more' if more else len(content)}")
+    return content, header
 
 
 def _image_class(head: bytes) -> Any:
@@ -103,87 +150,102 @@ def _image_class(head: bytes) -> Any:
     return nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
 
 
-def _claimed_bytes(head: bytes) -> int:
+def _header(head: bytes, path: Path) -> Any:
+    """The header as it is (nibabel mends silently), its claim one that such a file can keep."""
     header_class = _image_class(head).header_class
     length = header_class.template_dtype.itemsize
     if len(head) < length:
-        raise _bad_header(f"the file ends after {len(head)} bytes")
+        raise _bad(f"the file ends after {len(head)} bytes")
     header = header_class(head[:length], check=False)
     rank = int(header["dim"][0])
     if not 1 <= rank <= 7 or min(header["dim"][1 : rank + 1]) < 1:
-        raise _bad_header(f"dim is {header['dim'].tolist()}")
-    if header["magic"].item().rstrip(b"\0") not in (b"n+1", b"n+2"):
-        raise _bad_header("it is no single-file NIfTI (magic is not n+1 or n+2)")
+        raise _bad(f"dim is {header['dim'].tolist()}")
+    magic = header["magic"].item().rstrip(b"\0")
+    if magic in (b"ni1", b"ni2"):
+        raise detached("The voxels lie in an .img file beside the header (magic)")
+    if magic not in (b"n+1", b"n+2"):
+        raise _bad("it is no single-file NIfTI (magic is not n+1 or n+2)")
     if not length <= header["vox_offset"] < MAX_BYTES:
-        raise _bad_header(f"vox_offset is {header['vox_offset']}")
-    voxels = math.prod(int(n) for n in header["dim"][1 : rank + 1])
+        raise _bad(f"vox_offset is {header['vox_offset']}")
+    if header["bitpix"] != 8 * header.get_data_dtype().itemsize:
+        raise _bad(f"bitpix {header['bitpix']} does not fit datatype {header['datatype']}")
+    claimed, size_bytes = _claimed_bytes(header), path.stat().st_size
+    most = min(MAX_BYTES, size_bytes * (MAX_DEFLATE_RATIO if _is_packed(path) else 1))
+    if claimed > most:
+        raise _bad(f"it claims {claimed:,} bytes, the file can hold {most:,}")
+    return header
+
+
+def _claimed_bytes(header: Any) -> int:
+    voxels = math.prod(int(n) for n in header["dim"][1 : int(header["dim"][0]) + 1])
     return int(header["vox_offset"]) + voxels * int(header["bitpix"]) // 8
 
 
-def _image(content: bytes) -> Any:
-    return _image_class(content).from_bytes(content)
-
-
-def _check_header(image: Any) -> None:
+def _check_header(header: Any, *, assume_affine: bool) -> None:
     """Refuse, with the field's name, what would put voxels in a wrong place or unit."""
-    header = image.header
-    if image.get_data_dtype().kind not in "iuf":
+    dtype = header.get_data_dtype()
+    check_number(f"{dtype} (datatype)", dtype.kind in "iuf")
+    check_shape(header.get_data_shape())
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    # A slope of 0 means "not scaled" by the standard, but then an intercept makes no sense.
+    if not math.isfinite(slope) or not math.isfinite(intercept) or (slope == 0 != intercept):
         raise VolumeError(
-            "voxel-type",
-            f"Voxels are {image.get_data_dtype()} (datatype), not one number each.",
-            "Export the volume as integers or floats.",
+            "slope",
+            f"Values would be scaled by {slope:g} and shifted by {intercept:g} (scl_slope, "
+            "scl_inter).",
+            "Convert again from the DICOM source, or set them to what is true.",
         )
-    if math.prod(image.shape[3:]) != 1 or len(image.shape) < 3:
-        raise VolumeError(
-            "not-3d",
-            f"The file holds {' x '.join(map(str, image.shape))} voxels (dim), not one volume.",
-            "Split a series into one file per volume and give the one that shows the anatomy.",
-        )
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
-        raise VolumeError(
-            "no-affine",
-            "sform_code and qform_code are both 0: orientation and position are unknown, and "
-            "left and right could be swapped.",
-            "Convert again from the DICOM source, or set the right sform.",
-        )
-    if header.get_xyzt_units()[0] in ("meter", "micron"):
+    unit = header.get_xyzt_units()[0]
+    if unit in ("meter", "micron"):
         raise VolumeError(
             "unit",
-            f"Lengths are in {header.get_xyzt_units()[0]} (xyzt_units), not in millimetres.",
+            f"Lengths are in {unit} (xyzt_units), not in millimetres.",
             "Scale the affine to millimetres and set xyzt_units to mm.",
         )
-    if not np.isfinite(image.affine).all() or _is_flat(image.affine[:3, :3]):
+    _check_affines(header, assume_affine=assume_affine)
+
+
+def _is_placed(header: Any) -> bool:
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _check_affines(header: Any, *, assume_affine: bool) -> None:
+    """sform, qform and pixdim must tell of the same grid, as far as they are set."""
+    spacing = np.array(header["pixdim"][1:4], np.float64)
+    if not (np.isfinite(spacing).all() and spacing.min() > 0):
         raise VolumeError(
-            "affine-unusable",
-            f"The affine has no volume or is not finite: {image.affine[:3].round(3).tolist()}.",
-            "Convert again from the DICOM source, or set the right sform.",
+            "pixdim",
+            f"Voxel sizes are {spacing.tolist()} (pixdim): they must be above 0.",
+            "Convert again from the DICOM source, or set pixdim.",
         )
+    if not (_is_placed(header) or assume_affine):
+        raise no_affine("sform_code and qform_code are both 0")
+    if header["sform_code"] <= 0:
+        return
+    sform = header.get_sform()
+    check_affine(sform)
+    if np.abs(np.linalg.norm(sform[:3, :3], axis=0) / spacing - 1).max() > _WRITTEN_LOSS:
+        raise _conflict(f"sform has voxels of other sizes than pixdim, {spacing.tolist()} mm")
+    if header["qform_code"] <= 0:
+        return
+    # A qform cannot hold a shear, so it is compared with the one that this sform would give.
+    own = header.copy()
+    own.set_qform(sform, strip_shears=True)
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
+    apart = (own.get_qform() - header.get_qform())[:3] @ np.c_[corners, np.ones(len(corners))].T
+    distance_mm = float(np.linalg.norm(apart, axis=0).max())
+    if not distance_mm <= _MOST_APART * spacing.min():
+        raise _conflict(f"sform and qform put one voxel to places {distance_mm:.3g} mm apart")
 
 
-def _is_flat(axes: Affine) -> bool:
-    """Whether a voxel has no volume: determinant over lengths is 1 for right angles, 0 if flat."""
-    return bool(abs(np.linalg.det(axes)) <= 1e-3 * np.linalg.norm(axes, axis=0).prod())
-
-
-def _check_voxels(voxels: NDArray[np.float32]) -> None:
-    finite = np.isfinite(voxels)
-    if not finite.all():
-        raise VolumeError(
-            "not-finite",
-            f"{(~finite).sum():,} voxels are NaN or infinite.",
-            "Repair the step that wrote them; they have no value to train on.",
-        )
-    if voxels.min() == voxels.max():
-        raise VolumeError(
-            "constant",
-            f"Every voxel is {voxels.flat[0]:g}.",
-            "Look at the file: it holds no picture.",
-        )
-
-
-def _bad_header(found: str) -> VolumeError:
+def _conflict(found: str) -> VolumeError:
     return VolumeError(
-        "header-damaged",
-        f"The NIfTI header is not usable: {found}.",
-        "Copy the file again from its source, or convert it again from DICOM.",
+        "affine-conflict",
+        f"The header contradicts itself: {found}. Which one is true cannot be known.",
+        "Convert again from the DICOM source, or set the code of the wrong one to 0 "
+        "(sform_code, qform_code).",
     )
+
+
+def _bad(found: str) -> VolumeError:
+    return bad_header("NIfTI", found)

@@ -8,16 +8,18 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.dicom import looks_like_dicom, read_headers
 from data_prep.errors import VolumeError
-from data_prep.nifti import SUFFIXES
+from data_prep.formats import SUFFIXES
 from data_prep.series_faults import classify, group_fault, is_cut_off
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack, stack_slices
+from data_prep.storage import patiently, stamp_of, unreadable
 from data_prep.volume import Modality
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -83,6 +85,7 @@ def find_series(folder: Path) -> list[Series]:
     damaged: dict[Path, VolumeError] = {}
     for path in _files(folder, damaged):
         try:
+            patiently(partial(stamp_of, path))
             with path.open("rb") as stream:
                 head = stream.read(_HEAD_BYTES)
             if looks_like_dicom(head):
@@ -97,7 +100,7 @@ def find_series(folder: Path) -> list[Series]:
                 )
                 damaged[path] = _no_content(found)
         except OSError as error:
-            damaged[path] = _not_opened(error)
+            damaged[path] = unreadable(error)
         except VolumeError as error:
             damaged[path] = error
     return sorted(_group(headers, damaged), key=lambda series: series.paths[0])
@@ -139,16 +142,19 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
     root = folder.resolve()
 
     def closed(error: OSError) -> None:
-        damaged[Path(error.filename)] = _not_opened(error)
+        damaged[Path(error.filename)] = unreadable(error)
 
     for parent, folders, names in os.walk(folder, onerror=closed):
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
             if name.startswith(".") or name.lower().endswith(SUFFIXES):
-                continue  # hidden, or a NIfTI file, which is read as such
-            if not path.resolve().is_relative_to(root):
-                continue
+                continue  # hidden, or a file of one volume, which is read as such
+            try:
+                if not path.resolve().is_relative_to(root):
+                    continue
+            except (OSError, RuntimeError):  # a loop of links, which opening it will say
+                pass
             yield path
 
 
@@ -229,11 +235,3 @@ def _share_out(
 
 def _no_content(found: str) -> VolumeError:
     return VolumeError("header-damaged", found, "Copy it again from its source.")
-
-
-def _not_opened(error: OSError) -> VolumeError:
-    return VolumeError(
-        "unreadable",
-        f"It cannot be opened ({error.strerror or type(error).__name__}).",
-        "Check its permissions, then run the same command again.",
-    )

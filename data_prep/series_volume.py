@@ -1,7 +1,7 @@
 """The pixels of a DICOM series to a Volume: CT in HU, MR in magnitudes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_prep.dicom import MAX_BYTES, read_stored
 from data_prep.errors import VolumeError
+from data_prep.note import Note, silent
 from data_prep.rescale import check_rescale, check_values, finish_values, slice_values
 from data_prep.series import Series, refusal, stack_of
 from data_prep.slice_header import SliceHeader
@@ -19,10 +20,6 @@ _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 _SAME_PLACE_MM = 0.01
 
 
-def silent(text: str) -> None:
-    """Drop a note."""
-
-
 def read_series(
     series: Series,
     *,
@@ -30,7 +27,7 @@ def read_series(
     resample_tilt: bool = False,
     resample_irregular: bool = False,
     assume_hu: bool = False,
-    note: Callable[[str], None] = silent,
+    note: Note = silent,
 ) -> Volume:
     """Read a series whole as float32 and put it on its grid; what is not sure is refused.
 
@@ -61,6 +58,11 @@ def read_series(
         note(f"{len(values)} uneven slices were interpolated to their median gap.")
         values, affine = stack.even(values)
     return Volume(voxels=values, affine=affine, modality=modality, pseudonym=pseudonym)
+
+
+def claimed_bytes(series: Series) -> int:
+    """What the voxels, and the frames of files that hold many, take as float32 by the headers."""
+    return sum(4 * header.rows * header.columns for header in series.headers)
 
 
 def _decode(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -103,7 +105,7 @@ def _one_per_place(
     padded: NDArray[np.bool_],
     headers: Sequence[SliceHeader],
     stack: Stack,
-    note: Callable[[str], None],
+    note: Note,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One slice for each place, in order; doubles must be equal in place and pixels."""
     positions = np.array([header.position for header in headers], dtype=np.float64)
@@ -130,7 +132,7 @@ def _note(
     headers: Sequence[SliceHeader],
     padded: NDArray[np.bool_],
     stack: Stack,
-    note: Callable[[str], None],
+    note: Note,
 ) -> None:
     if padded.any():
         note(f"{int(padded.sum())} padded voxels ({padded.mean():.1%}) were set to air.")

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.storage import Stamp
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SliceHeader:
     """What is used of one frame's header. `repr` shows nothing that a patient is found by."""
 
     path: Path = field(repr=False)
+    stamp: Stamp = field(repr=False)
+    """The state of the file when its header was read."""
     frame: int
     """Its place in the file, from 0."""
     frames: int

@@ -3,14 +3,22 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from data_prep.nifti import read_nifti
+from data_prep.formats import decoded_bytes, read_file
+from data_prep.note import Note
+from data_prep.sandbox import Reading, read_apart
 from data_prep.series import Series
-from data_prep.series_volume import read_series
+from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
+from data_prep.storage import Stamp, patiently, stamp_of
 from data_prep.store import sha256_of
 from data_prep.volume import Modality, Volume
+
+_TIMEOUT_S = 120.0
+_SLOWEST_BYTES_PER_S = 1 << 20
+"""Of reading and decoding together, per byte on disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +31,14 @@ class Leniency:
     """Interpolate a DICOM stack of uneven spacing to its median gap."""
     assume_hu: bool = False
     """Take a DICOM CT without any rescale as HU."""
+    assume_affine: bool = False
+    """Take a file that does not say where its axes point as its format's default: NIfTI with both
+    codes 0 goes left, front, up; .mha and .nrrd go left, back, up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A NIfTI file or a DICOM series."""
+    """A file of one volume or a DICOM series."""
 
     path: Path
     """The file, or the folder of the series' first file."""
@@ -48,30 +59,60 @@ class Source:
         """The volume's group inside the store."""
         return f"{self.modality}/{self.pseudonym}"
 
-    def read(self, leniency: Leniency, note: Callable[[str], None]) -> Volume:
-        """The volume; raises VolumeError for whatever cannot be used.
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All its files."""
+        return (self.path,) if self.series is None else self.series.paths
+
+    def read(self, leniency: Leniency, note: Note) -> Volume:
+        """The volume, decoded in a process apart; raises VolumeError for whatever cannot be used.
 
         `note` hears what was put right or could not be checked, without patient text.
         """
+        read: Callable[..., Volume]
         if self.series is None:
-            return read_nifti(self.path, modality=self.modality, pseudonym=self.pseudonym)
-        return read_series(
-            self.series,
+            read = partial(
+                read_file,
+                self.path,
+                modality=self.modality,
+                pseudonym=self.pseudonym,
+                assume_affine=leniency.assume_affine,
+            )
+            claim = partial(decoded_bytes, self.path)
+        else:
+            read = partial(
+                read_series,
+                self.series,
+                pseudonym=self.pseudonym,
+                resample_tilt=leniency.resample_tilt,
+                resample_irregular=leniency.resample_irregular,
+                assume_hu=leniency.assume_hu,
+            )
+            claim = partial(claimed_bytes, self.series)
+        reading = Reading(
+            read=read,
+            decoded_bytes=claim,
+            modality=self.modality,
             pseudonym=self.pseudonym,
-            resample_tilt=leniency.resample_tilt,
-            resample_irregular=leniency.resample_irregular,
-            assume_hu=leniency.assume_hu,
-            note=note,
+            timeout_s=_TIMEOUT_S + self.size_bytes() / _SLOWEST_BYTES_PER_S,
         )
+        return patiently(partial(read_apart, reading, note))
 
     def sha256(self) -> str:
-        """Of the file, or of the series' files whatever they are called; empty if unreadable."""
-        paths = [self.path] if self.series is None else self.series.paths
-        try:
-            digests = sorted(sha256_of(path) for path in paths)
-        except OSError:
-            return ""  # reading it will say why
+        """Of the file, or of the series' files whatever they are called.
+
+        Raises VolumeError where they cannot be read.
+        """
+        digests = sorted(patiently(partial(sha256_of, path)) for path in self.paths)
         return digests[0] if self.series is None else _joined(digests)
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """The state of its files; raises VolumeError where one is not there or is no file."""
+        return tuple(patiently(partial(stamp_of, path)) for path in self.paths)
+
+    def size_bytes(self) -> int:
+        """On disk, of what can be found."""
+        return sum(path.stat().st_size for path in self.paths if path.is_file())
 
 
 def _joined(digests: list[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.volume import Affine
+from data_prep.volume import LPS_TO_RAS, Affine
 
 MAX_OFF_GRID = 0.01
 """Of the spacing, from a slice to its place on the even grid."""
@@ -25,7 +25,6 @@ MIN_SLICES = 3
 _SAME_PLACE_MM = 0.01
 _WHOLE_MULTIPLE = 0.05
 _LISTED = 8
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Positions = NDArray[np.float64]
 
@@ -102,7 +101,7 @@ class Stack:
         affine[:3, 1] = self.column * between_rows
         affine[:3, 2] = step
         affine[:3, 3] = origin
-        return _LPS_TO_RAS @ affine
+        return LPS_TO_RAS @ affine
 
     def faults(self) -> list[Fault]:
         """All that is wrong with it, the gravest first; empty for a regular stack."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Modality = Literal["mri", "ct"]
 Affine = NDArray[np.float64]
+LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the patient axes of DICOM and ITK (+x left, +y posterior) to ours; its own inverse."""
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:
