@@ -9,7 +9,6 @@ import io
 import logging
 import math
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,18 +23,12 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.errors import VolumeError
+from data_prep.header_file import HeaderFile, check_inflated, too_large
 from data_prep.slice_header import SliceHeader
 from data_prep.storage import Stamp, file_changed, stamp_of, unreadable
 
 MAX_BYTES = 4 << 30
 """Of one file's pixels: above it is a mistake or a bomb."""
-_INFLATE_BLOCK = 1 << 14
-_MOST_INFLATED_BYTES = 256 << 20
-"""pydicom inflates a deflated data set whole, pixels and all, even where only tags are wanted."""
-_MOST_HEADER_BYTES = 16 << 20
-"""Of the tags that are read: 4000 frames of an enhanced object have 12 MiB."""
-_MOST_ITEMS = 200_000
-"""Of all sequences of a header; each is an object of some KiB."""
 # fmt: off
 _HEADER_TAGS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
@@ -104,7 +97,7 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
     """
     shape = (header.frames, header.rows, header.columns)
     if math.prod(shape) * header.bits_allocated // 8 > MAX_BYTES:
-        raise _too_large(f"{' x '.join(map(str, shape))} pixels")
+        raise too_large(f"{' x '.join(map(str, shape))} pixels")
     try:
         with _quiet():
             syntax = UID(header.transfer_syntax)
@@ -129,13 +122,13 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
 
 def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
     """The allowed tags of a file, with a transfer syntax even where it has no preamble."""
-    with _HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
+    with HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
         whole: io.BufferedReader | Path = stream
         bare = stream.read(132)[128:] != b"DICM"
         if not bare:
             meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
             if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                _check_inflated(path, stream.tell())
+                check_inflated(path, stream.tell())
                 whole = path  # pydicom inflates all of it at once, pixels too
         stream.seek(0)
         dataset = dcmread(
@@ -146,41 +139,6 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
         number = "" if implicit else ".1" if little else ".2"
         dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{number}")
     return dataset
-
-
-class _HeaderFile(io.BufferedReader):
-    """A file of which no more is read than headers have, whatever its lengths claim."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._num_bytes = self._num_items = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        """As BufferedReader's; raises VolumeError where it becomes too much."""
-        most = _MOST_HEADER_BYTES + 1  # enough to know that it is too much
-        content = super().read(most if size is None or size < 0 else min(size, most))
-        self._num_bytes += len(content)
-        self._num_items += _items_in(content)
-        if self._num_bytes > _MOST_HEADER_BYTES or self._num_items > _MOST_ITEMS:
-            raise _too_large(f"{self._num_bytes:,} bytes, {self._num_items:,} items of header")
-        return content
-
-
-def _items_in(content: bytes) -> int:
-    """How many items of sequences there can be, in either byte order."""
-    return content.count(b"\xfe\xff\x00\xe0") + content.count(b"\xff\xfe\xe0\x00")
-
-
-def _check_inflated(path: Path, start: int) -> None:
-    inflate, num_bytes, num_items = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
-    with path.open("rb") as stream:
-        stream.seek(start)
-        while block := stream.read(_INFLATE_BLOCK):
-            content = inflate.decompress(block)
-            num_bytes += len(content)
-            num_items += _items_in(content)
-            if num_bytes > _MOST_INFLATED_BYTES or num_items > _MOST_ITEMS:
-                raise _too_large(f"it inflates to {num_bytes:,} bytes, {num_items:,} items or more")
 
 
 def _header(
@@ -311,12 +269,4 @@ def _damaged() -> VolumeError:
         "header-damaged",
         "The DICOM header is damaged or cut off.",
         "Copy the file again from its source.",
-    )
-
-
-def _too_large(found: str) -> VolumeError:
-    return VolumeError(
-        "too-large",
-        f"The file claims more than a head volume can be: {found}.",
-        "Leave the file out; look at where it comes from.",
     )

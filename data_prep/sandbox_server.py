@@ -1,7 +1,7 @@
 """python -m data_prep.sandbox_server FD: forks a child for each file to decode.
 
-`data_prep.sandbox` starts it. It has one thread and all readers loaded, so that a fork is cheap and safe. It ends when the worker
-at the other end of the socket does, and takes its child along.
+`data_prep.sandbox` starts it. It has one thread and all readers loaded, so that a fork is cheap and
+safe. It ends when the worker at the other end of the socket does, and takes its child along.
 """
 
 import gc

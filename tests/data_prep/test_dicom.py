@@ -13,7 +13,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-import data_prep.dicom
+import data_prep.header_file
 from data_prep.dicom import looks_like_dicom, read_headers, read_stored
 from data_prep.errors import VolumeError
 from tests.series import SHAPE, pixels_of, slice_dataset, write_enhanced
@@ -172,7 +172,7 @@ def test_a_deflate_bomb_and_a_huge_matrix_are_refused_before_memory_is_taken(tmp
     huge.Rows = huge.Columns = 65535
 
     assert refusal(stored, saved(tmp_path / "b", huge)).code == "too-large"
-    monkeypatch.setattr(data_prep.dicom, "MAX_BYTES", 1000)
+    monkeypatch.setattr(data_prep.header_file, "_MOST_INFLATED_BYTES", 1000)
     assert refusal(read_headers, deflated).code == "too-large"
 
 
