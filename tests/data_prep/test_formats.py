@@ -133,11 +133,11 @@ def test_no_flipped_bit_of_a_packed_stream_changes_a_voxel(tmp_path, suffix):
         bad[choice.randrange(start, len(good))] ^= 1 << choice.randrange(8)
         path.write_bytes(bad)
         try:
-            # Unused bits, and a gzip stream's time stamp, may be anything.
-            np.testing.assert_array_equal(read(path).voxels, VOXELS)
-        except VolumeError as error:
-            assert error.code in ("header-damaged", "zlib-damaged", "gzip-damaged")
+            volume = read(path)
+        except VolumeError:
             refused += 1
+        else:  # unused bits, and a gzip stream's time stamp, may be anything
+            np.testing.assert_array_equal(volume.voxels, VOXELS)
 
     assert refused > 270
 
