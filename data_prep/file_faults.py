@@ -21,7 +21,7 @@ _LEAST_BODY = 1e-3
 """Of a CT's voxels above _AIR_HU; the sparsest of the real heads has 0.05."""
 _JUNK_DEPTH = 1.0
 """An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
-overflow or a phase picture. Standardised and filtered magnitudes stay far from that."""
+overflow or a phase picture. Filtered magnitudes stay far from that."""
 _LEAST_DETERMINANT = 1e-3
 
 

@@ -1,15 +1,18 @@
-"""Readers that do what a crafted file makes a decoder do. Each runs in a sandbox's child."""
+"""Readers that do what a crafted file makes a decoder do, and a source that kills its worker."""
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.note import Note
+from data_prep.source import Leniency, Source
 from data_prep.volume import Volume
 
 
@@ -65,3 +68,19 @@ def tell(note: Note) -> Volume:
     voxels = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(1, 0, 2)
     affine = np.diag([0.1, 2, 3, 1])
     return Volume(voxels=voxels, affine=affine, modality="ct", pseudonym="theirs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deadly(Source):
+    """Kills the worker that reads it, as the OOM killer does, so many times; keeps a diary."""
+
+    deaths: int
+    diary: Path
+
+    def read(self, leniency: Leniency, note: Note) -> Volume:
+        died = self.diary.read_text().count(self.pseudonym) if self.diary.exists() else 0
+        with self.diary.open("a") as file:
+            file.write(f"{self.pseudonym}\n")
+        if died < self.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Source.read(self, leniency, note)
