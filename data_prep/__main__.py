@@ -1,4 +1,12 @@
-"""python -m data_prep convert | check | describe | phantom: volume files to one store."""
+"""MRI and CT volumes to one Zarr store, the input of training.
+
+  convert --mri MRI --ct CT --out brain.zarr --dry-run   look first
+  convert --mri MRI --ct CT --out brain.zarr             make it
+  describe brain.zarr                                    see it
+  check brain.zarr --full                                is it whole?
+
+Each after `python -m data_prep`, and each with --help. Without scans at hand, phantom makes some.
+"""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,15 +15,17 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from tyro.conf import OmitArgPrefixes, Positional, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, subcommand
 
 from data_prep.check import check
 from data_prep.convert import convert
 from data_prep.describe import describe, notes_of
 from data_prep.errors import ExitCode, run_command
+from data_prep.forecast import forecast
 from data_prep.phantom import CohortSettings, make_cohort
 from data_prep.settings import ConvertSettings
-from data_prep.store import open_store
+from data_prep.space import check_space
+from data_prep.store import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +69,12 @@ Command = (
 
 def main() -> ExitCode:
     """Run the command that the arguments ask for."""
-    command = tyro.cli(Command, prog="python -m data_prep", description=__doc__)
+    command = tyro.cli(
+        Command, prog="python -m data_prep", description=__doc__, config=(FlagCreatePairsOff,)
+    )
     match command:
         case ConvertSettings():
-            return run_convert(command)
+            return run_dry(command) if command.dry_run else run_convert(command)
         case Check():
             return run_check(command)
         case Describe():
@@ -77,6 +89,15 @@ def main() -> ExitCode:
     return ExitCode.DONE
 
 
+def run_dry(settings: ConvertSettings) -> ExitCode:
+    """Print what convert would do."""
+    found = forecast(settings)
+    for line in found.lines(with_paths=sys.stdout.isatty()):
+        print(line)
+    check_space(found.bytes_needed, settings.out)
+    return ExitCode.DONE
+
+
 def run_convert(settings: ConvertSettings) -> ExitCode:
     """Convert, print what is in the store and what was refused."""
     report = convert(settings)
@@ -85,23 +106,30 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         + (f", {report.swept} leftovers of an interrupted run removed" if report.swept else "")
     )
     for reason, count in sorted(report.skipped.items()):
-        print(f"{count} DICOM series left alone: {reason}")
+        print(f"left alone: {count} x {reason}")
+    for remark in report.remarks:
+        print(f"note: {remark}")
     if report.notes:
         print(f"{report.notes} notes on what was put right: python -m data_prep describe --notes")
     store = open_store(settings.out)
     Console().print(describe(store))
+    warn_of_empty_domains(store)
+    if not report.refused:
+        return ExitCode.DONE
+    for refusal in report.refused:
+        print(refusal, file=sys.stderr)
+    print(f"Their paths are in {settings.quarantine_path} (private).", file=sys.stderr)
+    return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
+
+
+def warn_of_empty_domains(store: Store) -> None:
+    """Say which domain of which split has no volume, where training needs one."""
     for modality, split in (("mri", "train"), ("ct", "train"), ("mri", "val")):
         if not any((v.modality, v.split) == (modality, split) for v in store.volumes):
             print(
                 f"warning: the {split} split has no {modality.upper()}, and training needs one.",
                 file=sys.stderr,
             )
-    if not report.refused:
-        return ExitCode.DONE
-    for refusal in report.refused:
-        print(refusal, file=sys.stderr)
-    print(f"Their paths are in {settings.out}.quarantine.jsonl (private).", file=sys.stderr)
-    return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 
 def run_check(command: Check) -> ExitCode:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from data_prep.discover import Job
 from data_prep.errors import VolumeError, as_volume_error
-from data_prep.harmonise import harmonise
+from data_prep.harmonise import HarmonisedVolume, harmonise
+from data_prep.note import Note
 from data_prep.quarantine import Refusal
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
@@ -93,7 +94,7 @@ def _prepare(
     source: Source, split: Split, seen: _Seen, settings: ConvertSettings, grid: Grid | None
 ) -> PreparedVolume:
     notes: list[str] = []
-    volume = source.read(settings.leniency, notes.append)
+    harmonised = harmonised_source(source, settings, grid, notes.append)
     if source.stamps() != seen.stamps:
         raise file_changed()
     if commit_path(settings.out, source.name).exists():
@@ -105,7 +106,6 @@ def _prepare(
                 f"The store holds this volume made from another file (sha256 {committed[:8]}).",
                 f"To replace it, remove commits/{record} from the store and convert again.",
             )
-    harmonised = harmonise(volume, spacing_mm=settings.spacing_mm, size=settings.size, grid=grid)
     return PreparedVolume(
         modality=source.modality,
         pseudonym=source.pseudonym,
@@ -115,6 +115,23 @@ def _prepare(
         source_sha256=seen.sha256,
         harmonised=harmonised,
         notes=tuple(notes),
+    )
+
+
+def harmonised_source(
+    source: Source, settings: ConvertSettings, grid: Grid | None, note: Note
+) -> HarmonisedVolume:
+    """A source read and brought to the store's form, on `grid` if given; raises VolumeError."""
+    volume = source.read(settings.leniency, note)
+    given_body = source.read_mask(settings.leniency)
+    if given_body is not None:
+        note("The body mask is the one that came with the volume.")
+    return harmonise(
+        volume,
+        spacing_mm=settings.spacing_mm,
+        size=settings.size,
+        grid=grid,
+        given_body=given_body,
     )
 
 

@@ -3,23 +3,22 @@
 import errno
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from data_prep.conversion import STORAGE_FULL
-from data_prep.discover import plan_jobs, sources_in_folder, sources_in_manifest
+from data_prep.discover import find, name_sources, plan_jobs
 from data_prep.errors import UsageError
 from data_prep.harmonise import VERSION
+from data_prep.id_map import write_id_map
 from data_prep.intensity import WINDOW_HU
+from data_prep.preview import preview, unusable
 from data_prep.progress import progress
-from data_prep.pseudonym import open_key
+from data_prep.pseudonym import Key, open_key
 from data_prep.quarantine import Quarantine, Refusal
 from data_prep.settings import ConvertSettings
-from data_prep.split import Split
-from data_prep.store import unseal
+from data_prep.space import bytes_needed, check_space
 from data_prep.tasks import outcomes_of
-from data_prep.volume import Modality
-from data_prep.write import create_store, rebuild_index, writing
+from data_prep.write import create_store, frozen_splits, rebuild_index, writing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +31,9 @@ class Report:
     """Volumes that were there already."""
     refused: tuple[Refusal, ...]
     skipped: Counter[str]
-    """DICOM objects that are no volume of the modality asked for, by reason."""
+    """What was no volume of the kind asked for, by reason."""
+    remarks: tuple[str, ...]
+    """What the user should know about how names were understood."""
     notes: int
     """Things put right or not to be checked, told in the commit records."""
     swept: int
@@ -42,27 +43,17 @@ class Report:
 def convert(settings: ConvertSettings) -> Report:
     """Convert all inputs; what cannot be used is quarantined and the rest goes on.
 
-    The quarantine file is OUT.quarantine.jsonl. Raises UsageError or StoreError before any
-    volume is touched, and OSError (ENOSPC) when storage is full: what is committed stays.
+    Raises UsageError, StoreError or StorageFullError before any volume is touched, and OSError
+    (ENOSPC) when storage fills up on the way: what is committed stays, and the next run goes on.
     """
-    settings = replace(settings, out=settings.out.absolute())  # workers have a folder of their own
+    settings = settings.absolute()
     out = settings.out
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"No store can be made at {out}: {error.strerror}. Give another --out."
-        ) from error
-    key = open_key(settings.key_file or out.with_name(out.name + ".key"))
-    sources = sources_in_manifest(settings.manifest, key) if settings.manifest else []
-    skipped: Counter[str] = Counter()
-    folders: list[tuple[Path | None, Modality]] = [(settings.mri, "mri"), (settings.ct, "ct")]
-    for folder, modality in folders:
-        if folder:
-            found, left = sources_in_folder(folder, modality, key, paired=settings.paired)
-            sources += found
-            skipped += left
-    quarantine = Quarantine(path=out.with_name(out.name + ".quarantine.jsonl"))
+    findings = find(settings)
+    key = _key(settings)
+    sources = name_sources(findings.volumes, key)
+    previews = preview(sources, settings.leniency, out)
+    check_space(bytes_needed(previews, settings), out)
+    quarantine = Quarantine(path=settings.quarantine_path)
     create_store(
         out,
         spacing_mm=settings.spacing_mm,
@@ -72,7 +63,9 @@ def convert(settings: ConvertSettings) -> Report:
     )
     outcomes = []
     with writing(out) as swept:
-        jobs = plan_jobs(sources, _frozen_splits(out), settings.split)
+        jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
+        if settings.id_map:
+            write_id_map(settings.id_map, sources)
         try:
             with progress("convert", total=len(sources)) as advance:
                 for outcome in outcomes_of(jobs, settings):
@@ -85,23 +78,31 @@ def convert(settings: ConvertSettings) -> Report:
             rebuild_index(out)
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)
-    kept = len(outcomes) - written - len(refused)
     return Report(
         written=written,
-        kept=kept,
+        kept=len(outcomes) - written - len(refused),
         refused=tuple(refused),
-        skipped=skipped,
+        skipped=findings.skipped,
+        remarks=tuple(findings.remarks),
         notes=sum(len(outcome.notes) for outcome in outcomes),
         swept=swept,
     )
 
 
+def _key(settings: ConvertSettings) -> Key:
+    path = settings.key_path
+    try:
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        return open_key(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(
+            f"No store can be made at {settings.out} with the key {path}: {error.strerror}. Give "
+            "another --out or --key-file."
+        ) from error
+
+
 def _stop_when_full(refusal: Refusal) -> None:
     if refusal.code == STORAGE_FULL:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _frozen_splits(out: Path) -> dict[str, Split]:
-    """The splits of the subjects that are committed already."""
-    records = (unseal(path) for path in (out / "commits").glob("*.json"))
-    return {record["volume"]["subject"]: record["volume"]["split"] for record in records}

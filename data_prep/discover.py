@@ -1,21 +1,23 @@
-"""What there is to convert: files in folders or a manifest become jobs with pseudonyms and splits.
+"""What there is to convert: volumes become sources with pseudonyms, and jobs with splits.
 
-It opens no volume. Real names stay in memory here and in the quarantine file.
+It opens no volume and writes nothing.
 """
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_prep.bids import find_in_bids
 from data_prep.errors import UsageError
-from data_prep.manifest import read_manifest
-from data_prep.nifti import SUFFIXES
+from data_prep.folders import find_in_folders
+from data_prep.layout import Findings, Found
+from data_prep.manifest import find_in_manifest
 from data_prep.pseudonym import Key
-from data_prep.series import Series, find_series
+from data_prep.settings import ConvertSettings
 from data_prep.source import Source
-from data_prep.split import Fractions, Split, assign_splits
+from data_prep.split import Fractions, Split, assign_splits, read_splits
+from data_prep.synthrad import find_in_synthrad
 from data_prep.volume import Modality
 
 
@@ -28,121 +30,103 @@ class Job:
     split: Split
 
 
-def sources_in_folder(
-    folder: Path, modality: Modality, key: Key, *, paired: bool
-) -> tuple[list[Source], Counter[str]]:
-    """The NIfTI files directly in a folder and the DICOM series at any depth below it.
+def find(settings: ConvertSettings) -> Findings:
+    """The volumes of the layout that the settings name, with the split file's splits.
 
-    Each NIfTI file is a subject of its own; with `paired`, equal file names in the MRI and the CT
-    folder are an aligned pair of one subject. DICOM says whose a series is. Also counts, by reason,
-    the DICOM objects that are no volume of this modality: localisers, reports, the other modality.
-
-    Raises:
-        UsageError: There is no volume.
+    Raises UsageError where there is none, or no pair where pairs are asked for.
     """
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    paths = [
-        path
-        for path in files
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    ]
-    series, skipped = _series_below(folder, modality) if files else ([], Counter[str]())
-    if not paths and not series:
-        found = f"it has {len(files)} other entries" if files else "it is empty or absent"
-        found += "".join(f", {n} x {reason}" for reason, n in skipped.items())
+    findings = _layout(settings)
+    if settings.paired and not any(volume.pair for volume in findings.volumes):
         raise UsageError(
-            f"No {modality.upper()} volume: {folder} holds no .nii or .nii.gz file and no DICOM "
-            f"series of this modality ({found}). Name the folder that holds the files, or list "
-            "NIfTI files with --manifest."
+            "--paired, but no MRI and CT belong together: a pair has equal names (or one subject's "
+            "folder) below --mri and --ct, one session in BIDS, or one patient and frame of "
+            "reference in DICOM. Leave --paired out, or list pairs with --manifest."
         )
-    stems = [path.name[: path.name.lower().rindex(".nii")] for path in paths]
-    if paired and len(set(stems)) < len(stems):
-        raise UsageError(
-            f"{folder} holds two files for one subject (NAME.nii and NAME.nii.gz), and --paired "
-            "cannot tell which one belongs to the pair. Remove one, or list pairs with --manifest."
-        )
-    of_nifti = [
-        Source(
-            path=path,
-            modality=modality,
-            pseudonym=key.pseudonym(modality, path.name),
-            subject=key.pseudonym("subject", stem if paired else f"{modality} {stem}"),
-            split=None,
-            pair=stem if paired else None,
-        )
-        for path, stem in zip(paths, stems, strict=True)
-    ]
-    of_dicom = [
-        Source(
-            path=each.paths[0].parent,
-            modality=modality,
-            pseudonym=key.pseudonym(modality, each.name),
-            subject=key.pseudonym("subject", each.identity or each.name),
-            split=None,
-            pair=None,
-            series=each,
-        )
-        for each in series
-    ]
-    return of_nifti + of_dicom, skipped
+    if settings.split_file is None:
+        return findings
+    splits = read_splits(settings.split_file)
+    unknown = len(splits.keys() - {volume.label for volume in findings.volumes})
+    remark = f"{unknown} subject(s) of the split file are not among the volumes."
+    return replace(
+        findings,
+        volumes=[replace(v, split=v.split or splits.get(v.label)) for v in findings.volumes],
+        remarks=findings.remarks + ([remark] if unknown else []),
+    )
 
 
-def _series_below(folder: Path, modality: Modality) -> tuple[list[Series], Counter[str]]:
-    """The series to convert, and why others are left alone.
-
-    Damaged files are chosen too, to be refused by name; but only where there is DICOM at all: an
-    empty file beside NIfTI files is nobody's.
-    """
-    found = find_series(folder)
-    has_dicom = any(series.headers for series in found)
-    chosen: list[Series] = []
-    skipped: Counter[str] = Counter()
-    for series in found:
-        if series.modality == modality or (has_dicom and not series.headers):
-            chosen.append(series)
-        else:
-            skipped[series.error.code if series.error else "other-modality"] += 1
-    return chosen, skipped
+def _layout(settings: ConvertSettings) -> Findings:
+    if settings.manifest:
+        return find_in_manifest(settings.manifest)
+    if settings.bids:
+        return find_in_bids(settings.bids, mri_suffix=settings.mri_suffix, paired=settings.paired)
+    if settings.synthrad:
+        return find_in_synthrad(settings.synthrad)
+    folders: dict[Modality, Path | None] = {"mri": settings.mri, "ct": settings.ct}
+    return find_in_folders(
+        {modality: folder for modality, folder in folders.items() if folder},
+        settings.leniency,
+        paired=settings.paired,
+        same_subjects=settings.same_subjects,
+    )
 
 
-def sources_in_manifest(manifest: Path, key: Key) -> list[Source]:
-    """The volumes that a manifest names; see `data_prep.manifest` for its columns."""
+def name_sources(volumes: Iterable[Found], key: Key) -> list[Source]:
+    """The volumes under their pseudonyms, numbered from 1."""
     return [
         Source(
-            path=row.path,
-            modality=row.modality,
-            pseudonym=key.pseudonym(row.modality, os.path.relpath(row.path, manifest.parent)),
-            subject=key.pseudonym("subject", row.subject),
-            split=row.split,
-            pair=row.pair,
+            number=number,
+            path=volume.path,
+            modality=volume.modality,
+            pseudonym=key.pseudonym(volume.modality, volume.name),
+            subject=key.pseudonym("subject", volume.subject),
+            label=volume.label,
+            split=volume.split,
+            pair=volume.pair,
+            mask=volume.mask,
+            series=volume.series,
         )
-        for row in read_manifest(manifest)
+        for number, volume in enumerate(volumes, start=1)
     ]
 
 
 def plan_jobs(
-    sources: Iterable[Source], frozen: Mapping[str, Split], fractions: Fractions
+    sources: Collection[Source],
+    frozen: Mapping[str, Split],
+    fractions: Fractions,
+    unusable: Collection[str] = (),
 ) -> list[Job]:
-    """Number the sources, join pairs, and give each subject its split.
+    """Join pairs, and give each subject its split.
 
-    `frozen` holds the splits of subjects that the store has already. Raises UsageError where a
-    manifest wants another one now.
+    `frozen` holds the splits of subjects that the store has already; `unusable` names sources
+    that headers rule out, which then count for no quota. Raises UsageError where a subject is to
+    be in two splits.
     """
-    numbered = [replace(source, number=i) for i, source in enumerate(sources, start=1)]
-    wanted = {source.subject: source.split for source in numbered if source.split}
-    for subject, split in wanted.items():
-        if frozen.get(subject, split) != split:
-            raise UsageError(
-                f"The manifest puts subject {subject} into {split}, the store has it in "
-                f"{frozen[subject]}. A model may have trained on it, and scores on it would then "
-                "mean nothing. Restore the manifest's split, or convert into a new --out."
-            )
-    modalities = defaultdict(set)
-    for source in numbered:
-        modalities[source.subject].add(source.modality)
+    wanted = _wanted(sources, frozen)
+    modalities: dict[str, set[Modality]] = {source.subject: set() for source in sources}
+    for source in sources:
+        if source.name not in unusable:
+            modalities[source.subject].add(source.modality)
     kinds = {subject: "+".join(sorted(has)) for subject, has in modalities.items()}
     splits = assign_splits(kinds, fixed={**frozen, **wanted}, fractions=fractions)
     groups = defaultdict(list)
-    for source in sorted(numbered, key=lambda source: source.modality == "ct"):
+    for source in sorted(sources, key=lambda source: source.modality == "ct"):
         groups[source.pair or source.number].append(source)
     return [Job(sources=tuple(g), split=splits[g[0].subject]) for g in groups.values()]
+
+
+def _wanted(sources: Iterable[Source], frozen: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits that the manifest or the split file asks for."""
+    wanted: dict[str, Split] = {}
+    for source in sources:
+        if source.split is None:
+            continue
+        before = frozen.get(source.subject) or wanted.get(source.subject)
+        if before not in (None, source.split):
+            has = "the store has it" if source.subject in frozen else "another volume of it is"
+            raise UsageError(
+                f"Subject {source.subject} is to be in {source.split}, but {has} in {before}. A "
+                "model may have trained on it, and scores on it would then mean nothing. Give all "
+                "its volumes the split that it has, or convert into a new --out."
+            )
+        wanted[source.subject] = source.split
+    return wanted

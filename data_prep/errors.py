@@ -80,6 +80,18 @@ class NoStoreError(StoreError):
     exit_code = ExitCode.WRONG_USE
 
 
+class OtherStoreError(StoreError):
+    """The store that is there was made in another way than is asked for now."""
+
+    exit_code = ExitCode.WRONG_USE
+
+
+class StorageFullError(UserError):
+    """What is to be written does not fit."""
+
+    exit_code = ExitCode.STORAGE_FULL
+
+
 def run_command(command: Callable[[], ExitCode]) -> None:
     """Run a command's body and end the process with its exit code; user errors print plainly."""
     try:

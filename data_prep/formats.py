@@ -11,12 +11,12 @@ from pathlib import Path
 from data_prep import metaimage, nifti, nrrd
 from data_prep.file_faults import ASSUMED, check_voxels, detached
 from data_prep.metaimage import read_metaimage_header
-from data_prep.nifti import nifti_shape, read_nifti
+from data_prep.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.note import Note, silent
 from data_prep.nrrd import read_nrrd_header
 from data_prep.payload import FileHeader, read_voxels
 from data_prep.storage import unreadable
-from data_prep.volume import Modality, Volume
+from data_prep.volume import Grid, Modality, Volume
 
 DETACHED = (".hdr", ".mhd", ".nhdr")
 """Headers whose voxels lie in another file: found, and refused with a reason."""
@@ -58,6 +58,20 @@ def read_file(
     if header.is_affine_assumed:
         note(ASSUMED)
     return Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)
+
+
+def read_grid(path: Path, *, assume_affine: bool = False) -> Grid:
+    """Where a file's voxels lie, by its header; raises VolumeError for what that rules out."""
+    read_header = _reader_of(path)
+    if read_header is None:
+        return nifti_grid(path, assume_affine=assume_affine)
+    try:
+        with path.open("rb") as stream:
+            header = read_header(stream, assume_affine)
+    except OSError as error:
+        raise unreadable(error) from error
+    x, y, z = header.shape
+    return Grid(shape=(z, y, x), affine=header.affine)
 
 
 def decoded_bytes(path: Path) -> int:

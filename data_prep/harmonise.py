@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.body import body_mask
 from data_prep.errors import VolumeError
-from data_prep.geometry import canonical, resample, target_grid
+from data_prep.geometry import canonical, resample, resample_mask, target_grid
 from data_prep.intensity import WINDOW_HU, Window, robust_window
 from data_prep.volume import Affine, Grid, Modality, Volume
 
@@ -53,20 +53,27 @@ def harmonise(
     spacing_mm: tuple[float, float, float],
     size: tuple[int, int],
     grid: Grid | None = None,
+    given_body: Volume | None = None,
 ) -> HarmonisedVolume:
     """Bring a volume to canonical axes, one spacing (z, y, x), one (Y, X) and int16.
 
     `grid` overrides the grid that would follow from the volume itself: a paired CT lies on its
-    MRI's. Raises VolumeError where no body is found or a CT cannot be in HU.
+    MRI's. `given_body` is a mask (above 0 is body) in the volume's frame, on any grid; it takes
+    the place of the one that is found in the voxels. Raises VolumeError where no body is found or
+    a CT cannot be in HU.
     """
     if volume.modality == "ct":
         _check_hounsfield(volume)
         # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
         volume = replace(volume, voxels=volume.voxels.clip(*WINDOW_HU))
     upright = canonical(volume)
-    grid = grid or target_grid(upright.grid, spacing_mm, size, _rough_body(upright))
+    rough = _rough_body(upright) if given_body is None else _moved(given_body, upright.grid)
+    grid = grid or target_grid(upright.grid, spacing_mm, size, rough)
     values = resample(upright, grid, fill=AIR[volume.modality]).voxels
-    body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
+    if given_body is None:
+        body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
+    else:
+        body = _moved(given_body, grid)
     if not body.any():
         raise VolumeError(
             "no-body",
@@ -91,6 +98,10 @@ def harmonise(
         scale=scale,
         source=volume.grid,
     )
+
+
+def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
+    return resample_mask(body.voxels > 0, body.grid, grid)
 
 
 def _rough_body(volume: Volume) -> NDArray[np.bool_]:

@@ -1,4 +1,7 @@
-"""The manifest: a CSV file that names the volumes of a data set. It opens none of them."""
+"""The manifest: a CSV file that names the volumes of a data set, the layout that can say it all.
+
+It opens no volume; of a DICOM folder it reads the headers, to find the one series that is meant.
+"""
 
 import csv
 import io
@@ -9,16 +12,20 @@ from pathlib import Path
 from typing import get_args
 
 from data_prep.atomic import write_atomic
-from data_prep.errors import UserError
+from data_prep.errors import UsageError
+from data_prep.formats import SUFFIXES
+from data_prep.layout import SUFFIXES_TEXT, Findings, Found
+from data_prep.series import Series, find_series
 from data_prep.split import SPLITS, Split
 from data_prep.volume import Modality
 
 COLUMNS = ("path", "modality", "subject", "split", "pair")
 REQUIRED = COLUMNS[:3]
+MASK = "mask"
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
-class ManifestError(UserError):
+class ManifestError(UsageError):
     """A manifest that cannot be followed. The message tells the line and never its contents:
     a column that slipped could hold a patient's name."""
 
@@ -28,7 +35,8 @@ class Row:
     """One volume."""
 
     path: Path
-    """The NIfTI file. In the CSV it is relative to the manifest's folder (or absolute)."""
+    """The volume file, a DICOM file, or the folder of a DICOM series. In the CSV it is relative to
+    the manifest's folder (or absolute)."""
     modality: Modality
     subject: str
     """Whose volume it is; volumes of one subject share a split."""
@@ -36,16 +44,31 @@ class Row:
     """None leaves the choice to `convert`."""
     pair: str | None = None
     """Rows with the same value are an MRI and a CT of one subject in one world frame."""
+    mask: Path | None = None
+    """A body mask of the same frame, as a volume file; above 0 is body."""
+
+
+def find_in_manifest(path: Path) -> Findings:
+    """The volumes that a manifest names, a row each.
+
+    Raises ManifestError too where a row's DICOM folder does not hold exactly one series of its
+    modality.
+    """
+    return Findings(volumes=[_found(path, number, row) for number, row in _numbered_rows(path)])
 
 
 def read_manifest(path: Path) -> list[Row]:
     """The rows of a manifest, paths joined with its folder.
 
-    Columns `path`, `modality` and `subject` are required; `split` and `pair` may be absent or
-    empty; others are ignored. Raises ManifestError, with the line, for what cannot be followed:
+    Columns `path`, `modality` and `subject` are required; `split`, `pair` and `mask` may be absent
+    or empty; others are ignored. Raises ManifestError, with the line, for what cannot be followed:
     a missing file or column, an unknown modality or split, a volume named twice, a pair that is
     not one MRI and one CT of one subject, a subject in two splits.
     """
+    return [row for _, row in _numbered_rows(path)]
+
+
+def _numbered_rows(path: Path) -> list[tuple[int, Row]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -68,22 +91,27 @@ def read_manifest(path: Path) -> list[Row]:
             "Add one line per volume."
         )
     _check_together(path, numbered)
-    return [row for _, row in numbered]
+    return numbered
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write a manifest, atomically, with paths relative to its folder."""
+    """Write a manifest, atomically, with paths relative to its folder; `mask` only where needed."""
+    rows = list(rows)
+    has_masks = any(row.mask for row in rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow((*COLUMNS, MASK) if has_masks else COLUMNS)
     for row in rows:
         place = os.path.relpath(row.path, path.parent)
-        table.writerow((place, row.modality, row.subject, row.split or "", row.pair or ""))
+        cells = [place, row.modality, row.subject, row.split or "", row.pair or ""]
+        if has_masks:
+            cells.append(os.path.relpath(row.mask, path.parent) if row.mask else "")
+        table.writerow(cells)
     write_atomic(path, text.getvalue().encode())
 
 
 def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
-    cells = {name: (line.get(name) or "").strip() for name in COLUMNS}
+    cells = {name: (line.get(name) or "").strip() for name in (*COLUMNS, MASK)}
     for name in REQUIRED:
         if not cells[name]:
             raise _error(manifest, number, f"{name} is empty", "Fill it in, or delete the line.")
@@ -101,20 +129,58 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
             f"Write one of {', '.join(SPLITS)}, or leave it empty to have one chosen.",
         )
     place = manifest.parent / cells["path"]
-    if not place.is_file():
-        raise _error(
-            manifest,
-            number,
-            "there is no file at its path",
-            "Paths are relative to the manifest's folder: correct the path, or delete the line.",
-        )
+    mask = manifest.parent / cells[MASK] if cells[MASK] else None
+    for what, wanted in (("file or folder at its path", place), ("file at its mask", mask)):
+        if wanted and not wanted.exists():
+            raise _error(
+                manifest,
+                number,
+                f"there is no {what}",
+                "Paths are relative to the manifest's folder: correct the line, or delete it.",
+            )
     return Row(
         path=place,
         modality=modality,
         subject=cells["subject"],
         split=split,
         pair=cells["pair"] or None,
+        mask=mask,
     )
+
+
+def _found(manifest: Path, number: int, row: Row) -> Found:
+    is_file = row.path.is_file() and row.path.name.lower().endswith(SUFFIXES)
+    return Found(
+        path=row.path,
+        modality=row.modality,
+        name=os.path.relpath(row.path, manifest.parent),
+        subject=row.subject,
+        label=row.subject,
+        split=row.split,
+        pair=row.pair,
+        mask=row.mask,
+        series=None if is_file else _series(manifest, number, row),
+    )
+
+
+def _series(manifest: Path, number: int, row: Row) -> Series:
+    """The one DICOM series of the row's modality in a folder, or the one that a file belongs to."""
+    folder = row.path if row.path.is_dir() else row.path.parent
+    found = find_series(folder)
+    if not row.path.is_dir():
+        found = [series for series in found if row.path in series.paths]
+    meant = [series for series in found if series.modality == row.modality]
+    # Damaged files alone are meant too: they are refused by name later, and the rest goes on.
+    meant = meant or [series for series in found if not series.headers]
+    if len(meant) != 1:
+        raise _error(
+            manifest,
+            number,
+            f"its path holds {len(meant)} DICOM series of its modality, and no volume file",
+            "Name a folder with one series, a file of the series, or a volume file "
+            f"({SUFFIXES_TEXT}).",
+        )
+    return meant[0]
 
 
 def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:

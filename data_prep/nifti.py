@@ -33,7 +33,7 @@ from data_prep.file_faults import (
 from data_prep.note import Note, silent
 from data_prep.payload import MAX_DEFLATE_RATIO
 from data_prep.storage import unreadable
-from data_prep.volume import Affine, Modality, Volume
+from data_prep.volume import Affine, Grid, Modality, Volume
 
 SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
@@ -78,6 +78,18 @@ def nifti_shape(path: Path) -> tuple[int, int, int]:
     with _explained(), _opened(path) as stream:
         header = _header(stream.read(_HEADER_BYTES), path)
         return check_shape(header.get_data_shape())
+
+
+def nifti_grid(path: Path, *, assume_affine: bool = False) -> Grid:
+    """Where the voxels lie, by the header; raises VolumeError for what that alone rules out."""
+    with _explained():
+        with _opened(path) as stream:
+            header = _header(stream.read(_HEADER_BYTES), path)
+        _check_header(header, assume_affine=assume_affine)
+        affine = header.get_best_affine()
+    check_affine(affine)
+    x, y, z = check_shape(header.get_data_shape())
+    return Grid(shape=(z, y, x), affine=affine)
 
 
 def write_nifti(

@@ -20,7 +20,7 @@ from data_prep.series_faults import classify, group_fault, is_cut_off
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack, stack_slices
 from data_prep.storage import patiently, stamp_of, unreadable
-from data_prep.volume import Modality
+from data_prep.volume import Grid, Modality
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _HEAD_BYTES = 132
@@ -116,6 +116,12 @@ def stack_of(series: Series) -> Stack:
         np.array(first.orientation, dtype=np.float64),
         (rows_mm, columns_mm),
     )
+
+
+def grid_of(series: Series) -> Grid:
+    """Where the voxels of a series without `error` lie, on the even grid nearest to its slices."""
+    first, stack = series.headers[0], stack_of(series)
+    return Grid(shape=(len(stack.places), first.rows, first.columns), affine=stack.affine)
 
 
 def refusal(

@@ -2,19 +2,20 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.formats import decoded_bytes, read_file
-from data_prep.note import Note
+from data_prep.errors import VolumeError
+from data_prep.formats import decoded_bytes, read_file, read_grid
+from data_prep.note import Note, silent
 from data_prep.sandbox import Reading, read_apart
-from data_prep.series import Series
+from data_prep.series import Series, grid_of, refusal
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
 from data_prep.storage import Stamp, patiently, stamp_of
 from data_prep.store import sha256_of
-from data_prep.volume import Modality, Volume
+from data_prep.volume import Grid, Modality, Volume
 
 _TIMEOUT_S = 120.0
 _SLOWEST_BYTES_PER_S = 1 << 20
@@ -49,6 +50,10 @@ class Source:
     split: Split | None
     pair: str | None
     """Equal for an aligned MRI and CT of one subject."""
+    label: str = field(default="", repr=False)
+    """How people call the subject: for the id map only."""
+    mask: Path | None = field(default=None, repr=False)
+    """A body mask that came with the volume, in the same frame."""
     series: Series | None = field(default=None, repr=False)
     """The series where it is DICOM."""
     number: int = 0
@@ -61,8 +66,9 @@ class Source:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All its files."""
-        return (self.path,) if self.series is None else self.series.paths
+        """All its files, the mask's too: another mask makes another volume."""
+        own = (self.path,) if self.series is None else self.series.paths
+        return (*own, self.mask) if self.mask else own
 
     def read(self, leniency: Leniency, note: Note) -> Volume:
         """The volume, decoded in a process apart; raises VolumeError for whatever cannot be used.
@@ -98,13 +104,37 @@ class Source:
         )
         return patiently(partial(read_apart, reading, note))
 
+    def preview(self, leniency: Leniency) -> Grid:
+        """The grid that headers claim; raises VolumeError for what they alone can refuse."""
+        if self.series is None:
+            return patiently(
+                partial(read_grid, self.path, assume_affine=leniency.assume_affine)
+            )
+        tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
+        if error := refusal(self.series, resample_tilt=tilt, resample_irregular=irregular):
+            raise error
+        return grid_of(self.series)
+
+    def read_mask(self, leniency: Leniency) -> Volume | None:
+        """The body mask that came with the volume: above 0 is body. None where there is none."""
+        if self.mask is None:
+            return None
+        alone = replace(self, path=self.mask, mask=None, series=None, modality="mri")
+        try:
+            return alone.read(leniency, silent)
+        except VolumeError as error:
+            raise VolumeError(
+                "mask-unusable", f"Its body mask cannot be used: {error.reason}", error.remedy
+            ) from error
+
     def sha256(self) -> str:
-        """Of the file, or of the series' files whatever they are called.
+        """Of the file, or of all its files together whatever they are called.
 
         Raises VolumeError where they cannot be read.
         """
         digests = sorted(patiently(partial(sha256_of, path)) for path in self.paths)
-        return digests[0] if self.series is None else _joined(digests)
+        is_one_file = self.series is None and self.mask is None
+        return digests[0] if is_one_file else _joined(digests)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """The state of its files; raises VolumeError where one is not there or is no file."""

@@ -25,6 +25,13 @@ def outcomes_of(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outc
         yield from _by_ray(jobs, settings)
 
 
+def num_workers(settings: ConvertSettings) -> int:
+    """How many volumes are converted at a time."""
+    if settings.workers is not None:
+        return max(1, settings.workers)
+    return len(os.sched_getaffinity(0))
+
+
 def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
     """Run the jobs as Ray tasks, a bounded number in flight; outcomes as they come.
 
@@ -35,7 +42,7 @@ def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]
 
     from data_prep.ray_session import ray_session
 
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    workers = num_workers(settings)
     queue = iter(jobs)
     flying: dict[Any, Job] = {}
     died: list[Job] = []

@@ -13,9 +13,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from data_prep.atomic import PARTIAL, partial_path, sync_folder, write_atomic
-from data_prep.errors import StoreError
+from data_prep.errors import OtherStoreError, StoreError
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.lock import exclusive
 from data_prep.split import Split
@@ -87,7 +88,7 @@ def create_store(
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
         if root["key_check"] != key_check:
-            raise StoreError(
+            raise OtherStoreError(
                 f"The pseudonyms in {path} were made with another key: with this one every volume "
                 "would get a second name, and a subject could be in two splits. Give the store's "
                 "own key (--key-file), or convert into a new --out."
@@ -113,7 +114,7 @@ def _refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
         for name in names
         if found.get(name) != wanted.get(name)
     ]
-    raise StoreError(
+    raise OtherStoreError(
         f"The store {path} was made with another preprocessing:\n" + "\n".join(differences) + "\n"
         "Volumes of both kinds in one store would teach the difference between them. "
         "Convert with the store's own settings, or give a new --out."
@@ -188,6 +189,12 @@ def rebuild_index(store_path: Path) -> None:
     write_atomic(store_path / "index.json", seal({"schema": SCHEMA, "volumes": volumes}))
 
 
+def frozen_splits(store_path: Path) -> dict[str, Split]:
+    """The splits of the subjects that are committed already; none where there is no store."""
+    records = (unseal(path) for path in (store_path / "commits").glob("*.json"))
+    return {record["volume"]["subject"]: record["volume"]["split"] for record in records}
+
+
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     harmonised = prepared.harmonised
     z = harmonised.grid.shape[0]
@@ -237,10 +244,20 @@ def _group(attributes: dict[str, Any]) -> bytes:
     return json.dumps(group, indent=1).encode()
 
 
-def _write_array(path: Path, voxels: NDArray[Any]) -> None:
+def encoded_bytes(harmonised: HarmonisedVolume) -> int:
+    """How many bytes a volume's image and mask take in a store; nothing is written for it."""
+    size_bytes = 0
+    for voxels in (harmonised.voxels, harmonised.body.astype(np.uint8)):
+        memory: dict[str, Any] = {}
+        _write_array(MemoryStore(memory), voxels)
+        size_bytes += sum(len(value) for value in memory.values())
+    return size_bytes
+
+
+def _write_array(place: Path | MemoryStore, voxels: NDArray[Any]) -> None:
     """One shard for the whole array [z, y, x], a chunk per slice, a checksum per chunk."""
     array = zarr.create_array(
-        path,
+        place,
         shape=voxels.shape,
         dtype=voxels.dtype,
         chunks=(1, *voxels.shape[1:]),

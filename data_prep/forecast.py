@@ -1,0 +1,196 @@
+"""What a conversion would do: its volumes, refusals, bytes, time and splits. It writes nothing."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.conversion import harmonised_source
+from data_prep.discover import Job, find, name_sources, plan_jobs
+from data_prep.errors import VolumeError
+from data_prep.geometry import resample_mask
+from data_prep.layout import Findings
+from data_prep.preview import Preview, preview, unusable
+from data_prep.pseudonym import Key, open_key
+from data_prep.settings import ConvertSettings
+from data_prep.source import Source
+from data_prep.space import BYTES_PER_VOXEL, bytes_free, bytes_needed, in_units, stored_slices
+from data_prep.split import SPLITS, Split
+from data_prep.tasks import num_workers
+from data_prep.volume import Grid
+from data_prep.write import encoded_bytes, frozen_splits
+
+_TRIES = 3
+"""Volumes that may turn out unusable before the sample is given up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One volume that was converted in memory, to know what the others will take."""
+
+    number: int
+    """The input's place in the list."""
+    seconds: float
+    """In this process, with one thread of our own."""
+    source_voxels: int
+    bytes_per_voxel: float
+    """Of the store, image and mask."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What would become of the inputs."""
+
+    settings: ConvertSettings
+    findings: Findings
+    previews: list[Preview]
+    jobs: list[Job]
+    has_key: bool
+    """Whether the key is there that deals the splits; else they are dealt by chance here."""
+    sample: Sample | None
+    """None where no volume is left to convert, or none of the first is usable."""
+
+    @property
+    def bytes_needed(self) -> int:
+        """What the store would grow by."""
+        density = self.sample.bytes_per_voxel if self.sample else BYTES_PER_VOXEL
+        return bytes_needed(self.previews, self.settings, density)
+
+    @property
+    def seconds(self) -> float | None:
+        """The sample's time scaled by voxels, over the workers; reading from disk is in it."""
+        if self.sample is None:
+            return None
+        grids = [each.grid for each in self._to_convert() if each.grid]
+        known = sum(_num_voxels(grid) for grid in grids)
+        voxels = known * len(self._to_convert()) / max(1, len(grids))
+        return self.sample.seconds * voxels / self.sample.source_voxels / self.num_workers
+
+    @property
+    def num_workers(self) -> int:
+        """How many volumes would be converted at a time."""
+        return max(1, min(num_workers(self.settings), len(self.jobs)))
+
+    def _to_convert(self) -> list[Preview]:
+        return [each for each in self.previews if not each.is_stored and not each.refusal]
+
+    def lines(self, *, with_paths: bool) -> Iterator[str]:
+        """The forecast for people; paths only where the reader may see them."""
+        splits = {source.name: job.split for job in self.jobs for source in job.sources}
+        for each in self.previews:
+            place = f"  {each.source.path}" if with_paths else ""
+            yield f"input {each.source.number}: {self._line(each, splits)}{place}"
+        yield from (f"left alone: {n} x {why}" for why, n in sorted(self.findings.skipped.items()))
+        yield from (f"note: {remark}" for remark in self.findings.remarks)
+        yield from self._totals(splits)
+
+    def _line(self, each: Preview, splits: dict[str, Split]) -> str:
+        source = each.source
+        kind = f"{source.modality}, {_format_of(source)}"
+        if each.is_stored:
+            return f"{kind}, in the store already"
+        if each.refusal:
+            return f"{kind}, REFUSED: {each.refusal.code}: {each.refusal}"
+        if each.grid is None:
+            return f"{kind}, size unknown until it is read"
+        z, y, x = each.grid.shape
+        dz, dy, dx = each.grid.spacing_mm
+        slices = stored_slices(each.grid, self.settings.spacing_mm[0])
+        ends = f"{slices} slices" + (f" for {splits[source.name]}" if self.has_key else "")
+        return f"{kind}, {z} x {y} x {x} of {dz:.3g} x {dy:.3g} x {dx:.3g} mm -> {ends}"
+
+    def _totals(self, splits: dict[str, Split]) -> Iterator[str]:
+        sources = [each.source for each in self.previews if not each.refusal]
+        counts = Counter((source.modality, splits[source.name]) for source in sources)
+        for modality in ("mri", "ct"):
+            dealt = ", ".join(f"{counts[modality, split]} {split}" for split in SPLITS)
+            yield f"{modality.upper()}: {dealt}"
+        refused = len(self.previews) - len(sources)
+        stored = sum(each.is_stored for each in self.previews)
+        pairs = sum(len(job.sources) > 1 for job in self.jobs)
+        subjects = len({source.subject for source in sources})
+        yield (
+            f"{len(self._to_convert())} volumes to convert, {stored} there already, {refused} "
+            f"refused as far as headers tell; {subjects} subjects, {pairs} aligned pairs"
+        )
+        if not self.has_key:
+            yield "Which subject goes where is up to the key, which convert makes; the counts hold."
+        yield from self._costs()
+
+    def _costs(self) -> Iterator[str]:
+        free = bytes_free(self.settings.out)
+        room = f"; {in_units(free)} free" if free is not None else ""
+        density = f"{BYTES_PER_VOXEL} bytes per voxel, as real heads have"
+        if self.sample:
+            density = f"{self.sample.bytes_per_voxel:.2f} bytes per voxel, as input "
+            density += f"{self.sample.number} has"
+        yield f"store: about {in_units(self.bytes_needed)} more ({density}){room}"
+        if self.sample and self.seconds is not None:
+            yield (
+                f"time: about {self.seconds:.0f} s with {self.num_workers} at a time (input "
+                f"{self.sample.number} took {self.sample.seconds:.1f} s here, scaled by voxels; "
+                "Ray's start comes on top)"
+            )
+        yield "Nothing was written."
+
+
+def forecast(settings: ConvertSettings) -> Forecast:
+    """Look at the inputs as `convert` would, and convert one in memory for a measure.
+
+    Raises UsageError as `convert` does.
+    """
+    settings = settings.absolute()
+    findings = find(settings)
+    has_key = settings.key_path.exists()
+    key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
+    sources = name_sources(findings.volumes, key)
+    previews = preview(sources, settings.leniency, settings.out)
+    jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
+    return Forecast(
+        settings=settings,
+        findings=findings,
+        previews=previews,
+        jobs=jobs,
+        has_key=has_key,
+        sample=_sample(previews, settings),
+    )
+
+
+def _sample(previews: list[Preview], settings: ConvertSettings) -> Sample | None:
+    """The first usable volume, converted in memory."""
+    candidates = [each for each in previews if not each.is_stored and not each.refusal]
+    _warm_up()
+    for each in candidates[:_TRIES]:
+        started = time.perf_counter()
+        try:
+            harmonised = harmonised_source(each.source, settings, None, lambda note: None)
+        except VolumeError:
+            continue
+        size_bytes = encoded_bytes(harmonised)
+        return Sample(
+            number=each.source.number,
+            seconds=time.perf_counter() - started,
+            source_voxels=_num_voxels(harmonised.source),
+            bytes_per_voxel=size_bytes / harmonised.voxels.size,
+        )
+    return None
+
+
+def _warm_up() -> None:
+    """Load what resampling needs: seconds that are paid once, not per volume."""
+    grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
+    resample_mask(np.ones(grid.shape, np.bool_), grid, grid)
+
+
+def _num_voxels(grid: Grid) -> int:
+    z, y, x = grid.shape
+    return z * y * x
+
+
+def _format_of(source: Source) -> str:
+    if source.series:
+        return f"DICOM ({source.series})"
+    return "".join(source.path.suffixes[-2:] if source.path.suffix == ".gz" else source.path.suffix)

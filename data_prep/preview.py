@@ -1,0 +1,48 @@
+"""What is known of each source before a voxel is read: its grid, or why it will be refused."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.errors import VolumeError, as_volume_error
+from data_prep.progress import progress
+from data_prep.source import Leniency, Source
+from data_prep.store import commit_path
+from data_prep.volume import Grid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """One source as far as its headers tell."""
+
+    source: Source
+    grid: Grid | None = None
+    """What the headers claim; None where they were not read, or cannot be read alone."""
+    refusal: VolumeError | None = None
+    """Why it will be refused, if headers show it."""
+    is_stored: bool = False
+    """Whether the store has a volume of its name; its headers are then not read."""
+
+
+def preview(sources: Collection[Source], leniency: Leniency, out: Path) -> list[Preview]:
+    """Look at the headers of all sources that the store `out` (if there is one) lacks."""
+    previews = []
+    with progress("headers", total=len(sources)) as advance:
+        for source in sources:
+            previews.append(_preview(source, leniency, out))
+            advance()
+    return previews
+
+
+def _preview(source: Source, leniency: Leniency, out: Path) -> Preview:
+    if commit_path(out, source.name).exists():
+        return Preview(source=source, is_stored=True)
+    try:
+        return Preview(source=source, grid=source.preview(leniency))
+    except Exception as error:  # as in a conversion: one source's fault is not the others'
+        return Preview(source=source, refusal=as_volume_error(error))
+
+
+def unusable(previews: Collection[Preview]) -> set[str]:
+    """The names of the sources that headers rule out."""
+    return {each.source.name for each in previews if each.refusal}
