@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +20,11 @@ from data_prep.source import Source
 from data_prep.space import BYTES_PER_VOXEL, bytes_free, bytes_needed, in_units, stored_slices
 from data_prep.split import SPLITS, Split
 from data_prep.tasks import num_workers
-from data_prep.volume import Grid
+from data_prep.volume import MODALITIES, Grid, Modality
 from data_prep.write import encoded_bytes, frozen_splits
 
 _TRIES = 3
-"""Volumes that may turn out unusable before the sample is given up."""
+"""Volumes that may turn out unusable before a modality's sample is given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,24 +50,25 @@ class Forecast:
     jobs: list[Job]
     has_key: bool
     """Whether the key is there that deals the splits; else they are dealt by chance here."""
-    sample: Sample | None
-    """None where no volume is left to convert, or none of the first is usable."""
+    samples: Mapping[Modality, Sample]
+    """One of each modality, where one is left to convert and usable."""
 
     @property
     def bytes_needed(self) -> int:
         """What the store would grow by."""
-        density = self.sample.bytes_per_voxel if self.sample else BYTES_PER_VOXEL
-        return bytes_needed(self.previews, self.settings, density)
+        measured = {modality: each.bytes_per_voxel for modality, each in self.samples.items()}
+        return bytes_needed(self.previews, self.settings, {**BYTES_PER_VOXEL, **measured})
 
     @property
     def seconds(self) -> float | None:
-        """The sample's time scaled by voxels, over the workers; reading from disk is in it."""
-        if self.sample is None:
-            return None
-        grids = [each.grid for each in self._to_convert() if each.grid]
-        known = sum(_num_voxels(grid) for grid in grids)
-        voxels = known * len(self._to_convert()) / max(1, len(grids))
-        return self.sample.seconds * voxels / self.sample.source_voxels / self.num_workers
+        """The samples' times scaled by voxels, over the workers; None where there is no sample."""
+        total = 0.0
+        for modality, sample in self.samples.items():
+            to_come = [each for each in self._to_convert() if each.source.modality == modality]
+            voxels = [_num_voxels(each.grid) for each in to_come if each.grid]
+            scale = sum(voxels) / sample.source_voxels if voxels else len(to_come)
+            total += sample.seconds * scale * len(to_come) / max(1, len(voxels) or len(to_come))
+        return total / self.num_workers if self.samples else None
 
     @property
     def num_workers(self) -> int:
@@ -75,7 +76,7 @@ class Forecast:
         return max(1, min(num_workers(self.settings), len(self.jobs)))
 
     def _to_convert(self) -> list[Preview]:
-        return [each for each in self.previews if not each.is_stored and not each.refusal]
+        return [each for each in self.previews if each.is_to_come]
 
     def lines(self, *, with_paths: bool) -> Iterator[str]:
         """The forecast for people; paths only where the reader may see them."""
@@ -105,7 +106,7 @@ class Forecast:
     def _totals(self, splits: dict[str, Split]) -> Iterator[str]:
         sources = [each.source for each in self.previews if not each.refusal]
         counts = Counter((source.modality, splits[source.name]) for source in sources)
-        for modality in ("mri", "ct"):
+        for modality in MODALITIES:
             dealt = ", ".join(f"{counts[modality, split]} {split}" for split in SPLITS)
             yield f"{modality.upper()}: {dealt}"
         refused = len(self.previews) - len(sources)
@@ -123,16 +124,15 @@ class Forecast:
     def _costs(self) -> Iterator[str]:
         free = bytes_free(self.settings.out)
         room = f"; {in_units(free)} free" if free is not None else ""
-        density = f"{BYTES_PER_VOXEL} bytes per voxel, as real heads have"
-        if self.sample:
-            density = f"{self.sample.bytes_per_voxel:.2f} bytes per voxel, as input "
-            density += f"{self.sample.number} has"
-        yield f"store: about {in_units(self.bytes_needed)} more ({density}){room}"
-        if self.sample and self.seconds is not None:
+        yield f"store: about {in_units(self.bytes_needed)} more{room}"
+        if self.seconds is not None:
+            at_a_time = f"{self.num_workers} at a time, and Ray's start"
+            yield f"time: about {self.seconds:.0f} s with {at_a_time}"
+        for modality, sample in self.samples.items():
             yield (
-                f"time: about {self.seconds:.0f} s with {self.num_workers} at a time (input "
-                f"{self.sample.number} took {self.sample.seconds:.1f} s here, scaled by voxels; "
-                "Ray's start comes on top)"
+                f"  by input {sample.number}, converted in memory: {sample.seconds:.1f} s, "
+                f"{sample.bytes_per_voxel:.2f} bytes per voxel; the other {modality.upper()}s "
+                "are scaled by their voxels"
             )
         yield "Nothing was written."
 
@@ -155,28 +155,35 @@ def forecast(settings: ConvertSettings) -> Forecast:
         previews=previews,
         jobs=jobs,
         has_key=has_key,
-        sample=_sample(previews, settings),
+        samples=_samples(previews, settings),
     )
 
 
-def _sample(previews: list[Preview], settings: ConvertSettings) -> Sample | None:
-    """The first usable volume, converted in memory."""
-    candidates = [each for each in previews if not each.is_stored and not each.refusal]
+def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modality, Sample]:
+    """The first usable volume of each modality, converted in memory."""
     _warm_up()
-    for each in candidates[:_TRIES]:
-        started = time.perf_counter()
-        try:
-            harmonised = harmonised_source(each.source, settings, None, lambda note: None)
-        except VolumeError:
-            continue
-        size_bytes = encoded_bytes(harmonised)
-        return Sample(
-            number=each.source.number,
-            seconds=time.perf_counter() - started,
-            source_voxels=_num_voxels(harmonised.source),
-            bytes_per_voxel=size_bytes / harmonised.voxels.size,
-        )
-    return None
+    samples: dict[Modality, Sample] = {}
+    for modality in MODALITIES:
+        to_come = [p.source for p in previews if p.is_to_come and p.source.modality == modality]
+        for source in to_come[:_TRIES]:
+            try:
+                samples[modality] = _sample(source, settings)
+                break
+            except VolumeError:
+                continue
+    return samples
+
+
+def _sample(source: Source, settings: ConvertSettings) -> Sample:
+    started = time.perf_counter()
+    harmonised = harmonised_source(source, settings, None, lambda note: None)
+    size_bytes = encoded_bytes(harmonised)
+    return Sample(
+        number=source.number,
+        seconds=time.perf_counter() - started,
+        source_voxels=_num_voxels(harmonised.source),
+        bytes_per_voxel=size_bytes / harmonised.voxels.size,
+    )
 
 
 def _warm_up() -> None:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from data_prep.atomic import write_atomic
 from data_prep.errors import UsageError
@@ -17,12 +16,11 @@ from data_prep.formats import SUFFIXES
 from data_prep.layout import SUFFIXES_TEXT, Findings, Found
 from data_prep.series import Series, find_series
 from data_prep.split import SPLITS, Split
-from data_prep.volume import Modality
+from data_prep.volume import MODALITIES, Modality
 
 COLUMNS = ("path", "modality", "subject", "split", "pair")
 REQUIRED = COLUMNS[:3]
 MASK = "mask"
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
 class ManifestError(UsageError):
@@ -54,7 +52,16 @@ def find_in_manifest(path: Path) -> Findings:
     Raises ManifestError too where a row's DICOM folder does not hold exactly one series of its
     modality.
     """
-    return Findings(volumes=[_found(path, number, row) for number, row in _numbered_rows(path)])
+    volumes: list[Found] = []
+    files: set[Path] = set()
+    for number, row in _numbered_rows(path):
+        found = _found(path, number, row)
+        own = found.series.paths if found.series else ()
+        if not files.isdisjoint(own):
+            raise _error(path, number, "its series was named before", "Delete one of the two.")
+        files.update(own)
+        volumes.append(found)
+    return Findings(volumes=volumes)
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -185,13 +192,14 @@ def _series(manifest: Path, number: int, row: Row) -> Series:
 
 def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:
     """Refuse rows that contradict one another."""
-    paths: set[Path] = set()
+    places: set[tuple[Path, Modality | None]] = set()
     splits: dict[str, Split] = {}
     pairs: dict[str, list[Row]] = {}
     for number, row in numbered:
-        if row.path in paths:
+        place = (row.path, row.modality if row.path.is_dir() else None)
+        if place in places:  # a DICOM folder may hold a series of each modality
             raise _error(manifest, number, "its volume was named before", "Delete one of the two.")
-        paths.add(row.path)
+        places.add(place)
         if row.split and splits.setdefault(row.subject, row.split) != row.split:
             raise _error(
                 manifest,

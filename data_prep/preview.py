@@ -23,6 +23,11 @@ class Preview:
     is_stored: bool = False
     """Whether the store has a volume of its name; its headers are then not read."""
 
+    @property
+    def is_to_come(self) -> bool:
+        """Whether the store will have one volume more, as far as is known."""
+        return not self.is_stored and not self.refusal
+
 
 def preview(sources: Collection[Source], leniency: Leniency, out: Path) -> list[Preview]:
     """Look at the headers of all sources that the store `out` (if there is one) lacks."""

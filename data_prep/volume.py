@@ -6,12 +6,13 @@ centres at integers, to RAS millimetres (+x right, +y anterior,
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Modality = Literal["mri", "ct"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Affine = NDArray[np.float64]
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the patient axes of DICOM and ITK (+x left, +y posterior) to ours; its own inverse."""

@@ -1,10 +1,10 @@
-"""Small NIfTI heads on disk for tests that convert: an ellipsoid with fat, skull and brain."""
+"""Volumes on disk for tests: empty files of given names, and small NIfTI heads that convert."""
 
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.nifti import write_nifti
+from data_prep.nifti import read_nifti, write_nifti
 
 SPACING_XYZ = (4.0, 3.5, 6.0)
 
@@ -31,4 +31,22 @@ def write_head(path: Path, modality: str, seed: int = 0, shift_mm: float = 0) ->
         voxels = np.abs(voxels)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_nifti(path, voxels.astype(np.int16), affine)
+    return path
+
+
+def touch_files(root: Path, *names: str) -> Path:
+    """Make empty files below `root`, which is given back."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def write_mask(path: Path, like: Path, *, inside: tuple[slice, slice, slice]) -> Path:
+    """Write a mask [z, y, x] on the grid of a NIfTI volume, 1 in a box."""
+    volume = read_nifti(like, modality="mri", pseudonym="p")
+    voxels = np.zeros(volume.voxels.shape, np.uint8)
+    voxels[inside] = 1
+    write_nifti(path, voxels, volume.affine)
     return path

@@ -94,7 +94,14 @@ def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path)
         (["describe", "nowhere.zarr"], 2, "python -m data_prep convert"),
         (["describe", "."], 2, "is not a store"),
         (["convert", "--out", "s.zarr"], 2, "--manifest"),
-        (["convert", "--out", "s.zarr", "--mri", "."], 2, "no .nii"),
+        (["convert", "--out", "s.zarr", "--mri", "."], 2, "it is empty"),
+        (["convert", "--out", "s.zarr", "--mri", "nowhere"], 2, "there is no such folder"),
+        (["convert", "--out", "s.zarr", "--manifest", "nowhere"], 2, "cannot be read"),
+        (["convert", "--out", "s.zarr", "--bids", "."], 2, "it is empty"),
+        (["convert", "--out", "s.zarr", "--synthrad", "."], 2, "it is empty"),
+        (["convert", "--out", "s.zarr", "--mri", ".", "--bids", "."], 2, "Two lists"),
+        (["convert", "--out", "s.zarr", "--mri", ".", "--workers", "-1"], 2, "or more"),
+        (["convert", "--out", "s.zarr", "--mri", ".", "--dry-run"], 2, "it is empty"),
         (["frobnicate"], 2, "convert"),
     ],
 )
@@ -108,8 +115,60 @@ def test_mistakes_are_explained_without_a_traceback(
     assert "Traceback" not in err
 
 
-def test_help_gives_units_and_defaults(data_prep):
+def test_another_preprocessing_than_the_store_s_is_wrong_use(data_prep, tmp_path):
+    write_head(tmp_path / "mri/0.nii.gz", "mri")
+    convert = ("convert", "--mri", tmp_path / "mri", "--out", tmp_path / "s.zarr")
+    data_prep(*convert, *GRID)
+
+    code, _, err = data_prep(*convert, *GRID, "--size", 48, 48)
+
+    assert (code, "size: store [56, 48], asked for [48, 48]" in err) == (2, True)
+
+
+def test_a_bad_manifest_is_wrong_use(data_prep, tmp_path):
+    (tmp_path / "list.csv").write_text("path,modality,subject\na.nii,pet,one\n")
+
+    code, _, err = data_prep(
+        "convert", "--manifest", tmp_path / "list.csv", "--out", tmp_path / "s.zarr"
+    )
+
+    assert (code, "Line 2" in err) == (2, True)
+
+
+def test_a_dry_run_tells_all_and_writes_nothing(data_prep, tmp_path):
+    for number in range(3):
+        write_head(tmp_path / f"in/mri/{number}.nii.gz", "mri", number)
+    (tmp_path / "in/mri/3.nii").write_bytes(b"?")
+    before = sorted(tmp_path.rglob("*"))
+
+    code, out, _ = data_prep(
+        "convert",
+        *("--mri", tmp_path / "in/mri", "--out", tmp_path / "new/s.zarr", "--dry-run"),
+        *("--id-map", tmp_path / "ids.csv"),
+        *GRID,
+    )
+
+    assert code == 0
+    assert "10 x 64 x 56 of 6 x 3.5 x 4 mm -> 10 slices" in out
+    assert "input 4: mri, .nii, REFUSED: header-damaged" in out
+    assert "MRI: 1 train, 1 val, 1 test" in out
+    assert "3 volumes to convert, 0 there already, 1 refused" in out
+    assert str(tmp_path) not in out, "no paths where nobody sits before a terminal"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_prep, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = data_prep("convert", "--help")
     assert code == 0
+    for layout in ("--mri MRI --ct CT", "--bids DIR", "--synthrad Task1", "--manifest LIST.csv"):
+        assert layout in out
     assert "in mm" in out
     assert "3.0 1.0 1.0" in out
+    assert "STORE.quarantine.jsonl" in out
+    assert "2 wrong use" in out
+    assert "None" not in out
+
+    code, out, _ = data_prep("--help")
+    assert code == 0
+    assert "convert --mri MRI --ct CT --out brain.zarr --dry-run" in out

@@ -1,14 +1,17 @@
 """All usable volumes get in, the others are named, and a second run adds only what lacks."""
 
+import csv
 import json
+import shutil
 import stat
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.convert import convert
-from data_prep.errors import StoreError, UsageError
+from data_prep.errors import OtherStoreError, UsageError
 from data_prep.geometry import resample
 from data_prep.harmonise import harmonise
 from data_prep.manifest import Row, write_manifest
@@ -16,7 +19,7 @@ from data_prep.nifti import read_nifti, write_nifti
 from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
 from data_prep.volume import Grid, Volume
-from tests.volumes import write_head
+from tests.volumes import write_head, write_mask
 
 GRID = {"spacing_mm": (6.0, 4.0, 4.0), "size": (56, 48)}
 
@@ -144,9 +147,9 @@ def test_a_changed_source_is_refused_and_the_committed_one_stays(folders):
     assert [v.to_json() for v in first.volumes] == [v.to_json() for v in second.volumes]
 
 
-def test_another_spacing_is_refused_before_anything_is_written(folders):
+def test_another_spacing_is_wrong_use_before_anything_is_written(folders):
     run(**folders)
-    with pytest.raises(StoreError, match="spacing_mm"):
+    with pytest.raises(OtherStoreError, match="spacing_mm"):
         run(**folders, spacing_mm=(6.0, 4.0, 3.0))
 
 
@@ -207,7 +210,7 @@ def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):
     assert sorted(bool(volume.link) for volume in store.volumes) == [False, False, True, True]
 
     write_manifest(tmp_path / "manifest.csv", [replace(rows[2], split="train")])
-    with pytest.raises(UsageError, match="the store has it in val"):
+    with pytest.raises(UsageError, match="is to be in train, but the store has it in val"):
         run(manifest=tmp_path / "manifest.csv", out=folders["out"])
 
 
@@ -219,9 +222,87 @@ def test_wrong_use_is_explained(tmp_path):
         ConvertSettings(out=out, mri=tmp_path, size=(250, 250))
     with pytest.raises(UsageError, match="add up to 1"):
         ConvertSettings(out=out, mri=tmp_path, split=(0.8, 0.1, 0.2))
-    with pytest.raises(UsageError, match=r"no \.nii"):
-        run(out=out, mri=tmp_path)
-    assert not out.exists()
+    for layouts in ({"mri": tmp_path, "bids": tmp_path}, {"manifest": out, "synthrad": out}):
+        with pytest.raises(UsageError, match="Two lists"):
+            ConvertSettings(out=out, **layouts)
+    with pytest.raises(UsageError, match="column `pair`"):
+        ConvertSettings(out=out, manifest=tmp_path / "list.csv", paired=True)
+    with pytest.raises(UsageError, match="leave it out"):
+        ConvertSettings(out=out, bids=tmp_path, same_subjects=True)
+    for secret in ("key_file", "id_map"):
+        with pytest.raises(UsageError, match="inside the store"):
+            ConvertSettings(out=out, mri=tmp_path, **{secret: out / "secret"})
+
+
+def test_nothing_is_written_where_there_is_nothing_to_convert(tmp_path):
+    (tmp_path / "mri").mkdir()
+
+    with pytest.raises(UsageError, match="it is empty"):
+        run(out=tmp_path / "new/s.zarr", mri=tmp_path / "mri")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["mri"]
+
+
+def test_an_id_map_leads_back_from_every_volume_to_its_file(folders, tmp_path):
+    _, store = run(**folders, id_map=tmp_path / "ids.csv")
+
+    rows = list(csv.DictReader((tmp_path / "ids.csv").read_text().splitlines()))
+    assert {(row["volume"], row["subject"]) for row in rows} == {
+        (volume.name, volume.subject) for volume in store.volumes
+    }
+    for row in rows:
+        path = Path(row["path"])
+        assert path.is_absolute()
+        assert path.name.split(".")[0] == row["original_subject"]
+        assert row["volume"].split("/")[0] == path.parent.name
+
+
+def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(folders, tmp_path):
+    for number in range(3):
+        case = tmp_path / f"Task1/brain/1BA00{number}"
+        mri = write_head(case / "mr.nii.gz", "mri", number)
+        write_head(case / "ct.nii.gz", "ct", number)
+        box = (slice(2, 8), slice(20, 40), slice(18, 38))
+        write_mask(case / "mask.nii.gz", mri, inside=box)
+
+    report, store = run(synthrad=tmp_path / "Task1", out=tmp_path / "s.zarr")
+
+    assert (report.written, report.refused, report.notes) == (6, (), 6)
+    for volume in store.volumes:
+        assert volume.link
+        dz, dy, dx = store.spacing_mm
+        litres = float(store.body(volume).sum()) * dz * dy * dx / 1e6
+        assert litres == pytest.approx(6 * 20 * 20 * 6.0 * 3.5 * 4.0 / 1e6, rel=0.05)
+
+    mask = tmp_path / "Task1/brain/1BA000/mask.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:-20])
+    report, _ = run(synthrad=tmp_path / "Task1", out=tmp_path / "other.zarr")
+    assert [refusal.code for refusal in report.refused] == ["mask-unusable"] * 2
+
+
+def test_a_bids_tree_becomes_a_store(tmp_path):
+    for number in range(3):
+        write_head(tmp_path / f"b/sub-{number}/anat/sub-{number}_T1w.nii.gz", "mri", number)
+        write_head(tmp_path / f"b/sub-{number}/ct/sub-{number}_ct.nii.gz", "ct", number)
+
+    _, store = run(bids=tmp_path / "b", out=tmp_path / "s.zarr")
+
+    assert len({volume.subject for volume in store.volumes}) == 3
+    assert {(v.modality, v.split) for v in store.volumes} == {
+        (modality, split) for modality in ("mri", "ct") for split in ("train", "val", "test")
+    }
+
+
+def test_a_damaged_header_leaves_no_split_without_a_domain(folders):
+    for number in range(4, 6):
+        (folders["ct"] / f"patient{number}.nii").write_bytes(b"no header")
+
+    for _ in range(4):  # each time under another key
+        report, store = run(**folders)
+        assert len(report.refused) == 2
+        for split in ("train", "val", "test"):
+            assert store.select("ct", split)
+        shutil.rmtree(folders["out"].parent)
 
 
 @pytest.mark.ray

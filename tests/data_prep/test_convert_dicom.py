@@ -36,7 +36,7 @@ def test_a_study_with_both_modalities_gives_each_folder_its_own(shared, tmp_path
     report = convert(settings(tmp_path, mri=study, ct=study))
 
     assert (report.written, report.refused) == (2, ())
-    assert report.skipped == {"other-modality": 2}
+    assert report.skipped == {"DICOM: other-modality": 2}
     store = open_store(tmp_path / "store.zarr")
     ct, mri = store.volumes
     assert (mri.modality, ct.modality) == ("mri", "ct")
@@ -72,8 +72,21 @@ def test_no_patient_text_reaches_the_store(tmp_path):
             assert b"CANARY" not in path.read_bytes().upper()
 
 
-def test_a_folder_without_volumes_says_what_it_holds(tmp_path):
-    (tmp_path / "empty").mkdir()
+def test_a_study_in_one_frame_of_reference_becomes_a_pair_on_one_grid(shared, tmp_path):
+    study = unpacked(shared / "dicom/mirp_STS_002_CT_MR_T1.tar.gz", tmp_path / "study")
 
-    with pytest.raises(ValueError, match="no DICOM series of this modality"):
-        convert(settings(tmp_path, ct=tmp_path / "empty"))
+    report = convert(settings(tmp_path, mri=study, ct=study, paired=True))
+
+    assert report.written == 2
+    ct, mri = open_store(tmp_path / "store.zarr").volumes
+    assert (mri.link, ct.link) == (ct.name, mri.name)
+    np.testing.assert_array_equal(ct.affine, mri.affine)
+    assert ct.shape == mri.shape
+
+
+def test_a_folder_without_volumes_says_what_it_holds(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/notes.txt").write_text("nothing")
+
+    with pytest.raises(ValueError, match=r"no DICOM series of this modality.*1 other entries"):
+        convert(settings(tmp_path, ct=tmp_path / "texts"))

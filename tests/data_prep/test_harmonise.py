@@ -50,3 +50,31 @@ def test_a_volume_without_a_body_is_refused():
     volume = Volume(voxels=air, affine=np.diag([4, 4, 6, 1.0]), modality="ct", pseudonym="p")
     with pytest.raises(VolumeError, match="No body"):
         harmonise(volume, **GRID)
+
+
+def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_path):
+    volume = head(tmp_path)
+    mask = np.zeros(volume.voxels.shape, np.float32)
+    mask[3:7, 10:30, 12:40] = 255
+    given = volume.on(volume.grid, mask)
+
+    made = harmonise(volume, **GRID, given_body=given)
+
+    # The oracle takes each stored voxel's centre to the mask's grid and looks what lies there.
+    z, y, x = np.indices(made.grid.shape)
+    centres = np.stack([x, y, z, np.ones_like(x)]).reshape(4, -1)
+    there = np.rint(np.linalg.inv(volume.affine) @ made.affine @ centres)[:3].astype(int)
+    inside = ((there >= 0) & (there < np.array(mask.shape[::-1])[:, None])).all(axis=0)
+    expected = np.zeros(z.size, bool)
+    i, j, k = there[:, inside]
+    expected[inside] = mask[k, j, i] > 0
+    disagree = (made.body.ravel() != expected).mean()
+    assert disagree < 1e-3, "only where a centre lies half way"
+
+
+def test_an_empty_given_body_is_refused(tmp_path):
+    volume = head(tmp_path)
+    nothing = volume.on(volume.grid, np.zeros_like(volume.voxels))
+
+    with pytest.raises(VolumeError, match="No body"):
+        harmonise(volume, **GRID, given_body=nothing)

@@ -2,7 +2,10 @@
 
 from collections import Counter
 
-from data_prep.split import assign_splits
+import pytest
+
+from data_prep.errors import UsageError
+from data_prep.split import assign_splits, read_splits
 
 KINDS = {f"{n:04x}": "mri" if n % 2 else "ct" for n in range(40)}
 
@@ -45,3 +48,38 @@ def test_subjects_that_come_later_leave_the_earlier_ones_where_they_are():
 def test_a_share_of_zero_gives_an_empty_split():
     splits = assign_splits(KINDS, fixed={}, fractions=(1.0, 0.0, 0.0))
     assert set(splits.values()) == {"train"}
+
+
+def test_a_subject_of_which_nothing_is_usable_takes_no_place_of_the_quota():
+    kinds = {"a": "ct", "b": "ct", "c": "ct", "d": "", "e": ""}
+    splits = assign_splits(kinds, fixed={})
+    assert {splits[subject] for subject in "abc"} == {"train", "val", "test"}
+    assert splits["d"] == splits["e"] == "train"
+
+
+def test_a_split_file_says_who_goes_where(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_bytes("\ufeffsubject, split\r\nA,train\r\nB, Test\r\nA,train\r\n".encode())
+    assert read_splits(path) == {"A": "train", "B": "test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("subject\nA\n", "no column split"),
+        ("subject,split\nJane^Canary,tain\n", "Line 2.*split is unknown"),
+        ("subject,split\nA,train\nA,test\n", "Line 3.*another split before"),
+        ("subject,split\nA,train\n ,test\n", "Line 3.*lacks a subject"),
+    ],
+)
+def test_a_split_file_that_cannot_be_followed_is_wrong_use(tmp_path, text, complaint):
+    path = tmp_path / "splits.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=complaint) as caught:
+        read_splits(path)
+    assert "Canary" not in str(caught.value)
+
+
+def test_a_split_file_that_is_not_there_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_splits(tmp_path / "absent.csv")

@@ -19,7 +19,9 @@ import psutil
 import pytest
 
 from cyclegan.train import checkpoint
+from data_prep.store import open_store
 from tests.stores import make_store
+from tests.volumes import write_head
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -29,6 +31,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 class Cluster(NamedTuple):
     address: str
+    """For jobs."""
+    head: str
+    """For programs that join it."""
     env: dict[str, str]
 
 
@@ -57,13 +62,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
                 *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
                 f"--temp-dir={temp}",
             ],
+            cwd=folder,  # as on a cluster, where no worker starts in the project's folder
             env=env,
             stdout=log,
             stderr=log,
         )
         try:
             wait_for(f"http://127.0.0.1:{dashboard}", head, folder / "head.log")
-            yield Cluster(f"http://127.0.0.1:{dashboard}", env)
+            yield Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", env)
         finally:
             stop(head)
             shutil.rmtree(temp, ignore_errors=True)
@@ -133,6 +139,26 @@ def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster,
     assert checkpoint.verify(newest)["step"] == 6
 
 
+def test_a_conversion_runs_on_the_cluster_that_is_named(cluster, tmp_path):
+    for number in range(3):
+        write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
+    folder = os.path.relpath(tmp_path, ROOT)  # its workers have another working folder
+
+    converted = call(
+        cluster,
+        *(sys.executable, "-m", "data_prep", "convert", "--ray-address", cluster.head),
+        *("--mri", f"{folder}/mri", "--out", f"{folder}/s.zarr"),
+        *("--spacing-mm", "6", "4", "4", "--size", "56", "48"),
+    )
+
+    assert converted.returncode == 0, converted.stdout + converted.stderr
+    assert "convert: 3 of 3" in converted.stderr
+    assert len(open_store(tmp_path / "s.zarr").volumes) == 3
+    # A Ray of its own would have made the store too, but the head would know of no such program.
+    jobs = call(cluster, "ray", "list", "jobs", "--address", cluster.address, "--format", "json")
+    assert "data_prep" in str([job["entrypoint"] for job in json.loads(jobs.stdout)])
+
+
 def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(cluster):
     script = "import os, sys; print('files:', *sorted(os.listdir('.'))); sys.exit(3)"
 
@@ -151,7 +177,7 @@ def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(clust
 def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
     wrong = tmp_path / "token"
     wrong.write_text(secrets.token_hex(32))
-    stranger = Cluster(cluster.address, cluster.env | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
+    stranger = cluster._replace(env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
 
     submitted = call(
         stranger,
