@@ -150,7 +150,7 @@ class ConvertSettings:
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0, for no Ray, or more.")
         for flag, path in (("--id-map", self.id_map), ("--key-file", self.key_file)):
-            if path and path.absolute().resolve().is_relative_to(self.out.absolute().resolve()):
+            if path and path.resolve().is_relative_to(self.out.resolve()):
                 raise UsageError(
                     f"{flag} {path} lies inside the store, and whoever gets the store would get "
                     f"it too. Give a place outside of {self.out}."

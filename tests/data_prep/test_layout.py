@@ -15,9 +15,7 @@ def names_in(root: Path) -> list[str]:
 
 
 def test_volumes_of_all_formats_are_found_at_any_depth_in_order(tmp_path):
-    root = touch_files(
-        tmp_path, "b.nii", "a/x/deep.nii.gz", "a/y.MHA", "c.nrrd", "d.img"
-    )
+    root = touch_files(tmp_path, "b.nii", "a/x/deep.nii.gz", "a/y.MHA", "c.nrrd", "d.img")
 
     assert names_in(root) == ["b.nii", "c.nrrd", "a/y.MHA", "a/x/deep.nii.gz"]
 
