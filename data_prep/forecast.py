@@ -39,6 +39,10 @@ class Sample:
     bytes_per_voxel: float
     """Of the store, image and mask."""
 
+    def seconds_for(self, grid: Grid) -> float:
+        """The time of another volume, scaled by its voxels."""
+        return self.seconds * _num_voxels(grid) / self.source_voxels
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
@@ -62,21 +66,19 @@ class Forecast:
     @property
     def seconds(self) -> float | None:
         """The samples' times scaled by voxels, over the workers; None where there is no sample."""
-        total = 0.0
-        for modality, sample in self.samples.items():
-            to_come = [each for each in self._to_convert() if each.source.modality == modality]
-            voxels = [_num_voxels(each.grid) for each in to_come if each.grid]
-            scale = sum(voxels) / sample.source_voxels if voxels else len(to_come)
-            total += sample.seconds * scale * len(to_come) / max(1, len(voxels) or len(to_come))
-        return total / self.num_workers if self.samples else None
+        if not self.samples:
+            return None
+        total = sum(
+            self.samples[each.source.modality].seconds_for(each.grid)
+            for each in self.previews
+            if each.grid and each.source.modality in self.samples
+        )
+        return total / self.num_workers
 
     @property
     def num_workers(self) -> int:
         """How many volumes would be converted at a time."""
         return max(1, min(num_workers(self.settings), len(self.jobs)))
-
-    def _to_convert(self) -> list[Preview]:
-        return [each for each in self.previews if each.is_to_come]
 
     def lines(self, *, with_paths: bool) -> Iterator[str]:
         """The forecast for people; paths only where the reader may see them."""
@@ -91,12 +93,10 @@ class Forecast:
     def _line(self, each: Preview, splits: dict[str, Split]) -> str:
         source = each.source
         kind = f"{source.modality}, {_format_of(source)}"
-        if each.is_stored:
-            return f"{kind}, in the store already"
         if each.refusal:
             return f"{kind}, REFUSED: {each.refusal.code}: {each.refusal}"
         if each.grid is None:
-            return f"{kind}, size unknown until it is read"
+            return f"{kind}, in the store already"
         z, y, x = each.grid.shape
         dz, dy, dx = each.grid.spacing_mm
         slices = stored_slices(each.grid, self.settings.spacing_mm[0])
@@ -114,7 +114,7 @@ class Forecast:
         pairs = sum(len(job.sources) > 1 for job in self.jobs)
         subjects = len({source.subject for source in sources})
         yield (
-            f"{len(self._to_convert())} volumes to convert, {stored} there already, {refused} "
+            f"{len(sources) - stored} volumes to convert, {stored} there already, {refused} "
             f"refused as far as headers tell; {subjects} subjects, {pairs} aligned pairs"
         )
         if not self.has_key:
@@ -164,7 +164,7 @@ def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modalit
     _warm_up()
     samples: dict[Modality, Sample] = {}
     for modality in MODALITIES:
-        to_come = [p.source for p in previews if p.is_to_come and p.source.modality == modality]
+        to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
         for source in to_come[:_TRIES]:
             try:
                 samples[modality] = _sample(source, settings)

@@ -17,16 +17,14 @@ class Preview:
 
     source: Source
     grid: Grid | None = None
-    """What the headers claim; None where they were not read, or cannot be read alone."""
+    """What the headers of a volume that is to come claim."""
     refusal: VolumeError | None = None
     """Why it will be refused, if headers show it."""
-    is_stored: bool = False
-    """Whether the store has a volume of its name; its headers are then not read."""
 
     @property
-    def is_to_come(self) -> bool:
-        """Whether the store will have one volume more, as far as is known."""
-        return not self.is_stored and not self.refusal
+    def is_stored(self) -> bool:
+        """Whether the store has a volume of its name; its headers were then not read."""
+        return self.grid is None and self.refusal is None
 
 
 def preview(sources: Collection[Source], leniency: Leniency, out: Path) -> list[Preview]:
@@ -41,7 +39,7 @@ def preview(sources: Collection[Source], leniency: Leniency, out: Path) -> list[
 
 def _preview(source: Source, leniency: Leniency, out: Path) -> Preview:
     if commit_path(out, source.name).exists():
-        return Preview(source=source, is_stored=True)
+        return Preview(source=source)
     try:
         return Preview(source=source, grid=source.preview(leniency))
     except Exception as error:  # as in a conversion: one source's fault is not the others'

@@ -107,9 +107,7 @@ class Source:
     def preview(self, leniency: Leniency) -> Grid:
         """The grid that headers claim; raises VolumeError for what they alone can refuse."""
         if self.series is None:
-            return patiently(
-                partial(read_grid, self.path, assume_affine=leniency.assume_affine)
-            )
+            return patiently(partial(read_grid, self.path, assume_affine=leniency.assume_affine))
         tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
         if error := refusal(self.series, resample_tilt=tilt, resample_irregular=irregular):
             raise error

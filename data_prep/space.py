@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,40 +27,22 @@ def stored_slices(grid: Grid, slice_mm: float) -> int:
     return max(1, math.ceil(extent_mm / slice_mm - 1e-3))
 
 
-def slices_to_come(previews: Iterable[Preview], slice_mm: float) -> dict[str, float]:
-    """Slices that will be added to the store, by volume; a pair's CT has those of its MRI.
-
-    A volume whose header cannot be read alone counts as the mean of the others.
-    """
-    to_come = [each for each in previews if each.is_to_come]
-    of_pair: dict[str | None, Grid | None] = {
-        each.source.pair: each.grid
-        for each in to_come
-        if each.source.pair and each.source.modality == "mri"
-    }
-    grids = {each.source.name: of_pair.get(each.source.pair) or each.grid for each in to_come}
-    known = {name: stored_slices(grid, slice_mm) for name, grid in grids.items() if grid}
-    mean = sum(known.values()) / max(1, len(known))
-    return {name: known.get(name, mean) for name in grids}
-
-
 def bytes_needed(
-    previews: Iterable[Preview],
+    previews: Collection[Preview],
     settings: ConvertSettings,
     bytes_per_voxel: Mapping[Modality, float] = BYTES_PER_VOXEL,
 ) -> int:
-    """An estimate of what the store will grow by."""
+    """An estimate of what the store will grow by; a pair's CT gets the slices of its MRI."""
+    to_come = [(each.source, each.grid) for each in previews if each.grid]
+    of_pair: dict[str | None, Grid] = {
+        source.pair: grid for source, grid in to_come if source.pair and source.modality == "mri"
+    }
     rows, columns = settings.size
-    previews = list(previews)
-    slices = slices_to_come(previews, settings.spacing_mm[0])
-    return round(
-        sum(
-            slices[each.source.name] * rows * columns * bytes_per_voxel[each.source.modality]
-            + _BYTES_BESIDE
-            for each in previews
-            if each.is_to_come
-        )
-    )
+    needed = 0.0
+    for source, own in to_come:
+        slices = stored_slices(of_pair.get(source.pair, own), settings.spacing_mm[0])
+        needed += slices * rows * columns * bytes_per_voxel[source.modality] + _BYTES_BESIDE
+    return round(needed)
 
 
 def bytes_free(out: os.PathLike[str]) -> int | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from data_prep.convert import convert
 from data_prep.errors import OtherStoreError, UsageError
+from data_prep.formats import stem_of
 from data_prep.geometry import resample
 from data_prep.harmonise import harmonise
 from data_prep.manifest import Row, write_manifest
@@ -257,13 +259,17 @@ def test_an_id_map_leads_back_from_every_volume_to_its_file(folders, tmp_path):
         assert row["volume"].split("/")[0] == path.parent.name
 
 
-def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(folders, tmp_path):
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(tmp_path, suffix):
     for number in range(3):
         case = tmp_path / f"Task1/brain/1BA00{number}"
         mri = write_head(case / "mr.nii.gz", "mri", number)
         write_head(case / "ct.nii.gz", "ct", number)
         box = (slice(2, 8), slice(20, 40), slice(18, 38))
         write_mask(case / "mask.nii.gz", mri, inside=box)
+        for path in list(case.iterdir()) if suffix == ".mha" else ():
+            SimpleITK.WriteImage(SimpleITK.ReadImage(path), case / f"{stem_of(path.name)}.mha")
+            path.unlink()
 
     report, store = run(synthrad=tmp_path / "Task1", out=tmp_path / "s.zarr")
 
@@ -274,7 +280,7 @@ def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(folder
         litres = float(store.body(volume).sum()) * dz * dy * dx / 1e6
         assert litres == pytest.approx(6 * 20 * 20 * 6.0 * 3.5 * 4.0 / 1e6, rel=0.05)
 
-    mask = tmp_path / "Task1/brain/1BA000/mask.nii.gz"
+    mask = tmp_path / f"Task1/brain/1BA000/mask{suffix}"
     mask.write_bytes(mask.read_bytes()[:-20])
     report, _ = run(synthrad=tmp_path / "Task1", out=tmp_path / "other.zarr")
     assert [refusal.code for refusal in report.refused] == ["mask-unusable"] * 2

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 
 from data_prep.errors import VolumeError
-from data_prep.formats import DETACHED, SUFFIXES, decoded_bytes, read_file, stem_of
+from data_prep.formats import DETACHED, SUFFIXES, decoded_bytes, read_file, read_grid, stem_of
 
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (3, 4, 5)).astype(np.int16)
 SPACING = (0.75, 1.125, 2.5)
@@ -227,3 +227,34 @@ def test_a_name_that_is_no_text_is_a_name(tmp_path):
     path.rename(odd)
 
     np.testing.assert_array_equal(read(odd).voxels, VOXELS)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_the_header_alone_tells_the_grid_that_the_whole_file_has(tmp_path, suffix):
+    for turn in TURNS:
+        path = written(tmp_path / f"a{suffix}", image(direction=turn))
+
+        grid = read_grid(path)
+
+        whole = read(path).grid
+        assert grid.shape == whole.shape
+        np.testing.assert_array_equal(grid.affine, whole.affine)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd", ".hdr"])
+def test_what_the_header_alone_rules_out_is_refused_without_the_voxels(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    for content in (b"", b"no header", b"\x1f\x8b\x08\0 broken"):
+        path.write_bytes(content)
+        with pytest.raises(VolumeError) as alone:
+            read_grid(path)
+        assert alone.value.code == refusal(path).code
+
+
+def test_a_file_without_orientation_has_a_grid_only_where_that_may_be_assumed(tmp_path):
+    made = SimpleITK.GetImageFromArray(VOXELS)
+    path = edited(written(tmp_path / "a.mha", made), b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"")
+
+    with pytest.raises(VolumeError):
+        read_grid(path)
+    assert read_grid(path, assume_affine=True).shape == VOXELS.shape

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import UsageError
-from data_prep.layout import check_folder, stem_of, volume_files
+from data_prep.layout import check_folder, volume_files
 from tests.volumes import touch_files
 
 
@@ -36,12 +36,6 @@ def test_links_that_lead_out_are_counted_and_not_followed(tmp_path):
 
     assert [path.name for path in found] == ["a.nii", "inner.nii"]
     assert skipped == {"link that leads out of the folder": 1}
-
-
-def test_a_stem_is_the_name_without_the_whole_suffix():
-    stems = [stem_of(Path(name)) for name in ("a.b.nii.gz", "a.nii", "A.MHA", "a.nrrd")]
-
-    assert stems == ["a.b", "a", "A", "a"]
 
 
 @pytest.mark.parametrize(

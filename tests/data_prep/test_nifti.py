@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import VolumeError
-from data_prep.nifti import read_grid, read_nifti, write_nifti
-from tests.volumes import write_head
+from data_prep.nifti import read_nifti, write_nifti
 
 AFFINE = np.array([[-1, 0, 0.2, 30], [0, 1.5, 0, -40], [0.1, 0, 3, 5], [0, 0, 0, 1.0]])
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (3, 4, 5)).astype(np.int16)
@@ -140,31 +139,3 @@ def test_every_real_head_is_read(shared):
         np.testing.assert_allclose(
             volume.voxels, image.get_fdata().squeeze().transpose(2, 1, 0), rtol=1e-6
         )
-
-
-def test_the_header_alone_tells_the_grid_that_the_whole_file_has(tmp_path):
-    for name in ("a.nii", "a.nii.gz"):
-        path = write_head(tmp_path / name, "mri")
-        whole = read_nifti(path, modality="mri", pseudonym="p")
-
-        grid = read_grid(path)
-
-        assert grid.shape == whole.voxels.shape
-        np.testing.assert_array_equal(grid.affine, whole.affine)
-
-
-@pytest.mark.parametrize("content", [b"", b"no header", b"\x1f\x8b\x08\0 broken"])
-def test_a_header_that_cannot_be_read_alone_is_refused(tmp_path, content):
-    for name in ("a.nii", "a.nii.gz"):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(VolumeError) as caught:
-            read_grid(tmp_path / name)
-        assert caught.value.code == "header-damaged"
-
-
-def test_a_header_that_claims_more_than_its_file_holds_is_refused_alone(tmp_path):
-    path = write_head(tmp_path / "a.nii", "mri")
-    path.write_bytes(path.read_bytes()[:-100])
-
-    with pytest.raises(VolumeError, match="the file can hold"):
-        read_grid(path)

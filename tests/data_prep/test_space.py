@@ -57,15 +57,14 @@ def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have
         previewed(1, grid=deep, pair="p"),
         previewed(2, "ct", grid=flat, pair="p"),  # takes the MRI's 20 slices
         previewed(3, grid=flat),
-        previewed(4, grid=None),  # counts as the mean
-        previewed(5, is_stored=True),
+        previewed(5),  # is in the store
         previewed(6, refusal=VolumeError("code", "Reason.", "Remedy.")),
     ]
 
     needed = bytes_needed(previews, settings, {"mri": 2.0, "ct": 4.0})
 
-    weighted = 2 * 20 + 4 * 20 + 2 * 10 + 2 * 50 / 3
-    assert needed == pytest.approx(weighted * 56 * 48 + 4 * 9_000, abs=2)
+    weighted = 2 * 20 + 4 * 20 + 2 * 10
+    assert needed == pytest.approx(weighted * 56 * 48 + 3 * 9_000, abs=2)
 
 
 def test_what_cannot_fit_is_refused_with_the_numbers_and_the_remedy(tmp_path):
