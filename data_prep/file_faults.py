@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import VolumeError
-from data_prep.rescale import check_values
 from data_prep.volume import Affine, Modality
 
 MAX_BYTES = 4 << 30
@@ -19,6 +18,8 @@ ASSUMED = "The file does not say where its axes point; they were taken as the fo
 _AIR_HU = -300.0
 _LEAST_BODY = 1e-3
 """Of a CT's voxels above _AIR_HU; the sparsest of the real heads has 0.05."""
+_MOST_BELOW_AIR = 0.05
+"""Of an MR's voxels, as `rescale` has it for DICOM."""
 _JUNK_DEPTH = 1.0
 """An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
 overflow or a phase picture. Filtered magnitudes stay far from that."""
@@ -95,7 +96,13 @@ def check_voxels(voxels: NDArray[np.float32], modality: Modality) -> None:
                 "Look at the file: the body lies outside, or the numbers are no HU.",
             )
         return
-    check_values(voxels, modality)
+    low = float((voxels < _AIR_HU).mean())
+    if low > _MOST_BELOW_AIR:
+        raise VolumeError(
+            "modality-conflict",
+            f"{low:.0%} of this MR's voxels are below {_AIR_HU:g}, as only a CT's air is.",
+            "Give it as a CT, or leave it out.",
+        )
     bright = float(np.percentile(voxels, 99.9))
     junk = float((voxels < -_JUNK_DEPTH * max(bright, 0.0)).mean())
     if junk:

@@ -80,7 +80,7 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
     assert [(line["input"], line["code"], line["path"]) for line in lines] == [
         (1, "gzip-damaged", str(broken)),
-        (2, "modality", str(ct)),
+        (2, "modality-conflict", str(ct)),
         (3, "unreadable", str(absent)),
     ]
     assert quarantine.stat().st_mode & 0o777 == 0o600
