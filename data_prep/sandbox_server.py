@@ -4,6 +4,7 @@
 safe. It ends when the worker at the other end of the socket does, and takes its child along.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -22,6 +23,9 @@ import data_prep.formats
 import data_prep.series_volume  # noqa: F401  loaded once, here, for all children
 from data_prep.errors import as_volume_error
 from data_prep.sandbox import REPLY, REQUEST, Reading
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(line: socket.socket) -> None:
@@ -63,6 +67,7 @@ def _be_child(letter: int, voxels: int) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody else would stop it in time
         Path("/proc/self/oom_score_adj").write_text("1000")  # rather this one than the worker
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core holds the patient's data
         warnings.simplefilter("ignore")

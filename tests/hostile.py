@@ -54,8 +54,9 @@ def chatter(note: Note) -> Volume:
     raise RuntimeError("CANARY")
 
 
-def kill_the_server(note: Note) -> Volume:
-    """Take the process down that forked this one."""
+def kill_the_server(pid: Path, note: Note) -> Volume:
+    """Take the process down that forked this one, and stay; tells its own process id."""
+    pid.write_text(str(os.getpid()))
     os.kill(os.getppid(), 9)
     time.sleep(600)
     raise AssertionError

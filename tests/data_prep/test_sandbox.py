@@ -77,7 +77,6 @@ def test_a_volume_comes_back_whole_and_named_by_us():
         (hostile.segfault, "signal 11"),
         (hostile.abort, "signal 6"),
         (hostile.leave, "exit code 7"),
-        (hostile.kill_the_server, "its server was killed"),
     ],
 )
 def test_a_decoder_that_dies_costs_one_volume(read, found):
@@ -85,6 +84,15 @@ def test_a_decoder_that_dies_costs_one_volume(read, found):
 
     assert error.code == "decoder-crashed"
     assert found in error.reason
+    assert read_apart(reading(hostile.tell), print).voxels.size == 24
+
+
+def test_a_server_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path):
+    error = refusal(partial(hostile.kill_the_server, tmp_path / "pid"))
+
+    assert error.code == "decoder-crashed"
+    assert "its server was killed" in error.reason
+    wait_until(lambda: not exists(int((tmp_path / "pid").read_text())))
     assert read_apart(reading(hostile.tell), print).voxels.size == 24
 
 
