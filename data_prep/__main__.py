@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,26 +15,32 @@ from data_prep.convert import convert
 from data_prep.describe import describe, notes_of
 from data_prep.errors import ExitCode, run_command
 from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.place import PlaceArgument
+from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
+from data_prep.split import Split
 from data_prep.store import open_store
+from data_prep.volume import Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """Compare every file of a store with its commit record; exit code 1 where one differs."""
 
-    store: Positional[Path]
-    """The store."""
+    store: Positional[PlaceArgument]
+    """The store, a folder or a URL."""
     full: bool = False
     """Read and hash every byte too; without, counts, sizes and metadata only."""
+    repair: bool = False
+    """Take damaged volumes out and make the index anew; the same convert makes them again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Describe:
     """Print what a store holds, per split and modality."""
 
-    store: Positional[Path]
-    """The store."""
+    store: Positional[PlaceArgument]
+    """The store, a folder or a URL."""
     notes: bool = False
     """List too what convert put right or could not check, volume by volume."""
 
@@ -90,8 +97,9 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         print(f"{report.notes} notes on what was put right: python -m data_prep describe --notes")
     store = open_store(settings.out)
     Console().print(describe(store))
-    for modality, split in (("mri", "train"), ("ct", "train"), ("mri", "val")):
-        if not any((v.modality, v.split) == (modality, split) for v in store.volumes):
+    needed: list[tuple[Modality, Split]] = [("mri", "train"), ("ct", "train"), ("mri", "val")]
+    for modality, split in needed:
+        if not store.select(modality, split):
             print(
                 f"warning: the {split} split has no {modality.upper()}, and training needs one.",
                 file=sys.stderr,
@@ -106,6 +114,8 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
 
 def run_check(command: Check) -> ExitCode:
     """Check, print a line per problem."""
+    if command.repair:
+        return run_repair(command)
     store = open_store(command.store)
     problems = check(store, full=command.full)
     for problem in problems:
@@ -113,6 +123,17 @@ def run_check(command: Check) -> ExitCode:
     depth = "every byte" if command.full else "counts, sizes and metadata"
     print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def run_repair(command: Check) -> ExitCode:
+    """Repair, print what was taken out and how to get it back."""
+    count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
+    print(f"{count} damaged volumes taken out, the index made anew")
+    if not count:
+        return ExitCode.DONE
+    print("The same convert as before makes them again and keeps the others:")
+    print(f"  python -m data_prep convert ... --out {command.store}")
+    return ExitCode.PARTLY_DONE
 
 
 if __name__ == "__main__":

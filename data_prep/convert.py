@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from data_prep.conversion import STORAGE_FULL
@@ -11,15 +13,15 @@ from data_prep.discover import plan_jobs, sources_in_folder, sources_in_manifest
 from data_prep.errors import UsageError
 from data_prep.harmonise import VERSION
 from data_prep.intensity import WINDOW_HU
+from data_prep.place import beside, place
 from data_prep.progress import progress
 from data_prep.pseudonym import open_key
 from data_prep.quarantine import Quarantine, Refusal
+from data_prep.repair import take_out_damaged
 from data_prep.settings import ConvertSettings
-from data_prep.split import Split
-from data_prep.store import unseal
 from data_prep.tasks import outcomes_of
 from data_prep.volume import Modality
-from data_prep.write import create_store, rebuild_index, writing
+from data_prep.write import create_store, frozen_splits, rebuild_index, writing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,15 +47,16 @@ def convert(settings: ConvertSettings) -> Report:
     The quarantine file is OUT.quarantine.jsonl. Raises UsageError or StoreError before any
     volume is touched, and OSError (ENOSPC) when storage is full: what is committed stays.
     """
-    settings = replace(settings, out=settings.out.absolute())  # workers have a folder of their own
+    settings = replace(settings, out=place(settings.out))  # workers have a folder of their own
     out = settings.out
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(out, Path):
+            out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"No store can be made at {out}: {error.strerror}. Give another --out."
         ) from error
-    key = open_key(settings.key_file or out.with_name(out.name + ".key"))
+    key = open_key(settings.key_file or beside(out, ".key"))
     sources = sources_in_manifest(settings.manifest, key) if settings.manifest else []
     skipped: Counter[str] = Counter()
     folders: list[tuple[Path | None, Modality]] = [(settings.mri, "mri"), (settings.ct, "ct")]
@@ -62,7 +65,7 @@ def convert(settings: ConvertSettings) -> Report:
             found, left = sources_in_folder(folder, modality, key, paired=settings.paired)
             sources += found
             skipped += left
-    quarantine = Quarantine(path=out.with_name(out.name + ".quarantine.jsonl"))
+    quarantine = Quarantine(path=beside(out, ".quarantine.jsonl"))
     create_store(
         out,
         spacing_mm=settings.spacing_mm,
@@ -72,7 +75,9 @@ def convert(settings: ConvertSettings) -> Report:
     )
     outcomes = []
     with writing(out) as swept:
-        jobs = plan_jobs(sources, _frozen_splits(out), settings.split)
+        if settings.repair:
+            take_out_damaged(out, partial(print, file=sys.stderr), full=True)
+        jobs = plan_jobs(sources, frozen_splits(out), settings.split)
         try:
             with progress("convert", total=len(sources)) as advance:
                 for outcome in outcomes_of(jobs, settings):
@@ -99,9 +104,3 @@ def convert(settings: ConvertSettings) -> Report:
 def _stop_when_full(refusal: Refusal) -> None:
     if refusal.code == STORAGE_FULL:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _frozen_splits(out: Path) -> dict[str, Split]:
-    """The splits of the subjects that are committed already."""
-    records = (unseal(path) for path in (out / "commits").glob("*.json"))
-    return {record["volume"]["subject"]: record["volume"]["split"] for record in records}

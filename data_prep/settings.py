@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from data_prep.errors import UsageError
+from data_prep.place import PlaceArgument
 from data_prep.source import Leniency
 from data_prep.split import Fractions
 
@@ -14,8 +15,8 @@ from data_prep.split import Fractions
 class ConvertSettings:
     """Convert NIfTI and DICOM volumes to one Zarr store. Run it again to go on where it stopped."""
 
-    out: Path
-    """The store to make or to add to, such as brain.zarr."""
+    out: PlaceArgument
+    """The store to make or to add to: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
     mri: Path | None = None
     """Folder of MRI volumes: .nii and .nii.gz files, each a subject, or DICOM at any depth."""
     ct: Path | None = None
@@ -35,6 +36,8 @@ class ConvertSettings:
     workers: int | None = None
     """Volumes converted at a time, all cores if not given; 0 works here, without Ray."""
     leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
+    repair: bool = False
+    """First read every byte of the store, take out what is damaged, and make it again too."""
     ray_address: str | None = None
     """A running Ray cluster to use (`auto` finds it); else a local one is started."""
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from data_prep.formats import decoded_bytes, read_file
 from data_prep.note import Note
 from data_prep.sandbox import Reading, read_apart
+from data_prep.place import sha256_of
 from data_prep.series import Series
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
 from data_prep.storage import Stamp, patiently, stamp_of
-from data_prep.store import sha256_of
 from data_prep.volume import Modality, Volume
 
 _TIMEOUT_S = 120.0

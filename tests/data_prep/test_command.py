@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.errors import run_command
+from data_prep.index import INDEX
 from data_prep.store import open_store
 from tests.stores import make_store
 from tests.volumes import write_head
@@ -77,9 +78,9 @@ def test_check_lists_every_problem(data_prep, tmp_path):
 
 def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
-    index = (store.path / "index.json").read_bytes()
+    index = (store.path / INDEX).read_bytes()
     more = make_store(store.path, mri=1, ct=0, seed=5)
-    (store.path / "index.json").write_bytes(index)
+    (store.path / INDEX).write_bytes(index)
     added = {v.name for v in more.volumes} - {v.name for v in open_store(store.path).volumes}
 
     code, _, err = data_prep("check", store.path)
