@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from data_prep.commit import digest
+from data_prep.commit import digest, seal, unseal
 from data_prep.errors import StoreError
 from data_prep.place import Place, byte_ranges
 from data_prep.split import SPLITS, Split
@@ -25,6 +25,7 @@ INDEX = "index.safetensors"
 _SCHEMA = 1
 _MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 _TEXTS = ("name", "subject", "link")
+_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _PER_SLICE = ("body_fraction", "height")
 
 
@@ -48,9 +49,12 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
     for name in _PER_SLICE:
         values = np.array([value for v in volumes for value in v[name]])
         columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
-    table = {name: _facts(column) for name, column in columns.items()}
-    seal = json.dumps({"schema": _SCHEMA, "columns": table}, sort_keys=True)
-    return safetensors.numpy.save(columns, metadata={"seal": seal, "sha256": _hash(seal.encode())})
+    bare = safetensors.numpy.save(columns)
+    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
+    sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
+    # One entry only: safetensors writes several in no fixed order.
+    sealed = seal({"schema": _SCHEMA, "columns": header, "sha256_of": sums}).decode()
+    return safetensors.numpy.save(columns, metadata={"sealed": sealed})
 
 
 class Index:
@@ -58,28 +62,27 @@ class Index:
 
     def __init__(self, path: Place) -> None:
         self._path = path
-        self._read = byte_ranges(path)
         try:
+            self._read = byte_ranges(path)
             length = int.from_bytes(bytes(self._read(0, 8)), "little")
             self._start = 8 + length
             header = json.loads(bytes(self._read(8, self._start)))
-            metadata = header.pop("__metadata__")
-            self._seal = json.loads(metadata["seal"])
-            self._places = {name: facts["data_offsets"] for name, facts in header.items()}
-            sealed = _hash(metadata["seal"].encode()) == metadata["sha256"]
+            self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
+        except StoreError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
-        if not sealed or self._seal["schema"] != _SCHEMA:
+        if self._sealed["schema"] != _SCHEMA or self._sealed["columns"] != header:
             raise self._damaged("its header was changed, or another version wrote it")
         self._columns: dict[str, NDArray[Any]] = {}
 
     @property
     def contents(self) -> str:
         """Hash of all columns: equal where the volumes and their splits are."""
-        return digest(self._seal)[:16]
+        return digest(self._sealed)[:16]
 
     def __len__(self) -> int:
-        return int(self._seal["columns"]["name"]["shape"][0])
+        return int(self._sealed["columns"]["name"]["shape"][0])
 
     def column(self, name: str) -> NDArray[Any]:
         """A column, a row per volume (or, where facts are per slice, a row per slice).
@@ -87,12 +90,12 @@ class Index:
         Raises StoreError where it is not what was written.
         """
         if name not in self._columns:
-            facts = self._seal["columns"][name]
-            start, stop = (self._start + offset for offset in self._places[name])
+            facts = self._sealed["columns"][name]
+            start, stop = (self._start + offset for offset in facts["data_offsets"])
             content = self._read(start, stop)
-            if _hash(content) != facts["sha256"]:
+            if _hash(content) != self._sealed["sha256_of"][name]:
                 raise self._damaged(f"its column {name} was changed after it was written")
-            values = np.frombuffer(content, np.dtype(facts["dtype"]))
+            values = np.frombuffer(content, _DTYPES[facts["dtype"]])
             self._columns[name] = values.reshape(facts["shape"])
         return self._columns[name]
 
@@ -183,14 +186,6 @@ class Volumes(Sequence[StoredVolume]):
 def _texts(values: Iterable[str]) -> NDArray[np.uint8]:
     padded = np.array([value.encode("ascii") for value in values], np.bytes_)
     return padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
-
-
-def _facts(column: NDArray[Any]) -> dict[str, Any]:
-    return {
-        "dtype": column.dtype.str,
-        "shape": list(column.shape),
-        "sha256": _hash(np.ascontiguousarray(column)),
-    }
 
 
 def _size(record: Mapping[str, Any]) -> int:

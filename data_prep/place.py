@@ -108,10 +108,12 @@ def read_files(folder: Place, names: Sequence[str]) -> dict[str, bytes]:
     """Files of a folder; from an object store all at once. Raises FileNotFoundError."""
     if isinstance(folder, Path) or not names:
         return {name: (folder / name).read_bytes() for name in names}
-    found = folder.fs.cat([f"{folder.path}/{name}" for name in names])
+    paths = {name: f"{folder.path}/{name}" for name in names}
+    found = folder.fs.cat(list(paths.values()))
     # For a single path fsspec gives the bytes themselves.
-    contents = [found] if isinstance(found, bytes) else list(found.values())
-    return dict(zip(names, contents, strict=True))
+    return {
+        name: found if isinstance(found, bytes) else found[path] for name, path in paths.items()
+    }
 
 
 def sizes_in(folder: Place) -> dict[str, int]:
