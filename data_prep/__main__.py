@@ -12,8 +12,9 @@ from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
 from data_prep.check import check
 from data_prep.convert import convert
-from data_prep.describe import describe, notes_of
+from data_prep.describe import describe, hu_lines, notes_of
 from data_prep.errors import ExitCode, run_command
+from data_prep.histogram import EDGES_HU
 from data_prep.phantom import CohortSettings, make_cohort
 from data_prep.place import PlaceArgument
 from data_prep.repair import repair
@@ -43,6 +44,8 @@ class Describe:
     """The store, a folder or a URL."""
     notes: bool = False
     """List too what convert put right or could not check, volume by volume."""
+    picture: Path | None = None
+    """Write a contact sheet as PNG: middle slices of some volumes of each domain and split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +76,7 @@ def main() -> ExitCode:
         case Check():
             return run_check(command)
         case Describe():
-            store = open_store(command.store)
-            Console().print(describe(store))
-            for line in notes_of(store) if command.notes else ():
-                print(line)
+            run_describe(command)
         case Phantom():
             manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
             print(f"wrote {manifest}; to make a store of it:")
@@ -110,6 +110,22 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         print(refusal, file=sys.stderr)
     print(f"Their paths are in {settings.out}.quarantine.jsonl (private).", file=sys.stderr)
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
+
+
+def run_describe(command: Describe) -> None:
+    """Print what the index says, then what some voxels say."""
+    store = open_store(command.store)
+    Console().print(describe(store))
+    print(f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}, bars as square roots:")
+    for line in hu_lines(store):
+        print(line)
+    for line in notes_of(store) if command.notes else ():
+        print(line)
+    if command.picture:
+        from data_prep.contact_sheet import save_contact_sheet  # matplotlib takes a second
+
+        save_contact_sheet(store, command.picture)
+        print(f"wrote {command.picture}")
 
 
 def run_check(command: Check) -> ExitCode:

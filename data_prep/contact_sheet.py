@@ -4,13 +4,14 @@ Pseudonyms and numbers are all the text there is. The home of matplotlib in data
 """
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_prep.atomic import write_atomic
 from data_prep.histogram import sampled
-from data_prep.place import Place, put
 from data_prep.split import SPLITS
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
@@ -30,19 +31,20 @@ def contact_sheet(store: Store) -> Figure:
         for modality in _MODALITIES
         if (volumes := store.select(modality, split))
     ]
+    columns = max([3, *(len(volumes) for _, volumes in rows)])
     figure = Figure(
-        figsize=(_TILE_INCHES * COLUMNS, _TILE_INCHES * max(1, len(rows)) + 0.5),
+        figsize=(_TILE_INCHES * columns, _TILE_INCHES * max(1, len(rows)) + 0.5),
         facecolor="white",
         layout="constrained",
     )
     low, high = CT_WINDOW_HU
     dz, dy, dx = store.spacing_mm
     figure.suptitle(
-        f"{store.path.name}: middle slices, {dz:g} x {dy:g} x {dx:g} mm (z y x), CT {low} to {high} "
-        "HU, MRI in its window; patient's right at the left; body outlined",
+        f"Middle slices, {dz:g} x {dy:g} x {dx:g} mm (z y x), patient's right at the left,\n"
+        f"body outlined. CT from {low} to {high} HU, MRI in its own window.",
         fontsize=8,
     )
-    axes = figure.subplots(max(1, len(rows)), COLUMNS, squeeze=False)
+    axes = figure.subplots(max(1, len(rows)), columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for line, (label, volumes) in zip(axes, rows, strict=False):
@@ -64,8 +66,8 @@ def draw_middle(axis: Axes, store: Store, volume: StoredVolume) -> None:
     axis.set_title(f"{volume.name.split('/')[1][:8]}, slice {z} of {volume.shape[0]}", fontsize=6)
 
 
-def save_contact_sheet(store: Store, path: Place) -> None:
+def save_contact_sheet(store: Store, path: Path) -> None:
     """Write the picture as a PNG."""
     content = BytesIO()
     contact_sheet(store).savefig(content, format="png", dpi=150)
-    put(path, content.getvalue())
+    write_atomic(path, content.getvalue())

@@ -8,9 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from data_prep.commit import read_commit
+from data_prep.histogram import histogram_of, sampled
 from data_prep.index import Volumes
 from data_prep.split import SPLITS
 from data_prep.store import Store
+
+SAMPLES = 4
+"""CT volumes of each split whose voxels are read for the histograms."""
 
 
 def describe(store: Store) -> RenderableType:
@@ -32,6 +36,14 @@ def describe(store: Store) -> RenderableType:
             volumes = store.select(modality, split)
             table.add_row(split, modality, *(_row(volumes) if volumes else ["0", "0"]))
     return Group(head, table)
+
+
+def hu_lines(store: Store) -> Iterator[str]:
+    """The HU inside the body per split, a line each; reads SAMPLES volumes of each split."""
+    for split in SPLITS:
+        if volumes := store.select("ct", split):
+            histogram = histogram_of(store, sampled(volumes, SAMPLES))
+            yield f"{split:5} {histogram} ({histogram.volumes} of {len(volumes)} volumes)"
 
 
 def notes_of(store: Store) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """How the HU values of a store's CT volumes are spread, as one line of text. It draws nothing."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,9 @@ class Histogram:
     """1, 50 and 99 %, in HU."""
 
     def __str__(self) -> str:
-        # The root lets bone be seen beside soft tissue.
+        # The root lets bone be seen beside soft tissue; no bar is blank where there is a voxel.
         heights = np.sqrt(self.counts / max(1, self.counts.max()))
-        bars = "".join(_BARS[round(height * (len(_BARS) - 1))] for height in heights)
+        bars = "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
         low, middle, high = self.percentiles
         return f"|{bars}|  1 % {low:.0f}, median {middle:.0f}, 99 % {high:.0f}"
 

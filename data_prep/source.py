@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data_prep.formats import decoded_bytes, read_file
 from data_prep.note import Note
-from data_prep.sandbox import Reading, read_apart
 from data_prep.place import sha256_of
+from data_prep.sandbox import Reading, read_apart
 from data_prep.series import Series
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split

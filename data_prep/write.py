@@ -240,7 +240,8 @@ def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
         "version": _OME_VERSION,
         "multiscales": [{"name": stored.modality, "axes": _AXES, "datasets": [dataset]}],
     }
-    label = image | {"image-label": {"source": {"image": "../../"}}}
+    colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
+    label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
     labels = {"version": _OME_VERSION, "labels": ["body"]}
     return {
         METADATA: _group({"ome": image, ATTRIBUTE: facts}),

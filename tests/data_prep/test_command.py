@@ -114,3 +114,39 @@ def test_help_gives_units_and_defaults(data_prep):
     assert code == 0
     assert "in mm" in out
     assert "3.0 1.0 1.0" in out
+
+
+def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_prep, tmp_path):
+    write_head(tmp_path / "mri/0.nii.gz", "mri", 0)
+    write_head(tmp_path / "ct/0.nii.gz", "ct", 1)
+    out = tmp_path / "s.zarr"
+    arguments = ("--mri", tmp_path / "mri", "--ct", tmp_path / "ct", "--out", out, *GRID)
+    data_prep("convert", *arguments)
+    victim = open_store(out).volumes[0].name
+    shard = out / victim / "0/c/0/0/0"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    code, printed, _ = data_prep("check", out, "--repair")
+    assert (code, "0 damaged volumes" in printed) == (0, True)  # sizes cannot tell
+
+    code, printed, said = data_prep("check", out, "--repair", "--full")
+    assert (code, "1 damaged volumes" in printed, victim in said) == (3, True, True)
+    assert "convert ... --out" in printed
+    assert len(open_store(out).volumes) == 1
+
+    code, printed, _ = data_prep("convert", *arguments)
+    assert (code, "1 written, 1 already there" in printed) == (0, True)
+    assert shard.read_bytes() == whole
+
+    shard.unlink()
+    code, printed, _ = data_prep("convert", *arguments, "--repair")
+    assert (code, "1 written, 1 already there" in printed) == (0, True)
+    assert shard.read_bytes() == whole
+
+
+def test_a_picture_is_made_on_request(data_prep, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
+    code, printed, _ = data_prep("describe", store.path, "--picture", tmp_path / "sheet.png")
+    assert (code, "HU inside the body" in printed) == (0, True)
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

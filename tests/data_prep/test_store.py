@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorstore
 import zarr
 
 from data_prep.commit import seal
@@ -52,20 +51,6 @@ def test_linked_volumes_name_each_other_and_share_a_subject(store):
     for volume in linked:
         assert by_name[volume.link].link == volume.name
         assert by_name[volume.link].subject == volume.subject
-
-
-def test_zarr_python_alone_and_tensorstore_alone_read_the_same_voxels(store):
-    volume = store.select("ct", "train")[0]
-    path = store.path / volume.name / "0"
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}
-    strict = tensorstore.open(spec | {"fill_missing_data_reads": False}).result()
-
-    voxels = store.voxels(volume)
-
-    assert voxels.dtype == np.int16
-    assert voxels.min() >= -1024
-    np.testing.assert_array_equal(zarr.open_array(path, mode="r")[:], voxels)
-    np.testing.assert_array_equal(strict.read().result(), voxels)
 
 
 def test_the_group_is_an_ome_zarr_image_with_a_label(store):
