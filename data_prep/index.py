@@ -24,6 +24,7 @@ from data_prep.volume import Modality
 INDEX = "index.safetensors"
 _SCHEMA = 1
 _MODALITIES: tuple[Modality, ...] = ("mri", "ct")
+_MAX_HEADER_BYTES = 1 << 20
 _TEXTS = ("name", "subject", "link")
 _DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _PER_SLICE = ("body_fraction", "height")
@@ -64,9 +65,9 @@ class Index:
         self._path = path
         try:
             self._read = byte_ranges(path)
-            length = int.from_bytes(bytes(self._read(0, 8)), "little")
-            self._start = 8 + length
-            header = json.loads(bytes(self._read(8, self._start)))
+            length = int.from_bytes(self._read(0, 8), "little")
+            self._start = 8 + min(length, _MAX_HEADER_BYTES)
+            header = json.loads(self._read(8, self._start))
             self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
         except StoreError:
             raise

@@ -7,17 +7,18 @@ at all. The home of fsspec; it knows nothing of what the files hold.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from tyro.constructors import PrimitiveConstructorSpec
 from upath import UPath
 
 from data_prep.atomic import write_atomic, write_folder
-from data_prep.errors import StoreError, UsageError
+from data_prep.errors import StoreError, UsageError, UserError
 
 Place = Path | UPath
 """A local path, or a URL of any protocol that fsspec knows, such as s3://bucket/brain.zarr."""
@@ -56,6 +57,26 @@ PlaceArgument = Annotated[
     ),
 ]
 """A `Place` as a field of a command line."""
+
+
+@contextmanager
+def reached(path: Place) -> Iterator[None]:
+    """Say for people why a URL cannot be used; for the first access that a command makes to it.
+
+    Raises StoreError for whatever its protocol's client raises in the block.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(path, Path):
+            raise
+        raise StoreError(
+            f"{path} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, "
+            "the network, and the credentials and endpoint in the environment (AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL)."
+        ) from error
 
 
 def beside(path: Place, suffix: str) -> Path:
@@ -152,15 +173,23 @@ def modified(path: Place) -> datetime:
     return moment
 
 
-def byte_ranges(path: Place) -> Callable[[int, int], Any]:
+def byte_ranges(path: Place) -> Callable[[int, int], bytes]:
     """A function from (start, stop) to those bytes of a file; nothing else of it is read.
 
-    A local file is mapped, so that it stays what it was when another takes its name.
+    A local file is held open, so that it stays what it was when another takes its name. It is not
+    mapped: reading a map of a file that was cut ends the process (SIGBUS).
     """
+
+    def read(start: int, stop: int) -> bytes:
+        if isinstance(path, Path):
+            return os.pread(descriptor, stop - start, start)
+        content: bytes = path.fs.cat_file(path.path, start=start, end=stop)
+        return content
+
     if isinstance(path, Path):
-        mapped = np.memmap(path, mode="r")
-        return lambda start, stop: mapped[start:stop]
-    return lambda start, stop: path.fs.cat_file(path.path, start=start, end=stop)
+        descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(read, os.close, descriptor)
+    return read
 
 
 def sha256_of(path: Path) -> str:

@@ -23,7 +23,7 @@ from data_prep.commit import BODY, IMAGE, damaged, verify
 from data_prep.encoding import METADATA, SHARD, decode
 from data_prep.errors import NoStoreError, StoreError, UsageError
 from data_prep.index import INDEX, Index, Volumes
-from data_prep.place import Place, read_files, sha256_of
+from data_prep.place import Place, reached, read_files, sha256_of
 from data_prep.split import Split
 from data_prep.stored_volume import StoredVolume
 from data_prep.volume import Modality
@@ -103,7 +103,9 @@ def open_store(path: Place) -> Store:
 
 def read_root(path: Place) -> dict[str, Any]:
     """The root attributes of a store, its schema checked."""
-    if not path.exists():
+    with reached(path):
+        exists = path.exists()
+    if not exists:
         raise NoStoreError(
             f"There is no store at {path}. Make one from your volumes:\n"
             f"  python -m data_prep convert --mri DIR --ct DIR --out {path}"

@@ -27,7 +27,7 @@ from data_prep.errors import StoreError
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.index import INDEX, index_of
 from data_prep.lock import exclusive, in_turn
-from data_prep.place import Place, names_in, put, put_folder, put_new, remove
+from data_prep.place import Place, names_in, put, put_folder, put_new, reached, remove
 from data_prep.split import Split
 from data_prep.store import ATTRIBUTE, SCHEMA, read_root
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
@@ -85,7 +85,9 @@ def create_store(
     fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
     # A conversion killed at its start leaves a part of our own names, and nothing else.
     own = {*_MODALITIES, COMMITS}
-    if any(name not in own and not name.startswith(PARTIAL) for name in names_in(path)):
+    with reached(path):
+        found = names_in(path)
+    if any(name not in own and not name.startswith(PARTIAL) for name in found):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
         if root["key_check"] != key_check:
@@ -95,14 +97,15 @@ def create_store(
                 "own key (--key-file), or convert into a new --out."
             )
         return fingerprint
-    if isinstance(path, Path):
-        for name in sorted(own):
-            (path / name).mkdir(parents=True, exist_ok=True)
-    for modality in _MODALITIES:
-        put(path / modality / METADATA, _group({}))
     root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
-    # Last: only now do the folders make a store.
-    put(path / METADATA, _group({ATTRIBUTE: root}))
+    with reached(path):
+        if isinstance(path, Path):
+            for name in sorted(own):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        for modality in _MODALITIES:
+            put(path / modality / METADATA, _group({}))
+        # Last: only now do the folders make a store.
+        put(path / METADATA, _group({ATTRIBUTE: root}))
     return fingerprint
 
 

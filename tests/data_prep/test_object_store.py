@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from s3fs import S3FileSystem
 
 from cyclegan.data.reader import SliceReader
 from data_prep.check import check
@@ -19,13 +20,14 @@ from data_prep.place import kvstore, names_in, place, put, put_new, sizes_in
 from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
-from data_prep.write import rebuild_index, write_volume, writing
+from data_prep.write import create_store, rebuild_index, write_volume, writing
 from tests.conftest import ROOT
 from tests.data_prep.test_write import new_volume
 from tests.object_store import s3_server
 from tests.stores import make_store
 from tests.volumes import write_head
 
+GRID_OF_STORE = {"spacing_mm": (3.0, 1.0, 1.0), "size": (64, 64), "settings": {}}
 GRID = {"spacing_mm": (6.0, 4.0, 4.0), "size": (56, 48), "workers": 0}
 
 
@@ -221,3 +223,24 @@ def test_tensorstore_is_told_the_endpoint_and_refuses_what_it_cannot_read(monkey
     assert spec["endpoint"] == "http://127.0.0.1:9"
     with pytest.raises(UsageError, match="memory://"):
         kvstore(place("memory://bucket/a"))
+
+
+@pytest.mark.parametrize("trouble", ["no bucket", "no server", "no credentials"])
+def test_a_place_that_cannot_be_reached_is_explained(bucket, folders, monkeypatch, trouble):
+    out = place("s3://absent/s.zarr" if trouble == "no bucket" else f"{bucket}/s.zarr")
+    if trouble == "no bucket":
+        with pytest.raises(StoreError, match=r"s3://absent/s.zarr cannot be reached.*bucket"):
+            convert(ConvertSettings(out=out, **folders, **GRID))
+        return
+    if trouble == "no server":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    else:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    S3FileSystem.clear_instance_cache()
+    try:
+        for use in (open_store, lambda path: create_store(path, **GRID_OF_STORE)):
+            with pytest.raises(StoreError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
+                use(place(str(out)))
+    finally:
+        S3FileSystem.clear_instance_cache()
