@@ -114,12 +114,15 @@ def test_a_cut_index_is_refused_and_the_remedy_named(store, tmp_path, length):
         list(Volumes(Index(tmp_path / INDEX)))
 
 
-def test_an_index_cut_while_the_store_is_open_is_an_error_and_no_crash(tmp_path):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=1)
-    index = store.path / INDEX
-    index.write_bytes(index.read_bytes()[:200])
+def test_an_index_cut_while_it_is_open_is_an_error_and_no_crash(store, tmp_path):
+    path = tmp_path / INDEX
+    path.write_bytes((store.path / INDEX).read_bytes())
+    index = Index(path)
+
+    path.write_bytes(path.read_bytes()[:200])
+
     with pytest.raises(StoreError, match="was changed"):
-        list(store.volumes)
+        index.column("shape")
 
 
 def test_an_index_that_is_replaced_meanwhile_does_not_change_an_open_store(tmp_path):
