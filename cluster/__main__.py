@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -13,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, subcommand
 from cluster.doctor import examine, store_from_environment, table
 from cluster.submit import Machines, Target, ray_command, render, send, submit_to_ray
 from data_prep.errors import ExitCode, UsageError, run_command
+from data_prep.place import PlaceArgument
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class Submit:
 class Doctor:
     """Look whether this machine is fit to train; exit code 1 where something is not well."""
 
-    store: Path | None = None
+    store: PlaceArgument | None = None
     """A store that must be readable; default: the environment's CYCLEGAN_STORE."""
 
 

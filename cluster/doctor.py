@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from data_prep.errors import StoreError, UsageError
+from data_prep.place import Place, place
 from data_prep.store import open_store
 
 PACKAGES = ("torch", "ray", "nvidia-dali-cuda130", "zarr", "tensorstore")
@@ -31,7 +32,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(store: Path | None, shared_memory: Path = SHARED_MEMORY) -> Iterator[Finding]:
+def examine(store: Place | None, shared_memory: Path = SHARED_MEMORY) -> Iterator[Finding]:
     """Look at this machine. Without a store, none is looked at."""
     yield Finding(
         what="python",
@@ -68,7 +69,7 @@ def shared_memory_finding(folder: Path) -> Finding:
     )
 
 
-def store_finding(path: Path) -> Finding:
+def store_finding(path: Place) -> Finding:
     """Does it open, and is one of its volumes whole?"""
     try:
         store = open_store(path)
@@ -86,10 +87,10 @@ def store_finding(path: Path) -> Finding:
     )
 
 
-def store_from_environment() -> Path | None:
+def store_from_environment() -> Place | None:
     """The store that training would take without `--data.store`."""
     path = os.environ.get("CYCLEGAN_STORE")
-    return Path(path) if path else None
+    return place(path) if path else None
 
 
 def table(findings: list[Finding]) -> Table:

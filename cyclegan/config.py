@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from cyclegan.errors import ConfigError
+from data_prep.place import Place, place
 
 
 def require(condition: bool, message: str) -> None:
@@ -278,8 +279,8 @@ class Config:
         return Path(self.run.storage).expanduser().absolute() / self.run.name
 
     @property
-    def store(self) -> Path:
-        """The Zarr store, absolute.
+    def store(self) -> Place:
+        """The Zarr store, an absolute path or a URL.
 
         Raises:
             ConfigError: Neither `data.store` nor CYCLEGAN_STORE is set.
@@ -290,4 +291,4 @@ class Config:
             "no store of volumes is named. Set --data.store or CYCLEGAN_STORE; to make one:\n"
             "  python -m data_prep convert --mri MRI_FOLDER --ct CT_FOLDER --out STORE.zarr",
         )
-        return Path(path).expanduser().absolute()
+        return place(path)

@@ -10,6 +10,7 @@ Each after `python -m data_prep`, and each with --help. Without scans at hand, p
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,33 +20,42 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, subcomman
 
 from data_prep.check import check
 from data_prep.convert import convert
-from data_prep.describe import describe, notes_of
+from data_prep.describe import describe, hu_lines, notes_of
 from data_prep.errors import ExitCode, run_command
 from data_prep.forecast import forecast
+from data_prep.histogram import EDGES_HU
 from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.place import PlaceArgument
+from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
 from data_prep.space import check_space
+from data_prep.split import Split
 from data_prep.store import Store, open_store
+from data_prep.volume import Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """Compare every file of a store with its commit record; exit code 1 where one differs."""
 
-    store: Positional[Path]
-    """The store."""
+    store: Positional[PlaceArgument]
+    """The store, a folder or a URL."""
     full: bool = False
     """Read and hash every byte too; without, counts, sizes and metadata only."""
+    repair: bool = False
+    """Take damaged volumes out and make the index anew; the same convert makes them again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Describe:
     """Print what a store holds, per split and modality."""
 
-    store: Positional[Path]
-    """The store."""
+    store: Positional[PlaceArgument]
+    """The store, a folder or a URL."""
     notes: bool = False
     """List too what convert put right or could not check, volume by volume."""
+    picture: Path | None = None
+    """Write a contact sheet as PNG: middle slices of some volumes of each domain and split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +88,7 @@ def main() -> ExitCode:
         case Check():
             return run_check(command)
         case Describe():
-            store = open_store(command.store)
-            Console().print(describe(store))
-            for line in notes_of(store) if command.notes else ():
-                print(line)
+            run_describe(command)
         case Phantom():
             manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
             print(f"wrote {manifest}; to make a store of it:")
@@ -124,16 +131,35 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
 
 def warn_of_empty_domains(store: Store) -> None:
     """Say which domain of which split has no volume, where training needs one."""
-    for modality, split in (("mri", "train"), ("ct", "train"), ("mri", "val")):
-        if not any((v.modality, v.split) == (modality, split) for v in store.volumes):
+    needed: list[tuple[Modality, Split]] = [("mri", "train"), ("ct", "train"), ("mri", "val")]
+    for modality, split in needed:
+        if not store.select(modality, split):
             print(
                 f"warning: the {split} split has no {modality.upper()}, and training needs one.",
                 file=sys.stderr,
             )
 
 
+def run_describe(command: Describe) -> None:
+    """Print what the index says, then what some voxels say."""
+    store = open_store(command.store)
+    Console().print(describe(store))
+    print(f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}, bars as square roots:")
+    for line in hu_lines(store):
+        print(line)
+    for line in notes_of(store) if command.notes else ():
+        print(line)
+    if command.picture:
+        from data_prep.contact_sheet import save_contact_sheet  # matplotlib takes a second
+
+        save_contact_sheet(store, command.picture)
+        print(f"wrote {command.picture}")
+
+
 def run_check(command: Check) -> ExitCode:
     """Check, print a line per problem."""
+    if command.repair:
+        return run_repair(command)
     store = open_store(command.store)
     problems = check(store, full=command.full)
     for problem in problems:
@@ -141,6 +167,17 @@ def run_check(command: Check) -> ExitCode:
     depth = "every byte" if command.full else "counts, sizes and metadata"
     print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def run_repair(command: Check) -> ExitCode:
+    """Repair, print what was taken out and how to get it back."""
+    count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
+    print(f"{count} damaged volumes taken out, the index made anew")
+    if not count:
+        return ExitCode.DONE
+    print("The same convert as before makes them again and keeps the others:")
+    print(f"  python -m data_prep convert ... --out {command.store}")
+    return ExitCode.PARTLY_DONE
 
 
 if __name__ == "__main__":

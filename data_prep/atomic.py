@@ -1,7 +1,10 @@
-"""Files that are either there whole or not at all. It knows nothing of what they hold."""
+"""Files and folders that are either there whole or not at all, whatever they hold."""
 
+import errno
 import os
 import secrets
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 PARTIAL = ".partial-"
@@ -17,16 +20,40 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file by a synced temporary one and a rename; a reader never sees half of it."""
     partial = partial_path(path)
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_synced(partial, content, mode)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder with its files in the same way; `files` are named relative to it.
+
+    Raises OSError (ENOSPC) before the first byte where they would not fit.
+    """
+    if shutil.disk_usage(folder.parent).free < sum(map(len, files.values())):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
+    partial = partial_path(folder)
+    try:
+        for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(partial / name, content)
+        for inner in {(partial / name).parent for name in files} | {partial}:
+            sync_folder(inner)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def _write_synced(path: Path, content: bytes, mode: int = 0o644) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,8 +1,9 @@
 """Whether a store still is what was committed. It changes nothing."""
 
+from data_prep.commit import committed, read_commit
 from data_prep.errors import StoreError
 from data_prep.progress import progress
-from data_prep.store import Store, StoredVolume, read_commit
+from data_prep.store import Store, StoredVolume
 
 
 def check(store: Store, *, full: bool = False) -> list[str]:
@@ -25,9 +26,8 @@ def check(store: Store, *, full: bool = False) -> list[str]:
             if volume.link and volume.link not in names:
                 problems.append(f"{volume.name} is linked to {volume.link}, which is not there.")
             advance()
-    committed = (path.stem.replace("-", "/", 1) for path in store.path.glob("commits/*.json"))
     problems += [
         f"{name} is committed but not in the index: run the same convert again."
-        for name in sorted(set(committed) - names)
+        for name in sorted(set(committed(store.path)) - names)
     ]
     return problems

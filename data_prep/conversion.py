@@ -3,20 +3,19 @@
 A job gets paths and names and gives back outcomes, never arrays and never an exception.
 """
 
-import errno
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from data_prep.commit import commit_path, read_commit
 from data_prep.discover import Job
-from data_prep.errors import VolumeError, as_volume_error
+from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume, harmonise
 from data_prep.note import Note
+from data_prep.place import Place
 from data_prep.quarantine import Refusal
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
 from data_prep.split import Split
 from data_prep.storage import Stamp, file_changed
-from data_prep.store import commit_path, read_commit
 from data_prep.volume import Grid
 from data_prep.write import PreparedVolume, write_volume
 
@@ -78,7 +77,7 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     return outcomes
 
 
-def _is_committed(job: Job, out: Path, seen: dict[str, _Seen]) -> bool:
+def _is_committed(job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
     for source in job.sources:
         if source.name not in seen or not commit_path(out, source.name).exists():
             return False
@@ -137,7 +136,7 @@ def harmonised_source(
 
 def refused(source: Source, digest: str, error: BaseException) -> Outcome:
     """The outcome of a source that cannot be used; `digest` is empty where it was not read."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
         error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and go on.")
     fault = as_volume_error(error)
     refusal = Refusal(

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from data_prep.conversion import STORAGE_FULL
 from data_prep.discover import find, name_sources, plan_jobs
@@ -15,6 +18,7 @@ from data_prep.preview import preview, unusable
 from data_prep.progress import progress
 from data_prep.pseudonym import Key, open_key
 from data_prep.quarantine import Quarantine, Refusal
+from data_prep.repair import take_out_damaged
 from data_prep.settings import ConvertSettings
 from data_prep.space import bytes_needed, check_space
 from data_prep.tasks import outcomes_of
@@ -63,6 +67,8 @@ def convert(settings: ConvertSettings) -> Report:
     )
     outcomes = []
     with writing(out) as swept:
+        if settings.repair:
+            take_out_damaged(out, partial(print, file=sys.stderr), full=True)
         jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
         if settings.id_map:
             write_id_map(settings.id_map, sources)
@@ -92,7 +98,8 @@ def convert(settings: ConvertSettings) -> Report:
 def _key(settings: ConvertSettings) -> Key:
     path = settings.key_path
     try:
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(settings.out, Path):
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
         return open_key(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

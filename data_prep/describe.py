@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from data_prep.commit import read_commit
+from data_prep.histogram import histogram_of, sampled
+from data_prep.index import Volumes
 from data_prep.split import SPLITS
-from data_prep.store import Store, StoredVolume, read_commit
+from data_prep.store import Store
+
+SAMPLES = 4
+"""CT volumes of each split whose voxels are read for the histograms."""
 
 
 def describe(store: Store) -> RenderableType:
@@ -27,8 +34,16 @@ def describe(store: Store) -> RenderableType:
     for split in SPLITS:
         for modality in ("mri", "ct"):
             volumes = store.select(modality, split)
-            table.add_row(split, modality, *(_row(store, volumes) if volumes else ["0", "0"]))
+            table.add_row(split, modality, *(_row(volumes) if volumes else ["0", "0"]))
     return Group(head, table)
+
+
+def hu_lines(store: Store) -> Iterator[str]:
+    """The HU inside the body per split, a line each; reads SAMPLES volumes of each split."""
+    for split in SPLITS:
+        if volumes := store.select("ct", split):
+            histogram = histogram_of(store, sampled(volumes, SAMPLES))
+            yield f"{split:5} {histogram} ({histogram.volumes} of {len(volumes)} volumes)"
 
 
 def notes_of(store: Store) -> Iterator[str]:
@@ -38,18 +53,15 @@ def notes_of(store: Store) -> Iterator[str]:
             yield f"{volume.name}: {note}"
 
 
-def _row(store: Store, volumes: tuple[StoredVolume, ...]) -> list[str]:
-    fractions = [fraction for volume in volumes for fraction in volume.body_fraction]
-    low = min(volume.window[0] for volume in volumes)
-    high = max(volume.window[1] for volume in volumes)
-    folders = (store.path / volume.name for volume in volumes)
-    size_bytes = sum(p.stat().st_size for f in folders for p in f.rglob("*") if p.is_file())
+def _row(volumes: Volumes) -> list[str]:
+    fractions = np.concatenate([volume.body_fraction for volume in volumes])
+    windows = volumes.column("window")
     return [
         str(len({volume.subject for volume in volumes})),
         str(len(volumes)),
         str(sum(volume.link is not None for volume in volumes)),
         str(len(fractions)),
-        f"{100 * sum(fractions) / len(fractions):.0f}",
-        f"{low:.0f}..{high:.0f}",
-        f"{size_bytes / 2**20:.1f}",
+        f"{100 * fractions.mean():.0f}",
+        f"{windows[:, 0].min():.0f}..{windows[:, 1].max():.0f}",
+        f"{volumes.column('bytes').sum() / 2**20:.1f}",
     ]

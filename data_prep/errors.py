@@ -11,6 +11,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
+STORAGE_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""No room, no quota, or a disk that the system made read-only after an error."""
+
 
 class ExitCode(IntEnum):
     """What every command of this project answers to the shell."""
@@ -100,7 +103,7 @@ def run_command(command: Callable[[], ExitCode]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in STORAGE_FULL_ERRNOS:
             raise
         print(
             f"error: storage is full ({error.strerror}). What was committed is kept; "

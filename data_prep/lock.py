@@ -1,22 +1,134 @@
-"""One writer at a time, on a file system with locks. It does not know what is written."""
+"""One writer at a time, and who it is. It does not know what is written.
+
+Locally the system's own lock: it goes with the process that holds it, however that ends. An object
+store has no such lock: every writer puts up a flag, looks whether another one's is up, and if so
+takes its own down. A flag that shows no sign of life for STALE_S is taken down by whoever comes.
+"""
 
 import fcntl
-from collections.abc import Iterator
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.place import Place, modified, names_in, put, remove
+
+BEAT_S = 20.0
+"""Time between two signs of life."""
+STALE_S = 120.0
+"""A flag of another machine without a sign of life for so long is a dead process's."""
 
 
 @contextmanager
-def exclusive(path: Path, otherwise: UserError) -> Iterator[None]:
-    """Hold a lock file, or raise `otherwise` at once where another process holds it.
+def exclusive(path: Place, otherwise: UserError) -> Iterator[None]:
+    """Hold the lock at `path`, or raise `otherwise` at once, with who holds it and since when."""
+    with _file_lock(path, otherwise) if isinstance(path, Path) else _flag(path, otherwise):
+        yield
 
-    The system drops the lock with the process that holds it, however that ends.
+
+@contextmanager
+def in_turn(path: Place) -> Iterator[None]:
+    """Wait for a local lock and hold it for the short time that the block takes.
+
+    On an object store nothing is held: there a commit record is a conditional put.
     """
-    with path.open("w") as lock:
+    if not isinstance(path, Path):
+        yield
+        return
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
+    with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise otherwise from error
+            lock.seek(0)
+            age_s = datetime.now().timestamp() - path.stat().st_mtime
+            raise _held(otherwise, lock.read(), age_s) from error
+        lock.truncate(0)
+        lock.write(_owner())
+        lock.flush()
+        with _signs_of_life(lambda: os.utime(path)):
+            yield
+        lock.truncate(0)
+
+
+@contextmanager
+def _flag(folder: Place, otherwise: UserError) -> Iterator[None]:
+    own, owner = folder / f"{secrets.token_hex(8)}.json", _owner()
+    put(own, owner.encode())
+    try:
+        # First the flag, then the look: of two that come at once at least one sees the other.
+        for other in (folder / name for name in names_in(folder) if name != own.name):
+            try:
+                # Both times are the store's, so that no clock of ours matters.
+                age_s = (modified(own) - modified(other)).total_seconds()
+                text = other.read_text()
+            except FileNotFoundError:  # taken down meanwhile
+                continue
+            if age_s < STALE_S and not _is_dead(text):
+                raise _held(otherwise, text, age_s)
+            remove(other)
+        with _signs_of_life(lambda: put(own, owner.encode())):
+            yield
+    finally:
+        remove(own)
+
+
+@contextmanager
+def _signs_of_life(beat: Callable[[], None]) -> Iterator[None]:
+    """Call `beat` now and then until the block ends."""
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(BEAT_S):
+            try:
+                beat()
+            except OSError:
+                continue  # an outage; the next beat may come through
+
+    thread = threading.Thread(target=keep_beating, daemon=True)
+    thread.start()
+    try:
         yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _owner() -> str:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+
+
+def _is_dead(text: str) -> bool:
+    """Whether the owner was a process of this machine that is no more."""
+    try:
+        owner = json.loads(text)
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(owner["pid"], 0)
+    except (ValueError, KeyError, ProcessLookupError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _held(otherwise: UserError, text: str, age_s: float) -> UserError:
+    try:
+        owner = json.loads(text)
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (ValueError, KeyError):  # it has not yet written its name
+        who = "a process that has just begun"
+    return type(otherwise)(f"{otherwise} (Held by {who}, last sign of life {age_s:.0f} s ago.)")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from data_prep.errors import UsageError
+from data_prep.place import PlaceArgument, beside
 from data_prep.source import Leniency
 from data_prep.split import Fractions
 
@@ -61,8 +62,8 @@ class ConvertSettings:
     refused and the rest done, 4 storage full.
     """
 
-    out: Annotated[Path, arg(metavar="STORE")]
-    """The store to make or to add to, such as brain.zarr."""
+    out: PlaceArgument
+    """The store to make or to add to: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
     mri: Folder = None
     """Folder of MRIs: volume files and DICOM series at any depth."""
     ct: Folder = None
@@ -98,16 +99,18 @@ class ConvertSettings:
     ray_address: Annotated[str | None, _optional("ADDRESS", "a Ray of its own")] = None
     """A running Ray cluster (HOST:6379, or auto) whose machines all see these folders."""
     leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
+    repair: bool = False
+    """First read every byte of the store, take out what is damaged, and make it again too."""
 
     @property
     def key_path(self) -> Path:
         """The file of the pseudonyms' secret."""
-        return self.key_file or self.out.with_name(self.out.name + ".key")
+        return self.key_file or beside(self.out, ".key")
 
     @property
     def quarantine_path(self) -> Path:
         """The private list of what was refused."""
-        return self.out.with_name(self.out.name + ".quarantine.jsonl")
+        return beside(self.out, ".quarantine.jsonl")
 
     def absolute(self) -> "ConvertSettings":
         """The same with absolute paths: Ray's workers have a working folder of their own."""
@@ -150,7 +153,9 @@ class ConvertSettings:
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0, for no Ray, or more.")
         for flag, path in (("--id-map", self.id_map), ("--key-file", self.key_file)):
-            if path and path.resolve().is_relative_to(self.out.resolve()):
+            if not (path and isinstance(self.out, Path)):
+                continue
+            if path.resolve().is_relative_to(self.out.resolve()):
                 raise UsageError(
                     f"{flag} {path} lies inside the store, and whoever gets the store would get "
                     f"it too. Give a place outside of {self.out}."

@@ -9,12 +9,12 @@ from pathlib import Path
 from data_prep.errors import VolumeError
 from data_prep.formats import decoded_bytes, read_file, read_grid
 from data_prep.note import Note, silent
+from data_prep.place import sha256_of
 from data_prep.sandbox import Reading, read_apart
 from data_prep.series import Series, grid_of, refusal
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
 from data_prep.storage import Stamp, patiently, stamp_of
-from data_prep.store import sha256_of
 from data_prep.volume import Grid, Modality, Volume
 
 _TIMEOUT_S = 120.0

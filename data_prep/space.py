@@ -1,7 +1,6 @@
 """How many bytes a conversion will add to its store, and whether they fit. It writes nothing."""
 
 import math
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import StorageFullError
+from data_prep.place import Place
 from data_prep.preview import Preview
 from data_prep.settings import ConvertSettings
 from data_prep.volume import Grid, Modality
@@ -45,7 +45,7 @@ def bytes_needed(
     return round(needed)
 
 
-def bytes_free(out: os.PathLike[str]) -> int | None:
+def bytes_free(out: Place) -> int | None:
     """What the file system of a store has left for us; None where that has no meaning (a URL)."""
     if not isinstance(out, Path):
         return None
@@ -55,7 +55,7 @@ def bytes_free(out: os.PathLike[str]) -> int | None:
     return shutil.disk_usage(folder).free
 
 
-def check_space(needed: int, out: os.PathLike[str]) -> None:
+def check_space(needed: int, out: Place) -> None:
     """Raise StorageFullError where the store cannot fit."""
     free = bytes_free(out)
     if free is not None and needed > free:

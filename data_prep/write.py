@@ -2,40 +2,40 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.storage import MemoryStore
 
-from data_prep.atomic import PARTIAL, partial_path, sync_folder, write_atomic
-from data_prep.errors import OtherStoreError, StoreError
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.lock import exclusive
-from data_prep.split import Split
-from data_prep.store import (
-    ATTRIBUTE,
+from data_prep.atomic import PARTIAL
+from data_prep.commit import (
     BODY,
+    COMMITS,
     IMAGE,
-    SCHEMA,
-    StoredVolume,
     commit_path,
-    read_root,
+    committed,
+    read_commits,
     seal,
-    sha256_of,
     unseal,
 )
+from data_prep.encoding import METADATA, encode
+from data_prep.errors import OtherStoreError, StoreError
+from data_prep.harmonise import HarmonisedVolume
+from data_prep.index import INDEX, index_of
+from data_prep.lock import exclusive, in_turn
+from data_prep.place import Place, names_in, put, put_folder, put_new, reached, remove
+from data_prep.split import Split
+from data_prep.store import ATTRIBUTE, SCHEMA, read_root
+from data_prep.stored_volume import SLICE_STEPS, StoredVolume
 from data_prep.volume import Grid, Modality, spacing_of
 
+_MODALITIES = ("mri", "ct")
+SPLITS_FILE = "splits.json"
 _OME_VERSION = "0.5"
-_ROOT_FOLDERS = ("mri", "ct", "commits")
 _AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
 
@@ -67,7 +67,7 @@ class PreparedVolume:
 
 
 def create_store(
-    path: Path,
+    path: Place,
     *,
     spacing_mm: tuple[float, float, float],
     size: tuple[int, int],
@@ -84,7 +84,10 @@ def create_store(
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
     # A conversion killed at its start leaves a part of our own names, and nothing else.
-    if path.exists() and any(thing.name not in _ROOT_FOLDERS for thing in path.iterdir()):
+    own = {*_MODALITIES, COMMITS}
+    with reached(path):
+        found = names_in(path)
+    if any(name not in own and not name.startswith(PARTIAL) for name in found):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
         if root["key_check"] != key_check:
@@ -94,17 +97,19 @@ def create_store(
                 "own key (--key-file), or convert into a new --out."
             )
         return fingerprint
-    for name in _ROOT_FOLDERS:
-        (path / name).mkdir(parents=True, exist_ok=True)
-    for modality in ("mri", "ct"):
-        write_atomic(path / modality / "zarr.json", _group({}))
     root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
-    # Last: only now do the folders make a store.
-    write_atomic(path / "zarr.json", _group({ATTRIBUTE: root}))
+    with reached(path):
+        if isinstance(path, Path):
+            for name in sorted(own):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        for modality in _MODALITIES:
+            put(path / modality / METADATA, _group({}))
+        # Last: only now do the folders make a store.
+        put(path / METADATA, _group({ATTRIBUTE: root}))
     return fingerprint
 
 
-def _refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_other(path: Place, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     if found["fingerprint"] == wanted["fingerprint"]:
         return
     found, wanted = found | found["settings"], wanted | wanted["settings"]
@@ -122,77 +127,83 @@ def _refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[int]:
+def writing(path: Place) -> Iterator[int]:
     """Hold the store's lock, and sweep first what killed writers left; yields how many things."""
     busy = StoreError(
         f"Another conversion is writing to {path}: two would undo each other. "
         "Wait for it to end, or give another --out."
     )
     with exclusive(path / ".lock", busy):
-        yield _sweep(path)
+        # A killed conversion's workers may outlive it by a moment, in the middle of a commit.
+        with in_turn(path / ".commit"):
+            swept = _sweep(path)
+        yield swept
 
 
-def _sweep(path: Path) -> int:
-    litter = list(path.glob(f"**/{PARTIAL}*")) + [
-        folder
-        for modality in ("mri", "ct")
-        for folder in (path / modality).iterdir()
-        if folder.is_dir() and not commit_path(path, f"{modality}/{folder.name}").exists()
+def _sweep(path: Place) -> int:
+    kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in _MODALITIES}
+    litter = [
+        path / folder / name
+        for folder in (".", COMMITS, *_MODALITIES)
+        for name in names_in(path / folder)
+        if name.startswith(PARTIAL) or (folder in _MODALITIES and f"{folder}/{name}" not in kept)
     ]
     for thing in litter:
-        shutil.rmtree(thing) if thing.is_dir() else thing.unlink(missing_ok=True)
+        remove(thing)
     return len(litter)
 
 
-def write_volume(store_path: Path, prepared: PreparedVolume) -> StoredVolume:
-    """Write and commit one volume: a temporary folder, synced, renamed, then the commit record.
+def write_volume(store: Place, prepared: PreparedVolume) -> StoredVolume:
+    """Write and commit one volume: its files, whole and synced, then the commit record.
 
     Killed anywhere before the record, the volume does not exist and is made again. A volume that
-    is already there is replaced.
+    is already there is replaced. Raises OSError (ENOSPC) where it does not fit.
     """
     stored = _describe(prepared)
-    root = read_root(store_path)
+    root = read_root(store)
     assert prepared.grid.shape[1:] == tuple(root["size"]), "not on the store's grid"
-    facts = stored.to_json() | {
-        "source_sha256": prepared.source_sha256,
-        "fingerprint": root["fingerprint"],
+    origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
+    files = _groups(stored, stored.to_json() | origin)
+    arrays: dict[str, NDArray[Any]] = {
+        IMAGE: prepared.harmonised.voxels,
+        BODY: prepared.harmonised.body.astype(np.uint8),
     }
-    folder, record = store_path / stored.name, commit_path(store_path, stored.name)
-    partial = partial_path(store_path / prepared.pseudonym)
-    try:
-        _write_groups(partial, stored, facts)
-        _write_array(partial / IMAGE, prepared.harmonised.voxels)
-        _write_array(partial / BODY, prepared.harmonised.body.astype(np.uint8))
-        files = _sync_and_hash(partial)
-        record.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    sync_folder(folder.parent)
-    commit = {
-        "schema": SCHEMA,
-        "volume": stored.to_json(),
-        "source_sha256": prepared.source_sha256,
-        "fingerprint": root["fingerprint"],
-        "files": files,
-        "notes": list(prepared.notes),
+    for array, voxels in arrays.items():
+        files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
+    sums = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in sorted(files.items())
     }
-    write_atomic(record, seal(commit))
+    commit = {"schema": SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
+    record = seal(commit | {"notes": list(prepared.notes)})
+    with in_turn(store / ".commit"):
+        remove(commit_path(store, stored.name))
+        remove(store / stored.name)
+        put_folder(store / stored.name, files)
+        try:
+            put_new(commit_path(store, stored.name), record)
+        except FileExistsError as error:
+            raise StoreError(
+                f"Another process committed {stored.name} to {store} meanwhile, from other bytes. "
+                "Let one conversion end, then run `python -m data_prep check --full`."
+            ) from error
     return stored
 
 
-def rebuild_index(store_path: Path) -> None:
-    """Write `index.json` from the commit records, sorted by volume name."""
-    records = [unseal(path) for path in sorted((store_path / "commits").glob("*.json"))]
-    volumes = sorted((record["volume"] for record in records), key=lambda volume: volume["name"])
-    write_atomic(store_path / "index.json", seal({"schema": SCHEMA, "volumes": volumes}))
+def rebuild_index(store: Place) -> None:
+    """Write the index and the frozen splits from the commit records."""
+    records = read_commits(store)
+    splits = frozen_splits(store, records)
+    put(store / SPLITS_FILE, seal({"splits": dict(sorted(splits.items()))}))
+    put(store / INDEX, index_of(records))
 
 
-def frozen_splits(store_path: Path) -> dict[str, Split]:
-    """The splits of the subjects that are committed already; none where there is no store."""
-    records = (unseal(path) for path in (store_path / "commits").glob("*.json"))
-    return {record["volume"]["subject"]: record["volume"]["split"] for record in records}
+def frozen_splits(store: Place, records: list[dict[str, Any]] | None = None) -> dict[str, Split]:
+    """The split of every subject that has or had a volume: it keeps it when that is made anew."""
+    path = store / SPLITS_FILE
+    kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
+    volumes = (record["volume"] for record in records or read_commits(store))
+    return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
@@ -212,14 +223,19 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         affine=harmonised.affine,
         window=harmonised.window,
         scale=harmonised.scale,
-        body_fraction=tuple(fraction.round(4).tolist()),
-        height=tuple(height.round(4).tolist()),
+        body_fraction=_in_steps(fraction),
+        height=_in_steps(height),
         source_shape=harmonised.source.shape,
         source_affine=harmonised.source.affine,
     )
 
 
-def _write_groups(folder: Path, stored: StoredVolume, facts: dict[str, Any]) -> None:
+def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded to what the index keeps."""
+    return np.rint(values * SLICE_STEPS) / SLICE_STEPS
+
+
+def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
     """The OME-Zarr 0.5 groups of an image and its label image; the affine stands beside them."""
     scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
     dataset = {"path": "0", "coordinateTransformations": [scale]}
@@ -227,15 +243,14 @@ def _write_groups(folder: Path, stored: StoredVolume, facts: dict[str, Any]) -> 
         "version": _OME_VERSION,
         "multiscales": [{"name": stored.modality, "axes": _AXES, "datasets": [dataset]}],
     }
-    label = image | {"image-label": {"source": {"image": "../../"}}}
+    colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
+    label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
     labels = {"version": _OME_VERSION, "labels": ["body"]}
-    for group, attributes in {
-        folder: {"ome": image, ATTRIBUTE: facts},
-        folder / "labels": {"ome": labels},
-        folder / "labels/body": {"ome": label},
-    }.items():
-        group.mkdir()
-        (group / "zarr.json").write_bytes(_group(attributes))
+    return {
+        METADATA: _group({"ome": image, ATTRIBUTE: facts}),
+        f"labels/{METADATA}": _group({"ome": labels}),
+        f"labels/body/{METADATA}": _group({"ome": label}),
+    }
 
 
 def _group(attributes: dict[str, Any]) -> bytes:
@@ -246,40 +261,5 @@ def _group(attributes: dict[str, Any]) -> bytes:
 
 def encoded_bytes(harmonised: HarmonisedVolume) -> int:
     """How many bytes a volume's image and mask take in a store; nothing is written for it."""
-    size_bytes = 0
-    for voxels in (harmonised.voxels, harmonised.body.astype(np.uint8)):
-        memory: dict[str, Any] = {}
-        _write_array(MemoryStore(memory), voxels)
-        size_bytes += sum(len(value) for value in memory.values())
-    return size_bytes
-
-
-def _write_array(place: Path | MemoryStore, voxels: NDArray[Any]) -> None:
-    """One shard for the whole array [z, y, x], a chunk per slice, a checksum per chunk."""
-    array = zarr.create_array(
-        place,
-        shape=voxels.shape,
-        dtype=voxels.dtype,
-        chunks=(1, *voxels.shape[1:]),
-        shards=voxels.shape,
-        compressors=[
-            BloscCodec(cname="lz4", shuffle="bitshuffle", typesize=voxels.dtype.itemsize),
-            Crc32cCodec(),
-        ],
-        fill_value=0,
-        dimension_names=("z", "y", "x"),
-        # Without it a slice of zeros is left out and looks like a lost one.
-        config={"write_empty_chunks": True},
-    )
-    array[:] = voxels
-
-
-def _sync_and_hash(folder: Path) -> dict[str, dict[str, Any]]:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        sync_folder(path)  # a file's descriptor syncs the same way
-        if path.is_file():
-            name = str(path.relative_to(folder))
-            files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    sync_folder(folder)
-    return files
+    arrays = (harmonised.voxels, harmonised.body.astype(np.uint8))
+    return sum(len(content) for array in arrays for content in encode(array).values())

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cyclegan.config import DataConfig
 from cyclegan.data.order import SliceTable
@@ -49,7 +49,7 @@ def _serving(
     """In training, a subject with both scans serves one domain only: unpaired means unpaired."""
     volumes = store.select(modality, split)
     if split != "train" or config.allow_paired_train:
-        return volumes
+        return tuple(volumes)
     paired = {v.subject for v in store.select("ct" if modality == "mri" else "mri", split)}
     return tuple(v for v in volumes if v.subject not in paired or _kept(v.subject) == modality)
 
@@ -59,8 +59,8 @@ def _kept(subject: str) -> Modality:
     return "ct" if hashlib.sha256(subject.encode()).digest()[0] % 2 else "mri"
 
 
-def _joined(parts: Iterable[Iterable[float]]) -> NDArray[np.float64]:
-    return np.array([value for part in parts for value in part], np.float64)
+def _joined(parts: Iterable[ArrayLike]) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _empty(

@@ -7,6 +7,7 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
+from data_prep.place import kvstore
 from data_prep.store import BODY, IMAGE, Store, StoredVolume, damaged
 
 
@@ -19,7 +20,6 @@ class SliceReader:
 
     def __init__(self, store: Store, cache_bytes: int) -> None:
         self._store = store
-        self._volumes = {volume.name: volume for volume in store.volumes}
         self._opened: dict[str, tuple[Any, Any]] = {}
         self._context = tensorstore.Context(
             {"cache_pool": {"total_bytes_limit": cache_bytes}}  # least recently used go first
@@ -43,7 +43,8 @@ class SliceReader:
 
     def _open(self, name: str) -> tuple[Any, Any]:
         if name not in self._opened:
-            volume = self._volumes[name]
+            volume = self._store.volumes.named(name)
+            assert volume is not None, name
             self._store.verify(volume)
             self._opened[name] = self._array(volume, IMAGE), self._array(volume, BODY)
         return self._opened[name]
@@ -51,7 +52,7 @@ class SliceReader:
     def _array(self, volume: StoredVolume, array: str) -> Any:
         spec = {
             "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str(self._store.path / volume.name / array)},
+            "kvstore": kvstore(self._store.path / volume.name / array),
             # Committed volumes never change: what is in the cache need not be looked up on disk.
             "recheck_cached_metadata": "open",
             "recheck_cached_data": "open",
@@ -68,6 +69,6 @@ class SliceReader:
             try:
                 pixels.append(read.result())
             except ValueError as error:  # what tensorstore makes of all its statuses
-                file = self._store.path / name / array / "c/0/0/0"
+                file = f"{name}/{array}/c/0/0/0"
                 raise damaged(self._store.path, name, file, f"slice {z}: {error}") from error
         return np.stack(pixels)

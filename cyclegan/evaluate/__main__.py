@@ -19,6 +19,7 @@ from cyclegan.train.environment import require_same_grid
 from cyclegan.train.telemetry import METRICS, read_lines
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, run_command
+from data_prep.place import PlaceArgument
 from data_prep.split import Split
 from data_prep.store import open_store
 
@@ -32,7 +33,7 @@ class Command:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its best checkpoint is taken) or one of its checkpoints/step_* folders."""
-    store: Path | None = None
+    store: PlaceArgument | None = None
     """Zarr store; default: the run's own."""
     split: Split = "test"
     """Which subjects."""

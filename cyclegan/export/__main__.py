@@ -17,6 +17,7 @@ from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import best, load_translators, newest
 from data_prep.errors import ExitCode, run_command
+from data_prep.place import PlaceArgument
 from data_prep.store import Store, open_store
 
 
@@ -38,7 +39,7 @@ class Command:
     """`best` on the val split, `newest`, or the folder of a checkpoint."""
     scores: Path | None = None
     """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
-    store: Path | None = None
+    store: PlaceArgument | None = None
     """The store to check on, where it is not at the run's data.store any more."""
     overwrite: bool = False
     """Replace the model that is there."""

@@ -14,10 +14,10 @@ def linked_ct(
     The mask is the CT's own body, so that a wrong outline counts as an error, within the MRI's
     field of view: where nothing was scanned nothing can be translated.
     """
-    for ct in store.volumes:
-        if ct.name == mri.link:
-            return store.voxels(ct), store.body(ct).astype(bool) & field_of_view(mri)
-    return None
+    ct = store.volumes.named(mri.link) if mri.link else None
+    if ct is None:
+        return None
+    return store.voxels(ct), store.body(ct).astype(bool) & field_of_view(mri)
 
 
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:

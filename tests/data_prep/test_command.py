@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.errors import run_command
+from data_prep.index import INDEX
 from data_prep.store import open_store
 from tests.stores import make_store
 from tests.volumes import write_head
@@ -77,9 +78,9 @@ def test_check_lists_every_problem(data_prep, tmp_path):
 
 def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
-    index = (store.path / "index.json").read_bytes()
+    index = (store.path / INDEX).read_bytes()
     more = make_store(store.path, mri=1, ct=0, seed=5)
-    (store.path / "index.json").write_bytes(index)
+    (store.path / INDEX).write_bytes(index)
     added = {v.name for v in more.volumes} - {v.name for v in open_store(store.path).volumes}
 
     code, _, err = data_prep("check", store.path)
@@ -172,3 +173,39 @@ def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_pre
     code, out, _ = data_prep("--help")
     assert code == 0
     assert "convert --mri MRI --ct CT --out brain.zarr --dry-run" in out
+
+
+def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_prep, tmp_path):
+    write_head(tmp_path / "mri/0.nii.gz", "mri", 0)
+    write_head(tmp_path / "ct/0.nii.gz", "ct", 1)
+    out = tmp_path / "s.zarr"
+    arguments = ("--mri", tmp_path / "mri", "--ct", tmp_path / "ct", "--out", out, *GRID)
+    data_prep("convert", *arguments)
+    victim = open_store(out).volumes[0].name
+    shard = out / victim / "0/c/0/0/0"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    code, printed, _ = data_prep("check", out, "--repair")
+    assert (code, "0 damaged volumes" in printed) == (0, True)  # sizes cannot tell
+
+    code, printed, said = data_prep("check", out, "--repair", "--full")
+    assert (code, "1 damaged volumes" in printed, victim in said) == (3, True, True)
+    assert "convert ... --out" in printed
+    assert len(open_store(out).volumes) == 1
+
+    code, printed, _ = data_prep("convert", *arguments)
+    assert (code, "1 written, 1 already there" in printed) == (0, True)
+    assert shard.read_bytes() == whole
+
+    shard.unlink()
+    code, printed, _ = data_prep("convert", *arguments, "--repair")
+    assert (code, "1 written, 1 already there" in printed) == (0, True)
+    assert shard.read_bytes() == whole
+
+
+def test_a_picture_is_made_on_request(data_prep, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
+    code, printed, _ = data_prep("describe", store.path, "--picture", tmp_path / "sheet.png")
+    assert (code, "HU inside the body" in printed) == (0, True)
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

@@ -47,7 +47,7 @@ def test_a_failure_before_the_commit_leaves_the_store_as_it_was(tmp_path, monkey
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_prep.write._sync_and_hash", full)
+    monkeypatch.setattr("data_prep.atomic.sync_folder", full)
     with pytest.raises(OSError, match="No space"):
         write_volume(store.path, new_volume())
 

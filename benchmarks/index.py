@@ -1,0 +1,105 @@
+"""Claim: 100,000 volumes open as fast as 10.
+
+Synthetic stores without voxels: commit records of volumes with 60 slices each, their index and the
+root attributes. The other side is what an index in JSON costs, hash and parsing included, which is
+what this project had before. Each figure is the best of several in a process of its own.
+
+    python -m benchmarks.index
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.commit import seal
+from data_prep.index import INDEX, index_of
+from data_prep.split import SPLITS
+from data_prep.store import open_store
+from data_prep.write import create_store
+
+VOLUMES = (10, 1_000, 100_000)
+SLICES = 60
+REPEATS = 5
+
+
+def records(count: int) -> Iterator[dict[str, Any]]:
+    """Commit records as `write_volume` makes them, of volumes that were never written."""
+    random.seed(count)
+    heights = np.linspace(0, 1, SLICES).round(4).tolist()
+    for number in range(count):
+        modality = ("mri", "ct")[number % 2]
+        volume = {
+            "name": f"{modality}/{random.getrandbits(64):016x}",
+            "modality": modality,
+            "subject": f"{random.getrandbits(64):016x}",
+            "split": random.choices(SPLITS, (8, 1, 1))[0],
+            "link": None,
+            "shape": [SLICES, 256, 256],
+            "affine": np.diag([-1, -1, 3, 1.0]).tolist(),
+            "window": [-1024.0, 3071.0],
+            "scale": 1.0,
+            "body_fraction": [round(random.random(), 4) for _ in range(SLICES)],
+            "height": heights,
+            "source_shape": [160, 512, 512],
+            "source_affine": np.diag([-0.5, -0.5, 1, 1.0]).tolist(),
+        }
+        yield {"volume": volume, "files": {"0/c/0/0/0": {"bytes": 4_000_000, "sha256": ""}}}
+
+
+def make_store(path: Path, count: int) -> Path:
+    """A store of `count` volumes for those who do not read voxels, and a JSON index beside it."""
+    create_store(path, spacing_mm=(3, 1, 1), size=(256, 256), settings={})
+    made = list(records(count))
+    (path / INDEX).write_bytes(index_of(made))
+    (path / "index.json").write_bytes(seal({"volumes": [record["volume"] for record in made]}))
+    return path
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Milliseconds of each step, the best of several."""
+    store = open_store(path)
+    chosen = store.select("mri", "train")
+    return {
+        "open": best_ms(lambda: open_store(path)),
+        "open and select": best_ms(lambda: len(open_store(path).select("mri", "train"))),
+        "and its first volume": best_ms(lambda: open_store(path).select("mri", "train")[0]),
+        "all volumes of it": best_ms(lambda: list(chosen)),
+        "JSON index": best_ms(lambda: seal(json.loads((path / "index.json").read_bytes()))),
+    }
+
+
+def best_ms(run: Callable[[], object]) -> float:
+    """The shortest of several runs in milliseconds."""
+    took_s = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        run()
+        took_s.append(time.perf_counter() - started)
+    return min(took_s) * 1000
+
+
+def main() -> None:
+    """Print a row per number of volumes."""
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(Path(sys.argv[1]))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for count in VOLUMES:
+            path = make_store(Path(folder) / f"{count}.zarr", count)
+            command = [sys.executable, "-m", "benchmarks.index", str(path)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            figures = "  ".join(f"{name} {ms:.2f} ms" for name, ms in json.loads(output).items())
+            size_mb = (path / INDEX).stat().st_size / 1e6
+            print(f"{count:7,} volumes, index {size_mb:.2f} MB:  {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

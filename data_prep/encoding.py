@@ -1,0 +1,67 @@
+"""Voxels to the files of a Zarr array and back: one shard, a chunk and a checksum per slice.
+
+The home of zarr; it encodes in memory, and where the files lie is unknown here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.buffer.cpu import Buffer
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
+
+METADATA, SHARD = "zarr.json", "c/0/0/0"
+"""The two files of an array."""
+_CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
+_DTYPES = {"int16", "uint8"}
+
+
+def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
+    """The files of an array [z, y, x], by name. The same voxels always give the same bytes."""
+    files: dict[str, Any] = {}
+    array = zarr.create_array(
+        MemoryStore(files),
+        shape=voxels.shape,
+        dtype=voxels.dtype,
+        chunks=(1, *voxels.shape[1:]),
+        shards=voxels.shape,
+        compressors=[
+            BloscCodec(cname="lz4", shuffle="bitshuffle", typesize=voxels.dtype.itemsize),
+            Crc32cCodec(),
+        ],
+        fill_value=0,
+        dimension_names=("z", "y", "x"),
+        # Without it a slice of zeros is left out and looks like a lost one.
+        config={"write_empty_chunks": True},
+    )
+    array[:] = voxels
+    return {name: buffer.to_bytes() for name, buffer in files.items()}
+
+
+def decode(files: Mapping[str, bytes]) -> NDArray[Any]:
+    """The inverse of `encode`. Raises ValueError where a checksum does not hold."""
+    assert SHARD in files, "zarr takes a missing shard for zeros"
+    store = MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()})
+    try:
+        return np.asarray(zarr.open_array(store, mode="r")[:])
+    except RuntimeError as error:  # Blosc's own
+        raise ValueError(str(error)) from error
+
+
+def unknown_encoding(metadata: bytes) -> str:
+    """What an array's `zarr.json` asks for that this project never writes; empty if nothing."""
+    array = json.loads(metadata)
+    codecs = {codec["name"] for codec in _flat(array["codecs"])}
+    if array["data_type"] in _DTYPES and codecs <= _CODECS:
+        return ""
+    return f"{array['data_type']} by {sorted(codecs)}"
+
+
+def _flat(codecs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    inner = (codec.get("configuration", {}) for codec in codecs)
+    nested = [c for i in inner for key in ("codecs", "index_codecs") for c in i.get(key, [])]
+    return codecs + (_flat(nested) if nested else [])

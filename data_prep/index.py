@@ -1,0 +1,197 @@
+"""The index: facts of all volumes in columns, so that 10 and 100,000 volumes open alike.
+
+A safetensors file. Its header says the SHA-256 of each column; a column is read, and compared with
+its hash, when it is first asked for. It is rebuilt from the commit records and says nothing new.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from data_prep.commit import digest, seal, unseal
+from data_prep.errors import StoreError
+from data_prep.place import Place, byte_ranges
+from data_prep.split import SPLITS, Split
+from data_prep.stored_volume import SLICE_STEPS, StoredVolume
+from data_prep.volume import Modality
+
+INDEX = "index.safetensors"
+_SCHEMA = 1
+_MODALITIES: tuple[Modality, ...] = ("mri", "ct")
+_MAX_HEADER_BYTES = 1 << 20
+_TEXTS = ("name", "subject", "link")
+_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
+_PER_SLICE = ("body_fraction", "height")
+
+
+def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """The index file of commit records; equal records give equal bytes."""
+    records = sorted(records, key=lambda record: record["volume"]["name"])
+    volumes = [record["volume"] for record in records]
+    columns: dict[str, NDArray[Any]] = {
+        name: _texts(v[name] or "" for v in volumes) for name in _TEXTS
+    } | {
+        "modality": np.array([_MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
+        "split": np.array([SPLITS.index(v["split"]) for v in volumes], np.uint8),
+        "shape": np.array([v["shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "source_shape": np.array([v["source_shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "affine": np.array([v["affine"] for v in volumes], np.float64).reshape(-1, 4, 4),
+        "source_affine": np.array([v["source_affine"] for v in volumes]).reshape(-1, 4, 4),
+        "window": np.array([v["window"] for v in volumes], np.float64).reshape(-1, 2),
+        "scale": np.array([v["scale"] for v in volumes], np.float64),
+        "bytes": np.array([_size(record) for record in records], np.int64),
+    }
+    for name in _PER_SLICE:
+        values = np.array([value for v in volumes for value in v[name]])
+        columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
+    bare = safetensors.numpy.save(columns)
+    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
+    sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
+    # One entry only: safetensors writes several in no fixed order.
+    sealed = seal({"schema": _SCHEMA, "columns": header, "sha256_of": sums}).decode()
+    return safetensors.numpy.save(columns, metadata={"sealed": sealed})
+
+
+class Index:
+    """An index file, read column by column."""
+
+    def __init__(self, path: Place) -> None:
+        self._path = path
+        try:
+            self._read = byte_ranges(path)
+            length = int.from_bytes(self._read(0, 8), "little")
+            self._start = 8 + min(length, _MAX_HEADER_BYTES)
+            header = json.loads(self._read(8, self._start))
+            self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(f"its header cannot be read ({error})") from error
+        if self._sealed["schema"] != _SCHEMA or self._sealed["columns"] != header:
+            raise self._damaged("its header was changed, or another version wrote it")
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    @property
+    def contents(self) -> str:
+        """Hash of all columns: equal where the volumes and their splits are."""
+        return digest(self._sealed)[:16]
+
+    def __len__(self) -> int:
+        return int(self._sealed["columns"]["name"]["shape"][0])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column, a row per volume (or, where facts are per slice, a row per slice).
+
+        Raises StoreError where it is not what was written.
+        """
+        if name not in self._columns:
+            facts = self._sealed["columns"][name]
+            start, stop = (self._start + offset for offset in facts["data_offsets"])
+            content = self._read(start, stop)
+            if _hash(content) != self._sealed["sha256_of"][name]:
+                raise self._damaged(f"its column {name} was changed after it was written")
+            values = np.frombuffer(content, _DTYPES[facts["dtype"]])
+            self._columns[name] = values.reshape(facts["shape"])
+        return self._columns[name]
+
+    @cached_property
+    def first_slices(self) -> NDArray[np.int64]:
+        """[volumes + 1]: where each volume's rows begin in the columns with a row per slice."""
+        return np.concatenate([[0], self.column("shape")[:, 0].cumsum(dtype=np.int64)])
+
+    def row_of(self, name: str) -> int | None:
+        """The row of a volume, or None where it is not in the index."""
+        names = self._bytes("name")
+        row = int(np.searchsorted(names, np.bytes_(name.encode())))
+        return row if row < len(self) and self.text("name", row) == name else None
+
+    def text(self, column: str, row: int) -> str:
+        """One value of a column of texts."""
+        value: bytes = self._bytes(column)[row]
+        return value.decode()
+
+    def _bytes(self, column: str) -> NDArray[Any]:
+        letters = self.column(column)  # [volumes, longest], zeros at the end
+        return letters.view(f"S{letters.shape[1]}")[:, 0]
+
+    def _damaged(self, found: str) -> StoreError:
+        return StoreError(
+            f"The index {self._path} is damaged: {found}. "
+            f"Run `python -m data_prep check {self._path.parent} --repair`: it makes the index "
+            "anew from the commit records."
+        )
+
+
+class Volumes(Sequence[StoredVolume]):
+    """Volumes of an index, by name in its order; each is put together when it is asked for."""
+
+    def __init__(self, index: Index, rows: NDArray[np.int64] | None = None) -> None:
+        self._index = index
+        self._rows = np.arange(len(index)) if rows is None else rows
+
+    def select(self, modality: Modality, split: Split) -> "Volumes":
+        """Those of one domain and split."""
+        wanted = self.column("modality") == _MODALITIES.index(modality)
+        wanted &= self.column("split") == SPLITS.index(split)
+        return Volumes(self._index, self._rows[wanted])
+
+    def named(self, name: str) -> StoredVolume | None:
+        """The volume of that name; None where the index has none."""
+        row = self._index.row_of(name)
+        return None if row is None else self._volume(row)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One fact of all these volumes: `shape`, `window`, `split` (in SPLITS), `bytes` ..."""
+        assert name not in _PER_SLICE
+        return self._index.column(name)[self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, key: int) -> StoredVolume: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Volumes": ...
+    def __getitem__(self, key: int | slice) -> "StoredVolume | Volumes":
+        if isinstance(key, slice):
+            return Volumes(self._index, self._rows[key])
+        return self._volume(int(self._rows[key]))
+
+    def _volume(self, row: int) -> StoredVolume:
+        index = self._index
+        start, stop = index.first_slices[row : row + 2]
+        link = index.text("link", row)
+        return StoredVolume(
+            name=index.text("name", row),
+            modality=_MODALITIES[index.column("modality")[row]],
+            subject=index.text("subject", row),
+            split=SPLITS[index.column("split")[row]],
+            link=link or None,
+            shape=tuple(index.column("shape")[row].tolist()),
+            affine=index.column("affine")[row],
+            window=tuple(index.column("window")[row].tolist()),
+            scale=float(index.column("scale")[row]),
+            body_fraction=index.column("body_fraction")[start:stop] / SLICE_STEPS,
+            height=index.column("height")[start:stop] / SLICE_STEPS,
+            source_shape=tuple(index.column("source_shape")[row].tolist()),
+            source_affine=index.column("source_affine")[row],
+        )
+
+
+def _texts(values: Iterable[str]) -> NDArray[np.uint8]:
+    padded = np.array([value.encode("ascii") for value in values], np.bytes_)
+    return padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    return sum(file["bytes"] for file in record["files"].values())
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,134 @@
+"""The index says what the commit records say, opens at one price, and notices every change."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from data_prep.commit import read_commits
+from data_prep.errors import StoreError
+from data_prep.index import INDEX, Index, Volumes, index_of
+from data_prep.place import byte_ranges
+from data_prep.store import open_store
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "s.zarr"
+    return make_store(path, mri=3, ct=2, paired=1, splits=("train", "val"))
+
+
+def test_volumes_are_those_of_the_commit_records(store):
+    records = [record["volume"] for record in read_commits(store.path)]
+
+    assert [json.loads(json.dumps(v.to_json())) for v in store.volumes] == records
+
+
+def test_equal_records_give_equal_bytes_in_any_order(store):
+    records = read_commits(store.path)
+    assert index_of(records[::-1]) == index_of(records) == (store.path / INDEX).read_bytes()
+
+
+def test_the_library_of_the_format_reads_the_same_columns(store):
+    columns = safetensors.numpy.load_file(store.path / INDEX)
+
+    assert {"name", "affine", "body_fraction", "bytes"} < columns.keys()
+    for name, values in columns.items():
+        np.testing.assert_array_equal(Index(store.path / INDEX).column(name), values)
+
+
+def test_selections_and_slices_are_sequences_in_order_of_name(store):
+    names = [volume.name for volume in store.volumes]
+    assert names == sorted(names)
+    assert [v.name for v in store.volumes[1:4]] == names[1:4]
+    assert store.volumes[-1].name == names[-1]
+    with pytest.raises(IndexError):
+        store.volumes[len(names)]
+    chosen = store.select("mri", "train")
+    assert [v.name for v in chosen] == [
+        v.name for v in store.volumes if (v.modality, v.split) == ("mri", "train")
+    ]
+    assert chosen.column("bytes").min() > 0
+
+
+def test_a_volume_is_found_by_its_name_and_no_other_is(store):
+    for volume in store.volumes:
+        found = store.volumes.named(volume.name)
+        assert found is not None
+        assert found.to_json() == volume.to_json()
+    for name in ("", "ct/", "mri/zzz", "zzz", store.volumes[0].name[:-1]):
+        assert store.volumes.named(name) is None
+
+
+def test_a_store_of_no_volume_opens(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=0, ct=0)
+    assert len(store.volumes) == len(store.select("mri", "train")) == 0
+    assert store.volumes.named("mri/x") is None
+
+
+def test_opening_reads_the_header_alone(store, monkeypatch):
+    reached = []
+
+    def watched(path):
+        read = byte_ranges(path)
+        return lambda start, stop: reached.append(stop) or read(start, stop)
+
+    monkeypatch.setattr("data_prep.index.byte_ranges", watched)
+    volumes = Volumes(Index(store.path / INDEX))
+    assert len(volumes) == 7
+    header = max(reached)
+    content = (store.path / INDEX).read_bytes()
+    assert header == 8 + int.from_bytes(content[:8], "little")
+
+    assert len(volumes.select("ct", "val")) > 0
+    assert max(reached) > header
+
+
+def test_every_flipped_bit_is_found_when_volumes_are_read(store, tmp_path):
+    content = (store.path / INDEX).read_bytes()
+    copy, random = tmp_path / INDEX, np.random.default_rng(0)
+    unnoticed = []
+    for place in random.integers(len(content), size=300):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << random.integers(8)
+        copy.write_bytes(damaged)
+        try:
+            index = Index(copy)
+            if [v.to_json() for v in Volumes(index)] != [v.to_json() for v in store.volumes]:
+                unnoticed.append(place)
+            index.column("bytes")
+        except StoreError:
+            continue
+        else:
+            unnoticed.append(place)
+    assert unnoticed == []
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, -1])
+def test_a_cut_index_is_refused_and_the_remedy_named(store, tmp_path, length):
+    content = (store.path / INDEX).read_bytes()
+    (tmp_path / INDEX).write_bytes(content[:length])
+    with pytest.raises(StoreError, match="--repair"):
+        list(Volumes(Index(tmp_path / INDEX)))
+
+
+def test_an_index_cut_while_it_is_open_is_an_error_and_no_crash(store, tmp_path):
+    path = tmp_path / INDEX
+    path.write_bytes((store.path / INDEX).read_bytes())
+    index = Index(path)
+
+    path.write_bytes(path.read_bytes()[:200])
+
+    with pytest.raises(StoreError, match="was changed"):
+        index.column("shape")
+
+
+def test_an_index_that_is_replaced_meanwhile_does_not_change_an_open_store(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=1)
+    make_store(store.path, mri=1, ct=0, seed=5)
+
+    assert len([volume.name for volume in store.volumes]) == 3
+    assert len(open_store(store.path).volumes) == 4
+    assert open_store(store.path).contents != store.contents

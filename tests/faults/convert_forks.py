@@ -1,0 +1,58 @@
+"""Conversions in forked processes, killed at given moments; run as a program by test_convert_kills.
+
+A fork starts with all libraries imported, so that its moments are moments of converting. Nothing
+here may start a thread before it forks.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from data_prep.convert import convert
+from data_prep.harmonise import harmonise
+from data_prep.nifti import read_nifti
+from data_prep.settings import ConvertSettings
+
+
+def main() -> None:
+    """For each line `seconds` convert and kill after that long; `inf` waits for the end.
+
+    Arguments: the store, the manifest, the key file. Answers each line with how long it ran and
+    whether it was killed.
+    """
+    out, manifest, key = map(Path, sys.argv[1:])
+    settings = ConvertSettings(
+        out=out,
+        manifest=manifest,
+        key_file=key,
+        spacing_mm=(6.0, 8.0, 8.0),
+        size=(24, 24),
+        workers=0,
+    )
+    first = manifest.with_name("0.nii")
+    volume = read_nifti(first, modality="mri", pseudonym="p")
+    harmonise(volume, spacing_mm=settings.spacing_mm, size=settings.size)  # imports MONAI
+    for line in sys.stdin:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            convert(settings)
+            os._exit(0)
+        deadline = started + float(line)
+        ended = 0
+        while not ended and time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.0005)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        print(json.dumps({"ran_s": time.monotonic() - started, "code": code}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""Z1 to Z9: what may happen to a store, and what is then done. Kills are in a file of their own."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan.data.reader import SliceReader
+from data_prep.check import check
+from data_prep.commit import commit_path, seal
+from data_prep.convert import Report, convert
+from data_prep.errors import StoreError
+from data_prep.settings import ConvertSettings
+from data_prep.store import Store, open_store
+from data_prep.write import frozen_splits, write_volume
+from tests.conftest import ROOT
+from tests.data_prep.test_write import new_volume
+from tests.stores import make_store
+from tests.volumes import write_head
+
+FILES = [
+    "zarr.json",
+    "0/zarr.json",
+    "0/c/0/0/0",
+    "labels/zarr.json",
+    "labels/body/zarr.json",
+    "labels/body/0/zarr.json",
+    "labels/body/0/c/0/0/0",
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for number in range(3):
+        write_head(folder / f"mri/{number}.nii", "mri", number)
+        write_head(folder / f"ct/{number}.nii", "ct", number + 10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def original(inputs: Path) -> Store:
+    run(inputs, inputs / "s.zarr")
+    return open_store(inputs / "s.zarr")
+
+
+@pytest.fixture
+def store(original: Store, tmp_path: Path) -> Store:
+    return open_store(shutil.copytree(original.path, tmp_path / "s.zarr"))
+
+
+def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
+    asked = {"mri": inputs / "mri", "ct": inputs / "ct", "key_file": inputs / "key", "workers": 0}
+    asked |= {"spacing_mm": (6.0, 8.0, 8.0), "size": (24, 24)}
+    return ConvertSettings(out=out, **asked | more)
+
+
+def run(inputs: Path, out: Path, **more: object) -> Report:
+    return convert(settings(inputs, out, **more))
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = (p for p in path.rglob("*") if p.is_file() and p.name not in (".lock", ".commit"))
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def test_z1_and_z6_what_was_not_committed_is_no_data_and_is_made_again(inputs, store):
+    whole = contents(store.path)
+    first, second = store.volumes[0].name, store.volumes[1].name
+    commit_path(store.path, first).unlink()  # killed between the rename and the record
+    commit_path(store.path, second).unlink()
+    shutil.rmtree(store.path / second / "labels")  # killed in the middle of being replaced
+    (store.path / "mri/.partial-0123-x/0").mkdir(parents=True)
+    (store.path / "commits/.partial-4567-y.json").touch()
+
+    report = run(inputs, store.path)
+
+    assert (report.written, report.kept, report.swept) == (2, 4, 4)
+    assert contents(store.path) == whole
+
+
+@pytest.mark.parametrize("array", ["0", "labels/body/0"])
+def test_z2_a_flipped_bit_is_named_in_training_and_mended_from_the_source(inputs, store, array):
+    whole = contents(store.path)
+    random = np.random.default_rng(2)
+    damaged = [volume.name for volume in store.volumes[::2]]
+    for name in damaged:
+        shard = store.path / name / array / "c/0/0/0"
+        content = bytearray(shard.read_bytes())
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+        shard.write_bytes(content)
+        with pytest.raises(StoreError, match=f"{name}/{array}/c/0/0/0 in .*s.zarr"):
+            SliceReader(store, 0).read([name] * 10, range(10))
+    assert len(check(store, full=True)) == len(damaged)
+
+    report = run(inputs, store.path, repair=True)
+
+    assert (report.written, report.kept) == (len(damaged), 6 - len(damaged))
+    assert contents(store.path) == whole
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("loss", ["deleted", "empty", "short"])
+def test_z3_a_lost_file_is_found_at_first_use_and_never_read_as_zeros(store, file, loss):
+    volume = store.volumes[1]
+    path = store.path / volume.name / file
+    if loss == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: 20 if loss == "short" else 0])
+
+    for use in (
+        lambda: SliceReader(store, 2**20).read([volume.name], [5]),
+        lambda: store.voxels(volume),
+        lambda: store.body(volume),
+    ):
+        with pytest.raises(StoreError, match=f"{volume.name}/{file}"):
+            use()
+    assert len(check(store)) == 1
+
+
+def write_again_and_again(path: Path) -> None:
+    for _ in range(5):
+        for seed in (1, 2):
+            write_volume(path, new_volume(seed))
+
+
+@pytest.mark.slow
+def test_z4_a_shard_has_one_writer_and_two_of_one_volume_take_turns(tmp_path):
+    path = make_store(tmp_path / "s.zarr", mri=0, ct=0).path
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=write_again_and_again, args=(path,)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    make_store(path, mri=0, ct=0)  # the index of what is committed
+    store = open_store(path)
+    assert len(store.volumes) == 2
+    assert check(store, full=True) == []
+    shards = {str(p.relative_to(path)) for p in path.glob("mri/*/**/c/**/*") if p.is_file()}
+    assert shards == {
+        f"{volume.name}/{array}/c/0/0/0"
+        for volume in store.volumes
+        for array in ("0", "labels/body/0")
+    }
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 400 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def command(inputs: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """`data_prep convert` as a person types it."""
+    arguments = ["--mri", inputs / "mri", "--ct", inputs / "ct", "--key-file", inputs / "key"]
+    arguments += ["--workers", 0, "--spacing-mm", 6, 8, 8, "--size", 24, 24, "--out", out]
+    return subprocess.run(
+        [sys.executable, "-m", "data_prep", "convert", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_z5_a_full_or_read_only_disk_is_said_so_and_the_run_resumes(inputs, original, small_disk):
+    out = small_disk / "s.zarr"
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(170_000))
+
+    full = command(inputs, out)
+
+    assert (full.returncode, "storage is full" in full.stderr) == (4, True)
+    assert "Traceback" not in full.stderr
+    kept = {p.name for p in out.glob("commits/*.json")}
+    assert 0 < len(kept) < 6
+    for name in kept:
+        assert (out / "commits" / name).read_bytes() == (
+            original.path / "commits" / name
+        ).read_bytes()
+
+    filler.unlink()
+    remount(small_disk, "ro")
+    read_only = command(inputs, out)
+    assert (read_only.returncode, "Traceback" in read_only.stderr) == (4, False)
+
+    remount(small_disk, "rw")
+    report = run(inputs, out)
+    assert (report.written, report.kept) == (6 - len(kept), len(kept))
+    assert contents(out) == contents(original.path)
+
+
+def test_z5_a_volume_that_will_not_fit_is_not_begun(small_disk):
+    path = make_store(small_disk / "s.zarr", mri=0, ct=1).path
+    before = contents(path)
+    (small_disk / "filler").write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 20_000))
+
+    with pytest.raises(OSError, match=r"No space left on device: .*mri"):
+        write_volume(path, new_volume())
+
+    assert contents(path) == before
+
+
+def test_z7_another_preprocessing_may_not_append(inputs, store):
+    whole = contents(store.path)
+    with pytest.raises(StoreError, match=r"spacing_mm: store \[6.0, 8.0, 8.0\], asked for"):
+        run(inputs, store.path, spacing_mm=(6.0, 8.0, 7.0))
+    with pytest.raises(StoreError, match="another key"):
+        run(inputs, store.path, key_file=store.path.parent / "another.key")
+    assert contents(store.path) == whole
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from data_prep.write import writing
+with writing(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_z8_a_second_conversion_ends_at_once_and_says_who_writes_since_when(inputs, store):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store.path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        started = time.monotonic()
+        with pytest.raises(
+            StoreError, match=rf"Another conversion .*process {holder.pid} on .* since 20\d\d-"
+        ):
+            run(inputs, store.path)
+        assert time.monotonic() - started < 5
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    assert run(inputs, store.path).kept == 6  # its lock went with it
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"), [('"crc32c"', '"pickle"'), ('"int16"', '"object"'), ('"blosc"', '"v8"')]
+)
+def test_z9_an_unknown_codec_or_dtype_is_refused_before_anything_is_decoded(store, text, instead):
+    volume = store.volumes[0]
+    metadata = store.path / volume.name / "0/zarr.json"
+    metadata.write_text(metadata.read_text().replace(text, instead))
+    record = commit_path(store.path, volume.name)
+    commit = json.loads(record.read_text())
+    commit.pop("sha256")
+    commit["files"]["0/zarr.json"] = {
+        "bytes": metadata.stat().st_size,
+        "sha256": hashlib.sha256(metadata.read_bytes()).hexdigest(),
+    }
+    record.write_bytes(seal(commit))  # whoever made the store knows how to seal
+
+    for use in (
+        lambda: store.voxels(volume),
+        lambda: SliceReader(store, 0).read([volume.name], [0]),
+    ):
+        with pytest.raises(StoreError, match="an unknown decoder may run code"):
+            use()
+
+
+def test_a_damaged_record_is_taken_out_and_its_subject_keeps_its_split(inputs, store):
+    whole = contents(store.path)
+    victim = store.select("mri", "test")[0]
+    commit_path(store.path, victim.name).write_bytes(b'{"volume": {}}')
+    with pytest.raises(StoreError, match="--repair"):
+        run(inputs, store.path)
+
+    # Other shares would put the subject elsewhere if its split were not frozen.
+    report = run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
+
+    assert report.written == 1
+    assert contents(store.path) == whole
+
+
+def test_damaged_frozen_splits_are_taken_from_the_index(inputs, store):
+    splits = frozen_splits(store.path)
+    (store.path / "splits.json").write_bytes(b"?")
+    victim = store.select("ct", "val")[0].name
+    (store.path / victim / "0/c/0/0/0").unlink()
+
+    run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
+
+    assert frozen_splits(store.path) == splits
+    assert check(open_store(store.path), full=True) == []
+
+
+def test_a_lost_index_is_rebuilt_as_it_was(inputs, store):
+    whole = contents(store.path)
+    (store.path / "index.safetensors").unlink()
+    run(inputs, store.path)
+    assert contents(store.path) == whole

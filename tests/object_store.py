@@ -1,0 +1,28 @@
+"""A local S3 server for tests: moto's, in this process, reached as any other through AWS_*."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from moto.server import ThreadedMotoServer
+from upath import UPath
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Start the server and point the environment to it; yields an empty bucket's URL."""
+    logging.getLogger("werkzeug").setLevel("ERROR")
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as environment:
+        host, port = server.get_host_and_port()
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            environment.setenv(name, "testing")
+        UPath("s3://bucket").fs.mkdir("bucket")
+        try:
+            yield "s3://bucket"
+        finally:
+            server.stop()
