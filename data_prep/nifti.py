@@ -25,13 +25,13 @@ from data_prep.file_faults import (
     check_affine,
     check_number,
     check_shape,
-    check_voxels,
     damaged_stream,
     detached,
     no_affine,
 )
 from data_prep.note import Note, silent
 from data_prep.payload import MAX_DEFLATE_RATIO
+from data_prep.rescale import check_picture
 from data_prep.storage import unreadable
 from data_prep.volume import Affine, Grid, Modality, Volume
 
@@ -67,7 +67,7 @@ def read_nifti(
         with np.errstate(over="ignore", invalid="ignore"):  # refused below, as not finite
             voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
-    check_voxels(voxels_zyx, modality)
+    check_picture(voxels_zyx, modality)
     if not _is_placed(header):
         note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
