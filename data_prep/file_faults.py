@@ -102,8 +102,9 @@ def detached(found: str) -> VolumeError:
 
 def damaged_stream(packing: str, found: object) -> VolumeError:
     """A compressed stream does not reach its checksum, or not that one."""
+    words = str(found).partition(" (b")[0]  # gzip quotes the file's first bytes
     return VolumeError(
         f"{packing}-damaged",
-        f"The {packing} stream is damaged ({found}): voxels would be wrong without a sign.",
+        f"The {packing} stream is damaged ({words}): voxels would be wrong without a sign.",
         "Copy the file again from its source.",
     )

@@ -131,6 +131,8 @@ def _explained() -> Iterator[None]:
         raise unreadable(error) from error
     except VolumeError:
         raise
+    except KeyError as error:
+        raise _bad(f"it holds a code that the standard does not have ({error})") from error
     except (ImageFileError, HeaderDataError, ValueError) as error:
         raise _bad(str(error)) from error
 
@@ -170,7 +172,9 @@ def _header(head: bytes, path: Path) -> Any:
         raise _bad(f"the file ends after {len(head)} bytes")
     header = header_class(head[:length], check=False)
     rank = int(header["dim"][0])
-    if not 1 <= rank <= 7 or min(header["dim"][1 : rank + 1]) < 1:
+    if not 1 <= rank <= 7:
+        raise _bad("dim has no number of axes")  # which one it has may be letters of a text
+    if min(header["dim"][1 : rank + 1]) < 1:
         raise _bad(f"dim is {header['dim'].tolist()}")
     magic = header["magic"].item().rstrip(b"\0")
     if magic in (b"ni1", b"ni2"):

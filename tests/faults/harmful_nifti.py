@@ -104,7 +104,7 @@ CASES = [
     plain("a file of text", "header-damaged", lambda whole: b"path,modality\n" * 40),
     field("a dimension of -8", "header-damaged", dim=[3, -8, 40, 36, 1, 1, 1, 1]),
     field("dim that claims 100 times the file", "header-damaged", dim=[3, 360, 400, 8, 1, 1, 1, 1]),
-    field("the magic of a pair of files", "header-damaged", magic=b"ni1"),
+    field("the magic of a pair of files", "detached-data", magic=b"ni1"),
     field("voxels said to begin in the header", "header-damaged", vox_offset=100),
     field("an unknown datatype", "header-damaged", datatype=17),
     field("sform_code and qform_code 0", "no-affine", sform_code=0, qform_code=0),

@@ -7,6 +7,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -16,6 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tests.faults import harmful_formats
 from tests.faults.case import Case
 from tests.faults.harmful_nifti import AFFINE, image_of
 from tests.faults.harmful_pixels import as_signed, stored
@@ -253,4 +255,20 @@ NIFTI = [
     nifti("the other byte order", lambda: swapped(image_of())),
     nifti("NIfTI-2", lambda: nibabel.Nifti2Image.from_image(image_of())),
     Case(what="a gzip file of two streams", make=members),
+]
+
+
+def by_itk(what: str, name: str, packed: bool) -> Case:
+    """A file of SimpleITK's."""
+    image = harmful_formats.image_of
+    return Case(
+        what=what,
+        make=lambda folder: SimpleITK.WriteImage(image(), folder / name, useCompression=packed),
+    )
+
+
+ITK = [
+    by_itk("MHA", "a.mha", False),
+    by_itk("compressed MHA", "a.mha", True),
+    by_itk("compressed NRRD", "a.nrrd", True),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.faults import (
+    harmful_formats,
     harmful_nifti,
     harmful_pixels,
     harmful_series,
@@ -29,8 +30,13 @@ HARMFUL = {
     "Units and modality": harmful_pixels.UNITS,
     "Enhanced multi-frame": harmful_pixels.ENHANCED,
     "NIfTI": harmful_nifti.CASES,
+    "MHA and NRRD": harmful_formats.CASES,
 }
-LEGAL = {"DICOM": odd_but_legal.DICOM, "NIfTI": odd_but_legal.NIFTI}
+LEGAL = {
+    "DICOM": odd_but_legal.DICOM,
+    "NIfTI": odd_but_legal.NIFTI,
+    "MHA, NRRD": odd_but_legal.ITK,
+}
 HEAD = """\
 # What is refused, and what is not
 
