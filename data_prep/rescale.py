@@ -81,6 +81,8 @@ class SliceValues:
     """[y, x], where nothing was measured."""
     num_junk: int
     """Pixels with anything in their unused high bits, which were cut off."""
+    fits_swapped: bool
+    """Whether with the bytes of each number swapped no unused bit would be used."""
 
 
 def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) -> SliceValues:
@@ -88,18 +90,10 @@ def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) 
 
     Padding is looked for before and after the unused high bits are cut off: some writers mark it
     with a value that the stored bits cannot hold. Raises VolumeError where the padding of a CT
-    would mean tissue, or the bytes are in the other order.
+    would mean tissue.
     """
     cut = _used_bits(stored, header)
-    if (cut != stored).any() and np.array_equal(
-        stored.byteswap(), _used_bits(stored.byteswap(), header)
-    ):
-        raise VolumeError(
-            "byte-order",
-            "The pixels use bits that the header says are unused, and do not so when their bytes "
-            "are swapped: they are in the other byte order than the header tells.",
-            "Export the series again from the archive.",
-        )
+    swapped = stored.byteswap()
     slope = 1.0 if header.slope is None else header.slope
     intercept = 0.0 if header.intercept is None else header.intercept
     padded = np.zeros(stored.shape, np.bool_)
@@ -114,6 +108,7 @@ def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) 
         values=values,
         padded=padded,
         num_junk=int(((cut != stored) & ~padded).sum()),
+        fits_swapped=np.array_equal(swapped, _used_bits(swapped, header)),
     )
 
 

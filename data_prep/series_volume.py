@@ -82,7 +82,7 @@ def _decode(
     files: dict[Path, list[int]] = defaultdict(list)
     for index, header in enumerate(headers):
         files[header.path].append(index)
-    lost, junk, first = 0, 0, None
+    lost, junk, fits_swapped, first = 0, 0, True, None
     for frames in files.values():
         try:
             stored = read_stored(headers[frames[0]])
@@ -95,12 +95,20 @@ def _decode(
             found = slice_values(stored[headers[index].frame], headers[index], modality)
             values[index], padded[index] = found.values, found.padded
             junk += found.num_junk
+            fits_swapped &= found.fits_swapped
     if first:
         raise VolumeError(
             first.code,
             f"{len(headers) - lost} of {len(headers)} images are readable. {first.reason}",
             first.remedy,
         ) from first
+    if junk and fits_swapped:
+        raise VolumeError(
+            "byte-order",
+            "The pixels use bits that the header says are unused, and do not so when their bytes "
+            "are swapped: they are in the other byte order than the header tells.",
+            "Export the series again from the archive.",
+        )
     if junk:
         note(f"{junk} pixels had something in bits above BitsStored, which was cut off.")
     return values, padded

@@ -168,6 +168,11 @@ DICOM = [
         stored(lambda index, pixels: pixels | (0xA000 if index % 2 else 0x5000)),
     ),
     odd(
+        "overlay graphics in the unused bits, and an empty end slice",
+        stored(lambda index, pixels: (pixels if index else 0 * pixels) | 0x8000 * TOP_ROWS),
+        voxels=np.where(np.arange(SHAPE[0])[:, None, None] == 0, -1024, values("CT")),
+    ),
+    odd(
         "padding of -2000",
         both(
             as_signed(lambda index: np.where(TOP_ROWS, -2000, values("CT")[index])),

@@ -51,6 +51,10 @@ and right swapped by whoever wrote the orientation, a wrong patient under a righ
 end slice is found where `ImagesInAcquisition` tells how many there were; elsewhere `describe
 --notes` gives the extent in mm and says that it could not be checked.
 
+A series is what one patient, study and series UID have in common, in one frame of reference, matrix
+and orientation. Slices with a series UID each, as Canon writes classic MR (dcm2niix issue 495), are
+joined where study, series number, acquisition and kind of image agree, and that is noted.
+
 Pixels that were once compressed with loss are accepted with a note, since archives do so; a CT as
 8-bit JPEG has lost its HU and is refused by its numbers, or left alone as a secondary capture.
 """
