@@ -44,10 +44,10 @@ def cut(what: str, code: str, suffix: str, *, packed: bool) -> Case:
 
 CASES = [
     cut("a file cut off in its voxels", "header-damaged", ".mha", packed=False),
-    cut("a compressed file cut off", "header-damaged", ".mha", packed=True),
+    cut("a compressed file cut off", "zlib-damaged", ".mha", packed=True),
     cut("a compressed file cut off", "gzip-damaged", ".nrrd", packed=True),
     edited("sizes beyond the file", "header-damaged", ".mha", b"= 36 40 8", b"= 36 40 9"),
-    edited("a spacing of 0", "header-damaged", ".mha", b"Spacing = 0.8", b"Spacing = 0"),
+    edited("a negative spacing", "header-damaged", ".mha", b"Spacing = 0.8", b"Spacing = -0.8"),
     edited("axes that are not told", "no-affine", ".mha", b"TransformMatrix", b"Unknown"),
     edited("voxels in another file", "detached-data", ".mha", b"= LOCAL", b"= a.raw"),
     edited("sizes beyond the file", "header-damaged", ".nrrd", b": 36 40 8", b": 36 40 9"),
