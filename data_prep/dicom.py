@@ -1,10 +1,8 @@
 """DICOM files to slice headers and stored numbers. The home of pydicom; it knows nothing of series.
 
-Tags are read by allow-list. Of what names a patient, only the identity that pseudonyms are made
-from and a digest stay, outside `repr`; no error carries a value of the file's text.
+Tags are read by allow-list (`data_prep.dicom_tags`); no error carries a value of the file's text.
 """
 
-import hashlib
 import io
 import logging
 import math
@@ -22,39 +20,21 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from data_prep.dicom_tags import HEADER_TAGS, frames_of, slice_header
 from data_prep.errors import VolumeError
 from data_prep.header_file import HeaderFile, check_inflated, too_large
 from data_prep.slice_header import SliceHeader
-from data_prep.storage import Stamp, file_changed, stamp_of, unreadable
+from data_prep.storage import file_changed, stamp_of, unreadable
 
 MAX_BYTES = 4 << 30
 """Of one file's pixels: above it is a mistake or a bomb."""
 # fmt: off
-_HEADER_TAGS = [
-    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID",
-    "SeriesInstanceUID", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "FrameOfReferenceUID", "ImagesInAcquisition", "SamplesPerPixel",
-    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "PixelSpacing",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope", "RescaleType",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]
 _PIXEL_TAGS = [
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]
 # fmt: on
-_MACROS = {
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "RescaleType": "PixelValueTransformationSequence",
-}
-"""Where enhanced multi-frame objects keep what single frames have at the top (PS3.3 C.7.6.16)."""
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -71,13 +51,13 @@ def read_headers(path: Path) -> list[SliceHeader]:
     try:
         stamp = stamp_of(path)
         with _quiet():
-            dataset = _read(path, _HEADER_TAGS, stop_before_pixels=True)
+            dataset = _read(path, HEADER_TAGS, stop_before_pixels=True)
             shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
             groups = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
-            if len(groups) not in (1, _frames(dataset)):
+            if len(groups) not in (1, frames_of(dataset)):
                 raise _damaged()
             return [
-                _header(path, stamp, dataset, [group, shared[0]], frame)
+                slice_header(path, stamp, dataset, [group, shared[0]], frame)
                 for frame, group in enumerate(groups)
             ]
     except VolumeError:
@@ -104,6 +84,8 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
             _check_decoder(syntax)
             dataset = _read(header.path, _PIXEL_TAGS)
             dataset.file_meta.TransferSyntaxUID = syntax
+            if not syntax.is_encapsulated:
+                _check_rest(dataset.PixelData, math.prod(shape) * header.bits_allocated // 8)
             pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
         if stamp_of(header.path) != header.stamp:
             raise file_changed()
@@ -141,97 +123,15 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
     return dataset
 
 
-def _header(
-    path: Path, stamp: Stamp, dataset: Dataset, groups: list[Dataset], frame: int
-) -> SliceHeader:
-    def value(keyword: str) -> Any:
-        for group in groups:
-            for item in group.get(_MACROS.get(keyword, "")) or []:
-                if item.get(keyword) is not None:
-                    return item.get(keyword)
-        return dataset.get(keyword)
-
-    def text(keyword: str) -> str:
-        return str(value(keyword) or "").strip()
-
-    def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
-        found = value(keyword)
-        many = found if count > 1 and found is not None else [found]
-        parts = tuple(float(part) for part in many if part not in (None, ""))
-        return parts if len(parts) == count and all(map(math.isfinite, parts)) else None
-
-    def number(keyword: str) -> float | None:
-        found = numbers(keyword, 1)
-        return found[0] if found else None
-
-    def whole(keyword: str) -> int | None:
-        found = value(keyword)
-        return None if found in (None, "") else int(found)
-
-    # A DICOMDIR, and a file cut off early, name their class in the meta information alone.
-    sop_class = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-    if not sop_class:
-        raise _damaged()
-    identity = text("PatientID") + "\0" + text("IssuerOfPatientID")
-    person = "\0".join((identity, text("PatientName"), text("PatientBirthDate")))
-    bits = whole("BitsAllocated") or 0
-    is_signed = whole("PixelRepresentation") == 1
-    image_type = value("ImageType") or ()
-    colour = (whole("SamplesPerPixel") or 1) > 1 or "COLOR" in (
-        text("PhotometricInterpretation") + text("PixelPresentation")
-    )
-    return SliceHeader(
-        path=path,
-        stamp=stamp,
-        frame=frame,
-        frames=_frames(dataset),
-        identity=identity,
-        person=hashlib.sha256(person.encode("utf-8", "surrogateescape")).hexdigest(),
-        study_uid=text("StudyInstanceUID"),
-        series_uid=text("SeriesInstanceUID"),
-        frame_of_reference_uid=text("FrameOfReferenceUID"),
-        sop_class=sop_class,
-        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
-        modality=text("Modality"),
-        image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
-        is_colour=colour,
-        photometric=text("PhotometricInterpretation"),
-        acquisition=whole("AcquisitionNumber"),
-        images_in_acquisition=whole("ImagesInAcquisition"),
-        rows=whole("Rows") or 0,
-        columns=whole("Columns") or 0,
-        bits_allocated=bits,
-        bits_stored=whole("BitsStored") or bits,
-        high_bit=whole("HighBit") or bits - 1,
-        is_signed=is_signed,
-        position=numbers("ImagePositionPatient", 3),
-        orientation=numbers("ImageOrientationPatient", 6),
-        pixel_mm=numbers("PixelSpacing", 2),
-        slope=number("RescaleSlope"),
-        intercept=number("RescaleIntercept"),
-        rescale_type=text("RescaleType"),
-        padding=_padding(
-            whole("PixelPaddingValue"), whole("PixelPaddingRangeLimit"), bits, is_signed
-        ),
-    )
-
-
-def _frames(dataset: Dataset) -> int:
-    return int(dataset.get("NumberOfFrames") or 1)
-
-
-def _padding(
-    value: int | None, limit: int | None, bits: int, is_signed: bool
-) -> tuple[int, int] | None:
-    """The padding range in stored numbers; writers mix up its sign, so it is taken bit by bit."""
-    if value is None or not bits:
-        return None
-    ends = [
-        (end + offset) % (1 << bits) - offset
-        for offset in [1 << (bits - 1) if is_signed else 0]
-        for end in (value, value if limit is None else limit)
-    ]
-    return min(ends), max(ends)
+def _check_rest(pixels: bytes, expected: int) -> None:
+    """What follows the last pixel may fill up the file, but not hold a picture."""
+    if len(pixels) > expected and pixels[expected:].strip(b"\0"):
+        raise VolumeError(
+            "pixels-unreadable",
+            f"The file holds {len(pixels):,} bytes of pixels, the header's matrix {expected:,}: "
+            "a part of the picture would be cut off.",
+            "Export the series again from the archive.",
+        )
 
 
 def _check_decoder(syntax: UID) -> None:
@@ -243,7 +143,8 @@ def _check_decoder(syntax: UID) -> None:
         if decoder.is_available:
             return
         packages = "install one of: " + "; ".join(decoder.missing_dependencies)
-    name = f"{syntax.name} ({syntax})" if syntax.is_valid else "something that is no UID"
+    name = "a private syntax" if syntax.is_private else syntax.name
+    name = f"{name} ({syntax})" if syntax.is_valid else "something that is no UID"
     raise VolumeError(
         "transfer-syntax",
         f"The pixels are stored as {name}, which cannot be decoded: {packages}.",

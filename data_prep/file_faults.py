@@ -1,4 +1,4 @@
-"""What speaks against making a volume of a file's header, affine or voxels; it opens no file.
+"""What speaks against making a volume of a file's header or affine; it opens no file.
 
 Shared by the formats of one file per volume. What is said of DICOM stands in `series_faults` and
 `rescale`.
@@ -7,22 +7,13 @@ Shared by the formats of one file per volume. What is said of DICOM stands in `s
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.errors import VolumeError
-from data_prep.volume import Affine, Modality
+from data_prep.volume import Affine
 
 MAX_BYTES = 4 << 30
 """Above this a head volume is a mistake or a bomb."""
 ASSUMED = "The file does not say where its axes point; they were taken as the format's default."
-_AIR_HU = -300.0
-_LEAST_BODY = 1e-3
-"""Of a CT's voxels above _AIR_HU; the sparsest of the real heads has 0.05."""
-_MOST_BELOW_AIR = 0.05
-"""Of an MR's voxels, as `rescale` has it for DICOM."""
-_JUNK_DEPTH = 1.0
-"""An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
-overflow or a phase picture. Filtered magnitudes stay far from that."""
 _LEAST_DETERMINANT = 1e-3
 
 
@@ -71,50 +62,6 @@ def check_affine(affine: Affine) -> None:
         )
 
 
-def check_voxels(voxels: NDArray[np.float32], modality: Modality) -> None:
-    """Refuse voxels that show nothing, or that are no HU and no magnitudes."""
-    finite = np.isfinite(voxels)
-    if not finite.all():
-        count = int((~finite).sum())
-        raise VolumeError(
-            "not-finite",
-            f"{count:,} voxels ({count / voxels.size:.2%}) are NaN or infinite.",
-            "Repair the step that wrote them; they have no value to train on.",
-        )
-    if voxels.min() == voxels.max():
-        raise VolumeError(
-            "constant",
-            f"Every voxel is {voxels.flat[0]:g}.",
-            "Look at the file: it holds no picture.",
-        )
-    if modality == "ct":
-        body = float((voxels > _AIR_HU).mean())
-        if body < _LEAST_BODY:
-            raise VolumeError(
-                "all-air",
-                f"Of this CT {1 - body:.2%} is air (below {_AIR_HU:g} HU).",
-                "Look at the file: the body lies outside, or the numbers are no HU.",
-            )
-        return
-    low = float((voxels < _AIR_HU).mean())
-    if low > _MOST_BELOW_AIR:
-        raise VolumeError(
-            "modality-conflict",
-            f"{low:.0%} of this MR's voxels are below {_AIR_HU:g}, as only a CT's air is.",
-            "Give it as a CT, or leave it out.",
-        )
-    bright = float(np.percentile(voxels, 99.9))
-    junk = float((voxels < -_JUNK_DEPTH * max(bright, 0.0)).mean())
-    if junk:
-        raise VolumeError(
-            "negative-magnitudes",
-            f"{junk:.3%} of this MR's voxels lie further below zero (lowest {voxels.min():g}) than "
-            f"its bright tissue above ({bright:g}): magnitudes are not negative, so numbers "
-            "overflowed or this is a phase picture.",
-            "Convert again from the DICOM source, or give the magnitude picture.",
-        )
-
-
 def check_number(kind: str, is_number: bool) -> None:
     """Refuse voxels that are not one number each: colours, vectors, complex numbers."""
     if not is_number:
@@ -155,8 +102,9 @@ def detached(found: str) -> VolumeError:
 
 def damaged_stream(packing: str, found: object) -> VolumeError:
     """A compressed stream does not reach its checksum, or not that one."""
+    words = str(found).partition(" (b")[0]  # gzip quotes the file's first bytes
     return VolumeError(
         f"{packing}-damaged",
-        f"The {packing} stream is damaged ({found}): voxels would be wrong without a sign.",
+        f"The {packing} stream is damaged ({words}): voxels would be wrong without a sign.",
         "Copy the file again from its source.",
     )

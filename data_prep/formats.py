@@ -9,12 +9,13 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from data_prep import metaimage, nifti, nrrd
-from data_prep.file_faults import ASSUMED, check_voxels, detached
+from data_prep.file_faults import ASSUMED, detached
 from data_prep.metaimage import read_metaimage_header
 from data_prep.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.note import Note, silent
 from data_prep.nrrd import read_nrrd_header
 from data_prep.payload import FileHeader, read_voxels
+from data_prep.rescale import check_picture
 from data_prep.storage import unreadable
 from data_prep.volume import Grid, Modality, Volume
 
@@ -54,7 +55,7 @@ def read_file(
             voxels = read_voxels(stream, header)
     except OSError as error:
         raise unreadable(error) from error
-    check_voxels(voxels, modality)
+    check_picture(voxels, modality)
     if header.is_affine_assumed:
         note(ASSUMED)
     return Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)

@@ -25,13 +25,13 @@ from data_prep.file_faults import (
     check_affine,
     check_number,
     check_shape,
-    check_voxels,
     damaged_stream,
     detached,
     no_affine,
 )
 from data_prep.note import Note, silent
 from data_prep.payload import MAX_DEFLATE_RATIO
+from data_prep.rescale import check_picture
 from data_prep.storage import unreadable
 from data_prep.volume import Affine, Grid, Modality, Volume
 
@@ -67,7 +67,7 @@ def read_nifti(
         with np.errstate(over="ignore", invalid="ignore"):  # refused below, as not finite
             voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
-    check_voxels(voxels_zyx, modality)
+    check_picture(voxels_zyx, modality)
     if not _is_placed(header):
         note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
@@ -131,6 +131,8 @@ def _explained() -> Iterator[None]:
         raise unreadable(error) from error
     except VolumeError:
         raise
+    except KeyError as error:
+        raise _bad(f"it holds a code that the standard does not have ({error})") from error
     except (ImageFileError, HeaderDataError, ValueError) as error:
         raise _bad(str(error)) from error
 
@@ -170,7 +172,9 @@ def _header(head: bytes, path: Path) -> Any:
         raise _bad(f"the file ends after {len(head)} bytes")
     header = header_class(head[:length], check=False)
     rank = int(header["dim"][0])
-    if not 1 <= rank <= 7 or min(header["dim"][1 : rank + 1]) < 1:
+    if not 1 <= rank <= 7:
+        raise _bad("dim has no number of axes")  # which one it has may be letters of a text
+    if min(header["dim"][1 : rank + 1]) < 1:
         raise _bad(f"dim is {header['dim'].tolist()}")
     magic = header["magic"].item().rstrip(b"\0")
     if magic in (b"ni1", b"ni2"):

@@ -5,6 +5,7 @@ with its own slope and intercept.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,14 @@ AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
 """What padding becomes."""
 _HU_TYPES = {"", "HU", "US"}
 """US is "unspecified": then the values themselves must look like HU."""
-_MOST_PERCENT_BELOW_MR = 5.0
+_MOST_BELOW_MR = 0.05
+_JUNK_DEPTH = 1.0
+"""An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
+overflow or a phase picture. Standardised and filtered magnitudes stay far from that."""
+_LOWEST_HU, _AIR_HU = -1100.0, -900.0
 _NO_BODY_HU = -300.0
+_LEAST_BODY = 1e-3
+"""Of a CT's voxels above _NO_BODY_HU; the sparsest of the real heads has 0.05."""
 _PARTLY_AIR_HU = -750.0
 _TISSUE_HU = 150.0
 _LEAST_TISSUE = 0.25
@@ -64,23 +71,61 @@ def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_
         )
 
 
-def slice_values(
-    stored: NDArray[Any], header: SliceHeader
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A slice [y, x] of stored numbers in its modality's unit, and where it is padding.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SliceValues:
+    """A slice in its modality's unit."""
+
+    values: NDArray[np.float32]
+    """[y, x]; what is padded has no meaning yet."""
+    padded: NDArray[np.bool_]
+    """[y, x], where nothing was measured."""
+    num_junk: int
+    """Pixels with anything in their unused high bits, which were cut off."""
+    fits_swapped: bool
+    """Whether with the bytes of each number swapped no unused bit would be used."""
+
+
+def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) -> SliceValues:
+    """A slice [y, x] of stored numbers in HU or magnitudes, and where it is padding.
 
     Padding is looked for before and after the unused high bits are cut off: some writers mark it
-    with a value that the stored bits cannot hold. Padded pixels have no meaning yet.
+    with a value that the stored bits cannot hold. Raises VolumeError where the padding of a CT
+    would mean tissue.
     """
-    unused = header.bits_allocated - header.bits_stored
-    cut = (stored << unused) >> unused if unused else stored  # a signed right shift keeps the sign
+    cut = _used_bits(stored, header)
+    swapped = stored.byteswap()
+    slope = 1.0 if header.slope is None else header.slope
+    intercept = 0.0 if header.intercept is None else header.intercept
     padded = np.zeros(stored.shape, np.bool_)
     if header.padding:
         first, last = header.padding
         padded = ((stored >= first) & (stored <= last)) | ((cut >= first) & (cut <= last))
-    slope = 1.0 if header.slope is None else header.slope
-    intercept = 0.0 if header.intercept is None else header.intercept
-    return (cut.astype(np.float64) * slope + intercept).astype(np.float32), padded
+        if modality == "ct" and padded.any():
+            _check_padding([end * slope + intercept for end in header.padding])
+    with np.errstate(over="ignore"):  # `check_values` finds what became infinite
+        values = (cut.astype(np.float64) * slope + intercept).astype(np.float32)
+    return SliceValues(
+        values=values,
+        padded=padded,
+        num_junk=int(((cut != stored) & ~padded).sum()),
+        fits_swapped=np.array_equal(swapped, _used_bits(swapped, header)),
+    )
+
+
+def _used_bits(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
+    unused = header.bits_allocated - header.bits_stored
+    return (stored << unused) >> unused  # a signed right shift keeps the sign
+
+
+def _check_padding(ends_hu: Sequence[float]) -> None:
+    tissue = [hu for hu in ends_hu if _AIR_HU < hu < WINDOW_HU[1]]
+    if tissue:
+        raise VolumeError(
+            "padding-in-tissue",
+            f"The header calls pixels of {tissue[0]:g} HU padding (PixelPaddingValue): they may as "
+            "well be tissue, and would become air.",
+            "Export the series again from the archive, with a padding value below air.",
+        )
 
 
 def finish_values(
@@ -101,19 +146,64 @@ def finish_values(
     values[padded] = AIR[modality]
 
 
-def check_values(values: NDArray[np.float32], modality: Modality) -> None:
-    """Raise VolumeError where the numbers cannot be HU of a body, or MR magnitudes."""
+def check_values(values: NDArray[Any], modality: Modality) -> None:
+    """Raise VolumeError where measured numbers cannot be HU of a body, or MR magnitudes."""
+    check_picture(values, modality)
+    if modality == "ct":
+        _check_hounsfield(values)
+
+
+def check_picture(values: NDArray[Any], modality: Modality) -> None:
+    """Raise VolumeError where numbers show nothing, or are far from what the modality has."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise VolumeError(
+            "not-finite",
+            f"{(~finite).sum():,} voxels ({(~finite).mean():.2%}) are NaN or infinite.",
+            "Repair the step that wrote them; they have no value to train on.",
+        )
+    if not values.size or values.min() == values.max():
+        what = f"Every voxel is {values.flat[0]:g}." if values.size else "Every voxel is padding."
+        raise VolumeError("constant", what, "Look at the file: it holds no picture.")
     if modality == "mri":
-        below = 100 * float((values < _NO_BODY_HU).mean())
-        if below > _MOST_PERCENT_BELOW_MR:
-            raise _conflict(
-                f"MR magnitudes are not negative, but {below:.0f} % of the voxels are below "
-                f"{_NO_BODY_HU:g}: this is a CT, or a phase picture"
-            )
+        _check_magnitudes(values)
         return
+    body = float((values > _NO_BODY_HU).mean())
+    if body < _LEAST_BODY:
+        raise VolumeError(
+            "all-air",
+            f"Of this CT {1 - body:.2%} is air (below {_NO_BODY_HU:g} HU).",
+            "Look at the volume: the body lies outside, it is an MR, or the rescale was applied "
+            "twice.",
+        )
+
+
+def _check_magnitudes(values: NDArray[Any]) -> None:
+    below = float((values < _NO_BODY_HU).mean())
+    if below > _MOST_BELOW_MR:
+        raise _conflict(
+            f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
+            f"{_NO_BODY_HU:g}: this is a CT, or a phase picture"
+        )
+    bright = float(np.percentile(values, 99.9))
+    junk = float((values < -_JUNK_DEPTH * max(bright, 0.0)).mean())
+    if junk:
+        raise VolumeError(
+            "negative-magnitudes",
+            f"{junk:.3%} of this MR's voxels lie further below zero (lowest {values.min():g}) than "
+            f"its bright tissue above ({bright:g}): magnitudes are not negative, so numbers "
+            "overflowed or this is a phase picture.",
+            "Convert again from the DICOM source, or give the magnitude picture.",
+        )
+
+
+def _check_hounsfield(values: NDArray[Any]) -> None:
     lowest = float(np.percentile(values, 1))
     if lowest > _NO_BODY_HU:
-        raise _conflict(f"a CT without air: 99 % of its voxels are above {lowest:.0f} HU")
+        raise _conflict(
+            f"a CT without air, 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU: "
+            "this is an MR, or the rescale was never applied"
+        )
     body = int((values > _NO_BODY_HU).sum())
     tissue = int((np.abs(values) < _TISSUE_HU).sum())
     partly_air = int(((values > _PARTLY_AIR_HU) & (values <= _NO_BODY_HU)).sum())
@@ -125,9 +215,14 @@ def check_values(values: NDArray[np.float32], modality: Modality) -> None:
         )
 
 
+def below_air(values: NDArray[np.float32], modality: Modality) -> int:
+    """How many voxels of a CT are below what anything can be; they end as air."""
+    return int((values < _LOWEST_HU).sum()) if modality == "ct" else 0
+
+
 def _conflict(found: str) -> VolumeError:
     return VolumeError(
         "modality-conflict",
-        f"The numbers do not fit the header's modality: {found}.",
-        "Look at the series; file it under its true modality, or leave it out.",
+        f"The numbers do not fit the modality: {found}.",
+        "Look at the volume; file it under its true modality, or leave it out.",
     )

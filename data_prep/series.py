@@ -1,12 +1,11 @@
-"""Folders of DICOM files to series: walking, grouping, and what headers alone can refuse.
+"""Folders of DICOM files to series: walking, and what headers alone can refuse.
 
-It reads no pixels (`data_prep.series_volume` does). A series is what one patient, study, series
-UID, frame of reference, matrix and orientation have in common, whatever the files are called.
+It reads no pixels (`data_prep.series_volume` does) and leaves grouping to `series_groups`.
 """
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from data_prep.dicom import looks_like_dicom, read_headers
 from data_prep.errors import VolumeError
 from data_prep.formats import SUFFIXES
-from data_prep.series_faults import classify, group_fault, is_cut_off
+from data_prep.series_faults import Census, classify, group_fault, is_cut_off
+from data_prep.series_groups import Group, group_slices
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack, stack_slices
 from data_prep.storage import patiently, stamp_of, unreadable
@@ -24,7 +24,6 @@ from data_prep.volume import Grid, Modality
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _HEAD_BYTES = 132
-_SAME_ORIENTATION = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,6 +41,8 @@ class Series:
     """Why the headers rule it out; `refusal` adds what its geometry says."""
     damaged: tuple[Path, ...] = field(default=(), repr=False)
     """Files beside it, or instead of it, that could not be read."""
+    was_split: bool = False
+    """Whether each slice came with a series UID of its own."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -103,7 +104,7 @@ def find_series(folder: Path) -> list[Series]:
             damaged[path] = unreadable(error)
         except VolumeError as error:
             damaged[path] = error
-    return sorted(_group(headers, damaged), key=lambda series: series.paths[0])
+    return sorted(_series_of(headers, damaged), key=lambda series: series.paths[0])
 
 
 def stack_of(series: Series) -> Stack:
@@ -164,69 +165,44 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
             yield path
 
 
-def _group(headers: Iterable[SliceHeader], damaged: dict[Path, VolumeError]) -> list[Series]:
+def _series_of(
+    headers: Iterable[SliceHeader], damaged: Mapping[Path, VolumeError]
+) -> Iterator[Series]:
     skipped: dict[tuple[str, ...], list[SliceHeader]] = defaultdict(list)
     reasons: dict[tuple[str, ...], VolumeError] = {}
-    usable: dict[tuple[Modality, tuple[object, ...]], list[list[SliceHeader]]] = defaultdict(list)
-    persons: dict[str, set[str]] = defaultdict(set)
-    acquisitions: Counter[tuple[str, int | None]] = Counter()
+    usable: list[tuple[SliceHeader, Modality]] = []
     for header in headers:
         modality = classify(header)
         if isinstance(modality, VolumeError):
             lot = (header.study_uid, header.series_uid, modality.code)
             skipped[lot].append(header)
             reasons[lot] = modality
-            continue
-        persons[header.series_uid].add(header.person)
-        acquisitions[header.study_uid, header.acquisition] += 1
-        uids = (header.identity, header.study_uid, header.series_uid)
-        grid = (header.frame_of_reference_uid, header.rows, header.columns)
-        _join(header, usable[modality, (*uids, *grid)])
-    groups = [(kind, group) for (kind, _), clusters in usable.items() for group in clusters]
-    beside, alone = _share_out(damaged, [group for _, group in groups])
-    found = [
-        Series(headers=(), modality=None, error=damaged[path], damaged=(path,)) for path in alone
-    ]
-    found += [
-        Series(headers=tuple(members), modality=None, error=reasons[lot])
-        for lot, members in skipped.items()
-    ]
-    for index, (kind, group) in enumerate(groups):
-        error = group_fault(
-            group,
-            kind,
-            num_patients=len(persons[group[0].series_uid]),
-            num_damaged=len(beside[index]),
-            acquisitions=acquisitions,
+        else:
+            usable.append((header, modality))
+    for key, members in skipped.items():
+        yield Series(headers=tuple(members), modality=None, error=reasons[key])
+    groups = group_slices(usable)
+    census = Census.of(group.headers for group in groups)
+    beside, alone = _share_out(damaged, groups)
+    for path in alone:
+        yield Series(headers=(), modality=None, error=damaged[path], damaged=(path,))
+    for index, group in enumerate(groups):
+        yield Series(
+            headers=group.headers,
+            modality=group.modality,
+            error=group_fault(group, census, num_damaged=len(beside[index])),
+            damaged=tuple(beside[index]),
+            was_split=group.was_split,
         )
-        found.append(
-            Series(
-                headers=tuple(group),
-                modality=kind,
-                error=error,
-                damaged=tuple(beside[index]),
-            )
-        )
-    return found
-
-
-def _join(header: SliceHeader, clusters: list[list[SliceHeader]]) -> None:
-    """Put a slice to those of its orientation; one without joins the first, and spoils it."""
-    for cluster in clusters:
-        own, other = header.orientation, cluster[0].orientation
-        if own is None or other is None or np.allclose(own, other, atol=_SAME_ORIENTATION):
-            cluster.append(header)
-            return
-    clusters.append([header])
 
 
 def _share_out(
-    damaged: Iterable[Path], groups: list[list[SliceHeader]]
+    damaged: Iterable[Path], groups: Sequence[Group]
 ) -> tuple[dict[int, list[Path]], list[Path]]:
     """Which damaged files belong to which group: to the only one of their folder, else to none."""
     folders: dict[Path, set[int]] = defaultdict(set)
     for index, group in enumerate(groups):
-        for header in group:
+        for header in group.headers:
             folders[header.path.parent].add(index)
     beside: dict[int, list[Path]] = defaultdict(list)
     alone = []

@@ -1,10 +1,13 @@
 """What the headers of DICOM slices say against making a volume of them; it opens no file."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from data_prep.errors import VolumeError
+from data_prep.series_groups import Group
 from data_prep.slice_header import SliceHeader
 from data_prep.volume import Modality
 
@@ -18,11 +21,12 @@ _MODALITIES: dict[str, Modality] = {
     f"{_STORAGE}4.4": "mri",
 }
 _TAGS: dict[Modality, str] = {"ct": "CT", "mri": "MR"}
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _OTHERS = (
     (f"{_STORAGE}7", "secondary-capture", "a secondary capture (a picture of a screen or print)"),
     (f"{_STORAGE}88.", "structured-report", "a structured report or dose report"),
     (f"{_STORAGE}481.", "radiotherapy-object", "a radiotherapy structure set, plan or dose"),
-    ("1.2.840.10008.1.3.10", "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
+    (_DICOMDIR, "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
     ("", "not-ct-or-mr", "no CT or MR image"),
 )
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
@@ -48,27 +52,48 @@ def classify(header: SliceHeader) -> Modality | VolumeError:
 
 
 def is_cut_off(header: SliceHeader) -> bool:
-    """Whether a CT or MR lacks what every image has: the file ends within its header.
+    """Whether an object lacks what all have that follows its class: the file ends in its header.
 
-    Such a slice cannot be put to its series, so it must not be left aside as another one.
+    Such a slice cannot be put to its series, and its class may be cut off too, so that it must
+    not be left aside as something else.
     """
-    size = header.rows * header.columns * header.bits_allocated
-    return header.sop_class in _MODALITIES and not (header.series_uid and size)
+    if header.sop_class in _MODALITIES:
+        return not (header.series_uid and header.rows * header.columns * header.bits_allocated)
+    return not header.series_uid and header.sop_class != _DICOMDIR
 
 
-def group_fault(
-    headers: Sequence[SliceHeader],
-    modality: Modality,
-    *,
-    num_patients: int,
-    num_damaged: int,
-    acquisitions: Mapping[tuple[str, int | None], int],
-) -> VolumeError | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Census:
+    """What can only be counted over the whole input."""
+
+    patients: Mapping[str, int]
+    """People that share a series UID."""
+    images: Mapping[tuple[str, int | None], int]
+    """Images of (study, acquisition number), copies left out."""
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[SliceHeader]]) -> "Census":
+        """Count people and images."""
+        persons: dict[str, set[str]] = defaultdict(set)
+        images: dict[tuple[str, int | None], set[object]] = defaultdict(set)
+        for group in groups:
+            for header in group:
+                persons[header.series_uid].add(header.person)
+                place = (header.series_uid, header.orientation, header.position)
+                images[header.study_uid, header.acquisition].add(place)
+        return cls(
+            patients={uid: len(people) for uid, people in persons.items()},
+            images={acquisition: len(places) for acquisition, places in images.items()},
+        )
+
+
+def group_fault(group: Group, census: Census, *, num_damaged: int) -> VolumeError | None:
     """The first thing wrong with slices that would make one volume, or None.
 
-    `num_patients` shares the series UID, `num_damaged` files lie beside the slices, and
-    `acquisitions` counts the images of (study, acquisition number) over the whole input.
+    `num_damaged` files lie beside the slices.
     """
+    headers, modality = group.headers, group.modality
+    num_patients = census.patients[headers[0].series_uid]
     if num_patients > 1:
         return VolumeError(
             "mixed-patients",
@@ -91,7 +116,7 @@ def group_fault(
             "empty, cut off or damaged, and would be missing slices.",
             "Copy the folder again from its source, or move foreign files out of it.",
         )
-    return _header_fault(headers) or _lost_end(headers, acquisitions)
+    return _header_fault(headers) or _mixture(group) or _lost_end(headers, census.images)
 
 
 def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
@@ -130,8 +155,30 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
     return None
 
 
+def _mixture(group: Group) -> VolumeError | None:
+    """Whether the slices are several volumes under one series UID.
+
+    Each could pass for a regular volume of wider gaps, so positions cannot be trusted to tell.
+    """
+    echoes = {round(header.echo_ms, 2) for header in group.headers if header.echo_ms is not None}
+    moments = {header.moment for header in group.headers} - {None}
+    for count, what in (
+        (group.num_parallel, "frames of reference, sizes or stacks in one orientation"),
+        (len(echoes), "echo times"),
+        (len(moments), "moments (temporal positions)"),
+    ):
+        if count > 1:
+            return VolumeError(
+                "mixed-volumes",
+                f"One SeriesInstanceUID holds images of {count} {what}: they are not one volume.",
+                "Split it into one series for each of them and give the one that shows the "
+                "anatomy.",
+            )
+    return None
+
+
 def _lost_end(
-    headers: Sequence[SliceHeader], acquisitions: Mapping[tuple[str, int | None], int]
+    headers: Sequence[SliceHeader], images: Mapping[tuple[str, int | None], int]
 ) -> VolumeError | None:
     """Whether ImagesInAcquisition tells of images that are not there.
 
@@ -142,7 +189,7 @@ def _lost_end(
         members = [header for header in headers if header.acquisition == number]
         expected = max(header.images_in_acquisition or 0 for header in members)
         have = len({header.position for header in members})
-        if have < expected != acquisitions[members[0].study_uid, number]:
+        if have < expected != images[members[0].study_uid, number]:
             return VolumeError(
                 "images-missing",
                 f"{have} images of an acquisition that had {expected} (ImagesInAcquisition): "

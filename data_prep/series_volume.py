@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from data_prep.dicom import MAX_BYTES, read_stored
 from data_prep.errors import VolumeError
 from data_prep.note import Note, silent
-from data_prep.rescale import check_rescale, check_values, finish_values, slice_values
+from data_prep.rescale import below_air, check_rescale, check_values, finish_values, slice_values
 from data_prep.series import Series, refusal, stack_of
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack
-from data_prep.volume import Volume
+from data_prep.volume import Modality, Volume
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 _SAME_PLACE_MM = 0.01
@@ -34,8 +34,8 @@ def read_series(
     Identical slices at one place are used once. With `resample_tilt` a tilted stack keeps its
     voxels and gets an affine with the tilt as a shear, so that the one interpolation that comes
     anyway (`geometry.resample`) sets it straight. With `resample_irregular` uneven slices are
-    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU. `note`
-    hears what was put right or could not be checked, without patient text.
+    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU.
+    `note` hears what was put right or could not be checked, without patient text.
 
     Raises VolumeError for whatever cannot be used.
     """
@@ -46,13 +46,15 @@ def read_series(
     assert modality is not None, "a series without error is a CT or an MR"
     check_rescale(series.headers, modality, assume_hu=assume_hu)
     stack = stack_of(series)
-    values, padded = _decode(series.headers)
+    values, padded = _decode(series.headers, modality, note)
     values, padded = _one_per_place(values, padded, series.headers, stack, note)
-    if not padded.all():
-        check_values(values[~padded], modality)
+    check_values(values[~padded], modality)
+    below = below_air(values[~padded], modality)
+    if below:
+        note(f"{below} voxels are below -1100 HU, which nothing is; they become air.")
     is_inverted = series.headers[0].photometric == "MONOCHROME1"
     finish_values(values, padded, modality, is_inverted=is_inverted)
-    _note(series.headers, padded, stack, note)
+    _note(series, padded, stack, note)
     affine = stack.affine
     if any(fault.code == "irregular-spacing" for fault in stack.faults()):
         note(f"{len(values)} uneven slices were interpolated to their median gap.")
@@ -65,7 +67,9 @@ def claimed_bytes(series: Series) -> int:
     return sum(4 * header.rows * header.columns for header in series.headers)
 
 
-def _decode(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _decode(
+    headers: Sequence[SliceHeader], modality: Modality, note: Note
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Values and padding [frames, y, x] in the order of the headers, or an error for the lot."""
     shape = (len(headers), headers[0].rows, headers[0].columns)
     if 4 * shape[0] * shape[1] * shape[2] > MAX_BYTES:
@@ -78,7 +82,7 @@ def _decode(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.float32], NDArra
     files: dict[Path, list[int]] = defaultdict(list)
     for index, header in enumerate(headers):
         files[header.path].append(index)
-    lost, first = 0, None
+    lost, junk, fits_swapped, first = 0, 0, True, None
     for frames in files.values():
         try:
             stored = read_stored(headers[frames[0]])
@@ -88,15 +92,25 @@ def _decode(headers: Sequence[SliceHeader]) -> tuple[NDArray[np.float32], NDArra
             lost, first = lost + len(frames), first or error
             continue
         for index in frames:
-            values[index], padded[index] = slice_values(
-                stored[headers[index].frame], headers[index]
-            )
+            found = slice_values(stored[headers[index].frame], headers[index], modality)
+            values[index], padded[index] = found.values, found.padded
+            junk += found.num_junk
+            fits_swapped &= found.fits_swapped
     if first:
         raise VolumeError(
             first.code,
             f"{len(headers) - lost} of {len(headers)} images are readable. {first.reason}",
             first.remedy,
         ) from first
+    if junk and fits_swapped:
+        raise VolumeError(
+            "byte-order",
+            "The pixels use bits that the header says are unused, and do not so when their bytes "
+            "are swapped: they are in the other byte order than the header tells.",
+            "Export the series again from the archive.",
+        )
+    if junk:
+        note(f"{junk} pixels had something in bits above BitsStored, which was cut off.")
     return values, padded
 
 
@@ -129,7 +143,7 @@ def _one_per_place(
 
 
 def _note(
-    headers: Sequence[SliceHeader],
+    series: Series,
     padded: NDArray[np.bool_],
     stack: Stack,
     note: Note,
@@ -138,7 +152,11 @@ def _note(
         note(f"{int(padded.sum())} padded voxels ({padded.mean():.1%}) were set to air.")
     if any(fault.code == "gantry-tilt" for fault in stack.faults()):
         note(f"A tilt of {stack.tilt_degrees:.1f} degrees is kept as a shear of the affine.")
-    if not any(header.images_in_acquisition or header.frames > 1 for header in headers):
+    if series.was_split:
+        note("Every slice had a series UID of its own; they were joined by their series number.")
+    if any(header.is_lossy for header in series.headers):
+        note("The pixels were compressed with loss at some time: values are not as measured.")
+    if not any(header.images_in_acquisition or header.frames > 1 for header in series.headers):
         low, high = stack.heights_mm[[0, -1]]
         note(
             f"It reaches from {low:.1f} to {high:.1f} mm along the slice normal; the header does "

@@ -28,9 +28,17 @@ class SliceHeader:
     modality: str
     image_type: tuple[str, ...]
     is_colour: bool
+    is_lossy: bool
+    """Compressed with loss, now or ever before."""
     photometric: str
+    series_number: int | None
     acquisition: int | None
     images_in_acquisition: int | None
+    stack: str
+    """Which of several stacks of an enhanced object it belongs to; empty in all others."""
+    moment: int | None
+    """Which of several moments it shows, where the header tells."""
+    echo_ms: float | None
     rows: int
     columns: int
     bits_allocated: int

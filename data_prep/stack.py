@@ -206,7 +206,10 @@ def _missing(stack: Stack) -> Fault | None:
 
 def _irregular(stack: Stack) -> Fault:
     counts = Counter(_mm(gap) for gap in stack.gaps_mm).most_common()
-    listed = ", ".join(f"{gap} mm ({count} times)" for gap, count in counts[:_LISTED])
+    listed = ", ".join(
+        f"{gap} mm ({'once' if count == 1 else f'{count} times'})"
+        for gap, count in counts[:_LISTED]
+    )
     more = f" and {len(counts) - _LISTED} other distances" if len(counts) > _LISTED else ""
     return Fault(
         code="irregular-spacing",

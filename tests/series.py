@@ -33,6 +33,45 @@ def nothing(index: int, dataset: Dataset) -> None:
     """Plant no fault."""
 
 
+def setting(**tags: object) -> Change:
+    """A change that sets tags on all slices."""
+
+    def change(index: int, dataset: Dataset) -> None:
+        for keyword, value in tags.items():
+            setattr(dataset, keyword, value)
+
+    return change
+
+
+def on(at: int, **tags: object) -> Change:
+    """A change that sets tags on one slice."""
+    return lambda index, dataset: setting(**tags)(index, dataset) if index == at else None
+
+
+def lacking(at: int, keyword: str) -> Change:
+    """A change that takes a tag from one slice."""
+    return lambda index, dataset: delattr(dataset, keyword) if index == at else None
+
+
+def every(change: Callable[[Dataset], object]) -> Change:
+    """A change that does one thing to all slices."""
+
+    def on_each(index: int, dataset: Dataset) -> None:
+        change(dataset)
+
+    return on_each
+
+
+def both(*changes: Change) -> Change:
+    """A change that makes several, in this order."""
+
+    def change(index: int, dataset: Dataset) -> None:
+        for each in changes:
+            each(index, dataset)
+
+    return change
+
+
 def values(modality: str) -> np.ndarray:
     """HU or magnitudes [z, y, x], different on every slice."""
     z, y, x = np.indices(SHAPE)

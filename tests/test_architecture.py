@@ -26,7 +26,7 @@ FLOW = [
 ]
 HOMES = {
     "nibabel": {"data_prep/nifti.py"},
-    "pydicom": {"data_prep/dicom.py"},
+    "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
     "monai": {"data_prep/geometry.py"},
     "zarr": {"data_prep/encoding.py"},
     "upath": {"data_prep/place.py"},

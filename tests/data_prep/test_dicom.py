@@ -13,6 +13,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+import data_prep.dicom_tags
 import data_prep.header_file
 from data_prep.dicom import looks_like_dicom, read_headers, read_stored
 from data_prep.errors import VolumeError
@@ -111,7 +112,7 @@ def test_frames_of_an_enhanced_ct_have_headers_of_their_own(tmp_path):
     ],
 )
 def test_padding_is_understood_whatever_sign_it_was_written_with(value, limit, is_signed, expected):
-    assert data_prep.dicom._padding(value, limit, 16, is_signed) == expected
+    assert data_prep.dicom_tags.padding_range(value, limit, 16, is_signed) == expected
 
 
 def test_a_header_shows_nothing_that_names_a_patient(tmp_path):

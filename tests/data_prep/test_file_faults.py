@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import VolumeError
-from data_prep.file_faults import check_voxels
+from data_prep.rescale import check_picture
 
 SHAPE = (8, 40, 36)
 Z, Y, X = np.indices(SHAPE)
@@ -22,7 +22,7 @@ def with_some(values, number, voxels=1):
 
 def refusal(values, modality) -> VolumeError:
     with pytest.raises(VolumeError) as caught:
-        check_voxels(np.asarray(values, np.float32), modality)
+        check_picture(np.asarray(values, np.float32), modality)
     return caught.value
 
 
@@ -67,4 +67,4 @@ def test_what_is_no_picture_of_its_modality_is_refused(code, modality, values):
     ],
 )
 def test_what_is_odd_but_legal_passes(modality, values):
-    check_voxels(np.asarray(values, np.float32), modality)
+    check_picture(np.asarray(values, np.float32), modality)

@@ -1,4 +1,7 @@
-"""Folders to series: nothing is lost, nothing is mixed, and what is no volume says why."""
+"""Folders to series: nothing is lost, nothing is mixed, and what is no volume says why.
+
+The long list of faults and of what is odd but legal is in `tests/faults`.
+"""
 
 import os
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.series import Series, find_series, refusal
-from tests.series import AXIAL, SHAPE, nothing, slice_dataset, write_enhanced, write_series
+from tests.series import SHAPE, on, setting, slice_dataset, write_enhanced, write_series
 
 
 def only(folder: Path) -> Series:
@@ -17,26 +20,6 @@ def only(folder: Path) -> Series:
 def codes(folder: Path) -> list[str | None]:
     errors = [refusal(series) for series in find_series(folder)]
     return [error.code if error else None for error in errors]
-
-
-def setting(**tags):
-    """A change that sets tags on all slices."""
-
-    def change(index, dataset):
-        for keyword, value in tags.items():
-            setattr(dataset, keyword, value)
-
-    return change
-
-
-def on(at: int, **tags):
-    """A change that sets tags on one slice."""
-    return lambda index, dataset: setting(**tags)(index, dataset) if index == at else None
-
-
-def lacking(at: int, keyword: str):
-    """A change that takes a tag from one slice."""
-    return lambda index, dataset: delattr(dataset, keyword) if index == at else None
 
 
 @pytest.mark.parametrize("name", ["{:03d}.dcm", "IM{}", "1.2.840.{}", "schädel {}.ima", "{}.jpg"])
@@ -130,53 +113,6 @@ def test_other_objects_are_skipped_with_a_reason_and_counted(tmp_path, code):
     assert other.error.code == code
     assert len(other.headers) == 2
     assert other.modality is None
-
-
-REFUSED = {
-    "two patients under one series UID": (on(3, PatientID="SECOND"), "mixed-patients"),
-    "two names under one patient ID": (on(3, PatientName="SECOND"), "mixed-patients"),
-    "MR in the Modality tag of a CT": (setting(Modality="MR"), "modality-conflict"),
-    "MR in the Modality tag of one slice": (on(7, Modality="MR"), "modality-conflict"),
-    "a slice without position": (lacking(7, "ImagePositionPatient"), "header-incomplete"),
-    "a slice without orientation": (lacking(7, "ImageOrientationPatient"), "header-incomplete"),
-    "a slice without pixel spacing": (lacking(7, "PixelSpacing"), "header-incomplete"),
-    "a slice with other pixels": (on(7, PixelSpacing=[0.8, 0.8]), "header-unusable"),
-    "pixels of no size": (setting(PixelSpacing=[0, 0.8]), "header-unusable"),
-    "axes that are not at right angles": (
-        setting(ImageOrientationPatient=[1, 0, 0, 0.5, 0.86602, 0]),
-        "header-unusable",
-    ),
-    "axes that are not of unit length": (
-        setting(ImageOrientationPatient=[2, 0, 0, 0, 1, 0]),
-        "header-unusable",
-    ),
-    "a high bit away from the stored ones": (setting(HighBit=15), "header-unusable"),
-    "both kinds of monochrome": (
-        on(3, PhotometricInterpretation="MONOCHROME1"),
-        "header-unusable",
-    ),
-    "ends missing, as ImagesInAcquisition tells": (
-        setting(ImagesInAcquisition=10),
-        "images-missing",
-    ),
-    "spacing that varies": (
-        on(3, ImagePositionPatient=[-8, 10, -80.7]),
-        "irregular-spacing",
-    ),
-    "a slice aside of the others": (on(3, ImagePositionPatient=[-5, 10, -81]), "slices-shifted"),
-}
-
-
-@pytest.mark.parametrize("fault", REFUSED)
-def test_headers_that_cannot_be_trusted_are_refused(tmp_path, fault):
-    change, code = REFUSED[fault]
-    write_series(tmp_path, change)
-
-    for error in map(refusal, find_series(tmp_path)):
-        assert error is not None
-        assert error.code == code
-        assert error.reason
-        assert error.remedy
 
 
 def test_both_sides_of_a_mixed_series_are_refused(tmp_path):
@@ -276,66 +212,3 @@ def test_other_files_and_links_out_of_the_folder_are_nobodys(tmp_path):
 
 def test_an_empty_folder_has_no_series(tmp_path):
     assert find_series(tmp_path) == []
-
-
-ODD_BUT_LEGAL = {
-    "no InstanceNumber": lambda index, dataset: delattr(dataset, "InstanceNumber"),
-    "InstanceNumber the same on all": setting(InstanceNumber=1),
-    "InstanceNumber that runs against space": lambda index, dataset: setattr(
-        dataset, "InstanceNumber", 100 - index
-    ),
-    "no frame of reference": lambda index, dataset: delattr(dataset, "FrameOfReferenceUID"),
-    "no Modality": lambda index, dataset: delattr(dataset, "Modality"),
-    "a tilt in the tag alone": setting(GantryDetectorTilt=18.5),
-    "one acquisition a slice": lambda index, dataset: (
-        setattr(dataset, "AcquisitionNumber", index),
-        setattr(dataset, "ImagesInAcquisition", 1),
-    ),
-    "positions rounded to 0.01 mm": lambda index, dataset: setattr(
-        dataset, "ImagePositionPatient", [-8.004, 10, -90.004 + 3 * index]
-    ),
-    "no patient at all": lambda index, dataset: (
-        delattr(dataset, "PatientID"),
-        delattr(dataset, "PatientName"),
-    ),
-    "ImageType of one value": setting(ImageType="ORIGINAL"),
-    "an orientation in other digits": lambda index, dataset: setattr(
-        dataset, "ImageOrientationPatient", [1, -0.00001 * (index % 2), 0, 0, 1, 0]
-    ),
-    "no preamble in the file": nothing,
-}
-
-
-@pytest.mark.parametrize("oddity", ODD_BUT_LEGAL)
-def test_what_is_odd_but_legal_is_accepted(tmp_path, oddity):
-    folder = write_series(tmp_path, ODD_BUT_LEGAL[oddity], orientation=AXIAL)
-    if oddity == "no preamble in the file":
-        for path in folder.iterdir():
-            content = path.read_bytes()
-            path.write_bytes(content[content.index(b"\x08\0\x08\0CS") :])
-
-    assert codes(tmp_path) == [None]
-
-
-WILD = {
-    "dicom_not_a_volume/gantrytilting": ["gantry-tilt"],
-    "dicom_not_a_volume/notavolume": ["too-few-slices"],
-    "dicom_not_a_volume/slicecount": ["too-few-slices"],
-    "dicom_not_a_volume/sliceincrement/001": ["slice-missing"],
-    "dicom_not_a_volume/sliceincrement/002": ["slice-missing"],
-    "dicom_not_a_volume/sliceorientation": ["too-few-slices", "too-few-slices"],
-    "transfer_syntaxes/rgb": ["secondary-capture"],
-    # CT_small, JPEG-lossy, MR_small with its three variants (one series), eCT, eMR
-    "single_files": [
-        "too-few-slices",
-        "secondary-capture",
-        "too-few-slices",
-        "colour",
-        "header-incomplete",
-    ],
-}
-
-
-@pytest.mark.parametrize("place", WILD)
-def test_series_of_the_wild_that_are_no_volume_have_their_reason(shared, place):
-    assert codes(shared / "odd" / place) == WILD[place]

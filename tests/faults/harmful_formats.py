@@ -1,0 +1,56 @@
+"""MHA and NRRD files that must not pass; `tests/data_prep/test_formats.py` has many more."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from tests.faults.case import Case
+from tests.series import PIXEL_MM, STEP_MM, values
+
+
+def image_of(voxels: np.ndarray | None = None) -> SimpleITK.Image:
+    """The volume of the DICOM series as SimpleITK holds it."""
+    voxels = values("CT") if voxels is None else voxels
+    image = SimpleITK.GetImageFromArray(voxels.astype(np.int16))
+    image.SetSpacing((PIXEL_MM[1], PIXEL_MM[0], STEP_MM))
+    image.SetOrigin((-8, 10, -90))
+    return image
+
+
+def edited(what: str, code: str, suffix: str, old: bytes, new: bytes) -> Case:
+    """A file of SimpleITK's with a part of its header replaced."""
+
+    def make(folder: Path) -> None:
+        path = folder / f"a{suffix}"
+        SimpleITK.WriteImage(image_of(), path)
+        content = path.read_bytes()
+        assert content.count(old) == 1
+        path.write_bytes(content.replace(old, new))
+
+    return Case(what=f"{suffix}: {what}", code=code, make=make)
+
+
+def cut(what: str, code: str, suffix: str, *, packed: bool) -> Case:
+    """A file without its last 100 bytes."""
+
+    def make(folder: Path) -> None:
+        path = folder / f"a{suffix}"
+        SimpleITK.WriteImage(image_of(), path, useCompression=packed)
+        path.write_bytes(path.read_bytes()[:-100])
+
+    return Case(what=f"{suffix}: {what}", code=code, make=make)
+
+
+CASES = [
+    cut("a file cut off in its voxels", "header-damaged", ".mha", packed=False),
+    cut("a compressed file cut off", "zlib-damaged", ".mha", packed=True),
+    cut("a compressed file cut off", "gzip-damaged", ".nrrd", packed=True),
+    edited("sizes beyond the file", "header-damaged", ".mha", b"= 36 40 8", b"= 36 40 9"),
+    edited("a negative spacing", "header-damaged", ".mha", b"Spacing = 0.8", b"Spacing = -0.8"),
+    edited("axes that are not told", "no-affine", ".mha", b"TransformMatrix", b"Unknown"),
+    edited("voxels in another file", "detached-data", ".mha", b"= LOCAL", b"= a.raw"),
+    edited("sizes beyond the file", "header-damaged", ".nrrd", b": 36 40 8", b": 36 40 9"),
+    edited("a space that is not told", "no-affine", ".nrrd", b"left-posterior", b"scanner-xyz"),
+    edited("voxels in another file", "detached-data", ".nrrd", b"\n\n", b"\ndata file: a.raw\n\n"),
+]
