@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -51,7 +52,9 @@ def read_nifti(
     assume_affine: bool = False,
     note: Note = silent,
 ) -> Volume:
-    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied, as float32.
+    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied.
+
+    As float32, or as int16 where the file holds that and scales nothing.
 
     A gzip stream is read to its trailer first, so that its checksum has been compared before a
     voxel is used (nibabel stops short of it). The header's size is compared with the file's
@@ -64,13 +67,21 @@ def read_nifti(
         _check_header(header, assume_affine=assume_affine)
         image = _image_class(content).from_bytes(content)
         check_affine(image.affine)
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below, as not finite
-            voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
+        voxels = _voxels(image)
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
     check_picture(voxels_zyx, modality)
     if not _is_placed(header):
         note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
+
+
+def _voxels(image: Any) -> NDArray[Any]:
+    """Half the memory and time where a file holds int16, as most CT do."""
+    dtype, scaling = image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter)
+    if (dtype.kind, dtype.itemsize, scaling) == ("i", 2, (1, 0)):
+        return np.asarray(image.dataobj.get_unscaled(), np.int16)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused later, as not finite
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
 
 
 def nifti_shape(path: Path) -> tuple[int, int, int]:
@@ -125,7 +136,7 @@ def _explained() -> Iterator[None]:
     """What gzip, nibabel and the file system raise, as VolumeError."""
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
         raise damaged_stream("gzip", error) from error
     except OSError as error:
         raise unreadable(error) from error
@@ -142,7 +153,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _opened(path: Path) -> io.BufferedIOBase:
-    return gzip.GzipFile(path) if _is_packed(path) else path.open("rb")
+    return igzip.IGzipFile(path) if _is_packed(path) else path.open("rb")
 
 
 def _read_whole(path: Path) -> tuple[bytes, Any]:
