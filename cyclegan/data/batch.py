@@ -1,7 +1,7 @@
 """What one worker gets for one step, and the legend of its axes.
 
-Axes: B slice pairs, C neighbouring slices (1 now), H rows, W columns. Row 0 is anterior, column 0
-the patient's right.
+Axes: B slice pairs, C neighbouring slices (the sample's own in the middle), H rows, W columns.
+Row 0 is anterior, column 0 the patient's right.
 """
 
 from dataclasses import dataclass
