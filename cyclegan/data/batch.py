@@ -26,3 +26,19 @@ class Batch:
     """1 inside the body, 0 outside."""
     ct_body: Float[Tensor, "B 1 H W"]
     """1 inside the body, 0 outside."""
+
+    @property
+    def own_mri(self) -> Float[Tensor, "B 1 H W"]:
+        """The MRI slices without their neighbours."""
+        return own(self.mri)
+
+    @property
+    def own_ct(self) -> Float[Tensor, "B 1 H W"]:
+        """The CT slices without their neighbours."""
+        return own(self.ct)
+
+
+def own(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+    """The slice in the middle of its neighbours; a view."""
+    middle = images.shape[1] // 2
+    return images[:, middle : middle + 1]

@@ -58,7 +58,7 @@ def shuffled(
     Black and Rogaway 2002). So each place costs the same however many there are, and nothing is
     kept: an epoch of a hundred million slices needs no table.
     """
-    half = np.uint64(max(3, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
+    half = np.uint64(max(2, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
     keys = _generator(seed, stream, 0, epoch).random_raw(ROUNDS)
     values = _permuted(places.astype(np.uint64), half, keys)
     while (outside := values >= size).any():

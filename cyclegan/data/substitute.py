@@ -31,10 +31,14 @@ class Substitution:
 Record = Callable[[Substitution], None]
 
 
-def append_to(path: Path) -> Record:
-    """A record that adds a line of JSON to a file, which workers may share."""
+def append_to(path: Path, note: Callable[[str], None]) -> Record:
+    """A record that adds a line of JSON to a file, which workers may share, and tells of it."""
 
     def append(substitution: Substitution) -> None:
+        note(
+            f"Sample {substitution.index} shows {substitution.taken}, because "
+            f"{substitution.damaged} is damaged; {path.name} says more."
+        )
         with path.open("a") as file:  # one short write: lines of two workers do not mix
             file.write(json.dumps(asdict(substitution)) + "\n")
 

@@ -86,9 +86,9 @@ def test_every_epoch_seed_and_domain_has_its_own_permutation() -> None:
     assert len(orders) == 3 * 2 * 5
 
 
-@pytest.mark.parametrize("size", [3, 7, 20, 64])
+@pytest.mark.parametrize("size", [3, 20])
 def test_every_number_comes_to_every_place_equally_often(size: int) -> None:
-    orders = np.stack([permutation(1, Stream.MRI_ORDER, epoch, size) for epoch in range(4000)])
+    orders = np.stack([permutation(1, Stream.MRI_ORDER, epoch, size) for epoch in range(1500)])
 
     counts = np.stack([np.bincount(column, minlength=size) for column in orders.T])
 
