@@ -1,8 +1,6 @@
 """The DALI graph against numpy and scipy with the same parameters."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from cyclegan.config import DataConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.noise import LEVELS
 from cyclegan.data.philox import Stream
-from cyclegan.data.pipeline import BatchMaker, Form, StoredSlices, make_graph, to_batch
+from cyclegan.data.pipeline import BatchMaker, Form, StoredSlices, to_batch
 from cyclegan.data.variation import Variation
 from data_prep.intensity import WINDOW_HU, Window, invert_contrast, normalise
 
@@ -311,79 +309,3 @@ def test_a_marker_on_the_patients_left_stays_there_and_turns_as_it_is_told() -> 
     np.testing.assert_allclose(at["still"], (19.5, 27.5), atol=0.01)
     # Counter-clockwise: what was to the right of the centre (19.5, 15.5) by 12 is above it by 12.
     np.testing.assert_allclose(at["turned"], (7.5, 15.5), atol=0.01)
-
-
-@dataclass(frozen=True)
-class Operator:
-    name: str
-    device: str
-
-
-def operators(serialized: bytes) -> list[Operator]:
-    """The operators of a serialized pipeline, read as plain protobuf (dali.proto, 2.4).
-
-    PipelineDef has operators in field 5; an operator its name in 1 and arguments in 4; an argument
-    its name in 1 and a text in 5.
-    """
-    found = []
-    for operator in (dict_of(op) for number, op in fields(serialized) if number == 5):
-        arguments = {dict_of(argument)[1][0]: dict_of(argument) for argument in operator[4]}
-        found.append(
-            Operator(operator[1][0].decode().strip("_"), arguments[b"device"][5][0].decode())
-        )
-    return found
-
-
-def dict_of(message: bytes) -> dict[int, list[bytes]]:
-    values: dict[int, list[bytes]] = defaultdict(list)
-    for number, value in fields(message):
-        values[number].append(value)
-    return values
-
-
-def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
-
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = message[place]
-            place += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while place < len(message):
-        number, kind = divmod(varint(), 8)
-        if kind == 2:
-            length = varint()
-            yield number, message[place : place + length]
-            place += length
-        elif kind == 0:
-            varint()
-        else:
-            place += {1: 8, 5: 4}[kind]
-
-
-def test_the_gpu_graph_can_be_made_without_a_gpu_and_works_on_the_gpu_alone() -> None:
-    form = Form(batch_size=4, channels=3, mri_contrast="inverted", noise=True, channels_last=True)
-
-    on_gpu, on_cpu = (
-        operators(make_graph(form, threads=1, gpu=gpu, device_id=None).serialize())
-        for gpu in (True, False)
-    )
-
-    assert {operator.device for operator in on_cpu} == {"cpu"}
-    # What is fed comes from the host; what goes over is integers and a few numbers a slice.
-    feeding = {"ExternalSource", "TensorSubscript"}
-    assert {operator.name for operator in on_gpu if operator.device == "cpu"} == feeding
-    assert {operator.name for operator in on_gpu if operator.device == "gpu"} == {
-        "ArithmeticGenericOp",
-        "BrightnessContrast",
-        "Cast",
-        "TensorSubscript",
-        "Transpose",
-        "WarpAffine",
-    }
