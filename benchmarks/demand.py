@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.loading.slices import make_slices
+from benchmarks.loading.slices import FULL, SMALL, make_slices
 from cyclegan.config import BatchConfig, Config, DataConfig
 from cyclegan.data.domain import find_domain
 from cyclegan.data.loader import Heartbeat, load_ahead
@@ -127,11 +127,10 @@ def main() -> None:
         path, stage, seconds = options.consume
         print(json.dumps(consume(Path(path), stage, float(seconds))))
         return
-    volumes, depth, seconds = (8, 64, 4.0) if options.small else (75, 160, 20.0)
+    seconds = 4.0 if options.small else 20.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        store = make_slices(folder, volumes=volumes, depth=depth, num_files=64)
+        store = make_slices(folder, SMALL if options.small else FULL)
         rows = [
             demand(store.path, stage, workers, seconds) for stage in STAGES for workers in (1, 8)
         ]

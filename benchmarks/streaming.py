@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 from statistics import median
 
-from benchmarks.loading.slices import drop_from_cache, make_slices
+from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices
 
 Figures = dict[str, list[dict[str, float]]]
 """What each loader gave in each turn."""
@@ -40,6 +40,8 @@ PEERS = {
     "torchio": "TorchIO Queue, masks",
     "zarr": "zarr-python, MONAI, DataLoader, masks",
 }
+OURS_COMMAND = [sys.executable, "-m", "benchmarks.loading.ours"]
+EPOCHS = 20
 COLD = ("memmap", "reader", "pipeline")
 GOALS = [
     ("reader", "zarr-loop-masks", 20.0),
@@ -132,16 +134,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="keep every figure in this file")
     parser.add_argument("--folder", type=Path, help="where the data is made and kept")
     options = parser.parse_args()
-    volumes, depth, rounds, seconds = (8, 64, 1, 2.0) if options.small else (75, 160, 5, 6.0)
+    rounds, seconds = (1, 2.0) if options.small else (5, 6.0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        store = make_slices(
-            folder, volumes=volumes, depth=depth, num_files=256 if options.small else 1024
-        )
+        store = make_slices(folder, SMALL if options.small else FULL)
         files = [path for path in store.path.rglob("*") if path.is_file()]
         size_gib = sum(path.stat().st_size for path in files) / 2**30
         figures = run(folder, rounds, seconds)
+        make_slices(folder / "small", SMALL)
+        memory = measure([*OURS_COMMAND, "memory"], folder / "small", EPOCHS)
     facts = {
         "claim": __doc__.splitlines()[0] if __doc__ else "",
         "cores": CORES,
@@ -149,6 +150,7 @@ def main() -> None:
         "store_gib": round(size_gib, 2),
         "slices": sum(volume.shape[0] for volume in store.volumes),
         "figures": figures,
+        "memory": memory,
     }
     print(
         f"256 x 256 int16 slices a second; {facts['slices']} slices, {size_gib:.2f} GiB on disk, "
@@ -156,6 +158,10 @@ def main() -> None:
         "page cache warm where it does not say cold; last column: processor time per slice, us:"
     )
     print(table(figures))
+    print(
+        f"  memory of the whole pipeline: {memory['first_mib']:.0f} MiB after 2 epochs, "
+        f"{memory['last_mib']:.0f} MiB after {EPOCHS}"
+    )
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1))
 

@@ -25,7 +25,7 @@ from cyclegan.data.domain import find_domain
 from cyclegan.data.order import Order
 from cyclegan.data.pipeline import Form, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
-from cyclegan.data.stream import open_stream
+from cyclegan.data.stream import open_stream, steps_per_epoch
 from data_prep.store import BODY, IMAGE, Store, open_store
 
 AHEAD = 3
@@ -234,9 +234,24 @@ def cpu_s() -> float:
     return sum(times.user + times.system for times in each)
 
 
+def memory(folder: Path, batch: int, workers: int, epochs: int) -> dict[str, float]:
+    """Resident memory of the whole pipeline early and late in a run."""
+    steps = steps_per_epoch(open_store(folder / "bench.zarr"), config_of(batch, workers))
+    stream, me = pipeline(folder, batch, workers), psutil.Process()
+    resident = []
+    for _ in range(epochs):
+        for _ in range(steps):
+            next(stream)
+        resident.append(me.memory_info().rss / 2**20)
+    return {"first_mib": resident[1], "last_mib": resident[-1]}
+
+
 def main() -> None:
     """Warm up, then count slices."""
     name, folder, batch, workers, seconds = sys.argv[1], Path(sys.argv[2]), *sys.argv[3:6]
+    if name == "memory":
+        print(json.dumps(memory(folder, int(batch), int(workers), int(seconds))))
+        return
     stream = batches(name, folder, int(batch), int(workers))
     for _ in range(8):
         next(stream)

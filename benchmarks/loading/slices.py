@@ -6,7 +6,9 @@ numpy, and a part of them as PNG for the seed's recipe, as .npy for MONAI and NI
 
 import json
 import os
+import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -23,15 +25,31 @@ MODELS = 4
 """Heads that are made; the volumes are these in turn, with noise of their own."""
 
 
-def make_slices(folder: Path, *, volumes: int, depth: int, num_files: int) -> Store:
-    """Write the store once, and `num_files` slices of each domain in the peers' forms."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amount:
+    """How much is made."""
+
+    volumes: int
+    """Of each domain."""
+    depth: int
+    num_files: int
+    """Slices of each domain in the peers' forms."""
+
+
+FULL = Amount(volumes=110, depth=160, num_files=1024)
+"""35,200 slices, a little above 2 GiB on disk, and 4.6 GB more for numpy."""
+SMALL = Amount(volumes=8, depth=64, num_files=256)
+
+
+def make_slices(folder: Path, amount: Amount) -> Store:
+    """Write the store and the other forms, where they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "bench.zarr"
-    if not (path / "index.json").exists():
-        write_store(path, volumes, depth)
-    store = open_store(path)
     if not (folder / "files.json").exists():
-        write_files(folder, store, num_files)
-    return store
+        shutil.rmtree(path, ignore_errors=True)
+        write_store(path, amount.volumes, amount.depth)
+        write_files(folder, open_store(path), amount.num_files)
+    return open_store(path)
 
 
 def write_store(path: Path, volumes: int, depth: int) -> None:
