@@ -87,7 +87,7 @@ def test_a_flipped_byte_in_a_shard_is_found_by_the_full_check_and_by_reading(sto
     store.verify(volume)  # sizes cannot tell
     with pytest.raises(StoreError, match=f"{volume.name}.*0/c/0/0/0.*SHA-256"):
         store.verify(volume, full=True)
-    with pytest.raises(StoreError, match=f"{volume.name}.*0/c/0/0/0.*convert"):
+    with pytest.raises(StoreError, match=f"{volume.name}.*0/c/0/0/0.*--repair --full.*convert"):
         store.voxels(volume)
 
 

@@ -29,11 +29,11 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of six small volumes, two of them a pair."""
+    """A manifest of four small volumes, two of them a pair."""
     folder = tmp_path_factory.mktemp("cohort")
     rows = []
     for number, (modality, pair) in enumerate(
-        [("mri", "p"), ("ct", "p"), ("mri", None), ("mri", None), ("ct", None), ("ct", None)]
+        [("mri", "p"), ("ct", "p"), ("mri", None), ("ct", None)]
     ):
         path = folder / f"{number}.nii"
         write_head(path, modality, 0 if pair else number)
@@ -95,7 +95,7 @@ def test_a_killed_conversion_resumes_to_the_store_of_an_unbroken_one(tmp_path, c
         assert code in (0, -signal.SIGKILL)
         look_at_what_is_there(broken)
         # Now and then to the end, so that kills meet stores of every age.
-        if code == 0 or moments.random() < 0.2:
+        if code == 0 or moments.random() < 0.1:
             assert converter.run()[1] == 0
             assert contents(broken) == expected
             completed += 1
@@ -131,7 +131,7 @@ def test_a_killed_conversion_by_ray_resumes_to_the_same_store(tmp_path, cohort):
         )
         deadline = time.monotonic() + 120
         # From the first to the last commit; Ray itself takes most of the time before.
-        wanted = 2 * kill
+        wanted = kill
         while len(list(broken.glob("commits/*.json"))) < wanted and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(random.Random(kill).uniform(0, 0.3))

@@ -17,15 +17,13 @@ import pytest
 from cyclegan.data.reader import SliceReader
 from data_prep.check import check
 from data_prep.commit import commit_path, seal
-from data_prep.convert import Report, convert
 from data_prep.errors import StoreError
-from data_prep.settings import ConvertSettings
-from data_prep.store import Store, open_store
-from data_prep.write import frozen_splits, write_volume
+from data_prep.store import open_store
+from data_prep.write import write_volume
 from tests.conftest import ROOT
 from tests.data_prep.test_write import new_volume
+from tests.faults.converted import contents, run
 from tests.stores import make_store
-from tests.volumes import write_head
 
 FILES = [
     "zarr.json",
@@ -36,41 +34,6 @@ FILES = [
     "labels/body/0/zarr.json",
     "labels/body/0/c/0/0/0",
 ]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(3):
-        write_head(folder / f"mri/{number}.nii", "mri", number)
-        write_head(folder / f"ct/{number}.nii", "ct", number + 10)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def original(inputs: Path) -> Store:
-    run(inputs, inputs / "s.zarr")
-    return open_store(inputs / "s.zarr")
-
-
-@pytest.fixture
-def store(original: Store, tmp_path: Path) -> Store:
-    return open_store(shutil.copytree(original.path, tmp_path / "s.zarr"))
-
-
-def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
-    asked = {"mri": inputs / "mri", "ct": inputs / "ct", "key_file": inputs / "key", "workers": 0}
-    asked |= {"spacing_mm": (6.0, 8.0, 8.0), "size": (24, 24)}
-    return ConvertSettings(out=out, **asked | more)
-
-
-def run(inputs: Path, out: Path, **more: object) -> Report:
-    return convert(settings(inputs, out, **more))
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    files = (p for p in path.rglob("*") if p.is_file() and p.name not in (".lock", ".commit"))
-    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 def test_z1_and_z6_what_was_not_committed_is_no_data_and_is_made_again(inputs, store):
@@ -288,36 +251,3 @@ def test_z9_an_unknown_codec_or_dtype_is_refused_before_anything_is_decoded(stor
     ):
         with pytest.raises(StoreError, match="an unknown decoder may run code"):
             use()
-
-
-def test_a_damaged_record_is_taken_out_and_its_subject_keeps_its_split(inputs, store):
-    whole = contents(store.path)
-    victim = store.select("mri", "test")[0]
-    commit_path(store.path, victim.name).write_bytes(b'{"volume": {}}')
-    with pytest.raises(StoreError, match="--repair"):
-        run(inputs, store.path)
-
-    # Other shares would put the subject elsewhere if its split were not frozen.
-    report = run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
-
-    assert report.written == 1
-    assert contents(store.path) == whole
-
-
-def test_damaged_frozen_splits_are_taken_from_the_index(inputs, store):
-    splits = frozen_splits(store.path)
-    (store.path / "splits.json").write_bytes(b"?")
-    victim = store.select("ct", "val")[0].name
-    (store.path / victim / "0/c/0/0/0").unlink()
-
-    run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
-
-    assert frozen_splits(store.path) == splits
-    assert check(open_store(store.path), full=True) == []
-
-
-def test_a_lost_index_is_rebuilt_as_it_was(inputs, store):
-    whole = contents(store.path)
-    (store.path / "index.safetensors").unlink()
-    run(inputs, store.path)
-    assert contents(store.path) == whole

@@ -1,0 +1,21 @@
+"""Conversions in this process, small and without Ray, and what they leave."""
+
+from pathlib import Path
+
+from data_prep.convert import Report, convert
+from data_prep.settings import ConvertSettings
+
+
+def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
+    asked = {"mri": inputs / "mri", "ct": inputs / "ct", "key_file": inputs / "key", "workers": 0}
+    asked |= {"spacing_mm": (6.0, 8.0, 8.0), "size": (24, 24)}
+    return ConvertSettings(out=out, **asked | more)
+
+
+def run(inputs: Path, out: Path, **more: object) -> Report:
+    return convert(settings(inputs, out, **more))
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = (p for p in path.rglob("*") if p.is_file() and p.name not in (".lock", ".commit"))
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}

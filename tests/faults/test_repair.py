@@ -1,0 +1,43 @@
+"""What is damaged is taken out of a store, and what is made again is what it was."""
+
+import pytest
+
+from data_prep.check import check
+from data_prep.commit import commit_path
+from data_prep.errors import StoreError
+from data_prep.store import open_store
+from data_prep.write import frozen_splits
+from tests.faults.converted import contents, run
+
+
+def test_a_damaged_record_is_taken_out_and_its_subject_keeps_its_split(inputs, store):
+    whole = contents(store.path)
+    victim = store.select("mri", "test")[0]
+    commit_path(store.path, victim.name).write_bytes(b'{"volume": {}}')
+    with pytest.raises(StoreError, match="--repair"):
+        run(inputs, store.path)
+
+    # Other shares would put the subject elsewhere if its split were not frozen.
+    report = run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
+
+    assert report.written == 1
+    assert contents(store.path) == whole
+
+
+def test_damaged_frozen_splits_are_taken_from_the_index(inputs, store):
+    splits = frozen_splits(store.path)
+    (store.path / "splits.json").write_bytes(b"?")
+    victim = store.select("ct", "val")[0].name
+    (store.path / victim / "0/c/0/0/0").unlink()
+
+    run(inputs, store.path, repair=True, split=(1.0, 0.0, 0.0))
+
+    assert frozen_splits(store.path) == splits
+    assert check(open_store(store.path), full=True) == []
+
+
+def test_a_lost_index_is_rebuilt_as_it_was(inputs, store):
+    whole = contents(store.path)
+    (store.path / "index.safetensors").unlink()
+    run(inputs, store.path)
+    assert contents(store.path) == whole
