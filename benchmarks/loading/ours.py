@@ -35,7 +35,7 @@ AHEAD = 3
 def chosen(store: Store, batch: int) -> Iterator[list[tuple[Any, int]]]:
     """Random slices, a pair's two for each of a batch."""
     random = np.random.default_rng(1)
-    volumes = store.volumes
+    volumes = list(store.volumes)
     while True:
         picked = [volumes[int(n)] for n in random.integers(len(volumes), size=2 * batch)]
         yield [(volume, int(random.integers(volume.shape[0]))) for volume in picked]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from s3fs import S3FileSystem
 
-from cyclegan.data.reader import SliceReader
+from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.check import check
 from data_prep.commit import commit_path
 from data_prep.convert import convert
@@ -66,9 +66,9 @@ def test_convert_writes_the_same_files_to_s3_as_to_a_folder(bucket, folders, tmp
 
 def test_a_store_on_s3_is_checked_and_its_slices_are_read(bucket):
     store = make_store(place(f"{bucket}/read.zarr"), mri=2, ct=2)
-    names = [volume.name for volume in store.volumes]
+    refs = [SliceRef(volume, z) for volume, z in zip(store.volumes, [0, 3, 5, 2], strict=True)]
 
-    voxels, body = SliceReader(store, cache_bytes=2**20).read(names, [0, 3, 5, 2])
+    voxels, body = SliceReader(store, cache_bytes=2**20).start(refs).whole()
 
     assert check(store, full=True) == []
     for image, mask, volume, z in zip(voxels, body, store.volumes, [0, 3, 5, 2], strict=True):
@@ -79,11 +79,12 @@ def test_a_store_on_s3_is_checked_and_its_slices_are_read(bucket):
 @pytest.mark.parametrize("loss", ["gone", "cut", "changed"])
 def test_a_damaged_object_is_an_error_and_never_zeros(bucket, loss):
     store = make_store(place(f"{bucket}/{loss}.zarr"), mri=1, ct=1)
-    name = store.volumes[0].name
+    volume = store.volumes[0]
+    name = volume.name
     shard = store.path / name / "0/c/0/0/0"
     content = shard.read_bytes()
     reader = SliceReader(store, cache_bytes=0)
-    reader.read([name], [0])
+    reader.start([SliceRef(volume, 0)]).whole()
 
     if loss == "gone":
         shard.unlink()
@@ -91,7 +92,10 @@ def test_a_damaged_object_is_an_error_and_never_zeros(bucket, loss):
         put(shard, content[:-40] if loss == "cut" else bytes(len(content)))
 
     assert len(check(store, full=True)) == 1
-    for fails in (lambda: reader.read([name], [1]), lambda: store.voxels(store.volumes[0])):
+    for fails in (
+        lambda: reader.start([SliceRef(volume, 1)]).whole(),
+        lambda: store.voxels(volume),
+    ):
         with pytest.raises(StoreError, match=name):
             fails()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cyclegan.data.reader import SliceReader
+from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.check import check
 from data_prep.commit import commit_path, seal
 from data_prep.errors import StoreError
@@ -55,14 +55,14 @@ def test_z1_and_z6_what_was_not_committed_is_no_data_and_is_made_again(inputs, s
 def test_z2_a_flipped_bit_is_named_in_training_and_mended_from_the_source(inputs, store, array):
     whole = contents(store.path)
     random = np.random.default_rng(2)
-    damaged = [volume.name for volume in store.volumes[::2]]
-    for name in damaged:
-        shard = store.path / name / array / "c/0/0/0"
+    damaged = store.volumes[::2]
+    for volume in damaged:
+        shard = store.path / volume.name / array / "c/0/0/0"
         content = bytearray(shard.read_bytes())
         content[random.integers(len(content))] ^= 1 << random.integers(8)
         shard.write_bytes(content)
-        with pytest.raises(StoreError, match=f"{name}/{array}/c/0/0/0 in .*s.zarr"):
-            SliceReader(store, 0).read([name] * 10, range(10))
+        with pytest.raises(StoreError, match=f"{volume.name}/{array}/c/0/0/0 in .*s.zarr"):
+            SliceReader(store, 0).start([SliceRef(volume, z) for z in range(10)]).whole()
     assert len(check(store, full=True)) == len(damaged)
 
     report = run(inputs, store.path, repair=True)
@@ -82,7 +82,7 @@ def test_z3_a_lost_file_is_found_at_first_use_and_never_read_as_zeros(store, fil
         path.write_bytes(path.read_bytes()[: 20 if loss == "short" else 0])
 
     for use in (
-        lambda: SliceReader(store, 2**20).read([volume.name], [5]),
+        lambda: SliceReader(store, 2**20).start([SliceRef(volume, 5)]).whole(),
         lambda: store.voxels(volume),
         lambda: store.body(volume),
     ):
@@ -247,7 +247,7 @@ def test_z9_an_unknown_codec_or_dtype_is_refused_before_anything_is_decoded(stor
 
     for use in (
         lambda: store.voxels(volume),
-        lambda: SliceReader(store, 0).read([volume.name], [0]),
+        lambda: SliceReader(store, 0).start([SliceRef(volume, 0)]).whole(),
     ):
         with pytest.raises(StoreError, match="an unknown decoder may run code"):
             use()
