@@ -12,14 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cyclegan.config_data import DataConfig as DataConfig
+from cyclegan.config_data import require
 from cyclegan.errors import ConfigError
 from data_prep.place import Place, place
-
-
-def require(condition: bool, message: str) -> None:
-    """Refuse a value with a message that says what is allowed."""
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,46 +35,6 @@ class RunConfig:
             self.name == Path(self.name).name and not self.name.startswith("."),
             f"run.name is {self.name!r}; it must be a plain folder name.",
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig:
-    """Which slices are seen, and how they are varied."""
-
-    store: str = ""
-    """Zarr store written by `data_prep convert`; empty: the environment's CYCLEGAN_STORE."""
-    mri_contrast: Literal["plain", "inverted"] = "plain"
-    """`inverted` shows the networks 0.05 - 0.45 x of the MRI inside the body and -1 outside: bright
-    fat starts out as soft tissue and dark bone as bone."""
-    partner: Literal["random", "position"] = "position"
-    """The CT slice beside an MRI slice: any, or one at a similar relative height of the head."""
-    min_body_fraction: float = 0.05
-    """Slices with a smaller share of body are left out of training."""
-    allow_paired_train: bool = False
-    """Let a subject with both scans serve both domains; else it keeps one: unpaired training."""
-    flip: bool = True
-    """Mirror half of the slices left to right."""
-    rotate_degrees: float = 15.0
-    """Rotate by up to this angle, either way."""
-    zoom: tuple[float, float] = (0.9, 1.1)
-    """Scale by a factor from this range."""
-    translate_fraction: float = 0.04
-    """Shift by up to this share of the slice's side, either way."""
-    contrast: float = 0.1
-    """Vary the MRI's gain by up to this share. CT is never varied: HU must keep their meaning."""
-    cache_gib: float = 1.0
-    """Memory for decoded slices, per worker."""
-    threads: int = 1
-    """Threads of the DALI pipeline, per worker."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.min_body_fraction < 1, "data.min_body_fraction must lie in [0, 1).")
-        require(0 <= self.rotate_degrees <= 180, "data.rotate_degrees must lie in [0, 180].")
-        require(
-            0 < self.zoom[0] <= self.zoom[1], "data.zoom must be two positive factors, low to high."
-        )
-        require(0 <= self.translate_fraction < 0.5, "data.translate_fraction must lie in [0, 0.5).")
-        require(0 <= self.contrast < 1, "data.contrast must lie in [0, 1).")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,6 +227,11 @@ class Config:
 
     def __post_init__(self) -> None:
         self.batch.shards_of(0, self.scale.workers)
+        require(
+            self.data.dtype == "float32" or self.train.precision == "fp16",
+            f"data.dtype is float16, but train.precision is {self.train.precision!r}: the networks "
+            "would meet numbers that they do not compute in. Set --train.precision fp16.",
+        )
 
     @property
     def run_folder(self) -> Path:

@@ -12,7 +12,17 @@ from cyclegan.config import Config
 from cyclegan.errors import ConfigError
 
 # What may differ when a run goes on: where and how fast it runs, not what it computes.
-FREE_ON_RESUME = ("run.name", "run.storage", "data.store", "data.cache_gib", "data.threads")
+FREE_ON_RESUME = (
+    "run.name",
+    "run.storage",
+    "data.store",
+    "data.cache_gib",
+    "data.threads",
+    "data.stall_s",
+    # So that a run which a damaged volume stopped can go on without it.
+    "data.on_corrupt",
+    "data.max_corrupt",
+)
 FREE_SECTIONS = ("scale.", "schedule.")
 
 

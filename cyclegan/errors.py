@@ -15,6 +15,10 @@ class DataError(UserError):
     """A store holds nothing, or nothing readable, for what was asked of it."""
 
 
+class LoaderError(RuntimeError):
+    """The loader of batches is stuck or gone. No mistake of the user's: another try may do."""
+
+
 class ModelError(UserError):
     """A model folder is missing, damaged, or does not fit its input."""
 

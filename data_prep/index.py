@@ -27,7 +27,7 @@ _MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 _MAX_HEADER_BYTES = 1 << 20
 _TEXTS = ("name", "subject", "link")
 _DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
-_PER_SLICE = ("body_fraction", "height")
+_PER_SLICE = ("body_fraction", "height", "deviation")
 
 
 def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
@@ -151,6 +151,21 @@ class Volumes(Sequence[StoredVolume]):
         assert name not in _PER_SLICE
         return self._index.column(name)[self._rows]
 
+    def texts(self, name: str) -> NDArray[np.bytes_]:
+        """One text of all these volumes: `name`, `subject` or `link`."""
+        return np.asarray(self._index._bytes(name)[self._rows])
+
+    def of_slices(self, name: str) -> NDArray[np.float32]:
+        """One fact of every slice of these volumes in a row: `body_fraction`, `height` ..."""
+        depth = self.column("shape")[:, 0].astype(np.int64)
+        first = self._index.first_slices[self._rows] - (depth.cumsum() - depth)
+        rows = np.repeat(first, depth) + np.arange(depth.sum())
+        return np.asarray(self._index.column(name)[rows] / np.float32(SLICE_STEPS), np.float32)
+
+    def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
+        """Those of them that are wanted."""
+        return Volumes(self._index, self._rows[wanted])
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -179,6 +194,7 @@ class Volumes(Sequence[StoredVolume]):
             scale=float(index.column("scale")[row]),
             body_fraction=index.column("body_fraction")[start:stop] / SLICE_STEPS,
             height=index.column("height")[start:stop] / SLICE_STEPS,
+            deviation=index.column("deviation")[start:stop] / SLICE_STEPS,
             source_shape=tuple(index.column("source_shape")[row].tolist()),
             source_affine=index.column("source_affine")[row],
         )

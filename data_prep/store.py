@@ -30,7 +30,7 @@ from data_prep.volume import Modality
 
 __all__ = ["BODY", "IMAGE", "Store", "StoredVolume", "damaged", "open_store", "sha256_of"]
 
-SCHEMA = 1
+SCHEMA = 2
 ATTRIBUTE = "mri_ct_store"
 """The root group's attribute that makes a Zarr group one of our stores."""
 

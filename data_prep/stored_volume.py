@@ -38,20 +38,22 @@ class StoredVolume:
     """[z]: voxels of the body over all voxels."""
     height: NDArray[np.float64]
     """[z]: 0 at the lowest and 1 at the highest slice that holds body, clipped beyond."""
+    deviation: NDArray[np.float64]
+    """[z]: standard deviation of the normalised values; near 0 where there is only air."""
     source_shape: tuple[int, int, int]
     """[z, y, x] of the file itself, before it was brought to the canonical axes."""
     source_affine: Affine
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
-        arrays = ("affine", "source_affine", "body_fraction", "height")
+        arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
         return asdict(self) | {name: getattr(self, name).tolist() for name in arrays}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "StoredVolume":
         """The inverse of `to_json`; JSON's lists become tuples and arrays."""
         tuples = ("shape", "window", "source_shape")
-        arrays = ("affine", "source_affine", "body_fraction", "height")
+        arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
         return cls(
             **values
             | {name: tuple(values[name]) for name in tuples}

@@ -26,6 +26,7 @@ from data_prep.encoding import METADATA, encode
 from data_prep.errors import OtherStoreError, StoreError
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.index import INDEX, index_of
+from data_prep.intensity import normalise
 from data_prep.lock import exclusive, in_turn
 from data_prep.place import Place, names_in, put, put_folder, put_new, reached, remove
 from data_prep.split import Split
@@ -213,6 +214,8 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
     holding = np.flatnonzero(fraction)
     lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, z - 1)
     height = ((np.arange(z) - lowest) / max(1, highest - lowest)).clip(0, 1)
+    # Slice by slice: the volume as floats would take twice its memory.
+    values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
     return StoredVolume(
         name=prepared.name,
         modality=prepared.modality,
@@ -225,6 +228,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         scale=harmonised.scale,
         body_fraction=_in_steps(fraction),
         height=_in_steps(height),
+        deviation=_in_steps(np.array([each.std() for each in values])),
         source_shape=harmonised.source.shape,
         source_affine=harmonised.source.affine,
     )

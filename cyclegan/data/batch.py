@@ -1,7 +1,7 @@
 """What one worker gets for one step, and the legend of its axes.
 
-Axes: B slice pairs, C neighbouring slices (1 now), H rows, W columns. Row 0 is anterior, column 0
-the patient's right.
+Axes: B slice pairs, C neighbouring slices (the sample's own in the middle), H rows, W columns.
+Row 0 is anterior, column 0 the patient's right.
 """
 
 from dataclasses import dataclass
@@ -26,3 +26,19 @@ class Batch:
     """1 inside the body, 0 outside."""
     ct_body: Float[Tensor, "B 1 H W"]
     """1 inside the body, 0 outside."""
+
+    @property
+    def own_mri(self) -> Float[Tensor, "B 1 H W"]:
+        """The MRI slices without their neighbours."""
+        return own(self.mri)
+
+    @property
+    def own_ct(self) -> Float[Tensor, "B 1 H W"]:
+        """The CT slices without their neighbours."""
+        return own(self.ct)
+
+
+def own(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+    """The slice in the middle of its neighbours; a view."""
+    middle = images.shape[1] // 2
+    return images[:, middle : middle + 1]

@@ -1,15 +1,15 @@
 """Which volumes and slices of a store serve one domain of a run."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from cyclegan.config import DataConfig
 from cyclegan.data.order import SliceTable
 from cyclegan.errors import DataError
+from data_prep.index import Volumes
 from data_prep.split import Split
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
@@ -19,39 +19,44 @@ from data_prep.volume import Modality
 class Domain:
     """The volumes of one modality and split, and the slices of them that are shown."""
 
-    volumes: tuple[StoredVolume, ...]
+    volumes: Sequence[StoredVolume]
     table: SliceTable
     """Its volume numbers count in `volumes`."""
 
 
 def find_domain(store: Store, config: DataConfig, modality: Modality, split: Split) -> Domain:
-    """All slices with enough body in them, of all volumes that may serve the domain.
+    """All slices with enough body and contrast in them, of all volumes that may serve the domain.
 
     Raises:
         DataError: There are none; says why, and which setting or command mends it.
     """
     volumes = _serving(store, config, modality, split)
-    depth = [v.shape[0] for v in volumes]
-    shown = _joined(v.body_fraction for v in volumes) >= config.min_body_fraction
+    body = volumes.of_slices("body_fraction") >= config.min_body_fraction
+    shown = body & (volumes.of_slices("deviation") >= config.min_deviation)
     if not shown.any():
-        raise _empty(store, config, modality, split, len(volumes))
+        raise _empty(store, config, modality, split, len(volumes), bool(body.any()))
+    depth = volumes.column("shape")[:, 0].astype(np.int64)
+    starts = np.repeat(depth.cumsum() - depth, depth)
     table = SliceTable(
-        volume=np.repeat(np.arange(len(volumes)), depth)[shown],
-        slice=_joined(range(n) for n in depth).astype(np.int64)[shown],
-        height=_joined(v.height for v in volumes)[shown],
+        volume=np.repeat(np.arange(len(volumes), dtype=np.int32), depth)[shown],
+        slice=(np.arange(depth.sum()) - starts).astype(np.int32)[shown],
+        height=volumes.of_slices("height")[shown],
     )
     return Domain(volumes=volumes, table=table)
 
 
-def _serving(
-    store: Store, config: DataConfig, modality: Modality, split: Split
-) -> tuple[StoredVolume, ...]:
+def _serving(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:
     """In training, a subject with both scans serves one domain only: unpaired means unpaired."""
     volumes = store.select(modality, split)
     if split != "train" or config.allow_paired_train:
-        return tuple(volumes)
-    paired = {v.subject for v in store.select("ct" if modality == "mri" else "mri", split)}
-    return tuple(v for v in volumes if v.subject not in paired or _kept(v.subject) == modality)
+        return volumes
+    subjects = volumes.texts("subject")
+    paired = np.isin(
+        subjects, store.select("ct" if modality == "mri" else "mri", split).texts("subject")
+    )
+    lost = [_kept(subject.decode()) != modality for subject in subjects[paired]]
+    paired[paired] = lost
+    return volumes.where(~paired)
 
 
 def _kept(subject: str) -> Modality:
@@ -59,12 +64,13 @@ def _kept(subject: str) -> Modality:
     return "ct" if hashlib.sha256(subject.encode()).digest()[0] % 2 else "mri"
 
 
-def _joined(parts: Iterable[ArrayLike]) -> NDArray[np.float64]:
-    return np.concatenate([np.zeros(0), *parts])
-
-
 def _empty(
-    store: Store, config: DataConfig, modality: Modality, split: Split, num_serving: int
+    store: Store,
+    config: DataConfig,
+    modality: Modality,
+    split: Split,
+    num_serving: int,
+    has_body: bool,
 ) -> DataError:
     name = modality.upper()
     num_stored = len(store.select(modality, split))
@@ -77,6 +83,15 @@ def _empty(
     elif not num_serving:
         found += ", all of subjects whose other scan is used"
         remedy = "Let them serve both domains with --data.allow-paired-train, or add subjects."
+    elif has_body:
+        found += (
+            f", but no slice with enough body deviates by {config.min_deviation:g} or more: "
+            "each is of one grey"
+        )
+        remedy = (
+            "Lower --data.min-deviation, or look at what the store holds:\n"
+            f"  python -m data_prep describe {store.path}"
+        )
     else:
         found += f", but no slice of them is body to {config.min_body_fraction:.0%} or more"
         remedy = (

@@ -1,60 +1,54 @@
 """Which slices a sample shows, as a pure function of (seed, index).
 
 A sample's index is step x global batch + shard x shard size + place. Nothing depends on the number
-of workers, and nothing is remembered from one step to the next, so resuming is arithmetic. It knows
-table rows only, no store and no pixels.
+of workers, and nothing is remembered from one step to the next, so resuming is arithmetic. A sample
+costs the same among ten slices and ten million. It knows table rows only, no store and no pixels.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.config import BatchConfig, DataConfig
-from cyclegan.data.philox import Stream, permutation, uniforms
+from cyclegan.data.philox import Stream, shuffled, uniforms
 from cyclegan.data.variation import Variation
+from data_prep.volume import Modality
 
 Ints = NDArray[np.int64]
 
 NEAR = 0.05
 """Partners by position differ by at most this much in relative height ..."""
-NEAR_LEAST = 8
-"""... unless fewer slices than this are so near: then they are the nearest ones."""
+CANDIDATES = 64
+"""... unless none of so many slices drawn at random is so near: then it is the nearest of them."""
+ATTEMPTS = 8
+"""Slices tried in the place of a damaged one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SliceTable:
     """The slices of one domain that may be shown; N at least 1."""
 
-    volume: Ints
+    volume: NDArray[np.int32]
     """[N], number of the volume."""
-    slice: Ints
+    slice: NDArray[np.int32]
     """[N], z within the volume."""
-    height: NDArray[np.float64]
+    height: NDArray[np.float32]
     """[N], 0 at the lowest and 1 at the highest slice of the body."""
 
     def __len__(self) -> int:
         return len(self.volume)
-
-    @cached_property
-    def by_height(self) -> Ints:
-        """[N], rows from the lowest slice to the highest."""
-        return self.height.argsort(kind="stable")
-
-    @cached_property
-    def sorted_height(self) -> NDArray[np.float64]:
-        """[N], the heights in the order of `by_height`."""
-        return self.height[self.by_height]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Slices:
     """N slices of one domain, and how each is varied."""
 
-    volume: Ints
-    slice: Ints
+    index: Ints
+    """[N], the samples they belong to."""
+    row: Ints
+    """[N], where they stand in the domain's table."""
     variation: Variation
 
 
@@ -100,7 +94,7 @@ class Order:
         mri = _shuffled(len(self.mri), self.seed, Stream.MRI_ORDER, indices)
         ct = _shuffled(len(self.ct), self.seed, Stream.CT_ORDER, indices)
         if self.partner == "position":
-            u = uniforms(self.seed, Stream.PARTNER, indices, count=1)[:, 0]
+            u = uniforms(self.seed, Stream.PARTNER, indices, count=CANDIDATES)
             if len(self.mri) >= len(self.ct):
                 ct = _near(self.ct, self.mri.height[mri], u)
             else:
@@ -110,12 +104,23 @@ class Order:
             ct=self._slices(self.ct, ct, Stream.CT_VARIATION, indices),
         )
 
+    def substitutes(self, modality: Modality, indices: Ints, rows: Ints, attempt: int) -> Ints:
+        """The rows that stand in for damaged `rows` of the samples `indices`: of similar height.
+
+        They depend on (index, attempt) alone, as all else does: a resumed run draws them again.
+        """
+        table = self.mri if modality == "mri" else self.ct
+        stream = Stream.MRI_SUBSTITUTE if modality == "mri" else Stream.CT_SUBSTITUTE
+        counters = indices * ATTEMPTS + attempt
+        u = [uniforms(self.seed, stream, np.array([c]), CANDIDATES)[0] for c in counters]
+        return _near(table, table.height[rows], np.stack(u))
+
     def _slices(self, table: SliceTable, rows: Ints, stream: Stream, indices: Ints) -> Slices:
         if self.augment is None:
             variation = Variation.none(len(indices))
         else:
             variation = Variation.draw(self.augment, self.seed, stream, indices)
-        return Slices(volume=table.volume[rows], slice=table.slice[rows], variation=variation)
+        return Slices(index=indices, row=rows, variation=variation)
 
 
 def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
@@ -124,17 +129,15 @@ def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
     rows = np.empty_like(indices)
     for epoch in np.unique(passes):
         here = passes == epoch
-        rows[here] = permutation(seed, stream, int(epoch), size)[places[here]]
+        rows[here] = shuffled(seed, stream, int(epoch), size, places[here])
     return rows
 
 
-def _near(table: SliceTable, height: NDArray[np.float64], u: NDArray[np.float64]) -> Ints:
-    """For each height, one of the table rows near to it, chosen by u in [0, 1)."""
-    # Volumes of one depth share their heights, so the range is one of heights: by rank, the same
-    # few of many equal slices would be drawn again and again, and the others never.
-    first = np.searchsorted(table.sorted_height, height - NEAR, side="left")
-    last = np.searchsorted(table.sorted_height, height + NEAR, side="right")
-    count = np.maximum(last - first, min(NEAR_LEAST, len(table)))
-    first = np.clip((first + last) // 2 - count // 2, 0, len(table) - count)
-    rows: Ints = table.by_height[first + (u * count).astype(np.int64)]
+def _near(table: SliceTable, height: NDArray[np.float32], u: NDArray[np.float64]) -> Ints:
+    """For each height, the first near to it of the table rows that u [N, candidates] draws."""
+    candidates = (u * len(table)).astype(np.int64)
+    distance = np.abs(table.height[candidates] - height[:, None])
+    near = distance <= NEAR
+    first = np.where(near.any(axis=1), near.argmax(axis=1), distance.argmin(axis=1))
+    rows: Ints = candidates[np.arange(len(candidates)), first]
     return rows

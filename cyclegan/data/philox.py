@@ -6,7 +6,7 @@ distributions do with them. It knows nothing of slices.
 """
 
 from enum import IntEnum
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,13 @@ class Stream(IntEnum):
     CT_VARIATION = 4
     MRI_REPLAY = 5
     CT_REPLAY = 6
+    MRI_SUBSTITUTE = 7
+    CT_SUBSTITUTE = 8
+    MRI_NOISE = 9
+
+
+ROUNDS = 8
+"""Of the Feistel network; four make it pseudo-random where the rounds are."""
 
 
 def uniforms(
@@ -41,15 +48,41 @@ def uniforms(
     return np.asarray((chosen >> np.uint64(11)) * 2.0**-53)
 
 
-@lru_cache(maxsize=8)
-def permutation(seed: int, stream: Stream, epoch: int, size: int) -> NDArray[np.int64]:
-    """The numbers 0 to size - 1 in random order, another one for each epoch. Read-only.
+def shuffled(
+    seed: int, stream: Stream, epoch: int, size: int, places: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What stands at `places` of the numbers 0 to size - 1 in random order, one for each epoch.
 
-    The last few are kept: two domains, and two epochs where a batch runs across their border.
+    A Feistel network (Luby and Rackoff 1988) with Philox keys permutes the numbers below a power
+    of four; what falls outside of `size` is permuted again until it lies inside (cycle walking,
+    Black and Rogaway 2002). So each place costs the same however many there are, and nothing is
+    kept: an epoch of a hundred million slices needs no table.
     """
-    order = _generator(seed, stream, 0, epoch).random_raw(size).argsort(kind="stable")
-    order.flags.writeable = False
-    return np.asarray(order)
+    half = np.uint64(max(2, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
+    keys = _generator(seed, stream, 0, epoch).random_raw(ROUNDS)
+    values = _permuted(places.astype(np.uint64), half, keys)
+    while (outside := values >= size).any():
+        values[outside] = _permuted(values[outside], half, keys)
+    return np.asarray(values.astype(np.int64))
+
+
+def raw_bytes(seed: int, stream: Stream, count: int) -> NDArray[np.uint8]:
+    """The first `count` bytes of a stream."""
+    words = _generator(seed, stream, 0, 0).random_raw(-(-count // 8))
+    return np.asarray(words.astype("<u8", copy=False).view(np.uint8)[:count])
+
+
+def _permuted(values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> Any:
+    """A permutation of the numbers of 2 x `half` bits."""
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = values >> half, values & mask
+    for key in keys:
+        # The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit in reaches every out.
+        mixed = right + key
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(31))) & mask)
+    return left << half | right
 
 
 def _generator(seed: int, stream: Stream, index: int, epoch: int) -> np.random.Philox:

@@ -1,53 +1,144 @@
-"""Slices of a store as arrays, many reads in flight. It knows neither order nor normalisation."""
+"""Slices of a store as arrays, many reads in flight. It knows neither order nor normalisation.
 
+Axes: N slices, H rows, W columns.
+"""
+
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
+from data_prep.errors import StoreError
 from data_prep.place import kvstore
 from data_prep.store import BODY, IMAGE, Store, StoredVolume, damaged
+
+OPEN_VOLUMES = 4096
+"""Volumes held open, about 14 KB each; the one not used for longest is closed for another."""
+INDEX_BYTES = 16 * 2**20
+"""Cache beside that for slices: the chunk tables of the shards, without which every read is two."""
+
+
+class SliceRef(NamedTuple):
+    """One slice of a store."""
+
+    volume: StoredVolume
+    z: int
+
+
+class _Arrays(NamedTuple):
+    """A volume's image and body mask, open."""
+
+    image: Any
+    body: Any
+
+
+class Reading:
+    """Slices that are being read; `result` waits for them."""
+
+    def __init__(
+        self,
+        store: Store,
+        refs: Sequence[SliceRef],
+        opened: Sequence[_Arrays | None],
+        damage: dict[int, StoreError],
+    ) -> None:
+        self.damage = damage
+        """What is wrong, by the slice's place in `refs`; complete after `result`."""
+        self._store, self._refs, self._opened = store, refs, opened
+        self._found = [place for place, arrays in enumerate(opened) if arrays is not None]
+        # All are asked for at once: tensorstore's threads fetch and decode them side by side.
+        self._reads = {array: self._read(array) for array in (IMAGE, BODY)}
+
+    def _read(self, array: str) -> Any:
+        slices = [self._slice(place, array) for place in self._found]
+        return tensorstore.stack(slices).read() if slices else None
+
+    def _slice(self, place: int, array: str) -> Any:
+        arrays = self._opened[place]
+        assert arrays is not None
+        return (arrays.image if array == IMAGE else arrays.body)[self._refs[place].z]
+
+    def result(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Voxels in stored units and body masks of 0 and 1, both [N, H, W].
+
+        Where a slice is in `damage` afterwards, its pixels are zeros that must not be shown.
+        """
+        return self._gather(IMAGE, np.int16), self._gather(BODY, np.uint8)
+
+    def whole(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """The same, all of it.
+
+        Raises:
+            StoreError: A volume is not what was committed, or a chunk of it is missing or damaged;
+                names the volume, the file and the slice.
+        """
+        voxels, body = self.result()
+        for place in sorted(self.damage):
+            raise self.damage[place]
+        return voxels, body
+
+    def _gather(self, array: str, dtype: type) -> NDArray[Any]:
+        if len(self._found) == len(self._refs):
+            try:
+                return np.asarray(self._reads[array].result())
+            except ValueError:  # what tensorstore makes of all its statuses
+                pass
+        # Something is damaged: one by one, to learn what. That is rare, so it may be slow.
+        pixels: NDArray[Any] = np.zeros((len(self._refs), *self._store.size), dtype)
+        for place in self._found:
+            try:
+                pixels[place] = self._slice(place, array).read().result()
+            except ValueError as error:
+                volume, z = self._refs[place]
+                file = f"{volume.name}/{array}/c/0/0/0"
+                found = damaged(self._store.path, volume.name, file, f"slice {z}: {error}")
+                self.damage.setdefault(place, found)
+        return pixels
 
 
 class SliceReader:
     """Reads single slices anywhere in a store.
 
     A volume is compared with its commit record when it is first used; after that every chunk's own
-    checksum guards it. Decoded slices are kept up to `cache_bytes`.
+    checksum guards it. Memory is bounded, however many volumes there are: decoded slices are kept
+    up to `cache_bytes`, and volumes are open up to OPEN_VOLUMES.
     """
 
     def __init__(self, store: Store, cache_bytes: int) -> None:
         self._store = store
-        self._opened: dict[str, tuple[Any, Any]] = {}
-        self._context = tensorstore.Context(
-            {"cache_pool": {"total_bytes_limit": cache_bytes}}  # least recently used go first
-        )
+        self._verified: set[str] = set()
+        self._opened: OrderedDict[str, _Arrays] = OrderedDict()
+        # least recently used go first
+        pool = {"total_bytes_limit": INDEX_BYTES + cache_bytes}
+        self._context = tensorstore.Context({"cache_pool": pool})
 
-    def read(
-        self, names: Sequence[str], slices: Sequence[int]
-    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Voxels in stored units and body masks of 0 and 1, both [N, H, W], in the order asked for.
+    def start(self, refs: Sequence[SliceRef]) -> Reading:
+        """Begin to read slices, and return at once but for volumes that are new."""
+        opened: list[_Arrays | None] = []
+        damage: dict[int, StoreError] = {}
+        for place, ref in enumerate(refs):
+            try:
+                opened.append(self._open(ref.volume))
+            except StoreError as error:
+                opened.append(None)
+                damage[place] = error
+        return Reading(self._store, refs, opened, damage)
 
-        Raises:
-            StoreError: A volume is not what was committed, or a chunk of it is missing or damaged;
-                names the volume, the file and the slice.
-        """
-        arrays = [self._open(name) for name in names]
-        # All reads are started before the first is waited for: tensorstore's threads fetch and
-        # decode them side by side.
-        images = [image[z].read() for (image, _), z in zip(arrays, slices, strict=True)]
-        bodies = [body[z].read() for (_, body), z in zip(arrays, slices, strict=True)]
-        return self._gather(images, IMAGE, names, slices), self._gather(bodies, BODY, names, slices)
-
-    def _open(self, name: str) -> tuple[Any, Any]:
-        if name not in self._opened:
-            volume = self._store.volumes.named(name)
-            assert volume is not None, name
+    def _open(self, volume: StoredVolume) -> _Arrays:
+        if volume.name in self._opened:
+            self._opened.move_to_end(volume.name)
+            return self._opened[volume.name]
+        if volume.name not in self._verified:
             self._store.verify(volume)
-            self._opened[name] = self._array(volume, IMAGE), self._array(volume, BODY)
-        return self._opened[name]
+            self._verified.add(volume.name)
+        arrays = _Arrays(self._array(volume, IMAGE), self._array(volume, BODY))
+        self._opened[volume.name] = arrays
+        if len(self._opened) > OPEN_VOLUMES:
+            self._opened.popitem(last=False)
+        return arrays
 
     def _array(self, volume: StoredVolume, array: str) -> Any:
         spec = {
@@ -59,16 +150,8 @@ class SliceReader:
             # A lost chunk is an error, never zeros.
             "fill_missing_data_reads": False,
         }
-        return tensorstore.open(spec, open=True, read=True, context=self._context).result()
-
-    def _gather(
-        self, reads: Sequence[Any], array: str, names: Sequence[str], slices: Sequence[int]
-    ) -> NDArray[Any]:
-        pixels = []
-        for read, name, z in zip(reads, names, slices, strict=True):
-            try:
-                pixels.append(read.result())
-            except ValueError as error:  # what tensorstore makes of all its statuses
-                file = f"{name}/{array}/c/0/0/0"
-                raise damaged(self._store.path, name, file, f"slice {z}: {error}") from error
-        return np.stack(pixels)
+        try:
+            return tensorstore.open(spec, open=True, read=True, context=self._context).result()
+        except ValueError as error:  # closed, and gone since
+            file = f"{volume.name}/{array}/zarr.json"
+            raise damaged(self._store.path, volume.name, file, str(error)) from error

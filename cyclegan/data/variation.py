@@ -16,7 +16,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Variation:
-    """What is done to each of N slices, in this order: mirror, rotate and zoom, shift, gain."""
+    """What is done to each of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
+
+    A flip is for appearance only: it never touches the geometry of a volume, and no result of the
+    system is ever flipped.
+    """
 
     flip: NDArray[np.bool_]
     """[N], mirrored left to right."""
@@ -28,6 +32,10 @@ class Variation:
     """[N, 2], (rows down, columns right) as a share of the slice's height and width."""
     gain: Floats
     """[N], factor on the intensities above the window's low end."""
+    noise: Floats
+    """[N], standard deviation of added noise, in network units."""
+    noise_place: Floats
+    """[N], in [0, 1): which piece of the noise bank is added."""
 
     @classmethod
     def none(cls, count: int) -> "Variation":
@@ -39,6 +47,8 @@ class Variation:
             zoom=ones,
             shift=np.zeros((count, 2)),
             gain=ones,
+            noise=zeros,
+            noise_place=zeros,
         )
 
     @classmethod
@@ -46,22 +56,24 @@ class Variation:
         cls, config: DataConfig, seed: int, stream: Stream, indices: NDArray[np.int64]
     ) -> "Variation":
         """The variation of the samples `indices`, uniform in the configured ranges."""
-        u = uniforms(seed, stream, indices, count=6)
+        u = uniforms(seed, stream, indices, count=8)
         signed = 2 * u - 1
         low, high = config.zoom
-        contrast = config.contrast if stream is Stream.MRI_VARIATION else 0.0  # HU stay HU
+        mri = stream is Stream.MRI_VARIATION  # HU stay HU
         return cls(
             flip=config.flip & (u[:, 0] < 0.5),
             rotate_degrees=config.rotate_degrees * signed[:, 1],
             zoom=low * (high / low) ** u[:, 2],  # uniform in the logarithm: 1/2 as likely as 2
             shift=config.translate_fraction * signed[:, 3:5],
-            gain=1 + contrast * signed[:, 5],
+            gain=1 + (config.contrast if mri else 0.0) * signed[:, 5],
+            noise=(config.noise if mri else 0.0) * u[:, 6],
+            noise_place=u[:, 7],
         )
 
     def matrices(
         self, size_yx: tuple[int, int], spacing_yx_mm: tuple[float, float]
     ) -> NDArray[np.float32]:
-        """[N, 2, 3]: (x, y, 1) of an output pixel to (x, y) of the input pixel that it shows.
+        """[N, 3, 3]: (x, y, 1) of an output pixel to (x, y, 1) of the input pixel that it shows.
 
         Lengths are in pixels from the outer corner of pixel (0, 0), so centres lie at halves.
         The rotation is one in millimetres, also where rows and columns are spaced differently.
@@ -82,4 +94,6 @@ class Variation:
         centre = size / 2
         moved = centre + self.shift[:, ::-1] * size
         offset = centre - np.einsum("nij,nj->ni", linear, moved)
-        return np.concatenate([linear, offset[..., None]], axis=-1).astype(np.float32)
+        matrices = np.zeros((len(linear), 3, 3), np.float32)
+        matrices[:, :2, :2], matrices[:, :2, 2], matrices[:, 2, 2] = linear, offset, 1
+        return matrices

@@ -81,6 +81,7 @@ def evaluate(
         contrast=config.data.mri_contrast,
         device=device,
         batch_size=batch_size,
+        neighbours=config.data.neighbours,
     )
     mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
     rows: list[VolumeScores] = []

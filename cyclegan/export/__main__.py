@@ -48,6 +48,12 @@ class Command:
 def export(command: Command) -> ExitCode:
     """Write the model folder that the command asks for, and say where."""
     config = load_config(command.run_folder / "config.yaml")
+    if config.data.neighbours:
+        raise ModelError(
+            f"this run's networks see {config.data.channels} slices at a time (data.neighbours "
+            f"{config.data.neighbours}), and a model folder cannot say so yet: whoever opens it "
+            "would feed it single slices. Train with --data.neighbours 0 to export."
+        )
     store = open_store(command.store or config.store)
     checkpoint = find_checkpoint(command.run_folder, command.checkpoint)
     to_ct, to_mri = load_translators(checkpoint, config)

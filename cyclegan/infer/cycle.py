@@ -12,7 +12,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.infer.slices import Contrast, Network, to_input, to_values, translate_volume
+from cyclegan.infer.slices import (
+    Contrast,
+    Network,
+    to_input,
+    to_values,
+    translate_volume,
+    with_neighbours,
+)
 from data_prep.intensity import WINDOW_HU, Window, normalise
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
@@ -30,6 +37,8 @@ class BothWays:
     contrast: Contrast
     device: torch.device | str = "cpu"
     batch_size: int = 8
+    neighbours: int = 0
+    """Slices above and below each one that the networks see too."""
 
     def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
         """Translate a stored volume and translate it back, as the training's cycle does.
@@ -40,7 +49,7 @@ class BothWays:
         voxels, body = store.voxels(volume), store.body(volume)
         forth, translated = self.translated(voxels, body, volume)
         back = self.to_mri if volume.modality == "mri" else self.to_ct
-        returned = translate_volume(back, forth, self.batch_size, self.device)
+        returned = self._translate(back, forth)
         home = to_values(returned, body, volume.window, volume.modality, self.contrast)
         return Cycle(
             volume=volume,
@@ -57,9 +66,13 @@ class BothWays:
         there: Modality = "ct" if volume.modality == "mri" else "mri"
         network = self.to_ct if there == "ct" else self.to_mri
         images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
-        translated = translate_volume(network, images, self.batch_size, self.device)
+        translated = self._translate(network, images)
         window = WINDOW_HU if there == "ct" else UNIT_WINDOW
         return translated, to_values(translated, body, window, there, self.contrast)
+
+    def _translate(self, network: Network, images: Tensor) -> Tensor:
+        shown = with_neighbours(images, self.neighbours)
+        return translate_volume(network, shown, self.batch_size, self.device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -45,6 +45,15 @@ def translate_volume(
     )
 
 
+def with_neighbours(images: Float[Tensor, "Z 1 H W"], neighbours: int) -> Float[Tensor, "Z C H W"]:
+    """Each slice between its `neighbours` below and above; C = 2 x `neighbours` + 1.
+
+    Beyond the ends of a volume its last slice is its own neighbour, as in training.
+    """
+    z = torch.arange(len(images))[:, None] + torch.arange(-neighbours, neighbours + 1)
+    return images[z.clamp(0, len(images) - 1), 0]
+
+
 def to_input(
     voxels: NDArray[Any], body: NDArray[Any], window: Window, modality: Modality, contrast: Contrast
 ) -> Float[Tensor, "Z 1 H W"]:

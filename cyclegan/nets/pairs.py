@@ -1,6 +1,6 @@
 """Two networks behind one forward, so that each optimizer has one DDP module and one gradient sync.
 
-Axes: B batch, C channels, H rows, W columns, P Q patch grid of the critic.
+Axes: B batch, C neighbouring slices, H rows, W columns, P Q patch grid of the critic.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cyclegan.nets.critic import Critic
 from cyclegan.nets.generator import Generator
 
+Slices = Float[Tensor, "B C H W"]
 Image = Float[Tensor, "B 1 H W"]
 Scores = Float[Tensor, "B 1 P Q"]
 
@@ -41,8 +42,12 @@ class Translators(nn.Module):
         self.to_ct = to_ct
         self.to_mri = to_mri
 
-    def forward(self, mri: Image, ct: Image) -> Translated:
-        """All six passes of a CycleGAN step, in four calls."""
+    def forward(self, mri: Slices, ct: Slices) -> Translated:
+        """All six passes of a CycleGAN step, in four calls.
+
+        A fake has no neighbours yet: on the way back it stands for them itself.
+        """
+        neighbours = (-1, mri.shape[1], -1, -1)
         fake_ct, same_ct = self.to_ct(torch.cat([mri, ct])).chunk(2)
         fake_mri, same_mri = self.to_mri(torch.cat([ct, mri])).chunk(2)
         return Translated(
@@ -50,8 +55,8 @@ class Translators(nn.Module):
             fake_ct=fake_ct,
             same_mri=same_mri,
             same_ct=same_ct,
-            returned_mri=self.to_mri(fake_ct),
-            returned_ct=self.to_ct(fake_mri),
+            returned_mri=self.to_mri(fake_ct.expand(neighbours)),
+            returned_ct=self.to_ct(fake_mri.expand(neighbours)),
         )
 
 

@@ -33,7 +33,7 @@ from data_prep.store import Store, open_store
 
 VERDICT = ".failed"
 """Where a worker leaves the message of an error that trying again would not mend."""
-STATE_SHAPE = ("generator.", "critic.", "batch.", "train.pool_size")
+STATE_SHAPE = ("generator.", "critic.", "batch.", "train.pool_size", "data.neighbours")
 """Settings that a checkpoint must share with the run that begins with it."""
 
 

@@ -12,6 +12,7 @@ import torch
 from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
 from cyclegan.data.stream import open_stream
+from cyclegan.data.substitute import append_to
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import record_environment
 from cyclegan.train.placement import (
@@ -34,6 +35,8 @@ from data_prep.atomic import write_atomic
 from data_prep.store import Store, open_store
 
 Report = Callable[[dict[str, float]], None]
+SUBSTITUTED = "substituted.jsonl"
+"""In the run folder: a line for each slice that stood in for a damaged one."""
 
 
 def train_worker(
@@ -49,12 +52,13 @@ def train_worker(
     """
     store = open_store(config.store)
     shards = config.batch.shards_of(worker.rank, worker.world_size)
+    layout = memory_format(config.train.channels_last, worker.device)
     state = build_state(
         config,
         size=store.size,
         shards=shards,
         device=worker.device,
-        layout=memory_format(config.train.channels_last, worker.device),
+        layout=layout,
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
     restore(state, config, worker, store, start)
@@ -66,9 +70,18 @@ def train_worker(
         global_batch=config.batch.global_size,
         average=partial(mean_over_workers, share=share_of(config, worker)),
     )
-    engine = place(state, config, worker, partial(telemetry.note, state.step))
+    note = partial(telemetry.note, state.step)
+    engine = place(state, config, worker, note)
     stream = open_stream(
-        store, config, "train", shards=shards, start_step=state.step, device=worker.device
+        store,
+        config,
+        "train",
+        shards=shards,
+        start_step=state.step,
+        device=worker.device,
+        channels_last=layout == torch.channels_last,
+        note=note,
+        record=append_to(config.run_folder / SUBSTITUTED, note),
     )
     with closing(telemetry), closing(stream):
         while state.step < steps:

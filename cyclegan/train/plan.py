@@ -56,7 +56,7 @@ def total_steps(config: Config, store: Store) -> int:
 def make_plan(config: Config, store: Store) -> Plan:
     """Derive the numbers; reads the store's index only."""
     with torch.device("meta"):
-        translators, critics = build_translators(config.generator), build_critics(config.critic)
+        translators, critics = build_translators(config), build_critics(config.critic)
     worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
     image_bytes = 4 * store.size[0] * store.size[1]
     of_translators, of_critics = num_parameters(translators), num_parameters(critics)
@@ -70,7 +70,7 @@ def make_plan(config: Config, store: Store) -> Plan:
         translator_parameters=of_translators,
         critic_parameters=of_critics,
         state_bytes=4 * (5 * of_translators + 4 * of_critics) + worker_pools,
-        activation_bytes=saved_bytes(translators, worker_batch, store.size),
+        activation_bytes=saved_bytes(translators, worker_batch, config.data.channels, store.size),
         checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
     )
 
@@ -80,7 +80,7 @@ def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def saved_bytes(translators: nn.Module, batch: int, size: tuple[int, int]) -> int:
+def saved_bytes(translators: nn.Module, batch: int, channels: int, size: tuple[int, int]) -> int:
     """Bytes that a translators' forward keeps for its backward, counted without computing them."""
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # a freed tensor's id could come again
@@ -91,7 +91,7 @@ def saved_bytes(translators: nn.Module, batch: int, size: tuple[int, int]) -> in
         kept[id(storage)] = storage.nbytes()
         return tensor
 
-    image = torch.zeros(batch, 1, *size, device="meta")
+    image = torch.zeros(batch, channels, *size, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         translators(image, image)
     return sum(kept.values())

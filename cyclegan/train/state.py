@@ -1,12 +1,12 @@
 """Everything that a training step changes, in one object: what a checkpoint must hold."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import Config, CriticConfig, GeneratorConfig
+from cyclegan.config import Config, CriticConfig
 from cyclegan.data.philox import Stream
 from cyclegan.nets.critic import Critic
 from cyclegan.nets.generator import Generator
@@ -14,11 +14,10 @@ from cyclegan.nets.pairs import Critics, Translators
 from cyclegan.train.replay import ReplayPools
 
 
-def build_translators(config: GeneratorConfig) -> Translators:
+def build_translators(config: Config) -> Translators:
     """Both generators, freshly initialised on the CPU."""
     to_ct, to_mri = (
-        Generator(filters=config.filters, blocks=config.blocks, upsample=config.upsample)
-        for _ in range(2)
+        Generator(in_channels=config.data.channels, **asdict(config.generator)) for _ in range(2)
     )
     return Translators(to_ct=to_ct, to_mri=to_mri)
 
@@ -62,7 +61,7 @@ def build_state(
     """A state at step 0. The same seed gives the same weights on every worker and device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        translators = build_translators(config.generator)
+        translators = build_translators(config)
         critics = build_critics(config.critic)
     for module in (translators, critics):
         module.to(device=device, memory_format=layout)  # type: ignore[call-overload]

@@ -85,10 +85,10 @@ def translator_terms(
     mri_score, ct_score = scores
     terms = {
         "loss/adversarial": adversarial_loss(mri_score) + adversarial_loss(ct_score),
-        "loss/cycle_mri": round_trip_loss(batch.mri, images.returned_mri),
-        "loss/cycle_ct": round_trip_loss(batch.ct, images.returned_ct),
-        "loss/identity": identity_loss(batch.mri, images.same_mri)
-        + identity_loss(batch.ct, images.same_ct),
+        "loss/cycle_mri": round_trip_loss(batch.own_mri, images.returned_mri),
+        "loss/cycle_ct": round_trip_loss(batch.own_ct, images.returned_ct),
+        "loss/identity": identity_loss(batch.own_mri, images.same_mri)
+        + identity_loss(batch.own_ct, images.same_ct),
     }
     total = (
         weights.adversarial_weight * terms["loss/adversarial"]
@@ -96,8 +96,8 @@ def translator_terms(
         + weights.identity_weight * terms["loss/identity"]
     )
     if weights.ssim_weight:
-        terms["loss/ssim"] = structural_loss(batch.mri, images.returned_mri) + structural_loss(
-            batch.ct, images.returned_ct
+        terms["loss/ssim"] = structural_loss(batch.own_mri, images.returned_mri) + structural_loss(
+            batch.own_ct, images.returned_ct
         )
         total = total + weights.ssim_weight * terms["loss/ssim"]
     return terms | {"loss/translators": total}
@@ -112,7 +112,7 @@ def update_critics(
     with engine.autocast():
         # Real and fake share one forward: InstanceNorm keeps no statistics across the batch.
         mri_scores, ct_scores = engine.critics(
-            torch.cat([batch.mri, fake_mri]), torch.cat([batch.ct, fake_ct])
+            torch.cat([batch.own_mri, fake_mri]), torch.cat([batch.own_ct, fake_ct])
         )
     terms = {
         "loss/critic_mri": critic_loss(*mri_scores.chunk(2)),

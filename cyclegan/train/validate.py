@@ -65,6 +65,7 @@ def validation_scores(
         contrast=config.data.mri_contrast,
         device=device,
         batch_size=batch_size,
+        neighbours=config.data.neighbours,
     )
     values: dict[str, list[float]] = defaultdict(list)
     synthetic: list[Population] = []

@@ -148,8 +148,8 @@ def test_another_folder_is_no_store(tmp_path):
 
 def test_a_newer_schema_is_refused(store):
     root = store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(StoreError, match="schema 2"):
+    root.write_text(root.read_text().replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(StoreError, match="schema 3"):
         open_store(store.path)
 
 

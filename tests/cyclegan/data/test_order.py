@@ -4,11 +4,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclegan.config import BatchConfig, DataConfig
-from cyclegan.data.order import Order, Samples, SliceTable
+from cyclegan.data.order import ATTEMPTS, NEAR, Order, Samples, SliceTable
 
 Partner = Literal["random", "position"]
 
@@ -18,8 +18,8 @@ PARTNERS = st.sampled_from(["random", "position"])
 
 def table(size: int) -> SliceTable:
     """`size` slices in volumes of ten, each named by its row."""
-    rows = np.arange(size)
-    return SliceTable(volume=rows // 10, slice=rows, height=rows % 10 / 9)
+    rows = np.arange(size, dtype=np.int32)
+    return SliceTable(volume=rows // 10, slice=rows, height=(rows % 10 / 9).astype(np.float32))
 
 
 def make_order(
@@ -37,10 +37,9 @@ def make_order(
 
 def pairs(samples: Samples) -> np.ndarray:
     """[N, 2], rows of the MRI and of the CT."""
-    return np.stack([samples.mri.slice, samples.ct.slice], axis=1)
+    return np.stack([samples.mri.row, samples.ct.row], axis=1)
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(num_mri=SIZES, num_ct=SIZES, partner=PARTNERS, epoch=st.integers(0, 5))
 def test_an_epoch_shows_every_slice_of_the_larger_domain_once(
     num_mri: int, num_ct: int, partner: Partner, epoch: int
@@ -54,7 +53,6 @@ def test_an_epoch_shows_every_slice_of_the_larger_domain_once(
     np.testing.assert_array_equal(np.sort(leader), np.arange(larger))
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(num_mri=SIZES, num_ct=SIZES)
 def test_the_smaller_domain_is_shown_in_whole_passes_too(num_mri: int, num_ct: int) -> None:
     order = make_order(num_mri, num_ct)
@@ -67,7 +65,87 @@ def test_the_smaller_domain_is_shown_in_whole_passes_too(num_mri: int, num_ct: i
         np.testing.assert_array_equal(np.sort(one_pass), np.arange(smaller))
 
 
-@settings(deadline=None)  # a busy machine is not a failure
+@given(step=st.integers(0, 10**6), shard_size=st.integers(1, 3), partner=PARTNERS)
+def test_the_global_batch_is_the_same_for_1_2_3_4_and_8_workers(
+    step: int, shard_size: int, partner: Partner
+) -> None:
+    order = make_order(partner=partner, shards=8, shard_size=shard_size)
+
+    by_world_size = [
+        np.concatenate(
+            [
+                pairs(order.samples(order.indices(step, order.batch.shards_of(rank, world_size))))
+                for rank in range(world_size)
+            ]
+        )
+        for world_size in (1, 2, 3, 4, 8)
+    ]
+
+    for batch in by_world_size:
+        np.testing.assert_array_equal(batch, by_world_size[0])
+        assert len(batch) == order.batch.global_size
+
+
+@given(shards=st.integers(1, 16), world_size=st.integers(1, 16))
+def test_every_shard_belongs_to_one_worker_and_the_shares_differ_by_one_at_most(
+    shards: int, world_size: int
+) -> None:
+    batch = BatchConfig(shards=shards)
+    world_size = min(world_size, shards)
+
+    shares = [batch.shards_of(rank, world_size) for rank in range(world_size)]
+
+    assert [shard for share in shares for shard in share] == list(range(shards))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(
+    num_mri=SIZES,
+    num_ct=SIZES,
+    partner=PARTNERS,
+    shards=st.integers(1, 4),
+    start=st.integers(0, 99),
+)
+def test_to_resume_is_arithmetic(
+    num_mri: int, num_ct: int, partner: Partner, shards: int, start: int
+) -> None:
+    steps = 6
+
+    def run(first: int, last: int) -> np.ndarray:
+        order = make_order(num_mri, num_ct, partner, shards=shards)  # nothing is carried over
+        indices = [order.indices(step, range(shards)) for step in range(first, last)]
+        return np.concatenate([pairs(order.samples(each)) for each in indices])
+
+    unbroken = run(start, start + steps)
+
+    resumed = np.concatenate([run(start, start + 2), run(start + 2, start + steps)])
+    np.testing.assert_array_equal(resumed, unbroken)
+
+
+@given(index=st.integers(0, 10**9), attempt=st.integers(0, ATTEMPTS - 1))
+def test_a_substitute_depends_on_index_and_attempt_alone(index: int, attempt: int) -> None:
+    order = make_order(400, 300)
+    indices, rows = np.array([index, index + 7]), np.array([33, 128])
+
+    together = order.substitutes("mri", indices, rows, attempt)
+
+    alone = [order.substitutes("mri", indices[[i]], rows[[i]], attempt)[0] for i in range(2)]
+    np.testing.assert_array_equal(together, alone)
+    height = table(400).height
+    np.testing.assert_allclose(height[together], height[rows], atol=NEAR)
+
+
+def test_attempts_and_domains_draw_different_substitutes() -> None:
+    order = make_order(400, 400)
+    draws = {
+        int(order.substitutes(modality, np.array([5]), np.array([33]), attempt)[0])
+        for modality in ("mri", "ct")
+        for attempt in range(ATTEMPTS)
+    }
+
+    assert len(draws) > ATTEMPTS  # of 16, among 40 slices of that height
+
+
 @given(
     shards=st.integers(1, 9),
     shard_size=st.integers(1, 4),
@@ -90,7 +168,6 @@ def test_a_step_holds_the_same_samples_on_any_number_of_workers(
     np.testing.assert_array_equal(np.concatenate(shares), pairs(order.samples(whole)))
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(first=st.integers(0, 10**9), partner=PARTNERS)
 def test_a_sample_is_the_same_alone_and_among_others(first: int, partner: Partner) -> None:
     order = make_order(partner=partner)
@@ -123,7 +200,7 @@ def test_pairs_change_from_epoch_to_epoch() -> None:
 def test_partners_by_position_have_a_similar_height(num_mri: int, num_ct: int) -> None:
     def mean_distance(partner: Partner) -> float:
         samples = make_order(num_mri, num_ct, partner).samples(np.arange(400))
-        height = [table(400).height[s.slice] for s in (samples.mri, samples.ct)]
+        height = [table(400).height[s.row] for s in (samples.mri, samples.ct)]
         return float(np.abs(height[0] - height[1]).mean())
 
     assert mean_distance("position") < 0.05  # slices lie 0.11 apart
@@ -133,7 +210,7 @@ def test_partners_by_position_have_a_similar_height(num_mri: int, num_ct: int) -
 def test_partners_by_position_still_vary() -> None:
     samples = make_order(400, 300, "position").samples(np.arange(0, 4000))
 
-    first = samples.ct.slice[samples.mri.slice == 0]  # one MRI slice, ten epochs
+    first = samples.ct.row[samples.mri.row == 0]  # one MRI slice, ten epochs
     assert len(first) == 10
     assert len(set(first)) > 4
 
@@ -141,7 +218,7 @@ def test_partners_by_position_still_vary() -> None:
 def test_all_of_the_other_domain_serves_as_partner() -> None:
     samples = make_order(400, 300, "position").samples(np.arange(4000))
 
-    assert len(set(samples.ct.slice)) == 300
+    assert len(set(samples.ct.row)) == 300
 
 
 @pytest.mark.parametrize(("slices", "steps"), [(1, 1), (8, 1), (9, 2), (40, 5)])

@@ -1,10 +1,12 @@
 """Random numbers that depend on (seed, stream, index) and on nothing else."""
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from cyclegan.data.philox import Stream, permutation, uniforms
+from cyclegan.data.philox import Stream, raw_bytes, shuffled, uniforms
 
 SEEDS = st.integers(0, 2**63)
 
@@ -17,7 +19,6 @@ def test_the_numbers_are_those_of_numpys_philox() -> None:
     np.testing.assert_array_equal(ours, generator.random((50, 4)))
 
 
-@settings(deadline=None)  # a busy machine is not a failure
 @given(seed=SEEDS, first=st.integers(0, 10**12), count=st.integers(1, 9))
 def test_an_index_gives_the_same_numbers_alone_and_among_others(
     seed: int, first: int, count: int
@@ -49,12 +50,29 @@ def test_numbers_fill_the_interval_evenly() -> None:
     np.testing.assert_allclose(shares, 0.1, atol=0.01)  # five standard deviations
 
 
-@settings(deadline=None)  # a busy machine is not a failure
+def permutation(seed: int, stream: Stream, epoch: int, size: int) -> np.ndarray:
+    return shuffled(seed, stream, epoch, size, np.arange(size))
+
+
 @given(seed=SEEDS, epoch=st.integers(0, 10**6), size=st.integers(1, 300))
 def test_a_permutation_holds_every_number_once(seed: int, epoch: int, size: int) -> None:
     order = permutation(seed, Stream.MRI_ORDER, epoch, size)
 
     np.testing.assert_array_equal(np.sort(order), np.arange(size))
+
+
+@given(size=st.integers(1, 10**12), data=st.data())
+def test_a_place_of_a_permutation_costs_the_same_at_any_size(
+    size: int, data: st.DataObject
+) -> None:
+    places = np.array(data.draw(st.lists(st.integers(0, size - 1), min_size=1, unique=True)))
+
+    values = shuffled(3, Stream.CT_ORDER, 5, size, places)
+
+    assert len(set(values)) == len(places)
+    assert ((values >= 0) & (values < size)).all()
+    for place, value in zip(places, values, strict=True):
+        assert shuffled(3, Stream.CT_ORDER, 5, size, np.array([place])) == value
 
 
 def test_every_epoch_seed_and_domain_has_its_own_permutation() -> None:
@@ -66,3 +84,28 @@ def test_every_epoch_seed_and_domain_has_its_own_permutation() -> None:
     }
 
     assert len(orders) == 3 * 2 * 5
+
+
+@pytest.mark.parametrize("size", [3, 20])
+def test_every_number_comes_to_every_place_equally_often(size: int) -> None:
+    orders = np.stack([permutation(1, Stream.MRI_ORDER, epoch, size) for epoch in range(1500)])
+
+    counts = np.stack([np.bincount(column, minlength=size) for column in orders.T])
+
+    # Pearson's test over all (place, number) cells; (size - 1)^2 degrees of freedom.
+    expected = len(orders) / size
+    chi2 = ((counts - expected) ** 2 / expected).sum()
+    assert stats.chi2.sf(chi2, (size - 1) ** 2) > 1e-3
+
+
+def test_neighbours_in_a_permutation_have_nothing_in_common() -> None:
+    order = permutation(2, Stream.MRI_ORDER, 0, 100_000).astype(float)
+
+    for lag in (1, 2, 16, 256):
+        assert abs(np.corrcoef(order[:-lag], order[lag:])[0, 1]) < 0.01  # three deviations
+
+
+def test_the_bytes_of_a_stream_are_those_of_numpys_philox() -> None:
+    generator = np.random.Generator(np.random.Philox(key=[7, Stream.MRI_NOISE], counter=0))
+
+    assert raw_bytes(7, Stream.MRI_NOISE, 40).tobytes() == generator.bytes(40)

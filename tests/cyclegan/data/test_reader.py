@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cyclegan.data.reader import SliceReader
+from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.errors import StoreError
-from data_prep.store import Store
+from data_prep.store import Store, StoredVolume
 from tests.stores import make_store
 
 CACHE = 2**20
+Pixels = tuple[np.ndarray, np.ndarray]
+
+
+def read(reader: SliceReader, *wanted: tuple[StoredVolume, int]) -> Pixels:
+    return reader.start([SliceRef(volume, z) for volume, z in wanted]).whole()
 
 
 @pytest.fixture
@@ -25,9 +30,7 @@ def shard_of(store: Store, name: str, array: str = "0") -> Path:
 def test_slices_come_in_the_order_asked_for(store: Store) -> None:
     wanted = [(store.volumes[v], z) for v, z in [(3, 4), (0, 0), (3, 4), (1, 2), (0, 3)]]
 
-    voxels, body = SliceReader(store, CACHE).read(
-        [volume.name for volume, _ in wanted], [z for _, z in wanted]
-    )
+    voxels, body = read(SliceReader(store, CACHE), *wanted)
 
     # The oracle is zarr-python reading whole volumes.
     np.testing.assert_array_equal(voxels, [store.voxels(volume)[z] for volume, z in wanted])
@@ -39,13 +42,14 @@ def test_a_store_without_room_for_a_cache_is_read_all_the_same(store: Store) -> 
     volume = store.volumes[0]
 
     for _ in range(2):
-        voxels, _ = SliceReader(store, cache_bytes=0).read([volume.name] * 5, range(5))
+        voxels, _ = read(SliceReader(store, cache_bytes=0), *((volume, z) for z in range(5)))
         np.testing.assert_array_equal(voxels, store.voxels(volume))
 
 
 @pytest.mark.parametrize("array", ["0", "labels/body/0"])
 def test_every_flipped_bit_of_a_shard_is_found(store: Store, array: str) -> None:
-    name = store.volumes[0].name
+    volume = store.volumes[0]
+    name = volume.name
     shard = shard_of(store, name, array)
     whole = shard.read_bytes()
     random = np.random.default_rng(0)
@@ -55,49 +59,102 @@ def test_every_flipped_bit_of_a_shard_is_found(store: Store, array: str) -> None
         damaged[place] ^= 1 << random.integers(8)
         shard.write_bytes(damaged)
         with pytest.raises(StoreError, match=name):
-            SliceReader(store, CACHE).read([name] * 5, range(5))
+            read(SliceReader(store, CACHE), *((volume, z) for z in range(5)))
 
 
 def test_the_error_names_volume_slice_and_file(store: Store) -> None:
-    name = store.volumes[0].name
+    volume = store.volumes[0]
+    name = volume.name
     shard = shard_of(store, name)
     damaged = bytearray(shard.read_bytes())
     damaged[300] ^= 1  # in the first slice's chunk
     shard.write_bytes(damaged)
 
     with pytest.raises(StoreError) as caught:
-        SliceReader(store, CACHE).read([store.volumes[1].name, name], [3, 0])
+        read(SliceReader(store, CACHE), (store.volumes[1], 3), (volume, 0))
 
     for part in (name, f"{name}/0/c/0/0/0", "slice 0", "data_prep convert"):
         assert part in str(caught.value)
-    assert SliceReader(store, CACHE).read([name], [1])[0].any()  # its other slices are whole
+    assert read(SliceReader(store, CACHE), (volume, 1))[0].any()  # its other slices are whole
 
 
 @pytest.mark.parametrize("loss", ["gone", "short", "empty"])
 @pytest.mark.parametrize("when", ["before its first use", "after its first use"])
 def test_a_lost_shard_is_an_error_and_never_zeros(store: Store, loss: str, when: str) -> None:
-    name = store.volumes[0].name
-    shard = shard_of(store, name)
+    volume = store.volumes[0]
+    shard = shard_of(store, volume.name)
     reader = SliceReader(store, cache_bytes=0)
     if when == "after its first use":
-        reader.read([name], [0])
+        read(reader, (volume, 0))
 
     if loss == "gone":
         shard.unlink()
     else:
         shard.write_bytes(shard.read_bytes()[:40] if loss == "short" else b"")
 
-    with pytest.raises(StoreError, match=name):
-        reader.read([name], [1])
+    with pytest.raises(StoreError, match=volume.name):
+        read(reader, (volume, 1))
 
 
 def test_a_volume_is_compared_with_its_commit_record_when_first_used(store: Store) -> None:
-    first, second = store.volumes[0].name, store.volumes[1].name
-    metadata = store.path / first / "0" / "zarr.json"
+    first, second = store.volumes[:2]
+    metadata = store.path / first.name / "0" / "zarr.json"
     metadata.write_text(metadata.read_text().replace('"fill_value": 0', '"fill_value": 7'))
 
     reader = SliceReader(store, CACHE)
 
-    reader.read([second], [0])  # only what is used is verified
+    read(reader, (second, 0))  # only what is used is verified
     with pytest.raises(StoreError, match="SHA-256"):
-        reader.read([first], [0])
+        read(reader, (first, 0))
+
+
+def test_the_whole_slices_beside_a_damaged_one_are_given_and_it_is_named(store: Store) -> None:
+    volume, other = store.volumes[:2]
+    shard = shard_of(store, volume.name)
+    damaged = bytearray(shard.read_bytes())
+    damaged[300] ^= 1  # in the first slice's chunk
+    shard.write_bytes(damaged)
+    shard_of(store, other.name, "labels/body/0").unlink()
+
+    reading = SliceReader(store, CACHE).start(
+        [SliceRef(volume, 2), SliceRef(volume, 0), SliceRef(other, 1), SliceRef(volume, 3)]
+    )
+    voxels, _ = reading.result()
+
+    assert sorted(reading.damage) == [1, 2]
+    assert volume.name in str(reading.damage[1])
+    assert other.name in str(reading.damage[2])
+    assert not voxels[[1, 2]].any()
+    assert voxels[[0, 3]].any(axis=(1, 2)).all()
+
+
+def test_volumes_beyond_the_number_held_open_are_opened_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyclegan.data.reader.OPEN_VOLUMES", 2)
+    reader = SliceReader(store, CACHE)
+    wanted = [(store.volumes[v], z) for v, z in [(0, 0), (1, 1), (2, 2), (3, 3), (0, 4), (1, 0)]]
+
+    voxels, _ = read(reader, *wanted)
+
+    np.testing.assert_array_equal(voxels, [store.voxels(volume)[z] for volume, z in wanted])
+    assert len(reader._opened) == 2
+
+
+def test_a_volume_is_verified_once_however_often_it_is_opened(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    verify = Store.verify
+    monkeypatch.setattr(
+        Store,
+        "verify",
+        lambda self, volume: (verified.append(volume.name), verify(self, volume))[0],
+    )
+    monkeypatch.setattr("cyclegan.data.reader.OPEN_VOLUMES", 1)
+    reader = SliceReader(store, CACHE)
+
+    for z in range(3):
+        read(reader, (store.volumes[0], z), (store.volumes[1], z))
+
+    assert sorted(verified) == sorted(volume.name for volume in store.volumes[:2])

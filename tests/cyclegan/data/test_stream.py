@@ -83,20 +83,47 @@ def test_batches_are_what_the_networks_expect(store: Store) -> None:
         assert (batch.mri[batch.mri_body == 0] == -1).all()
 
 
-def test_a_resumed_stream_goes_on_as_the_unbroken_one(store: Store) -> None:
-    unbroken = batches(store, 7)
+def test_a_stream_resumed_at_any_step_of_an_epoch_goes_on_as_the_unbroken_one(
+    store: Store,
+) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, noise=0.05, neighbours=1))
+    steps = steps_per_epoch(store, config) + 1  # across the end of the epoch
+    unbroken = batches(store, steps + 1, config)
 
-    assert_equal(batches(store, 4, start_step=3), unbroken[3:])
+    for step in range(steps):
+        resumed = batches(store, steps + 1 - step, config, start_step=step)
+        assert_equal(resumed, unbroken[step:])
 
 
-def test_workers_share_a_step_without_changing_it(store: Store) -> None:
-    whole = batches(store, 3)
-    first, second = batches(store, 3, shards=range(1)), batches(store, 3, shards=range(1, 2))
+@pytest.mark.parametrize("num_workers", [2, 3, 4, 8])
+def test_workers_share_a_step_without_changing_a_bit_of_it(store: Store, num_workers: int) -> None:
+    config = replace(CONFIG, batch=BatchConfig(shards=8, shard_size=1))
+    whole = batches(store, 2, config)
+
+    shares = [
+        batches(store, 2, config, shards=config.batch.shards_of(rank, num_workers))
+        for rank in range(num_workers)
+    ]
 
     for step, batch in enumerate(whole):
         for name in NAMES:
-            parts = [getattr(share[step], name) for share in (first, second)]
+            parts = [getattr(share[step], name) for share in shares]
             assert torch.equal(torch.cat(parts), getattr(batch, name))
+
+
+def test_neighbours_are_the_slices_below_and_above(store: Store) -> None:
+    data = replace(STILL, neighbours=1)
+    config = replace(CONFIG, data=data, batch=BatchConfig(shards=7, shard_size=1))
+
+    shown = torch.cat([batch.mri for batch in batches(store, 2, config)]).numpy()  # [14, 3, H, W]
+
+    expected = []
+    for volume in store.select("mri", "train"):
+        images = normalise(store.voxels(volume).astype(np.float32), volume.window)
+        padded = np.pad(images, [(1, 1), (0, 0), (0, 0)], mode="edge")
+        expected += [padded[z : z + 3] for z in range(len(images))]
+    distance = np.abs(shown[:, None] - np.stack(expected)).max(axis=(2, 3, 4))
+    assert ((distance < 1e-6).sum(axis=0) == 1).all()
 
 
 def test_the_seed_decides(store: Store) -> None:
@@ -137,6 +164,17 @@ def test_an_empty_domain_is_refused_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="no CT slice in the train split"):
         batches(store, 0)
+
+
+def test_a_flat_slice_is_never_shown(tmp_path: Path) -> None:
+    """S8: InstanceNorm would blow up what little there is in it."""
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(6, 32, 32), flat=(2,))
+    data = replace(STILL, min_deviation=0.01)
+
+    shown = batches(store, 12, Config(data=data))
+
+    assert steps_per_epoch(store, Config(data=data)) == 5
+    assert all(batch.ct.std() > 0.01 and batch.mri.std() > 0.01 for batch in shown)
 
 
 def damaged_store(path: Path) -> tuple[Store, str]:

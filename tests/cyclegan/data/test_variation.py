@@ -1,5 +1,6 @@
 """Variation: what a number means for a picture, against what numpy does to a small one."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,11 @@ SIZE = (6, 4)
 
 def sampled(picture: np.ndarray, spacing_yx_mm: tuple[float, float], **one: Any) -> np.ndarray:
     """The picture seen through a matrix that sends pixel centres to pixel centres."""
-    whole = {"flip": False, "rotate_degrees": 0.0, "zoom": 1.0, "shift": (0.0, 0.0), "gain": 1.0}
-    variation = Variation(**{name: np.array([value]) for name, value in (whole | one).items()})
+    variation = replace(Variation.none(1), **{name: np.array([v]) for name, v in one.items()})
     (matrix,) = variation.matrices(picture.shape, spacing_yx_mm)
     result = np.zeros_like(picture)
     for y, x in np.ndindex(picture.shape):
-        column, row = matrix @ (x + 0.5, y + 0.5, 1) - 0.5
+        column, row = (matrix @ (x + 0.5, y + 0.5, 1))[:2] - 0.5
         assert abs(column - round(column)) < 1e-5
         assert abs(row - round(row)) < 1e-5
         if 0 <= round(row) < picture.shape[0] and 0 <= round(column) < picture.shape[1]:
@@ -72,13 +72,7 @@ def test_a_rotation_keeps_lengths_where_rows_are_thicker_than_columns() -> None:
     # 4 rows of 2 mm and 8 columns of 1 mm: a square of 8 mm, turned by a quarter
     tall = np.zeros((4, 8), int)
     tall[:, 2:6] = 1  # a bar of 4 mm x 8 mm, upright
-    variation = Variation(
-        flip=np.array([False]),
-        rotate_degrees=np.array([90.0]),
-        zoom=np.array([1.0]),
-        shift=np.zeros((1, 2)),
-        gain=np.ones(1),
-    )
+    variation = replace(Variation.none(1), rotate_degrees=np.array([90.0]))
     (matrix,) = variation.matrices((4, 8), (2.0, 1.0))
 
     x, y = np.meshgrid(np.arange(8) + 0.5, np.arange(4) + 0.5)
@@ -91,7 +85,9 @@ def test_a_rotation_keeps_lengths_where_rows_are_thicker_than_columns() -> None:
 
 
 def test_parameters_fill_the_configured_ranges() -> None:
-    config = DataConfig(rotate_degrees=15, zoom=(0.8, 1.25), translate_fraction=0.1, contrast=0.2)
+    config = DataConfig(
+        rotate_degrees=15, zoom=(0.8, 1.25), translate_fraction=0.1, contrast=0.2, noise=0.05
+    )
 
     drawn = Variation.draw(config, 0, Stream.MRI_VARIATION, np.arange(4000))
 
@@ -100,6 +96,8 @@ def test_parameters_fill_the_configured_ranges() -> None:
         (drawn.zoom, 0.8, 1.25),
         (drawn.shift, -0.1, 0.1),
         (drawn.gain, 0.8, 1.2),
+        (drawn.noise, 0, 0.05),
+        (drawn.noise_place, 0, 1),
     ]:
         assert low <= values.min() < low + 0.01 * (high - low)
         assert high >= values.max() > high - 0.01 * (high - low)
@@ -108,9 +106,20 @@ def test_parameters_fill_the_configured_ranges() -> None:
 
 
 def test_hounsfield_units_keep_their_meaning() -> None:
-    drawn = Variation.draw(DataConfig(contrast=0.5), 0, Stream.CT_VARIATION, np.arange(100))
+    drawn = Variation.draw(
+        DataConfig(contrast=0.5, noise=0.5), 0, Stream.CT_VARIATION, np.arange(100)
+    )
 
     np.testing.assert_array_equal(drawn.gain, 1)
+    np.testing.assert_array_equal(drawn.noise, 0)
+
+
+def test_the_default_set_is_that_of_the_seed_project() -> None:
+    config = DataConfig()
+
+    assert config.flip
+    assert config.rotate_degrees == 15
+    assert config.zoom == (0.9, 1.1)
 
 
 def test_what_is_switched_off_changes_nothing() -> None:

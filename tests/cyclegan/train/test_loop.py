@@ -7,6 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan.config_file import load_config, resolve
+from cyclegan.errors import ModelError
+from cyclegan.export.__main__ import Command, export
 from cyclegan.train import checkpoint, loop
 from cyclegan.train.loop import train_worker
 from cyclegan.train.placement import Worker
@@ -90,3 +92,15 @@ def test_losses_fall(config):
 
     lines = [x for x in read_lines(longer.run_folder / METRICS) if "loss/cycle_ct" in x]
     assert lines[-1]["loss/cycle_ct"] < 0.8 * lines[0]["loss/cycle_ct"]
+
+
+def test_a_run_with_neighbours_trains_and_validates_on_three_slices_at_a_time(config):
+    config = replace(config, data=replace(config.data, neighbours=1))
+
+    state = train_worker(config, Worker())
+
+    assert state.translators.to_ct.layers[1].in_channels == 3
+    assert state.step == 6
+    assert (config.run_folder / METRICS).read_text().count("val/mae_hu") >= 1
+    with pytest.raises(ModelError, match=r"data\.neighbours"):
+        export(Command(run_folder=config.run_folder))

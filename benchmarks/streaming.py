@@ -1,0 +1,170 @@
+"""Claim: slices of a sharded store reach the networks at least 3x as fast as by the best peer.
+
+One table from one run: numpy's memmap as the limit, tensorstore, our reader, our whole pipeline,
+beside zarr-python, the seed's recipe, MONAI's CacheDataset and PersistentDataset and TorchIO's
+Queue. All take turns, on the same cores, each in a process of its own; the peers in an environment
+of their own. Files are dropped from the page cache for the cold figures. Run it:
+
+    python -m benchmarks.streaming [--small] [--json FILE] [--folder DIR]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from statistics import median
+
+from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices
+
+Figures = dict[str, list[dict[str, float]]]
+"""What each loader gave in each turn."""
+CORES = len(os.sched_getaffinity(0))
+BATCH = 16
+OURS = {
+    "memmap": "numpy memmap, random slices (limit)",
+    "tensorstore": "tensorstore alone, images",
+    "reader": "our reader, images and masks",
+    "zarr-loop": "zarr-python's own slice loop, images",
+    "zarr-loop-masks": "zarr-python's own slice loop, images and masks",
+    "pipeline": "our whole pipeline, images and masks, varied",
+    "spawned": "  the same, fed by processes that DALI spawns",
+}
+PEERS = {
+    "seed": "the seed's recipe: PNG, PIL, MONAI, DataLoader, no masks",
+    "cache": "MONAI CacheDataset, masks",
+    "persistent": "MONAI PersistentDataset, masks",
+    "torchio": "TorchIO Queue, masks",
+    "zarr": "zarr-python, MONAI, DataLoader, masks",
+}
+OURS_COMMAND = [sys.executable, "-m", "benchmarks.loading.ours"]
+EPOCHS = 20
+COLD = ("memmap", "reader", "pipeline")
+GOALS = [
+    ("reader", "zarr-loop-masks", 20.0),
+    ("pipeline", "seed", 4.0),
+    ("pipeline", "best peer", 3.0),
+]
+
+
+def peers_python(folder: Path) -> str:
+    """The peers' own environment: this one's packages, and TorchIO."""
+    python = folder / "peers" / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / "peers", with_pip=True)
+        (site,) = (folder / "peers").glob("lib/python*/site-packages")
+        (shared,) = (path for path in sys.path if path.endswith("site-packages"))
+        (site / "shared.pth").write_text(shared + "\n")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "torchio"], check=True)
+    return str(python)
+
+
+def measure(command: list[str], folder: Path, seconds: float) -> dict[str, float]:
+    """Slices a second, and processor time per slice, of one loader in a process of its own."""
+    arguments = [str(folder), str(BATCH), str(CORES), str(seconds)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        command + arguments, capture_output=True, text=True, env=environment, check=False
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run(folder: Path, rounds: int, seconds: float) -> Figures:
+    """All loaders in turns, so that a busy machine slows all alike."""
+    python = peers_python(folder)
+    peers = str(Path(__file__).with_name("loading") / "peers.py")
+    commands = {name: [sys.executable, "-m", "benchmarks.loading.ours", name] for name in OURS} | {
+        name: [python, peers, name] for name in PEERS
+    }
+    figures: Figures = {name: [] for name in commands}
+    figures |= {f"{name}, cold": [] for name in COLD}
+    for turn in range(rounds):
+        for name, command in commands.items():
+            print(f"\rround {turn + 1} of {rounds}: {name:20}", end="", file=sys.stderr, flush=True)
+            if name in COLD:
+                drop_from_cache(folder)
+                figures[f"{name}, cold"].append(measure(command, folder, seconds))
+                for path in (folder / "bench.zarr").rglob("*"):  # and warm it again
+                    if path.is_file():
+                        path.read_bytes()
+            figures[name].append(measure(command, folder, seconds))
+    print(file=sys.stderr)
+    return figures
+
+
+def table(figures: Figures) -> str:
+    """Medians, ranges and the goals."""
+    lines = []
+    for name, label in (OURS | PEERS).items():
+        for key, suffix in ((f"{name}, cold", ", cold"), (name, "")):
+            if key in figures:
+                rates, cpu = ([one[k] for one in figures[key]] for k in ("slices_per_s", "cpu_us"))
+                spread = f"({min(rates):.0f} to {max(rates):.0f})"
+                lines.append(
+                    f"  {label + suffix:58}{median(rates):8.0f} {spread:18}{median(cpu):7.0f}"
+                )
+    for ours, other, goal in GOALS:
+        theirs = other
+        if other == "best peer":
+            theirs = max(
+                PEERS, key=lambda name: median(one["slices_per_s"] for one in figures[name])
+            )
+        turns = list(zip(figures[ours], figures[theirs], strict=True))
+        rate = median(one["slices_per_s"] / two["slices_per_s"] for one, two in turns)
+        cpu = median(two["cpu_us"] / one["cpu_us"] for one, two in turns)
+        lines.append(
+            f"  {ours} against {theirs}: {rate:.1f}x in slices a second, {cpu:.1f}x in processor "
+            f"time (goal {goal:.0f}x)"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the slices, measure, print, keep."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--small", action="store_true", help="a store of 0.1 GiB, one quick turn")
+    parser.add_argument("--json", type=Path, help="keep every figure in this file")
+    parser.add_argument("--folder", type=Path, help="where the data is made and kept")
+    options = parser.parse_args()
+    rounds, seconds = (1, 2.0) if options.small else (5, 6.0)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.folder or Path(temporary)).absolute()
+        store = make_slices(folder, SMALL if options.small else FULL)
+        files = [path for path in store.path.rglob("*") if path.is_file()]
+        size_gib = sum(path.stat().st_size for path in files) / 2**30
+        figures = run(folder, rounds, seconds)
+        make_slices(folder / "small", SMALL)
+        memory = measure([*OURS_COMMAND, "memory"], folder / "small", EPOCHS)
+    facts = {
+        "claim": __doc__.splitlines()[0] if __doc__ else "",
+        "cores": CORES,
+        "load": os.getloadavg()[0],
+        "store_gib": round(size_gib, 2),
+        "slices": sum(volume.shape[0] for volume in store.volumes),
+        "figures": figures,
+        "memory": memory,
+    }
+    print(
+        f"256 x 256 int16 slices a second; {facts['slices']} slices, {size_gib:.2f} GiB on disk, "
+        f"{CORES} cores, load {facts['load']:.1f}\nmedian (lowest to highest) of {rounds} turns, "
+        "page cache warm where it does not say cold; last column: processor time per slice, us:"
+    )
+    print(table(figures))
+    print(
+        f"  memory of the whole pipeline: {memory['first_mib']:.0f} MiB after 2 epochs, "
+        f"{memory['last_mib']:.0f} MiB after {EPOCHS}"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()
