@@ -13,7 +13,7 @@ from cyclegan.errors import ConfigError
 
 # What may differ when a run goes on: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = ("run.name", "run.storage", "data.store", "data.cache_gib", "data.threads")
-FREE_SECTIONS = ("scale.", "schedule.")
+FREE_SECTIONS = ("guard.", "scale.", "schedule.")
 
 
 def resolve(config: Config) -> Config:

@@ -5,10 +5,11 @@ callback, and shows progress while they work.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypedDict
+from typing import Literal, TypedDict
 
 import ray
 import ray.train
@@ -17,14 +18,15 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config
-from cyclegan.errors import ConfigError, PreemptedError
+from cyclegan.errors import ConfigError, PreemptedError, StoppedError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
+from cyclegan.train.interruption import Signals, noted_signals, run_until_told, told_to_stop
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.telemetry import following
 from cyclegan.train.validate import require_mri
+from cyclegan.train.workers import Worker
 from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
 from data_prep.lock import exclusive
@@ -48,7 +50,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     """Train until the run is done; False when it had been done before.
 
     Raises:
-        UserError: The run cannot start, or a worker failed on its input.
+        UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
     """
     store = open_store(config.store)
     require_mri(store)
@@ -62,35 +64,34 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
         if done:
             print(f"going on from step {done} of {steps}", flush=True)
         with (
+            noted_signals(config.run_folder) as came,
             ray_session(),
-            preemptible(),
             following(config.run_folder, total_steps=steps, first_step=done),
         ):
-            fit(config, start)
+            train = partial(fit, config, start)
+            in_time = run_until_told(train, config.run_folder, came, config.scale.grace_s)
+        if came:
+            require_end(config.run_folder, steps, came, in_time)
     return True
 
 
-@contextmanager
-def preemptible() -> Iterator[None]:
-    """End as preempted on SIGTERM, which schedulers send before they take a machine away."""
+def require_end(run_folder: Path, steps: int, came: Signals, in_time: bool) -> None:
+    """Tell how far a run got that a signal came to, unless it had just ended.
 
-    told: list[int] = []
-
-    def stop(signum: int, frame: object) -> NoReturn:
-        told.append(signum)
-        raise KeyboardInterrupt  # the one exception that Ray lets out of its waiting
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if not told:
-            raise
-        raise PreemptedError(
-            "stopped by SIGTERM. The same command goes on from the last checkpoint."
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Raises:
+        PreemptedError: On SIGTERM.
+        StoppedError: On SIGINT.
+    """
+    found = checkpoint.newest(run_folder)
+    done = checkpoint.verify(found)["step"] if found else 0
+    if done >= steps:
+        return
+    lost = "nothing is lost" if in_time else "the workers had no time to save, later steps are lost"
+    stopped = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+    raise stopped(
+        f"stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
+        "The same command goes on from there."
+    )
 
 
 def held(run_folder: Path) -> AbstractContextManager[None]:
@@ -148,10 +149,12 @@ def run_worker(job: Job) -> None:
     """What Ray runs on each worker.
 
     Ray starts workers again after any failure. Where one failed on its input, and would again, the
-    message is left in a file, and those that are started again end at once.
+    message is left in a file, and those that are started again end at once; so they do where the
+    command was told to stop.
     """
-    verdict = job["config"].run_folder / VERDICT
-    if verdict.exists():
+    run_folder = job["config"].run_folder
+    verdict = run_folder / VERDICT
+    if verdict.exists() or told_to_stop(run_folder):
         return
     context = ray.train.get_context()
     worker = Worker(
@@ -160,7 +163,13 @@ def run_worker(job: Job) -> None:
         device=ray.train.torch.get_device(),
     )
     try:
-        train_worker(job["config"], worker, report=ray.train.report, start=job["start"])
+        train_worker(
+            job["config"],
+            worker,
+            report=ray.train.report,
+            start=job["start"],
+            told_to_stop=partial(told_to_stop, run_folder),
+        )
     except UserError as error:
         verdict.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(verdict, str(error).encode())

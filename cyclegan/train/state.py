@@ -45,7 +45,11 @@ class TrainState:
     mri_pool: ReplayPools
     ct_pool: ReplayPools
     skipped: Tensor
-    """Updates skipped because they were not finite; stays on the device."""
+    """Steps with an update that was skipped as not finite; stays on the device."""
+    streak: Tensor
+    """How many of them there were in a row up to now; stays on the device."""
+    rollbacks: int = 0
+    """Returns to an earlier checkpoint so far; each halves the learning rates."""
     step: int = 0
     """Optimizer steps done."""
 
@@ -94,4 +98,5 @@ def build_state(
         mri_pool=mri_pool,
         ct_pool=ct_pool,
         skipped=torch.zeros((), device=device),
+        streak=torch.zeros((), device=device),
     )

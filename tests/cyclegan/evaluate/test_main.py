@@ -11,7 +11,7 @@ from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.__main__ import Command, located, main
 from cyclegan.presets import smoke
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode, UsageError
 from tests.stores import make_store
 

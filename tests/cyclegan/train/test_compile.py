@@ -10,9 +10,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from cyclegan.config import Config, CriticConfig, GeneratorConfig, TrainConfig
 from cyclegan.data.batch import Batch
-from cyclegan.train.placement import Worker, place
+from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step
+from cyclegan.train.workers import Worker
 
 pytestmark = [
     pytest.mark.compile,

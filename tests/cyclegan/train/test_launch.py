@@ -17,8 +17,8 @@ from cyclegan.train.checkpoint import folder_of
 from cyclegan.train.environment import record_environment, require_same_grid
 from cyclegan.train.launch import check_resume, held, launch
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode, UserError
 from tests.stores import make_store
 

@@ -7,10 +7,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan.config_file import load_config, resolve
-from cyclegan.train import checkpoint, loop
+from cyclegan.train import checkpoint, loop, run
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
 from tests.cyclegan.train.test_checkpoint import digest
 
 
@@ -63,7 +63,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = loop.validation_scores, []
+    scores, calls = run.validation_scores, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -71,7 +71,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(loop, "validation_scores", killed_once)
+    monkeypatch.setattr(run, "validation_scores", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())

@@ -13,9 +13,10 @@ from cyclegan.config import BatchConfig
 from cyclegan.config_file import to_yaml
 from cyclegan.train.checkpoint import folder_of, load_tensors
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker, arithmetic, memory_format, place
+from cyclegan.train.placement import arithmetic, memory_format, place
 from cyclegan.train.state import build_state
 from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
 
 ONE_OF_TWO = """
 import sys
@@ -24,7 +25,7 @@ import torch
 import torch.distributed as dist
 from cyclegan.config_file import load_config
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+from cyclegan.train.workers import Worker
 
 rank = int(sys.argv[2])
 dist.init_process_group(
@@ -105,7 +106,7 @@ def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monke
 @pytest.mark.slow
 def test_a_compiler_that_does_not_work_is_found_out_before_the_first_step(tmp_path):
     probe = (
-        "import torch; from cyclegan.train.placement import compile_obstacle; "
+        "import torch; from cyclegan.train.compilation import compile_obstacle; "
         "print(compile_obstacle(torch.device('cpu')))"
     )
     broken = {"CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # nothing made earlier

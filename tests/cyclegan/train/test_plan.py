@@ -6,8 +6,8 @@ import pytest
 
 from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.plan import make_plan
+from cyclegan.train.workers import Worker
 
 
 def test_steps_follow_from_the_larger_domain(config, store):

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from cyclegan.config import Config, CriticConfig, GeneratorConfig, LossConfig, TrainConfig
 from cyclegan.data.batch import Batch
-from cyclegan.train.guard import not_finite
-from cyclegan.train.placement import Worker, place
+from cyclegan.train.guard import gradient_norm, not_finite
+from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step, translator_terms
+from cyclegan.train.workers import Worker
 
 CONFIG = Config(
     generator=GeneratorConfig(filters=4, blocks=1),
@@ -180,11 +181,11 @@ def test_the_flag_sees_one_bad_gradient_among_many():
     weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(4)]
     for weight in weights:
         weight.grad = torch.ones(3)
-    assert not_finite(weights).item() == 0
+    assert not_finite(gradient_norm(weights)).item() == 0
 
     weights[2].grad[1] = torch.inf
 
-    assert not_finite(weights).item() == 1
+    assert not_finite(gradient_norm(weights)).item() == 1
 
 
 def test_the_critics_are_trainable_after_having_judged(batch):
