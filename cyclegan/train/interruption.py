@@ -4,6 +4,7 @@ Workers may be on other machines, in threads that no signal reaches; all of them
 folder. They save at the same step and return; the command waits for that, but not for ever.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
+from cyclegan.errors import StoppedError
 from data_prep.atomic import write_atomic
 
 STOP = ".stop"
@@ -77,3 +80,13 @@ def run_until_told(
             return False
     ended.result()
     return True
+
+
+def end_at_once(error: StoppedError) -> NoReturn:
+    """End the process with a message, while another thread still waits in Ray.
+
+    Unwinding would shut Ray down under that thread, which aborts the process. Without it, a local
+    Ray and all workers end with the process.
+    """
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(int(error.exit_code))

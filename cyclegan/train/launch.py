@@ -21,7 +21,13 @@ from cyclegan.config_file import decisive, load_config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
-from cyclegan.train.interruption import Signals, noted_signals, run_until_told, told_to_stop
+from cyclegan.train.interruption import (
+    Signals,
+    end_at_once,
+    noted_signals,
+    run_until_told,
+    told_to_stop,
+)
 from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.telemetry import following
@@ -57,8 +63,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     steps = total_steps(config, store)
     with held(config.run_folder):
         start = check_resume(config, store, steps, resume)
-        found = checkpoint.newest(config.run_folder)
-        done = checkpoint.verify(found)["step"] if found else 0
+        done = done_steps(config.run_folder)
         if done >= steps:
             return False
         if done:
@@ -69,26 +74,24 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
             following(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
-            in_time = run_until_told(train, config.run_folder, came, config.scale.grace_s)
-        if came:
-            require_end(config.run_folder, steps, came, in_time)
+            if not run_until_told(train, config.run_folder, came, config.scale.grace_s):
+                lost = "the workers had no time to save, so later steps are lost"
+                end_at_once(stopped(came, done_steps(config.run_folder), steps, lost))
+        if came and (reached := done_steps(config.run_folder)) < steps:
+            raise stopped(came, reached, steps, "nothing is lost")
     return True
 
 
-def require_end(run_folder: Path, steps: int, came: Signals, in_time: bool) -> None:
-    """Tell how far a run got that a signal came to, unless it had just ended.
-
-    Raises:
-        PreemptedError: On SIGTERM.
-        StoppedError: On SIGINT.
-    """
+def done_steps(run_folder: Path) -> int:
+    """The step of the newest whole checkpoint; 0 without one."""
     found = checkpoint.newest(run_folder)
-    done = checkpoint.verify(found)["step"] if found else 0
-    if done >= steps:
-        return
-    lost = "nothing is lost" if in_time else "the workers had no time to save, later steps are lost"
-    stopped = PreemptedError if came[0] == signal.SIGTERM else StoppedError
-    raise stopped(
+    return int(checkpoint.verify(found)["step"]) if found else 0
+
+
+def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
+    """How far a run got that a signal came to; SIGTERM is a scheduler's."""
+    error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+    return error(
         f"stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
         "The same command goes on from there."
     )
