@@ -19,8 +19,8 @@ from cyclegan.train.step import train_step
 from cyclegan.train.workers import Worker
 
 CORES = len(os.sched_getaffinity(0))
-SIZE = (96, 96)
-ROUNDS = 7
+SIZE = (64, 64)
+ROUNDS = 5
 FAST = Config(
     batch=BatchConfig(shards=4, shard_size=1),
     generator=GeneratorConfig(filters=16, blocks=6),

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from cyclegan.config import Config
 from cyclegan.data.stream import steps_per_epoch
+from cyclegan.train.placement import num_parts
 from cyclegan.train.state import build_critics, build_translators
+from cyclegan.train.workers import Worker
 from data_prep.store import Store
 
 
@@ -57,7 +59,8 @@ def make_plan(config: Config, store: Store) -> Plan:
     """Derive the numbers; reads the store's index only."""
     with torch.device("meta"):
         translators, critics = build_translators(config.generator), build_critics(config.critic)
-    worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
+    first = Worker(world_size=config.scale.workers)  # none has more shards
+    worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, first.world_size))
     image_bytes = 4 * store.size[0] * store.size[1]
     of_translators, of_critics = num_parameters(translators), num_parameters(critics)
     pools = 2 * config.train.pool_size * config.batch.shards * image_bytes
@@ -70,7 +73,9 @@ def make_plan(config: Config, store: Store) -> Plan:
         translator_parameters=of_translators,
         critic_parameters=of_critics,
         state_bytes=4 * (5 * of_translators + 4 * of_critics) + worker_pools,
-        activation_bytes=saved_bytes(translators, worker_batch, store.size),
+        activation_bytes=saved_bytes(
+            translators, worker_batch // num_parts(config, first), store.size
+        ),
         checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
     )
 
