@@ -69,8 +69,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
         if done:
             print(f"going on from step {done} of {steps}", flush=True)
         with (
+            ray_session(),  # before the signals: Ray puts a handler of its own on SIGTERM
             noted_signals(config.run_folder) as came,
-            ray_session(),
             following(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
