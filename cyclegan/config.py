@@ -6,19 +6,14 @@ torch, Ray or data.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan.errors import ConfigError
-
-
-def require(condition: bool, message: str) -> None:
-    """Refuse a value with a message that says what is allowed."""
-    if not condition:
-        raise ConfigError(message)
+from cyclegan.config_loss import LossConfig
+from cyclegan.errors import ConfigError, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +35,10 @@ class RunConfig:
         )
 
 
+NUM_CONDITIONS = 2
+"""Depth below the body's surface, and relative height: see `data.channels`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """Which slices are seen, and how they are varied."""
@@ -51,6 +50,11 @@ class DataConfig:
     fat starts out as soft tissue and dark bone as bone."""
     partner: Literal["random", "position"] = "position"
     """The CT slice beside an MRI slice: any, or one at a similar relative height of the head."""
+    neighbours: int = 0
+    """Slices shown above and below each one, as channels of the generators' input (2.5D)."""
+    conditions: bool = False
+    """Show the networks two more channels: the depth below the body's surface in the slice, and the
+    slice's relative height in the body."""
     min_body_fraction: float = 0.05
     """Slices with a smaller share of body are left out of training."""
     allow_paired_train: bool = False
@@ -78,6 +82,17 @@ class DataConfig:
         )
         require(0 <= self.translate_fraction < 0.5, "data.translate_fraction must lie in [0, 0.5).")
         require(0 <= self.contrast < 1, "data.contrast must lie in [0, 1).")
+        require(0 <= self.neighbours <= 8, "data.neighbours must lie in [0, 8].")
+
+    @property
+    def channels(self) -> int:
+        """Of an image: the slice itself in the middle of its neighbours."""
+        return 2 * self.neighbours + 1
+
+    @property
+    def num_conditions(self) -> int:
+        """Channels that a network sees beside those of the image."""
+        return NUM_CONDITIONS if self.conditions else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,24 +156,6 @@ class CriticConfig:
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "critic.filters must be at least 1.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LossConfig:
-    """Weights of the translators' loss; 0 leaves a term out. Images are in [-1, 1]."""
-
-    adversarial_weight: float = 1.0
-    """LSGAN, each direction."""
-    cycle_weight: float = 10.0
-    """Mean absolute error after MRI -> CT -> MRI and CT -> MRI -> CT."""
-    identity_weight: float = 5.0
-    """Mean absolute error of a CT sent through to_ct, and an MRI through to_mri. Absolute."""
-    ssim_weight: float = 1.0
-    """1 - SSIM of the same cycles."""
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            require(value >= 0, f"loss.{name} is {value}; a weight must be 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

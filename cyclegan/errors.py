@@ -23,3 +23,13 @@ class PreemptedError(UserError):
     """A scheduler took the machine away; the run can go on."""
 
     exit_code = ExitCode.PREEMPTED
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a setting with a message that says what is allowed.
+
+    Raises:
+        ConfigError: The condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)

@@ -1,6 +1,6 @@
 """The PatchGAN critic: how real each 70 x 70 patch of an image looks.
 
-Axes: B batch, H rows, W columns, P Q patch grid.
+Axes: B batch, C the slice and its conditions, H rows, W columns, P Q patch grid.
 """
 
 from typing import Literal
@@ -25,13 +25,14 @@ class Critic(nn.Module):
     def __init__(
         self,
         *,
+        in_channels: int = 1,
         filters: int = 64,
         norm: Literal["none", "instance"] = "instance",
         spectral: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
+        channels = in_channels
         for index, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
             layers.append(nn.Conv2d(channels, width * filters, 4, stride=stride, padding=1))
             if norm == "instance" and index > 0:
@@ -46,7 +47,7 @@ class Critic(nn.Module):
                 if isinstance(layer, nn.Conv2d):
                     spectral_norm(layer)
 
-    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 P Q"]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 P Q"]:
         """Raw logits in fp32: towards 1 for real, towards 0 for fake (LSGAN)."""
         logits: Tensor = self.layers(image)
         return logits.float()

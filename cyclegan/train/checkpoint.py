@@ -204,7 +204,7 @@ def discard(folder: Path) -> None:
 def load_translators(folder: Path, config: Config) -> tuple[Generator, Generator]:
     """(to_ct, to_mri) with the mean weights, on the CPU, in evaluation mode."""
     verify(folder)
-    translators = build_translators(config.generator)
+    translators = build_translators(config)
     translators.load_state_dict(load_tensors(folder / "mean.safetensors"))
     translators.eval()
     return translators.to_ct, translators.to_mri

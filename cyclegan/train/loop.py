@@ -76,7 +76,9 @@ def train_worker(
             batch = next(stream)
             wait_s = time.monotonic() - waiting
             set_rates(state, config, steps)
-            terms = train_step(state, engine, batch, config.loss, config.train.ema_decay)
+            terms = train_step(
+                state, engine, batch, config.loss.at(state.step, steps), config.train.ema_decay
+            )
             telemetry.add(terms, wait_s)
             if due(state.step, every.log_every_steps, steps):
                 telemetry.write(state.step, telemetry.means() | rates(state))

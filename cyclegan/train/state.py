@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import Config, CriticConfig, GeneratorConfig
+from cyclegan.config import Config
 from cyclegan.data.philox import Stream
 from cyclegan.nets.critic import Critic
 from cyclegan.nets.generator import Generator
@@ -14,19 +14,30 @@ from cyclegan.nets.pairs import Critics, Translators
 from cyclegan.train.replay import ReplayPools
 
 
-def build_translators(config: GeneratorConfig) -> Translators:
+def build_translators(config: Config) -> Translators:
     """Both generators, freshly initialised on the CPU."""
     to_ct, to_mri = (
-        Generator(filters=config.filters, blocks=config.blocks, upsample=config.upsample)
+        Generator(
+            in_channels=config.data.channels + config.data.num_conditions,
+            filters=config.generator.filters,
+            blocks=config.generator.blocks,
+            upsample=config.generator.upsample,
+        )
         for _ in range(2)
     )
-    return Translators(to_ct=to_ct, to_mri=to_mri)
+    return Translators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
 
 
-def build_critics(config: CriticConfig) -> Critics:
+def build_critics(config: Config) -> Critics:
     """Both critics, freshly initialised on the CPU."""
     mri, ct = (
-        Critic(filters=config.filters, norm=config.norm, spectral=config.spectral) for _ in range(2)
+        Critic(
+            in_channels=1 + config.data.num_conditions,
+            filters=config.critic.filters,
+            norm=config.critic.norm,
+            spectral=config.critic.spectral,
+        )
+        for _ in range(2)
     )
     return Critics(mri=mri, ct=ct)
 
@@ -62,8 +73,8 @@ def build_state(
     """A state at step 0. The same seed gives the same weights on every worker and device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        translators = build_translators(config.generator)
-        critics = build_critics(config.critic)
+        translators = build_translators(config)
+        critics = build_critics(config)
     for module in (translators, critics):
         module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     mean = copy.deepcopy(translators).requires_grad_(False).eval()
@@ -81,6 +92,7 @@ def build_state(
             seed=config.run.seed,
             stream=stream,
             device=device,
+            channels=1 + config.data.num_conditions,
         )
         for stream in (Stream.MRI_REPLAY, Stream.CT_REPLAY)
     )

@@ -8,26 +8,19 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from cyclegan.config import LossConfig
 from cyclegan.data.batch import Batch
-from cyclegan.nets.losses import (
-    adversarial_loss,
-    critic_loss,
-    identity_loss,
-    round_trip_loss,
-    structural_loss,
-)
+from cyclegan.data.channels import middle
+from cyclegan.nets.losses import critic_loss
 from cyclegan.nets.pairs import Critics, Translated
 from cyclegan.train.ema import decay_at, update_mean
 from cyclegan.train.guard import not_finite
+from cyclegan.train.objective import Terms, translator_terms
 from cyclegan.train.state import TrainState
 
-Terms = dict[str, Tensor]
 Autocast = Callable[[], AbstractContextManager[None]]
-Image = Float[Tensor, "B 1 H W"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,44 +68,19 @@ def update_translators(
     return images, terms, bad
 
 
-def translator_terms(
-    batch: Batch, images: Translated, scores: tuple[Tensor, Tensor], weights: LossConfig
-) -> Terms:
-    """Every term of the translators' loss, unweighted, and their weighted sum.
-
-    Both directions are added, as in Zhu 2017 (eq. 3), not averaged.
-    """
-    mri_score, ct_score = scores
-    terms = {
-        "loss/adversarial": adversarial_loss(mri_score) + adversarial_loss(ct_score),
-        "loss/cycle_mri": round_trip_loss(batch.mri, images.returned_mri),
-        "loss/cycle_ct": round_trip_loss(batch.ct, images.returned_ct),
-        "loss/identity": identity_loss(batch.mri, images.same_mri)
-        + identity_loss(batch.ct, images.same_ct),
-    }
-    total = (
-        weights.adversarial_weight * terms["loss/adversarial"]
-        + weights.cycle_weight * (terms["loss/cycle_mri"] + terms["loss/cycle_ct"])
-        + weights.identity_weight * terms["loss/identity"]
-    )
-    if weights.ssim_weight:
-        terms["loss/ssim"] = structural_loss(batch.mri, images.returned_mri) + structural_loss(
-            batch.ct, images.returned_ct
-        )
-        total = total + weights.ssim_weight * terms["loss/ssim"]
-    return terms | {"loss/translators": total}
-
-
 def update_critics(
     state: TrainState, engine: Engine, batch: Batch, images: Translated
 ) -> tuple[Terms, Tensor]:
     """Make both critics better at telling real slices from replayed fakes."""
     fake_mri = state.mri_pool.swap(images.fake_mri.detach(), state.step)
     fake_ct = state.ct_pool.swap(images.fake_ct.detach(), state.step)
+    as_judged = state.translators.as_judged
+    real_mri = as_judged(batch.mri, middle(batch.mri))
+    real_ct = as_judged(batch.ct, middle(batch.ct))
     with engine.autocast():
         # Real and fake share one forward: InstanceNorm keeps no statistics across the batch.
         mri_scores, ct_scores = engine.critics(
-            torch.cat([batch.mri, fake_mri]), torch.cat([batch.ct, fake_ct])
+            torch.cat([real_mri, fake_mri]), torch.cat([real_ct, fake_ct])
         )
     terms = {
         "loss/critic_mri": critic_loss(*mri_scores.chunk(2)),
