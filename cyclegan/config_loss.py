@@ -14,8 +14,8 @@ Course = Literal["constant", "rise", "fall"]
 class LossConfig:
     """Terms of the translators' loss. A term that is off, or weighs 0, is not computed.
 
-    Images are in [-1, 1]. A schedule scales its weight: `constant`; `rise` from near 0 to the full
-    weight, or `fall` from the full weight to 0, in a straight line over `schedule_share` of the run.
+    Images are in [-1, 1]. A schedule scales the weight: `constant`; `rise` from near 0 to all of
+    it, or `fall` from nearly all to 0, in a straight line over `schedule_share` of the run.
     """
 
     adversarial: bool = True

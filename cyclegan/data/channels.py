@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+
 def middle(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
     """The slice itself, without neighbours and conditions: a view."""
     own = image.shape[1] // 2

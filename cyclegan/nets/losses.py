@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cyclegan.nets.norm import at_least_fp32
+
 Image = Float[Tensor, "B 1 H W"]
 Scores = Float[Tensor, "B 1 P Q"]
 Scalar = Float[Tensor, ""]
@@ -84,11 +86,6 @@ def shape_loss(body: Image, translated: Image, air: float) -> Scalar:
     """
     shown = torch.sigmoid((at_least_fp32(translated) - air) / SOFTNESS)
     return F.l1_loss(shown, at_least_fp32(body))
-
-
-def at_least_fp32(image: Tensor) -> Tensor:
-    """fp16 and bf16 become fp32; fp64, which gradient checks need, stays."""
-    return image.to(torch.promote_types(image.dtype, torch.float32))
 
 
 def gaussian_window(like: Tensor) -> Float[Tensor, "1 1 11 11"]:

@@ -43,9 +43,7 @@ class ReplayPools:
         self.seed, self.stream = seed, stream
         # A pool smaller than a shard would hand out an image twice in one step.
         self.capacity = 0 if capacity == 0 else max(capacity, shard_size)
-        self.images = torch.zeros(
-            len(shards) * self.capacity, channels, *size, device=device
-        )
+        self.images = torch.zeros(len(shards) * self.capacity, channels, *size, device=device)
 
     def swap(self, fakes: Images, step: int) -> Images:
         """The images that the critic sees instead of these fakes; no sync, `fakes` is not kept.
