@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOW = [
     "data_prep",
     "cyclegan.errors",
+    "cyclegan.config_loss",
     "cyclegan.config",
     "cyclegan.config_file",
     "cyclegan.presets",
