@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan.config_loss import LossConfig
+from cyclegan.config_loss import LossConfig as LossConfig
 from cyclegan.errors import ConfigError, require
 
 

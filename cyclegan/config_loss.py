@@ -1,7 +1,7 @@
 """The terms of the translators' loss: which there are, what they weigh, and when. Pure numbers."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from cyclegan.errors import require
 
@@ -62,7 +62,7 @@ class LossConfig:
         """The terms with their weights at one step, counted from 0: a pure function of it."""
         through = min(1.0, (step + 1) / (self.schedule_share * total_steps))
         factors = {"constant": 1.0, "rise": through, "fall": 1 - through}
-        weights = {
+        weights: dict[str, Any] = {
             f"{term}_weight": self.weight(term) * factors[getattr(self, f"{term}_schedule")]
             for term in TERMS
         }

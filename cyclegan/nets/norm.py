@@ -43,7 +43,8 @@ def over_pixels(features: Features) -> Features:
     centred = pixels - pixels.mean(1, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + EPSILON)
     normalised = (centred * scale).to(features.dtype)
-    return normalised.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
+    images: Tensor = normalised.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)
+    return images
 
 
 def at_least_fp32(image: Tensor) -> Tensor:
