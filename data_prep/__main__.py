@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, subcommand
@@ -118,6 +119,14 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         print(f"note: {remark}")
     if report.notes:
         print(f"{report.notes} notes on what was put right: python -m data_prep describe --notes")
+    if report.cut:
+        rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
+        print(
+            f"warning: {len(report.cut)} volumes are cut: their body is larger than slices of "
+            f"{settings.size[0]} x {settings.size[1]} voxels; describe --notes says by how much. "
+            f"To keep all of it convert into a new --out with --size {rows} {columns}.",
+            file=sys.stderr,
+        )
     store = open_store(settings.out)
     Console().print(describe(store))
     warn_of_empty_domains(store)

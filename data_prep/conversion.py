@@ -6,6 +6,7 @@ A job gets paths and names and gives back outcomes, never arrays and never an ex
 from dataclasses import dataclass, replace
 
 from data_prep.commit import commit_path, read_commit
+from data_prep.cut import Cut
 from data_prep.discover import Job
 from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume, harmonise
@@ -32,6 +33,8 @@ class Outcome:
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
     """What was put right or could not be checked, a sentence each."""
+    cut: Cut | None = None
+    """What of the body the store's slices are too small for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +74,8 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
             write_volume(settings.out, replace(volume, link=link))
-            outcomes.append(Outcome(source=source, written=True, notes=volume.notes))
+            cut = volume.harmonised.cut
+            outcomes.append(Outcome(source=source, written=True, notes=volume.notes, cut=cut))
         except Exception as error:
             outcomes.append(refused(source, seen[source.name].sha256, error))
     return outcomes
@@ -125,13 +129,10 @@ def harmonised_source(
     given_body = source.read_mask(settings.leniency)
     if given_body is not None:
         note("The body mask is the one that came with the volume.")
-    return harmonise(
-        volume,
-        spacing_mm=settings.spacing_mm,
-        size=settings.size,
-        grid=grid,
-        given_body=given_body,
-    )
+    harmonised = harmonise(volume, settings.recipe, grid=grid, given_body=given_body)
+    for text in harmonised.cut.notes if harmonised.cut else ():
+        note(text)
+    return harmonised
 
 
 def refused(source: Source, digest: str, error: BaseException) -> Outcome:

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.conversion import STORAGE_FULL
+from data_prep.cut import Cut
 from data_prep.discover import find, name_sources, plan_jobs
 from data_prep.errors import UsageError
-from data_prep.harmonise import VERSION
 from data_prep.id_map import write_id_map
 from data_prep.intensity import WINDOW_HU
 from data_prep.preview import preview, unusable
@@ -40,6 +40,8 @@ class Report:
     """What the user should know about how names were understood."""
     notes: int
     """Things put right or not to be checked, told in the commit records."""
+    cut: tuple[Cut, ...]
+    """Of the volumes made now, those that the slices are too small for."""
     swept: int
     """Things that an interrupted run had left and this one removed."""
 
@@ -62,7 +64,7 @@ def convert(settings: ConvertSettings) -> Report:
         out,
         spacing_mm=settings.spacing_mm,
         size=settings.size,
-        settings={"window_hu": WINDOW_HU, "preprocessing": VERSION},
+        settings={"window_hu": WINDOW_HU} | settings.recipe.settings(),
         key_check=key.check,
     )
     outcomes = []
@@ -91,6 +93,7 @@ def convert(settings: ConvertSettings) -> Report:
         skipped=findings.skipped,
         remarks=tuple(findings.remarks),
         notes=sum(len(outcome.notes) for outcome in outcomes),
+        cut=tuple(o.cut for o in outcomes if o.cut and o.cut.lost_mm),
         swept=swept,
     )
 

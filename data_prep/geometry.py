@@ -1,17 +1,23 @@
 """Orientation, resampling, crop and pad: from a file's own grid to the store's and back.
 
 Everything is a change of grid: the same `resample` goes there and back, and a grid says exactly
-where its voxels lie. The home of MONAI's transforms.
+where its voxels lie. Grids with parallel axes take the short way of `separable`, all others
+MONAI's. The home of MONAI's transforms.
 """
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from data_prep.separable import Route, pick, route, sample
 from data_prep.volume import Affine, Grid, Volume
+
+Interpolation = Literal["linear", "cubic"]
+Box = tuple[tuple[int, int], ...]
+"""The first and the last index along z, y and x."""
 
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Signs along RAS of the canonical axes: x to the left, y to the back, z up."""
@@ -21,7 +27,7 @@ _FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
 def canonical(volume: Volume) -> Volume:
-    """Permute and flip axes so that x, y, z run nearest to left, back, up; voxels stay as they are.
+    """Permute and flip axes so that x, y, z run nearest to left, back, up; a view of the voxels.
 
     Slices then run upwards, row 0 is anterior and column 0 the patient's right.
     """
@@ -42,20 +48,26 @@ def canonical(volume: Volume) -> Volume:
     turned = np.flip(turned, axis=tuple(2 - new for new in range(3) if flips[new]))
     z, y, x = turned.shape
     grid = Grid(shape=(z, y, x), affine=volume.affine @ to_old)
-    return volume.on(grid, np.ascontiguousarray(turned))
+    return volume.on(grid, turned)
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """Where a mask begins and ends; all of its grid where it is empty."""
+    box = []
+    for axis, length in enumerate(mask.shape):
+        across = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append((int(across[0]), int(across[-1])) if len(across) else (0, length - 1))
+    return tuple(box)
 
 
 def target_grid(
-    grid: Grid,
-    spacing_mm: tuple[float, float, float],
-    size_yx: tuple[int, int],
-    body: NDArray[np.bool_],
+    grid: Grid, spacing_mm: tuple[float, float, float], size_yx: tuple[int, int], box: Box
 ) -> Grid:
     """The store's grid for a canonical volume: its axes, our spacing and (Y, X), all of its z.
 
-    In-plane the grid is centred on the body's box; `body` lies on `grid`. The source's axes are
-    kept however oblique, but set at right angles where they were not (a tilted gantry), by the
-    nearest rotation.
+    In-plane the grid is centred on the body's box, which counts the voxels of `grid`. The source's
+    axes are kept however oblique, but set at right angles where they were not (a tilted gantry),
+    by the nearest rotation.
     """
     directions = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(directions)
@@ -63,10 +75,7 @@ def target_grid(
     extent_mm = grid.shape[0] * grid.spacing_mm[0]
     shape = (max(1, int(np.ceil(extent_mm / spacing_mm[0] - 1e-3))), *size_yx)
     middle = (np.array(grid.shape)[::-1] - 1) / 2  # (x, y, z)
-    if body.any():
-        for axis in (0, 1):
-            across = np.flatnonzero(body.any(axis=(0, 1 + axis)))
-            middle[axis] = (across[0] + across[-1]) / 2
+    middle[:2] = [(low + high) / 2 for low, high in box[:0:-1]]
     centre_mm = grid.affine[:3, :3] @ middle + grid.affine[:3, 3]
     affine = np.eye(4)
     affine[:3, :3] = axes
@@ -74,11 +83,14 @@ def target_grid(
     return Grid(shape=shape, affine=affine)
 
 
-def resample(volume: Volume, grid: Grid, *, fill: float) -> Volume:
-    """The volume on another grid: trilinear, `fill` where the volume does not reach, float32.
+def resample(
+    volume: Volume, grid: Grid, *, fill: float, interpolation: Interpolation = "linear"
+) -> Volume:
+    """The volume on another grid, `fill` where the volume does not reach, float32.
 
     It reaches half a voxel beyond its outermost centres, where its border repeats: the end slices
-    of a cropped stack keep their values instead of mixing with air.
+    of a cropped stack keep their values instead of mixing with air. A cubic spline keeps more of
+    fine detail than `linear`, and rings at edges; it is clipped to the range of the volume.
 
     Axes that get coarser are smoothed first by the Gaussian that makes a source voxel's point
     spread as wide as a target voxel's (Cardoso et al., MICCAI 2015), so that fine texture does
@@ -87,22 +99,51 @@ def resample(volume: Volume, grid: Grid, *, fill: float) -> Volume:
     # How far a step along each source axis reaches in target voxels.
     steps = np.linalg.inv(grid.affine[:3, :3]) @ volume.affine[:3, :3]
     ratio = 1 / np.abs(steps).max(axis=0)[::-1]
-    sigma = np.sqrt(np.maximum(0, ratio**2 - 1)) / _FWHM
-    voxels = volume.voxels.astype(np.float32)
-    if sigma.max() > 0.1:
-        ndimage.gaussian_filter(voxels, sigma, output=voxels, mode="nearest")
-    values = _sample(voxels, volume.affine, grid, "bilinear", "border")
-    reached = resample_mask(np.ones(voxels.shape, np.bool_), volume.grid, grid)
-    return volume.on(grid, np.where(reached, values, np.float32(fill)))
+    sigmas = np.sqrt(np.maximum(0, ratio**2 - 1)) / _FWHM
+    sigmas[sigmas <= 0.1] = 0
+    order = 1 if interpolation == "linear" else 3
+    if way := _route(volume.grid, grid):
+        values = sample(volume.voxels, way, sigmas=sigmas, order=order, fill=fill)
+    else:
+        voxels = ndimage.gaussian_filter(volume.voxels.astype(np.float32), sigmas, mode="nearest")
+        values = _turn(voxels, volume.affine, grid, "bilinear" if order == 1 else order)
+        values[~_reached(volume.grid, grid)] = fill
+    if order > 1:
+        low, high = float(volume.voxels.min()), float(volume.voxels.max())
+        values = values.clip(min(low, fill), max(high, fill))
+    return volume.on(grid, values)
 
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """A mask on another grid, by nearest neighbour; false where it does not reach."""
-    return _sample(mask.astype(np.float32), source.affine, grid, "nearest", "zeros") > 0.5
+    if way := _route(source, grid):
+        return pick(mask, way)
+    turned = _turn(mask.astype(np.float32), source.affine, grid, "nearest")
+    return (turned > 0.5) & _reached(source, grid)
 
 
-def _sample(
-    voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str, padding: str
+def _way(source: Grid, grid: Grid) -> Affine:
+    """The (z, y, x, 1) indices of a grid to those of a source."""
+    way: Affine = _REVERSED @ np.linalg.inv(source.affine) @ grid.affine @ _REVERSED
+    return way
+
+
+def _route(source: Grid, grid: Grid) -> Route | None:
+    return route(_way(source, grid), source.shape, grid.shape)
+
+
+def _reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
+    """Which voxels of a grid have their centre in a voxel of the source."""
+    way, inside = _way(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
+    indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    for axis, length in enumerate(source.shape):
+        at = way[axis, 3] + sum(way[axis, own] * indices[own] for own in range(3))
+        inside &= (at >= -0.5) & (at <= length - 0.5)
+    return inside
+
+
+def _turn(
+    voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str | int
 ) -> NDArray[np.float32]:
     """MONAI's resampling for [z, y, x] arrays: its affines take indices in the array's order."""
     # Here, because they take seconds that `describe`, `check` and `--help` can do without.
@@ -111,6 +152,7 @@ def _sample(
     from monai.transforms import SpatialResample
 
     image = MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine @ _REVERSED))
+    padding = "nearest" if isinstance(mode, int) else "border"
     result = SpatialResample(mode=mode, padding_mode=padding, dtype=torch.float32)(
         image, dst_affine=torch.from_numpy(grid.affine @ _REVERSED), spatial_size=grid.shape
     )

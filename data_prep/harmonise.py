@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.body import body_mask
+from data_prep.cut import Cut, cut_of
 from data_prep.errors import VolumeError
-from data_prep.geometry import canonical, resample, resample_mask, target_grid
+from data_prep.geometry import Box, box_of, canonical, resample, resample_mask, target_grid
 from data_prep.intensity import WINDOW_HU, Window, robust_window
+from data_prep.itk import corrected_for_bias
+from data_prep.recipe import Recipe
 from data_prep.volume import Affine, Grid, Modality, Volume
 
-VERSION = 1
-"""Raise it when the same file gives other voxels: stores of two versions do not mix."""
 AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
 """What lies where a volume does not reach."""
 _ROUGH_MM = 3.0
@@ -39,6 +40,8 @@ class HarmonisedVolume:
     scale: float
     source: Grid
     """The file's own grid; `geometry.resample` onto it is the way back."""
+    cut: Cut | None = None
+    """What of the body the slices are too small for, if that is known."""
 
     @property
     def grid(self) -> Grid:
@@ -48,28 +51,26 @@ class HarmonisedVolume:
 
 
 def harmonise(
-    volume: Volume,
-    *,
-    spacing_mm: tuple[float, float, float],
-    size: tuple[int, int],
-    grid: Grid | None = None,
-    given_body: Volume | None = None,
+    volume: Volume, recipe: Recipe, *, grid: Grid | None = None, given_body: Volume | None = None
 ) -> HarmonisedVolume:
-    """Bring a volume to canonical axes, one spacing (z, y, x), one (Y, X) and int16.
+    """Bring a volume to canonical axes, the recipe's spacing and (Y, X), and int16.
 
     `grid` overrides the grid that would follow from the volume itself: a paired CT lies on its
     MRI's. `given_body` is a mask (above 0 is body) in the volume's frame, on any grid; it takes
     the place of the one that is found in the voxels. Raises VolumeError where no body is found or
     a CT cannot be in HU.
     """
-    if volume.modality == "ct":
-        _check_hounsfield(volume)
-        # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
-        volume = replace(volume, voxels=volume.voxels.clip(*WINDOW_HU))
     upright = canonical(volume)
-    rough = _rough_body(upright) if given_body is None else _moved(given_body, upright.grid)
-    grid = grid or target_grid(upright.grid, spacing_mm, size, rough)
-    values = resample(upright, grid, fill=AIR[volume.modality]).voxels
+    if volume.modality == "ct":
+        # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
+        low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
+        upright = replace(upright, voxels=upright.voxels.clip(low, high))
+    box = _rough_box(upright)
+    if given_body is not None:
+        box = box_of(_moved(given_body, upright.grid))
+    grid = grid or target_grid(upright.grid, recipe.spacing_mm, recipe.size, box)
+    air = AIR[volume.modality]
+    values = resample(upright, grid, fill=air, interpolation=recipe.interpolation).voxels
     if given_body is None:
         body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
     else:
@@ -80,6 +81,8 @@ def harmonise(
             "No body was found: nothing stands out from the background.",
             "Look at the file; if it does hold anatomy, report it as a case for data_prep.body.",
         )
+    if recipe.bias_correction and volume.modality == "mri":
+        values = corrected_for_bias(values, body, spacing_mm=grid.spacing_mm)
     scale = 1.0 if volume.modality == "ct" else _mri_scale(values)
     limits = WINDOW_HU if volume.modality == "ct" else (-_INT16_MAX, _INT16_MAX)
     voxels = np.rint(values / scale).clip(*limits).astype(np.int16)
@@ -97,6 +100,7 @@ def harmonise(
         window=window,
         scale=scale,
         source=volume.grid,
+        cut=cut_of(body, grid, box, upright.grid),
     )
 
 
@@ -104,20 +108,37 @@ def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
     return resample_mask(body.voxels > 0, body.grid, grid)
 
 
-def _rough_body(volume: Volume) -> NDArray[np.bool_]:
-    """The body mask at about 3 mm, on the volume's own grid: enough to centre on."""
-    steps = [max(1, int(_ROUGH_MM / mm)) for mm in volume.spacing_mm]
-    coarse = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
+def _rough_box(volume: Volume) -> Box:
+    """The body's box on the volume's own grid, from voxels of about 3 mm: enough to centre on.
+
+    All of the volume where no body is found. Refuses a CT that cannot be in HU.
+    """
+    shape = volume.voxels.shape
+    steps = [
+        min(max(1, int(_ROUGH_MM / mm)), n) for mm, n in zip(volume.spacing_mm, shape, strict=True)
+    ]
+    coarse: NDArray[Any] = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
+    if volume.modality == "ct":
+        _check_hounsfield(coarse)
+    else:
+        coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
     mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx))
-    for axis, step in enumerate(steps):
-        mask = mask.repeat(step, axis=axis)
-    z, y, x = volume.voxels.shape
-    return mask[:z, :y, :x]
+    return tuple(
+        (first * step, min((last + 1) * step, n) - 1)
+        for (first, last), step, n in zip(box_of(mask), steps, shape, strict=True)
+    )
 
 
-def _check_hounsfield(volume: Volume) -> None:
-    lowest = float(np.percentile(volume.voxels, 1))
+def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
+    """Means over blocks of a slice, in which noise is lower; what is no full block is left out."""
+    z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
+    blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
+    return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
+
+
+def _check_hounsfield(voxels: NDArray[Any]) -> None:
+    lowest = float(np.percentile(voxels, 1))
     if lowest > -300:
         raise VolumeError(
             "not-hounsfield",

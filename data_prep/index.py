@@ -151,7 +151,7 @@ class Volumes(Sequence[StoredVolume]):
         assert name not in _PER_SLICE
         return self._index.column(name)[self._rows]
 
-    def texts(self, name: str) -> NDArray[np.bytes_]:
+    def texts(self, name: str) -> NDArray[Any]:
         """One text of all these volumes: `name`, `subject` or `link`."""
         return np.asarray(self._index._bytes(name)[self._rows])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ from data_prep.volume import Affine, Grid, Modality, Volume
 
 SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
+_DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
+_PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
+_MILLIMETRES = (0, 2)
+"""Of xyzt_units: not told, or told."""
 _WRITTEN_LOSS = 1e-2
 """Of a voxel's size: pixdim is often rounded when written."""
 _MOST_APART = 0.5
@@ -51,7 +56,9 @@ def read_nifti(
     assume_affine: bool = False,
     note: Note = silent,
 ) -> Volume:
-    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied, as float32.
+    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied.
+
+    As float32, or as int16 where the file holds that and scales nothing.
 
     A gzip stream is read to its trailer first, so that its checksum has been compared before a
     voxel is used (nibabel stops short of it). The header's size is compared with the file's
@@ -64,13 +71,21 @@ def read_nifti(
         _check_header(header, assume_affine=assume_affine)
         image = _image_class(content).from_bytes(content)
         check_affine(image.affine)
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below, as not finite
-            voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
+        voxels = _voxels(image)
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
     check_picture(voxels_zyx, modality)
     if not _is_placed(header):
         note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
+
+
+def _voxels(image: Any) -> NDArray[Any]:
+    """Half the memory and time where a file holds int16, as most CT do."""
+    dtype, scaling = image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter)
+    if (dtype.kind, dtype.itemsize, scaling) == ("i", 2, (1, 0)):
+        return np.asarray(image.dataobj.get_unscaled(), np.int16)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused later, as not finite
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
 
 
 def nifti_shape(path: Path) -> tuple[int, int, int]:
@@ -125,7 +140,7 @@ def _explained() -> Iterator[None]:
     """What gzip, nibabel and the file system raise, as VolumeError."""
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
         raise damaged_stream("gzip", error) from error
     except OSError as error:
         raise unreadable(error) from error
@@ -142,7 +157,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _opened(path: Path) -> io.BufferedIOBase:
-    return gzip.GzipFile(path) if _is_packed(path) else path.open("rb")
+    return igzip.IGzipFile(path) if _is_packed(path) else path.open("rb")
 
 
 def _read_whole(path: Path) -> tuple[bytes, Any]:
@@ -181,8 +196,10 @@ def _header(head: bytes, path: Path) -> Any:
         raise detached("The voxels lie in an .img file beside the header (magic)")
     if magic not in (b"n+1", b"n+2"):
         raise _bad("it is no single-file NIfTI (magic is not n+1 or n+2)")
-    if not length <= header["vox_offset"] < MAX_BYTES:
+    if not (length <= header["vox_offset"] < MAX_BYTES and header["vox_offset"] % 1 == 0):
         raise _bad(f"vox_offset is {header['vox_offset']}")
+    kind = int(header["datatype"])
+    check_number(f"of an unknown kind ({kind}, datatype)", kind in _DATATYPES)
     if header["bitpix"] != 8 * header.get_data_dtype().itemsize:
         raise _bad(f"bitpix {header['bitpix']} does not fit datatype {header['datatype']}")
     claimed, size_bytes = _claimed_bytes(header), path.stat().st_size
@@ -211,11 +228,12 @@ def _check_header(header: Any, *, assume_affine: bool) -> None:
             "scl_inter).",
             "Convert again from the DICOM source, or set them to what is true.",
         )
-    unit = header.get_xyzt_units()[0]
-    if unit in ("meter", "micron"):
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _MILLIMETRES:
+        name = {1: "metres", 3: "microns"}.get(unit, f"an unknown unit ({unit})")
         raise VolumeError(
             "unit",
-            f"Lengths are in {unit} (xyzt_units), not in millimetres.",
+            f"Lengths are in {name} (xyzt_units), not in millimetres.",
             "Scale the affine to millimetres and set xyzt_units to mm.",
         )
     _check_affines(header, assume_affine=assume_affine)
@@ -234,6 +252,9 @@ def _check_affines(header: Any, *, assume_affine: bool) -> None:
             f"Voxel sizes are {spacing.tolist()} (pixdim): they must be above 0.",
             "Convert again from the DICOM source, or set pixdim.",
         )
+    codes = {int(header["sform_code"]), int(header["qform_code"])}
+    if not codes <= _PLACE_CODES:
+        raise _bad(f"sform_code and qform_code are {sorted(codes)}")
     if not (_is_placed(header) or assume_affine):
         raise no_affine("sform_code and qform_code are both 0")
     if header["sform_code"] <= 0:

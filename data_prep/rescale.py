@@ -155,8 +155,7 @@ def check_values(values: NDArray[Any], modality: Modality) -> None:
 
 def check_picture(values: NDArray[Any], modality: Modality) -> None:
     """Raise VolumeError where numbers show nothing, or are far from what the modality has."""
-    finite = np.isfinite(values)
-    if not finite.all():
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
         raise VolumeError(
             "not-finite",
             f"{(~finite).sum():,} voxels ({(~finite).mean():.2%}) are NaN or infinite.",
@@ -185,7 +184,7 @@ def _check_magnitudes(values: NDArray[Any]) -> None:
             f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
             f"{_NO_BODY_HU:g}: this is a CT, or a phase picture"
         )
-    bright = float(np.percentile(values, 99.9))
+    bright = float(np.percentile(_some(values), 99.9))
     junk = float((values < -_JUNK_DEPTH * max(bright, 0.0)).mean())
     if junk:
         raise VolumeError(
@@ -197,7 +196,14 @@ def _check_magnitudes(values: NDArray[Any]) -> None:
         )
 
 
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    """About a million of them, which tell of shares as much as all; an odd step meets no column."""
+    some: NDArray[Any] = values.ravel()[:: values.size // 1_000_000 | 1]
+    return some
+
+
 def _check_hounsfield(values: NDArray[Any]) -> None:
+    values = _some(values)
     lowest = float(np.percentile(values, 1))
     if lowest > _NO_BODY_HU:
         raise _conflict(
@@ -205,7 +211,7 @@ def _check_hounsfield(values: NDArray[Any]) -> None:
             "this is an MR, or the rescale was never applied"
         )
     body = int((values > _NO_BODY_HU).sum())
-    tissue = int((np.abs(values) < _TISSUE_HU).sum())
+    tissue = int(((values > -_TISSUE_HU) & (values < _TISSUE_HU)).sum())
     partly_air = int(((values > _PARTLY_AIR_HU) & (values <= _NO_BODY_HU)).sum())
     if tissue < max(_LEAST_TISSUE * body, partly_air):
         whole = body + partly_air

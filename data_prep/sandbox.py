@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ _FLOOR_BYTES = 512 << 20
 _BYTES_PER_DECODED = 10
 """Working memory: float64 between, copies, masks. A DICOM series takes about 8."""
 _LETTER_BYTES = 1 << 20
+_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
 _GRACE_S = 30.0
 """For the server to kill a child whose time is over, and for a process to end."""
 
@@ -79,7 +81,7 @@ def read_apart(reading: Reading, note: Note) -> Volume:
             for text in answer["notes"]:
                 note(str(text))
             return Volume(
-                voxels=_mapped(voxels, answer["shape"]),
+                voxels=_mapped(voxels, answer["shape"], _DTYPES[answer["dtype"]]),
                 affine=np.array(answer["affine"], np.float64).reshape(4, 4),
                 modality=reading.modality,
                 pseudonym=reading.pseudonym,
@@ -91,12 +93,12 @@ def read_apart(reading: Reading, note: Note) -> Volume:
         os.close(voxels)
 
 
-def _mapped(voxels: int, shape: list[int]) -> NDArray[np.float32]:
+def _mapped(voxels: int, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The child's voxels [z, y, x] where they lie; the memory lives as long as the array."""
     z, y, x = map(int, shape)
     size = os.fstat(voxels).st_size
-    assert size == 4 * z * y * x > 0, f"{size} bytes for {shape} float32"
-    return np.frombuffer(mmap.mmap(voxels, size), np.float32).reshape(z, y, x)
+    assert size == dtype.itemsize * z * y * x > 0, f"{size} bytes for {shape} {dtype}"
+    return np.frombuffer(mmap.mmap(voxels, size), dtype).reshape(z, y, x)
 
 
 class _Server:

@@ -88,13 +88,18 @@ def _answer(reading: Reading, voxels: int) -> dict[str, object]:
         _limit(reading, 0)
         _limit(reading, reading.decoded_bytes())
         volume = reading.read(note=notes.append)
-        content = np.ascontiguousarray(volume.voxels, np.float32)
+        content = np.ascontiguousarray(volume.voxels)
         with os.fdopen(voxels, "wb", closefd=False) as file:
             file.write(content.data)
     except BaseException as error:
         fault = as_volume_error(error)
         return {"error": [fault.code, fault.reason, fault.remedy]}
-    return {"shape": content.shape, "affine": volume.affine.ravel().tolist(), "notes": notes}
+    return {
+        "shape": content.shape,
+        "dtype": content.dtype.name,
+        "affine": volume.affine.ravel().tolist(),
+        "notes": notes,
+    }
 
 
 def _limit(reading: Reading, decoded_bytes: int) -> None:

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from data_prep.errors import UsageError
+from data_prep.geometry import Interpolation
 from data_prep.place import PlaceArgument, beside
+from data_prep.recipe import Recipe
 from data_prep.source import Leniency
 from data_prep.split import Fractions
 
@@ -84,6 +86,10 @@ class ConvertSettings:
     """Voxel size of the store in mm: between slices, rows, columns."""
     size: Annotated[tuple[int, int], arg(metavar="Y X")] = (256, 256)
     """Rows and columns of every slice, in voxels, multiples of 4: 256 x 1 mm holds a head."""
+    interpolation: Interpolation = "linear"
+    """How voxels are resampled; cubic keeps more detail and rings at edges, CT stays in range."""
+    bias_correction: bool = False
+    """Divide out the slow change of brightness that coils leave in an MRI (N4); takes seconds."""
     split: Annotated[Fractions, arg(metavar="TRAIN VAL TEST")] = (0.8, 0.1, 0.1)
     """Shares of the subjects whose split is said nowhere; kept within each modality."""
     split_file: Csv = None
@@ -106,6 +112,16 @@ class ConvertSettings:
     def key_path(self) -> Path:
         """The file of the pseudonyms' secret."""
         return self.key_file or beside(self.out, ".key")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part that decides what becomes of a volume."""
+        return Recipe(
+            spacing_mm=self.spacing_mm,
+            size=self.size,
+            interpolation=self.interpolation,
+            bias_correction=self.bias_correction,
+        )
 
     @property
     def quarantine_path(self) -> Path:
@@ -140,12 +156,7 @@ class ConvertSettings:
                 "--same-subjects says how names below --mri and --ct are understood, and the other "
                 "layouts name subjects themselves: leave it out."
             )
-        if min(self.spacing_mm) <= 0 or any(n < 4 or n % 4 for n in self.size):
-            raise UsageError(
-                f"No store can have spacing {self.spacing_mm} mm and size {self.size}: spacing "
-                "must be above 0, and the networks halve slices twice, so rows and columns must "
-                "be multiples of 4. Give e.g. --spacing-mm 3 1 1 --size 256 256."
-            )
+        _ = self.recipe  # refuses a grid that cannot be
         if abs(sum(self.split) - 1) > 1e-6 or min(self.split) < 0:
             raise UsageError(
                 f"The shares {self.split} do not add up to 1. Give e.g. --split 0.8 0.1 0.1."

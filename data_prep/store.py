@@ -24,6 +24,7 @@ from data_prep.encoding import METADATA, SHARD, decode
 from data_prep.errors import NoStoreError, StoreError, UsageError
 from data_prep.index import INDEX, Index, Volumes
 from data_prep.place import Place, reached, read_files, sha256_of
+from data_prep.recipe import Recipe
 from data_prep.split import Split
 from data_prep.stored_volume import StoredVolume
 from data_prep.volume import Modality
@@ -46,6 +47,8 @@ class Store:
     """(Y, X) of every slice."""
     fingerprint: str
     """Hash of the preprocessing: stores may be compared or joined only where it is equal."""
+    recipe: Recipe
+    """How its volumes were made, for inference to do the same."""
     contents: str
     """Hash of the index: equal where the volumes and their splits are."""
     volumes: Volumes = field(repr=False)
@@ -96,6 +99,7 @@ def open_store(path: Place) -> Store:
         spacing_mm=tuple(root["spacing_mm"]),
         size=tuple(root["size"]),
         fingerprint=root["fingerprint"],
+        recipe=Recipe.of_root(root),
         contents=index.contents,
         volumes=Volumes(index),
     )

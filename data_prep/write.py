@@ -228,7 +228,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         scale=harmonised.scale,
         body_fraction=_in_steps(fraction),
         height=_in_steps(height),
-        deviation=_in_steps(np.array([each.std() for each in values])),
+        deviation=_in_steps(np.array([float(each.std()) for each in values])),
         source_shape=harmonised.source.shape,
         source_affine=harmonised.source.affine,
     )

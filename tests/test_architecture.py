@@ -31,6 +31,8 @@ HOMES = {
     "nibabel": {"data_prep/nifti.py"},
     "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
     "monai": {"data_prep/geometry.py"},
+    "isal": {"data_prep/nifti.py"},
+    "SimpleITK": {"data_prep/itk.py"},
     "zarr": {"data_prep/encoding.py"},
     "upath": {"data_prep/place.py"},
     "fsspec": {"data_prep/place.py"},

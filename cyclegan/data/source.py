@@ -7,6 +7,7 @@ Axes: N samples, C neighbouring slices, H rows, W columns.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 
 import numpy as np
@@ -18,7 +19,7 @@ from cyclegan.data.loader import Heartbeat
 from cyclegan.data.noise import NoiseBank
 from cyclegan.data.order import ATTEMPTS, Ints, Order, Slices
 from cyclegan.data.pipeline import StoredSlices
-from cyclegan.data.reader import Reading, SliceReader, SliceRef
+from cyclegan.data.reader import OPEN_VOLUMES, Reading, SliceReader, SliceRef
 from cyclegan.data.substitute import DamageLimit, Record, Substitution
 from data_prep.errors import StoreError
 from data_prep.store import Store
@@ -56,6 +57,8 @@ class DomainSource:
         self._offsets = np.arange(config.channels) - config.neighbours
         self._limit = DamageLimit(config, modality.upper(), len(domain.table))
         self._record, self._heartbeat = record, heartbeat
+        # Put together from the index anew each time it is asked for.
+        self._volume = lru_cache(OPEN_VOLUMES)(domain.volumes.__getitem__)
 
     def start(self, slices: Slices, step: int) -> Pending:
         """Begin to read the slices of a step."""
@@ -73,7 +76,7 @@ class DomainSource:
         rows, voxels, body = self._whole(pending)
         variation = pending.slices.variation
         windows = [
-            self._domain.volumes[number].window for number in self._domain.table.volume[rows]
+            self._volume(number).window for number in self._domain.table.volume[rows].tolist()
         ]
         low, high = np.array(windows, np.float32).T.copy()
         return StoredSlices(
@@ -93,7 +96,7 @@ class DomainSource:
         table = self._domain.table
         refs: list[SliceRef] = []
         for number, z in zip(table.volume[rows].tolist(), table.slice[rows].tolist(), strict=True):
-            volume = self._domain.volumes[number]
+            volume = self._volume(number)
             self._heartbeat(stage)  # a volume that is new is checked, which takes its time
             # Beyond the ends of a volume its last slice is its own neighbour.
             neighbours = (z + self._offsets).clip(0, volume.shape[0] - 1)
@@ -147,4 +150,4 @@ class DomainSource:
 
     def _name(self, row: int) -> str:
         table = self._domain.table
-        return f"{self._domain.volumes[table.volume[row]].name} slice {table.slice[row]}"
+        return f"{self._volume(int(table.volume[row])).name} slice {table.slice[row]}"

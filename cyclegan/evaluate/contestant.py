@@ -75,10 +75,11 @@ def contestant(path: Path, store: Store, device: torch.device) -> Contestant:
                 f"{path} makes MRIs, and only synthetic CTs are compared. "
                 "Name a model_to_ct folder."
             )
-        if (model.info.spacing_mm, model.info.size) != (store.spacing_mm, store.size):
+        recipe = model.info.recipe
+        if (recipe.spacing_mm, recipe.size) != (store.spacing_mm, store.size):
             raise UsageError(
-                f"{path} was trained on voxels of {model.info.spacing_mm} mm (z y x) in slices of "
-                f"{model.info.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
+                f"{path} was trained on voxels of {recipe.spacing_mm} mm (z y x) in slices of "
+                f"{recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
                 "Scores on two grids do not compare. Convert a store alike."
             )
         contrast = model.info.intensity.mri_contrast

@@ -14,8 +14,8 @@ NAMES = {"ct": "CT", "mri": "MRI"}
 def model_card(info: ModelInfo) -> str:
     """Markdown; research use only stands first, scores or their absence are never left out."""
     source, target = NAMES[info.source], NAMES[info.target]
-    z, y, x = info.spacing_mm
-    rows, columns = info.size
+    z, y, x = info.recipe.spacing_mm
+    rows, columns = info.recipe.size
     low, high = info.intensity.window_hu
     return f"""\
 # {source} to synthetic {target}: {info.run}
@@ -44,6 +44,8 @@ writes a synthetic {target} on the input's own grid. Without this project: `gene
 | orientation | {info.orientation} |
 | spacing (z, y, x) | {z:g} x {y:g} x {x:g} mm |
 | slices in training | {rows} x {columns} |
+| interpolation | {info.recipe.interpolation} |
+| MRI bias correction (N4) | {"yes" if info.recipe.bias_correction else "no"} |
 | CT values | {low:g} to {high:g} HU are -1 to 1 |
 | MRI values | {info.intensity.mri_window}, are -1 to 1 |
 | MRI contrast | {info.intensity.mri_contrast} |

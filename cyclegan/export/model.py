@@ -18,10 +18,13 @@ from cyclegan.errors import ConfigError, ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, OPSET, Format, open_format
 from cyclegan.infer.slices import Contrast, Network
 from data_prep.atomic import partial_path, sync_folder
+from data_prep.errors import UsageError
 from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, WINDOW_HU, Window
+from data_prep.recipe import VERSION as RECIPE_VERSION
+from data_prep.recipe import Recipe
 from data_prep.volume import Modality
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 INFO, CARD, SUMS = "model.json", "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD])
 """What SHA256SUMS lists."""
@@ -56,10 +59,9 @@ class ModelInfo:
     inputs: tuple[str, ...]
     """What each input channel shows."""
     intensity: Intensity
-    spacing_mm: tuple[float, float, float]
-    """Voxel size (z, y, x) of the slices that the network was trained on."""
-    size: tuple[int, int]
-    """Rows and columns of those slices; others work as multiples of `size_multiple`."""
+    recipe: Recipe
+    """How volumes became the slices that the network was trained on; other rows and columns work
+    as multiples of `size_multiple`."""
     generator: GeneratorConfig
     run: str
     config_hash: str
@@ -153,9 +155,11 @@ def parse_info(text: str, folder: Path) -> ModelInfo:
         raise _other(folder, f"direction {direction!r}", " or ".join(get_args(Direction)))
     try:
         info = from_mapping(ModelInfo, values, INFO)
-    except (ConfigError, TypeError) as error:
+    except (ConfigError, UsageError, TypeError) as error:
         raise _other(folder, str(error), "the fields of this version") from error
     assert isinstance(info, ModelInfo)
+    if info.recipe.version != RECIPE_VERSION:
+        raise _other(folder, f"preprocessing {info.recipe.version}", f"{RECIPE_VERSION}")
     if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
         raise _other(folder, f"intensity {info.intensity}", f"{known}")
     return info

@@ -3,10 +3,11 @@
 It knows neither files nor folders. Axes: voxels are [z, y, x].
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.export.formats import MULTIPLE
 from cyclegan.export.model import Model, ModelInfo
 from cyclegan.infer.slices import to_input, to_values, translate_volume
 from data_prep.errors import VolumeError
@@ -17,7 +18,6 @@ from data_prep.volume import Volume
 
 CT_AIR_BELOW = -300.0
 """Only CT has more than a hundredth of its voxels below this: air."""
-GROWTH = 1.25
 
 
 def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[np.int16]:
@@ -50,23 +50,14 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
 def harmonise_whole(volume: Volume, info: ModelInfo) -> HarmonisedVolume:
     """The volume as in training, but on rows and columns enough for its whole body.
 
-    The training size, grown along the axes on which the body still touches the border: beyond
-    the source there is only air, so it ends.
+    The training size, or where that would cut the body, what it needs.
     """
-    rows, columns = info.size
+    recipe = info.recipe
     while True:
-        shown = harmonise(volume, spacing_mm=info.spacing_mm, size=(rows, columns))
-        cut_rows = shown.body[:, [0, -1], :].any()
-        cut_columns = shown.body[:, :, [0, -1]].any()
-        if not (cut_rows or cut_columns):
+        shown = harmonise(volume, recipe)
+        if shown.cut is None or shown.cut.needed_size == recipe.size:
             return shown
-        rows = grown(rows) if cut_rows else rows
-        columns = grown(columns) if cut_columns else columns
-
-
-def grown(size: int) -> int:
-    """A quarter more, as a multiple that the network can halve twice."""
-    return -int(-size * GROWTH // MULTIPLE) * MULTIPLE
+        recipe = replace(recipe, size=shown.cut.needed_size)
 
 
 def target_window(info: ModelInfo) -> Window:
@@ -76,7 +67,7 @@ def target_window(info: ModelInfo) -> Window:
 
 def _check_modality(volume: Volume, info: ModelInfo) -> None:
     """Refuse a CT where an MRI is due; `harmonise` refuses a CT that is not in HU."""
-    lowest = float(np.percentile(volume.voxels, 1))
+    lowest = float(np.percentile(volume.voxels[::2, ::2, ::2], 1))
     if info.source == "mri" and lowest < CT_AIR_BELOW:
         raise VolumeError(
             "modality",

@@ -209,3 +209,21 @@ def test_a_picture_is_made_on_request(data_prep, tmp_path):
     code, printed, _ = data_prep("describe", store.path, "--picture", tmp_path / "sheet.png")
     assert (code, "HU inside the body" in printed) == (0, True)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_convert_that_cuts_bodies_says_so_and_what_helps(data_prep, tmp_path):
+    for number in range(2):
+        write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
+    grid = ("--spacing-mm", 6, 4, 4, "--size", 32, 48, "--workers", 0)
+    out = tmp_path / "s.zarr"
+
+    code, _, err = data_prep("convert", "--mri", tmp_path / "mri", "--out", out, *grid)
+
+    assert code == 0
+    assert "2 volumes are cut" in err
+    rows, columns = err.split("--size ")[1].split(".")[0].split()
+    assert int(rows) > 44
+    assert int(columns) == 48
+    _, notes, _ = data_prep("describe", out, "--notes")
+    assert "mm at the front" in notes
+    assert "mm at the back" in notes

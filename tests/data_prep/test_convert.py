@@ -101,10 +101,10 @@ def test_a_bad_volume_is_quarantined_and_the_rest_goes_on(folders):
 
 
 def test_a_crash_of_our_own_in_one_volume_does_not_stop_the_rest(folders, monkeypatch):
-    def crash(volume, **settings):
+    def crash(volume, recipe, **settings):
         if volume.modality == "ct":
             raise RuntimeError(f"secret {folders['ct']}")
-        return harmonise(volume, **settings)
+        return harmonise(volume, recipe, **settings)
 
     monkeypatch.setattr("data_prep.conversion.harmonise", crash)
     report, store = run(**folders)

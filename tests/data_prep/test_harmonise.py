@@ -6,10 +6,11 @@ import pytest
 from data_prep.errors import VolumeError
 from data_prep.harmonise import harmonise
 from data_prep.nifti import read_nifti
+from data_prep.recipe import Recipe
 from data_prep.volume import Volume
 from tests.volumes import write_head
 
-GRID = {"spacing_mm": (6.0, 4.0, 4.0), "size": (56, 48)}
+RECIPE = Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
 
 
 def head(tmp_path, modality="mri", factor=1.0) -> Volume:
@@ -18,7 +19,7 @@ def head(tmp_path, modality="mri", factor=1.0) -> Volume:
 
 
 def test_magnitudes_that_fit_stay_as_they_are(tmp_path):
-    made = harmonise(head(tmp_path, factor=2), **GRID)
+    made = harmonise(head(tmp_path, factor=2), RECIPE)
     assert made.scale == 1
     assert made.window[0] == 0
     assert 1500 < made.window[1] < 2000
@@ -27,8 +28,8 @@ def test_magnitudes_that_fit_stay_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("factor", [1e-3, 1e4])
 def test_other_magnitudes_are_scaled_and_the_scale_is_kept(tmp_path, factor):
-    small = harmonise(head(tmp_path, factor=factor), **GRID)
-    plain = harmonise(head(tmp_path, factor=2), **GRID)
+    small = harmonise(head(tmp_path, factor=factor), RECIPE)
+    plain = harmonise(head(tmp_path, factor=2), RECIPE)
     assert np.abs(small.voxels).max() == 32767
     np.testing.assert_allclose(
         small.voxels * small.scale / factor, plain.voxels / 2, atol=0.6 + 32767 / 1e5
@@ -39,7 +40,7 @@ def test_hounsfield_units_are_clipped_and_nothing_else(tmp_path):
     volume = head(tmp_path, "ct")
     volume.voxels[5, 30:34, 26:30] = 20000
     volume.voxels[:, :4] = -3024
-    made = harmonise(volume, **GRID)
+    made = harmonise(volume, RECIPE)
     assert (made.voxels.min(), made.voxels.max()) == (-1024, 3071)
     assert (made.scale, made.window) == (1, (-1024, 3071))
 
@@ -49,7 +50,7 @@ def test_a_volume_without_a_body_is_refused():
     air[0, 0, 0] = -1001
     volume = Volume(voxels=air, affine=np.diag([4, 4, 6, 1.0]), modality="ct", pseudonym="p")
     with pytest.raises(VolumeError, match="No body"):
-        harmonise(volume, **GRID)
+        harmonise(volume, RECIPE)
 
 
 def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_path):
@@ -58,7 +59,7 @@ def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_p
     mask[3:7, 10:30, 12:40] = 255
     given = volume.on(volume.grid, mask)
 
-    made = harmonise(volume, **GRID, given_body=given)
+    made = harmonise(volume, RECIPE, given_body=given)
 
     # The oracle takes each stored voxel's centre to the mask's grid and looks what lies there.
     z, y, x = np.indices(made.grid.shape)
@@ -77,4 +78,4 @@ def test_an_empty_given_body_is_refused(tmp_path):
     nothing = volume.on(volume.grid, np.zeros_like(volume.voxels))
 
     with pytest.raises(VolumeError, match="No body"):
-        harmonise(volume, **GRID, given_body=nothing)
+        harmonise(volume, RECIPE, given_body=nothing)

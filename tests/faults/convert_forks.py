@@ -34,7 +34,7 @@ def main() -> None:
     )
     first = manifest.with_name("0.nii")
     volume = read_nifti(first, modality="mri", pseudonym="p")
-    harmonise(volume, spacing_mm=settings.spacing_mm, size=settings.size)  # imports MONAI
+    harmonise(volume, settings.recipe)
     for line in sys.stdin:
         started = time.monotonic()
         child = os.fork()

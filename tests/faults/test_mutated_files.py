@@ -54,7 +54,7 @@ def single_files(folder: Path) -> dict[str, Path]:
     for name in ("c.mha", "d.nrrd"):
         SimpleITK.WriteImage(image, folder / name)
         SimpleITK.WriteImage(image, folder / f"packed-{name}", True)
-    return {path.name: path for path in folder.iterdir()}
+    return {path.name: path for path in sorted(folder.iterdir())}
 
 
 def as_jpeg(index: int, dataset: Dataset) -> None:
@@ -135,7 +135,7 @@ def everything_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_no_mutated_file_hurts_who_reads_it(tmp_path, monkeypatch, capsys):
     (tmp_path / "cwd").mkdir()
     (tmp_path / "files").mkdir()
@@ -168,4 +168,7 @@ def test_no_mutated_file_hurts_who_reads_it(tmp_path, monkeypatch, capsys):
             print(f"  {name}: " + ", ".join(f"{n} {code}" for code, n in codes.most_common()))
     assert growth < MOST_GROWTH_BYTES
     assert everything_in(tmp_path) == before
-    assert sum(codes["crashed"] for codes in tally.values()) == 0, "an exception nobody foresaw"
+    unforeseen = {
+        name: code for name in tally for code in tally[name] if "crashed" in code.split("+")
+    }
+    assert not unforeseen, "exceptions that no reader made an error for people of"

@@ -1,7 +1,7 @@
 """P9: no patient text in any artefact: canaries in every text of the input, none in the output.
 
 Each text tag of DICOM and field of NIfTI, MHA and NRRD holds a string that is found nowhere else,
-also in inputs that are refused. Excepted are the quarantine files (0600: they hold paths), what a
+also in inputs that are refused. Excepted are the quarantine files and the id map (0600), what a
 user types on the command line, and, until issue 8, the names of translate's results, which follow
 the names of its inputs.
 """
@@ -19,7 +19,8 @@ import pytest
 from tests.flow.canaries import Cage, birds_in, found_below
 from tests.series import setting
 
-QUARANTINE = ".quarantine.jsonl"
+PRIVATE = ("heads.zarr.quarantine.jsonl", "by-ray.zarr.quarantine.jsonl", "id-map.csv")
+PRIVATE += ("synthetic.quarantine.jsonl",)
 GRID = ("--spacing-mm", "3", "1", "1", "--size", "64", "64", "--split", "0.4", "0.3", "0.3")
 
 
@@ -63,11 +64,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             cage.head(place.inputs / name, name, number)
         cage.harmful_files(place.inputs / name, name)
     cage.harmful_series(place.inputs / "ct" / cage.bird())
-    place.run(
-        *("data_prep", "convert", "--mri", str(place.inputs / "mri")),
-        *("--ct", str(place.inputs / "ct"), "--out", "heads.zarr", *GRID, "--workers", "0"),
-        may_be=(3,),
-    )
+    convert = ("data_prep", "convert", "--mri", str(place.inputs / "mri"))
+    convert += ("--ct", str(place.inputs / "ct"), "--out", "heads.zarr", *GRID)
+    place.run(*convert, "--dry-run")
+    place.run(*convert, "--workers", "0", "--id-map", "id-map.csv", may_be=(3,))
     place.run("data_prep", "check", "heads.zarr", "--full")
     place.run("data_prep", "describe", "heads.zarr", "--notes")
     return place
@@ -80,15 +80,16 @@ def test_the_search_finds_what_was_hidden(place):
 
 
 def test_inputs_were_accepted_and_refused(place):
-    assert "15 written, 0 already there, 26 refused" in (place.work / "0 data_prep.log").read_text()
+    assert "15 written, 0 already there, 40 refused" in (place.work / "1 data_prep.log").read_text()
 
 
 def test_a_conversion_leaves_no_patient_text(place):
-    assert list(found_below(place.work, except_for=(QUARANTINE,))) == []
+    assert list(found_below(place.work, except_for=PRIVATE)) == []
 
 
-def test_paths_stand_in_the_quarantine_file_alone_and_that_is_private(place):
-    path = place.work / f"heads.zarr{QUARANTINE}"
+@pytest.mark.parametrize("name", ["heads.zarr.quarantine.jsonl", "id-map.csv"])
+def test_paths_stand_in_private_files_alone(place, name):
+    path = place.work / name
 
     assert birds_in(path.read_bytes())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -118,7 +119,7 @@ def test_training_and_all_that_follows_leave_no_patient_text(place):
 
         assert list(Path(session).rglob("*.log")), "Ray's logs lie elsewhere"
         assert list(found_below(Path(session))) == []
-    hits = list(found_below(place.work, except_for=(QUARANTINE,)))
+    hits = list(found_below(place.work, except_for=PRIVATE))
     assert [hit for hit in hits if not is_name_of_a_result(*hit)] == []
     assert list((place.work / "synthetic").glob("*.nii.gz"))
     assert list((place.work / "runs/flow").rglob("events.out.tfevents.*"))

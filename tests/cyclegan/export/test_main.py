@@ -56,7 +56,7 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
         assert model.info.inputs == (source,)
         assert model.info.config_hash == config_hash(run)
         assert model.info.store_fingerprint == store.fingerprint
-        assert (model.info.spacing_mm, model.info.size) == (store.spacing_mm, store.size)
+        assert model.info.recipe == store.recipe
     assert "| paired.mae_hu | 87.5 |" in (folder / "model_to_ct" / CARD).read_text()
     printed = capsys.readouterr().out
     assert printed.count("HU (allowed: < 1)") == 3

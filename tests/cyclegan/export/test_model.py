@@ -23,6 +23,7 @@ from cyclegan.export.model import (
     write_info,
 )
 from cyclegan.nets.generator import Generator
+from data_prep.recipe import VERSION
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,9 @@ def test_sha256sums_is_in_the_form_that_the_shell_tool_checks(model):
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 1},
+        {"recipe": {"version": VERSION + 1}},
+        {"recipe": {"interpolation": "linear", "smoothing": 2}},
         {"direction": "to_pet"},
         {"surprise": 1},
         {"intensity": {"mri_contrast": "plain", "window_hu": [-1000, 2000]}},

@@ -13,14 +13,14 @@ from cyclegan.config import GeneratorConfig
 from cyclegan.export.formats import FILES
 from cyclegan.export.model import CONTENT, Intensity, Model, ModelInfo, publish, write_info
 from cyclegan.nets.generator import Generator
+from data_prep.recipe import Recipe
 from data_prep.volume import Volume
 
 INFO = ModelInfo(
     direction="to_mri",
     inputs=("ct",),
     intensity=Intensity(mri_contrast="plain"),
-    spacing_mm=(6.0, 4.0, 4.0),
-    size=(56, 56),
+    recipe=Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
     generator=GeneratorConfig(filters=4, blocks=1),
     run="smoke",
     config_hash="c" * 64,
@@ -76,7 +76,13 @@ def model_folder(tmp_path_factory) -> Path:
             (partial / name).write_text("not needed")
         save_file(network.state_dict(), partial / FILES["safetensors"])
         write_info(
-            replace(INFO, direction="to_ct", inputs=("mri",), spacing_mm=(15.0, 5.0, 5.0)), partial
+            replace(
+                INFO,
+                direction="to_ct",
+                inputs=("mri",),
+                recipe=replace(INFO.recipe, spacing_mm=(15.0, 5.0, 5.0)),
+            ),
+            partial,
         )
 
     publish(folder, fill)

@@ -1,6 +1,7 @@
 """A translated volume lies voxel for voxel where its input lies, whole, in HU."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from cyclegan.export.model import Intensity
 from cyclegan.translate.engine import translate
 from data_prep.errors import VolumeError
 from data_prep.volume import Volume
-from tests.cyclegan.translate.conftest import RADII_MM, centred, head
+from tests.cyclegan.translate.conftest import INFO, RADII_MM, centred, head
 
 # Stored to the left and to the back (LPS), 5 and 4 degrees oblique, 3.4 x 3 x 5.2 mm.
 OBLIQUE = Rotation.from_euler("xz", [5, 4], degrees=True).as_matrix() @ np.diag([-3.4, -3.0, 5.2])
@@ -103,7 +104,7 @@ def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
         sizes.add(tuple(image.shape[-2:]))
         return image
 
-    small = translate(ct, make_model(network, size=(16, 24)))
+    small = translate(ct, make_model(network, recipe=replace(INFO.recipe, size=(16, 24))))
     (size,) = sizes
 
     assert size[0] % 4 == size[1] % 4 == 0

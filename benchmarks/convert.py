@@ -1,0 +1,185 @@
+"""Claim: convert outruns a MONAI pipeline on the same files, and scales with cores.
+
+MONAI: LoadImage, Orientation, Spacing, SaveImage (.nii.gz, its default). Ours: `convert`, which
+also hashes, decodes in a process apart, smooths before it coarsens, finds the body, and commits to
+the store. Files are phantom heads of clinical size. Run it: python -m benchmarks.convert
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from monai.transforms import Compose, LoadImage, Orientation, SaveImage, Spacing
+from scipy.spatial.transform import Rotation
+
+from data_prep.acquisition import CtScan, MriScan, acquire_ct, acquire_mri
+from data_prep.anatomy import make_anatomy
+from data_prep.convert import convert
+from data_prep.nifti import write_nifti
+from data_prep.settings import ConvertSettings
+from data_prep.subject import Subject
+from data_prep.volume import Grid, Modality
+
+SPACING_MM = (3.0, 1.0, 1.0)
+SCANS: dict[Modality, tuple[tuple[int, int, int], tuple[float, float, float], tuple[int, ...]]] = {
+    "mri": ((150, 256, 256), (1.2, 0.94, 0.94), (4, -2, 3)),
+    "ct": ((150, 512, 512), (1.25, 0.49, 0.49), (0, 0, 0)),
+}
+"""Voxels and their size along (z, y, x), and degrees of tilt about (x, y, z)."""
+
+
+def make_files(folder: Path, count: int) -> None:
+    """`count` heads of each modality as int16 .nii.gz, LPS."""
+    for number, modality in itertools.product(range(count), SCANS):
+        random = np.random.default_rng(number)
+        anatomy = make_anatomy(Subject.draw(random), spacing_mm=2.0)
+        shape, spacing_mm, degrees = SCANS[modality]
+        turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+        affine = np.eye(4)
+        affine[:3, :3] = turn @ np.diag([-1, -1, 1]) * np.array(spacing_mm[::-1])
+        affine[:3, 3] = [0, 2, 12] - affine[:3, :3] @ ((np.array(shape)[::-1] - 1) / 2)
+        grid = Grid(shape=shape, affine=affine)
+        if modality == "mri":
+            voxels = acquire_mri(anatomy, grid, MriScan.draw(random), random)
+        else:
+            voxels = acquire_ct(anatomy, grid, CtScan(holder=True), random)
+        path = folder / modality / f"{number}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_nifti(path, np.rint(voxels).astype(np.int16), affine)
+
+
+def by_monai(files: Path, out: Path) -> None:
+    """What a MONAI user writes to bring files to one orientation and spacing."""
+    transform = Compose(
+        [
+            LoadImage(image_only=True, ensure_channel_first=True),
+            Orientation(axcodes="LPS", labels=None),
+            Spacing(pixdim=SPACING_MM[::-1], mode="bilinear"),
+            SaveImage(output_dir=out, print_log=False, separate_folder=False),
+        ]
+    )
+    for path in sorted(files.iterdir()):
+        transform(path)
+
+
+def by_convert(files: Path, out: Path, workers: int = 0) -> None:
+    """Our command on one modality."""
+    modality = files.name
+    convert(
+        ConvertSettings(
+            out=out / "s.zarr", spacing_mm=SPACING_MM, workers=workers, **{modality: files}
+        )
+    )
+
+
+def cpu_s() -> float:
+    """Seconds of processor time of this process and all below it, ended ones too."""
+    me = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in [me, *me.children(recursive=True)])
+
+
+def measured(run: Callable[[Path, Path], None], files: Path) -> tuple[float, float]:
+    """Seconds of wall clock and of processor time for each volume."""
+    count = len(list(files.iterdir()))
+    with tempfile.TemporaryDirectory() as out, quiet():
+        wall, cpu = time.perf_counter(), cpu_s()
+        run(files, Path(out))
+        return (time.perf_counter() - wall) / count, (cpu_s() - cpu) / count
+
+
+def volumes_per_minute(files: Path, workers: int) -> float:
+    """Of convert under Ray, from the times of its commits: Ray's own start is left out."""
+    with tempfile.TemporaryDirectory() as out, quiet():
+        by_convert(files, Path(out), workers)
+        times = sorted(p.stat().st_mtime for p in Path(out).glob("s.zarr/commits/*.json"))
+    # Every worker starts with a volume that also pays for its imports.
+    return 60 * (len(times) - 2) / (times[-1] - times[1])
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Progress is no result."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def compare(folder: Path, rounds: int) -> dict[str, Any]:
+    """Both sides in turns, so that a busy machine slows both; the first turn is for imports."""
+    results: dict[str, Any] = {}
+    for modality in SCANS:
+        turns = [
+            {"convert": measured(by_convert, folder / modality)}
+            | {"monai": measured(by_monai, folder / modality)}
+            for _ in range(rounds + 1)
+        ][1:]
+        for clock, index in (("wall", 0), ("cpu", 1)):
+            ours, theirs = (np.array([t[s][index] for t in turns]) for s in ("convert", "monai"))
+            results[f"{modality}_{clock}"] = {
+                "convert_per_minute": float(60 / np.median(ours)),
+                "monai_per_minute": float(60 / np.median(theirs)),
+                "ratio": float(np.median(theirs / ours)),
+                "ratio_lowest": float((theirs / ours).min()),
+                "ratio_highest": float((theirs / ours).max()),
+            }
+    return results
+
+
+def main() -> None:
+    """Measure, print a table, and keep the numbers if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=2, help="heads of each modality")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument(
+        "--ray-files", type=int, default=24, help="MRI for 1 and 2 workers; 0: none"
+    )
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_files(folder, options.files)
+        results = compare(folder, options.rounds)
+        if options.ray_files:
+            many = folder / "many" / "mri"
+            many.mkdir(parents=True)
+            for number in range(options.ray_files):
+                shutil.copy(
+                    folder / "mri" / f"{number % options.files}.nii.gz", many / f"{number}.nii.gz"
+                )
+            one, two = volumes_per_minute(many, 1), volumes_per_minute(many, 2)
+            results["ray_mri"] = {"workers_1": one, "workers_2": two, "growth": two / one}
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    results |= {"cores": cores, "load": load}
+    print(f"volumes a minute on one core, by wall clock and by processor time; load {load:.1f}")
+    print(f"{'':12}{'convert':>10}{'MONAI':>10}   ratio, round by round")
+    for modality, clock in itertools.product(SCANS, ("wall", "cpu")):
+        r = results[f"{modality}_{clock}"]
+        print(
+            f"{modality:5}{clock:7}{r['convert_per_minute']:10.1f}{r['monai_per_minute']:10.1f}"
+            f"   {r['ratio']:.2f} ({r['ratio_lowest']:.2f} to {r['ratio_highest']:.2f})"
+        )
+    if "ray_mri" in results:
+        r = results["ray_mri"]
+        print(
+            f"MRI under Ray: {r['workers_1']:.1f} with 1 worker, {r['workers_2']:.1f} with 2 "
+            f"({r['growth']:.2f} times), {cores} cores"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Bias correction of MRI. The home of SimpleITK; it knows arrays, no volume and no file."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SHRUNK_MM = 4.0
+"""The field is fitted on voxels about this wide: it is far smoother."""
+_LEAST_SHARE = 1e-3
+"""Voxels are taken as at least this share of the brightest, because N4 works on logarithms."""
+
+
+def corrected_for_bias(
+    voxels: NDArray[np.float32] | NDArray[np.int16],
+    body: NDArray[np.bool_],
+    *,
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[np.float32]:
+    """An MRI [z, y, x] divided by the slow change of brightness that coils leave in it.
+
+    N4 (Tustison et al. 2010, IEEE TMI 29:1310) as SimpleITK has it by default: 4 levels of at most
+    50 iterations from 4 control points an axis on, convergence 0.001, Wiener noise 0.01, FWHM 0.15,
+    200 bins; fitted inside the body on voxels shrunk to about 4 mm, in one thread, so that equal
+    input gives equal bits. The field's mean logarithm inside the body is 0: the unit stays.
+    """
+    import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
+
+    shrink = [max(1, round(_SHRUNK_MM / mm)) for mm in spacing_mm[::-1]]
+    least = max(float(voxels[body].max()) * _LEAST_SHARE, float(np.finfo(np.float32).tiny))
+    image = sitk.GetImageFromArray(np.maximum(voxels, np.float32(least)))
+    mask = sitk.GetImageFromArray(body.astype(np.uint8))
+    for picture in (image, mask):
+        picture.SetSpacing(spacing_mm[::-1])
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetNumberOfThreads(1)
+    n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink))
+    field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image))
+    inside = field[body]
+    # Far from the body nothing holds the spline, and air must not become bright.
+    field = (field - inside.mean()).clip(inside.min() - inside.mean(), inside.max() - inside.mean())
+    return np.asarray(voxels * np.exp(-field), np.float32)
