@@ -6,16 +6,38 @@ torch, Ray or data.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from cyclegan.config_data import DataConfig as DataConfig
-from cyclegan.config_data import require
-from cyclegan.errors import ConfigError
+from cyclegan.config_data import DataConfig
+from cyclegan.config_loss import LossConfig
+from cyclegan.config_train import (
+    GuardConfig,
+    OptimizerConfig,
+    ScaleConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from cyclegan.errors import ConfigError, require
 from data_prep.place import Place, place
+
+__all__ = [
+    "BatchConfig",
+    "Config",
+    "CriticConfig",
+    "DataConfig",
+    "GeneratorConfig",
+    "GuardConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "ScaleConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,114 +123,6 @@ class CriticConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LossConfig:
-    """Weights of the translators' loss; 0 leaves a term out. Images are in [-1, 1]."""
-
-    adversarial_weight: float = 1.0
-    """LSGAN, each direction."""
-    cycle_weight: float = 10.0
-    """Mean absolute error after MRI -> CT -> MRI and CT -> MRI -> CT."""
-    identity_weight: float = 5.0
-    """Mean absolute error of a CT sent through to_ct, and an MRI through to_mri. Absolute."""
-    ssim_weight: float = 1.0
-    """1 - SSIM of the same cycles."""
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            require(value >= 0, f"loss.{name} is {value}; a weight must be 0 or more.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptimizerConfig:
-    """Adam for the translators, and Adam for the critics."""
-
-    learning_rate: float = 2e-4
-    critic_learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """`linear`: constant for half of the run, then down to 0. `cosine`: down to 0 over the run."""
-    warmup_steps: int = 0
-    """Steps over which the rates rise from 0."""
-
-    def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "optimizer.learning_rate must be above 0.")
-        require(self.critic_learning_rate > 0, "optimizer.critic_learning_rate must be above 0.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """How long to train, and with what arithmetic."""
-
-    epochs: float = 60.0
-    """Passes over the larger domain."""
-    max_steps: int = 0
-    """Stop and finish the schedules at this step; 0: as long as the epochs are."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Arithmetic of the convolutions. `auto`: bf16 where the hardware has it, else fp16 on a GPU
-    and fp32 on a CPU."""
-    compile: Literal["no", "blocks", "all"] = "all"
-    """torch.compile of everything, or of the residual blocks alone, which takes seconds instead of
-    minutes to prepare. Eager, with a warning, where no C++ compiler is found."""
-    channels_last: Literal["auto", "yes", "no"] = "auto"
-    """Memory layout of weights and features. `auto`: on a GPU only."""
-    ema_decay: float = 0.999
-    """Running mean of the generators' weights: evaluated and exported; 0: the last weights."""
-    pool_size: int = 50
-    """Earlier fakes kept for the critics, per shard and domain (Shrivastava 2017); 0: none."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
-        require(self.max_steps >= 0, "train.max_steps must be 0 or more.")
-        require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1).")
-        require(self.pool_size >= 0, "train.pool_size must be 0 or more.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScheduleConfig:
-    """What happens every so many steps; 0 means never, but for the end of the run."""
-
-    log_every_steps: int = 50
-    """Loss terms and speed, to the console, TensorBoard and metrics.jsonl."""
-    save_every_steps: int = 1000
-    """A checkpoint; at most this many steps are lost when a run is killed."""
-    validate_every_steps: int = 1000
-    """Scores and pictures of the val split; always at the end."""
-    keep_last: int = 2
-    """Newest checkpoints kept, beside the best one."""
-
-    def __post_init__(self) -> None:
-        require(self.log_every_steps >= 1, "schedule.log_every_steps must be at least 1.")
-        require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one could be damaged.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScaleConfig:
-    """The machines. Nothing here changes what is computed, but for rounding."""
-
-    workers: int = 1
-    """Processes, one per GPU."""
-    min_workers: int = 0
-    """Elastic: go on with as few as this many; 0: exactly `workers`."""
-    gpu: Literal["auto", "yes", "no"] = "auto"
-    """Whether each worker asks Ray for a GPU. `auto`: when the cluster has one."""
-    cpus_per_worker: int = 0
-    """CPU cores per worker; 0: the cluster's cores shared evenly."""
-    max_failures: int = 3
-    """Restarts after the loss of a worker."""
-    collective_timeout_s: int = 300
-    """How long a worker waits for the others before it gives up."""
-
-    def __post_init__(self) -> None:
-        require(self.workers >= 1, "scale.workers must be at least 1.")
-        require(
-            0 <= self.min_workers <= self.workers,
-            "scale.min_workers must lie between 0 and scale.workers.",
-        )
-        require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A run of the trainer."""
 
@@ -222,6 +136,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
 

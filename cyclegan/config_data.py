@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cyclegan.errors import ConfigError
+from cyclegan.errors import require
 
-
-def require(condition: bool, message: str) -> None:
-    """Refuse a value with a message that says what is allowed."""
-    if not condition:
-        raise ConfigError(message)
+NUM_CONDITIONS = 2
+"""Depth below the body's surface, and relative height: see `data.channels`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +22,9 @@ class DataConfig:
     """The CT slice beside an MRI slice: any, or one at a similar relative height of the head."""
     neighbours: int = 0
     """Slices shown above and below each one, as channels of the generators' input (2.5D)."""
+    conditions: bool = False
+    """Show the networks two more channels: the depth below the body's surface in the slice, and the
+    slice's relative height in the body."""
     min_body_fraction: float = 0.05
     """Slices with a smaller share of body are left out of training."""
     min_deviation: float = 0.01
@@ -78,3 +78,8 @@ class DataConfig:
     def channels(self) -> int:
         """Of an image: the slice itself in the middle of its neighbours."""
         return 2 * self.neighbours + 1
+
+    @property
+    def num_conditions(self) -> int:
+        """Channels that a network sees beside those of the image."""
+        return NUM_CONDITIONS if self.conditions else 0

@@ -23,7 +23,7 @@ FREE_ON_RESUME = (
     "data.on_corrupt",
     "data.max_corrupt",
 )
-FREE_SECTIONS = ("scale.", "schedule.")
+FREE_SECTIONS = ("guard.", "scale.", "schedule.")
 
 
 def resolve(config: Config) -> Config:

@@ -23,7 +23,25 @@ class ModelError(UserError):
     """A model folder is missing, damaged, or does not fit its input."""
 
 
-class PreemptedError(UserError):
+class DivergedError(UserError):
+    """Training does not stay finite."""
+
+
+class StoppedError(UserError):
+    """Somebody stopped the run; it can go on."""
+
+
+class PreemptedError(StoppedError):
     """A scheduler took the machine away; the run can go on."""
 
     exit_code = ExitCode.PREEMPTED
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a setting with a message that says what is allowed.
+
+    Raises:
+        ConfigError: The condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)

@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOW = [
     "data_prep",
     "cyclegan.errors",
+    "cyclegan.config_loss",
     "cyclegan.config_data",
+    "cyclegan.config_train",
     "cyclegan.config",
     "cyclegan.config_file",
     "cyclegan.presets",
@@ -37,7 +39,7 @@ HOMES = {
     "tensorstore": {"cyclegan/data/reader.py"},
     "nvidia": {"cyclegan/data/pipeline.py"},
     "torchmetrics": {"cyclegan/scores/unpaired.py"},
-    "torch.distributed": {"cyclegan/train/placement.py"},
+    "torch.distributed": {"cyclegan/train/workers.py"},
     "torch.utils.tensorboard": {"cyclegan/train/telemetry.py"},
     "ray": {
         "data_prep/tasks.py",

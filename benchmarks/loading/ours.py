@@ -154,6 +154,7 @@ class SpawnedSource:
                     body=body[:, None],
                     matrix=slices.variation.matrices(store.size, store.spacing_mm[1:]),
                     low=low,
+                    height=table.height[slices.row],
                     scale=(2 * slices.variation.gain / (high - low)).astype(np.float32),
                 )
             return stored

@@ -57,6 +57,8 @@ class StoredSlices:
     """[B], the stored value that becomes -1."""
     scale: NDArray[np.float32]
     """[B], network units for one stored unit: 2 / (high - low)."""
+    height: NDArray[np.float32]
+    """[B], relative height in the body; what the graph makes of a slice does not depend on it."""
     noise: NDArray[np.int8] | None = None
     """[B, C, H, W], in LEVELS to the standard deviation; of an MRI where the form has noise."""
     noise_level: NDArray[np.float32] | None = None

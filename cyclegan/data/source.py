@@ -84,6 +84,7 @@ class DomainSource:
             body=body,
             matrix=variation.matrices(self._store.size, self._store.spacing_mm[1:]),
             low=low,
+            height=self._domain.table.height[rows],
             scale=2 * variation.gain.astype(np.float32) / (high - low),
             noise=self._bank.cut(variation.noise_place).reshape(voxels.shape)
             if self._bank

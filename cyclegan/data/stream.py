@@ -7,13 +7,18 @@ checkpoints: a worker says which shards it runs and where it starts.
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from itertools import count
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from cyclegan.config import Config
 from cyclegan.data.batch import Batch
+from cyclegan.data.channels import with_conditions
 from cyclegan.data.domain import Domain, find_domain
 from cyclegan.data.limits import require_files, require_shared_memory
 from cyclegan.data.loader import Heartbeat, load_ahead
@@ -27,6 +32,9 @@ from data_prep.split import Split
 from data_prep.store import Store
 from data_prep.volume import Modality
 
+Heights = NDArray[np.float32]
+Made = tuple[Outputs, tuple[Heights, Heights]]
+"""A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 READS_AHEAD = 2
 """Steps whose slices are being read while a batch is made."""
@@ -77,7 +85,7 @@ def open_stream(
     cuda_stream = reading_stream(device)
     bank = NoiseBank(config.run.seed, config.data.channels * prod(store.size)) if noise else None
 
-    def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Outputs]:
+    def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Made]:
         heartbeat("building the DALI graph")
         maker = BatchMaker(
             form, threads=config.data.threads, device=device, cuda_stream=cuda_stream
@@ -106,17 +114,37 @@ def open_stream(
             mri_slices, ct_slices = pending.popleft()
             stored = mri.finish(mri_slices), ct.finish(ct_slices)
             heartbeat(f"making the batch of step {step} in DALI")
-            yield maker.run(*stored)
+            yield maker.run(*stored), (stored[0].height, stored[1].height)
 
-    return _batches(load_ahead(produce, start_step, stall_s=config.data.stall_s, note=note))
+    made = load_ahead(produce, start_step, stall_s=config.data.stall_s, note=note)
+    return _batches(made, conditions=config.data.conditions)
 
 
-def _batches(outputs: Generator[Outputs, None, None]) -> Generator[Batch, None, None]:
+def _batches(
+    made: Generator[Made, None, None], *, conditions: bool
+) -> Generator[Batch, None, None]:
     try:
-        for each in outputs:
-            yield to_batch(each)
+        for outputs, heights in made:
+            batch = to_batch(outputs)
+            yield _conditioned(batch, *heights) if conditions else batch
     finally:
-        outputs.close()
+        made.close()
+
+
+def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch:
+    """The batch with conditions, computed here from the masks as they were warped."""
+
+    def on_device(heights: Heights) -> Tensor:
+        values = torch.from_numpy(heights)
+        if batch.mri.is_cuda:  # from pageable memory the copy would wait for the device
+            values = values.pin_memory()
+        return values.to(batch.mri.device, non_blocking=True)
+
+    return replace(
+        batch,
+        mri=with_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
+        ct=with_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
+    )
 
 
 def steps_per_epoch(store: Store, config: Config) -> int:

@@ -82,6 +82,7 @@ def evaluate(
         device=device,
         batch_size=batch_size,
         neighbours=config.data.neighbours,
+        conditions=config.data.conditions,
     )
     mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
     rows: list[VolumeScores] = []

@@ -48,6 +48,12 @@ class Command:
 def export(command: Command) -> ExitCode:
     """Write the model folder that the command asks for, and say where."""
     config = load_config(command.run_folder / "config.yaml")
+    if config.data.conditions:
+        raise ModelError(
+            "this run's networks see the depth below the body's surface and the slice's height "
+            "(data.conditions), and a model folder cannot say so yet: whoever opens it would feed "
+            "it images alone. Train with --data.no-conditions to export."
+        )
     if config.data.neighbours:
         raise ModelError(
             f"this run's networks see {config.data.channels} slices at a time (data.neighbours "

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cyclegan.data.channels import with_conditions
 from cyclegan.infer.slices import (
     Contrast,
     Network,
@@ -39,6 +40,8 @@ class BothWays:
     batch_size: int = 8
     neighbours: int = 0
     """Slices above and below each one that the networks see too."""
+    conditions: bool = False
+    """Whether the networks see the depth below the body's surface and the slice's height."""
 
     def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
         """Translate a stored volume and translate it back, as the training's cycle does.
@@ -49,7 +52,7 @@ class BothWays:
         voxels, body = store.voxels(volume), store.body(volume)
         forth, translated = self.translated(voxels, body, volume)
         back = self.to_mri if volume.modality == "mri" else self.to_ct
-        returned = self._translate(back, forth)
+        returned = self._translate(back, forth, body, volume)
         home = to_values(returned, body, volume.window, volume.modality, self.contrast)
         return Cycle(
             volume=volume,
@@ -66,12 +69,17 @@ class BothWays:
         there: Modality = "ct" if volume.modality == "mri" else "mri"
         network = self.to_ct if there == "ct" else self.to_mri
         images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
-        translated = self._translate(network, images)
+        translated = self._translate(network, images, body, volume)
         window = WINDOW_HU if there == "ct" else UNIT_WINDOW
         return translated, to_values(translated, body, window, there, self.contrast)
 
-    def _translate(self, network: Network, images: Tensor) -> Tensor:
+    def _translate(
+        self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
+    ) -> Tensor:
         shown = with_neighbours(images, self.neighbours)
+        if self.conditions:  # of the source, on the way back too
+            mask = torch.from_numpy(body.astype(np.float32))[:, None]
+            shown = with_conditions(shown, mask, torch.tensor(volume.height, dtype=torch.float32))
         return translate_volume(network, shown, self.batch_size, self.device)
 
 

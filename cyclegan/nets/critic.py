@@ -1,6 +1,6 @@
 """The PatchGAN critic: how real each 70 x 70 patch of an image looks.
 
-Axes: B batch, H rows, W columns, P Q patch grid.
+Axes: B batch, C the slice and its conditions, H rows, W columns, P Q patch grid.
 """
 
 from typing import Literal
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from cyclegan.nets.generator import initialise
+from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
 PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
 
@@ -25,17 +26,18 @@ class Critic(nn.Module):
     def __init__(
         self,
         *,
+        in_channels: int = 1,
         filters: int = 64,
         norm: Literal["none", "instance"] = "instance",
         spectral: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
+        channels = in_channels
         for index, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):
             layers.append(nn.Conv2d(channels, width * filters, 4, stride=stride, padding=1))
             if norm == "instance" and index > 0:
-                layers.append(nn.InstanceNorm2d(width * filters))
+                layers.append(InstanceNorm())
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             channels = width * filters
         layers.append(nn.Conv2d(channels, 1, 4, padding=1))
@@ -46,7 +48,7 @@ class Critic(nn.Module):
                 if isinstance(layer, nn.Conv2d):
                     spectral_norm(layer)
 
-    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 P Q"]:
-        """Raw logits in fp32: towards 1 for real, towards 0 for fake (LSGAN)."""
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 P Q"]:
+        """Raw logits, in fp32 at least: towards 1 for real, towards 0 for fake (LSGAN)."""
         logits: Tensor = self.layers(image)
-        return logits.float()
+        return at_least_fp32(logits)

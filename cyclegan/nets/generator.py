@@ -1,6 +1,6 @@
-"""The ResNet generator: an image in, an image out, both in [-1, 1].
+"""The ResNet generator: an image with its neighbours in, an image out, all in [-1, 1].
 
-Axes: B batch, C input channels, H rows, W columns; H and W are multiples of 4.
+Axes: B batch, C input channels (`data.channels`), H rows, W columns; H and W are multiples of 4.
 """
 
 from typing import Literal
@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
 PARAMETERS_OF_REFERENCE = 11_365_633  # one channel, 64 filters, nine blocks, transposed upsampling
 
@@ -20,11 +22,11 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(),
         )
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -66,7 +68,7 @@ class Generator(nn.Module):
             for channels in (f, 2 * f)
             for layer in (
                 nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-                nn.InstanceNorm2d(2 * channels),
+                InstanceNorm(),
                 nn.ReLU(inplace=True),
             )
         ]
@@ -75,14 +77,14 @@ class Generator(nn.Module):
             for channels in (4 * f, 2 * f)
             for layer in (
                 *upsampling(channels, upsample),
-                nn.InstanceNorm2d(channels // 2),
+                InstanceNorm(),
                 nn.ReLU(inplace=True),
             )
         ]
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(3),
             nn.Conv2d(in_channels, f, 7),
-            nn.InstanceNorm2d(f),
+            InstanceNorm(),
             nn.ReLU(inplace=True),
             *down,
             *[ResidualBlock(4 * f) for _ in range(blocks)],
@@ -94,9 +96,9 @@ class Generator(nn.Module):
         self.apply(initialise)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Translate slices; the result is in [-1, 1], in fp32 whatever autocast says."""
+        """Translate slices; the result is in [-1, 1], in fp32 at least, whatever autocast says."""
         translated: Tensor = self.layers(image)
-        return translated.float()
+        return at_least_fp32(translated)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,19 @@ def save(
     run_folder: Path,
     *,
     score: float | None = None,
+    attempt: str = "",
     leads: bool = True,
     barrier: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
 
     `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
-    the best one is found among those that are there.
+    the best one is found among those that are there. `attempt` is a word that the workers agreed on
+    and nobody used before: a worker left over from before a restart writes elsewhere.
     """
     final = folder_of(run_folder, state.step)
-    partial = final.with_name(f"{PARTIAL}{final.name}")
+    partial = final.with_name(f"{PARTIAL}{attempt}-{final.name}")
     if leads:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     barrier()
     for shard in state.mri_pool.shards:
@@ -64,6 +66,8 @@ def save(
             "step": state.step,
             "score": score,
             "skipped": float(state.skipped),
+            "streak": float(state.streak),
+            "rollbacks": state.rollbacks,
             "scaler": state.scaler.state_dict(),
         }
         (partial / STATE).write_text(json.dumps(facts, indent=1))
@@ -101,6 +105,8 @@ def restore(state: TrainState, folder: Path) -> None:
         state.ct_pool.state_of(shard).copy_(pools["ct"])
     state.scaler.load_state_dict(facts["scaler"])
     state.skipped.fill_(facts["skipped"])
+    state.streak.fill_(facts["streak"])
+    state.rollbacks = facts["rollbacks"]
     state.step = facts["step"]
 
 
@@ -181,16 +187,28 @@ def score_of(folder: Path) -> float:
     try:
         return float(json.loads((folder / STATE).read_text())["score"])
     except (OSError, ValueError, TypeError):
-        return float("inf")
+        return inf
 
 
-def prune(run_folder: Path, keep_last: int) -> None:
-    """Delete all but the newest ones and the best one."""
-    folders = saved(run_folder)
-    keep = {*folders[-keep_last:], min(reversed(folders), key=score_of)}
-    for folder in folders:
-        if folder not in keep:
+def healthy(run_folder: Path) -> Path | None:
+    """The newest whole checkpoint that was not saved amid updates that were not finite."""
+    return next((f for f in whole(run_folder) if not verify(f)["streak"]), None)
+
+
+def prune(run_folder: Path, keep_last: int, keep_best: int) -> None:
+    """Delete all but the newest ones and the best ones."""
+    newest_first = saved(run_folder)[::-1]
+    ranked = sorted(newest_first, key=score_of)  # the newest of equal ones comes first
+    best_ones = [folder for folder in ranked if score_of(folder) < inf][:keep_best]
+    for folder in newest_first[keep_last:]:
+        if folder not in best_ones:
             discard(folder)
+
+
+def sweep(run_folder: Path) -> None:
+    """Delete what a kill left unfinished."""
+    for litter in (run_folder / "checkpoints").glob(f"{PARTIAL}*"):
+        shutil.rmtree(litter, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:

@@ -10,12 +10,25 @@ Flag = Float[Tensor, ""]
 
 
 @torch.no_grad()
-def not_finite(parameters: Iterable[nn.Parameter]) -> Flag:
-    """1.0 when any gradient holds an infinity or a NaN, else 0.0, on the device.
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    """L2 norm over all gradients together, on the device. Not finite as soon as one number is not.
 
     Gradients are already summed over the workers, and a sum keeps what is not finite, so all
-    workers get the same flag. Fused Adam takes it as `found_inf` and then changes nothing.
+    workers get the same norm.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norms = torch.stack(torch._foreach_norm(gradients))
-    return 1.0 - norms.isfinite().all().float()
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+def not_finite(norm: Float[Tensor, ""]) -> Flag:
+    """1.0 when a norm is infinite or NaN, else 0.0. Fused Adam takes it as `found_inf` and then
+    changes nothing."""
+    return 1.0 - norm.isfinite().float()
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], norm: Float[Tensor, ""], longest: float) -> None:
+    """Shorten the gradients to a norm of at most `longest` (Pascanu 2013, algorithm 1)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    torch._foreach_mul_(gradients, (longest / (norm + 1e-6)).clamp(max=1.0))

@@ -5,10 +5,11 @@ callback, and shows progress while they work.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypedDict
+from typing import Literal, TypedDict
 
 import ray
 import ray.train
@@ -17,14 +18,21 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config
-from cyclegan.errors import ConfigError, PreemptedError
+from cyclegan.errors import ConfigError, PreemptedError, StoppedError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
+from cyclegan.train.interruption import (
+    Signals,
+    end_at_once,
+    noted_signals,
+    run_until_told,
+    told_to_stop,
+)
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.telemetry import following
 from cyclegan.train.validate import require_mri
+from cyclegan.train.workers import Worker
 from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
 from data_prep.lock import exclusive
@@ -33,7 +41,14 @@ from data_prep.store import Store, open_store
 
 VERDICT = ".failed"
 """Where a worker leaves the message of an error that trying again would not mend."""
-STATE_SHAPE = ("generator.", "critic.", "batch.", "train.pool_size", "data.neighbours")
+STATE_SHAPE = (
+    "generator.",
+    "critic.",
+    "batch.",
+    "train.pool_size",
+    "data.neighbours",
+    "data.conditions",
+)
 """Settings that a checkpoint must share with the run that begins with it."""
 
 
@@ -48,49 +63,45 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     """Train until the run is done; False when it had been done before.
 
     Raises:
-        UserError: The run cannot start, or a worker failed on its input.
+        UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
     """
     store = open_store(config.store)
     require_mri(store)
     steps = total_steps(config, store)
     with held(config.run_folder):
         start = check_resume(config, store, steps, resume)
-        found = checkpoint.newest(config.run_folder)
-        done = checkpoint.verify(found)["step"] if found else 0
+        done = done_steps(config.run_folder)
         if done >= steps:
             return False
         if done:
             print(f"going on from step {done} of {steps}", flush=True)
         with (
-            ray_session(),
-            preemptible(),
+            ray_session(),  # before the signals: Ray puts a handler of its own on SIGTERM
+            noted_signals(config.run_folder) as came,
             following(config.run_folder, total_steps=steps, first_step=done),
         ):
-            fit(config, start)
+            train = partial(fit, config, start)
+            if not run_until_told(train, config.run_folder, came, config.scale.grace_s):
+                lost = "the workers had no time to save, so later steps are lost"
+                end_at_once(stopped(came, done_steps(config.run_folder), steps, lost))
+        if came and (reached := done_steps(config.run_folder)) < steps:
+            raise stopped(came, reached, steps, "nothing is lost")
     return True
 
 
-@contextmanager
-def preemptible() -> Iterator[None]:
-    """End as preempted on SIGTERM, which schedulers send before they take a machine away."""
+def done_steps(run_folder: Path) -> int:
+    """The step of the newest whole checkpoint; 0 without one."""
+    found = checkpoint.newest(run_folder)
+    return int(checkpoint.verify(found)["step"]) if found else 0
 
-    told: list[int] = []
 
-    def stop(signum: int, frame: object) -> NoReturn:
-        told.append(signum)
-        raise KeyboardInterrupt  # the one exception that Ray lets out of its waiting
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        if not told:
-            raise
-        raise PreemptedError(
-            "stopped by SIGTERM. The same command goes on from the last checkpoint."
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
+    """How far a run got that a signal came to; SIGTERM is a scheduler's."""
+    error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+    return error(
+        f"stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
+        "The same command goes on from there."
+    )
 
 
 def held(run_folder: Path) -> AbstractContextManager[None]:
@@ -148,10 +159,12 @@ def run_worker(job: Job) -> None:
     """What Ray runs on each worker.
 
     Ray starts workers again after any failure. Where one failed on its input, and would again, the
-    message is left in a file, and those that are started again end at once.
+    message is left in a file, and those that are started again end at once; so they do where the
+    command was told to stop.
     """
-    verdict = job["config"].run_folder / VERDICT
-    if verdict.exists():
+    run_folder = job["config"].run_folder
+    verdict = run_folder / VERDICT
+    if verdict.exists() or told_to_stop(run_folder):
         return
     context = ray.train.get_context()
     worker = Worker(
@@ -160,7 +173,13 @@ def run_worker(job: Job) -> None:
         device=ray.train.torch.get_device(),
     )
     try:
-        train_worker(job["config"], worker, report=ray.train.report, start=job["start"])
+        train_worker(
+            job["config"],
+            worker,
+            report=ray.train.report,
+            start=job["start"],
+            told_to_stop=partial(told_to_stop, run_folder),
+        )
     except UserError as error:
         verdict.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(verdict, str(error).encode())

@@ -4,37 +4,26 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 import torch
 
 from cyclegan.config import Config
-from cyclegan.config_file import to_yaml
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import append_to
-from cyclegan.train import checkpoint
-from cyclegan.train.environment import record_environment
-from cyclegan.train.placement import (
-    Worker,
-    agree,
-    arithmetic,
-    barrier,
-    mean_over_workers,
-    memory_format,
-    place,
-    share_of,
-)
+from cyclegan.train.compilation import compiled_graphs, expected_graphs
+from cyclegan.train.placement import arithmetic, memory_format, num_parts, place, share_of
 from cyclegan.train.plan import total_steps
+from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
+from cyclegan.train.run import Report, Run, take_up
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import train_step
 from cyclegan.train.telemetry import Telemetry
-from cyclegan.train.validate import SELECTION, validation_scores
-from data_prep.atomic import write_atomic
-from data_prep.store import Store, open_store
+from cyclegan.train.watch import Watch
+from cyclegan.train.workers import Worker, mean_over_workers
+from data_prep.store import open_store
 
-Report = Callable[[dict[str, float]], None]
 SUBSTITUTED = "substituted.jsonl"
 """In the run folder: a line for each slice that stood in for a damaged one."""
 
@@ -44,25 +33,26 @@ def train_worker(
     worker: Worker,
     report: Report = lambda metrics: None,
     start: Path | None = None,
+    told_to_stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
     `report` is called on every worker alike, after each validation, with finite floats; it returns
-    when all have called it.
+    when all have called it. Once any worker is `told_to_stop`, all save at one step and return.
+
+    Raises:
+        DivergedError: Updates stay not finite, also from earlier checkpoints and at smaller rates.
     """
     store = open_store(config.store)
-    shards = config.batch.shards_of(worker.rank, worker.world_size)
-    layout = memory_format(config.train.channels_last, worker.device)
     state = build_state(
         config,
         size=store.size,
-        shards=shards,
+        shards=config.batch.shards_of(worker.rank, worker.world_size),
         device=worker.device,
-        layout=layout,
+        layout=memory_format(config.train.channels_last, worker.device),
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
-    restore(state, config, worker, store, start)
-    steps, every = total_steps(config, store), config.schedule
+    begun = take_up(state, config, worker, store, start)
     telemetry = Telemetry(
         config.run_folder,
         leads=worker.leads,
@@ -70,38 +60,73 @@ def train_worker(
         global_batch=config.batch.global_size,
         average=partial(mean_over_workers, share=share_of(config, worker)),
     )
-    note = partial(telemetry.note, state.step)
-    engine = place(state, config, worker, note)
+    run = Run(
+        config=config,
+        worker=worker,
+        store=store,
+        state=state,
+        engine=place(state, config, worker, partial(telemetry.note, state.step)),
+        telemetry=telemetry,
+        report=report,
+        told_to_stop=told_to_stop,
+    )
+    with closing(telemetry), memory_is_enough(config):
+        if not begun:  # storage that cannot be written is found out now, and a way back is there
+            run.save(score=None)
+        while trouble := advance(run, total_steps(config, store)):
+            run.go_back(trouble)
+    return state
+
+
+def advance(run: Run, steps: int) -> str:
+    """Train on from the state's step until the last one, or until told to stop.
+
+    Returns at once, with the reason, where too many updates in a row were not finite; else "".
+    """
+    config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
+    watch = Watch(config.data.mri_contrast)
+    stop = False
+    device, note = run.worker.device, partial(telemetry.note, state.step)
     stream = open_stream(
-        store,
+        run.store,
         config,
         "train",
-        shards=shards,
+        shards=state.mri_pool.shards,
         start_step=state.step,
-        device=worker.device,
-        channels_last=layout == torch.channels_last,
+        device=device,
+        channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
         note=note,
         record=append_to(config.run_folder / SUBSTITUTED, note),
     )
-    with closing(telemetry), closing(stream):
-        while state.step < steps:
+    with closing(stream):
+        while state.step < steps and not stop:
             waiting = time.monotonic()
             batch = next(stream)
             wait_s = time.monotonic() - waiting
             set_rates(state, config, steps)
-            terms = train_step(state, engine, batch, config.loss, config.train.ema_decay)
+            weights = config.loss.at(state.step, steps)
+            terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
             telemetry.add(terms, wait_s)
+            if due(state.step, config.guard.look_every_steps, steps):
+                stop, streak = run.look()
+                if streak >= config.guard.max_streak:
+                    return reason_to_go_back(state, config, run.worker, terms)
             if due(state.step, every.log_every_steps, steps):
-                telemetry.write(state.step, telemetry.means() | rates(state))
+                means = telemetry.means()
+                telemetry.write(state.step, means | rates(state))
+                for warning in [*watch.read(means), *compiled_too_often(run)]:
+                    telemetry.note(state.step, f"warning: {warning}")
             pausing = time.monotonic()
             score = None
-            # Before the checkpoint: one that is there has been validated, if it was due.
-            if validating := due(state.step, every.validate_every_steps, steps):
-                score = validate(state, config, worker, store, telemetry, report)
-            if validating or due(state.step, every.save_every_steps, steps):
-                save(state, config, worker, score)
+            # Before the checkpoint: one that is there has been validated, if it was due. But who
+            # is told to stop amid the run may have no time for it.
+            hurried = stop and state.step < steps
+            if validating := due(state.step, every.validate_every_steps, steps) and not hurried:
+                score = run.validate()
+            if validating or stop or due(state.step, every.save_every_steps, steps):
+                run.save(score)
             telemetry.pause(time.monotonic() - pausing)
-    return state
+    return ""
 
 
 def due(step: int, every: int, last: int) -> bool:
@@ -113,60 +138,27 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
     """Give both optimizers the learning rates of the step to come."""
     optimizer = config.optimizer
     factor = rate_factor(state.step, steps, optimizer.schedule, optimizer.warmup_steps)
+    factor *= 0.5**state.rollbacks
     state.translator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
     state.critic_optimizer.param_groups[0]["lr"] = factor * optimizer.critic_learning_rate
 
 
 def rates(state: TrainState) -> dict[str, float]:
-    """The learning rates of the last step, and how many updates were skipped as not finite."""
+    """The learning rates of the last step, and what the guard has done so far."""
     return {
         "rate/translators": state.translator_optimizer.param_groups[0]["lr"],
         "rate/critics": state.critic_optimizer.param_groups[0]["lr"],
         "guard/skipped": float(state.skipped),
+        "guard/rollbacks": float(state.rollbacks),
     }
 
 
-def restore(
-    state: TrainState, config: Config, worker: Worker, store: Store, start: Path | None
-) -> None:
-    """Take up the newest whole checkpoint of the run; worker 0 chooses for all."""
-    found = agree(lambda: str(checkpoint.newest(config.run_folder) or start or ""), worker)
-    if found:
-        checkpoint.restore(state, Path(found))
-    if worker.leads:
-        config.run_folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(config.run_folder / "config.yaml", to_yaml(config).encode())
-        record_environment(config.run_folder, store, worker.world_size)
-
-
-def save(state: TrainState, config: Config, worker: Worker, score: float | None) -> None:
-    """Commit a checkpoint, then let older ones go."""
-    checkpoint.save(state, config.run_folder, score=score, leads=worker.leads, barrier=barrier)
-    if worker.leads:
-        checkpoint.prune(config.run_folder, config.schedule.keep_last)
-
-
-def validate(
-    state: TrainState,
-    config: Config,
-    worker: Worker,
-    store: Store,
-    telemetry: Telemetry,
-    report: Report,
-) -> float | None:
-    """Score the running mean on the val split and tell the launcher; returns the selection score.
-
-    Worker 0 alone works meanwhile, so the others wait in `report` and not in a collective, whose
-    time is limited.
-    """
-    metrics: dict[str, float] = {}
-    if worker.leads:
-        mean = state.mean
-        metrics, picture = validation_scores(
-            mean.to_ct, mean.to_mri, store, config, device=worker.device
-        )
-        telemetry.write(state.step, metrics)
-        telemetry.picture(state.step, "val/cycles", picture)
-        metrics = {name: value for name, value in metrics.items() if isfinite(value)}
-    report(metrics | {"step": float(state.step)})
-    return metrics.get(SELECTION)
+def compiled_too_often(run: Run) -> list[str]:
+    """A warning where more was compiled than shapes and modes call for: each costs minutes."""
+    expected = expected_graphs(run.config, num_parts(run.config, run.worker))
+    if compiled_graphs() <= expected:
+        return []
+    return [
+        f"{compiled_graphs()} graphs were compiled where {expected} are enough: something compiles "
+        "anew. --train.compile no is slower, but steady."
+    ]

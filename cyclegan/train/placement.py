@@ -1,39 +1,21 @@
 """Where and how the networks run: device, arithmetic, compile, DDP, put on once and in that order.
 
-The only home of torch.distributed. The step knows nothing of it.
+The step knows nothing of it.
 """
 
-import os
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import torch
-import torch.distributed as dist
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cyclegan.config import Config
-from cyclegan.nets.generator import ResidualBlock
+from cyclegan.train.compilation import compile_where_possible
+from cyclegan.train.deterministic import make_deterministic
+from cyclegan.train.gradients import Accumulated, InOrder
 from cyclegan.train.state import TrainState
 from cyclegan.train.step import Engine
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
-    """One process of a run."""
-
-    rank: int = 0
-    world_size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this worker writes what only one may write."""
-        return self.rank == 0
+from cyclegan.train.workers import Worker, synchronised
 
 
 def arithmetic(
@@ -55,82 +37,47 @@ def memory_format(
     return torch.channels_last if wanted else torch.contiguous_format
 
 
-def compile_obstacle(device: torch.device) -> str:
-    """Why torch.compile cannot work here; empty where it can. Compiles one small function."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        return f"no C++ compiler found ({compiler})"
-    try:
-        torch.compile(nn.ReLU())(torch.zeros(16, device=device))
-    except Exception as error:  # whatever a compiler, a driver or a missing header leads to
-        return f"torch.compile failed ({type(error).__name__})"
-    return ""
-
-
 def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str], None]) -> Engine:
     """Compile the networks and put DDP around them; what a user should know goes to `note`."""
-    device = worker.device
-    if config.train.compile != "no":
-        if obstacle := compile_obstacle(device):
-            note(f"{obstacle}: training runs eager, which is slower.")
-        else:
-            compile_in_place(state, config.train.compile)
-    if device.type == "cuda":
+    device, deterministic = worker.device, config.train.deterministic
+    if deterministic:
+        make_deterministic(state)
+    elif device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+    compile_where_possible(state, config, device, note)
     dtype = arithmetic(config.train.precision, device)
+    # DDP adds in an order of its own.
+    networks = [state.translators, state.critics]
+    translators, critics = networks if deterministic else map(synchronised, networks)
     return Engine(
-        translators=synchronised(state.translators),
-        critics=synchronised(state.critics),
+        translators=translators,
+        critics=critics,
         autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
-        share=share_of(config, worker),
+        gradients=InOrder() if deterministic else Accumulated(),
+        num_parts=num_parts(config, worker),
+        part_weight=part_weight(config, worker),
+        clip_norm=config.optimizer.clip_norm,
+        critic_updates=config.optimizer.critic_updates,
+        critic_every_steps=config.optimizer.critic_every_steps,
     )
+
+
+def num_parts(config: Config, worker: Worker) -> int:
+    """How many forwards a worker's batch is cut into."""
+    one_by_one = config.scale.accumulate or config.train.deterministic
+    return len(config.batch.shards_of(worker.rank, worker.world_size)) if one_by_one else 1
+
+
+def part_weight(config: Config, worker: Worker) -> float:
+    """What the loss of one part counts for, so that all samples of the step count alike."""
+    if config.train.deterministic:  # parts are added up, not averaged over workers
+        return 1 / config.batch.shards
+    return share_of(config, worker) / num_parts(config, worker)
 
 
 def share_of(config: Config, worker: Worker) -> float:
     """What a worker's mean counts for in a mean over workers, so that all samples count alike."""
     shards = config.batch.shards_of(worker.rank, worker.world_size)
     return len(shards) * worker.world_size / config.batch.shards
-
-
-def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> None:
-    """Compile the residual blocks alone, or both pairs of networks whole."""
-    modules: list[nn.Module] = [state.translators, state.critics]
-    if extent == "blocks":
-        modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
-    for module in modules:
-        module.compile(dynamic=False)
-
-
-def synchronised(module: nn.Module) -> nn.Module:
-    """The module behind DDP, where a process group exists.
-
-    Buffers are not broadcast: spectral norm's vectors evolve alike on all workers.
-    """
-    if not dist.is_initialized():
-        return module
-    return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
-
-
-def barrier() -> None:
-    """Wait for all workers."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-def agree(choose: Callable[[], str], worker: Worker) -> str:
-    """What worker 0 chose, on every worker."""
-    chosen = [choose() if worker.leads else ""]
-    if dist.is_initialized():
-        dist.broadcast_object_list(chosen, src=0, device=worker.device)
-    return chosen[0]
-
-
-def mean_over_workers(values: Float[Tensor, " n"], share: float) -> Float[Tensor, " n"]:
-    """The mean over all samples of the step, where `values` are means over a worker's own."""
-    if not dist.is_initialized():
-        return values
-    summed = values * share
-    dist.all_reduce(summed)
-    return summed / dist.get_world_size()

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from cyclegan.config import Config
 from cyclegan.data.stream import steps_per_epoch
+from cyclegan.train.placement import num_parts
 from cyclegan.train.state import build_critics, build_translators
+from cyclegan.train.workers import Worker
 from data_prep.store import Store
 
 
@@ -56,11 +58,14 @@ def total_steps(config: Config, store: Store) -> int:
 def make_plan(config: Config, store: Store) -> Plan:
     """Derive the numbers; reads the store's index only."""
     with torch.device("meta"):
-        translators, critics = build_translators(config), build_critics(config.critic)
-    worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
+        translators, critics = build_translators(config), build_critics(config)
+    first = Worker(world_size=config.scale.workers)  # none has more shards
+    worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, first.world_size))
     image_bytes = 4 * store.size[0] * store.size[1]
     of_translators, of_critics = num_parameters(translators), num_parameters(critics)
-    pools = 2 * config.train.pool_size * config.batch.shards * image_bytes
+    stored_bytes = image_bytes * (1 + config.data.num_conditions)
+    pools = 2 * config.train.pool_size * config.batch.shards * stored_bytes
+    channels = config.data.channels + config.data.num_conditions
     worker_pools = pools * worker_batch // config.batch.global_size
     return Plan(
         steps_per_epoch=steps_per_epoch(store, config),
@@ -70,7 +75,9 @@ def make_plan(config: Config, store: Store) -> Plan:
         translator_parameters=of_translators,
         critic_parameters=of_critics,
         state_bytes=4 * (5 * of_translators + 4 * of_critics) + worker_pools,
-        activation_bytes=saved_bytes(translators, worker_batch, config.data.channels, store.size),
+        activation_bytes=saved_bytes(
+            translators, (worker_batch // num_parts(config, first), channels, *store.size)
+        ),
         checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
     )
 
@@ -80,7 +87,7 @@ def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def saved_bytes(translators: nn.Module, batch: int, channels: int, size: tuple[int, int]) -> int:
+def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int:
     """Bytes that a translators' forward keeps for its backward, counted without computing them."""
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # a freed tensor's id could come again
@@ -91,7 +98,7 @@ def saved_bytes(translators: nn.Module, batch: int, channels: int, size: tuple[i
         kept[id(storage)] = storage.nbytes()
         return tensor
 
-    image = torch.zeros(batch, channels, *size, device="meta")
+    image = torch.zeros(shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         translators(image, image)
     return sum(kept.values())

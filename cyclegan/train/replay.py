@@ -3,7 +3,8 @@
 A pool belongs to a logical shard, and what happens to an image is a pure function of seed, shard
 and step: a run goes on alike on any number of workers.
 
-Axes: N images of this worker's shards in shard order, K images in one pool, H rows, W columns.
+Axes: N images of this worker's shards in shard order, K images in one pool, D channels (an image
+and its conditions), H rows, W columns.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from cyclegan.data.philox import Stream, uniforms
 
 MAX_SHARDS = 1 << 20
 """Steps of one shard are this far apart in their random numbers."""
-Images = Float[Tensor, "N 1 H W"]
+Images = Float[Tensor, "N D H W"]
 
 
 class ReplayPools:
@@ -36,12 +37,13 @@ class ReplayPools:
         seed: int,
         stream: Stream,
         device: torch.device,
+        channels: int = 1,
     ) -> None:
         self.shards, self.shard_size = shards, shard_size
         self.seed, self.stream = seed, stream
         # A pool smaller than a shard would hand out an image twice in one step.
         self.capacity = 0 if capacity == 0 else max(capacity, shard_size)
-        self.images = torch.zeros(len(shards) * self.capacity, 1, *size, device=device)
+        self.images = torch.zeros(len(shards) * self.capacity, channels, *size, device=device)
 
     def swap(self, fakes: Images, step: int) -> Images:
         """The images that the critic sees instead of these fakes; no sync, `fakes` is not kept.
@@ -76,7 +78,7 @@ class ReplayPools:
             returned.append(swaps)
         return np.concatenate(slots), np.concatenate(stored), np.concatenate(returned)
 
-    def state_of(self, shard: int) -> Float[Tensor, "K 1 H W"]:
+    def state_of(self, shard: int) -> Float[Tensor, "K D H W"]:
         """The pool of one shard: a view, to be read and to be restored in place."""
         position = self.shards.index(shard)
         return self.images[position * self.capacity : (position + 1) * self.capacity]

@@ -1,12 +1,12 @@
 """Everything that a training step changes, in one object: what a checkpoint must hold."""
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config import Config, CriticConfig
+from cyclegan.config import Config
 from cyclegan.data.philox import Stream
 from cyclegan.nets.critic import Critic
 from cyclegan.nets.generator import Generator
@@ -17,15 +17,27 @@ from cyclegan.train.replay import ReplayPools
 def build_translators(config: Config) -> Translators:
     """Both generators, freshly initialised on the CPU."""
     to_ct, to_mri = (
-        Generator(in_channels=config.data.channels, **asdict(config.generator)) for _ in range(2)
+        Generator(
+            in_channels=config.data.channels + config.data.num_conditions,
+            filters=config.generator.filters,
+            blocks=config.generator.blocks,
+            upsample=config.generator.upsample,
+        )
+        for _ in range(2)
     )
-    return Translators(to_ct=to_ct, to_mri=to_mri)
+    return Translators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
 
 
-def build_critics(config: CriticConfig) -> Critics:
+def build_critics(config: Config) -> Critics:
     """Both critics, freshly initialised on the CPU."""
     mri, ct = (
-        Critic(filters=config.filters, norm=config.norm, spectral=config.spectral) for _ in range(2)
+        Critic(
+            in_channels=1 + config.data.num_conditions,
+            filters=config.critic.filters,
+            norm=config.critic.norm,
+            spectral=config.critic.spectral,
+        )
+        for _ in range(2)
     )
     return Critics(mri=mri, ct=ct)
 
@@ -44,7 +56,11 @@ class TrainState:
     mri_pool: ReplayPools
     ct_pool: ReplayPools
     skipped: Tensor
-    """Updates skipped because they were not finite; stays on the device."""
+    """Steps with an update that was skipped as not finite; stays on the device."""
+    streak: Tensor
+    """How many of them there were in a row up to now; stays on the device."""
+    rollbacks: int = 0
+    """Returns to an earlier checkpoint so far; each halves the learning rates."""
     step: int = 0
     """Optimizer steps done."""
 
@@ -62,7 +78,7 @@ def build_state(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         translators = build_translators(config)
-        critics = build_critics(config.critic)
+        critics = build_critics(config)
     for module in (translators, critics):
         module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     mean = copy.deepcopy(translators).requires_grad_(False).eval()
@@ -80,6 +96,7 @@ def build_state(
             seed=config.run.seed,
             stream=stream,
             device=device,
+            channels=1 + config.data.num_conditions,
         )
         for stream in (Stream.MRI_REPLAY, Stream.CT_REPLAY)
     )
@@ -93,4 +110,5 @@ def build_state(
         mri_pool=mri_pool,
         ct_pool=ct_pool,
         skipped=torch.zeros((), device=device),
+        streak=torch.zeros((), device=device),
     )

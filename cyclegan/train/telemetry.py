@@ -41,34 +41,46 @@ class Telemetry:
         """`average` takes the mean over all workers: curves do not depend on their number."""
         self.global_batch, self.average = global_batch, average
         self.path = run_folder / METRICS
+        self.leads = leads
         self.writer: SummaryWriter | None = None
-        if leads:
-            forget_from(self.path, first_step)
-            self.writer = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step + 1)
+        self.go_on_from(first_step)
+
+    def go_on_from(self, step: int) -> None:
+        """Forget what was told of later steps: the run will come to them again."""
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
         self.num_steps = 0
         self.wait_s = 0.0
         self.started = self.interval_started = time.monotonic()
+        if self.leads:
+            self.close()
+            kept = forget_from(self.path, step)
+            # Time goes on over restarts, but for the time between.
+            self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
+            folder = str(self.path.parent / "tensorboard")
+            self.writer = SummaryWriter(folder, purge_step=step + 1)
 
     def add(self, terms: dict[str, Tensor], wait_s: float) -> None:
         """Take a step's terms, which stay on the device, and how long it waited for its batch."""
         for name, term in terms.items():
             self.sums[name] = self.sums[name] + term if name in self.sums else term
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.num_steps += 1
         self.wait_s += wait_s
 
     def means(self) -> dict[str, float]:
         """Means since the last call, and the speed; one sync with the device."""
         names = list(self.sums)
-        sums = self.average(torch.stack([self.sums[name] for name in names]))
-        values = (sums / self.num_steps).tolist()
+        # Not every step has every term.
+        own = torch.stack([self.sums[name] / self.counts[name] for name in names])
+        values = self.average(own).tolist()
         elapsed_s = time.monotonic() - self.interval_started
         means = dict(zip(names, values, strict=True)) | {
             "speed/pairs_per_s": self.num_steps * self.global_batch / elapsed_s,
             "speed/step_ms": 1000 * elapsed_s / self.num_steps,
             "speed/data_wait_percent": 100 * self.wait_s / elapsed_s,
         }
-        self.sums, self.num_steps, self.wait_s = {}, 0, 0.0
+        self.sums, self.counts, self.num_steps, self.wait_s = {}, {}, 0, 0.0
         self.interval_started = time.monotonic()
         return means
 
@@ -109,11 +121,15 @@ class Telemetry:
             self.writer.close()
 
 
-def forget_from(path: Path, step: int) -> None:
-    """Drop the lines after a step: the run goes on from there and will write them again."""
+def forget_from(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the lines after a step: the run goes on from there and will write them again.
+
+    Returns the lines that are left.
+    """
+    kept = [line for line in read_lines(path) if line["step"] <= step]
     if path.exists():
-        kept = [line for line in read_lines(path) if line["step"] <= step]
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    return kept
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -130,15 +146,15 @@ def following(run_folder: Path, *, total_steps: int, first_step: int) -> Iterato
 
     def follow() -> None:
         shown = first_step
-        printed = 0
+        printed: set[tuple[int, str]] = set()
         with progress("train", total_steps, done=first_step) as advance:
             while True:
                 last_look = ended.wait(1.0)
                 told = read_lines(path)
-                notes = [line["note"] for line in told if "note" in line]
-                for text in notes[printed:]:
-                    print(text, file=sys.stderr, flush=True)
-                printed = len(notes)
+                for line in told:
+                    if "note" in line and (note := (line["step"], line["note"])) not in printed:
+                        printed.add(note)
+                        print(line["note"], file=sys.stderr, flush=True)
                 lines = [line for line in told if "loss/translators" in line]
                 if lines and (step := lines[-1]["step"]) > shown:
                     advance(step - shown, describe(lines[-1]))

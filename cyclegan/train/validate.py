@@ -66,6 +66,7 @@ def validation_scores(
         device=device,
         batch_size=batch_size,
         neighbours=config.data.neighbours,
+        conditions=config.data.conditions,
     )
     values: dict[str, list[float]] = defaultdict(list)
     synthetic: list[Population] = []

@@ -40,11 +40,24 @@ def test_the_reference_is_zhu_2017():
     assert config.critic.norm == "instance"
     assert not config.critic.spectral
     assert (config.loss.cycle_weight, config.loss.identity_weight) == (10, 5)
-    assert config.loss.ssim_weight == 0
+    assert config.loss.weight("ssim") == 0
     assert config.train.pool_size == 50
     assert config.batch.global_size == 1
     assert config.optimizer.schedule == "linear"
     assert config.generator.upsample == "transposed"
+
+
+def test_the_seed_is_its_notebook_as_its_text_means_it():
+    config = preset("seed")
+
+    assert config.train.epochs == 60
+    assert (config.optimizer.learning_rate, config.optimizer.schedule) == (2e-4, "cosine")
+    assert (config.loss.cycle_weight, config.loss.identity_weight) == (10, 0.5 * 10)
+    assert config.loss.weight("ssim") > 0
+    assert config.critic.spectral
+    assert config.critic.norm == "none"  # an InstanceNorm after spectral norm cancels it
+    assert config.batch.global_size == 16
+    assert config.train.pool_size == 0
 
 
 def test_an_unknown_preset_lists_the_known_ones():

@@ -15,7 +15,7 @@ from cyclegan.export.__main__ import Command as Export
 from cyclegan.export.__main__ import export
 from cyclegan.presets import demo
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+from cyclegan.train.workers import Worker
 from cyclegan.translate.__main__ import Command as Translate
 from cyclegan.translate.__main__ import run as translate
 from data_prep.convert import convert

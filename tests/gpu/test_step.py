@@ -8,9 +8,10 @@ import torch
 
 from cyclegan.data.batch import Batch
 from cyclegan.presets import smoke
-from cyclegan.train.placement import Worker, place
+from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step
+from cyclegan.train.workers import Worker
 
 pytestmark = [
     pytest.mark.gpu,

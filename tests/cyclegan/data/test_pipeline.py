@@ -42,6 +42,7 @@ def some_slices(
         body=body.astype(np.uint8),
         matrix=variation.matrices(SIZE, (1.0, 1.0)),
         low=np.full(B, low, np.float32),
+        height=np.zeros(B, np.float32),
         scale=(2 * variation.gain / (high - low)).astype(np.float32),
     )
 

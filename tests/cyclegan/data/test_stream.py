@@ -126,6 +126,22 @@ def test_neighbours_are_the_slices_below_and_above(store: Store) -> None:
     assert ((distance < 1e-6).sum(axis=0) == 1).all()
 
 
+def test_conditions_are_the_depth_in_the_warped_mask_and_the_height_of_the_slice(
+    store: Store,
+) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, conditions=True, neighbours=1))
+    heights = {h for v in store.select("ct", "train") for h in v.height}
+
+    plain = batches(store, 3, replace(CONFIG, data=replace(CONFIG.data, neighbours=1)))
+    for batch, expected in zip(batches(store, 3, config), plain, strict=True):
+        assert torch.equal(batch.ct[:, 1:4], expected.ct)
+        assert torch.equal(batch.own_ct, expected.own_ct)
+        assert torch.equal(batch.ct[:, :1] > -1, batch.ct_body > 0)
+        level = batch.ct[:, 4].flatten(1)
+        assert (level == level[:, :1]).all()
+        assert all(min(abs((x + 1) / 2 - h) for h in heights) < 1e-6 for x in level[:, 0].tolist())
+
+
 def test_the_seed_decides(store: Store) -> None:
     other = replace(CONFIG, run=RunConfig(seed=1))
 

@@ -15,7 +15,7 @@ from cyclegan.export.__main__ import Command as ExportCommand
 from cyclegan.export.__main__ import export
 from cyclegan.presets import smoke
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode, UsageError
 from data_prep.store import open_store
 from tests.stores import make_store

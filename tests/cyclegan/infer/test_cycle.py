@@ -51,3 +51,22 @@ def test_slices_without_body_are_not_compared(store):
     shown = int(cycle.body.any(axis=(1, 2)).sum())
     cycle.body[0] = False
     assert [len(images) for images in cycle.compared()] == [shown - 1] * 2
+
+
+def test_both_ways_see_the_neighbours_and_the_conditions_of_the_source(store):
+    shown = []
+
+    def to_ct(images):
+        shown.append(images)
+        return images[:, 2:3] / 2
+
+    networks = BothWays(to_ct=to_ct, to_mri=to_ct, contrast="plain", neighbours=1, conditions=True)
+    mri = store.select("mri", "train")[0]
+    networks.cycle(store, mri)
+
+    there, back = shown  # channels: depth, below, the slice, above, height
+    assert there.shape == back.shape == (4, 5, 32, 32)
+    np.testing.assert_array_equal(there[:, [0, 4]], back[:, [0, 4]])
+    np.testing.assert_array_equal(there[:, 0] > -1, store.body(mri) > 0)
+    np.testing.assert_allclose(there[:, 4, 0, 0], 2 * np.array(mri.height) - 1, rtol=1e-6)
+    np.testing.assert_array_equal(back[1:, 1], there[:-1, 2] / 2)

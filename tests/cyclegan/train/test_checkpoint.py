@@ -10,8 +10,8 @@ from cyclegan.config import Config
 from cyclegan.errors import CheckpointError
 from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.state import TrainState, build_state
+from cyclegan.train.workers import Worker
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_the_last_two_and_the_best_are_kept(state, config):
     for step in (9, 12, 15):
         state.step = step
         checkpoint.save(state, config.run_folder, score=0.1 if step == 9 else 0.2)
-        checkpoint.prune(config.run_folder, keep_last=2)
+        checkpoint.prune(config.run_folder, keep_last=2, keep_best=1)
 
     steps = [int(folder.name[5:]) for folder in checkpoint.saved(config.run_folder)]
     assert steps == [9, 12, 15]

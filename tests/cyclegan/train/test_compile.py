@@ -2,17 +2,25 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
 
-from cyclegan.config import Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.config import Config, CriticConfig, GeneratorConfig, ScaleConfig, TrainConfig
+from cyclegan.config_file import to_yaml
 from cyclegan.data.batch import Batch
-from cyclegan.train.placement import Worker, place
+from cyclegan.nets.generator import ResidualBlock
+from cyclegan.train.compilation import compiled_graphs, expected_graphs
+from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step
+from cyclegan.train.workers import Worker
 
 pytestmark = [
     pytest.mark.compile,
@@ -29,6 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]
 CPU = torch.device("cpu")
+NAMES = ("mri", "ct", "mri_body", "ct_body")
 
 
 def config(extent: str) -> Config:
@@ -65,16 +74,76 @@ def test_compiled_steps_equal_eager_ones(extent):
         torch.testing.assert_close(term, expected[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_compiles_three_graphs_and_no_more():
-    """Translators; critics that judge; critics that learn from a doubled batch."""
+@pytest.mark.parametrize(
+    ("extent", "num_parts", "expected"), [("all", 1, 3), ("all", 2, 4), ("blocks", 1, 2)]
+)
+def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts, expected):
+    """All: translators; critics that judge; critics that learn from a doubled batch, and these
+    again for later parts. Blocks: one code, two batch sizes."""
     torch._dynamo.reset()
+    counters.clear()
     counter = CompileCounterWithBackend("aot_eager")
     state = fresh("no")
-    for module in (state.translators, state.critics):
+    modules = [state.translators, state.critics]
+    if extent == "blocks":
+        modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
+    for module in modules:
         module.compile(dynamic=False, fullgraph=True, backend=counter)
-    engine = Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+    engine = Engine(
+        translators=state.translators,
+        critics=state.critics,
+        autocast=nullcontext,
+        num_parts=num_parts,
+    )
 
-    for batch in batches(5):
+    for one, other in zip(batches(5), batches(5), strict=True):
+        both = [torch.cat([getattr(one, n), getattr(other, n)]) for n in NAMES]
+        batch = Batch(**dict(zip(NAMES, both, strict=True))) if num_parts == 2 else one
         train_step(state, engine, batch, config("all").loss, 0.9)
 
-    assert counter.frame_count == 3
+    assert counter.frame_count == expected
+    assert expected_graphs(config(extent), num_parts) == compiled_graphs() == expected
+
+
+COMPILE_ONCE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from torch._dynamo.utils import counters
+from cyclegan.config_file import load_config
+from cyclegan.nets.generator import ResidualBlock
+from cyclegan.train.compilation import compiled_graphs, expected_graphs
+from cyclegan.train.placement import place
+from cyclegan.train.state import build_state
+from cyclegan.train.workers import Worker
+config = load_config(Path(sys.argv[1]))
+state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
+engine = place(state, config, Worker(), print)
+image = torch.zeros(1, 1, 32, 32)
+engine.critics(image, image)
+found = counters["inductor"]
+print(found["fxgraph_cache_miss"], found["fxgraph_cache_hit"])
+"""
+
+
+def test_a_restart_takes_compiled_code_from_its_folder(tmp_path):
+    cached = replace(config("all"), scale=ScaleConfig(compile_cache=str(tmp_path / "cache")))
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(cached))
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", COMPILE_ONCE, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+
+    (first_misses, _), (misses, hits) = counts
+    assert int(first_misses) > 0
+    assert (int(misses), int(hits)) == (0, int(first_misses))

@@ -9,7 +9,7 @@ import pytest
 
 from cyclegan.config import Config
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+from cyclegan.train.workers import Worker
 from data_prep.errors import StoreError
 
 

@@ -1,10 +1,8 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
-import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +15,7 @@ from cyclegan.train.checkpoint import folder_of
 from cyclegan.train.environment import record_environment, require_same_grid
 from cyclegan.train.launch import check_resume, held, launch
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
-from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode, UserError
 from tests.stores import make_store
 
@@ -181,32 +178,6 @@ def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(
         launch(damaged)
 
     assert not list(damaged.run_folder.glob(".failed"))
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_sigterm_ends_a_run_as_preempted_and_the_same_command_goes_on(config):
-    words = [
-        *(sys.executable, "-m", "cyclegan.train", "smoke", "--data.store", config.data.store),
-        *("--run.storage", config.run.storage, "--run.name", "taken", "--train.max-steps"),
-    ]
-    log = config.run_folder.parent / "taken" / METRICS
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    running = subprocess.Popen(
-        [*words, "100000"], stderr=subprocess.PIPE, text=True, env=environment
-    )
-    try:
-        while len(read_lines(log)) < 3:
-            assert running.poll() is None
-            time.sleep(0.2)
-        running.terminate()
-        _, told = running.communicate(timeout=120)
-    finally:
-        running.kill()
-
-    assert running.returncode == ExitCode.PREEMPTED
-    assert "the same command goes on" in told.lower()
-    assert "Traceback" not in told
 
 
 def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_alike(

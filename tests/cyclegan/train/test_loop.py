@@ -9,10 +9,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cyclegan.config_file import load_config, resolve
 from cyclegan.errors import ModelError
 from cyclegan.export.__main__ import Command, export
-from cyclegan.train import checkpoint, loop
+from cyclegan.train import checkpoint, loop, run
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
 from tests.cyclegan.train.test_checkpoint import digest
 
 
@@ -65,7 +65,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = loop.validation_scores, []
+    scores, calls = run.validation_scores, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -73,7 +73,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(loop, "validation_scores", killed_once)
+    monkeypatch.setattr(run, "validation_scores", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())
@@ -103,4 +103,17 @@ def test_a_run_with_neighbours_trains_and_validates_on_three_slices_at_a_time(co
     assert state.step == 6
     assert (config.run_folder / METRICS).read_text().count("val/mae_hu") >= 1
     with pytest.raises(ModelError, match=r"data\.neighbours"):
+        export(Command(run_folder=config.run_folder))
+
+
+def test_a_run_with_conditions_shows_two_more_channels_to_all_networks_and_validates(config):
+    config = replace(config, data=replace(config.data, conditions=True, neighbours=1))
+
+    state = train_worker(config, Worker())
+
+    assert state.translators.to_ct.layers[1].in_channels == 5
+    assert state.critics.ct.layers[0].in_channels == 3
+    assert state.ct_pool.images.shape[1] == 3
+    assert (config.run_folder / METRICS).read_text().count("val/mae_hu") >= 1
+    with pytest.raises(ModelError, match=r"data\.conditions"):
         export(Command(run_folder=config.run_folder))

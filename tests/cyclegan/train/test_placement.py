@@ -1,5 +1,6 @@
 """Workers and compilers change the speed, not the result."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,47 +14,58 @@ from cyclegan.config import BatchConfig
 from cyclegan.config_file import to_yaml
 from cyclegan.train.checkpoint import folder_of, load_tensors
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker, arithmetic, memory_format, place
+from cyclegan.train.placement import arithmetic, memory_format, place
 from cyclegan.train.state import build_state
 from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
+from tests.cyclegan.train.gloo import run_workers
 
-ONE_OF_TWO = """
-import sys
-from pathlib import Path
-import torch
-import torch.distributed as dist
-from cyclegan.config_file import load_config
-from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
+TRAIN_AND_COUNT = """
+import json
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-rank = int(sys.argv[2])
-dist.init_process_group(
-    "gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=2
-)
-train_worker(load_config(Path(sys.argv[1])), Worker(rank=rank, world_size=2))
-dist.destroy_process_group()
+syncs = {"translators": 0, "critics": 0}
+
+def counted(name):
+    def hook(group, bucket):
+        syncs[name] += bucket.is_last()
+        return allreduce_hook(group, bucket)
+    return hook
+
+place = loop.place
+
+def place_and_count(*arguments):
+    engine = place(*arguments)
+    engine.translators.register_comm_hook(None, counted("translators"))
+    engine.critics.register_comm_hook(None, counted("critics"))
+    return engine
+
+loop.place = place_and_count
+train_worker(config, meet(2))
+path.with_name(f"syncs-{rank}.json").write_text(json.dumps(syncs))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shards", [2, 3])
-def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards):
-    """With three shards one worker runs two of them and counts for twice as much."""
+@pytest.mark.parametrize(("shards", "accumulate"), [(2, False), (3, True)])
+def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards, accumulate):
+    """With three shards one worker runs two of them and counts for twice as much. However many
+    parts a worker's batch has, an optimizer's gradients travel once in a step."""
     config = replace(config, batch=BatchConfig(shards=shards, shard_size=1))
     one = train_worker(config, Worker())
     path = tmp_path / "two.yaml"
-    two = replace(config, run=replace(config.run, name="two"))
+    two = replace(
+        config,
+        run=replace(config.run, name="two"),
+        scale=replace(config.scale, accumulate=accumulate),
+    )
     path.write_text(to_yaml(two))
 
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", ONE_OF_TWO, str(path), str(rank), str(tmp_path / "meeting")],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]
+    run_workers(TRAIN_AND_COUNT, path, 2)
 
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    for rank in range(2):
+        syncs = json.loads((tmp_path / f"syncs-{rank}.json").read_text())
+        assert syncs == {"translators": 6, "critics": 6}
     folder = folder_of(two.run_folder, 6)
     weights = load_tensors(folder / "translators.safetensors")
     for name, weight in one.translators.state_dict().items():
@@ -105,7 +117,7 @@ def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monke
 @pytest.mark.slow
 def test_a_compiler_that_does_not_work_is_found_out_before_the_first_step(tmp_path):
     probe = (
-        "import torch; from cyclegan.train.placement import compile_obstacle; "
+        "import torch; from cyclegan.train.compilation import compile_obstacle; "
         "print(compile_obstacle(torch.device('cpu')))"
     )
     broken = {"CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # nothing made earlier

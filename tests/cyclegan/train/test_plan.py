@@ -6,8 +6,8 @@ import pytest
 
 from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
-from cyclegan.train.placement import Worker
 from cyclegan.train.plan import make_plan
+from cyclegan.train.workers import Worker
 
 
 def test_steps_follow_from_the_larger_domain(config, store):
@@ -36,3 +36,12 @@ def test_two_workers_halve_the_batch_of_each(config, store):
 
     assert (one_plan.worker_batch, two_plan.worker_batch) == (2, 1)
     assert two_plan.activation_bytes == pytest.approx(one_plan.activation_bytes / 2, rel=0.05)
+
+
+def test_shard_by_shard_needs_the_memory_of_one(config, store):
+    parts = replace(config, scale=replace(config.scale, accumulate=True))
+
+    whole_plan, parts_plan = make_plan(config, store), make_plan(parts, store)
+
+    assert parts_plan.worker_batch == whole_plan.worker_batch == 2
+    assert parts_plan.activation_bytes == pytest.approx(whole_plan.activation_bytes / 2, rel=0.05)

@@ -1,0 +1,72 @@
+"""What the translators minimise: every term of one batch, and their weighted sum.
+
+Axes: B slice pairs, H rows, W columns.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclegan.config import LossConfig
+from cyclegan.config_loss import Term
+from cyclegan.data.batch import Batch, own
+from cyclegan.nets.losses import (
+    adversarial_loss,
+    gradient_difference_loss,
+    identity_loss,
+    round_trip_loss,
+    shape_loss,
+    structural_loss,
+)
+from cyclegan.nets.pairs import Translated
+from data_prep.intensity import WINDOW_HU, normalise
+
+Terms = dict[str, Tensor]
+
+AIR_IN_CT: float = normalise(np.float64(-300.0), WINDOW_HU)
+"""Half way between air and fat, where `data_prep.body` draws the line."""
+AIR_IN_MRI = -0.8
+"""Below most tissue of a plain MRI, and below all of an inverted one."""
+
+
+def translator_terms(
+    batch: Batch, images: Translated, scores: tuple[Tensor, Tensor], weights: LossConfig
+) -> Terms:
+    """Every term of the translators' loss, unweighted, and their weighted sum.
+
+    A term is the sum of both directions, as in Zhu 2017 (eq. 3), not their mean. Neighbouring
+    slices help to translate the one in the middle; no term looks at them.
+    """
+    mri, ct = batch.own_mri, batch.own_ct
+    mri_scores, ct_scores = scores
+
+    def cycles(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        return loss(mri, images.returned_mri), loss(ct, images.returned_ct)
+
+    pairs: dict[Term, Callable[[], tuple[Tensor, Tensor]]] = {
+        "adversarial": lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
+        "cycle": lambda: cycles(round_trip_loss),
+        "identity": lambda: (
+            identity_loss(mri, images.same_mri),
+            identity_loss(ct, images.same_ct),
+        ),
+        "ssim": lambda: cycles(structural_loss),
+        "gradient": lambda: cycles(gradient_difference_loss),
+        "shape": lambda: (
+            shape_loss(batch.ct_body, own(images.fake_mri), AIR_IN_MRI),
+            shape_loss(batch.mri_body, own(images.fake_ct), AIR_IN_CT),
+        ),
+    }
+    terms: Terms = {}
+    total = torch.zeros((), device=mri.device)
+    for name, pair in pairs.items():
+        if weight := weights.weight(name):
+            of_mri, of_ct = pair()
+            total = total + weight * (of_mri + of_ct)
+            if name == "cycle":  # the two curves tell which way fails
+                terms |= {"loss/cycle_mri": of_mri, "loss/cycle_ct": of_ct}
+            else:
+                terms[f"loss/{name}"] = of_mri + of_ct
+    return terms | {"loss/translators": total}

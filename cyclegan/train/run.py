@@ -1,0 +1,114 @@
+"""A worker's part of a run: taking up a checkpoint, saving, validating, going back."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from cyclegan.config import Config
+from cyclegan.config_file import to_yaml
+from cyclegan.train import checkpoint
+from cyclegan.train.environment import record_environment
+from cyclegan.train.state import TrainState
+from cyclegan.train.step import Engine
+from cyclegan.train.telemetry import Telemetry
+from cyclegan.train.validate import SELECTION, validation_scores
+from cyclegan.train.workers import Worker, agree, barrier, highest
+from data_prep.atomic import write_atomic
+from data_prep.store import Store
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """All that a worker needs to go on from its state's step; every method is for all workers."""
+
+    config: Config
+    worker: Worker
+    store: Store
+    state: TrainState
+    engine: Engine
+    telemetry: Telemetry
+    report: Report
+    told_to_stop: Callable[[], bool]
+
+    def look(self) -> tuple[bool, float]:
+        """Whether any worker is told to stop, and how many updates in a row were skipped; a sync
+        between host and device and between workers."""
+        streak = self.state.streak
+        told = streak.new_tensor(float(self.told_to_stop()))
+        stop, longest = highest(torch.stack([told, streak]))
+        return stop > 0, longest
+
+    def save(self, score: float | None) -> None:
+        """Commit a checkpoint, then let older ones go."""
+        folder, worker, schedule = self.config.run_folder, self.worker, self.config.schedule
+        checkpoint.save(
+            self.state,
+            folder,
+            score=score,
+            attempt=agree(lambda: secrets.token_hex(4), worker),
+            leads=worker.leads,
+            barrier=barrier,
+        )
+        if worker.leads:
+            checkpoint.prune(folder, schedule.keep_last, schedule.keep_best)
+
+    def validate(self) -> float | None:
+        """Score the running mean on the val split and tell the launcher; returns the selection
+        score, on worker 0.
+
+        Worker 0 alone works meanwhile, so the others wait in `report` and not in a collective,
+        whose time is limited.
+        """
+        metrics: dict[str, float] = {}
+        state, telemetry = self.state, self.telemetry
+        if self.worker.leads:
+            mean = state.mean
+            metrics, picture = validation_scores(
+                mean.to_ct, mean.to_mri, self.store, self.config, device=self.worker.device
+            )
+            telemetry.write(state.step, metrics)
+            telemetry.picture(state.step, "val/cycles", picture)
+            metrics = {name: value for name, value in metrics.items() if isfinite(value)}
+        self.report(metrics | {"step": float(state.step)})
+        return metrics.get(SELECTION)
+
+    def go_back(self, why: str) -> None:
+        """Take up the last checkpoint from before the updates that were not finite, at half the
+        rates. Later checkpoints are deleted: they stand on the brink."""
+        state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
+        target = Path(agree(lambda: str(checkpoint.healthy(folder)), self.worker))
+        if self.worker.leads:
+            for later in reversed(checkpoint.saved(folder)):
+                if later > target:
+                    checkpoint.discard(later)
+        checkpoint.restore(state, target)
+        state.rollbacks = rollbacks + 1
+        self.telemetry.go_on_from(state.step)
+        self.telemetry.note(
+            state.step,
+            f"warning: {why} The run goes on from step {state.step} with half of the rates.",
+        )
+
+
+def take_up(
+    state: TrainState, config: Config, worker: Worker, store: Store, start: Path | None
+) -> bool:
+    """Restore the newest whole checkpoint of the run, or `start`; worker 0 chooses for all.
+
+    Returns whether the run has a checkpoint of its own.
+    """
+    own = agree(lambda: str(checkpoint.newest(config.run_folder) or ""), worker)
+    if found := own or str(start or ""):
+        checkpoint.restore(state, Path(found))
+    if worker.leads:
+        config.run_folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.sweep(config.run_folder)
+        write_atomic(config.run_folder / "config.yaml", to_yaml(config).encode())
+        record_environment(config.run_folder, store, worker.world_size)
+    return bool(own)

@@ -1,0 +1,192 @@
+"""Signals and kills: what is saved, how the command ends, and that the same command goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cyclegan.config import Config
+from cyclegan.train import checkpoint
+from cyclegan.train.interruption import noted_signals, run_until_told, told_to_stop
+from cyclegan.train.loop import train_worker
+from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.workers import Worker
+from data_prep.errors import ExitCode
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(config: Config) -> Iterator[Start]:
+    """Start the same command, as often as a test likes; none of its processes outlives the test."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    words = [
+        *(sys.executable, "-m", "cyclegan.train", "smoke", "--data.store", config.data.store),
+        *("--run.storage", config.run.storage, "--run.name", "small"),
+    ]
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*settings: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [*words, *settings],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], step: int, log: Path) -> None:
+    """Until the run has logged a step."""
+    while not any(line["step"] >= step for line in read_lines(log) if "loss/translators" in line):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def saved_step(config: Config) -> int:
+    newest = checkpoint.newest(config.run_folder)
+    assert newest is not None
+    step: int = checkpoint.verify(newest)["step"]
+    return step
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_signal_ends_a_run_that_has_saved_its_last_step(config, start):
+    """SIGTERM as preempted, SIGINT as failed; neither with a traceback."""
+    log = config.run_folder / METRICS
+    settings = ["--train.max-steps", "100000", "--schedule.save-every-steps", "100000"]
+    settings += ["--schedule.validate-every-steps", "0", "--schedule.log-every-steps", "1"]
+    settings += ["--scale.grace-s", "100"]  # this machine is shared
+    reached = 1
+    for number, code in ((signal.SIGTERM, ExitCode.PREEMPTED), (signal.SIGINT, ExitCode.FAILED)):
+        running = start(*settings)
+        wait_for(running, reached + 4, log)
+        running.send_signal(number)
+        printed, told = running.communicate(timeout=120)
+
+        assert running.returncode == code, told
+        assert "Traceback" not in told
+        step = saved_step(config)
+        assert f"saved at step {step} of 100000, nothing is lost" in told
+        assert step == max(line["step"] for line in read_lines(log))
+        assert (f"going on from step {reached}" in printed) == (number == signal.SIGINT)
+        reached = step
+    times = [line["time_s"] for line in read_lines(log) if "time_s" in line]
+    assert times == sorted(times)
+    assert not told_to_stop(config.run_folder)
+
+
+def train_workers(offspring: list[psutil.Process]) -> list[psutil.Process]:
+    """Those of a command's processes that train."""
+    found = []
+    for process in offspring:
+        with suppress(psutil.NoSuchProcess):
+            if "TrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_outlives_the_kill_of_a_worker_and_of_its_command(config, start):
+    log = config.run_folder / METRICS
+    settings = ["--scale.workers", "2", "--train.max-steps", "120"]
+    settings += ["--schedule.save-every-steps", "5", "--schedule.validate-every-steps", "0"]
+
+    running = start(*settings)
+    wait_for(running, 6, log)
+    offspring = psutil.Process(running.pid).children(recursive=True)
+    workers = train_workers(offspring)
+    assert len(workers) == 2
+    workers[1].kill()
+    lost_at = saved_step(config)
+    wait_for(running, lost_at + 10, log)  # Ray has started two others
+    offspring = psutil.Process(running.pid).children(recursive=True)
+    workers = train_workers(offspring)
+    running.kill()
+    running.wait()
+    _, left = psutil.wait_procs(workers, timeout=60)
+    assert not left, "workers outlived the command that started them"
+    for rest in offspring:  # agents of Ray that take longer to notice
+        with suppress(psutil.NoSuchProcess):
+            rest.kill()
+
+    again = start(*settings)
+    printed, told = again.communicate(timeout=400)
+
+    assert again.returncode == ExitCode.DONE, told
+    assert "going on from step" in printed
+    assert saved_step(config) == 120
+
+
+def test_workers_save_at_the_step_where_they_look(config):
+    asked: list[bool] = []
+
+    def told() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    watchful = replace(config, guard=replace(config.guard, look_every_steps=2))
+    state = train_worker(watchful, Worker(), told_to_stop=told)
+
+    assert state.step == saved_step(config) == 4
+
+
+def test_who_does_not_end_in_time_is_left_alone(tmp_path):
+    forever = threading.Event()
+    with noted_signals(tmp_path) as came:
+        came.append(signal.SIGTERM)
+
+        assert not run_until_told(forever.wait, tmp_path, came, grace_s=0.3)
+        assert told_to_stop(tmp_path)
+    forever.set()
+    assert not told_to_stop(tmp_path)
+
+
+def test_who_gives_up_ends_with_the_message_and_its_code_though_a_thread_waits():
+    script = (
+        "import threading; from cyclegan.errors import PreemptedError; "
+        "from cyclegan.train.interruption import end_at_once; "
+        "threading.Thread(target=threading.Event().wait).start(); "
+        "end_at_once(PreemptedError('stopped'))"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.PREEMPTED, "error: stopped\n")
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    forever = threading.Event()
+    with noted_signals(tmp_path) as came:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+        assert not run_until_told(forever.wait, tmp_path, came, grace_s=100)
+    forever.set()
+
+
+def test_an_error_of_the_work_reaches_the_command(tmp_path):
+    def fail() -> None:
+        raise OSError("no space")
+
+    with noted_signals(tmp_path) as came, pytest.raises(OSError, match="no space"):
+        run_until_told(fail, tmp_path, came, grace_s=1)

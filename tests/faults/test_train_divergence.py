@@ -1,0 +1,100 @@
+"""P10: a run that meets numbers that are not finite heals, or stops clean; at most one interval is
+lost. Three injections in every test run, 50 under `make faults`.
+"""
+
+import math
+import os
+import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cyclegan.config import Config, GuardConfig
+from cyclegan.config_file import resolve
+from cyclegan.data.batch import Batch
+from cyclegan.errors import DivergedError
+from cyclegan.presets import smoke
+from cyclegan.train import checkpoint, loop
+from cyclegan.train.loop import train_worker
+from cyclegan.train.workers import Worker
+from tests.stores import make_store
+
+INJECTIONS = 50 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
+STEPS, INTERVAL, MAX_STREAK = 12, 3, 2
+BAD = (math.nan, math.inf, -math.inf)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("divergence")
+    store = make_store(
+        folder / "s.zarr",
+        mri=2,
+        ct=2,
+        paired=1,
+        splits=("train", "train", "val"),
+        shape=(4, 32, 32),
+    )
+    base = smoke()
+    return resolve(
+        replace(
+            base,
+            run=replace(base.run, storage=str(folder)),
+            data=replace(base.data, store=str(store.path)),
+            train=replace(base.train, max_steps=STEPS),
+            guard=GuardConfig(look_every_steps=1, max_streak=MAX_STREAK, max_rollbacks=2),
+            schedule=replace(
+                base.schedule, save_every_steps=INTERVAL, validate_every_steps=0, keep_last=3
+            ),
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(INJECTIONS))
+def test_an_injection_ends_in_finite_weights_or_a_clean_stop(
+    config: Config, number: int, monkeypatch: pytest.MonkeyPatch
+):
+    draw = random.Random(number)
+    run = replace(config, run=replace(config.run, name=f"injection-{number}"))
+    domain, value = draw.choice(["mri", "ct"]), draw.choice(BAD)
+    first = draw.randint(1, STEPS)
+    bad = range(first, first + draw.randint(1, 4))
+    times = draw.choice([1, 2, 10])  # how often the run comes by and finds them bad
+    clean, starts, seen = loop.open_stream, [], []
+
+    def poisoned(*arguments, start_step: int, **options) -> Iterator[Batch]:
+        starts.append(start_step)
+        stream = clean(*arguments, start_step=start_step, **options)
+        for step, batch in enumerate(stream, start=start_step + 1):
+            image = getattr(batch, domain).clone()
+            if step in bad and len(starts) <= times:
+                image[0, 0, draw.randrange(32), draw.randrange(32)] = value
+            seen.append(step)
+            yield replace(batch, **{domain: image})
+
+    monkeypatch.setattr(loop, "open_stream", poisoned)
+    stopped = times == 10 and len(set(bad) & set(range(1, STEPS + 1))) >= MAX_STREAK
+    with pytest.raises(DivergedError, match=r"--run\.name") if stopped else nullcontext():
+        train_worker(run, Worker())
+
+    for folder in checkpoint.saved(run.run_folder):
+        assert_finite(folder)
+    if not stopped:
+        assert checkpoint.verify(checkpoint.saved(run.run_folder)[-1])["step"] == STEPS
+    # A way back ends at a checkpoint from before the streak: the last, or the one before it where
+    # the last was saved amid the streak.
+    for start in starts[1:]:
+        assert first - 1 - start < INTERVAL
+        assert start < first
+
+
+def assert_finite(folder: Path) -> None:
+    """No tensor of a checkpoint holds anything else."""
+    for path in folder.glob("*.safetensors"):
+        for name, tensor in checkpoint.load_tensors(path).items():
+            assert torch.isfinite(tensor).all(), f"{path.name}: {name}"
