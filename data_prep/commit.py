@@ -110,6 +110,6 @@ def _file_of(name: str) -> str:
 
 def _repair(store: Place) -> str:
     return (
-        f"Run `python -m data_prep check {store} --repair --full`, which takes out what is damaged, "
-        "and then the same `python -m data_prep convert` again, which makes it anew."
+        f"Run `python -m data_prep check {store} --repair --full`, which takes out what is "
+        "damaged, and then the same `python -m data_prep convert` again, which makes it anew."
     )
