@@ -67,7 +67,8 @@ def converted(folder: Path, out: Path, modality: str, **changes: object) -> Outc
     settings: dict[str, Any] = {
         "out": out,
         "ct" if modality == "CT" else "mri": folder,
-        "spacing_mm": (STEP_MM, *PIXEL_MM),
+        # Not the source's own: then voxels could lie at its very rim, where rounding decides.
+        "spacing_mm": (STEP_MM, 1.0, 1.0),
         "size": (48, 48),
         "workers": 0,
         **changes,

@@ -71,14 +71,14 @@ def without(*keywords: str) -> Change:
 
 def own_slope(index: int, dataset: Dataset) -> None:
     """A fractional slope on every slice, as some MR scanners write."""
-    slope = float(f"1.{index}25")
+    slope = float(f"1.{index}27")
     dataset.RescaleSlope, dataset.RescaleIntercept = str(slope), -1024
     set_pixels(dataset, np.rint((values("CT")[index] + 1024) / slope))
 
 
 def by_own_slope() -> np.ndarray:
     """What `own_slope` writes, by its definition."""
-    slopes = np.array([float(f"1.{index}25") for index in range(SHAPE[0])])[:, None, None]
+    slopes = np.array([float(f"1.{index}27") for index in range(SHAPE[0])])[:, None, None]
     return np.rint((values("CT") + 1024) / slopes) * slopes - 1024
 
 
