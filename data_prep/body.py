@@ -93,7 +93,7 @@ def _mri_tissue(
     """
     dz, dy, dx = spacing_mm
     widths = [max(1, (int(_MEAN_MM / mm) - 1) // 2 * 2 + 1) for mm in spacing_mm]
-    smooth = ndimage.uniform_filter(voxels.astype(np.float32), widths)
+    smooth = ndimage.uniform_filter(voxels.astype(np.float32, copy=False), widths)
     some = smooth[:, ::2, ::2]
     root = np.sqrt(some.clip(0, np.percentile(some, 95)))
     threshold = otsu_threshold(root)

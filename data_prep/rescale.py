@@ -161,13 +161,14 @@ def check_picture(values: NDArray[Any], modality: Modality) -> None:
             f"{(~finite).sum():,} voxels ({(~finite).mean():.2%}) are NaN or infinite.",
             "Repair the step that wrote them; they have no value to train on.",
         )
-    if not values.size or values.min() == values.max():
+    some = _some(values)
+    if not some.size or (some.min() == some.max() and values.min() == values.max()):
         what = f"Every voxel is {values.flat[0]:g}." if values.size else "Every voxel is padding."
         raise VolumeError("constant", what, "Look at the file: it holds no picture.")
     if modality == "mri":
         _check_magnitudes(values)
         return
-    body = float((values > _NO_BODY_HU).mean())
+    body = float((some > _NO_BODY_HU).mean())
     if body < _LEAST_BODY:
         raise VolumeError(
             "all-air",
@@ -178,7 +179,7 @@ def check_picture(values: NDArray[Any], modality: Modality) -> None:
 
 
 def _check_magnitudes(values: NDArray[Any]) -> None:
-    below = float((values < _NO_BODY_HU).mean())
+    below = float((_some(values) < _NO_BODY_HU).mean())
     if below > _MOST_BELOW_MR:
         raise _conflict(
             f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
