@@ -20,19 +20,29 @@ from cyclegan.train.state import TrainState
 
 
 def compile_where_possible(
-    state: TrainState, config: Config, device: torch.device, note: Callable[[str], None]
-) -> None:
-    """Compile what `train.compile` names, or leave it eager and say why."""
+    state: TrainState,
+    config: Config,
+    num_parts: int,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> int:
+    """Compile what `train.compile` names, or leave it eager and say why.
+
+    Returns how many graphs there will be.
+    """
     if config.train.compile == "no":
-        return
+        return 0
     if config.scale.compile_cache:
         # Read by torch when it first compiles; it has no other setting for this.
         folder = Path(config.scale.compile_cache).expanduser().absolute()
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     if obstacle := compile_obstacle(device):
         note(f"{obstacle}: training runs eager, which is slower.")
-    else:
-        compile_in_place(state, config.train.compile)
+        return 0
+    # What cannot be compiled runs eager; a kill may have left a cut file in the cache.
+    torch._dynamo.config.suppress_errors = True
+    compile_in_place(state, config.train.compile)
+    return expected_graphs(config, num_parts)
 
 
 def compile_obstacle(device: torch.device) -> str:
@@ -72,3 +82,20 @@ def expected_graphs(config: Config, num_parts: int) -> int:
 def compiled_graphs() -> int:
     """How many graphs this process has compiled for the run so far."""
     return counters["stats"]["unique_graphs"]
+
+
+def compile_warning(expected: int) -> str:
+    """What a user should know about the compiled graphs after some steps; mostly nothing."""
+    found = compiled_graphs()
+    if found == expected:
+        return ""
+    if found > expected:
+        return (
+            f"{found} graphs were compiled where {expected} are enough: something compiles anew, "
+            "for minutes each time. --train.compile no is slower, but steady."
+        )
+    return (
+        f"{found} of {expected} graphs were compiled, the rest runs eager, which is slower. If the "
+        "folder of compiled code (--scale.compile-cache, TORCHINDUCTOR_CACHE_DIR) was being "
+        "written when a run was killed, empty it."
+    )

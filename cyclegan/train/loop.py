@@ -11,8 +11,8 @@ import torch
 from cyclegan.config import Config
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import append_to
-from cyclegan.train.compilation import compiled_graphs, expected_graphs
-from cyclegan.train.placement import arithmetic, memory_format, num_parts, place, share_of
+from cyclegan.train.compilation import compile_warning
+from cyclegan.train.placement import arithmetic, memory_format, place, share_of
 from cyclegan.train.plan import total_steps
 from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
 from cyclegan.train.run import Report, Run, take_up
@@ -114,7 +114,8 @@ def advance(run: Run, steps: int) -> str:
             if due(state.step, every.log_every_steps, steps):
                 means = telemetry.means()
                 telemetry.write(state.step, means | rates(state))
-                for warning in [*watch.read(means), *compiled_too_often(run)]:
+                compiled = compile_warning(run.engine.num_graphs)
+                for warning in filter(None, [*watch.read(means), compiled]):
                     telemetry.note(state.step, f"warning: {warning}")
             pausing = time.monotonic()
             score = None
@@ -151,14 +152,3 @@ def rates(state: TrainState) -> dict[str, float]:
         "guard/skipped": float(state.skipped),
         "guard/rollbacks": float(state.rollbacks),
     }
-
-
-def compiled_too_often(run: Run) -> list[str]:
-    """A warning where more was compiled than shapes and modes call for: each costs minutes."""
-    expected = expected_graphs(run.config, num_parts(run.config, run.worker))
-    if compiled_graphs() <= expected:
-        return []
-    return [
-        f"{compiled_graphs()} graphs were compiled where {expected} are enough: something compiles "
-        "anew. --train.compile no is slower, but steady."
-    ]

@@ -46,7 +46,8 @@ def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    compile_where_possible(state, config, device, note)
+    parts = num_parts(config, worker)
+    num_graphs = compile_where_possible(state, config, parts, device, note)
     dtype = arithmetic(config.train.precision, device)
     # DDP adds in an order of its own.
     networks = [state.translators, state.critics]
@@ -56,7 +57,8 @@ def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str
         critics=critics,
         autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
         gradients=InOrder() if deterministic else Accumulated(),
-        num_parts=num_parts(config, worker),
+        num_graphs=num_graphs,
+        num_parts=parts,
         part_weight=part_weight(config, worker),
         clip_norm=config.optimizer.clip_norm,
         critic_updates=config.optimizer.critic_updates,

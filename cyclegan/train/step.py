@@ -37,6 +37,8 @@ class Engine:
     autocast: Autocast
     gradients: Accumulated = field(default_factory=Accumulated)
     """How the gradients of parts and workers become one."""
+    num_graphs: int = 0
+    """Graphs that torch.compile makes of the networks in a run."""
     num_parts: int = 1
     """Forwards that this worker's batch is cut into, each with its backward."""
     part_weight: float = 1.0

@@ -42,6 +42,7 @@ class Telemetry:
         self.global_batch, self.average = global_batch, average
         self.path = run_folder / METRICS
         self.leads = leads
+        self.noted: set[str] = set()
         self.writer: SummaryWriter | None = None
         self.go_on_from(first_step)
 
@@ -96,8 +97,9 @@ class Telemetry:
         self.writer.flush()
 
     def note(self, step: int, text: str) -> None:
-        """A line for people, which the command that started the run prints."""
-        if self.writer is not None:
+        """A line for people, which the command that started the run prints; each once."""
+        if self.writer is not None and text not in self.noted:
+            self.noted.add(text)
             self.append({"step": step, "note": text})
 
     def append(self, line: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from cyclegan.config import Config, CriticConfig, GeneratorConfig, ScaleConfig, 
 from cyclegan.config_file import to_yaml
 from cyclegan.data.batch import Batch
 from cyclegan.nets.generator import ResidualBlock
-from cyclegan.train.compilation import compiled_graphs, expected_graphs
+from cyclegan.train.compilation import compile_warning, compiled_graphs, expected_graphs
 from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step
@@ -48,8 +48,8 @@ def config(extent: str) -> Config:
     )
 
 
-def fresh(extent: str) -> TrainState:
-    return build_state(config(extent), size=(32, 32), shards=range(1), device=CPU)
+def fresh(extent: str, num_shards: int = 1) -> TrainState:
+    return build_state(config(extent), size=(32, 32), shards=range(num_shards), device=CPU)
 
 
 def batches(count: int) -> list[Batch]:
@@ -83,7 +83,7 @@ def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts,
     torch._dynamo.reset()
     counters.clear()
     counter = CompileCounterWithBackend("aot_eager")
-    state = fresh("no")
+    state = fresh("no", num_parts)
     modules = [state.translators, state.critics]
     if extent == "blocks":
         modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
@@ -103,6 +103,23 @@ def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts,
 
     assert counter.frame_count == expected
     assert expected_graphs(config(extent), num_parts) == compiled_graphs() == expected
+    assert compile_warning(expected) == ""
+    assert "something compiles anew" in compile_warning(expected - 1)
+
+
+def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
+    """A kill while code was written leaves one, and torch then raises."""
+    torch._dynamo.reset()
+    state = fresh("all")
+    engine = place(state, config("all"), Worker(), note=pytest.fail)
+    monkeypatch.setattr(
+        "torch._inductor.compile_fx.compile_fx", lambda *a, **k: 1 / 0
+    )  # stands for the ImportError of a cut file
+
+    train_step(state, engine, batches(1)[0], config("all").loss, 0.9)
+
+    assert state.step == 1
+    assert "0 of 3 graphs were compiled" in compile_warning(engine.num_graphs)
 
 
 COMPILE_ONCE = """
@@ -113,7 +130,7 @@ import torch
 from torch._dynamo.utils import counters
 from cyclegan.config_file import load_config
 from cyclegan.nets.generator import ResidualBlock
-from cyclegan.train.compilation import compiled_graphs, expected_graphs
+from cyclegan.train.compilation import compile_warning, compiled_graphs, expected_graphs
 from cyclegan.train.placement import place
 from cyclegan.train.state import build_state
 from cyclegan.train.workers import Worker
