@@ -107,7 +107,7 @@ CASES = [
     field("dim that claims 100 times the file", "header-damaged", dim=[3, 360, 400, 8, 1, 1, 1, 1]),
     field("the magic of a pair of files", "detached-data", magic=b"ni1"),
     field("voxels said to begin in the header", "header-damaged", vox_offset=100),
-    field("an unknown datatype", "header-damaged", datatype=17),
+    field("an unknown datatype", "voxel-type", datatype=17),
     field("sform_code and qform_code 0", "no-affine", sform_code=0, qform_code=0),
     field("lengths in microns", "unit", xyzt_units=3),
     plain("NaN in the affine", "affine-unusable", sform_row(np.nan)),
