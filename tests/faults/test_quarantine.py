@@ -65,6 +65,7 @@ def files_of(store: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # in full
 def test_the_quarantine_lists_what_was_planted_and_the_rest_is_the_same_to_the_byte(tmp_path):
     bad = {
         number: FAULTS[number // BAD_EVERY % len(FAULTS)]
