@@ -15,6 +15,7 @@ import tyro
 from cyclegan.config_data import DataConfig
 from cyclegan.config_loss import LossConfig
 from cyclegan.config_train import (
+    DebugConfig,
     GuardConfig,
     OptimizerConfig,
     ScaleConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "Config",
     "CriticConfig",
     "DataConfig",
+    "DebugConfig",
     "GeneratorConfig",
     "GuardConfig",
     "LossConfig",
@@ -47,7 +49,7 @@ class RunConfig:
     name: str = ""
     """Folder of the run; the same name resumes it. Empty: <preset>-<8 characters of the hash>."""
     storage: str = "runs"
-    """Folder that holds the runs; all workers must reach it."""
+    """Folder or URL (s3://bucket/runs) that holds the runs; all workers must reach it."""
     seed: int = 0
     """Order, augmentation, initial weights and replay all follow from it."""
 
@@ -139,6 +141,7 @@ class Config:
     guard: GuardConfig = field(default_factory=GuardConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
+    debug: DebugConfig = field(default_factory=DebugConfig)
 
     def __post_init__(self) -> None:
         self.batch.shards_of(0, self.scale.workers)
@@ -149,10 +152,10 @@ class Config:
         )
 
     @property
-    def run_folder(self) -> Path:
+    def run_folder(self) -> Place:
         """Where the run writes; absolute, since workers run in other folders than the command."""
         assert self.run.name, "config_file.resolve() names a run"
-        return Path(self.run.storage).expanduser().absolute() / self.run.name
+        return place(self.run.storage) / self.run.name
 
     @property
     def store(self) -> Place:

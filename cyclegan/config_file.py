@@ -3,13 +3,13 @@
 import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
 
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
+from data_prep.place import Place, place
 
 # What may differ when a run goes on: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (
@@ -23,7 +23,7 @@ FREE_ON_RESUME = (
     "data.on_corrupt",
     "data.max_corrupt",
 )
-FREE_SECTIONS = ("guard.", "scale.", "schedule.")
+FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 
 
 def resolve(config: Config) -> Config:
@@ -36,7 +36,7 @@ def resolve(config: Config) -> Config:
         run=replace(
             config.run,
             name=config.run.name or f"{config.preset}-{config_hash(config)[:8]}",
-            storage=str(Path(config.run.storage).expanduser().absolute()),
+            storage=str(place(config.run.storage)),
         ),
         data=replace(config.data, store=str(config.store)),
     )
@@ -72,7 +72,7 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Place) -> Config:
     """Read a `config.yaml`.
 
     Raises:

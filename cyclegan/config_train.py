@@ -137,3 +137,12 @@ class ScaleConfig:
         )
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
         require(self.grace_s >= 0, "scale.grace_s must be 0 or more.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DebugConfig:
+    """To look into a run; nothing here changes what is computed."""
+
+    profile: bool = False
+    """Trace a few steps on each worker, after those that compile and warm up, to `profile/` in the
+    run's folder. The files open in Perfetto and in TensorBoard's profile plugin."""

@@ -85,6 +85,12 @@ def beside(path: Place, suffix: str) -> Path:
     return folder / (path.name + suffix)
 
 
+def make_folder(path: Place) -> None:
+    """Make a folder where there is none; an object store has no folders and needs none."""
+    if isinstance(path, Path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def put(path: Place, content: bytes) -> None:
     """Write or replace a file, whole or not at all."""
     if isinstance(path, Path):

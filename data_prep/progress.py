@@ -23,6 +23,17 @@ class Advance(Protocol):
     def __call__(self, count: int = 1, note: str = "") -> None: ...
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it, with its two largest units: 45 s, 3 min 20 s, 2 d 5 h."""
+    left = round(seconds)
+    words: list[tuple[int, str]] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or words or unit == "s":
+            words.append((count, unit))
+    return " ".join(f"{count} {unit}" for count, unit in words[:2] if count or len(words) == 1)
+
+
 @contextmanager
 def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
     """Show how far work on `total` items is; `done` of them were done before."""
@@ -54,7 +65,7 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
         if position == total or now - printed >= line_every_s:
             printed = now
             left_s = (now - started) / max(1, position - done) * (total - position)
-            text = f"{label}: {position} of {total}, about {left_s:.0f} s left  {note}"
+            text = f"{label}: {position} of {total}, about {duration(left_s)} left  {note}"
             print(text.rstrip(), file=sys.stderr, flush=True)
 
     yield advance_line

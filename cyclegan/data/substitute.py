@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cyclegan.config import DataConfig
 from data_prep.errors import StoreError
+from data_prep.place import Place, put
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,16 +32,24 @@ class Substitution:
 Record = Callable[[Substitution], None]
 
 
-def append_to(path: Path, note: Callable[[str], None]) -> Record:
-    """A record that adds a line of JSON to a file, which workers may share, and tells of it."""
+def append_to(path: Place, note: Callable[[str], None]) -> Record:
+    """A record that adds a line of JSON to a file, which workers may share, and tells of it.
+
+    On an object store, where no file can grow, it puts a file for each substitution into a folder
+    of that name.
+    """
 
     def append(substitution: Substitution) -> None:
         note(
             f"Sample {substitution.index} shows {substitution.taken}, because "
             f"{substitution.damaged} is damaged; {path.name} says more."
         )
-        with path.open("a") as file:  # one short write: lines of two workers do not mix
-            file.write(json.dumps(asdict(substitution)) + "\n")
+        line = json.dumps(asdict(substitution)) + "\n"
+        if isinstance(path, Path):
+            with path.open("a") as file:  # one short write: lines of two workers do not mix
+                file.write(line)
+        else:
+            put(path / f"{substitution.index}-{substitution.attempt}.json", line.encode())
 
     return append
 

@@ -14,9 +14,9 @@ from cyclegan.evaluate.contestant import contestant, located
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.table import to_csv, to_json, to_text
 from cyclegan.scores.metrics import ProtocolName
-from cyclegan.train.checkpoint import load_translators
+from cyclegan.train.checkpoint import load_translators, results_folder
 from cyclegan.train.environment import require_same_grid
-from cyclegan.train.telemetry import METRICS, read_lines
+from cyclegan.train.journal import METRICS, read_lines
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, run_command
 from data_prep.place import PlaceArgument
@@ -31,8 +31,8 @@ class Command:
     scores.csv and report.html.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its best checkpoint is taken) or one of its checkpoints/step_* folders."""
+    run: Annotated[PlaceArgument, tyro.conf.Positional]
+    """Folder or URL of a run (its best checkpoint is taken), or one of its checkpoints/step_*."""
     store: PlaceArgument | None = None
     """Zarr store; default: the run's own."""
     split: Split = "test"
@@ -43,7 +43,8 @@ class Command:
     compare: tuple[Path, ...] = ()
     """Other runs, checkpoints or model folders to score on the same volumes, with a paired test."""
     out: Path | None = None
-    """Folder for the results; default: RUN/evaluation_<split>."""
+    """Folder for the results; default: evaluation_<split> in the run's folder, or in the working
+    folder where the run lies under a URL."""
     pictures: int = 3
     """MRI volumes shown in the report, those with the largest error first."""
     batch_size: int = 8
@@ -85,7 +86,7 @@ def main(command: Command) -> ExitCode:
         records=read_lines(run_folder / METRICS),
     )
     named = "" if command.run == run_folder else f"_{checkpoint.name}"
-    out = command.out or run_folder / f"evaluation_{command.split}{named}"
+    out = command.out or results_folder(run_folder, f"evaluation_{command.split}{named}")
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "scores.csv", to_csv(scores).encode())
     write_atomic(out / "report.html", report.encode())

@@ -13,6 +13,7 @@ from cyclegan.infer.slices import Contrast, Network
 from cyclegan.train.checkpoint import best, load_translators
 from cyclegan.train.environment import require_same_grid
 from data_prep.errors import UsageError
+from data_prep.place import Place
 from data_prep.store import Store
 
 
@@ -30,12 +31,12 @@ class Contestant:
 class Located:
     """A checkpoint and the run that it belongs to."""
 
-    run_folder: Path
-    checkpoint: Path
+    run_folder: Place
+    checkpoint: Place
     config: Config
 
 
-def located(path: Path) -> Located:
+def located(path: Place) -> Located:
     """The checkpoint to score: a run's best one, or the one that is named.
 
     Raises:

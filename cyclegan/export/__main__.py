@@ -15,9 +15,9 @@ from cyclegan.export.formats import write_formats
 from cyclegan.export.model import CARD, Direction, Intensity, ModelInfo, publish, write_info
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
 from cyclegan.nets.generator import Generator
-from cyclegan.train.checkpoint import best, load_translators, newest
+from cyclegan.train.checkpoint import best, load_translators, newest, results_folder
 from data_prep.errors import ExitCode, run_command
-from data_prep.place import PlaceArgument
+from data_prep.place import Place, PlaceArgument, place
 from data_prep.store import Store, open_store
 
 
@@ -29,12 +29,13 @@ class Command:
     1 HU, on real slices of the run's store.
     """
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_FOLDER")]
-    """Folder of the run, which holds config.yaml and checkpoints."""
+    run_folder: Annotated[PlaceArgument, tyro.conf.Positional]
+    """Folder or URL of the run, which holds config.yaml and checkpoints."""
     direction: Direction = "to_ct"
     """What the generator makes: to_ct takes MRI, to_mri takes CT."""
     out: Path | None = None
-    """The model folder; default: RUN_FOLDER/model_<direction>."""
+    """The model folder; default: model_<direction> in the run's folder, or beside the working
+    folder's other files where the run lies under a URL."""
     checkpoint: str = "best"
     """`best` on the val split, `newest`, or the folder of a checkpoint."""
     scores: Path | None = None
@@ -63,7 +64,7 @@ def export(command: Command) -> ExitCode:
     store = open_store(command.store or config.store)
     checkpoint = find_checkpoint(command.run_folder, command.checkpoint)
     to_ct, to_mri = load_translators(checkpoint, config)
-    folder = command.out or command.run_folder / f"model_{command.direction}"
+    folder = command.out or results_folder(command.run_folder, f"model_{command.direction}")
     scores = read_scores(command.scores, config, checkpoint.name)
     info = describe(config, command.direction, store, checkpoint.name, scores)
     parity = export_model(
@@ -127,14 +128,14 @@ def describe(
     )
 
 
-def find_checkpoint(run_folder: Path, which: str) -> Path:
+def find_checkpoint(run_folder: Place, which: str) -> Place:
     """The checkpoint's folder; it is verified when it is loaded.
 
     Raises:
         CheckpointError: The run has none.
     """
     if which not in ("best", "newest"):
-        return Path(which)
+        return place(which)
     folder = best(run_folder) if which == "best" else newest(run_folder)
     if folder is None:
         raise CheckpointError(

@@ -12,7 +12,9 @@ from cyclegan.errors import ConfigError
 from cyclegan.presets import PRESETS, preset
 from cyclegan.train.launch import launch
 from cyclegan.train.plan import make_plan
+from cyclegan.train.rehearsal import rehearse
 from data_prep.errors import ExitCode, run_command
+from data_prep.place import place
 from data_prep.store import open_store
 
 DESCRIPTION = f"""Train MRI -> CT and CT -> MRI translators from a Zarr store.
@@ -38,7 +40,9 @@ def arguments() -> argparse.ArgumentParser:
         help="auto: go on with this run; never: refuse; PATH: begin at a run or a checkpoint",
     )
     parser.add_argument(
-        "--plan", action="store_true", help="print the derived numbers and stop before step 1"
+        "--plan",
+        action="store_true",
+        help="print the derived numbers, and time and memory from a few steps on this machine",
     )
     parser.add_argument("--help", "-h", action="store_true", help="show this and all settings")
     return parser
@@ -56,11 +60,13 @@ def main(argv: list[str]) -> ExitCode:
         print(parser.format_help())
         rest = ["--help"]
     config = resolve(tyro.cli(Config, default=base, args=rest, prog=parser.prog))
-    plan = make_plan(config, open_store(config.store))
+    store = open_store(config.store)
+    plan = make_plan(config, store)
     print(f"run          {config.run_folder}\n{plan}", flush=True)
     if flags.plan:
+        print(rehearse(config, store))
         return ExitCode.DONE
-    resume = flags.resume if flags.resume in ("auto", "never") else Path(flags.resume)
+    resume = flags.resume if flags.resume in ("auto", "never") else place(flags.resume)
     if not launch(config, resume):
         print("this run is finished; nothing was done. Another --run.name starts a new one.")
         return ExitCode.DONE

@@ -1,18 +1,16 @@
-"""Checkpoints: complete, checksummed, and either there whole or not at all.
+"""Checkpoints: the whole state of a run, as files that are checked before they are used.
 
-A checkpoint is a folder `checkpoints/step_00001000`; safetensors and JSON, no pickle. Its manifest
-holds the SHA-256 of every other file and is written last, before the folder gets its name.
+Safetensors for networks, optimizers and pools, JSON for the rest; no pickle. How they become a
+checkpoint, whole or not at all, and which of them are kept is the business of `shelf.py`.
 """
 
-import hashlib
 import json
 import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator
-from math import inf
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,87 +20,145 @@ from torch import Tensor, nn
 from cyclegan.config import Config
 from cyclegan.errors import CheckpointError
 from cyclegan.nets.generator import Generator
+from cyclegan.train.shelf import (
+    MANIFEST,
+    STATE,
+    at_hand,
+    best,
+    commit,
+    discard,
+    folder_of,
+    healthy,
+    newest,
+    prune,
+    results_folder,
+    saved,
+    score_of,
+    sweep,
+    unfinished,
+    verify,
+    whole,
+)
 from cyclegan.train.state import TrainState, build_translators
-from data_prep.atomic import PARTIAL, sync_folder, write_atomic
+from data_prep.place import Place, sha256_of
+from data_prep.transfer import put_file
 
-MANIFEST = "manifest.json"
-STATE = "state.json"
-
-
-def folder_of(run_folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
-    return run_folder / "checkpoints" / f"step_{step:08d}"
+__all__ = [
+    "MANIFEST",
+    "STATE",
+    "best",
+    "commit",
+    "discard",
+    "folder_of",
+    "healthy",
+    "load_tensors",
+    "load_translators",
+    "newest",
+    "prune",
+    "restore",
+    "results_folder",
+    "save",
+    "saved",
+    "score_of",
+    "sweep",
+    "verify",
+    "whole",
+]
 
 
 def save(
     state: TrainState,
-    run_folder: Path,
+    run_folder: Place,
     *,
     score: float | None = None,
     attempt: str = "",
     leads: bool = True,
     barrier: Callable[[], None] = lambda: None,
-) -> Path:
+    gather: Callable[[Sequence[str]], list[list[str]]] = lambda words: [list(words)],
+) -> Place:
     """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
 
     `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
     the best one is found among those that are there. `attempt` is a word that the workers agreed on
-    and nobody used before: a worker left over from before a restart writes elsewhere.
+    and nobody used before: a worker left over from before a restart writes elsewhere. `gather`
+    tells what all workers say to it.
     """
     final = folder_of(run_folder, state.step)
-    partial = final.with_name(f"{PARTIAL}{attempt}-{final.name}")
-    if leads:
-        partial.mkdir(parents=True)
+    gathering = unfinished(final, attempt)
+    if leads and isinstance(gathering, Path):
+        gathering.mkdir(parents=True)
     barrier()
-    for shard in state.mri_pool.shards:
-        pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
-        save_tensors(pools, partial / pool_file(shard))
+    hashes: dict[str, str] = {}
+    with writing_to(gathering) as folder:
+        for name, write in files_of(state, score, leads):
+            write(folder / name)
+            hashes[name] = settled(folder / name, gathering)
+    told = gather([f"{digest} {name}" for name, digest in hashes.items()])
     if leads:
-        for name, module in modules_of(state).items():
-            save_tensors(module.state_dict(), partial / f"{name}.safetensors")
-        for name, optimizer in optimizers_of(state).items():
-            save_tensors(optimizer_tensors(optimizer), partial / f"{name}.safetensors")
-        facts = {
-            "step": state.step,
-            "score": score,
-            "skipped": float(state.skipped),
-            "streak": float(state.streak),
-            "rollbacks": state.rollbacks,
-            "scaler": state.scaler.state_dict(),
-        }
-        (partial / STATE).write_text(json.dumps(facts, indent=1))
-    barrier()
-    if leads:
-        commit(partial, final)
+        lines = [line.split(maxsplit=1) for lines in told for line in lines]
+        commit(gathering, final, {name: digest for digest, name in lines})
     barrier()
     return final
 
 
-def commit(partial: Path, final: Path) -> None:
-    """Hash and sync every file, write the manifest last, and give the folder its name."""
-    manifest = {}
-    for path in sorted(partial.iterdir()):
-        with path.open("rb+") as file:
-            manifest[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-    write_atomic(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-    if final.exists():  # a damaged one of the same step that a resumed run went past
-        discard(final)
-    partial.rename(final)
-    sync_folder(final.parent)
-
-
-def restore(state: TrainState, folder: Path) -> None:
-    """Put the whole state back, in place."""
-    facts = verify(folder)
-    for name, module in modules_of(state).items():
-        module.load_state_dict(load_tensors(folder / f"{name}.safetensors"))
-    for name, optimizer in optimizers_of(state).items():
-        load_optimizer(optimizer, load_tensors(folder / f"{name}.safetensors"))
+def files_of(
+    state: TrainState, score: float | None, leads: bool
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What one worker has to write: the names of files, and what writes each."""
     for shard in state.mri_pool.shards:
-        pools = load_tensors(folder / pool_file(shard))
-        state.mri_pool.state_of(shard).copy_(pools["mri"])
-        state.ct_pool.state_of(shard).copy_(pools["ct"])
+        pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
+        yield pool_file(shard), partial(save_tensors, pools)
+    if not leads:
+        return
+    for name, module in modules_of(state).items():
+        yield f"{name}.safetensors", partial(save_tensors, module.state_dict())
+    for name, optimizer in optimizers_of(state).items():
+        yield f"{name}.safetensors", partial(save_tensors, optimizer_tensors(optimizer))
+    facts = {
+        "step": state.step,
+        "score": score,
+        "skipped": float(state.skipped),
+        "streak": float(state.streak),
+        "rollbacks": state.rollbacks,
+        "scaler": state.scaler.state_dict(),
+    }
+    yield STATE, partial(write_text, json.dumps(facts, indent=1))
+
+
+@contextmanager
+def writing_to(folder: Place) -> Iterator[Path]:
+    """The folder itself, or a local one for what goes to an object store."""
+    if isinstance(folder, Path):
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
+            yield Path(temporary)
+
+
+def settled(path: Path, folder: Place) -> str:
+    """Make sure that a file is where the checkpoint gathers, to stay; returns its SHA-256."""
+    digest = sha256_of(path)
+    if isinstance(folder, Path):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    else:
+        put_file(path, folder / path.name)
+        path.unlink()
+    return digest
+
+
+def restore(state: TrainState, folder: Place) -> None:
+    """Put the whole state back, in place."""
+    with at_hand(folder) as here:
+        facts = verify(here)
+        for name, module in modules_of(state).items():
+            module.load_state_dict(load_tensors(here / f"{name}.safetensors"))
+        for name, optimizer in optimizers_of(state).items():
+            load_optimizer(optimizer, load_tensors(here / f"{name}.safetensors"))
+        for shard in state.mri_pool.shards:
+            pools = load_tensors(here / pool_file(shard))
+            state.mri_pool.state_of(shard).copy_(pools["mri"])
+            state.ct_pool.state_of(shard).copy_(pools["ct"])
     state.scaler.load_state_dict(facts["scaler"])
     state.skipped.fill_(facts["skipped"])
     state.streak.fill_(facts["streak"])
@@ -110,120 +166,12 @@ def restore(state: TrainState, folder: Path) -> None:
     state.step = facts["step"]
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Check every file against the manifest; returns the facts of `state.json`.
-
-    Raises:
-        CheckpointError: A file is missing or does not have the bytes that were written.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        for name, expected in manifest.items():
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise CheckpointError(
-                        f"{folder.name}/{name} is damaged: its bytes are not those that were "
-                        f"written. Delete {folder} to go on from an older checkpoint."
-                    )
-        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
-    except (OSError, ValueError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(
-            f"{folder} is no complete checkpoint ({error}). "
-            "Name a run folder or one of its checkpoints/step_* folders."
-        ) from error
-    return facts
-
-
-def saved(run_folder: Path) -> list[Path]:
-    """All checkpoint folders, oldest first; damaged ones too."""
-    return sorted((run_folder / "checkpoints").glob("step_*"))
-
-
-def whole(run_folder: Path) -> Iterator[Path]:
-    """The checkpoints that are whole, newest first; a warning for each that is not.
-
-    Raises:
-        CheckpointError: There are checkpoints, and every one of them is damaged.
-    """
-    folders = saved(run_folder)
-    damaged = 0
-    for folder in reversed(folders):
-        try:
-            verify(folder)
-        except CheckpointError as error:
-            print(f"warning: {error} Falling back to another one.", file=sys.stderr)
-            damaged += 1
-        else:
-            yield folder
-    if folders and damaged == len(folders):
-        raise CheckpointError(
-            f"all {len(folders)} checkpoints of {run_folder} are damaged. Going on would start "
-            "anew without a word: give the run another --run.name, or delete the folder."
-        )
-
-
-def newest(run_folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where a run has none yet.
-
-    Raises:
-        CheckpointError: There are checkpoints, and every one of them is damaged.
-    """
-    return next(whole(run_folder), None)
-
-
-def best(run_folder: Path) -> Path | None:
-    """The whole checkpoint with the lowest score, or the newest where none has one.
-
-    Raises:
-        CheckpointError: There are checkpoints, and every one of them is damaged.
-    """
-    return min(whole(run_folder), key=score_of, default=None)  # the first, newest, of equal ones
-
-
-def score_of(folder: Path) -> float:
-    """The validation score that a checkpoint was saved with; infinity without a readable one."""
-    try:
-        return float(json.loads((folder / STATE).read_text())["score"])
-    except (OSError, ValueError, TypeError):
-        return inf
-
-
-def healthy(run_folder: Path) -> Path | None:
-    """The newest whole checkpoint that was not saved amid updates that were not finite."""
-    return next((f for f in whole(run_folder) if not verify(f)["streak"]), None)
-
-
-def prune(run_folder: Path, keep_last: int, keep_best: int) -> None:
-    """Delete all but the newest ones and the best ones."""
-    newest_first = saved(run_folder)[::-1]
-    ranked = sorted(newest_first, key=score_of)  # the newest of equal ones comes first
-    best_ones = [folder for folder in ranked if score_of(folder) < inf][:keep_best]
-    for folder in newest_first[keep_last:]:
-        if folder not in best_ones:
-            discard(folder)
-
-
-def sweep(run_folder: Path) -> None:
-    """Delete what a kill left unfinished."""
-    for litter in (run_folder / "checkpoints").glob(f"{PARTIAL}*"):
-        shutil.rmtree(litter, ignore_errors=True)
-
-
-def discard(folder: Path) -> None:
-    """Delete a checkpoint, also for a kill in between: first its name goes, then its files."""
-    doomed = folder.with_name(f"{PARTIAL}discarded")
-    shutil.rmtree(doomed, ignore_errors=True)  # what a kill had left of an earlier one
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def load_translators(folder: Path, config: Config) -> tuple[Generator, Generator]:
+def load_translators(folder: Place, config: Config) -> tuple[Generator, Generator]:
     """(to_ct, to_mri) with the mean weights, on the CPU, in evaluation mode."""
-    verify(folder)
-    translators = build_translators(config)
-    translators.load_state_dict(load_tensors(folder / "mean.safetensors"))
+    with at_hand(folder) as here:
+        verify(here)
+        translators = build_translators(config)
+        translators.load_state_dict(load_tensors(here / "mean.safetensors"))
     translators.eval()
     return translators.to_ct, translators.to_mri
 
@@ -268,6 +216,11 @@ def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> N
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text, in the order of arguments of `save_tensors`."""
+    path.write_text(text)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -12,24 +12,38 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 from cyclegan.errors import StoppedError
-from data_prep.atomic import write_atomic
+from data_prep.place import Place, put, remove
 
 STOP = ".stop"
 """In the run folder: the workers are to save and return."""
 Signals = list[signal.Signals]
 
 
-def told_to_stop(run_folder: Path) -> bool:
+def told_to_stop(run_folder: Place) -> bool:
     """Whether the command asks its workers to end."""
     return (run_folder / STOP).exists()
 
 
+def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:
+    """The question, asked only when `every_s` have passed since the last time; else "no"."""
+    asked = 0.0
+
+    def ask() -> bool:
+        nonlocal asked
+        now = time.monotonic()
+        if now - asked < every_s:
+            return False
+        asked = now
+        return question()
+
+    return ask
+
+
 @contextmanager
-def noted_signals(run_folder: Path) -> Iterator[Signals]:
+def noted_signals(run_folder: Place) -> Iterator[Signals]:
     """Collect SIGTERM, which schedulers send before they take a machine away, and SIGINT, which is
     Ctrl-C, instead of dying of them. In the main thread only, as Python wants it."""
     came: Signals = []
@@ -37,18 +51,18 @@ def noted_signals(run_folder: Path) -> Iterator[Signals]:
     def note(number: int, frame: object) -> None:
         came.append(signal.Signals(number))
 
-    (run_folder / STOP).unlink(missing_ok=True)
+    remove(run_folder / STOP)
     before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield came
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        (run_folder / STOP).unlink(missing_ok=True)
+        remove(run_folder / STOP)
 
 
 def run_until_told(
-    work: Callable[[], None], run_folder: Path, came: Signals, grace_s: float
+    work: Callable[[], None], run_folder: Place, came: Signals, grace_s: float
 ) -> bool:
     """Do the work in another thread; when a signal comes, ask the workers to end and wait.
 
@@ -70,7 +84,7 @@ def run_until_told(
     while not wait([ended], timeout=0.2).done:
         if came and deadline == float("inf"):
             deadline = time.monotonic() + grace_s
-            write_atomic(run_folder / STOP, b"")
+            put(run_folder / STOP, b"")
             print(
                 f"{came[0].name}: the workers save and end. A second signal ends them at once.",
                 file=sys.stderr,

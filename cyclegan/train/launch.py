@@ -5,61 +5,53 @@ callback, and shows progress while they work.
 """
 
 import signal
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import ray
 import ray.train
 import ray.train.torch
+from ray.train.v2._internal.execution.context import get_train_context
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
-from cyclegan.config_file import decisive, load_config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
-from cyclegan.train import checkpoint
-from cyclegan.train.environment import require_same_data, require_same_grid
 from cyclegan.train.interruption import (
     Signals,
     end_at_once,
     noted_signals,
+    now_and_then,
     run_until_told,
     told_to_stop,
 )
 from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import total_steps
-from cyclegan.train.telemetry import following
+from cyclegan.train.progress import following
+from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
-from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
-from data_prep.lock import exclusive
+from data_prep.place import Place, make_folder, place, put, reached, remove
 from data_prep.ray_session import ray_session
-from data_prep.store import Store, open_store
+from data_prep.store import open_store
+from data_prep.transfer import arrow_filesystem
 
 VERDICT = ".failed"
 """Where a worker leaves the message of an error that trying again would not mend."""
-STATE_SHAPE = (
-    "generator.",
-    "critic.",
-    "batch.",
-    "train.pool_size",
-    "data.neighbours",
-    "data.conditions",
-)
-"""Settings that a checkpoint must share with the run that begins with it."""
+ASK_STORAGE_EVERY_S = 2.0
+"""How often a worker looks on an object store whether it is told to stop."""
 
 
 class Job(TypedDict):
     """What travels to each worker."""
 
     config: Config
-    start: Path | None
+    start: Place | None
 
 
-def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> bool:
+def launch(config: Config, resume: Literal["auto", "never"] | Place = "auto") -> bool:
     """Train until the run is done; False when it had been done before.
 
     Raises:
@@ -68,6 +60,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
     store = open_store(config.store)
     require_mri(store)
     steps = total_steps(config, store)
+    with reached(config.run_folder):
+        done_steps(config.run_folder)
     with held(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
@@ -84,15 +78,9 @@ def launch(config: Config, resume: Literal["auto", "never"] | Path = "auto") -> 
             if not run_until_told(train, config.run_folder, came, config.scale.grace_s):
                 lost = "the workers had no time to save, so later steps are lost"
                 end_at_once(stopped(came, done_steps(config.run_folder), steps, lost))
-        if came and (reached := done_steps(config.run_folder)) < steps:
-            raise stopped(came, reached, steps, "nothing is lost")
+        if came and (saved := done_steps(config.run_folder)) < steps:
+            raise stopped(came, saved, steps, "nothing is lost")
     return True
-
-
-def done_steps(run_folder: Path) -> int:
-    """The step of the newest whole checkpoint; 0 without one."""
-    found = checkpoint.newest(run_folder)
-    return int(checkpoint.verify(found)["step"]) if found else 0
 
 
 def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
@@ -104,24 +92,8 @@ def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
     )
 
 
-def held(run_folder: Path) -> AbstractContextManager[None]:
-    """Keep others from the run.
-
-    Raises:
-        ConfigError: Another command trains this run now; when the context is entered.
-    """
-    run_folder.mkdir(parents=True, exist_ok=True)
-    return exclusive(
-        run_folder / ".lock",
-        ConfigError(
-            f"another command is training {run_folder} now: two would overwrite each other's "
-            "checkpoints. Wait for it, or give this run another name: --run.name NAME."
-        ),
-    )
-
-
 def fit(
-    config: Config, start: Path | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
+    config: Config, start: Place | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
 ) -> None:
     """Run the workers to the end on the Ray that this process is connected to.
 
@@ -135,13 +107,13 @@ def fit(
         scaling_config=scaling(config),
         run_config=ray.train.RunConfig(
             name=config.run.name,
-            storage_path=config.run.storage,
+            **ray_storage(config),
             failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
             callbacks=list(callbacks),
         ),
     )
     verdict = config.run_folder / VERDICT
-    verdict.unlink(missing_ok=True)
+    remove(verdict)
     try:
         trainer.fit()
     except TrainingFailedError as error:
@@ -152,7 +124,31 @@ def fit(
         if verdict.exists():
             raise UserError(verdict.read_text())
     finally:
-        verdict.unlink(missing_ok=True)
+        remove(verdict)
+
+
+def ray_storage(config: Config) -> dict[str, Any]:
+    """Where Ray keeps its own notes on the run: beside it, and reached in the same way."""
+    storage = place(config.run.storage)
+    if isinstance(storage, Path):
+        return {"storage_path": str(storage)}
+    return {"storage_path": storage.path, "storage_filesystem": arrow_filesystem(storage)}
+
+
+def machine_goes() -> Callable[[], bool]:
+    """A question for each look of a worker: has Ray said anew that it will take a node of this run
+    away, as when a spot instance is reclaimed or a node is drained? All workers are told."""
+    told: set[str] = set()
+
+    def ask() -> bool:
+        # The public function is a barrier of all workers; `look` has one of its own.
+        # The public function is a barrier of all workers; `look` has one of its own.
+        info = get_train_context().preemption_context.preemption_info
+        new = set(info.preempted_node_ids) - told if info else set()
+        told.update(new)
+        return bool(new)
+
+    return ask
 
 
 def run_worker(job: Job) -> None:
@@ -166,6 +162,7 @@ def run_worker(job: Job) -> None:
     verdict = run_folder / VERDICT
     if verdict.exists() or told_to_stop(run_folder):
         return
+    question = partial(told_to_stop, run_folder)
     context = ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),
@@ -178,66 +175,15 @@ def run_worker(job: Job) -> None:
             worker,
             report=ray.train.report,
             start=job["start"],
-            told_to_stop=partial(told_to_stop, run_folder),
+            told_to_stop=question
+            if isinstance(run_folder, Path)
+            else now_and_then(question, ASK_STORAGE_EVERY_S),
+            machine_goes=machine_goes(),
         )
     except UserError as error:
-        verdict.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(verdict, str(error).encode())
+        make_folder(run_folder)
+        put(verdict, str(error).encode())
         raise
-
-
-def check_resume(
-    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | Path
-) -> Path | None:
-    """Refuse to mix two runs in one folder. Returns the checkpoint to start from, if one is named.
-
-    Raises:
-        ConfigError: The folder holds a run with other settings or data, or any run under `never` or
-            PATH, or the networks of PATH do not fit.
-        CheckpointError: The named checkpoint is not whole.
-    """
-    earlier = config.run_folder / "config.yaml"
-    if earlier.exists():
-        if resume != "auto":
-            raise ConfigError(
-                f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
-                "Give it another name: --run.name NAME."
-            )
-        if changed := differences(load_config(earlier), config):
-            raise ConfigError(
-                f"the run {config.run.name} was started with other settings (before -> now):"
-                f"{changed}\nOne run would hold two experiments. Use the settings of {earlier} "
-                "(--config), or name a new run: --run.name NAME."
-            )
-        require_same_data(config.run_folder, store)
-    if not isinstance(resume, Path):
-        return None
-    if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant
-        resume = checkpoint.newest(resume) or resume
-    step = checkpoint.verify(resume)["step"]
-    source = load_config(resume.absolute().parent.parent / "config.yaml")
-    if changed := differences(source, config, STATE_SHAPE):
-        raise ConfigError(
-            f"the state of {resume} does not fit this run (its run -> this one):{changed}\n"
-            "Use the same settings for these."
-        )
-    require_same_grid(resume.absolute().parent.parent, store)
-    if step >= steps:
-        raise ConfigError(
-            f"{resume} is at step {step}, and this run would end at {steps}: there is nothing to "
-            "train. Raise --train.max-steps or --train.epochs."
-        )
-    return resume.absolute()
-
-
-def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
-    """The settings that decide what is computed and differ, a line each; empty if none does."""
-    old, new = decisive(before), decisive(now)
-    return "".join(
-        f"\n  {name}: {old[name]} -> {new[name]}"
-        for name in new
-        if name.startswith(prefixes) and old[name] != new[name]
-    )
 
 
 def scaling(config: Config) -> ray.train.ScalingConfig:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from cyclegan.config import Config
+from cyclegan.config_file import decisive
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import append_to
 from cyclegan.train.compilation import compile_warning
@@ -18,10 +18,12 @@ from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
 from cyclegan.train.run import Report, Run, take_up
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.step import train_step
+from cyclegan.train.step import Engine, train_step
 from cyclegan.train.telemetry import Telemetry
+from cyclegan.train.trace import traced
 from cyclegan.train.watch import Watch
-from cyclegan.train.workers import Worker, mean_over_workers
+from cyclegan.train.workers import Worker, exposed_sync_ms, highest, mean_over_workers
+from data_prep.place import Place
 from data_prep.store import open_store
 
 SUBSTITUTED = "substituted.jsonl"
@@ -32,13 +34,15 @@ def train_worker(
     config: Config,
     worker: Worker,
     report: Report = lambda metrics: None,
-    start: Path | None = None,
+    start: Place | None = None,
     told_to_stop: Callable[[], bool] = lambda: False,
+    machine_goes: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
     `report` is called on every worker alike, after each validation, with finite floats; it returns
-    when all have called it. Once any worker is `told_to_stop`, all save at one step and return.
+    when all have called it. Once any worker is `told_to_stop`, all save at one step and return;
+    once one hears that a `machine_goes`, all save and go on.
 
     Raises:
         DivergedError: Updates stay not finite, also from earlier checkpoints and at smaller rates.
@@ -58,34 +62,42 @@ def train_worker(
         leads=worker.leads,
         first_step=state.step,
         global_batch=config.batch.global_size,
+        device=worker.device,
         average=partial(mean_over_workers, share=share_of(config, worker)),
+        highest=highest,
     )
+    note = partial(telemetry.note, state.step)
     run = Run(
         config=config,
         worker=worker,
         store=store,
         state=state,
-        engine=place(state, config, worker, partial(telemetry.note, state.step)),
+        engine=place(state, config, worker, note, telemetry.stopwatch.lap),
         telemetry=telemetry,
         report=report,
         told_to_stop=told_to_stop,
+        machine_goes=machine_goes,
     )
-    with closing(telemetry), memory_is_enough(config):
+    steps = total_steps(config, store)
+    with closing(telemetry), memory_is_enough(config), traced(config, worker, note) as trace:
+        telemetry.settings(decisive(config), done=False)
         if not begun:  # storage that cannot be written is found out now, and a way back is there
             run.save(score=None)
-        while trouble := advance(run, total_steps(config, store)):
+        while trouble := advance(run, steps, trace):
             run.go_back(trouble)
+        telemetry.settings(decisive(config), done=state.step == steps)
     return state
 
 
-def advance(run: Run, steps: int) -> str:
-    """Train on from the state's step until the last one, or until told to stop.
+def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
+    """Train on from the state's step until the last one, or until told to stop; `trace` hears of
+    each step.
 
     Returns at once, with the reason, where too many updates in a row were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
     watch = Watch(config.data.mri_contrast)
-    stop = False
+    stop = leave = False
     device, note = run.worker.device, partial(telemetry.note, state.step)
     stream = open_stream(
         run.store,
@@ -100,20 +112,21 @@ def advance(run: Run, steps: int) -> str:
     )
     with closing(stream):
         while state.step < steps and not stop:
-            waiting = time.monotonic()
+            telemetry.stopwatch.start()
             batch = next(stream)
-            wait_s = time.monotonic() - waiting
+            telemetry.stopwatch.lap("data_wait")
             set_rates(state, config, steps)
             weights = config.loss.at(state.step, steps)
             terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
-            telemetry.add(terms, wait_s)
+            telemetry.add(terms)
+            trace()
             if due(state.step, config.guard.look_every_steps, steps):
-                stop, streak = run.look()
+                stop, leave, streak = run.look()
                 if streak >= config.guard.max_streak:
                     return reason_to_go_back(state, config, run.worker, terms)
             if due(state.step, every.log_every_steps, steps):
                 means = telemetry.means()
-                telemetry.write(state.step, means | rates(state))
+                telemetry.write(state.step, means | sync_time(run.engine) | rates(state))
                 compiled = compile_warning(run.engine.num_graphs)
                 for warning in filter(None, [*watch.read(means), compiled]):
                     telemetry.note(state.step, f"warning: {warning}")
@@ -124,8 +137,9 @@ def advance(run: Run, steps: int) -> str:
             hurried = stop and state.step < steps
             if validating := due(state.step, every.validate_every_steps, steps) and not hurried:
                 score = run.validate()
-            if validating or stop or due(state.step, every.save_every_steps, steps):
+            if validating or stop or leave or due(state.step, every.save_every_steps, steps):
                 run.save(score)
+                leave = False
             telemetry.pause(time.monotonic() - pausing)
     return ""
 
@@ -142,6 +156,13 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
     factor *= 0.5**state.rollbacks
     state.translator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
     state.critic_optimizer.param_groups[0]["lr"] = factor * optimizer.critic_learning_rate
+
+
+def sync_time(engine: Engine) -> dict[str, float]:
+    """What waiting for the other workers' gradients took of a step of late; nothing without DDP."""
+    waits = [exposed_sync_ms(network) for network in (engine.translators, engine.critics)]
+    known = [wait for wait in waits if wait is not None]
+    return {"speed/sync_ms": sum(known)} if known else {}
 
 
 def rates(state: TrainState) -> dict[str, float]:

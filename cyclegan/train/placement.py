@@ -37,8 +37,15 @@ def memory_format(
     return torch.channels_last if wanted else torch.contiguous_format
 
 
-def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str], None]) -> Engine:
-    """Compile the networks and put DDP around them; what a user should know goes to `note`."""
+def place(
+    state: TrainState,
+    config: Config,
+    worker: Worker,
+    note: Callable[[str], None],
+    lap: Callable[[str], None] = lambda part: None,
+) -> Engine:
+    """Compile the networks and put DDP around them; what a user should know goes to `note`, and the
+    end of each part of a step to `lap`."""
     device, deterministic = worker.device, config.train.deterministic
     if deterministic:
         make_deterministic(state)
@@ -63,6 +70,7 @@ def place(state: TrainState, config: Config, worker: Worker, note: Callable[[str
         clip_norm=config.optimizer.clip_norm,
         critic_updates=config.optimizer.critic_updates,
         critic_every_steps=config.optimizer.critic_every_steps,
+        lap=lap,
     )
 
 

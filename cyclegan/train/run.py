@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 
 import torch
 
@@ -16,8 +15,8 @@ from cyclegan.train.state import TrainState
 from cyclegan.train.step import Engine
 from cyclegan.train.telemetry import Telemetry
 from cyclegan.train.validate import SELECTION, validation_scores
-from cyclegan.train.workers import Worker, agree, barrier, highest
-from data_prep.atomic import write_atomic
+from cyclegan.train.workers import Worker, agree, barrier, gathered, highest
+from data_prep.place import Place, make_folder, place, put
 from data_prep.store import Store
 
 Report = Callable[[dict[str, float]], None]
@@ -35,14 +34,16 @@ class Run:
     telemetry: Telemetry
     report: Report
     told_to_stop: Callable[[], bool]
+    machine_goes: Callable[[], bool]
+    """Whether the cluster has said anew that it will take a machine of this run away."""
 
-    def look(self) -> tuple[bool, float]:
-        """Whether any worker is told to stop, and how many updates in a row were skipped; a sync
-        between host and device and between workers."""
+    def look(self) -> tuple[bool, bool, float]:
+        """Whether any worker is told to stop, whether a machine will go, and how many updates in a
+        row were skipped; a sync between host and device and between workers."""
         streak = self.state.streak
-        told = streak.new_tensor(float(self.told_to_stop()))
-        stop, longest = highest(torch.stack([told, streak]))
-        return stop > 0, longest
+        told = streak.new_tensor([float(self.told_to_stop()), float(self.machine_goes())])
+        stop, leave, longest = highest(torch.cat([told, streak[None]]))
+        return stop > 0, leave > 0, longest
 
     def save(self, score: float | None) -> None:
         """Commit a checkpoint, then let older ones go."""
@@ -54,9 +55,11 @@ class Run:
             attempt=agree(lambda: secrets.token_hex(4), worker),
             leads=worker.leads,
             barrier=barrier,
+            gather=lambda words: gathered(words, worker),
         )
         if worker.leads:
             checkpoint.prune(folder, schedule.keep_last, schedule.keep_best)
+        self.telemetry.settle()
 
     def validate(self) -> float | None:
         """Score the running mean on the val split and tell the launcher; returns the selection
@@ -82,10 +85,10 @@ class Run:
         """Take up the last checkpoint from before the updates that were not finite, at half the
         rates. Later checkpoints are deleted: they stand on the brink."""
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
-        target = Path(agree(lambda: str(checkpoint.healthy(folder)), self.worker))
+        target = place(agree(lambda: str(checkpoint.healthy(folder)), self.worker))
         if self.worker.leads:
             for later in reversed(checkpoint.saved(folder)):
-                if later > target:
+                if later.name > target.name:
                     checkpoint.discard(later)
         checkpoint.restore(state, target)
         state.rollbacks = rollbacks + 1
@@ -97,7 +100,7 @@ class Run:
 
 
 def take_up(
-    state: TrainState, config: Config, worker: Worker, store: Store, start: Path | None
+    state: TrainState, config: Config, worker: Worker, store: Store, start: Place | None
 ) -> bool:
     """Restore the newest whole checkpoint of the run, or `start`; worker 0 chooses for all.
 
@@ -105,10 +108,10 @@ def take_up(
     """
     own = agree(lambda: str(checkpoint.newest(config.run_folder) or ""), worker)
     if found := own or str(start or ""):
-        checkpoint.restore(state, Path(found))
+        checkpoint.restore(state, place(found))
     if worker.leads:
-        config.run_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(config.run_folder)
         checkpoint.sweep(config.run_folder)
-        write_atomic(config.run_folder / "config.yaml", to_yaml(config).encode())
+        put(config.run_folder / "config.yaml", to_yaml(config).encode())
         record_environment(config.run_folder, store, worker.world_size)
     return bool(own)

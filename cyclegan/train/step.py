@@ -49,6 +49,8 @@ class Engine:
     """Critic updates in a step."""
     critic_every_steps: int = 1
     """Steps from one critic update to the next."""
+    lap: Callable[[str], None] = lambda part: None
+    """Told when a part of the step ends: "translators", then "critics"."""
 
 
 def train_step(
@@ -64,6 +66,7 @@ def train_step(
     update_mean(
         state.mean, state.translators, decay=decay_at(state.step, ema_decay), applied=1 - bad
     )
+    engine.lap("translators")
     fakes = replayed(state, images)
     if state.step % engine.critic_every_steps == 0:
         for number in range(engine.critic_updates):
@@ -78,6 +81,7 @@ def train_step(
     state.streak.add_(bad).mul_(bad)
     state.scaler.update()
     state.step += 1
+    engine.lap("critics")
     return terms
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config import Config
 from cyclegan.errors import DataError
-from cyclegan.infer.cycle import BothWays, Cycle
+from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network
 from cyclegan.scores.metrics import paired_scores
@@ -25,7 +25,7 @@ from cyclegan.scores.unpaired import (
     pooled,
     population_of,
 )
-from data_prep.intensity import WINDOW_HU, Window, denormalise, normalise
+from cyclegan.train.panel import Tile, panel, tiles_of
 from data_prep.split import Split
 from data_prep.store import Store
 
@@ -33,9 +33,6 @@ SELECTION = "val/selection"
 """The score that the best checkpoint is chosen by; lower is better, no pair needed."""
 NUM_VOLUMES = 4
 """Volumes of each modality looked at: enough to rank checkpoints, few enough to wait for."""
-BONE_WINDOW_HU: Window = (-450.0, 1050.0)
-HEIGHT = 0.6
-"""Relative height of the pictured slice: above the orbits, through the ventricles."""
 
 
 def validation_scores(
@@ -52,8 +49,8 @@ def validation_scores(
 
     Scores with a real CT beside (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are there where the
     split has pairs. `hu_distance`, `bone_depth_mismatch` and `selection` compare the synthetic CTs
-    with real CTs of the train split. The picture shows MRI | synthetic CT | returned MRI above
-    CT | synthetic MRI | returned CT, each CT in the bone window [-450, 1050] HU.
+    with real CTs of the train split. The picture shows the first volume of each modality, paired
+    ones before others, there and back (`panel.py`).
 
     Raises:
         DataError: The split has no MRI, or the train split no CT.
@@ -70,18 +67,19 @@ def validation_scores(
     )
     values: dict[str, list[float]] = defaultdict(list)
     synthetic: list[Population] = []
-    rows: list[NDArray[np.uint8]] = []
+    rows: list[list[Tile]] = []
     for modality in ("mri", "ct"):
         volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
         for number, volume in enumerate(volumes[:NUM_VOLUMES]):
             cycle = networks.cycle(store, volume)
+            real = linked_ct(store, volume) if modality == "mri" else None
             if number == 0:
-                rows.append(picture_row(cycle))
+                rows.append(tiles_of(cycle, real[0] if real else None))
             for name, score in cycle_scores(*cycle.compared()).items():
                 values[f"{name}_{modality}"].append(score)
             if modality == "mri":
                 synthetic.append(population_of(cycle.translated, cycle.body, store.spacing_mm))
-                if real := linked_ct(store, volume):
+                if real:
                     for name, score in paired_scores(cycle.translated, *real).items():
                         values[name].append(score)
     scores = {name: float(np.mean(each)) for name, each in values.items()}
@@ -90,7 +88,9 @@ def validation_scores(
     scores["hu_distance"] = hu_distance(synthetic_cts, real_cts)
     scores["bone_depth_mismatch"] = bone_depth_mismatch(synthetic_cts, real_cts)
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
-    return {f"val/{name}": score for name, score in scores.items()}, np.concatenate(rows)
+    return {f"val/{name}": score for name, score in scores.items()}, panel(
+        rows, store.spacing_mm[1:]
+    )
 
 
 def require_mri(store: Store, split: Split = "val") -> None:
@@ -119,22 +119,3 @@ def train_ct_population(store: Store, num_volumes: int | None = None) -> Populat
         population_of(store.voxels(volume), store.body(volume), store.spacing_mm)
         for volume in volumes
     )
-
-
-def picture_row(cycle: Cycle) -> NDArray[np.uint8]:
-    """Original | translated | returned at one height, [rows, 3 x columns, 3]."""
-    z = int(np.abs(np.array(cycle.volume.height) - HEIGHT).argmin())
-    original, translated, returned = (
-        images[z] for images in (cycle.original, cycle.translated, cycle.returned)
-    )
-    if cycle.volume.modality == "mri":
-        tiles = [original, normalise(translated, BONE_WINDOW_HU), returned]
-    else:
-        real, back = (
-            normalise(denormalise(x, WINDOW_HU), BONE_WINDOW_HU) for x in (original, returned)
-        )
-        tiles = [real, 2 * translated - 1, back]
-    # row: [H, 3 W] in [-1, 1]
-    row = np.concatenate(tiles, axis=1)
-    grey = np.rint((row + 1) * 127.5).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)

@@ -37,6 +37,19 @@ def synchronised(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
+def exposed_sync_ms(module: nn.Module) -> float | None:
+    """How long DDP last kept a backward waiting for the other workers; None without DDP.
+
+    DDP measures the first steps and then every hundredth: the time that gradients travelled, less
+    what of it passed while the backward still computed.
+    """
+    if not isinstance(module, DistributedDataParallel):
+        return None
+    told = module._get_ddp_logging_data()
+    travelled_ns = int(told.get("backward_comm_time", 0))
+    return max(0, travelled_ns - int(told.get("backward_compute_comm_overlap_time", 0))) / 1e6
+
+
 def barrier() -> None:
     """Wait for all workers."""
     if dist.is_initialized():

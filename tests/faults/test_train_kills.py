@@ -6,7 +6,6 @@ Two kills in every test run, 200 under `make faults`.
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import time
@@ -23,6 +22,7 @@ from cyclegan.config_file import resolve
 from cyclegan.presets import smoke
 from cyclegan.train import checkpoint, loop
 from cyclegan.train.workers import Worker
+from tests.forks import forked
 from tests.stores import make_store
 
 KILLS = 200 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 2
@@ -31,8 +31,6 @@ STEPS, SHARDS, SHARD_SIZE = 12, 4, 1
 LONGEST_LIFE_S = 4.0
 LEDGER = "ledger.jsonl"
 WORKERS = (1, 2, 4)
-# A fork of a process that has imported everything and started nothing: quick, and safe.
-PROCESSES = multiprocessing.get_context("forkserver")
 
 
 def work(config: Config, rank: int, world_size: int, meeting: str) -> None:
@@ -59,7 +57,7 @@ def start(config: Config, world_size: int) -> list[BaseProcess]:
     meeting = config.run_folder.parent / f"meeting-{time.monotonic_ns()}"
     config.run_folder.mkdir(parents=True, exist_ok=True)
     workers = [
-        PROCESSES.Process(target=work, args=(config, rank, world_size, str(meeting)))
+        forked().Process(target=work, args=(config, rank, world_size, str(meeting)))
         for rank in range(world_size)
     ]
     for worker in workers:
@@ -113,7 +111,6 @@ def shown(config: Config) -> set[tuple[int, int, str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_a_run_killed_anywhere_ends_with_the_bits_and_samples_of_an_unbroken_one(tmp_path: Path):
-    PROCESSES.set_forkserver_preload(["cyclegan.train.loop", "tests.stores"])
     store = make_store(
         tmp_path / "s.zarr",
         mri=2,

@@ -17,8 +17,8 @@ import pytest
 from cyclegan.config import Config
 from cyclegan.train import checkpoint
 from cyclegan.train.interruption import noted_signals, run_until_told, told_to_stop
+from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
-from cyclegan.train.telemetry import METRICS, read_lines
 from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode
 

@@ -11,9 +11,9 @@ from cyclegan.config_file import to_yaml
 from cyclegan.data.batch import Batch
 from cyclegan.errors import ConfigError, DivergedError
 from cyclegan.train import checkpoint, loop
+from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
 from cyclegan.train.recovery import memory_is_enough
-from cyclegan.train.telemetry import METRICS, read_lines
 from cyclegan.train.workers import Worker
 from tests.cyclegan.train.gloo import run_workers
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from cyclegan.config import Config
 from cyclegan.train import checkpoint
+from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
 from cyclegan.train.replay import ReplayPools
 from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.telemetry import METRICS, read_lines
 from cyclegan.train.workers import Worker
 
 Leaf = tuple[str, Callable[[], object], Callable[[object], None]]

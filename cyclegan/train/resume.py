@@ -1,0 +1,99 @@
+"""Whether a run may begin or go on: in its folder, with its data, from the checkpoint it names."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+from cyclegan.config import Config
+from cyclegan.config_file import decisive, load_config
+from cyclegan.errors import ConfigError
+from cyclegan.train import checkpoint
+from cyclegan.train.environment import require_same_data, require_same_grid
+from data_prep.lock import exclusive
+from data_prep.place import Place, make_folder
+from data_prep.store import Store
+
+STATE_SHAPE = (
+    "generator.",
+    "critic.",
+    "batch.",
+    "train.pool_size",
+    "data.neighbours",
+    "data.conditions",
+)
+"""Settings that a checkpoint must share with the run that begins with it."""
+
+
+def check_resume(
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | Place
+) -> Place | None:
+    """Refuse to mix two runs in one folder. Returns the checkpoint to start from, if one is named.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings or data, or any run under `never` or
+            PATH, or the networks of PATH do not fit.
+        CheckpointError: The named checkpoint is not whole.
+    """
+    earlier = config.run_folder / "config.yaml"
+    if earlier.exists():
+        if resume != "auto":
+            raise ConfigError(
+                f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
+                "Give it another name: --run.name NAME."
+            )
+        if changed := differences(load_config(earlier), config):
+            raise ConfigError(
+                f"the run {config.run.name} was started with other settings (before -> now):"
+                f"{changed}\nOne run would hold two experiments. Use the settings of {earlier} "
+                "(--config), or name a new run: --run.name NAME."
+            )
+        require_same_data(config.run_folder, store)
+    if isinstance(resume, str):
+        return None
+    if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant
+        resume = checkpoint.newest(resume) or resume
+    step = checkpoint.verify(resume)["step"]
+    source = load_config(resume.parent.parent / "config.yaml")
+    if changed := differences(source, config, STATE_SHAPE):
+        raise ConfigError(
+            f"the state of {resume} does not fit this run (its run -> this one):{changed}\n"
+            "Use the same settings for these."
+        )
+    require_same_grid(resume.parent.parent, store)
+    if step >= steps:
+        raise ConfigError(
+            f"{resume} is at step {step}, and this run would end at {steps}: there is nothing to "
+            "train. Raise --train.max-steps or --train.epochs."
+        )
+    return resume
+
+
+def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
+    """The settings that decide what is computed and differ, a line each; empty if none does."""
+    old, new = decisive(before), decisive(now)
+    return "".join(
+        f"\n  {name}: {old[name]} -> {new[name]}"
+        for name in new
+        if name.startswith(prefixes) and old[name] != new[name]
+    )
+
+
+def done_steps(run_folder: Place) -> int:
+    """The step of the newest whole checkpoint; 0 without one."""
+    found = checkpoint.newest(run_folder)
+    return int(checkpoint.verify(found)["step"]) if found else 0
+
+
+def held(run_folder: Place) -> AbstractContextManager[None]:
+    """Keep others from the run.
+
+    Raises:
+        ConfigError: Another command trains this run now; when the context is entered.
+    """
+    make_folder(run_folder)
+    return exclusive(
+        run_folder / ".lock",
+        ConfigError(
+            f"another command is training {run_folder} now: two would overwrite each other's "
+            "checkpoints. Wait for it, or give this run another name: --run.name NAME."
+        ),
+    )

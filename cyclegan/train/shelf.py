@@ -1,0 +1,192 @@
+"""The checkpoints of a run as folders: which are there and whole, which is best, which may go.
+
+A checkpoint is `checkpoints/step_00001000` in the run's folder, locally or on an object store. Its
+manifest holds the SHA-256 of every other file. Locally it is written before the folder gets its
+name; on an object store, which has no rename, it is put when all the rest is there, and what has no
+manifest is no checkpoint. This module knows nothing of what the files hold, but for `state.json`.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from cyclegan.errors import CheckpointError
+from data_prep.atomic import PARTIAL, sync_folder
+from data_prep.place import Place, names_in, put, remove, sizes_in
+from data_prep.transfer import copy_files, fetch
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+
+
+def folder_of(run_folder: Place, step: int) -> Place:
+    """Where the checkpoint of a step lies."""
+    return run_folder / "checkpoints" / f"step_{step:08d}"
+
+
+def results_folder(run_folder: Place, name: str) -> Path:
+    """Where results on a run go by default: into it, or to the working folder from a URL."""
+    if isinstance(run_folder, Path):
+        return run_folder / name
+    return Path.cwd() / run_folder.name / name
+
+
+def unfinished(final: Place, attempt: str) -> Place:
+    """Where the files of one attempt at a checkpoint gather."""
+    return final.with_name(f"{PARTIAL}{attempt}-{final.name}")
+
+
+def commit(partial: Place, final: Place, hashes: Mapping[str, str]) -> None:
+    """Make the files that were gathered a checkpoint, with the manifest last."""
+    manifest = json.dumps(dict(sorted(hashes.items())), indent=1).encode()
+    if final.exists():  # a damaged one of the same step that a resumed run went past
+        discard(final)
+    if isinstance(partial, Path) and isinstance(final, Path):
+        put(partial / MANIFEST, manifest)
+        partial.rename(final)
+        sync_folder(final.parent)
+        return
+    copy_files(partial, final, list(hashes))
+    put(final / MANIFEST, manifest)
+    remove(partial)
+
+
+def verify(folder: Place) -> dict[str, Any]:
+    """Check every file against the manifest; returns the facts of `state.json`.
+
+    Raises:
+        CheckpointError: A file is missing or does not have the bytes that were written.
+    """
+    # On an object store any other error is an outage, and no reason to fall back.
+    damage = OSError if isinstance(folder, Path) else FileNotFoundError
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for name, expected in manifest.items():
+            with (folder / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                    raise CheckpointError(
+                        f"{folder.name}/{name} is damaged: its bytes are not those that were "
+                        f"written. Delete {folder} to go on from an older checkpoint."
+                    )
+        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
+    except (damage, ValueError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{folder} is no complete checkpoint ({error}). "
+            "Name a run folder or one of its checkpoints/step_* folders."
+        ) from error
+    return facts
+
+
+@contextmanager
+def at_hand(folder: Place) -> Iterator[Path]:
+    """A checkpoint as a local folder, for as long as the block runs."""
+    if isinstance(folder, Path):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
+        here = Path(temporary) / folder.name
+        fetch(folder, here)
+        yield here
+
+
+def saved(run_folder: Place) -> list[Place]:
+    """All checkpoint folders, oldest first; damaged ones too."""
+    folder = run_folder / "checkpoints"
+    if isinstance(folder, Path):
+        return sorted(folder.glob("step_*"))
+    # One listing of all files: an object store knows no folders.
+    names = {name.removesuffix(f"/{MANIFEST}") for name in sizes_in(folder) if MANIFEST in name}
+    return [folder / name for name in sorted(names) if name.startswith("step_")]
+
+
+def whole(run_folder: Place) -> Iterator[Place]:
+    """The checkpoints that are whole, newest first; a warning for each that is not.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
+    """
+    folders = saved(run_folder)
+    damaged = 0
+    for folder in reversed(folders):
+        try:
+            verify(folder)
+        except CheckpointError as error:
+            print(f"warning: {error} Falling back to another one.", file=sys.stderr)
+            damaged += 1
+        else:
+            yield folder
+    if folders and damaged == len(folders):
+        raise CheckpointError(
+            f"all {len(folders)} checkpoints of {run_folder} are damaged. Going on would start "
+            "anew without a word: give the run another --run.name, or delete the folder."
+        )
+
+
+def newest(run_folder: Place) -> Place | None:
+    """The newest checkpoint that is whole; None where a run has none yet.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
+    """
+    return next(whole(run_folder), None)
+
+
+def best(run_folder: Place) -> Place | None:
+    """The whole checkpoint with the lowest score, or the newest where none has one.
+
+    Raises:
+        CheckpointError: There are checkpoints, and every one of them is damaged.
+    """
+    return min(whole(run_folder), key=score_of, default=None)  # the first, newest, of equal ones
+
+
+def score_of(folder: Place) -> float:
+    """The validation score that a checkpoint was saved with; infinity without a readable one."""
+    try:
+        return float(json.loads((folder / STATE).read_text())["score"])
+    except (OSError, ValueError, TypeError):
+        return inf
+
+
+def healthy(run_folder: Place) -> Place | None:
+    """The newest whole checkpoint that was not saved amid updates that were not finite."""
+    return next((f for f in whole(run_folder) if not verify(f)["streak"]), None)
+
+
+def prune(run_folder: Place, keep_last: int, keep_best: int) -> None:
+    """Delete all but the newest ones and the best ones."""
+    newest_first = saved(run_folder)[::-1]
+    ranked = sorted(newest_first, key=score_of)  # the newest of equal ones comes first
+    best_ones = [folder for folder in ranked if score_of(folder) < inf][:keep_best]
+    for folder in newest_first[keep_last:]:
+        if folder not in best_ones:
+            discard(folder)
+
+
+def sweep(run_folder: Place) -> None:
+    """Delete what a kill left unfinished."""
+    folder = run_folder / "checkpoints"
+    there = saved(run_folder)
+    for name in names_in(folder):
+        if name.startswith(PARTIAL) or (name.startswith("step_") and folder / name not in there):
+            remove(folder / name)
+
+
+def discard(folder: Place) -> None:
+    """Delete a checkpoint, also for a kill in between: first its name goes, then its files."""
+    if isinstance(folder, Path):
+        doomed = folder.with_name(f"{PARTIAL}discarded")
+        remove(doomed)  # what a kill had left of an earlier one
+        folder.rename(doomed)
+        remove(doomed)
+    else:
+        remove(folder / MANIFEST)
+        remove(folder)

@@ -1,0 +1,79 @@
+"""Where the time and the memory of steps go: measured beside them, without a sync.
+
+On a GPU the host runs ahead, so moments are events in the device's own stream and are read when
+somebody asks; on a CPU they are the host's clock.
+"""
+
+import resource
+import time
+from collections.abc import Sequence
+from itertools import starmap
+
+import torch
+
+
+class HostMoment:
+    """Now, by the host's clock."""
+
+    def __init__(self) -> None:
+        self.s = time.perf_counter()
+
+    def elapsed_time(self, end_event: "HostMoment", /) -> float:
+        """Milliseconds from this moment to the other."""
+        return 1000 * (end_event.s - self.s)
+
+
+Moment = HostMoment | torch.cuda.Event
+
+
+def milliseconds(begin: Moment, end: Moment) -> float:
+    """From one moment to another of the same kind."""
+    return float(begin.elapsed_time(end))  # type: ignore[arg-type]
+
+
+class Stopwatch:
+    """Splits steps into named parts."""
+
+    def __init__(self, device: torch.device, parts: Sequence[str]) -> None:
+        self.device = device
+        self.laps: dict[str, list[tuple[Moment, Moment]]] = {part: [] for part in parts}
+        self.last = self.now()
+
+    def now(self) -> Moment:
+        """This moment, in the order of the device's work."""
+        if self.device.type != "cuda":
+            return HostMoment()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def start(self) -> None:
+        """What lay between the last part and now belongs to none."""
+        self.last = self.now()
+
+    def lap(self, part: str) -> None:
+        """A part of the step ends now, and the next one begins."""
+        moment = self.now()
+        self.laps[part].append((self.last, moment))
+        self.last = moment
+
+    def take(self) -> dict[str, float]:
+        """Milliseconds of each part since the last call, all steps together; may wait for them."""
+        taken = {part: sum(starmap(milliseconds, laps)) for part, laps in self.laps.items()}
+        self.laps = {part: [] for part in self.laps}
+        return taken
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory that this process has held, in GiB.
+
+    On a GPU also how often torch had to give memory back and ask again for want of it: each time
+    is a sync, and more than a few mean that the batch is too large.
+    """
+    if device.type != "cuda":
+        return {"memory/peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    retries = torch.cuda.memory_stats(device).get("num_alloc_retries", 0)
+    return {
+        "memory/peak_gib": torch.cuda.max_memory_allocated(device) / 2**30,
+        "memory/retries": float(retries),
+    }

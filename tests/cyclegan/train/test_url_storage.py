@@ -1,0 +1,136 @@
+"""A run kept on an object store: the same bits, the same files, and the same ways to go on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from upath import UPath
+
+from cyclegan.config import Config
+from cyclegan.config_file import resolve
+from cyclegan.errors import ConfigError
+from cyclegan.train import checkpoint, loop
+from cyclegan.train.interruption import STOP, now_and_then, told_to_stop
+from cyclegan.train.journal import METRICS, read_lines
+from cyclegan.train.launch import launch
+from cyclegan.train.loop import train_worker
+from cyclegan.train.resume import check_resume, done_steps, held
+from cyclegan.train.workers import Worker
+from data_prep.place import put, remove, sizes_in
+from data_prep.store import open_store
+from data_prep.transfer import fetch
+from tests.cyclegan.train.test_checkpoint import digest
+from tests.object_store import s3_server
+
+
+class KilledError(Exception):
+    """Stands for a kill between two steps."""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def remote(config: Config, bucket: str, request: pytest.FixtureRequest) -> Config:
+    storage = f"{bucket}/{request.node.name}"
+    return resolve(replace(config, run=replace(config.run, storage=storage)))
+
+
+def test_a_run_that_was_stopped_ends_on_an_object_store_with_the_bits_of_a_local_one(
+    config, remote, monkeypatch, tmp_path
+):
+    unbroken = train_worker(config, Worker())
+    step, calls = loop.train_step, []
+
+    def step_until_killed(state, *arguments):
+        calls.append(state.step)
+        if calls == [0, 1, 2, 3, 4]:
+            raise KilledError
+        return step(state, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", step_until_killed)
+    with pytest.raises(KilledError):
+        train_worker(remote, Worker())
+    resumed = train_worker(remote, Worker())
+
+    assert calls == [0, 1, 2, 3, 4, 3, 4, 5]
+    assert digest(resumed) == digest(unbroken)
+    folder = remote.run_folder
+    assert isinstance(folder, UPath)
+    assert [each.name for each in checkpoint.saved(folder)] == ["step_00000003", "step_00000006"]
+    local = checkpoint.folder_of(config.run_folder, 6)
+    assert (checkpoint.folder_of(folder, 6) / checkpoint.MANIFEST).read_bytes() == (
+        local / checkpoint.MANIFEST
+    ).read_bytes()
+    assert not [name for name in sizes_in(folder) if ".partial" in name]
+    lines = read_lines(folder / METRICS)
+    assert [line["step"] for line in lines if "rate/critics" in line] == [2, 4, 6]
+    # Segments: one from before the kill, closed when step 3 was saved, and later ones.
+    fetch(folder / "tensorboard", tmp_path / "board")
+    assert len(list((tmp_path / "board").iterdir())) >= 2
+    events = EventAccumulator(str(tmp_path / "board"), size_guidance={"images": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
+    assert [event.step for event in events.Images("val/cycles")] == [3, 6]
+
+
+def test_a_damaged_checkpoint_is_fallen_back_from_and_half_a_one_is_none(remote, capsys):
+    train_worker(remote, Worker())
+    folder = remote.run_folder
+    whole, damaged = checkpoint.saved(folder)
+    put(damaged / "mean.safetensors", b"other bytes")
+    put(checkpoint.folder_of(folder, 9) / "mean.safetensors", b"without a manifest")
+    put(folder / "checkpoints/.partial-word-step_00000009/state.json", b"{}")
+
+    assert done_steps(folder) == 3
+    assert "step_00000006/mean.safetensors is damaged" in capsys.readouterr().err
+    checkpoint.sweep(folder)
+    assert checkpoint.saved(folder) == [whole, damaged]
+    assert {name.split("/")[0] for name in sizes_in(folder / "checkpoints")} == {
+        "step_00000003",
+        "step_00000006",
+    }
+
+
+def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
+    train_worker(remote, Worker())
+
+    def unreachable(*arguments, **options):
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(type(remote.run_folder.fs), "cat_file", unreachable)
+    monkeypatch.setattr(type(remote.run_folder.fs), "open", unreachable)
+    with pytest.raises(OSError, match="connection reset"):
+        checkpoint.newest(remote.run_folder)
+
+
+def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
+    with held(remote.run_folder), pytest.raises(ConfigError, match="another command"):  # noqa: SIM117
+        with held(remote.run_folder):
+            pass
+
+    put(remote.run_folder / STOP, b"")
+    ask = now_and_then(lambda: told_to_stop(remote.run_folder), 1000.0)
+    assert [ask(), ask()] == [True, False]
+    remove(remote.run_folder / STOP)
+    assert not told_to_stop(remote.run_folder)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself
+def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(remote, bucket):
+    assert launch(remote)
+    assert not launch(remote)
+
+    folder = remote.run_folder
+    assert json.loads((folder / "environment.json").read_text())["workers"] == 1
+    assert done_steps(folder) == 6
+    start = checkpoint.folder_of(folder, 3)
+    new = replace(remote, run=replace(remote.run, name="new"))
+    assert check_resume(new, open_store(remote.store), 6, start) == start
