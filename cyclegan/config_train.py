@@ -94,6 +94,9 @@ class ScheduleConfig:
     """A checkpoint; at most this many steps are lost when a run is killed."""
     validate_every_steps: int = 1000
     """Scores and pictures of the val split; always at the end."""
+    validate_volumes: int = 4
+    """Volumes of each modality that are looked at, paired ones first, spread over the workers; 0:
+    all of the split. A few rank checkpoints well enough, and are quick."""
     keep_last: int = 2
     """Newest checkpoints kept."""
     keep_best: int = 1
@@ -101,6 +104,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         require(self.log_every_steps >= 1, "schedule.log_every_steps must be at least 1.")
+        require(self.validate_volumes >= 0, "schedule.validate_volumes must be 0 or more.")
         require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one could be damaged.")
         require(self.keep_best >= 1, "schedule.keep_best must be at least 1.")
 
@@ -121,6 +125,8 @@ class ScaleConfig:
     """Restarts after the loss of a worker."""
     collective_timeout_s: int = 300
     """How long a worker waits for the others before it gives up."""
+    frozen_timeout_s: int = 45
+    """How long a worker may give no sign of life before it is given up: its process is frozen."""
     accumulate: bool = False
     """Run a worker's shards one after the other instead of as one batch: less memory, more time."""
     compile_cache: str = ""
@@ -136,6 +142,7 @@ class ScaleConfig:
             "scale.min_workers must lie between 0 and scale.workers.",
         )
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
+        require(self.frozen_timeout_s >= 1, "scale.frozen_timeout_s must be at least 1.")
         require(self.grace_s >= 0, "scale.grace_s must be 0 or more.")
 
 

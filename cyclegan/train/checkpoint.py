@@ -7,7 +7,7 @@ checkpoint, whole or not at all, and which of them are kept is the business of `
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def save(
     attempt: str = "",
     leads: bool = True,
     barrier: Callable[[], None] = lambda: None,
-    gather: Callable[[Sequence[str]], list[list[str]]] = lambda words: [list(words)],
+    gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
 ) -> Place:
     """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
 

@@ -4,6 +4,7 @@ It checks what can be checked before any worker starts, hands each worker its ra
 callback, and shows progress while they work.
 """
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from cyclegan.train.interruption import (
 from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
+from cyclegan.train.restart import leave_word
 from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
@@ -40,6 +42,7 @@ from data_prep.transfer import arrow_filesystem
 
 VERDICT = ".failed"
 """Where a worker leaves the message of an error that trying again would not mend."""
+FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 ASK_STORAGE_EVERY_S = 2.0
 """How often a worker looks on an object store whether it is told to stop."""
 
@@ -109,9 +112,11 @@ def fit(
             name=config.run.name,
             **ray_storage(config),
             failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
-            callbacks=list(callbacks),
+            callbacks=[Witness(config.run_folder), *callbacks],
         ),
     )
+    # Ray's own limit is ten minutes; its controller takes it from here.
+    os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
     verdict = config.run_folder / VERDICT
     remove(verdict)
     try:
@@ -125,6 +130,17 @@ def fit(
             raise UserError(verdict.read_text())
     finally:
         remove(verdict)
+
+
+class Witness(ray.train.UserCallback):
+    """Sees workers fail, in Ray's controller."""
+
+    def __init__(self, run_folder: Place) -> None:
+        self.run_folder = run_folder
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray Train before it starts workers again."""
+        leave_word(self.run_folder, worker_exceptions)
 
 
 def ray_storage(config: Config) -> dict[str, Any]:

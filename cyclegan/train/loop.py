@@ -15,6 +15,7 @@ from cyclegan.train.compilation import compile_warning
 from cyclegan.train.placement import arithmetic, memory_format, place, share_of
 from cyclegan.train.plan import total_steps
 from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
+from cyclegan.train.restart import word_left
 from cyclegan.train.run import Report, Run, take_up
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
@@ -81,6 +82,8 @@ def train_worker(
     steps = total_steps(config, store)
     with closing(telemetry), memory_is_enough(config), traced(config, worker, note) as trace:
         telemetry.settings(decisive(config), done=False)
+        for word in word_left(config.run_folder) if worker.leads else ():
+            note(word)
         if not begun:  # storage that cannot be written is found out now, and a way back is there
             run.save(score=None)
         while trouble := advance(run, steps, trace):

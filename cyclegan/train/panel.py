@@ -52,6 +52,7 @@ def tiles_of(cycle: Cycle, real: NDArray[Any] | None = None) -> list[Tile]:
     from it, inside the body."""
     z = int(np.abs(np.array(cycle.volume.height) - HEIGHT).argmin())
     body = cycle.body[z]
+    assert cycle.returned is not None, "validation goes both ways"
 
     def change(after: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
         return np.where(body, after - before, np.nan)

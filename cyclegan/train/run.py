@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite
 
 import torch
@@ -14,7 +15,7 @@ from cyclegan.train.environment import record_environment
 from cyclegan.train.state import TrainState
 from cyclegan.train.step import Engine
 from cyclegan.train.telemetry import Telemetry
-from cyclegan.train.validate import SELECTION, validation_scores
+from cyclegan.train.validate import SELECTION, findings, summed_up
 from cyclegan.train.workers import Worker, agree, barrier, gathered, highest
 from data_prep.place import Place, make_folder, place, put
 from data_prep.store import Store
@@ -62,19 +63,21 @@ class Run:
         self.telemetry.settle()
 
     def validate(self) -> float | None:
-        """Score the running mean on the val split and tell the launcher; returns the selection
-        score, on worker 0.
-
-        Worker 0 alone works meanwhile, so the others wait in `report` and not in a collective,
-        whose time is limited.
-        """
+        """Score the running mean on the val split, each worker its share of the volumes, and tell
+        the launcher; returns the selection score, on worker 0."""
         metrics: dict[str, float] = {}
-        state, telemetry = self.state, self.telemetry
-        if self.worker.leads:
-            mean = state.mean
-            metrics, picture = validation_scores(
-                mean.to_ct, mean.to_mri, self.store, self.config, device=self.worker.device
-            )
+        state, telemetry, worker = self.state, self.telemetry, self.worker
+        own = findings(
+            state.mean.to_ct,
+            state.mean.to_mri,
+            self.store,
+            self.config,
+            device=worker.device,
+            share=(worker.rank, worker.world_size),
+        )
+        found = chain.from_iterable(gathered(own, worker))
+        if worker.leads:
+            metrics, picture = summed_up(found, self.store, self.config)
             telemetry.write(state.step, metrics)
             telemetry.picture(state.step, "val/cycles", picture)
             metrics = {name: value for name, value in metrics.items() if isfinite(value)}

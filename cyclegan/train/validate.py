@@ -4,6 +4,8 @@ It knows nothing of steps, checkpoints or logs: any two callables and a store wi
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -27,12 +29,26 @@ from cyclegan.scores.unpaired import (
 )
 from cyclegan.train.panel import Tile, panel, tiles_of
 from data_prep.split import Split
-from data_prep.store import Store
+from data_prep.store import Store, StoredVolume
+from data_prep.volume import Modality
 
 SELECTION = "val/selection"
 """The score that the best checkpoint is chosen by; lower is better, no pair needed."""
-NUM_VOLUMES = 4
-"""Volumes of each modality looked at: enough to rank checkpoints, few enough to wait for."""
+MODALITIES: tuple[Modality, ...] = ("mri", "ct")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What one volume of the split told; small, so that workers can hand it on."""
+
+    modality: Modality
+    number: int
+    """Place in the order in which volumes are looked at."""
+    scores: dict[str, float]
+    synthetic: Population | None
+    """Of an MRI's synthetic CT."""
+    tiles: list[Tile]
+    """Of the first volume of a modality."""
 
 
 def validation_scores(
@@ -43,7 +59,6 @@ def validation_scores(
     split: Split = "val",
     *,
     device: torch.device | str = "cpu",
-    batch_size: int = 8,
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
     """Scores named `val/...`, all finite, and a picture [rows, columns, 3].
 
@@ -55,6 +70,21 @@ def validation_scores(
     Raises:
         DataError: The split has no MRI, or the train split no CT.
     """
+    return summed_up(findings(to_ct, to_mri, store, config, split, device=device), store, config)
+
+
+def findings(
+    to_ct: Network,
+    to_mri: Network,
+    store: Store,
+    config: Config,
+    split: Split = "val",
+    *,
+    device: torch.device | str = "cpu",
+    share: tuple[int, int] = (0, 1),
+    batch_size: int = 8,
+) -> list[Finding]:
+    """One worker's share of the volumes, (rank, workers): every so many-th of them."""
     require_mri(store, split)
     networks = BothWays(
         to_ct=to_ct,
@@ -65,32 +95,60 @@ def validation_scores(
         neighbours=config.data.neighbours,
         conditions=config.data.conditions,
     )
+    looked_at = [
+        (number, volume)
+        for modality in MODALITIES
+        for number, volume in enumerate(chosen(store, modality, split, config))
+    ]
+    rank, workers = share
+    return [finding(networks, store, volume, number) for number, volume in looked_at[rank::workers]]
+
+
+def chosen(store: Store, modality: Modality, split: Split, config: Config) -> list[StoredVolume]:
+    """The volumes that a validation looks at: paired ones first, as many as the config says."""
+    volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
+    return volumes[: config.schedule.validate_volumes or None]
+
+
+def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int) -> Finding:
+    """Translate a volume there and back, and score it."""
+    cycle = networks.cycle(store, volume)
+    of_mri = volume.modality == "mri"
+    real = linked_ct(store, volume) if of_mri else None
+    scores = {
+        f"{name}_{volume.modality}": score
+        for name, score in cycle_scores(*cycle.compared()).items()
+    }
+    if real:
+        scores |= paired_scores(cycle.translated, *real)
+    return Finding(
+        modality=volume.modality,
+        number=number,
+        scores=scores,
+        synthetic=population_of(cycle.translated, cycle.body, store.spacing_mm) if of_mri else None,
+        tiles=[] if number else tiles_of(cycle, real[0] if real else None),
+    )
+
+
+def summed_up(
+    found: Iterable[Finding], store: Store, config: Config
+) -> tuple[dict[str, float], NDArray[np.uint8]]:
+    """Scores and picture of all volumes, the same however many workers looked at them."""
+    in_order = sorted(found, key=lambda each: (each.modality == "ct", each.number))
     values: dict[str, list[float]] = defaultdict(list)
-    synthetic: list[Population] = []
-    rows: list[list[Tile]] = []
-    for modality in ("mri", "ct"):
-        volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
-        for number, volume in enumerate(volumes[:NUM_VOLUMES]):
-            cycle = networks.cycle(store, volume)
-            real = linked_ct(store, volume) if modality == "mri" else None
-            if number == 0:
-                rows.append(tiles_of(cycle, real[0] if real else None))
-            for name, score in cycle_scores(*cycle.compared()).items():
-                values[f"{name}_{modality}"].append(score)
-            if modality == "mri":
-                synthetic.append(population_of(cycle.translated, cycle.body, store.spacing_mm))
-                if real:
-                    for name, score in paired_scores(cycle.translated, *real).items():
-                        values[name].append(score)
+    for each in in_order:
+        for name, score in each.scores.items():
+            values[name].append(score)
     scores = {name: float(np.mean(each)) for name, each in values.items()}
-    real_cts, synthetic_cts = train_ct_population(store, NUM_VOLUMES), pooled(synthetic)
-    cycles = [scores[f"cycle_ssim_{m}"] for m in ("mri", "ct") if f"cycle_ssim_{m}" in scores]
+    synthetic_cts = pooled(each.synthetic for each in in_order if each.synthetic)
+    real_cts = train_ct_population(store, config.schedule.validate_volumes or None)
+    cycles = [scores[f"cycle_ssim_{m}"] for m in MODALITIES if f"cycle_ssim_{m}" in scores]
     scores["hu_distance"] = hu_distance(synthetic_cts, real_cts)
     scores["bone_depth_mismatch"] = bone_depth_mismatch(synthetic_cts, real_cts)
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
-    return {f"val/{name}": score for name, score in scores.items()}, panel(
-        rows, store.spacing_mm[1:]
-    )
+    rows = [each.tiles for each in in_order if each.tiles]
+    named = {f"val/{name}": score for name, score in scores.items()}
+    return named, panel(rows, store.spacing_mm[1:])
 
 
 def require_mri(store: Store, split: Split = "val") -> None:

@@ -5,12 +5,15 @@ Each function is called by all workers alike. A worker alone needs no process gr
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +67,12 @@ def agree(choose: Callable[[], str], worker: Worker) -> str:
     return chosen[0]
 
 
-def gathered(words: Sequence[str], worker: Worker) -> list[list[str]]:
+def gathered(words: list[T], worker: Worker) -> list[list[T]]:
     """What each worker has to say, in the order of their ranks; rare, for it is slow."""
     if not dist.is_initialized():
-        return [list(words)]
-    said: list[list[str]] = [[] for _ in range(worker.world_size)]
-    dist.all_gather_object(said, list(words))
+        return [words]
+    said: list[list[T]] = [[] for _ in range(worker.world_size)]
+    dist.all_gather_object(said, words)
     return said
 
 

@@ -11,6 +11,7 @@ from cyclegan.presets import smoke
 from cyclegan.train.placement import place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import Engine, train_step
+from cyclegan.train.stopwatch import Stopwatch, peak_memory
 from cyclegan.train.workers import Worker
 
 pytestmark = [
@@ -48,11 +49,17 @@ def test_a_step_on_the_gpu_has_the_losses_of_the_cpu():
 def test_a_step_never_waits_for_the_gpu(precision):
     config = replace(CONFIG, train=replace(CONFIG.train, precision=precision))
     state, batch = state_on("cuda", fp16=precision == "fp16"), batch_on("cuda")
-    engine = place(state, config, Worker(device=torch.device("cuda")), note=pytest.fail)
+    stopwatch = Stopwatch(torch.device("cuda"), ("translators", "critics"))
+    worker = Worker(device=torch.device("cuda"))
+    engine = place(state, config, worker, note=pytest.fail, lap=stopwatch.lap)
     train_step(state, engine, batch, config.loss, 0.9)
+    stopwatch.take()
+    stopwatch.start()
 
     torch.cuda.set_sync_debug_mode("error")
     try:
         train_step(state, engine, batch, config.loss, 0.9)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert all(ms > 0 for ms in stopwatch.take().values())
+    assert peak_memory(torch.device("cuda"))["memory/peak_gib"] > 0

@@ -119,6 +119,8 @@ def test_a_run_outlives_the_kill_of_a_worker_and_of_its_command(config, start):
     workers[1].kill()
     lost_at = saved_step(config)
     wait_for(running, lost_at + 10, log)  # Ray has started two others
+    notes = [line["note"] for line in read_lines(log) if "note" in line]
+    assert [note for note in notes if note.startswith("warning: worker 1 answers no more")]
     offspring = psutil.Process(running.pid).children(recursive=True)
     workers = train_workers(offspring)
     running.kill()

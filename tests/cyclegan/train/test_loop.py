@@ -66,7 +66,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = run.validation_scores, []
+    scores, calls = run.summed_up, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -74,7 +74,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(run, "validation_scores", killed_once)
+    monkeypatch.setattr(run, "summed_up", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())

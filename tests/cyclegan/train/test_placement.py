@@ -79,6 +79,11 @@ def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards, accum
         [line for line in read_lines(run.run_folder / METRICS) if "loss/cycle_mri" in line][-1]
         for run in (two, config)
     )
+    scored, scores = (
+        [line for line in read_lines(run.run_folder / METRICS) if "val/selection" in line][-1]
+        for run in (two, config)
+    )
+    assert scored["val/selection"] == pytest.approx(scores["val/selection"], rel=1e-2)
     assert logged["speed/sync_ms"] >= 0
     assert "speed/sync_ms" not in expected
     assert logged["loss/cycle_mri"] == pytest.approx(expected["loss/cycle_mri"], rel=1e-3)

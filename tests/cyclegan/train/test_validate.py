@@ -1,6 +1,7 @@
 """Validation gives finite scores that a checkpoint can be chosen by, and a picture to look at."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from cyclegan.config import Config, DataConfig
 from cyclegan.errors import DataError
 from cyclegan.nets.generator import Generator
 from cyclegan.scores.metrics import mae_hu
-from cyclegan.train.validate import SELECTION, validation_scores
+from cyclegan.train.validate import SELECTION, findings, summed_up, validation_scores
 from tests.cyclegan.outlines import disagreeing_pair
 from tests.stores import make_store
 
@@ -70,6 +71,30 @@ def test_the_picture_has_both_cycles_one_above_the_other(store):
     assert width // 6 * 2 < height < width
     change = picture[width // 12, round(5.5 * width / 6)].astype(int)
     assert change.min() > 240  # white: no change inside the body
+
+
+def test_volumes_spread_over_workers_have_the_scores_of_one_worker(store):
+    """Handed on in any order, and more workers than volumes."""
+    to_ct, to_mri = (Generator(filters=2, blocks=1).eval() for _ in range(2))
+    expected, picture = validation_scores(to_ct, to_mri, store, CONFIG)
+    for workers in (2, 3, 7):
+        shares = [
+            findings(to_ct, to_mri, store, CONFIG, share=(rank, workers)) for rank in range(workers)
+        ]
+        assert sum(map(len, shares)) == 6  # one alone of each, and two pairs
+        assert max(map(len, shares)) == -(-6 // workers)
+
+        scores, same = summed_up([each for share in shares[::-1] for each in share], store, CONFIG)
+
+        assert scores == expected
+        np.testing.assert_array_equal(same, picture)
+
+
+def test_as_many_volumes_are_looked_at_as_the_schedule_says(store):
+    one = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=1))
+    every = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=0))
+
+    assert [len(findings(identity, identity, store, config)) for config in (one, every)] == [2, 6]
 
 
 def test_a_split_without_an_mri_is_refused_with_the_remedy(store):

@@ -1,0 +1,57 @@
+"""What a run tells of workers that failed: left by who saw it, told by those that are started next.
+
+A worker that dies takes its words with it, and who starts the others again is not who trains. So
+the word goes by a file in the run's folder.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from data_prep.place import Place, put, remove
+
+FAILURES = ".restarted"
+DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
+"""What Ray says of a worker whose process is gone, and of one that answers no more."""
+IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out")
+"""What a worker says that only waited for another."""
+LONGEST = 200
+
+
+def leave_word(run_folder: Place, failed: Mapping[int, Exception]) -> None:
+    """Note why workers are about to be started again, by their ranks."""
+    rank, why = culprit(failed)
+    put(run_folder / FAILURES, json.dumps({"rank": rank, "why": why}).encode())
+
+
+def word_left(run_folder: Place) -> Iterator[str]:
+    """What there is to tell of a failure, once."""
+    path = run_folder / FAILURES
+    try:
+        word = json.loads(path.read_text())
+    except FileNotFoundError:
+        return
+    yield f"warning: worker {word['rank']} {word['why']}; all workers were started again."
+    remove(path)
+
+
+def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:
+    """The rank that failed first, and what of: when one worker goes, the others fail of waiting."""
+    ranked = sorted(failed.items(), key=lambda item: (weight(item[1]), item[0]))
+    rank, error = ranked[0]
+    kind = weight(error)
+    # Ray hands on what a worker raised with its traceback, which ends with type and message.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = (lines[-1] if lines else type(error).__name__)[:LONGEST]
+    words = {
+        0: "answers no more (its process died or was frozen)",
+        1: f"failed ({said})",
+        2: f"waited in vain for another one ({said})",
+    }
+    return rank, words[kind]
+
+
+def weight(error: Exception) -> int:
+    """0: it is gone; 1: it failed by itself; 2: it only waited for another."""
+    if type(error).__name__ in DIED:
+        return 0
+    return 2 if any(word in str(error) for word in IN_VAIN) else 1
