@@ -34,7 +34,7 @@ bench: env
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 faults: env
-	$(QUIET) CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults
+	$(QUIET) CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/test_interruption.py
 
 docs: env
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

@@ -1,7 +1,6 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,22 +162,6 @@ def test_the_preset_is_a_word_and_no_flag(config, capsys):
         train("--preset", "demo", "--data.store", config.data.store)
 
     assert "--preset" in capsys.readouterr().err
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself
-def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(config, tmp_path):
-    store = tmp_path / "damaged.zarr"
-    shutil.copytree(config.store, store)
-    for shard in (store / "ct").glob("*/0/c/0/0/0"):
-        shard.unlink()
-    damaged = replace(config, data=replace(config.data, store=str(store)))
-
-    with pytest.raises(UserError, match=r"ct/[0-9a-f]+ is damaged"):
-        launch(damaged)
-
-    assert not list(damaged.run_folder.glob(".failed"))
 
 
 def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_alike(

@@ -1,6 +1,5 @@
 """A run kept on an object store: the same bits, the same files, and the same ways to go on."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,12 +13,10 @@ from cyclegan.errors import ConfigError
 from cyclegan.train import checkpoint, loop
 from cyclegan.train.interruption import STOP, now_and_then, told_to_stop
 from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.launch import launch
 from cyclegan.train.loop import train_worker
-from cyclegan.train.resume import check_resume, done_steps, held
+from cyclegan.train.resume import done_steps, held
 from cyclegan.train.workers import Worker
 from data_prep.place import put, remove, sizes_in
-from data_prep.store import open_store
 from data_prep.transfer import fetch
 from tests.cyclegan.train.test_checkpoint import digest
 from tests.object_store import s3_server
@@ -119,18 +116,3 @@ def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
     assert [ask(), ask()] == [True, False]
     remove(remote.run_folder / STOP)
     assert not told_to_stop(remote.run_folder)
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself
-def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(remote, bucket):
-    assert launch(remote)
-    assert not launch(remote)
-
-    folder = remote.run_folder
-    assert json.loads((folder / "environment.json").read_text())["workers"] == 1
-    assert done_steps(folder) == 6
-    start = checkpoint.folder_of(folder, 3)
-    new = replace(remote, run=replace(remote.run, name="new"))
-    assert check_resume(new, open_store(remote.store), 6, start) == start
