@@ -30,12 +30,12 @@ from cyclegan.train.interruption import (
 from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
-from cyclegan.train.restart import leave_word
+from cyclegan.train.restart import FAILURES, leave_word
 from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
-from data_prep.place import Place, make_folder, place, put, reached, remove
+from data_prep.place import Place, make_folder, names_in, place, put, reached, remove
 from data_prep.ray_session import ray_session
 from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
@@ -64,7 +64,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | Place = "auto") ->
     require_mri(store)
     steps = total_steps(config, store)
     with reached(config.run_folder):
-        done_steps(config.run_folder)
+        names_in(config.run_folder)
     with held(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
@@ -130,6 +130,7 @@ def fit(
             raise UserError(verdict.read_text())
     finally:
         remove(verdict)
+        remove(config.run_folder / FAILURES)  # of an end there is nothing more to tell
 
 
 class Witness(ray.train.UserCallback):
@@ -157,7 +158,6 @@ def machine_goes() -> Callable[[], bool]:
     told: set[str] = set()
 
     def ask() -> bool:
-        # The public function is a barrier of all workers; `look` has one of its own.
         # The public function is a barrier of all workers; `look` has one of its own.
         info = get_train_context().preemption_context.preemption_info
         new = set(info.preempted_node_ids) - told if info else set()

@@ -3,6 +3,7 @@ ends on the machines that are left. Two nodes of a Ray on this machine; under `m
 """
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -37,11 +38,11 @@ pytestmark = [
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
-    nodes = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.1"},
-    )
-    nodes.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    # The nodes listen beyond loopback whatever they are told: the token is the protection.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes.add_node(num_cpus=1)
     ray.init(nodes.address, log_to_driver=False)
     try:
         yield nodes

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from upath import UPath
 
 from cyclegan.config import Config
 from cyclegan.config_file import resolve
 from cyclegan.errors import ConfigError
+from cyclegan.evaluate.contestant import located
+from cyclegan.export.__main__ import Command, export
 from cyclegan.train import checkpoint, loop
+from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.interruption import STOP, now_and_then, told_to_stop
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -116,3 +120,19 @@ def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
     assert [ask(), ask()] == [True, False]
     remove(remote.run_folder / STOP)
     assert not told_to_stop(remote.run_folder)
+
+
+def test_a_run_under_a_url_can_be_scored_and_exported(remote, monkeypatch, tmp_path):
+    state = train_worker(remote, Worker())
+
+    found = located(remote.run_folder)
+    to_ct, _ = load_translators(found.checkpoint, found.config)
+
+    assert found.run_folder == remote.run_folder
+    assert found.config.data == remote.data
+    if found.checkpoint.name == "step_00000006":
+        for ours, theirs in zip(to_ct.parameters(), state.mean.to_ct.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    monkeypatch.chdir(tmp_path)
+    export(Command(run_folder=remote.run_folder, checkpoint="newest"))
+    assert (tmp_path / "small/model_to_ct/model.json").exists()
