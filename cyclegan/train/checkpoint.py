@@ -6,6 +6,7 @@ checkpoint, whole or not at all, and which of them are kept is the business of `
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,8 +92,14 @@ def save(
     hashes: dict[str, str] = {}
     with writing_to(gathering) as folder:
         for name, write in files_of(state, score, leads):
-            write(folder / name)
-            hashes[name] = settled(folder / name, gathering)
+            hashes[name] = ""
+            try:
+                write(folder / name)
+                hashes[name] = settled(folder / name, gathering)
+            except OSError:  # what does not fit whole must not take the space for a word about it
+                for own in hashes:
+                    (folder / own).unlink(missing_ok=True)
+                raise
     told = gather([f"{digest} {name}" for name, digest in hashes.items()])
     if leads:
         lines = [line.split(maxsplit=1) for lines in told for line in lines]
@@ -224,8 +231,19 @@ def write_text(text: str, path: Path) -> None:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which wants them contiguous."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    """Write tensors as safetensors, which wants them contiguous.
+
+    Raises:
+        OSError: As any file that cannot be written.
+    """
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path)
+    except SafetensorError as error:
+        # The library tells the system's error in words only.
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

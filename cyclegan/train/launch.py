@@ -30,18 +30,16 @@ from cyclegan.train.interruption import (
 from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
-from cyclegan.train.restart import FAILURES, leave_word
+from cyclegan.train.restart import forget, leave_verdict, leave_word, verdict_left
 from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
-from data_prep.place import Place, make_folder, names_in, place, put, reached, remove
+from data_prep.place import Place, names_in, place, reached
 from data_prep.ray_session import ray_session
 from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
-VERDICT = ".failed"
-"""Where a worker leaves the message of an error that trying again would not mend."""
 FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 ASK_STORAGE_EVERY_S = 2.0
 """How often a worker looks on an object store whether it is told to stop."""
@@ -117,20 +115,18 @@ def fit(
     )
     # Ray's own limit is ten minutes; its controller takes it from here.
     os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
-    verdict = config.run_folder / VERDICT
-    remove(verdict)
+    forget(config.run_folder)
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        if not verdict.exists():
-            raise
-        raise UserError(verdict.read_text()) from error
+        if verdict := verdict_left(config.run_folder):
+            raise verdict from error
+        raise
     else:
-        if verdict.exists():
-            raise UserError(verdict.read_text())
+        if verdict := verdict_left(config.run_folder):
+            raise verdict
     finally:
-        remove(verdict)
-        remove(config.run_folder / FAILURES)  # of an end there is nothing more to tell
+        forget(config.run_folder)
 
 
 class Witness(ray.train.UserCallback):
@@ -175,8 +171,7 @@ def run_worker(job: Job) -> None:
     command was told to stop.
     """
     run_folder = job["config"].run_folder
-    verdict = run_folder / VERDICT
-    if verdict.exists() or told_to_stop(run_folder):
+    if verdict_left(run_folder) or told_to_stop(run_folder):
         return
     question = partial(told_to_stop, run_folder)
     context = ray.train.get_context()
@@ -196,9 +191,8 @@ def run_worker(job: Job) -> None:
             else now_and_then(question, ASK_STORAGE_EVERY_S),
             machine_goes=machine_goes(),
         )
-    except UserError as error:
-        make_folder(run_folder)
-        put(verdict, str(error).encode())
+    except (UserError, OSError) as error:
+        leave_verdict(run_folder, error)
         raise
 
 

@@ -1,19 +1,28 @@
 """What a run tells of workers that failed: left by who saw it, told by those that are started next.
 
 A worker that dies takes its words with it, and who starts the others again is not who trains. So
-the word goes by a file in the run's folder.
+the word goes by a file in the run's folder: why they are started again, or that they need not be,
+since trying again would not mend it.
 """
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
-from data_prep.place import Place, put, remove
+from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from data_prep.place import Place, make_folder, put, remove
 
 FAILURES = ".restarted"
+VERDICT = ".failed"
 DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
 """What Ray says of a worker whose process is gone, and of one that answers no more."""
 IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out")
 """What a worker says that only waited for another."""
+STORAGE_FULL = (
+    "storage is full: a checkpoint or a log could not be written. Earlier checkpoints are whole. "
+    "Free some space, or keep fewer (--schedule.keep-last, --schedule.keep-best), and run the same "
+    "command again."
+)
 LONGEST = 200
 
 
@@ -32,6 +41,37 @@ def word_left(run_folder: Place) -> Iterator[str]:
         return
     yield f"warning: worker {word['rank']} {word['why']}; all workers were started again."
     remove(path)
+
+
+def leave_verdict(run_folder: Place, error: UserError | OSError) -> None:
+    """Say for the command, in its words and with its exit code, what no other try would mend."""
+    if isinstance(error, UserError):
+        message, code = str(error), error.exit_code
+    elif error.errno in STORAGE_FULL_ERRNOS:
+        message, code = STORAGE_FULL, ExitCode.STORAGE_FULL
+    else:
+        return
+    with suppress(OSError):  # where not even this fits, the next worker comes to the same end
+        make_folder(run_folder)
+        verdict = {"message": message, "exit_code": int(code)}
+        put(run_folder / VERDICT, json.dumps(verdict).encode())
+
+
+def verdict_left(run_folder: Place) -> UserError | None:
+    """The error that ends the run, where there is one."""
+    try:
+        verdict = json.loads((run_folder / VERDICT).read_text())
+    except FileNotFoundError:
+        return None
+    error = UserError(verdict["message"])
+    error.exit_code = ExitCode(verdict["exit_code"])
+    return error
+
+
+def forget(run_folder: Place) -> None:
+    """Of a run that ended, or has not begun, there is nothing to tell."""
+    for name in (FAILURES, VERDICT):
+        remove(run_folder / name)
 
 
 def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:

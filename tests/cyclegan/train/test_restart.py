@@ -1,7 +1,26 @@
 """Of several workers that failed, the one that failed first is named."""
 
-from cyclegan.errors import LoaderError
-from cyclegan.train.restart import FAILURES, culprit, leave_word, word_left
+import errno
+import resource
+import shutil
+import signal
+
+import pytest
+
+from cyclegan.errors import ConfigError, DivergedError, LoaderError
+from cyclegan.train import checkpoint
+from cyclegan.train.loop import train_worker
+from cyclegan.train.restart import (
+    FAILURES,
+    culprit,
+    forget,
+    leave_verdict,
+    leave_word,
+    verdict_left,
+    word_left,
+)
+from cyclegan.train.workers import Worker
+from data_prep.errors import ExitCode, UserError
 
 
 class WorkerHealthCheckFailedError(Exception):
@@ -33,3 +52,44 @@ def test_a_word_is_left_and_told_once(tmp_path):
     assert told == [f"warning: worker 1 failed ({OWN}); all workers were started again."]
     assert list(word_left(tmp_path)) == []
     assert not (tmp_path / FAILURES).exists()
+
+
+def test_a_verdict_keeps_message_and_exit_code(tmp_path):
+    assert verdict_left(tmp_path) is None
+    for error, code in (
+        (ConfigError("no such thing"), ExitCode.WRONG_USE),
+        (DivergedError("lost"), ExitCode.FAILED),
+        (OSError(errno.ENOSPC, "No space left on device"), ExitCode.STORAGE_FULL),
+    ):
+        leave_verdict(tmp_path, error)
+        verdict = verdict_left(tmp_path)
+        assert isinstance(verdict, UserError)
+        assert verdict.exit_code == code
+
+    forget(tmp_path)
+    leave_verdict(tmp_path, OSError(errno.ECONNRESET, "another try may do"))
+    assert verdict_left(tmp_path) is None
+
+
+def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, monkeypatch):
+    """A limit on the size of files stands for the disk: the system refuses in the same place."""
+    train_worker(config, Worker())
+    first, second = checkpoint.saved(config.run_folder)
+    shutil.rmtree(second)
+    # Of the files of a checkpoint the optimizer's moments are the largest, and come last.
+    largest = max(path.stat().st_size for path in first.glob("*.safetensors"))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            train_worker(config, Worker())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+    assert caught.value.errno == errno.EFBIG
+    assert checkpoint.newest(config.run_folder) == first
+    (litter,) = (config.run_folder / "checkpoints").glob(".partial*")
+    assert list(litter.iterdir()) == []
+    assert train_worker(config, Worker()).step == 6
