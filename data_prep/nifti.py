@@ -83,7 +83,7 @@ def _voxels(image: Any, content: bytes) -> NDArray[Any]:
     dtype, scaling = image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter)
     if (dtype.kind, dtype.itemsize, scaling) == ("i", 2, (1, 0)):
         stored = np.frombuffer(content, dtype, offset=image.dataobj.offset)
-        return np.asarray(stored.reshape(image.shape, order="F"), np.int16)
+        return stored.reshape(image.shape, order="F").astype(np.int16)
     with np.errstate(over="ignore", invalid="ignore"):  # refused later, as not finite
         return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
 

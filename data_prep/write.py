@@ -91,7 +91,7 @@ def create_store(
     if any(name not in own and not name.startswith(PARTIAL) for name in found):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
-        if root["key_check"] != key_check:
+        if root.get("key_check") != key_check:
             raise OtherStoreError(
                 f"The pseudonyms in {path} were made with another key: with this one every volume "
                 "would get a second name, and a subject could be in two splits. Give the store's "

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,19 @@ def test_a_damaged_header_leaves_no_split_without_a_domain(folders):
         shutil.rmtree(folders["out"].parent)
 
 
+@pytest.fixture
+def another_cluster(monkeypatch):
+    """Somebody's Ray that this machine tells of, and that is none of ours."""
+    # Short, because Ray keeps sockets there.
+    with tempfile.TemporaryDirectory(prefix="r") as name:
+        (Path(name) / "ray").mkdir()
+        (Path(name) / "ray/ray_current_cluster").write_text("127.0.0.1:9")
+        monkeypatch.setenv("RAY_TMPDIR", name)
+        yield
+
+
 @pytest.mark.ray
+@pytest.mark.usefixtures("another_cluster")
 def test_ray_tasks_give_the_store_that_one_process_gives(folders, tmp_path):
     (folders["ct"] / "patient1.nii").write_bytes(b"")
     key = tmp_path / "k.key"

@@ -90,7 +90,8 @@ def what_volumes_are_said_to_be(path: Path) -> object:
 
 
 def how_volumes_were_made(path: Path) -> object:
-    return {name: said for name, said in read_root(path).items() if name != "key_check"}
+    root = read_root(path)
+    return [root.get(name) for name in ("schema", "spacing_mm", "size", "settings", "fingerprint")]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,7 @@ def test_a_lost_cut_or_emptied_file_is_an_error_and_never_zeros(store):
     files = sorted(str(p.relative_to(store.path)) for p in store.path.rglob("*") if p.is_file())
     needed = [f for f in files if Path(f).name not in LOCKS and f not in FOR_OTHERS]
     needed.remove("splits.json")  # read by `convert` alone, which makes it again
+    needed.remove(INDEX)  # see test_index: here the shape checks of tests read it at opening
     for number in range(LOSSES):
         file = needed[number % len(needed)]
         path = store.path / file
@@ -157,6 +159,6 @@ def test_a_lost_cut_or_emptied_file_is_an_error_and_never_zeros(store):
 
         message = found(lambda: everything_read(store.path), str(store.path))
 
-        assert Path(file).name in message or file == "index.safetensors", f"{file} {loss}"
+        assert Path(file).name in message, f"{file} {loss}"
         path.write_bytes(whole)
     everything_read(store.path)
