@@ -30,8 +30,13 @@ def ray_session(
     if address:
         ray.init(address, **quiet)
     else:
+        # "local": without it Ray joins whatever cluster this machine's /tmp/ray tells of.
         ray.init(
-            num_cpus=num_cpus, include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet
+            "local",
+            num_cpus=num_cpus,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            **quiet,
         )
     try:
         yield

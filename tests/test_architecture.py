@@ -31,7 +31,7 @@ HOMES = {
     "nibabel": {"data_prep/nifti.py"},
     "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
     "monai": {"data_prep/geometry.py"},
-    "isal": {"data_prep/nifti.py"},
+    "isal": {"data_prep/inflate.py"},
     "SimpleITK": {"data_prep/itk.py"},
     "zarr": {"data_prep/encoding.py"},
     "upath": {"data_prep/place.py"},
