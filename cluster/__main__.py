@@ -1,5 +1,6 @@
-"""python -m cluster submit | doctor: the same commands on other machines."""
+"""python -m cluster submit | doctor | plan: the same commands on other machines."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,22 +11,29 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from cluster.doctor import examine, store_from_environment, table
-from cluster.submit import Machines, Target, ray_command, render, send, submit_to_ray
+from cluster.machines import Driver, Machines
+from cluster.ray_jobs import command_line, submit_to_ray
+from cluster.submit import SBATCH, Target, apply, manifest, queue, rayjob, sbatch_line
 from data_prep.errors import ExitCode, UsageError, run_command
 from data_prep.place import PlaceArgument
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submit:
-    """Run `-- python -m ...` on a cluster; paths in it are those of the cluster."""
+    """Run `-- python -m ...` on a cluster; paths in it are those of the cluster.
+
+    A run that ends preempted (exit code 5) is started again on every target."""
 
     target: Target
     """`ray`: a running Ray cluster. `kuberay`: a RayJob of its own. `slurm`: a batch job."""
     address: str | None = None
     """Ray: its dashboard, such as http://127.0.0.1:8265; default: RAY_ADDRESS."""
+    wait: bool = True
+    """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
     """Print what would be sent, and send nothing."""
     machines: OmitArgPrefixes[Machines] = field(default_factory=Machines)
+    driver: OmitArgPrefixes[Driver] = field(default_factory=Driver)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,16 +74,20 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
             "there is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
-    if submit.target == "ray":
-        if not submit.dry_run:
-            return submit_to_ray(command, submit.address)
-        print(ray_command(command, submit.address))
-        return ExitCode.DONE
-    rendered = render(submit.target, submit.machines, command)
-    if submit.dry_run:
-        print(rendered, end="")
-    else:
-        send(submit.target, rendered)
+    machines, driver = submit.machines, submit.driver
+    match submit.target, submit.dry_run:
+        case "ray", True:
+            print(command_line(command, driver, submit.address, submit.wait))
+        case "ray", False:
+            return submit_to_ray(command, driver, submit.address, wait=submit.wait)
+        case "kuberay", True:
+            print(manifest(rayjob(machines, driver, command)), end="")
+        case "kuberay", False:
+            apply(rayjob(machines, driver, command))
+        case "slurm", True:
+            print(f"# {shlex.join(sbatch_line(machines, command))}\n{SBATCH.read_text()}", end="")
+        case "slurm", False:
+            queue(machines, command)
     return ExitCode.DONE
 
 
