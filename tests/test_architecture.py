@@ -39,7 +39,7 @@ HOMES = {
     "tensorstore": {"cyclegan/data/reader.py"},
     "nvidia": {"cyclegan/data/pipeline.py"},
     "torchmetrics": {"cyclegan/scores/unpaired.py"},
-    "torch.distributed": {"cyclegan/train/workers.py"},
+    "torch.distributed": {"cyclegan/train/workers.py", "cluster/bandwidth.py"},
     "torch.utils.tensorboard": {"cyclegan/train/telemetry.py"},
     "ray": {
         "data_prep/tasks.py",
@@ -49,6 +49,7 @@ HOMES = {
         "tune/trial.py",
         "cluster/ray_jobs.py",
         "cluster/nodes.py",
+        "cluster/doctor.py",
     },
     "optuna": {"tune/search.py"},
     "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
