@@ -123,6 +123,7 @@ def train_ct_population(store: Store, num_volumes: int | None = None) -> Populat
 
 def picture_row(cycle: Cycle) -> NDArray[np.uint8]:
     """Original | translated | returned at one height, [rows, 3 x columns, 3]."""
+    assert cycle.returned is not None, "validation has both ways"
     z = int(np.abs(np.array(cycle.volume.height) - HEIGHT).argmin())
     original, translated, returned = (
         images[z] for images in (cycle.original, cycle.translated, cycle.returned)
