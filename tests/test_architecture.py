@@ -29,7 +29,12 @@ FLOW = [
 ]
 HOMES = {
     "nibabel": {"data_prep/nifti.py"},
-    "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
+    "pydicom": {
+        "data_prep/dicom.py",
+        "data_prep/dicom_tags.py",
+        "cyclegan/translate/dicom_ct.py",
+        "cyclegan/translate/dicom_source.py",
+    },
     "monai": {"data_prep/geometry.py"},
     "isal": {"data_prep/nifti.py"},
     "SimpleITK": {"data_prep/itk.py"},
