@@ -57,7 +57,11 @@ HOMES = {
     "optuna": {"tune/search.py"},
     "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
     "ray.tune": {"tune/search.py", "tune/trial.py"},
-    "matplotlib": {"data_prep/contact_sheet.py", "cyclegan/evaluate/figures.py"},
+    "matplotlib": {
+        "data_prep/contact_sheet.py",
+        "cyclegan/evaluate/figures.py",
+        "cyclegan/translate/preview.py",
+    },
     "jinja2": {"cyclegan/evaluate/report.py", "cluster/submit.py"},
     "onnx": {"cyclegan/export/formats.py"},
     "onnxruntime": {"cyclegan/export/formats.py"},

@@ -39,12 +39,21 @@ def folder_of(folder: Path, direction: Direction | None) -> Path:
     Raises:
         ModelError: There is no model folder of this direction.
     """
-    inside = [name for name in DIRECTIONS if (folder / name / SUMS).is_file()]
+    inside = _inside(folder)
     if inside and not (folder / SUMS).is_file():
         if direction in (None, *inside):
             return folder / (direction or inside[0])
         raise ModelError(f"{folder} holds no {direction} model, only {', '.join(inside)}.")
     return folder
+
+
+def is_of_both(folder: Path) -> bool:
+    """Whether a folder holds the models of both directions."""
+    return len(_inside(folder)) == len(DIRECTIONS)
+
+
+def _inside(folder: Path) -> list[Direction]:
+    return [name for name in DIRECTIONS if (folder / name / SUMS).is_file()]
 
 
 def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:

@@ -36,9 +36,19 @@ EMPTY = [
     "AccessionNumber", "ReferringPhysicianName", "StudyID", "PositionReferenceIndicator",
     "PatientPosition",
 ]
+# What may stay of a patient's place: codes of the standard (PS3.3 C.7.3.1.1.2, PS3.16 annex L),
+# since any other text in these tags may be about the patient.
+_HARMLESS = {
+    "PatientPosition": ["HFS", "HFP", "FFS", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"],
+    "BodyPartExamined": [
+        "HEAD", "BRAIN", "NECK", "HEADNECK", "CHEST", "ABDOMEN", "PELVIS", "PROSTATE", "SPINE",
+        "CSPINE", "TSPINE", "LSPINE", "BREAST", "HIP", "THIGH", "LEG", "KNEE", "FOOT", "ARM",
+        "SHOULDER", "HAND", "EXTREMITY", "WHOLEBODY",
+    ],
+    "Laterality": ["L", "R"],
+}
 # fmt: on
 _LENGTHS = {"SH": 16, "LO": 64}
-_KEPT_WHEN_DEIDENTIFIED = ["PatientPosition", "BodyPartExamined", "Laterality"]
 _UID_BYTES = 16
 """Of a UID below 2.25, the arc of UUIDs (PS3.5 B.2)."""
 
@@ -114,8 +124,8 @@ def deidentified(origin: Origin, key: Key) -> Origin:
     identity = f"{old.get('PatientID', '')}\0{old.get('IssuerOfPatientID', '')}"
     name = key.pseudonym("patient", identity)
     tags.PatientName, tags.PatientID = f"Anonymous^{name}", name
-    for keyword in _KEPT_WHEN_DEIDENTIFIED:
-        if keyword in old:
+    for keyword, codes in _HARMLESS.items():
+        if old.get(keyword) in codes:
             tags.add(old[keyword])
     tags.StudyInstanceUID = uid_for(key, str(old.StudyInstanceUID))
     tags.FrameOfReferenceUID = uid_for(key, str(old.FrameOfReferenceUID))

@@ -53,7 +53,12 @@ class Engine:
         """The volume as the network wants to see it."""
         info = self.model.info
         contrast = info.intensity.mri_contrast
-        return to_input(shown.voxels, shown.body, shown.window, info.source, contrast)
+        images = torch.empty(len(shown.voxels), 1, *shown.voxels.shape[1:])
+        for z in _blocks(images):
+            images[z] = to_input(
+                shown.voxels[z], shown.body[z], shown.window, info.source, contrast
+            )
+        return images
 
     def run(
         self,
@@ -81,18 +86,26 @@ class Engine:
     def values(self, translated: Tensor, shown: HarmonisedVolume) -> NDArray[np.float32]:
         """What the network made, in HU or MRI units on the model's grid."""
         info = self.model.info
-        return to_values(
-            translated,
-            shown.body,
-            self.window,
-            info.target,
-            info.intensity.mri_contrast,
-            air_outside=self.air_outside,
-        )
+        values = np.empty(shown.voxels.shape, np.float32)
+        for z in _blocks(translated):
+            values[z] = to_values(
+                translated[z],
+                shown.body[z],
+                self.window,
+                info.target,
+                info.intensity.mri_contrast,
+                air_outside=self.air_outside,
+            )
+        return values
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         kind = torch.device(self.model.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def _blocks(images: Tensor) -> list[slice]:
+    """Some slices at a time: arithmetic makes copies, which a large volume has no room for."""
+    return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
 
 def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[np.int16]:

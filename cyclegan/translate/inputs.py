@@ -176,7 +176,7 @@ def _of_series(
     for series in found:
         if series.modality == modality or (has_dicom and not series.headers):
             folder = series.paths[0].parent
-            yield FileInput(source=_source(folder, modality, series), label=folder.name)
+            yield FileInput(source=_source(folder, modality, series), label=folder.absolute().name)
         else:
             left[f"DICOM: {series.error.code if series.error else 'other-modality'}"] += 1
 

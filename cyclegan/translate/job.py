@@ -20,15 +20,20 @@ from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file
 from cyclegan.translate.engine import Engine, shown_to
 from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.own_grid import axial, on_grid
+from cyclegan.translate.preview import save_preview
 from cyclegan.translate.results import Format, Result, write_volume
+from cyclegan.translate.uncertainty import passes, uncertainty
 from data_prep.errors import VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume
+from data_prep.nifti import write_nifti
 from data_prep.pseudonym import Key
 from data_prep.quarantine import Refusal
 from data_prep.source import Leniency
 from data_prep.volume import Grid
 
 _NAME_LENGTH = 12
+_UNSURE = (0.0, 32767.0)
+"""No more fits into an int16."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Stage = TypeVar("Stage")
 
@@ -72,6 +77,8 @@ class Made:
     loaded: Loaded
     values: NDArray[np.float32]
     """[z, y, x], HU or MRI units."""
+    uncertainty: NDArray[np.float32] | None
+    """In the same unit, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +86,8 @@ class Job:
     """What is done to every input."""
 
     engine: Engine
+    back: Engine | None = None
+    """The model of the other direction, for the uncertainty."""
     out: Path
     made_by: str
     """Which model: the first digits of its hash."""
@@ -86,6 +95,8 @@ class Job:
     axial: bool = False
     keep_names: bool = False
     overwrite: bool = False
+    uncertainty: bool = False
+    preview: bool = False
     leniency: Leniency = field(default_factory=Leniency)
     key: Key | None = None
     """Replaces what names a patient in DICOM; None keeps it."""
@@ -116,7 +127,8 @@ class Job:
         result, making = self._result_of(item, sha256), self._making_of(sha256)
         there = result.path.exists() or result.path.is_symlink()
         if there and not self.overwrite:
-            if result.made_of() == making.text:
+            extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
+            if result.made_of() == making.text and all(path.exists() for path in extra):
                 return Outcome(input=item, sha256=sha256, result=result.path)
             raise VolumeError(
                 "other-result",
@@ -143,22 +155,34 @@ class Job:
         )
 
     def _translate(self, loaded: Loaded) -> Made:
-        shown, count = loaded.shown, 0
+        shown, engine, count = loaded.shown, self.engine, 0
+        total = len(shown.voxels) * (passes(self.back) if self.uncertainty else 1)
 
         def done(slices: int) -> None:
             nonlocal count
             count += slices
-            self.heard(f"slice {count} of {len(shown.voxels)}")
+            self.heard(f"slice {count} of {total}")
 
-        engine = self.engine
-        translated = engine.run(engine.images(shown), shown, done)
-        return Made(loaded=loaded, values=engine.values(translated, shown))
+        images = engine.images(shown)
+        translated = engine.run(images, shown, done)
+        unsure = None
+        if self.uncertainty:
+            unsure = uncertainty(engine, self.back, images, translated, shown, done)
+        values = engine.values(translated, shown)
+        return Made(loaded=loaded, values=values, uncertainty=unsure)
 
     def _write(self, made: Made) -> Outcome:
         loaded, shown = made.loaded, made.loaded.shown
-        grid = self._grid_of(shown)
+        result, making, grid = loaded.result, loaded.making, self._grid_of(shown)
+        if made.uncertainty is not None:
+            unsure = on_grid(made.uncertainty, shown.grid, grid, _UNSURE)
+            write_nifti(result.uncertainty, unsure, grid.affine, f"unsure by; {making.text}"[:79])
+        if self.preview:
+            target = self.engine.model.info.target
+            picture = (shown, made.values, target, made.uncertainty)
+            save_preview(result.preview, result.name, *picture)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
-        write_volume(loaded.result, voxels, grid.affine, loaded.making, loaded.origin)
+        write_volume(result, voxels, grid.affine, making, loaded.origin)
         return Outcome(
             input=loaded.input,
             sha256=loaded.sha256,

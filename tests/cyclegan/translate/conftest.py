@@ -102,13 +102,19 @@ def tiny_model(tmp_path_factory) -> Path:
     )
 
 
-def publish_model(folder: Path, network: Generator, recipe: Recipe, **changes) -> Path:
-    """A to_ct model folder of which the one file is real that translate uses by default."""
+def publish_model(
+    folder: Path, network: torch.nn.Module, recipe: Recipe, *, files=lambda part: None, **changes
+) -> Path:
+    """A to_ct model folder of which the one file is real that translate uses by default.
+
+    And those that `files` writes.
+    """
 
     def fill(partial: Path) -> None:
         for name in CONTENT:
             (partial / name).write_text("not needed")
         save_file(network.state_dict(), partial / FILES["safetensors"])
+        files(partial)
         info = replace(INFO, direction="to_ct", inputs=("mri",), recipe=recipe)
         write_info(replace(info, **changes), partial)
 

@@ -1,5 +1,6 @@
 """Many files go in; each comes out whole on its own grid, or is listed, and none stops another."""
 
+import errno
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from cyclegan.errors import ModelError
@@ -143,28 +145,71 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
     assert not out.exists()
 
 
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
 def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
-    tmp_path, out, model_folder
+    tmp_path, out, model_folder, form
 ):
     for number in range(15):
         write_head(tmp_path / "in" / f"{number}.nii.gz")
     command = [sys.executable, "-m", "cyclegan.translate", model_folder, tmp_path / "in"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "--out", out, "--keep-names"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        [*command, "--out", out, "--keep-names", "--format", form],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
     )
     while process.poll() is None and len(list(out.glob("*"))) < 3:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    results = list(out.glob("[!.]*.nii.gz"))
+    results = list(out.glob("[!.]*_synthetic-ct*"))
     assert 1 <= len(results) < 15
     for path in results:
-        gzip.decompress(path.read_bytes())
-        assert read_nifti(path, modality="ct", pseudonym="p").voxels.shape == SHAPE
-    assert (
-        run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True))
-        == ExitCode.DONE
+        assert voxels_of(path).shape == SHAPE
+    again = Command(
+        model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True, format=form
     )
-    assert len(list(out.glob("[!.]*.nii.gz"))) == 15
+    assert run(again) == ExitCode.DONE
+    assert len(list(out.glob("[!.]*_synthetic-ct*"))) == 15
+
+
+def voxels_of(result: Path) -> np.ndarray:
+    """HU [z, y, x]; raises where a byte of it is missing."""
+    if result.is_dir():
+        slices = [pydicom.dcmread(path) for path in sorted(result.iterdir())]
+        return np.stack([each.pixel_array for each in slices])
+    gzip.decompress(result.read_bytes())
+    return read_nifti(result, modality="ct", pseudonym="p").voxels
+
+
+def test_a_full_disk_stops_all_and_leaves_no_half_result(tmp_path, out, model_folder, monkeypatch):
+    source = write_head(tmp_path / "a.nii.gz")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cyclegan.translate.results.ct_files", full)
+    with pytest.raises(OSError, match="No space"):
+        run(Command(model=model_folder, inputs=(source,), out=out, format="dicom"))
+    assert list(out.iterdir()) == []
+
+
+def test_what_is_in_the_way_is_not_replaced(tmp_path, out, model_folder):
+    source = write_head(tmp_path / "a.nii.gz")
+    command = Command(
+        model=model_folder, inputs=(source,), out=out, keep_names=True, format="dicom"
+    )
+    mine = out / "a_synthetic-ct" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+
+    assert run(replace(command, overwrite=True)) == ExitCode.FAILED
+    assert mine.read_text() == "precious"
+
+    mine.unlink()
+    mine.parent.rmdir()
+    assert run(command) == run(command) == ExitCode.DONE
+    assert run(replace(command, axial=True)) == ExitCode.FAILED
+    assert run(replace(command, axial=True, overwrite=True)) == ExitCode.DONE
