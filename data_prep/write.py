@@ -209,11 +209,7 @@ def frozen_splits(store: Place, records: list[dict[str, Any]] | None = None) -> 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     harmonised = prepared.harmonised
-    z = harmonised.grid.shape[0]
     fraction = harmonised.body.mean(axis=(1, 2))
-    holding = np.flatnonzero(fraction)
-    lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, z - 1)
-    height = ((np.arange(z) - lowest) / max(1, highest - lowest)).clip(0, 1)
     # Slice by slice: the volume as floats would take twice its memory.
     values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
     return StoredVolume(
@@ -227,7 +223,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         window=harmonised.window,
         scale=harmonised.scale,
         body_fraction=_in_steps(fraction),
-        height=_in_steps(height),
+        height=harmonised.height,
         deviation=_in_steps(np.array([float(each.std()) for each in values])),
         source_shape=harmonised.source.shape,
         source_affine=harmonised.source.affine,

@@ -29,7 +29,12 @@ FLOW = [
 ]
 HOMES = {
     "nibabel": {"data_prep/nifti.py"},
-    "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
+    "pydicom": {
+        "data_prep/dicom.py",
+        "data_prep/dicom_tags.py",
+        "cyclegan/translate/dicom_ct.py",
+        "cyclegan/translate/dicom_source.py",
+    },
     "monai": {"data_prep/geometry.py"},
     "isal": {"data_prep/inflate.py"},
     "SimpleITK": {"data_prep/itk.py"},
@@ -58,6 +63,7 @@ HOMES = {
         "data_prep/contact_sheet.py",
         "cyclegan/evaluate/figures.py",
         "cyclegan/evaluate/plots.py",
+        "cyclegan/translate/preview.py",
     },
     "jinja2": {"cyclegan/evaluate/report.py"},
     "onnx": {"cyclegan/export/formats.py"},

@@ -12,14 +12,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.data.channels import with_conditions
 from cyclegan.infer.slices import (
+    Conditions,
     Contrast,
     Network,
     to_input,
     to_values,
     translate_volume,
-    with_neighbours,
 )
 from data_prep.intensity import WINDOW_HU, Window, normalise
 from data_prep.store import Store, StoredVolume
@@ -80,11 +79,16 @@ class BothWays:
     def _translate(
         self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
     ) -> Tensor:
-        shown = with_neighbours(images, self.neighbours)
-        if self.conditions:  # of the source, on the way back too
-            mask = torch.from_numpy(body.astype(np.float32))[:, None]
-            shown = with_conditions(shown, mask, torch.tensor(volume.height, dtype=torch.float32))
-        return translate_volume(network, shown, self.batch_size, self.device)
+        # Of the source, on the way back too.
+        seen = Conditions(body=body, height=volume.height) if self.conditions else None
+        return translate_volume(
+            network,
+            images,
+            self.batch_size,
+            self.device,
+            neighbours=self.neighbours,
+            conditions=seen,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
