@@ -2,8 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.complete
-# One thread for each test: the machine's cores belong to the tests that start workers.
+# One thread for each test: the cores belong to the tests beside it and to the workers that they start.
 QUIET := OMP_NUM_THREADS=1
+# A file's tests share what they made, so they stay in one process.
+BOTH := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: env demo test check bench faults docs clean
 
@@ -27,7 +29,7 @@ check: env
 	$(BIN)/mypy
 
 test: check
-	$(QUIET) $(BIN)/pytest -m "not gpu"
+	$(QUIET) $(BIN)/pytest $(BOTH) -m "not gpu"
 	$(QUIET) CYCLEGAN_NO_SHAPE_CHECKS=1 $(BIN)/pytest -m compile tests/cyclegan/train
 
 bench: env

@@ -37,7 +37,8 @@ def stages() -> dict[str, str]:
         f"--run.storage {RUN.parent} --run.name {RUN.name}",
         "evaluate": f"cyclegan.evaluate {RUN} --split test",
         "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
-        "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} --overwrite",
+        "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} "
+        "--keep-names --overwrite",
     }
 
 

@@ -48,6 +48,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
             "scale": 1.0,
             "body_fraction": [round(random.random(), 4) for _ in range(SLICES)],
             "height": heights,
+            "deviation": [0.5] * SLICES,
             "source_shape": [160, 512, 512],
             "source_affine": np.diag([-0.5, -0.5, 1, 1.0]).tolist(),
         }

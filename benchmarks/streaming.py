@@ -3,9 +3,11 @@
 One table from one run: numpy's memmap as the limit, tensorstore, our reader, our whole pipeline,
 beside zarr-python, the seed's recipe, MONAI's CacheDataset and PersistentDataset and TorchIO's
 Queue. All take turns, on the same cores, each in a process of its own; the peers in an environment
-of their own. Files are dropped from the page cache for the cold figures. Run it:
+of their own. Files are dropped from the page cache for the cold figures. A full run takes half an
+hour; where a machine is quiet for minutes only, it goes round by round:
 
     python -m benchmarks.streaming [--small] [--json FILE] [--folder DIR]
+    python -m benchmarks.streaming --folder DIR --json FILE --rounds 1 --part loaders   # adds one
 """
 
 import argparse
@@ -17,8 +19,9 @@ import tempfile
 import venv
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices
+from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices, warm
 
 Figures = dict[str, list[dict[str, float]]]
 """What each loader gave in each turn."""
@@ -42,7 +45,10 @@ PEERS = {
 }
 OURS_COMMAND = [sys.executable, "-m", "benchmarks.loading.ours"]
 EPOCHS = 20
-COLD = ("memmap", "reader", "pipeline")
+COLD = {"memmap": "slices.npy", "reader": "bench.zarr", "pipeline": "bench.zarr"}
+"""What they read, and so what is dropped from the page cache before."""
+SLICES_PER_S = 15_000
+"""Goal of the reader."""
 GOALS = [
     ("reader", "zarr-loop-masks", 20.0),
     ("pipeline", "seed", 4.0),
@@ -88,11 +94,9 @@ def run(folder: Path, rounds: int, seconds: float) -> Figures:
         for name, command in commands.items():
             print(f"\rround {turn + 1} of {rounds}: {name:20}", end="", file=sys.stderr, flush=True)
             if name in COLD:
-                drop_from_cache(folder)
+                drop_from_cache(folder / COLD[name])
                 figures[f"{name}, cold"].append(measure(command, folder, seconds))
-                for path in (folder / "bench.zarr").rglob("*"):  # and warm it again
-                    if path.is_file():
-                        path.read_bytes()
+                warm(folder / COLD[name])
             figures[name].append(measure(command, folder, seconds))
     print(file=sys.stderr)
     return figures
@@ -122,6 +126,8 @@ def table(figures: Figures) -> str:
             f"  {ours} against {theirs}: {rate:.1f}x in slices a second, {cpu:.1f}x in processor "
             f"time (goal {goal:.0f}x)"
         )
+    rate = median(one["slices_per_s"] for one in figures["reader"])
+    lines.append(f"  reader: {rate:.0f} slices/s, an image and a mask each (goal {SLICES_PER_S})")
     return "\n".join(lines)
 
 
@@ -131,39 +137,51 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="a store of 0.1 GiB, one quick turn")
-    parser.add_argument("--json", type=Path, help="keep every figure in this file")
+    parser.add_argument("--json", type=Path, help="add every figure to this file")
     parser.add_argument("--folder", type=Path, help="where the data is made and kept")
+    parser.add_argument("--rounds", type=int, help="turns of all loaders: 5, or 1 with --small")
+    parser.add_argument("--part", choices=["loaders", "memory"], help="one of the two parts only")
     options = parser.parse_args()
-    rounds, seconds = (1, 2.0) if options.small else (5, 6.0)
+    rounds, seconds = (1, 2.0) if options.small else (5, 5.0)
+    facts = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         store = make_slices(folder, SMALL if options.small else FULL)
+        facts["cores"], facts["slices"] = CORES, sum(volume.shape[0] for volume in store.volumes)
         files = [path for path in store.path.rglob("*") if path.is_file()]
-        size_gib = sum(path.stat().st_size for path in files) / 2**30
-        figures = run(folder, rounds, seconds)
-        make_slices(folder / "small", SMALL)
-        memory = measure([*OURS_COMMAND, "memory"], folder / "small", EPOCHS)
-    facts = {
-        "claim": __doc__.splitlines()[0] if __doc__ else "",
-        "cores": CORES,
-        "load": os.getloadavg()[0],
-        "store_gib": round(size_gib, 2),
-        "slices": sum(volume.shape[0] for volume in store.volumes),
-        "figures": figures,
-        "memory": memory,
-    }
-    print(
-        f"256 x 256 int16 slices a second; {facts['slices']} slices, {size_gib:.2f} GiB on disk, "
-        f"{CORES} cores, load {facts['load']:.1f}\nmedian (lowest to highest) of {rounds} turns, "
-        "page cache warm where it does not say cold; last column: processor time per slice, us:"
-    )
-    print(table(figures))
-    print(
-        f"  memory of the whole pipeline: {memory['first_mib']:.0f} MiB after 2 epochs, "
-        f"{memory['last_mib']:.0f} MiB after {EPOCHS}"
-    )
+        facts["store_gib"] = round(sum(path.stat().st_size for path in files) / 2**30, 2)
+        if options.part != "memory":
+            warm(folder / "bench.zarr")
+            figures = run(folder, options.rounds or rounds, seconds)
+            before = facts.get("figures", {})
+            facts["figures"] = {name: before.get(name, []) + figures[name] for name in figures}
+        if options.part != "loaders":
+            make_slices(folder / "small", SMALL)
+            facts["memory"] = measure([*OURS_COMMAND, "memory"], folder / "small", EPOCHS)
+        facts["load"] = [*facts.get("load", []), os.getloadavg()[0]]
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1))
+    print_all(facts)
+
+
+def print_all(facts: dict[str, Any]) -> None:
+    """The table, with what it was measured on."""
+    loads = ", ".join(f"{load:.1f}" for load in facts["load"])
+    if "figures" in facts:
+        turns = len(facts["figures"]["pipeline"])
+        print(
+            f"256 x 256 int16 slices a second; {facts['slices']} slices, {facts['store_gib']} GiB "
+            f"on disk, {facts['cores']} cores, load {loads}\nmedian (lowest to highest) of {turns} "
+            "turns, page cache warm where it does not say cold; last column: processor time per "
+            "slice, us:"
+        )
+        print(table(facts["figures"]))
+    if "memory" in facts:
+        memory = facts["memory"]
+        print(
+            f"  memory of the whole pipeline: {memory['first_mib']:.0f} MiB after 2 epochs, "
+            f"{memory['last_mib']:.0f} MiB after {EPOCHS}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,42 +1,86 @@
-"""python -m cluster submit | doctor: the same commands on other machines."""
+"""python -m cluster submit | doctor | plan: the same commands on other machines."""
 
+import json
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from cluster.doctor import examine, store_from_environment, table
-from cluster.submit import Machines, Target, ray_command, render, send, submit_to_ray
+from cluster.diagnosis import table
+from cluster.doctor import examine, store_from_environment
+from cluster.hardware import GPUS
+from cluster.machines import Driver, Machines
+from cluster.plan import Assumptions, measured_pair_s, prospects, told
+from cluster.plan import table as prospect_table
+from cluster.ray_jobs import command_line, submit_to_ray
+from cluster.submit import SBATCH, Target, apply, manifest, queue, rayjob, sbatch_line
+from cyclegan.presets import preset
+from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, UsageError, run_command
 from data_prep.place import PlaceArgument
+from data_prep.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submit:
-    """Run `-- python -m ...` on a cluster; paths in it are those of the cluster."""
+    """Run `-- python -m ...` on a cluster; paths in it are those of the cluster.
+
+    A run that ends preempted (exit code 5) is started again on every target."""
 
     target: Target
     """`ray`: a running Ray cluster. `kuberay`: a RayJob of its own. `slurm`: a batch job."""
     address: str | None = None
     """Ray: its dashboard, such as http://127.0.0.1:8265; default: RAY_ADDRESS."""
+    wait: bool = True
+    """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
     """Print what would be sent, and send nothing."""
     machines: OmitArgPrefixes[Machines] = field(default_factory=Machines)
+    driver: OmitArgPrefixes[Driver] = field(default_factory=Driver)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doctor:
-    """Look whether this machine is fit to train; exit code 1 where something is not well."""
+    """Look whether every node is fit to train; exit code 1 where something is not well."""
 
     store: PlaceArgument | None = None
-    """A store that must be readable; default: the environment's CYCLEGAN_STORE."""
+    """A store that all must read; default: the environment's CYCLEGAN_STORE."""
+    storage: Path | None = None
+    """The folder of runs that all must write to, as --run.storage has it."""
+    address: str | None = None
+    """The cluster's head, such as 10.0.0.1:6379; default: RAY_ADDRESS, else this machine alone."""
 
 
-Command = Annotated[Submit, subcommand("submit")] | Annotated[Doctor, subcommand("doctor")]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Predict speed, time, demand and cost of a run on N GPUs, by the model of docs/scale-model.md.
+
+    No job is started; what is not known is assumed, and each assumption can be set."""
+
+    gpus: int
+    """GPUs of the run."""
+    store: PlaceArgument | None = None
+    """The store that would be trained on; default: the environment's CYCLEGAN_STORE."""
+    preset: str = "default"
+    """What would be trained."""
+    measured: Path | None = None
+    """A run of it on one GPU of the kind: its own step time is taken, not the arithmetic's."""
+    json: Path | None = None
+    """Keep every number in this file."""
+    assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
+
+
+Command = (
+    Annotated[Submit, subcommand("submit")]
+    | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Plan, subcommand("plan")]
+)
 
 
 def main(argv: list[str]) -> ExitCode:
@@ -46,9 +90,9 @@ def main(argv: list[str]) -> ExitCode:
         case Submit() as submit:
             return run_submit(submit, sent)
         case Doctor() as doctor:
-            findings = list(examine(doctor.store or store_from_environment()))
-            Console().print(table(findings))
-            return ExitCode.DONE if all(each.well for each in findings) else ExitCode.FAILED
+            return run_doctor(doctor)
+        case Plan() as plan:
+            return run_plan(plan)
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -66,16 +110,47 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
             "there is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
-    if submit.target == "ray":
-        if not submit.dry_run:
-            return submit_to_ray(command, submit.address)
-        print(ray_command(command, submit.address))
-        return ExitCode.DONE
-    rendered = render(submit.target, submit.machines, command)
-    if submit.dry_run:
-        print(rendered, end="")
-    else:
-        send(submit.target, rendered)
+    machines, driver = submit.machines, submit.driver
+    match submit.target, submit.dry_run:
+        case "ray", True:
+            print(command_line(command, driver, submit.address, submit.wait))
+        case "ray", False:
+            return submit_to_ray(command, driver, submit.address, wait=submit.wait)
+        case "kuberay", True:
+            print(manifest(rayjob(machines, driver, command)), end="")
+        case "kuberay", False:
+            apply(rayjob(machines, driver, command))
+        case "slurm", True:
+            print(f"# {shlex.join(sbatch_line(machines, command))}\n{SBATCH.read_text()}", end="")
+        case "slurm", False:
+            queue(machines, command)
+    return ExitCode.DONE
+
+
+def run_doctor(doctor: Doctor) -> ExitCode:
+    """Print what was found, what is not well first."""
+    store = doctor.store or store_from_environment()
+    storage = doctor.storage and doctor.storage.expanduser().absolute()
+    findings = list(examine(doctor.address, store, storage))
+    Console().print(table(findings))
+    return ExitCode.DONE if all(each.well for each in findings) else ExitCode.FAILED
+
+
+def run_plan(plan: Plan) -> ExitCode:
+    """Print the run on one GPU, on a machine of them, and on as many as asked for."""
+    store = plan.store or store_from_environment()
+    if store is None or plan.gpus < 1:
+        raise UsageError("a plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
+    config, assumed = preset(plan.preset), plan.assumptions
+    measured = plan.measured and measured_pair_s(plan.measured)
+    per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
+    counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
+    found = list(prospects(config, open_store(store), counts, assumed, measured))
+    Console().print(prospect_table(found))
+    print(told(plan.preset, assumed, measured))
+    if plan.json:
+        content = {"assumptions": asdict(assumed), "prospects": [asdict(each) for each in found]}
+        write_atomic(plan.json, json.dumps(content, indent=1).encode())
     return ExitCode.DONE
 
 

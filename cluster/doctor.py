@@ -1,102 +1,201 @@
-"""Whether this machine is fit to train: versions, shared memory, the store. It changes nothing."""
+"""Looks at every node of a cluster, with an actor on each that does what `probe` says there.
+
+Without a cluster it looks at this machine, in this process.
+"""
 
 import os
-import shutil
-import sys
+import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from rich.box import SIMPLE
-from rich.table import Table
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from data_prep.errors import StoreError, UsageError
-from data_prep.place import Place, place
-from data_prep.store import open_store
+from cluster import diagnosis, probe
+from cluster.bandwidth import all_reduce_gb_per_s
+from cluster.diagnosis import Finding
+from cluster.probe import NodeFacts, Reading
+from data_prep.place import Place, place, remove
+from data_prep.ray_session import ray_session
 
-PACKAGES = ("torch", "ray", "nvidia-dali-cuda130", "zarr", "tensorstore")
-SHARED_MEMORY = Path("/dev/shm")
-MIN_SHARED_MEMORY_GIB = 1.0
-"""NCCL takes tens of MiB for each pair of GPUs of a machine, Ray its objects in flight; Docker's
-64 MiB end in a bus error in the middle of a run."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    what: str
-    well: bool
-    found: str
-    remedy: str = ""
+PINGS = 5
+HERE = "this machine"
+COMMAND = "this command"
+LINK_TIMEOUT_S = 90
 
 
-def examine(store: Place | None, shared_memory: Path = SHARED_MEMORY) -> Iterator[Finding]:
-    """Look at this machine. Without a store, none is looked at."""
-    yield Finding(
-        what="python",
-        well=sys.version_info >= (3, 11),
-        found=".".join(map(str, sys.version_info[:3])),
-        remedy="install Python 3.11 and make the environment again: make env",
-    )
-    for package in PACKAGES:
-        yield package_finding(package)
-    yield shared_memory_finding(shared_memory)
+class Examiner:
+    """What runs on a node."""
+
+    def __init__(self, node: str, num_promised: int) -> None:
+        self.node, self.num_promised = node, num_promised
+
+    def look(self, storage: Path | None) -> NodeFacts:
+        """The machine."""
+        return probe.look(self.node, storage, self.num_promised)
+
+    def now(self) -> float:
+        """Its clock, in seconds."""
+        return time.time()
+
+    def read(self, store: Place, seed: int) -> Reading:
+        """The store."""
+        return probe.read_store(store, seed)
+
+    def write(self, folder: Path) -> str:
+        """A word for the others."""
+        return probe.write_word(folder, self.node)
+
+    def unseen(self, folder: Path, nodes: list[str]) -> list[str]:
+        """Those whose word is not there."""
+        return probe.missing_words(folder, nodes)
+
+    def sweep(self, folder: Path) -> None:
+        """Take away what the nodes left."""
+        remove(folder)
+
+    def address(self) -> str:
+        """Where others reach this node, with a port that is free now."""
+        import socket
+
+        with socket.create_server(("", 0)) as free:
+            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+
+    def link(self, rank: int, world_size: int, store: str) -> float:
+        """An all-reduce with the others, GB/s."""
+        return all_reduce_gb_per_s(rank, world_size, store)
+
+
+def examine(
+    address: str | None = None, store: Place | None = None, storage: Path | None = None
+) -> Iterator[Finding]:
+    """Look at every node of the cluster at `address` or RAY_ADDRESS, else at this machine.
+
+    Without a store, none is looked at; nor a storage folder without one.
+
+    Raises:
+        UserError: Other machines reach the cluster, and it asks nobody for a token.
+    """
+    if not (address or os.environ.get("RAY_ADDRESS")):
+        yield from examine_here(store, storage)
+        return
+    with ray_session(address), examiners() as nodes:
+        yield from examine_nodes(nodes, store, storage)
+
+
+def examine_here(store: Place | None, storage: Path | None) -> Iterator[Finding]:
+    """This machine alone, without Ray."""
+    facts = probe.look(HERE, storage, 0)
+    yield from diagnosis.judge_versions([facts])
+    yield from diagnosis.judge_node(facts)
     if store is not None:
-        yield store_finding(store)
+        readings = {HERE: probe.read_store(store, 0)}
+        yield from diagnosis.judge_readings(str(store), readings, len(facts.gpus))
+    if storage is not None:
+        folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
+        refused = {HERE: probe.write_word(folder, HERE)}
+        unseen = {HERE: probe.missing_words(folder, [HERE])}
+        remove(folder)
+        yield from diagnosis.judge_storage(str(storage), refused, unseen)
 
 
-def package_finding(package: str) -> Finding:
-    """Is it installed, and which version?"""
+@contextmanager
+def examiners() -> Iterator[dict[str, Any]]:
+    """An actor on each node of the connected cluster, by the node's name."""
+    actor = ray.remote(num_cpus=0)(Examiner)
+    nodes: dict[str, Any] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            name = f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            gpus = int(node["Resources"].get("GPU", 0))
+            # All of a node's GPUs, so that none is busy and torch sees each.
+            nodes[name] = actor.options(scheduling_strategy=strategy, num_gpus=gpus).remote(
+                name, gpus
+            )
     try:
-        return Finding(what=package, well=True, found=version(package))
-    except PackageNotFoundError:
-        return Finding(what=package, well=False, found="not installed", remedy="make env")
+        yield nodes
+    finally:
+        for each in nodes.values():
+            ray.kill(each)
 
 
-def shared_memory_finding(folder: Path) -> Finding:
-    """Is there enough memory for processes to share?"""
-    remedy = "docker run --shm-size=8g, or enlarge the tmpfs"
-    if not folder.is_dir():
-        return Finding(what=str(folder), well=False, found="missing", remedy=remedy)
-    size_gib = shutil.disk_usage(folder).total / 2**30
-    return Finding(
-        what=str(folder),
-        well=size_gib >= MIN_SHARED_MEMORY_GIB,
-        found=f"{size_gib:.2f} GiB, wanted {MIN_SHARED_MEMORY_GIB:g}",
-        remedy=remedy,
+def examine_nodes(
+    nodes: dict[str, Any], store: Place | None, storage: Path | None
+) -> Iterator[Finding]:
+    """Ask all of them at once, each thing in turn."""
+    skews = {name: skew(each) for name, each in nodes.items()}
+    told: list[NodeFacts] = ray.get([each.look.remote(storage) for each in nodes.values()])
+    facts = [with_clock(each, *skews[each.node]) for each in told]
+    # The command takes part too: what it sends is unpickled on the nodes.
+    own = NodeFacts(
+        node=COMMAND, versions=probe.versions() | {"driver": told[0].versions["driver"]}
+    )
+    yield from diagnosis.judge_versions([*facts, own])
+    for each in facts:
+        yield from diagnosis.judge_node(each)
+    if store is not None:
+        read = [each.read.remote(store, seed) for seed, each in enumerate(nodes.values())]
+        readings = dict(zip(nodes, ray.get(read), strict=True))
+        gpus = max(len(each.gpus) for each in facts)
+        yield from diagnosis.judge_readings(str(store), readings, gpus)
+    if storage is not None:
+        yield from examine_storage(nodes, storage)
+    if len(nodes) > 1:
+        yield examine_link(list(nodes.values()))
+
+
+def skew(examiner: Any) -> tuple[float, float]:
+    """How far a node's clock is ahead of ours, and how wrong that may be: half of the way there and
+    back (Cristian 1989), the shortest of several."""
+    ways = []
+    for _ in range(PINGS):
+        asked = time.time()
+        told = ray.get(examiner.now.remote())
+        back = time.time()
+        ways.append((back - asked, told - (asked + back) / 2))
+    there_and_back, ahead = min(ways)
+    return ahead, there_and_back / 2
+
+
+def with_clock(facts: NodeFacts, ahead_s: float, error_s: float) -> NodeFacts:
+    """The same, with what only the asking side knows."""
+    return replace(facts, ahead_s=ahead_s, clock_error_s=error_s)
+
+
+def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[Finding]:
+    """Every node writes a file, then every node looks for all of them."""
+    folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
+    written = ray.get([each.write.remote(folder) for each in nodes.values()])
+    unseen = ray.get([each.unseen.remote(folder, list(nodes)) for each in nodes.values()])
+    ray.get([each.sweep.remote(folder) for each in nodes.values()])
+    yield from diagnosis.judge_storage(
+        str(storage),
+        dict(zip(nodes, written, strict=True)),
+        dict(zip(nodes, unseen, strict=True)),
     )
 
 
-def store_finding(path: Place) -> Finding:
-    """Does it open, and is one of its volumes whole?"""
+def examine_link(examiners: list[Any]) -> Finding:
+    """An all-reduce over one process of each node."""
+    count = len(examiners)
     try:
-        store = open_store(path)
-        for volume in store.volumes[:1]:
-            store.verify(volume, full=True)
-    except (StoreError, UsageError, OSError) as error:
-        return Finding(
-            what="store",
-            well=False,
-            found=str(error),
-            remedy=f"python -m data_prep check {path} --full",
+        meeting = ray.get(examiners[0].address.remote())
+        speeds = ray.get(
+            [each.link.remote(rank, count, meeting) for rank, each in enumerate(examiners)],
+            timeout=LINK_TIMEOUT_S,
         )
-    return Finding(
-        what="store", well=True, found=f"{len(store.volumes)} volumes, the first one verified"
-    )
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        text = str(error).strip().splitlines()[-1] if str(error) else type(error).__name__
+        return diagnosis.judge_link(None, text, count)
+    return diagnosis.judge_link(min(speeds), "", count)
 
 
 def store_from_environment() -> Place | None:
     """The store that training would take without `--data.store`."""
     path = os.environ.get("CYCLEGAN_STORE")
     return place(path) if path else None
-
-
-def table(findings: list[Finding]) -> Table:
-    """What is not well first, with its remedy."""
-    result = Table("", "what", "found", "remedy", box=SIMPLE)
-    for finding in sorted(findings, key=lambda finding: finding.well):
-        mark, remedy = ("ok", "") if finding.well else ("[red]BAD[/red]", finding.remedy)
-        result.add_row(mark, finding.what, finding.found, remedy)
-    return result

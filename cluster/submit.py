@@ -1,140 +1,134 @@
-"""Sends a command of this project to a Ray cluster, a Kubernetes or a Slurm; or shows what it would
-send. It does not know what the command does.
+"""A command as a RayJob of Kubernetes or a batch job of Slurm: what is sent, and sending it.
+
+What is sent are the files that stand in `kuberay/` and `slurm/`, with the command and the machines
+put into them; each works on its own too.
 """
 
-import asyncio
-import json
-import re
 import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobStatus, JobSubmissionClient
+import yaml
 
-from data_prep.errors import ExitCode, UsageError, UserError
+from cluster.machines import Driver, Machines
+from cluster.ray_jobs import PROJECT, entrypoint
+from data_prep.atomic import write_atomic
+from data_prep.errors import UsageError, UserError
 
 Target = Literal["ray", "kuberay", "slurm"]
-
-# Ray leaves out what .gitignore names: .venv, runs, demo, *.zarr. Git's own folder is not in there.
-RUNTIME_ENV: dict[str, Any] = {"working_dir": ".", "excludes": [".git"]}
-TEMPLATES = {"kuberay": "kuberay/rayjob.yaml.j2", "slurm": "slurm/train.sbatch.j2"}
-SENDERS = {"kuberay": ("kubectl", "create", "-f", "-"), "slurm": ("sbatch",)}
+RAYJOB = Path(__file__).parent / "kuberay" / "rayjob.yaml"
+SBATCH = Path(__file__).parent / "slurm" / "train.sbatch"
+GPU = "nvidia.com/gpu"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machines:
-    """What a Kubernetes or Slurm job asks for; a running Ray cluster has its machines already."""
-
-    name: str = "cyclegan"
-    """Of the job: lower-case letters, digits and hyphens."""
-    nodes: int = 1
-    """Machines that train; KubeRay adds a small one for the head."""
-    gpus_per_node: int = 1
-    """GPUs of each; 0 trains on CPUs."""
-    cpus_per_node: int = 8
-    """CPU cores of each."""
-    memory_gib: int = 64
-    """Memory of each."""
-    image: str = ""
-    """KubeRay: container image with this project in its working directory."""
-    volume_claim: str = "cyclegan-data"
-    """KubeRay: volume claim with stores and runs, mounted at /data."""
-    time_limit: str = "24:00:00"
-    """Slurm: after this much time the job ends."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", self.name):
-            raise UsageError(
-                f"The job's name is {self.name!r}; Kubernetes takes lower-case letters, digits and "
-                "hyphens only. Give such a --name."
-            )
-
-
-def render(target: Literal["kuberay", "slurm"], machines: Machines, command: Sequence[str]) -> str:
-    """The RayJob manifest or the sbatch script that runs a command.
+def rayjob(machines: Machines, driver: Driver, command: Sequence[str]) -> dict[str, Any]:
+    """The RayJob that runs a command; its name is new each time, since a RayJob runs once.
 
     Raises:
-        UsageError: A KubeRay job without an image.
+        UsageError: No image is named.
     """
-    if target == "kuberay" and not machines.image:
+    if not machines.image:
         raise UsageError(
             "a KubeRay job needs --image, a container image that holds this project and its "
-            "environment; its pods start with nothing else."
+            "environment; its pods start with nothing else. To make one:\n"
+            "  docker build -f cluster/Dockerfile -t REGISTRY/cyclegan:TAG ."
         )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # YAML and shell; nothing here becomes HTML
-    )
-    template = environment.get_template(TEMPLATES[target])
-    return template.render(
-        asdict(machines), entrypoint=shlex.join(command), ray_version=version("ray")
-    )
+    job: dict[str, Any] = yaml.safe_load(RAYJOB.read_text())
+    job["metadata"]["name"] = f"{machines.name}-{time.strftime('%m%d-%H%M%S')}"
+    spec = job["spec"]
+    spec["entrypoint"] = entrypoint(command)
+    if driver.entrypoint_cpus:
+        spec["entrypointNumCpus"] = driver.entrypoint_cpus
+    if driver.entrypoint_gpus:
+        spec["entrypointNumGpus"] = driver.entrypoint_gpus
+    (workers,) = spec["rayClusterSpec"]["workerGroupSpecs"]
+    workers["replicas"] = workers["maxReplicas"] = machines.nodes
+    workers["minReplicas"] = machines.min_nodes or machines.nodes
+    for group in (spec["rayClusterSpec"]["headGroupSpec"], workers):
+        pod = group["template"]["spec"]
+        pod["containers"][0]["image"] = machines.image
+        pod["volumes"][0]["persistentVolumeClaim"] = {"claimName": machines.volume_claim}
+    wanted = {"cpu": str(machines.cpus_per_node), "memory": f"{machines.memory_gib}Gi"}
+    if machines.gpus_per_node:
+        wanted[GPU] = str(machines.gpus_per_node)
+    else:
+        workers["groupName"] = "cpu"
+        del workers["template"]["spec"]["tolerations"]
+    resources = {"requests": wanted, "limits": dict(wanted)}
+    workers["template"]["spec"]["containers"][0]["resources"] = resources
+    return job
 
 
-def send(target: Literal["kuberay", "slurm"], rendered: str) -> None:
-    """Hand a rendered job to `kubectl` or `sbatch`.
+def manifest(job: dict[str, Any]) -> str:
+    """A manifest as YAML without anchors, in the order in which it was written."""
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    return yaml.dump(job, Dumper=Plain, sort_keys=False, width=100)
+
+
+def apply(job: dict[str, Any]) -> None:
+    """Hand a RayJob to Kubernetes, or leave it in a file where there is no kubectl.
 
     Raises:
-        UserError: The program is not here, or refuses the job.
+        UserError: kubectl refuses it.
     """
-    program = SENDERS[target]
-    if shutil.which(program[0]) is None:
-        raise UserError(
-            f"there is no {program[0]} on this machine, so the job cannot be sent from here. "
-            f"Write it with --dry-run > FILE, and give that to {shlex.join(program)} where it is."
-        )
-    if subprocess.run(program, input=rendered, text=True, check=False).returncode:
-        raise UserError(f"{program[0]} refused the job; its message is above.")
+    name, text = job["metadata"]["name"], manifest(job)
+    if shutil.which("kubectl") is None:
+        path = Path(f"{name}.yaml").absolute()
+        write_atomic(path, text.encode())
+        print(f"there is no kubectl here; where there is one: kubectl apply -f {path}")
+        return
+    run(["kubectl", "apply", "-f", "-"], text)
+    print(
+        f"  kubectl get rayjob {name} --watch\n"
+        f"  kubectl logs --follow job/{name}\n"
+        f"  kubectl delete rayjob {name}     # stops it"
+    )
 
 
-def ray_command(command: Sequence[str], address: str | None) -> str:
-    """What `submit_to_ray` does, as a line for a shell."""
-    where = ["--address", address] if address else []
-    line = ["ray", "job", "submit", *where, "--runtime-env-json", json.dumps(RUNTIME_ENV)]
-    return shlex.join([*line, "--", *command])
+def sbatch_line(machines: Machines, command: Sequence[str]) -> list[str]:
+    """What submits a command to Slurm: the standing script, and what it is to ask for."""
+    wanted = {
+        "job-name": machines.name,
+        "nodes": machines.nodes,
+        "cpus-per-task": machines.cpus_per_node,
+        "mem": f"{machines.memory_gib}G",
+        "time": machines.time_limit,
+        "gpus-per-node": machines.gpus_per_node,
+        "partition": machines.partition,
+        "account": machines.account,
+    }
+    options = [f"--{name}={value}" for name, value in wanted.items() if value]
+    return ["sbatch", f"--chdir={PROJECT}", *options, str(SBATCH), *command]
 
 
-def submit_to_ray(command: Sequence[str], address: str | None) -> ExitCode:
-    """Run a command on a Ray cluster with this folder's files, show its output, return its code.
-
-    `address` is that of the dashboard, such as http://127.0.0.1:8265; without it Ray looks into
-    RAY_API_SERVER_ADDRESS and RAY_ADDRESS.
+def queue(machines: Machines, command: Sequence[str]) -> None:
+    """Hand a command to Slurm.
 
     Raises:
-        UserError: No cluster answers there, or it refuses our token.
+        UserError: There is no sbatch here, or it refuses the job.
     """
-    try:
-        client = JobSubmissionClient(address)
-        job = client.submit_job(entrypoint=shlex.join(command), runtime_env=RUNTIME_ENV)
-    except (AuthenticationError, ConnectionError, RuntimeError) as error:
+    line = sbatch_line(machines, command)
+    if shutil.which(line[0]) is None:
         raise UserError(
-            f"the Ray cluster did not take the job: {error}\n"
-            "--address wants the dashboard, such as http://127.0.0.1:8265; a cluster with token "
-            "authentication wants RAY_AUTH_MODE=token and its token in the file that "
-            "RAY_AUTH_TOKEN_PATH names."
-        ) from error
-    print(f"job {job}; to end it: ray job stop {job}", flush=True)
-    asyncio.run(follow(client, job))
-    while not (status := client.get_job_status(job)).is_terminal():
-        time.sleep(1)
-    code = client.get_job_info(job).driver_exit_code
-    print(f"job {job}: {status.value.lower()}")
-    if status == JobStatus.SUCCEEDED:
-        return ExitCode.DONE
-    return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+            "there is no sbatch on this machine, so the job cannot be sent from here. Where there "
+            f"is one, in the project's folder:\n  {shlex.join(line)}"
+        )
+    run(line)
 
 
-async def follow(client: JobSubmissionClient, job: str) -> None:
-    """Print what a job prints, until it ends."""
-    async for lines in client.tail_job_logs(job):
-        print(lines, end="", flush=True)
+def run(line: Sequence[str], text: str = "") -> None:
+    """Run a program of the cluster's; its own words are shown.
+
+    Raises:
+        UserError: It failed.
+    """
+    if subprocess.run(line, input=text, text=True, check=False).returncode:
+        raise UserError(f"{line[0]} refused the job; its message is above.")

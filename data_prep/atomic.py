@@ -4,7 +4,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 PARTIAL = ".partial-"
@@ -46,6 +47,38 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_folder(folder.parent)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder to fill, shown as `folder` when the body of the `with` is through.
+
+    What `folder` was before is replaced then, and stays where the body raises or the process dies.
+    Files must lie in it or one folder down.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = partial_path(folder), partial_path(folder)
+    partial.mkdir()
+    try:
+        yield partial
+        inner = [path for path in partial.iterdir() if path.is_dir()]
+        for place in [*inner, partial]:
+            for path in place.iterdir():
+                with path.open("rb") if path.is_file() else nullcontext() as file:
+                    if file:
+                        os.fsync(file.fileno())
+            sync_folder(place)
+        if folder.exists():
+            folder.rename(old)  # a folder can only be renamed over an empty one
+        try:
+            partial.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_synced(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -1,12 +1,12 @@
 """The body mask: where the patient is, cavities included, and neither table nor noise is."""
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from data_prep.parts import Box, Mask, filled, largest_part, parts_where
 from data_prep.volume import Modality
 
 _CT_THRESHOLD_HU = -300.0
@@ -29,8 +29,6 @@ _HOLDER_MM = 12.0
 """No shell of a table or head holder is thicker."""
 _LONG_MM = 80.0
 """Longer than an ear is high."""
-Mask = NDArray[np.bool_]
-Box = tuple[slice, ...]
 
 
 def body_mask(
@@ -51,13 +49,13 @@ def body_mask(
     found = np.zeros(tissue.shape, np.bool_)
     around = _around(tissue, 0, spacing_mm)
     if not is_ct:  # Dark skull parts scalp from brain; no holder is there whose gap would close.
-        tissue[around] = _fill(tissue[around], (0,))
+        tissue[around] = filled(tissue[around], (0,))
     found[around] = _opened(tissue[around], _OPENING_MM / 2, spacing_mm)
     around = _around(found, 0, spacing_mm)
     body = found[around]
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
-    found[around] = _largest(_closed(body, spacing_mm) | body)
+    found[around] = largest_part(_closed(body, spacing_mm) | body)
     return found
 
 
@@ -67,7 +65,7 @@ def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     # A stack that ends in the body goes on as it ended, or airways would open at its end slices.
     roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
     sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
-    return _erode(_fill(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
+    return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
 
 
 def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
@@ -123,16 +121,9 @@ def _without_holder(tissue: Mask, body: Mask, spacing_mm: tuple[float, float, fl
         is_aside = left > 3 * quarter or right > 3 * quarter
         return bool(is_aside and _length_mm(part, spacing_mm) <= _LONG_MM)
 
-    head = body & ~_parts(body & ~thick, is_holder)
+    head = body & ~parts_where(body & ~thick, is_holder)
     solid = _dilate(_erode(tissue, _SOLID_MM, spacing_mm), _SOLID_MM, spacing_mm)
-    return _largest(head | _parts(solid & ~head, is_ear))
-
-
-def _parts(mask: Mask, is_wanted: Callable[[Box], bool]) -> Mask:
-    """The connected parts of a mask whose box is wanted."""
-    labels, _ = ndimage.label(mask)
-    wanted = [False, *(is_wanted(box) for box in ndimage.find_objects(labels))]
-    return np.asarray(np.array(wanted)[labels])
+    return largest_part(head | parts_where(solid & ~head, is_ear))
 
 
 def _length_mm(box: Box, spacing_mm: tuple[float, float, float]) -> float:
@@ -141,7 +132,7 @@ def _length_mm(box: Box, spacing_mm: tuple[float, float, float]) -> float:
 
 def _opened(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
     """The largest part that holds a ball of this radius, and what is that near to it."""
-    core = _largest(_erode(mask, radius_mm, spacing_mm))
+    core = largest_part(_erode(mask, radius_mm, spacing_mm))
     return _dilate(core, radius_mm + 1e-3, spacing_mm) & mask
 
 
@@ -154,31 +145,6 @@ def otsu_threshold(values: NDArray[np.float32] | NDArray[np.int16], bins: int = 
     mean_below = sums[:-1] / np.maximum(below, 1)
     mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
     return float(centres[np.argmax(below * above * (mean_below - mean_above) ** 2)])
-
-
-def _fill(mask: Mask, axes: tuple[int, ...] = (0, 1, 2)) -> Mask:
-    """The mask with all that its slices across any of these axes enclose."""
-    filled = mask.copy()
-    for axis in axes:
-        # Background is joined within a slice only; what reaches no border of its slice is a hole.
-        within = ndimage.generate_binary_structure(3, 1)
-        within.swapaxes(0, axis)[[0, 2]] = False
-        labels, count = ndimage.label(~mask, within)
-        is_hole = np.ones(count + 1, np.bool_)
-        is_hole[0] = False
-        for border in {0, 1, 2} - {axis}:
-            is_hole[labels.take([0, -1], border)] = False
-        filled |= is_hole[labels]
-    return filled
-
-
-def _largest(mask: Mask) -> Mask:
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
 
 
 def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

@@ -68,6 +68,25 @@ def read_headers(path: Path) -> list[SliceHeader]:
         raise _damaged() from None
 
 
+def read_tags(path: Path, keywords: list[str]) -> Dataset:
+    """The named tags of a DICOM file as they stand there, patient text too; no pixels.
+
+    Raises VolumeError (`unreadable`, `header-damaged`, `too-large`).
+    """
+    try:
+        with _quiet():
+            dataset = _read(path, keywords, stop_before_pixels=True)
+            for keyword in keywords:
+                dataset.get(keyword)  # decodes it, here where what goes wrong is caught
+            return dataset
+    except VolumeError:
+        raise
+    except OSError as error:
+        raise (unreadable(error) if error.errno else _damaged()) from None
+    except Exception:  # a hostile header makes pydicom raise whatever it likes, and quote itself
+        raise _damaged() from None
+
+
 def read_stored(header: SliceHeader) -> NDArray[Any]:
     """All frames of a file as stored integers [frames, rows, columns], unused high bits and all.
 

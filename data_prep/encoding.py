@@ -30,7 +30,12 @@ def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
         chunks=(1, *voxels.shape[1:]),
         shards=voxels.shape,
         compressors=[
-            BloscCodec(cname="lz4", shuffle="bitshuffle", typesize=voxels.dtype.itemsize),
+            # Bits of a mask lie in runs already; to shuffle them back takes longer than all else.
+            BloscCodec(
+                cname="lz4",
+                shuffle="bitshuffle" if voxels.dtype.itemsize > 1 else "noshuffle",
+                typesize=voxels.dtype.itemsize,
+            ),
             Crc32cCodec(),
         ],
         fill_value=0,

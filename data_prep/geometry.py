@@ -23,6 +23,7 @@ _LPS = np.array([-1.0, -1.0, 1.0])
 """Signs along RAS of the canonical axes: x to the left, y to the back, z up."""
 _REVERSED = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
 """Swaps (x, y, z) and (z, y, x) indices."""
+_SAME_SPACING = 1e-4
 _FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
@@ -65,7 +66,8 @@ def target_grid(
 ) -> Grid:
     """The store's grid for a canonical volume: its axes, our spacing and (Y, X), all of its z.
 
-    In-plane the grid is centred on the body's box, which counts the voxels of `grid`. The source's
+    In-plane the grid is centred on the body's box, which counts the voxels of `grid`; where its
+    pixels are as large as ours, to the nearest pixel, so that values stay as they are. The source's
     axes are kept however oblique, but set at right angles where they were not (a tilted gantry),
     by the nearest rotation.
     """
@@ -75,7 +77,11 @@ def target_grid(
     extent_mm = grid.shape[0] * grid.spacing_mm[0]
     shape = (max(1, int(np.ceil(extent_mm / spacing_mm[0] - 1e-3))), *size_yx)
     middle = (np.array(grid.shape)[::-1] - 1) / 2  # (x, y, z)
-    middle[:2] = [(low + high) / 2 for low, high in box[:0:-1]]
+    for axis, (low, high) in enumerate(box[:0:-1]):
+        middle[axis] = (low + high) / 2
+        if abs(grid.spacing_mm[2 - axis] / spacing_mm[2 - axis] - 1) < _SAME_SPACING:
+            half = (size_yx[1 - axis] - 1) / 2
+            middle[axis] = np.floor(middle[axis] - half + 0.5) + half
     centre_mm = grid.affine[:3, :3] @ middle + grid.affine[:3, 3]
     affine = np.eye(4)
     affine[:3, :3] = axes

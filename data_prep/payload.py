@@ -4,7 +4,6 @@ It knows no format's header. A claim is compared with the bytes on disk before m
 """
 
 import math
-import zlib
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any, Literal
@@ -12,13 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.file_faults import MAX_BYTES, bad_header, damaged_stream
+from data_prep.file_faults import MAX_BYTES, bad_header
+from data_prep.inflate import MAX_RATIO, Compression, inflate
 from data_prep.volume import Affine
 
-Packing = Literal["raw", "zlib", "gzip"]
-MAX_DEFLATE_RATIO = 1032
-"""zlib's technical note: no deflate stream expands further."""
-_WINDOW_BITS = {"zlib": zlib.MAX_WBITS, "gzip": 16 + zlib.MAX_WBITS}
+Packing = Literal["raw"] | Compression
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,21 +53,13 @@ def _read_bytes(stream: BufferedIOBase, claimed: int, packing: Packing, format_n
         if claimed != left or claimed > MAX_BYTES:
             raise bad_header(format_name, f"it claims {claimed:,} bytes, the file has {left:,}")
         return stream.read(claimed)
-    if claimed > min(MAX_BYTES, left * MAX_DEFLATE_RATIO):
+    if claimed > min(MAX_BYTES, left * MAX_RATIO):
         raise bad_header(
             format_name, f"it claims {claimed:,} bytes, {left:,} cannot be unpacked to so many"
         )
-    inflate = zlib.decompressobj(_WINDOW_BITS[packing])
-    try:
-        content = inflate.decompress(stream.read(left), claimed + 1)
-        # The stream's end is a few bytes on, and only there its checksum has been compared.
-        content += inflate.decompress(inflate.unconsumed_tail, 1)
-    except zlib.error as error:
-        raise damaged_stream(packing, error) from error
+    content = inflate(stream.read(left), packing, most_bytes=claimed)
     if len(content) > claimed:
         raise bad_header(format_name, f"it claims {claimed:,} bytes, the stream holds more")
-    if not inflate.eof or inflate.unused_data:
-        raise damaged_stream(packing, "it ends too early or too late")
     if len(content) != claimed:
         raise bad_header(format_name, f"it claims {claimed:,} bytes, {len(content):,} came out")
     return content

@@ -31,8 +31,8 @@ def place(text: str | Place) -> Place:
     Raises UsageError for a protocol that is unknown or whose package is not installed.
     """
     text = str(text)
-    if "://" not in text or text.startswith("file://"):
-        return Path(text.removeprefix("file://")).expanduser().absolute()
+    if "://" not in text or text.startswith(("file://", "local://")):
+        return Path(text.rpartition("://")[2]).expanduser().absolute()
     try:
         # Listings must be true when they are asked for: other processes write too.
         url = UPath(text.rstrip("/"), use_listings_cache=False)

@@ -179,6 +179,8 @@ def check_picture(values: NDArray[Any], modality: Modality) -> None:
 
 
 def _check_magnitudes(values: NDArray[Any]) -> None:
+    if values.min() >= 0:
+        return
     below = float((_some(values) < _NO_BODY_HU).mean())
     if below > _MOST_BELOW_MR:
         raise _conflict(

@@ -12,7 +12,9 @@ A store lies in a local folder or under a URL. `write.py` fills it; networks and
 are unknown here.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,4 +129,16 @@ def read_root(path: Place) -> dict[str, Any]:
             f"The store {path} has schema {root.get('schema')}; this version reads {SCHEMA} and "
             "would misread another. Convert again, or use the version that wrote it."
         )
+    if root.get("fingerprint") != fingerprint_of(root):
+        raise StoreError(
+            f"{path / METADATA} was changed after it was written: its spacing, size or settings do "
+            "not fit their fingerprint, and every volume would be misread by it. Copy this file "
+            "again from where the store came from, or convert anew into another --out."
+        )
     return root
+
+
+def fingerprint_of(root: Mapping[str, Any]) -> str:
+    """The hash of all root attributes that decide voxels: schema, spacing, size, settings."""
+    decisive = {name: root.get(name) for name in ("schema", "spacing_mm", "size", "settings")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

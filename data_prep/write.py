@@ -30,7 +30,7 @@ from data_prep.intensity import normalise
 from data_prep.lock import exclusive, in_turn
 from data_prep.place import Place, names_in, put, put_folder, put_new, reached, remove
 from data_prep.split import Split
-from data_prep.store import ATTRIBUTE, SCHEMA, read_root
+from data_prep.store import ATTRIBUTE, SCHEMA, fingerprint_of, read_root
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
 from data_prep.volume import Grid, Modality, spacing_of
 
@@ -83,7 +83,7 @@ def create_store(
     """
     wanted = {"schema": SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
-    fingerprint = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(wanted)
     # A conversion killed at its start leaves a part of our own names, and nothing else.
     own = {*_MODALITIES, COMMITS}
     with reached(path):
@@ -91,7 +91,7 @@ def create_store(
     if any(name not in own and not name.startswith(PARTIAL) for name in found):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
-        if root["key_check"] != key_check:
+        if root.get("key_check") != key_check:
             raise OtherStoreError(
                 f"The pseudonyms in {path} were made with another key: with this one every volume "
                 "would get a second name, and a subject could be in two splits. Give the store's "
@@ -209,11 +209,7 @@ def frozen_splits(store: Place, records: list[dict[str, Any]] | None = None) -> 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     harmonised = prepared.harmonised
-    z = harmonised.grid.shape[0]
     fraction = harmonised.body.mean(axis=(1, 2))
-    holding = np.flatnonzero(fraction)
-    lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, z - 1)
-    height = ((np.arange(z) - lowest) / max(1, highest - lowest)).clip(0, 1)
     # Slice by slice: the volume as floats would take twice its memory.
     values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
     return StoredVolume(
@@ -227,7 +223,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         window=harmonised.window,
         scale=harmonised.scale,
         body_fraction=_in_steps(fraction),
-        height=_in_steps(height),
+        height=harmonised.height,
         deviation=_in_steps(np.array([float(each.std()) for each in values])),
         source_shape=harmonised.source.shape,
         source_affine=harmonised.source.affine,

@@ -28,3 +28,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real volumes of {folder}, which are not on this machine")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: else one of two processes waits for the other's last one."""
+    long = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in long)

@@ -29,9 +29,14 @@ FLOW = [
 ]
 HOMES = {
     "nibabel": {"data_prep/nifti.py"},
-    "pydicom": {"data_prep/dicom.py", "data_prep/dicom_tags.py"},
+    "pydicom": {
+        "data_prep/dicom.py",
+        "data_prep/dicom_tags.py",
+        "cyclegan/translate/dicom_ct.py",
+        "cyclegan/translate/dicom_source.py",
+    },
     "monai": {"data_prep/geometry.py"},
-    "isal": {"data_prep/nifti.py"},
+    "isal": {"data_prep/inflate.py"},
     "SimpleITK": {"data_prep/itk.py"},
     "zarr": {"data_prep/encoding.py"},
     "upath": {"data_prep/place.py", "data_prep/transfer.py"},
@@ -39,7 +44,7 @@ HOMES = {
     "tensorstore": {"cyclegan/data/reader.py"},
     "nvidia": {"cyclegan/data/pipeline.py"},
     "torchmetrics": {"cyclegan/scores/unpaired.py"},
-    "torch.distributed": {"cyclegan/train/workers.py"},
+    "torch.distributed": {"cyclegan/train/workers.py", "cluster/bandwidth.py"},
     "torch.utils.tensorboard": {"cyclegan/train/journal.py", "cyclegan/train/telemetry.py"},
     "ray": {
         "data_prep/tasks.py",
@@ -47,7 +52,9 @@ HOMES = {
         "cyclegan/train/launch.py",
         "tune/search.py",
         "tune/trial.py",
-        "cluster/submit.py",
+        "cluster/ray_jobs.py",
+        "cluster/nodes.py",
+        "cluster/doctor.py",
     },
     "optuna": {"tune/search.py"},
     "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
@@ -56,8 +63,10 @@ HOMES = {
         "data_prep/contact_sheet.py",
         "cyclegan/train/panel.py",
         "cyclegan/evaluate/figures.py",
+        "cyclegan/evaluate/plots.py",
+        "cyclegan/translate/preview.py",
     },
-    "jinja2": {"cyclegan/evaluate/report.py", "cluster/submit.py"},
+    "jinja2": {"cyclegan/evaluate/report.py"},
     "onnx": {"cyclegan/export/formats.py"},
     "onnxruntime": {"cyclegan/export/formats.py"},
 }

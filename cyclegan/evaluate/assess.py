@@ -1,167 +1,120 @@
-"""A split of a store through both translators, scored with the baselines beside.
+"""A split of a store through a translator, scored with the baselines beside.
 
-It knows neither where the translators came from nor what a report looks like.
+It knows neither where the networks came from nor what a report looks like.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from cyclegan.config import Config
 from cyclegan.errors import DataError
+from cyclegan.evaluate.assessment import Assessed, Options, assess
 from cyclegan.evaluate.contestant import Contestant
-from cyclegan.evaluate.scorecard import (
-    HISTOGRAM,
-    REGRESSION,
-    SOFT_TISSUE,
-    TRANSLATOR,
-    Scores,
-    Shown,
-    VolumeScores,
-)
-from cyclegan.infer.cycle import BothWays, Cycle
-from cyclegan.infer.pairs import field_of_view, linked_ct
-from cyclegan.infer.slices import Network
-from cyclegan.scores.anatomy import edge_agreement, outline_agreement
-from cyclegan.scores.baselines import (
-    IntensityRegression,
-    constant_soft_tissue,
-    matched_histogram,
-    regression_of,
-)
-from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores, dice
+from cyclegan.evaluate.pair import Registration
+from cyclegan.evaluate.references import references_of
+from cyclegan.evaluate.scorecard import TRANSLATOR, Scores, Shown, VolumeScores
+from cyclegan.evaluate.segmenter import StructureScores
+from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.selection import selection_score
 from cyclegan.scores.texture import kernel_distance, roughness_ratio
 from cyclegan.scores.unpaired import (
     Population,
     bone_depth_mismatch,
-    cycle_scores,
     hu_distance,
     pooled,
-    population_of,
+    tissue_distances,
 )
-from cyclegan.train.validate import train_ct_population
 from data_prep.errors import StoreError
-from data_prep.intensity import normalise
 from data_prep.progress import progress
 from data_prep.split import Split
-from data_prep.store import Store, StoredVolume
+from data_prep.store import Store
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Findings:
+    """What the volumes so far have given; arrays only of those that will be shown."""
+
+    rows: list[VolumeScores] = field(default_factory=list)
+    populations: dict[str, Population] = field(default_factory=dict)
+    structures: list[StructureScores] = field(default_factory=list)
+    registrations: dict[str, Registration] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, assessed: Assessed, num_shown: int) -> None:
+        """Take in a volume; a split may have more of them than memory."""
+        self.rows.extend(assessed.rows)
+        self.structures.extend(assessed.structures)
+        self.failed.extend(assessed.problems)
+        for method, population in assessed.populations.items():
+            before = [self.populations[method]] if method in self.populations else []
+            self.populations[method] = pooled([*before, population])
+        volume = assessed.shown.cycle.volume
+        if assessed.registration is not None:
+            self.registrations[volume.name] = assessed.registration
+        if volume.modality == "mri":
+            self.shown[:] = worst([*self.shown, assessed.shown], num_shown)
 
 
 def evaluate(
-    translators: tuple[Network, Network],
-    config: Config,
+    networks: BothWays,
     store: Store,
     split: Split,
     *,
     rivals: Sequence[Contestant] = (),
-    protocol: ProtocolName = "synthrad2025",
-    device: torch.device | str = "cpu",
-    batch_size: int = 8,
-    num_shown: int = 3,
+    options: Options = DEFAULTS,
 ) -> Scores:
-    """Score (to_ct, to_mri) on every volume of a split.
+    """Score a translator on every volume of a split.
 
-    Every volume goes through its cycle; linked MRIs are compared with their real CT over the CT's
-    body mask. The `num_shown` MRIs with the largest error are kept for pictures. A volume that
-    cannot be read is listed in `failed` and left out.
+    Every volume goes through its cycle, where there is a way back; linked MRIs are compared with
+    their real CT over the CT's body, where both scans saw it. A volume that cannot be read or
+    scored is listed in `failed` and left out.
 
     Raises:
-        DataError: The split is empty, or none of it could be read.
+        DataError: The split is empty, or none of it could be scored.
     """
-    to_ct, to_mri = translators
-    networks = BothWays(
-        to_ct=to_ct,
-        to_mri=to_mri,
-        contrast=config.data.mri_contrast,
-        device=device,
-        batch_size=batch_size,
-        neighbours=config.data.neighbours,
-        conditions=config.data.conditions,
-    )
     mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
-    rows: list[VolumeScores] = []
-    populations: dict[str, list[Population]] = defaultdict(list)
-    shown: list[Shown] = []
-    failed: list[str] = []
-    references = references_of(store, mris, rivals)
-    volumes = [*mris, *store.select("ct", split)]
-    with progress(f"evaluate {split}", len(volumes)) as advance:
+    references = references_of(store, mris, rivals, register=options.register)
+    found = Findings()
+    volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
+    with (
+        progress(f"evaluate {split}", len(volumes)) as advance,
+        ThreadPoolExecutor(options.threads) as threads,
+    ):
         for volume in volumes:
             try:
-                assessed = assess(networks, store, volume, references, protocol)
-            except StoreError as error:
-                failed.append(str(error))
+                assessed = assess(networks, store, volume, references, options, threads)
+            except (StoreError, DataError) as error:
+                found.failed.append(str(error))
             else:
-                rows += assessed.rows
-                for method, population in assessed.populations.items():
-                    populations[method].append(population)
-                if volume.modality == "mri":
-                    # Only what will be shown is kept: a split may have more volumes than memory.
-                    shown = worst([*shown, assessed.shown], num_shown)
+                found.add(assessed, options.num_shown)
             advance()
-    if not rows:
+    if not found.rows:
         raise DataError(
             f"nothing of the split {split} of {store.path} could be scored: "
-            f"{'; '.join(failed) or 'no volume belongs to it'}. Give another --split or --store; "
-            f"`python -m data_prep describe {store.path}` shows what there is."
+            f"{'; '.join(found.failed) or 'no volume belongs to it'}. Give another --split or "
+            f"--store; `python -m data_prep describe {store.path}` shows what there is."
         )
     scores = Scores(
         split=split,
-        volumes=tuple(rows),
-        protocol=protocol,
+        volumes=tuple(found.rows),
+        protocol=options.protocol,
+        grid="store" if options.natives is None else "source CT",
+        spacing_mm=store.spacing_mm,
         rivals=tuple(rival.name for rival in rivals),
-        shown=tuple(shown),
-        failed=tuple(failed),
+        registrations=found.registrations if options.register else None,
+        segmenter=options.segmenter.command if options.segmenter else "",
+        structures=tuple(found.structures),
+        shown=tuple(found.shown),
+        failed=tuple(found.failed),
     )
     if references.real_cts is None:
         return scores
-    return compared(scores, populations, references.real_cts)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class References:
-    """What the translator is compared with, and what the baselines know of real CTs."""
-
-    real_cts: Population | None
-    """The train split's."""
-    regressions: Mapping[str, IntensityRegression]
-    """By MRI volume, of the evaluated split's own pairs."""
-    rivals: Sequence[Contestant]
-
-    def regression_without(self, volume: str) -> IntensityRegression | None:
-        """Fitted on all pairs but this volume's; None where there is no other."""
-        others = [fit for name, fit in self.regressions.items() if name != volume]
-        return sum(others[1:], start=others[0]) if others else None
-
-
-def references_of(
-    store: Store, mris: Sequence[StoredVolume], rivals: Sequence[Contestant]
-) -> References:
-    """What the baselines are made from; pairs that cannot be read are passed over."""
-    regressions = {}
-    for volume in mris:
-        with suppress(StoreError):  # named when its turn comes
-            if real := linked_ct(store, volume):
-                images = normalise(store.voxels(volume).astype(np.float32), volume.window)
-                regressions[volume.name] = regression_of(images, *real)
-    real_cts = train_ct_population(store) if store.select("ct", "train") else None
-    return References(real_cts=real_cts, regressions=regressions, rivals=rivals)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Assessed:
-    """One volume's part of an evaluation."""
-
-    rows: list[VolumeScores]
-    populations: dict[str, Population]
-    """By method, of an MRI's synthetic CTs."""
-    shown: Shown
+    return compared(scores, found.populations, references.real_cts)
 
 
 def worst(shown: list[Shown], most: int) -> list[Shown]:
@@ -169,77 +122,12 @@ def worst(shown: list[Shown], most: int) -> list[Shown]:
     return sorted(shown, key=lambda each: -(each.mae_hu or 0.0))[:most]
 
 
-def assess(
-    networks: BothWays,
-    store: Store,
-    volume: StoredVolume,
-    references: References,
-    protocol: ProtocolName,
-) -> Assessed:
-    """Translate one volume both ways and score it, the baselines beside."""
-    cycle = networks.cycle(store, volume)
-    cts = synthetic_cts(networks, store, cycle, references) if volume.modality == "mri" else {}
-    real = linked_ct(store, volume) if volume.modality == "mri" else None
-    values: dict[str, dict[str, float]] = {TRANSLATOR: cycle_scores(*cycle.compared())}
-    for method in (TRANSLATOR, *(rival.name for rival in references.rivals)):
-        if method in cts:  # a baseline has the MRI's own outline
-            values[method] = values.get(method, {}) | {
-                "edge_agreement": edge_agreement(cycle.original, cts[method], cycle.body),
-                "shape_dice": outline_agreement(cts[method], cycle.body, store.spacing_mm),
-            }
-    if real:
-        for method, hu in cts.items():
-            values[method] = values.get(method, {}) | all_paired_scores(
-                hu, *real, spacing_mm=store.spacing_mm, protocol=PROTOCOLS[protocol]
-            )
-        values[TRANSLATOR]["outline_dice"] = dice(cycle.body & field_of_view(volume), real[1])
-    return Assessed(
-        rows=[
-            VolumeScores(
-                volume=volume.name,
-                subject=volume.subject,
-                modality=volume.modality,
-                method=method,
-                values=each,
-            )
-            for method, each in values.items()
-        ],
-        populations={
-            method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
-        },
-        shown=Shown(
-            cycle=cycle,
-            real=real[0] if real else None,
-            mae_hu=values[TRANSLATOR].get("mae_hu"),
-            spacing_mm=store.spacing_mm,
-        ),
-    )
-
-
-def synthetic_cts(
-    networks: BothWays, store: Store, cycle: Cycle, references: References
-) -> dict[str, NDArray[np.float32]]:
-    """Each method's CT of one MRI, in HU."""
-    voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
-    cts = {TRANSLATOR: cycle.translated, SOFT_TISSUE: constant_soft_tissue(body)}
-    for rival in references.rivals:
-        its = replace(networks, to_ct=rival.to_ct, contrast=rival.contrast)
-        _, cts[rival.name] = its.translated(voxels, body, cycle.volume)
-    if references.real_cts is not None:
-        cts[HISTOGRAM] = matched_histogram(voxels, body, references.real_cts)
-    if others := references.regression_without(cycle.volume.name):
-        cts[REGRESSION] = others.predict(cycle.original, cycle.body)
-    return cts
-
-
-def compared(
-    scores: Scores, populations: dict[str, list[Population]], real_cts: Population
-) -> Scores:
+def compared(scores: Scores, populations: dict[str, Population], real_cts: Population) -> Scores:
     """The scores with each method's synthetic CTs, pooled, held against the real population."""
-    together = {method: pooled(each) for method, each in populations.items()}
     found = {
         method: {
             "hu_distance": hu_distance(population, real_cts),
+            **tissue_distances(population, real_cts),
             "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
             "roughness_ratio": roughness_ratio(population.roughness, real_cts.roughness),
             **(
@@ -248,9 +136,10 @@ def compared(
                 else {"kernel_distance": distance}
             ),
         }
-        for method, population in together.items()
+        for method, population in populations.items()
     }
-    if TRANSLATOR in together:
-        cycle_ssim = float(np.mean([mean for _, mean in scores.means_by_modality("cycle_ssim")]))
-        found[TRANSLATOR]["selection"] = selection_score(together[TRANSLATOR], real_cts, cycle_ssim)
+    cycles = [mean for _, mean in scores.means_by_modality("cycle_ssim")]
+    if cycles and TRANSLATOR in populations:
+        score = selection_score(populations[TRANSLATOR], real_cts, float(np.mean(cycles)))
+        found[TRANSLATOR]["selection"] = score
     return replace(scores, populations=found)

@@ -1,30 +1,41 @@
 """Who is scored: a run's checkpoint or an exported model, opened as networks."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cyclegan.config import Config
-from cyclegan.config_file import load_config
+from cyclegan.config_file import config_hash, load_config
 from cyclegan.errors import CheckpointError
 from cyclegan.export.model import SUMS, read_model
-from cyclegan.infer.slices import Contrast, Network
-from cyclegan.train.checkpoint import best, load_translators
+from cyclegan.infer.cycle import BothWays
+from cyclegan.train.checkpoint import MANIFEST, best, load_translators, results_folder
 from cyclegan.train.environment import require_same_grid
+from cyclegan.train.journal import METRICS, read_lines
 from data_prep.errors import UsageError
 from data_prep.place import Place
-from data_prep.store import Store
+from data_prep.store import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contestant:
-    """A translator to compare with."""
+    """A translator to score, ready to run."""
 
     name: str
-    to_ct: Network
-    contrast: Contrast
-    """How it wants to see an MRI."""
+    networks: BothWays
+    facts: dict[str, str] = field(default_factory=dict)
+    """What heads its report: run, checkpoint, preset."""
+    sha256: str = ""
+    """Of the list of hashes of all its files."""
+    records: list[dict[str, Any]] | None = None
+    """Its run's metrics.jsonl; None for an exported model."""
+    folder: Path = Path()
+    """Where its results go, in a folder of their own, unless another is named."""
+    suffix: str = ""
+    """Of that folder's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,38 +69,100 @@ def located(path: Place) -> Located:
         config = load_config(run_folder / "config.yaml")
         return Located(run_folder=run_folder, checkpoint=path, config=config)
     raise UsageError(
-        f"{path} is neither a run nor a checkpoint: there is no config.yaml in it, nor two folders "
-        "above. Name the folder RUNS/NAME that `python -m cyclegan.train` printed."
+        f"{path} is neither a run nor a checkpoint nor an exported model: there is no config.yaml "
+        f"in it, nor two folders above, and no {SUMS}. Name the folder RUNS/NAME that "
+        "`python -m cyclegan.train` printed, or a model_to_ct folder."
     )
 
 
-def contestant(path: Path, store: Store, device: torch.device) -> Contestant:
-    """Open a run, a checkpoint or a model folder for comparison on `store`.
+def store_for(path: Place, named: Place | None) -> Store:
+    """The store that was named, else the run's own.
+
+    Raises:
+        UsageError: None was named, and an exported model knows of none.
+    """
+    if named is not None:
+        return open_store(named)
+    if (path / SUMS).exists():
+        raise UsageError(
+            f"{path} is an exported model and does not say where volumes to score it on are. "
+            "Name a store with --store."
+        )
+    return open_store(located(path).config.store)
+
+
+def contestant(
+    path: Place, store: Store, device: torch.device | str = "cpu", batch_size: int = 8
+) -> Contestant:
+    """Open a run, a checkpoint or a model folder to be scored on `store`.
 
     Raises:
         UserError: It is none of them, makes no CT, or was trained on another grid.
     """
-    if (path / SUMS).exists():
-        model = read_model(path, device=str(device))
-        if model.info.direction != "to_ct":
-            raise UsageError(
-                f"{path} makes MRIs, and only synthetic CTs are compared. "
-                "Name a model_to_ct folder."
-            )
-        recipe = model.info.recipe
-        if (recipe.spacing_mm, recipe.size) != (store.spacing_mm, store.size):
-            raise UsageError(
-                f"{path} was trained on voxels of {recipe.spacing_mm} mm (z y x) in slices of "
-                f"{recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
-                "Scores on two grids do not compare. Convert a store alike."
-            )
-        contrast = model.info.intensity.mri_contrast
-        return Contestant(name=path.name, to_ct=model.network, contrast=contrast)
+    if isinstance(path, Path) and (path / SUMS).exists():
+        return _exported(path, store, device, batch_size)
     found = located(path)
     require_same_grid(found.run_folder, store)
-    to_ct, _ = load_translators(found.checkpoint, found.config)
+    config = found.config
+    to_ct, to_mri = load_translators(found.checkpoint, config)
     return Contestant(
-        name=f"{found.config.run.name}, {found.checkpoint.name}",
-        to_ct=to_ct.to(device),
-        contrast=found.config.data.mri_contrast,
+        name=f"{config.run.name}, {found.checkpoint.name}",
+        networks=BothWays(
+            to_ct=to_ct.to(device),
+            to_mri=to_mri.to(device),
+            contrast=config.data.mri_contrast,
+            device=device,
+            batch_size=batch_size,
+            neighbours=config.data.neighbours,
+            conditions=config.data.conditions,
+        ),
+        facts={
+            "run": config.run.name,
+            "checkpoint": found.checkpoint.name,
+            "preset": config.preset,
+            "config": config_hash(config)[:8],
+        },
+        sha256=_sha256(found.checkpoint / MANIFEST),
+        records=read_lines(found.run_folder / METRICS),
+        folder=results_folder(found.run_folder, ""),
+        suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",
     )
+
+
+def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
+    """A model folder: one network, no way back, no run."""
+    model = read_model(path, device=str(device))
+    info = model.info
+    if info.direction != "to_ct":
+        raise UsageError(
+            f"{path} makes MRIs, and only synthetic CTs are scored. Name a model_to_ct folder."
+        )
+    if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
+        raise UsageError(
+            f"{path} was trained on voxels of {info.recipe.spacing_mm} mm (z y x) in slices of "
+            f"{info.recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
+            "Scores on two grids do not compare. Convert a store alike."
+        )
+    return Contestant(
+        name=path.name,
+        networks=BothWays(
+            to_ct=model.network,
+            to_mri=None,
+            contrast=info.intensity.mri_contrast,
+            device=device,
+            batch_size=batch_size,
+        ),
+        facts={
+            "run": info.run,
+            "checkpoint": info.checkpoint,
+            "model": path.name,
+            "config": info.config_hash[:8],
+        },
+        sha256=_sha256(path / SUMS),
+        folder=path.absolute().parent,
+        suffix=f"_{path.name}",
+    )
+
+
+def _sha256(listing: Place) -> str:
+    return hashlib.sha256(listing.read_bytes()).hexdigest()

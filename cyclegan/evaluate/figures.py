@@ -1,11 +1,9 @@
-"""The pictures of a report as PNG bytes: volumes as a radiologist reads them, learning curves.
+"""The pictures of a report as PNG bytes: volumes as a radiologist reads them, and error maps.
 
 Stored volumes are canonical (row 0 anterior, column 0 the patient's right, z up), so a slice as it
 lies in memory is the radiological view: the patient's right on the left of the picture.
 """
 
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cyclegan.evaluate.plots import png
 from cyclegan.evaluate.scorecard import Shown
-from cyclegan.train.validate import SELECTION
 
 Windowing = tuple[str, float, float, str]
 """Colour map, low end, high end, unit."""
@@ -25,11 +23,11 @@ MRI: Windowing = ("gray", -1.0, 1.0, "of the window")
 SOFT: Windowing = ("gray", -160.0, 240.0, "HU")
 BONE: Windowing = ("gray", -450.0, 1050.0, "HU")
 DIFFERENCE: Windowing = ("RdBu_r", -500.0, 500.0, "HU")
+ERROR: Windowing = ("magma", 0.0, 500.0, "HU")
 
 AXIAL_HEIGHTS = (0.35, 0.6, 0.8)
 """Of the body's slices, from its lowest."""
 MARGIN_MM = 6.0
-DOTS_PER_INCH = 100
 TILE_INCHES = 1.9
 COLOUR_BAR = 0.04
 """Height of the colour bars, as a share of a picture's."""
@@ -45,12 +43,14 @@ class Column:
 
 
 def columns_of(shown: Shown) -> list[Column]:
-    """What is shown side by side; beside a real CT the difference, without one the cycle."""
+    """What is shown side by side; beside a real CT the difference, without one what came back."""
     cycle, real = shown.cycle, shown.real
     mri = Column(title="MRI", voxels=cycle.original, windowing=MRI)
     soft = Column(title="synthetic CT, soft", voxels=cycle.translated, windowing=SOFT)
     bone = Column(title="synthetic CT, bone", voxels=cycle.translated, windowing=BONE)
-    if real is None:
+    if real is None or shown.compared is None:
+        if cycle.returned is None:
+            return [mri, soft, bone]
         return [mri, soft, bone, Column(title="returned MRI", voxels=cycle.returned, windowing=MRI)]
     return [
         mri,
@@ -60,7 +60,7 @@ def columns_of(shown: Shown) -> list[Column]:
         Column(title="real CT, bone", voxels=real, windowing=BONE),
         Column(
             title="synthetic - real",
-            voxels=np.where(cycle.body, cycle.translated - real, np.nan),
+            voxels=np.where(shown.compared, cycle.translated - real, np.nan),
             windowing=DIFFERENCE,
         ),
     ]
@@ -184,46 +184,38 @@ def draw(ax: Axes, column: Column, view: View) -> None:
         ax.text(place, 0.5, side, color="0.7", size=7, ha=align, transform=ax.transAxes)
 
 
-def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
-    """One small plot per `val/` and `loss/` quantity over the steps; None without any of them."""
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for record in records:
-        for name, value in record.items():
-            if name.startswith(("val/", "loss/")) and value is not None:
-                curves.setdefault(name, []).append((record["step"], value))
-    if not curves:
+def error_maps(shown: Shown) -> bytes | None:
+    """Where a volume's error lies: |synthetic - real| averaged along each line of sight, as a PNG.
+
+    Seen from above, from the front and from the patient's left, over the compared voxels; black
+    where there are none. None without a real CT.
+    """
+    if shown.real is None or shown.compared is None or not shown.compared.any():
         return None
-    names = sorted(curves, key=lambda name: (name != SELECTION, name.startswith("loss/"), name))
-    across = 4
-    down = -(-len(names) // across)
-    tall = 1.9 * down
-    figure = Figure(figsize=(3 * across, tall))
-    margins = {"left": 0.04, "right": 0.99, "top": 1 - 0.3 / tall, "bottom": 0.3 / tall}
-    axes = figure.subplots(
-        down, across, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.25}
-    ).ravel()
-    for ax, name in zip(axes, names, strict=False):
-        steps, values = zip(*curves[name], strict=True)
-        validation = name.startswith("val/")
-        ax.plot(
-            steps,
-            values,
-            color="tab:orange" if validation else "tab:blue",
-            marker="o" if validation else None,
-            markersize=3,
-            linewidth=1.2,
+    z, y, x = body_box(shown)
+    counted = shown.compared[z, y, x]
+    errors = np.where(counted, np.abs(shown.cycle.translated - shown.real)[z, y, x], 0)
+    tall, deep, wide = (n * mm for n, mm in zip(counted.shape, shown.spacing_mm, strict=True))
+    cmap, low, high, unit = ERROR
+    sides = {"axial": (0, deep, wide, "RL"), "coronal": (1, tall, wide, "RL")}
+    sides["sagittal"] = (2, tall, deep, "AP")
+    figure = Figure(figsize=(9, 3.4), facecolor="black", layout="constrained")
+    axes = figure.subplots(1, len(sides))
+    for ax, (title, (axis, height_mm, width_mm, edges)) in zip(axes, sides.items(), strict=True):
+        voxels = counted.sum(axis=axis)
+        means = errors.sum(axis=axis) / np.maximum(voxels, 1)
+        picture = np.where(voxels > 0, means, np.nan)
+        shown_image = ax.imshow(
+            picture if axis == 0 else picture[::-1],
+            cmap=cmap,
+            norm=Normalize(low, high),
+            extent=(0, width_mm, height_mm, 0),
         )
-        ax.set_title(name, size=9)
-        ax.tick_params(labelsize=7)
-        ax.grid(alpha=0.3)
-        ax.spines[["top", "right"]].set_visible(False)
-    for ax in axes[len(names) :]:
+        ax.set_title(title, color="white", size=9)
         ax.set_axis_off()
+        for side, place, align in zip(edges, (0.0, 1.0), ("left", "right"), strict=True):
+            ax.text(place, 0.5, side, color="0.7", size=7, ha=align, transform=ax.transAxes)
+    bar = figure.colorbar(shown_image, ax=axes, fraction=0.03)
+    bar.ax.tick_params(colors="white", labelsize=7)
+    bar.set_label(f"mean absolute error, {unit}", color="white", size=8)
     return png(figure)
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor())
-    return file.getvalue()

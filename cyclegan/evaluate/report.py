@@ -7,22 +7,31 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from cyclegan.evaluate.figures import learning_curves, volume_figure
-from cyclegan.evaluate.scorecard import (
-    CYCLE,
-    DETAIL,
-    MODALITIES,
-    PAIRED,
-    POPULATION,
-    UNPAIRED,
-    Scores,
-)
-from cyclegan.evaluate.table import LABELS, comparisons_of, definitions_of, spread_of, text_of
+from cyclegan.evaluate.figures import error_maps, volume_figure
+from cyclegan.evaluate.plots import heights_plot, learning_curves, volumes_plot
+from cyclegan.evaluate.scorecard import CYCLE, DETAIL, PAIRED, POPULATION, UNPAIRED, Scores
+from cyclegan.evaluate.table import structures_of
 from cyclegan.evaluate.viewer import viewer_of
+from cyclegan.evaluate.wording import (
+    LABELS,
+    captions_of,
+    comparisons_of,
+    definitions_of,
+    spread_of,
+    text_of,
+)
+
+NO_CURVES = "The run left no metrics.jsonl with losses or scores."
+NO_RUN = "An exported model holds no learning curves; its run's folder does."
 
 
 def html_report(
-    scores: Scores, *, title: str, facts: Mapping[str, str], records: list[dict[str, Any]]
+    scores: Scores,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    records: list[dict[str, Any]] | None,
+    hashes: Mapping[str, str] | None = None,
 ) -> str:
     """The report.
 
@@ -30,12 +39,17 @@ def html_report(
         scores: What was found.
         title: The heading: which run.
         facts: What else stands at the top, by name: checkpoint, store, preset.
-        records: Lines of the run's metrics.jsonl, for the learning curves.
+        records: Lines of the run's metrics.jsonl, for the learning curves; None without a run.
+        hashes: SHA-256 of data and model, by what they are of.
     """
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).from_string(files("cyclegan.evaluate").joinpath("report.html.j2").read_text())
-    curves = learning_curves(records)
+    plots = {
+        "curves": learning_curves(records or []),
+        "by_volume": volumes_plot(scores),
+        "by_height": heights_plot(scores),
+    }
     return template.render(
         scores=scores,
         title=title,
@@ -45,18 +59,28 @@ def html_report(
         populations=POPULATION,
         unpaired=UNPAIRED,
         cycle=CYCLE,
-        modalities=MODALITIES,
+        cycles=[modality for modality, _ in scores.means_by_modality("cycle_ssim")],
+        structures=structures_of(scores),
+        alignments=scores.alignments,
+        hashes=hashes or {},
+        captions=captions_of(scores),
         labels=LABELS,
         text_of=text_of,
         spread_of=spread_of,
         comparisons=list(comparisons_of(scores)),
         definitions=definitions_of(scores),
-        curves=inline(curves) if curves else None,
-        pictures=[(viewer_of(shown), inline(volume_figure(shown))) for shown in scores.shown],
+        no_curves=NO_RUN if records is None else NO_CURVES,
+        pictures=[
+            (viewer_of(shown), inline(volume_figure(shown)), inline(error_maps(shown)))
+            for shown in scores.shown
+        ],
         inline=inline,
+        **{name: inline(plot) for name, plot in plots.items()},
     )
 
 
-def inline(image: bytes, kind: str = "png") -> str:
-    """An image as a data URL."""
+def inline(image: bytes | None, kind: str = "png") -> str:
+    """An image as a data URL; empty for none."""
+    if image is None:
+        return ""
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -1,10 +1,14 @@
 """What an evaluation found: scores by volume and method. How they are computed is unknown here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.evaluate.pair import Registration
+from cyclegan.evaluate.segmenter import StructureScores
 from cyclegan.infer.cycle import Cycle
 from cyclegan.scores.intervals import Interval, mean_interval
 from cyclegan.scores.metrics import ProtocolName
@@ -19,14 +23,36 @@ REGRESSION = "intensity regression"
 BASELINES = (REGRESSION, HISTOGRAM, SOFT_TISSUE)
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
+MOSTLY_SEEN = 0.9
+"""Share of a pair's bodies below which the other scan's field of view is called partial."""
+FEWEST_SUBJECTS = 3
+"""Below this a mean says nothing of other people."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
-DETAIL = ("mae_air_hu", "mae_soft_hu", "mae_bone_hu", "bias_hu", "bone_hd95_mm")
+DETAIL = (
+    "mae_air_hu",
+    "mae_soft_hu",
+    "mae_bone_hu",
+    "bias_hu",
+    "histogram_hu",
+    "bone_hd95_mm",
+)
 """Paired scores that say where the error is."""
 CYCLE = ("cycle_ssim", "cycle_psnr_db")
 UNPAIRED = ("edge_agreement", "shape_dice")
 """Of one synthetic CT and its own MRI."""
-POPULATION = ("hu_distance", "bone_depth_mismatch", "roughness_ratio", "kernel_distance")
+POPULATION = (
+    "hu_distance",
+    "hu_distance_air",
+    "hu_distance_soft",
+    "hu_distance_bone",
+    "bone_depth_mismatch",
+    "roughness_ratio",
+    "kernel_distance",
+)
+ALIGNMENT = ("outline_dice", "share_seen")
+"""Of a pair's two scans, whatever the translator."""
+GridName = Literal["store", "source CT"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +66,10 @@ class VolumeScores:
     method: str
     values: dict[str, float]
     """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `UNPAIRED` for any synthetic CT
-    of a network, `CYCLE` for the translator, and for its pairs `outline_dice`: how well the
-    bodies of MRI and CT agree."""
+    of a network, `CYCLE` for the translator, and for its pairs `ALIGNMENT`: how well the bodies of
+    MRI and CT agree, and how much of them both scans saw."""
+    heights: tuple[float | None, ...] = ()
+    """MAE in HU by tenths of the compared slices, from the lowest up, for an MRI with a real CT."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,8 +77,10 @@ class Shown:
     """A volume as pictures need it."""
 
     cycle: Cycle
-    real: NDArray[np.int16] | None
-    """HU [z, y, x] of the CT of the same anatomy, where there is one."""
+    real: NDArray[np.int16] | NDArray[np.float32] | None
+    """HU [z, y, x] of the CT of the same anatomy on the store's grid, where there is one."""
+    compared: NDArray[np.bool_] | None
+    """Where it is compared."""
     mae_hu: float | None
     """The translator's error against it."""
     spacing_mm: tuple[float, float, float]
@@ -63,14 +93,23 @@ class Scores:
     split: Split
     volumes: tuple[VolumeScores, ...]
     protocol: ProtocolName = "synthrad2025"
+    grid: GridName = "store"
+    """Where paired scores were taken; all others are on the store's."""
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """(z, y, x) of the store's voxels."""
     rivals: tuple[str, ...] = ()
     """Other runs and models, as methods."""
+    registrations: dict[str, Registration] | None = None
+    """By MRI volume, what was done to its real CT; None where pairs were taken as they are."""
+    segmenter: str = ""
+    """The command that `structures` come from."""
+    structures: tuple[StructureScores, ...] = ()
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
     """By method: `POPULATION`, all its synthetic CTs against the train split's CTs, and `selection`
     for the translator. Empty where the store has no such CT."""
     shown: tuple[Shown, ...] = field(default=(), repr=False)
     failed: tuple[str, ...] = ()
-    """What was wrong with each volume that could not be read."""
+    """What was wrong with each volume that could not be read or scored."""
 
     def of(
         self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
@@ -107,6 +146,15 @@ class Scores:
         ]
         return mean_interval([row.values[metric] for row in rows], [row.subject for row in rows])
 
+    def mean_heights(self, method: str = TRANSLATOR) -> list[float | None]:
+        """The MAE by tenths of the height, a mean over volumes; empty without pairs."""
+        profiles = [row.heights for row in self.volumes if row.method == method and row.heights]
+        return [
+            float(np.mean(known)) if known else None
+            for tenth in zip(*profiles, strict=True)
+            for known in [[value for value in tenth if value is not None]]
+        ]
+
     def means_by_modality(self, metric: str) -> list[tuple[Modality, float]]:
         """The translator's mean for MRI and for CT volumes, where there are any."""
         means = [(modality, self.mean(metric, modality=modality)) for modality in MODALITIES]
@@ -139,14 +187,63 @@ class Scores:
     @property
     def misaligned(self) -> dict[str, float]:
         """Pairs whose body outlines disagree, with their Dice: their scores mean little."""
-        found = {
-            row.volume: row.values["outline_dice"]
-            for row in self.volumes
-            if "outline_dice" in row.values
-        }
-        return {volume: value for volume, value in found.items() if value < ALIGNED}
+        return {volume: dice for volume, dice in self.alignments.items() if dice < ALIGNED}
+
+    @property
+    def alignments(self) -> dict[str, float]:
+        """Of every pair, the Dice of its body outlines."""
+        return self._of_pairs("outline_dice")
+
+    @property
+    def partly_seen(self) -> dict[str, float]:
+        """Pairs of which one scan shows much that the other does not, with the share seen."""
+        shares = self._of_pairs("share_seen")
+        return {volume: share for volume, share in shares.items() if share < MOSTLY_SEEN}
 
     @property
     def num_pairs(self) -> int:
         """MRI volumes that were compared with a real CT."""
         return len(self.of("mae_hu"))
+
+    @property
+    def num_subjects(self) -> int:
+        """People whose MRI was compared with a real CT."""
+        return len({row.subject for row in self.volumes if "mae_hu" in row.values})
+
+    @property
+    def cautions(self) -> list[str]:
+        """Why paired figures must not be quoted as the translator's quality; empty where they may.
+
+        Sentences, the gravest first.
+        """
+        return list(_cautions(self)) if self.num_pairs else []
+
+    def _of_pairs(self, value: str) -> dict[str, float]:
+        return {row.volume: row.values[value] for row in self.volumes if value in row.values}
+
+
+def _cautions(scores: Scores) -> Iterable[str]:
+    if misaligned := scores.misaligned:
+        listed = ", ".join(f"{name} (Dice {dice:.2f})" for name, dice in misaligned.items())
+        remedy = (
+            "They were registered already."
+            if scores.registrations
+            else "Try --register rigid, or leave them out."
+        )
+        yield (
+            f"The body outlines of MRI and real CT disagree in {len(misaligned)} of "
+            f"{scores.num_pairs} pairs, so their voxels do not show the same place and their "
+            f"scores say little of the translator: {listed}. {remedy}"
+        )
+    if partly_seen := scores.partly_seen:
+        listed = ", ".join(f"{name} ({share:.0%})" for name, share in partly_seen.items())
+        yield (
+            f"In {len(partly_seen)} of {scores.num_pairs} pairs one scan shows much of the body "
+            "that the other does not. Only voxels that both saw were compared, so the figures are "
+            f"of a part of the body (the share that both saw in brackets): {listed}."
+        )
+    if scores.num_subjects < FEWEST_SUBJECTS:
+        yield (
+            f"There are {scores.num_subjects} subjects only: no interval can be given, and "
+            "another patient may well score very differently."
+        )

@@ -1,121 +1,49 @@
-"""Scores as JSON, CSV and plain text. It computes nothing but means and standard deviations."""
+"""Scores as JSON, CSV and plain text. It computes nothing but means and standard deviations.
+
+`scores.schema.json` beside this file is the JSON's schema; docs/evaluation.md explains it.
+"""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from cyclegan.evaluate.scorecard import (
-    ALIGNED,
+    ALIGNMENT,
     CYCLE,
     DETAIL,
     MODALITIES,
     PAIRED,
-    POPULATION,
     TRANSLATOR,
     UNPAIRED,
     Scores,
 )
-from cyclegan.scores.metrics import PROTOCOLS
-
-LABELS = {
-    "mae_hu": "MAE, HU ↓",
-    "psnr_db": "PSNR, dB ↑",
-    "ssim": "SSIM ↑",
-    "ms_ssim": "MS-SSIM ↑",
-    "bone_dice": "bone Dice ↑",
-    "mae_air_hu": "MAE of air, HU ↓",
-    "mae_soft_hu": "MAE of soft tissue, HU ↓",
-    "mae_bone_hu": "MAE of bone, HU ↓",
-    "bias_hu": "mean error, HU (0)",
-    "bone_hd95_mm": "bone HD95, mm ↓",
-    "hu_distance": "HU distance, HU ↓",
-    "bone_depth_mismatch": "bone depth mismatch ↓",
-    "roughness_ratio": "roughness along z (1)",
-    "kernel_distance": "kernel distance ↓",
-    "edge_agreement": "edge agreement ↑",
-    "shape_dice": "outline Dice ↑",
-    "selection": "selection score ↓",
-    "cycle_ssim": "cycle SSIM ↑",
-    "cycle_psnr_db": "cycle PSNR, dB ↑",
-}
-"""With the direction that is better."""
-DIGITS = {
-    "mae_hu": 1,
-    "mae_air_hu": 1,
-    "mae_soft_hu": 1,
-    "mae_bone_hu": 1,
-    "bias_hu": 1,
-    "bone_hd95_mm": 1,
-    "psnr_db": 2,
-    "hu_distance": 1,
-    "cycle_psnr_db": 2,
-}
-MISSING = "–"
-SAME_DEFINITIONS = (
-    "Bone Dice and HD95: voxels above 250 HU; HD95 is the larger of both directions' 95th "
-    "percentile of surface distances. MAE by tissue: what the real CT shows, air below -200 HU, "
-    "bone above 250 HU. Mean error: above 0 where the synthetic CT is too dense.",
-    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on. p: two-sided "
-    "sign-flip permutation test on the subjects' mean differences.",
-    "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
-    "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train.",
-    "Roughness: how much more the synthetic CTs jump from slice to slice, relative to their own "
-    "texture in plane, than real CTs; 1 is right. Kernel distance: squared maximum mean "
-    "discrepancy of slices by their histograms of HU and of gradients; 0 is right.",
-    "Edge agreement: rank correlation of gradient magnitudes of MRI and synthetic CT inside the "
-    "body. Outline Dice: the synthetic CT's own body outline against the MRI's.",
-    "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT on [-1, 1], data range 2, air outside "
-    "the body, over the slices that show any body. A good cycle does not prove a good CT.",
-    "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
-    "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
-    f"A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
-    f"{ALIGNED}: its voxels do not show the same place.",
+from cyclegan.evaluate.wording import (
+    LABELS,
+    captions_of,
+    comparisons_of,
+    definitions_of,
+    text_of,
 )
+from cyclegan.scores.intervals import mean_interval
 
-
-def definitions_of(scores: Scores) -> tuple[str, ...]:
-    """What the numbers mean: grid, mask, HU range and source of each."""
-    low, high = PROTOCOLS[scores.protocol].window_hu
-    multiscale = (
-        "MS-SSIM is SynthRAD2025's, whose luminance counts at every scale. "
-        if PROTOCOLS[scores.protocol].multiscale
-        else ""
-    )
-    return (
-        "MAE, PSNR, SSIM and bone: on the store's grid, over the real CT's body mask within the "
-        "MRI's field of view; outside it both are set to -1024 HU. Means over volumes, each volume "
-        "counting once.",
-        f"PSNR and SSIM as {scores.protocol}: clipped to [{low:.0f}, {high:.0f}] HU, range "
-        f"{high - low:.0f} HU; SSIM with 7 x 7 x 7 uniform windows. {multiscale}"
-        "MAE is not clipped.",
-        *SAME_DEFINITIONS,
-    )
-
-
-def text_of(metric: str, value: float | None) -> str:
-    """A score for people: as many digits as mean something."""
-    return MISSING if value is None else f"{value:.{DIGITS.get(metric, 3)}f}"
-
-
-def spread_of(scores: Scores, metric: str, method: str) -> str:
-    """The interval of a mean for people, or ± the deviation where there are too few subjects."""
-    interval = scores.interval(metric, method=method)
-    if interval:
-        return f"[{', '.join(text_of(metric, end) for end in interval)}]"
-    sd = scores.sd(metric, method=method)
-    return "" if sd is None else f"± {text_of(metric, sd)}"
+SCHEMA = 2
+"""Version of the JSON; 1 had no such field."""
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
     """Everything, in plain JSON values; what is unknown is left out."""
     return {
+        "schema": SCHEMA,
         "split": scores.split,
         "protocol": scores.protocol,
+        "grid": scores.grid,
         "num_pairs": scores.num_pairs,
+        "num_subjects": scores.num_subjects,
+        "cautions": scores.cautions,
         "paired": {
             method: {
                 metric: {
@@ -127,6 +55,9 @@ def to_json(scores: Scores) -> dict[str, Any]:
                 if (values := scores.of(metric, method=method))
             }
             for method in scores.methods
+        },
+        "mae_by_height_hu": {
+            method: heights for method in scores.methods if (heights := scores.mean_heights(method))
         },
         "comparisons": {
             rival: {
@@ -153,6 +84,11 @@ def to_json(scores: Scores) -> dict[str, Any]:
             }
             for modality in MODALITIES
         },
+        "segmenter": scores.segmenter,
+        "structures": structures_of(scores),
+        "registrations": None
+        if scores.registrations is None
+        else {name: asdict(each) for name, each in scores.registrations.items()},
         "volumes": [
             {
                 "volume": row.volume,
@@ -161,17 +97,38 @@ def to_json(scores: Scores) -> dict[str, Any]:
                 "method": row.method,
             }
             | row.values
+            | ({"mae_by_height_hu": list(row.heights)} if row.heights else {})
             for row in scores.volumes
         ],
         "misaligned": scores.misaligned,
+        "partly_seen": scores.partly_seen,
         "failed": list(scores.failed),
+        "captions": captions_of(scores),
         "definitions": list(definitions_of(scores)),
     }
 
 
+def structures_of(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+    """By method and structure: means of Dice and HD95 over volumes, and the interval of Dice."""
+    rows = defaultdict(list)
+    for row in scores.structures:
+        rows[row.method, row.structure].append(row)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (method, structure), those in sorted(rows.items()):
+        overlaps = [row.dice for row in those]
+        distances = [row.hd95_mm for row in those if row.hd95_mm is not None]
+        found.setdefault(method, {})[structure] = {
+            "volumes": len(those),
+            "dice": float(np.mean(overlaps)),
+            "dice_interval_95": mean_interval(overlaps, [row.subject for row in those]),
+            "hd95_mm": float(np.mean(distances)) if distances else None,
+        }
+    return found
+
+
 def to_csv(scores: Scores) -> str:
     """A line per volume and method, then one `mean` per modality and method; empty is unknown."""
-    metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE)
+    metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE, *ALIGNMENT)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["volume", "subject", "modality", "method", *metrics])
@@ -186,24 +143,9 @@ def to_csv(scores: Scores) -> str:
     return file.getvalue()
 
 
-def comparisons_of(scores: Scores) -> Iterator[str]:
-    """A sentence per rival and headline score: the difference, its interval, and p."""
-    for rival in scores.rivals:
-        for metric in PAIRED:
-            if scores.of(metric, method=rival):
-                found = scores.compare(metric, rival)
-                low, high = found.interval_95 or (None, None)
-                ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
-                p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"
-                yield (
-                    f"{LABELS[metric]}: {TRANSLATOR} minus {rival} "
-                    f"{text_of(metric, found.difference)}{ends}, {p}, {found.subjects} subjects"
-                )
-
-
 def to_text(scores: Scores) -> str:
     """The means as a table for a terminal."""
-    metrics = (*PAIRED, *POPULATION[:2])
+    metrics = (*PAIRED, "hu_distance", "bone_depth_mismatch")
     lines = [["", *(LABELS[metric] for metric in metrics)]]
     for method in scores.methods:
         population = scores.populations.get(method, {})
@@ -223,8 +165,14 @@ def to_text(scores: Scores) -> str:
             f"{LABELS[metric]} {text_of(metric, scores.mean(metric, modality=modality))}"
             for metric in CYCLE
         )
-        for modality in MODALITIES
+        for modality, _ in scores.means_by_modality("cycle_ssim")
     )
     pairs = f"{scores.num_pairs} pairs" if scores.num_pairs else "no pair with a real CT"
     tests = "".join(f"\n{line}" for line in comparisons_of(scores))
-    return f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body\n{cycles}"
+    score = scores.populations.get(TRANSLATOR, {}).get("selection")
+    chosen = "" if score is None else f"\n{LABELS['selection']} {text_of('selection', score)}"
+    cautions = "".join(f"\nnot to be quoted: {reason}" for reason in scores.cautions)
+    return (
+        f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body, "
+        f"on the {scores.grid}'s grid\n{cycles}{chosen}{cautions}"
+    )

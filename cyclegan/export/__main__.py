@@ -1,29 +1,39 @@
 """`python -m cyclegan.export`: a run's checkpoint becomes a model folder, or nothing does."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from cyclegan.config import Config
 from cyclegan.config_file import config_hash, load_config
-from cyclegan.errors import CheckpointError, ModelError
+from cyclegan.errors import ModelError
 from cyclegan.export.card import model_card
+from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.formats import write_formats
-from cyclegan.export.model import CARD, Direction, Intensity, ModelInfo, publish, write_info
+from cyclegan.export.info import Direction, Intensity, ModelInfo, channels_of, write_info
+from cyclegan.export.model import CARD, publish
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
+from cyclegan.export.trained_on import trained_on
 from cyclegan.nets.generator import Generator
-from cyclegan.train.checkpoint import best, load_translators, newest, results_folder
+from cyclegan.train.checkpoint import load_translators, results_folder
 from data_prep.errors import ExitCode, run_command
-from data_prep.place import Place, PlaceArgument, place
+from data_prep.place import PlaceArgument
 from data_prep.store import Store, open_store
+
+WAYS: dict[str, tuple[Direction, ...]] = {
+    "mri-to-ct": ("to_ct",),
+    "ct-to-mri": ("to_mri",),
+    "both": ("to_ct", "to_mri"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """Export a generator as ONNX, torch.export and safetensors with a model card, in one folder.
+    """Export generators as ONNX, torch.export and safetensors with a model card, in one folder.
 
     Nothing is written unless every format gives what the trained network gives, to less than
     1 HU, on real slices of the run's store.
@@ -31,13 +41,17 @@ class Command:
 
     run_folder: Annotated[PlaceArgument, tyro.conf.Positional]
     """Folder or URL of the run, which holds config.yaml and checkpoints."""
-    direction: Direction = "to_ct"
-    """What the generator makes: to_ct takes MRI, to_mri takes CT."""
+    direction: Literal["mri-to-ct", "ct-to-mri", "both"] = "mri-to-ct"
+    """What the generator makes of what. `both` gives a folder that holds two model folders, to_ct
+    and to_mri; `translate --uncertainty` knows more with both."""
     out: Path | None = None
-    """The model folder; default: model_<direction> in the run's folder, or beside the working
-    folder's other files where the run lies under a URL."""
+    """The model folder; default: model_to_ct, model_to_mri or model_both in the run's folder, or in
+    the working folder where the run lies under a URL."""
     checkpoint: str = "best"
-    """`best` on the val split, `newest`, or the folder of a checkpoint."""
+    """`best`, `newest`, the name of a checkpoint (step_00001000), or its folder."""
+    metric: str = "val/selection"
+    """What the best checkpoint is best in: a score of the run's metrics.jsonl, such as val/mae_hu
+    or val/ssim. Errors and distances count as better where they are lower."""
     scores: Path | None = None
     """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
     store: PlaceArgument | None = None
@@ -49,57 +63,53 @@ class Command:
 def export(command: Command) -> ExitCode:
     """Write the model folder that the command asks for, and say where."""
     config = load_config(command.run_folder / "config.yaml")
-    if config.data.conditions:
-        raise ModelError(
-            "this run's networks see the depth below the body's surface and the slice's height "
-            "(data.conditions), and a model folder cannot say so yet: whoever opens it would feed "
-            "it images alone. Train with --data.no-conditions to export."
-        )
-    if config.data.neighbours:
-        raise ModelError(
-            f"this run's networks see {config.data.channels} slices at a time (data.neighbours "
-            f"{config.data.neighbours}), and a model folder cannot say so yet: whoever opens it "
-            "would feed it single slices. Train with --data.neighbours 0 to export."
-        )
     store = open_store(command.store or config.store)
-    checkpoint = find_checkpoint(command.run_folder, command.checkpoint)
-    to_ct, to_mri = load_translators(checkpoint, config)
-    folder = command.out or results_folder(command.run_folder, f"model_{command.direction}")
+    checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
+    networks = dict(zip(WAYS["both"], load_translators(checkpoint, config), strict=True))
+    ways = WAYS[command.direction]
+    name = "both" if len(ways) > 1 else ways[0]
+    folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint.name)
-    info = describe(config, command.direction, store, checkpoint.name, scores)
-    parity = export_model(
-        to_ct if command.direction == "to_ct" else to_mri,
-        info,
-        store,
-        folder,
-        overwrite=command.overwrite,
-    )
-    unit = "HU" if info.target == "ct" else "grey levels of 4095"
-    for name, value in parity.items():
-        print(f"{name:24} differs by at most {value:.2g} {unit} (allowed: < {TOLERANCE:g})")
-    print(f"model: {folder}")
+    models = {
+        way: (networks[way], describe(config, way, store, checkpoint.name, scores)) for way in ways
+    }
+    parity = export_models(models, store, folder, overwrite=command.overwrite)
+    for way, differences in parity.items():
+        unit = "HU" if way == "to_ct" else "grey levels of 4095"
+        for file, value in differences.items():
+            text = f"{way} {file:24} differs by at most {value:.2g} {unit}"
+            print(f"{text} (allowed: < {TOLERANCE:g})")
+    print(f"model: {folder} ({checkpoint.name})")
     return ExitCode.DONE
 
 
-def export_model(
-    network: Generator, info: ModelInfo, store: Store, folder: Path, *, overwrite: bool = False
-) -> dict[str, float]:
-    """Publish `network`, which is on the CPU in fp32, as the model folder that `info` describes.
+def export_models(
+    models: Mapping[Direction, tuple[Generator, ModelInfo]],
+    store: Store,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+) -> dict[Direction, dict[str, float]]:
+    """Publish networks, which are on the CPU in fp32, as the model folder `folder`.
 
-    Returns the largest difference of each file from the network; see `check_parity`.
+    One model fills it; of two, each fills the folder of its direction inside. Returns for each
+    the largest difference of each file from the network; see `check_parity`.
 
     Raises:
         ModelError: A file differs too much, or `folder` is taken; nothing was published.
     """
-    images = real_slices(store, info.source, info.intensity.mri_contrast)
-    parity: dict[str, float] = {}
+    parity: dict[Direction, dict[str, float]] = {}
 
     def fill(partial: Path) -> None:
-        write_formats(network, len(info.inputs), partial)
-        parity.update(check_parity(network, partial, images, info.generator))
-        checked = replace(info, parity=parity)
-        write_info(checked, partial)
-        (partial / CARD).write_text(model_card(checked))
+        for way, (network, info) in models.items():
+            part = partial / way if len(models) > 1 else partial
+            part.mkdir(exist_ok=True)
+            write_formats(network, len(info.inputs), part)
+            images = real_slices(store, info)
+            parity[way] = check_parity(network, part, images, info.generator)
+            checked = replace(info, parity=parity[way])
+            write_info(checked, part)
+            (part / CARD).write_text(model_card(checked))
 
     publish(folder, fill, overwrite=overwrite)
     return parity
@@ -113,9 +123,12 @@ def describe(
     scores: dict[str, Any] | None = None,
 ) -> ModelInfo:
     """What model.json will say, but for the parity."""
+    neighbours, conditions = config.data.neighbours, config.data.conditions
     return ModelInfo(
         direction=direction,
-        inputs=("mri" if direction == "to_ct" else "ct",),
+        inputs=channels_of(direction, neighbours, conditions),
+        neighbours=neighbours,
+        conditions=conditions,
         intensity=Intensity(mri_contrast=config.data.mri_contrast),
         recipe=store.recipe,
         generator=config.generator,
@@ -124,26 +137,9 @@ def describe(
         checkpoint=checkpoint,
         store_fingerprint=store.fingerprint,
         store_contents=store.contents,
+        trained_on=trained_on(store, "mri" if direction == "to_ct" else "ct"),
         scores=scores,
     )
-
-
-def find_checkpoint(run_folder: Place, which: str) -> Place:
-    """The checkpoint's folder; it is verified when it is loaded.
-
-    Raises:
-        CheckpointError: The run has none.
-    """
-    if which not in ("best", "newest"):
-        return place(which)
-    folder = best(run_folder) if which == "best" else newest(run_folder)
-    if folder is None:
-        raise CheckpointError(
-            f"{run_folder} has no checkpoint: there is nothing to export. Train it first, "
-            f"the same command goes on:\n  python -m cyclegan.train --config "
-            f"{run_folder / 'config.yaml'}"
-        )
-    return folder
 
 
 def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str, Any] | None:

@@ -6,7 +6,8 @@ After Mitchell 2019, "Model Cards for Model Reporting". It states what `model.js
 from collections.abc import Iterator
 from typing import Any
 
-from cyclegan.export.model import ModelInfo
+from cyclegan.export.info import ModelInfo
+from cyclegan.export.trained_on import TrainedOn
 
 NAMES = {"ct": "CT", "mri": "MRI"}
 
@@ -27,7 +28,7 @@ A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.f
 
 ## Use
 
-    python -m cyclegan.translate THIS_FOLDER INPUT.nii.gz --out RESULTS
+    python -m cyclegan.translate THIS_FOLDER INPUT --out RESULTS
 
 writes a synthetic {target} on the input's own grid. Without this project: `generator.onnx` (opset
 {info.onnx_opset}, input `image` [batch, {len(info.inputs)}, rows, columns], output `translated`
@@ -52,6 +53,8 @@ writes a synthetic {target} on the input's own grid. Without this project: `gene
 
 ## Data and training
 
+{trained_table(info.trained_on)}
+
 Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
 `{info.checkpoint}`, settings `{info.config_hash[:16]}`.
 
@@ -72,11 +75,29 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 
 - Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
   lesions and implants above all.
-- It knows the scanners, sequences and anatomy of its training data, and nothing tells it when an
-  input is another.
+- It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
+  input's voxels, field of view or intensities are outside what is listed above; a lesion, an
+  implant or another organ it does not notice.
 - Image scores do not settle whether a dose computed on the result is right.
 - Faces stay recognisable in results.
 """
+
+
+def trained_table(known: TrainedOn) -> str:
+    """The ranges over the volumes of the train split, before resampling."""
+    if not known.volumes:
+        return "What volumes it was trained on was not recorded."
+    spacing = zip(known.spacing_mm_low, known.spacing_mm_high, strict=True)
+    extent = zip(known.extent_mm_low, known.extent_mm_high, strict=True)
+    values = zip(known.shares, known.values_low, known.values_high, strict=True)
+    return f"""\
+| train split | {known.volumes} volumes, {", ".join(known.planes)} |
+|---|---|
+| their voxels (z, y, x) | {" x ".join(f"{low:.2f}-{high:.2f}" for low, high in spacing)} mm |
+| field of view (z, y, x) | {" x ".join(f"{low:.0f}-{high:.0f}" for low, high in extent)} mm |
+| values in the body, percentiles | {
+        ", ".join(f"{share}: {low:.2f} to {high:.2f}" for share, low, high in values)
+    } of [-1, 1] |"""
 
 
 def scores_table(scores: dict[str, Any] | None) -> str:

@@ -1,96 +1,23 @@
-"""The exported model folder: what it says of itself, how it is published and how it is read back.
+"""The exported model folder: how it is published, verified and read back.
 
-It knows neither runs nor checkpoints: a model folder is all that `translate` needs.
+It knows neither runs nor checkpoints: a model folder is all that `translate` needs. A folder of
+both directions holds two model folders, `to_ct` and `to_mri`, each whole by itself.
 """
 
 import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
-from cyclegan.config import GeneratorConfig
-from cyclegan.config_file import from_mapping
-from cyclegan.errors import ConfigError, ModelError
-from cyclegan.export.formats import FILES, MULTIPLE, OPSET, Format, open_format
-from cyclegan.infer.slices import Contrast, Network
-from data_prep.atomic import partial_path, sync_folder
-from data_prep.errors import UsageError
-from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, WINDOW_HU, Window
-from data_prep.recipe import VERSION as RECIPE_VERSION
-from data_prep.recipe import Recipe
-from data_prep.volume import Modality
+from cyclegan.errors import ModelError
+from cyclegan.export.formats import FILES, Format, open_format
+from cyclegan.export.info import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
+from cyclegan.infer.slices import Network
+from data_prep.atomic import whole_folder
 
-SCHEMA_VERSION = 2
-INFO, CARD, SUMS = "model.json", "README.md", "SHA256SUMS"
+CARD, SUMS = "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD])
 """What SHA256SUMS lists."""
-
-Direction = Literal["to_ct", "to_mri"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Intensity:
-    """Voxel values to network values and back. All but the contrast is fixed in this version."""
-
-    mri_contrast: Contrast
-    window_hu: Window = WINDOW_HU
-    """CT values that become -1 and 1; beyond them they are clipped."""
-    mri_window: str = "min(0, 0.5th percentile) to 99.5th percentile, inside the body"
-    """MRI values that become -1 and 1, found for each volume; beyond them they are clipped."""
-    mri_output_window: Window = (0.0, 1000.0)
-    """What -1 and 1 become in a synthetic MRI: arbitrary units, as MRI has none of its own."""
-    inverted_centre: float = INVERTED_CENTRE
-    inverted_slope: float = INVERTED_SLOPE
-    to_network: str = "x = 2 (value - low) / (high - low) - 1, clipped to [-1, 1]"
-    to_network_inverted: str = "inside the body inverted_centre - inverted_slope * x, outside -1"
-    to_values: str = "value = low + (x + 1) / 2 * (high - low); CT outside the body -1024 HU"
-    to_values_inverted: str = "before that x = (inverted_centre - x) / inverted_slope, in the body"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelInfo:
-    """What `model.json` holds."""
-
-    direction: Direction
-    inputs: tuple[str, ...]
-    """What each input channel shows."""
-    intensity: Intensity
-    recipe: Recipe
-    """How volumes became the slices that the network was trained on; other rows and columns work
-    as multiples of `size_multiple`."""
-    generator: GeneratorConfig
-    run: str
-    config_hash: str
-    """SHA-256 of the run's settings."""
-    checkpoint: str
-    """The checkpoint that was exported."""
-    store_fingerprint: str
-    """Of the preprocessing of the data that the run learned from."""
-    store_contents: str
-    """Of the volumes and splits of that data."""
-    scores: dict[str, Any] | None = None
-    """As `python -m cyclegan.evaluate` wrote them, if they were given."""
-    parity: dict[str, float] = field(default_factory=dict)
-    """Per file, the largest difference from the trained network on real slices: HU for a CT, of
-    4095 grey levels for an MRI."""
-    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
-    onnx_opset: int = OPSET
-    size_multiple: int = MULTIPLE
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def source(self) -> Modality:
-        """What the network is shown."""
-        return "mri" if self.direction == "to_ct" else "ct"
-
-    @property
-    def target(self) -> Modality:
-        """What the network makes."""
-        return "ct" if self.direction == "to_ct" else "mri"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,6 +29,31 @@ class Model:
     """Images [B, C, H, W] in [-1, 1] to [B, 1, H, W] in [-1, 1]; H and W multiples of 4."""
     device: str = "cpu"
     """Where the network is."""
+
+
+def folder_of(folder: Path, direction: Direction | None) -> Path:
+    """The model folder of one direction: `folder` itself, or the one inside a folder of both.
+
+    Without a direction it is the one that is there, and of both the one that makes CT.
+
+    Raises:
+        ModelError: There is no model folder of this direction.
+    """
+    inside = _inside(folder)
+    if inside and not (folder / SUMS).is_file():
+        if direction in (None, *inside):
+            return folder / (direction or inside[0])
+        raise ModelError(f"{folder} holds no {direction} model, only {', '.join(inside)}.")
+    return folder
+
+
+def is_of_both(folder: Path) -> bool:
+    """Whether a folder holds the models of both directions."""
+    return len(_inside(folder)) == len(DIRECTIONS)
+
+
+def _inside(folder: Path) -> list[Direction]:
+    return [name for name in DIRECTIONS if (folder / name / SUMS).is_file()]
 
 
 def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:
@@ -145,33 +97,10 @@ def sums_of(folder: Path) -> list[bytes]:
     return lines
 
 
-def parse_info(text: str, folder: Path) -> ModelInfo:
-    """The content of a `model.json`, refused where this version would misread it."""
-    values = json.loads(text)
-    version, direction = values.get("schema_version"), values.get("direction")
-    if version != SCHEMA_VERSION:
-        raise _other(folder, f"schema_version {version!r}", f"{SCHEMA_VERSION}")
-    if direction not in get_args(Direction):
-        raise _other(folder, f"direction {direction!r}", " or ".join(get_args(Direction)))
-    try:
-        info = from_mapping(ModelInfo, values, INFO)
-    except (ConfigError, UsageError, TypeError) as error:
-        raise _other(folder, str(error), "the fields of this version") from error
-    assert isinstance(info, ModelInfo)
-    if info.recipe.version != RECIPE_VERSION:
-        raise _other(folder, f"preprocessing {info.recipe.version}", f"{RECIPE_VERSION}")
-    if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
-        raise _other(folder, f"intensity {info.intensity}", f"{known}")
-    return info
-
-
-def write_info(info: ModelInfo, folder: Path) -> None:
-    """Write `model.json`."""
-    (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
-
-
 def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
     """Let `fill` write a model's files into a hidden folder, then show it whole as `folder`.
+
+    Or the files of two models, into its folders `to_ct` and `to_mri`.
 
     If `fill` raises, or the process dies in it, `folder` is what it was before.
 
@@ -180,28 +109,12 @@ def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = Fal
     """
     if folder.exists():
         _check_replaceable(folder, overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = partial_path(folder), partial_path(folder)
-    partial.mkdir()
-    try:
+    with whole_folder(folder) as partial:
         fill(partial)
-        (partial / SUMS).write_bytes(b"".join(sums_of(partial)))
-        for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors writes for its owner alone; a model is to be shared
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(partial)
-        if folder.exists():
-            folder.rename(old)  # a folder can only be renamed over an empty one
-        try:
-            partial.rename(folder)
-        except OSError:
-            old.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        for part in _parts(partial):
+            (part / SUMS).write_bytes(b"".join(sums_of(part)))
+            for path in part.iterdir():
+                path.chmod(0o644)  # safetensors writes for its owner alone; a model is to be shared
 
 
 def _check_replaceable(folder: Path, overwrite: bool) -> None:
@@ -210,11 +123,21 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
             f"{folder} exists already, and someone may be using it. Give another --out, or "
             "--overwrite to replace it."
         )
-    if not (folder / SUMS).is_file() or {path.name for path in folder.iterdir()} - {*CONTENT, SUMS}:
+    parts = _parts(folder)
+    others = {path.name for path in folder.iterdir()} - {part.name for part in parts}
+    if parts == [folder]:
+        others = set()
+    others |= {path.name for part in parts for path in part.iterdir()} - {*CONTENT, SUMS}
+    if others or not all((part / SUMS).is_file() for part in parts):
         raise ModelError(
             f"{folder} holds other things than a model, which --overwrite would delete. "
             "Give another --out."
         )
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The model folders in it: itself, or one for each direction."""
+    return [folder / name for name in DIRECTIONS if (folder / name).is_dir()] or [folder]
 
 
 def _damaged(folder: Path, found: str) -> ModelError:
@@ -222,12 +145,4 @@ def _damaged(folder: Path, found: str) -> ModelError:
         f"the model in {folder} is damaged: {found}. What it would make cannot be trusted. "
         "Copy the folder again from its source, or export it again:\n"
         "  python -m cyclegan.export RUN_FOLDER"
-    )
-
-
-def _other(folder: Path, found: str, known: str) -> ModelError:
-    return ModelError(
-        f"{folder / INFO} is of another version: found {found}, known is {known}. Values would "
-        "come out wrong without a sign. Use the version of this project that wrote the model, or "
-        "export it again:\n  python -m cyclegan.export RUN_FOLDER"
     )

@@ -6,7 +6,6 @@ Axes: N slices, C input channels, H rows, W columns.
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,16 +14,18 @@ from torch import Tensor
 from cyclegan.config import GeneratorConfig
 from cyclegan.errors import ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, open_format
-from cyclegan.infer.slices import Contrast, Network, to_input, translate_volume
+from cyclegan.export.info import ModelInfo
+from cyclegan.infer.slices import Conditions, Network, shown, to_input, translate_volume
 from data_prep.intensity import WINDOW_HU
+from data_prep.split import Split
 from data_prep.store import Store
-from data_prep.volume import Modality
 
 LEVELS = WINDOW_HU[1] - WINDOW_HU[0]
 """[-1, 1] in HU; for an MRI, grey levels."""
 TOLERANCE = 1.0
 """HU, or grey levels of 4095: the step of the int16 that a result is written in."""
 VOLUMES, SLICES = 4, 2
+SPLITS: tuple[Split, ...] = ("val", "test", "train")
 
 
 def check_parity(
@@ -72,26 +73,28 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> float:
     return float(torch.stack(worst).max()) * LEVELS / 2
 
 
-def real_slices(store: Store, modality: Modality, contrast: Contrast) -> Float[Tensor, "N 1 H W"]:
-    """Network images of up to 8 slices, two each from the inside of held-out volumes.
+def real_slices(store: Store, info: ModelInfo) -> Float[Tensor, "N C H W"]:
+    """A model's input for up to 8 slices, two each from the inside of held-out volumes.
 
     The val split, else test, else train: a store of very few subjects has no other.
 
     Raises:
         ModelError: The store holds no volume of this modality.
     """
-    for split in ("val", "test", "train"):
-        if volumes := store.select(modality, split)[:VOLUMES]:
+    for split in SPLITS:
+        if volumes := store.select(info.source, split)[:VOLUMES]:
             break
     else:
         raise ModelError(
-            f"the store {store.path} holds no {modality} volume to check the export on. "
+            f"the store {store.path} holds no {info.source} volume to check the export on. "
             "Name the store that the run was trained on with --store."
         )
-    images = []
+    contrast, batches = info.intensity.mri_contrast, []
     for volume in volumes:
         # The thirds of the volume's height: inside the body, where the network has work to do.
-        chosen = np.linspace(0, volume.shape[0] - 1, SLICES + 2).astype(int)[1:-1]
-        voxels, body = store.voxels(volume)[chosen], store.body(volume)[chosen]
-        images.append(to_input(voxels, body, volume.window, modality, contrast))
-    return torch.cat(images)
+        chosen = torch.linspace(0, volume.shape[0] - 1, SLICES + 2).long()[1:-1]
+        body = store.body(volume)
+        images = to_input(store.voxels(volume), body, volume.window, info.source, contrast)
+        conditions = Conditions(body=body, height=volume.height) if info.conditions else None
+        batches.append(shown(images, chosen, info.neighbours, conditions))
+    return torch.cat(batches)

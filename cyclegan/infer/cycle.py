@@ -12,14 +12,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.data.channels import with_conditions
 from cyclegan.infer.slices import (
+    Conditions,
     Contrast,
     Network,
     to_input,
     to_values,
     translate_volume,
-    with_neighbours,
 )
 from data_prep.intensity import WINDOW_HU, Window, normalise
 from data_prep.store import Store, StoredVolume
@@ -34,7 +33,8 @@ class BothWays:
     """Both networks, on one device, and how they want to see an MRI. Any callables will do."""
 
     to_ct: Network
-    to_mri: Network
+    to_mri: Network | None
+    """None where there is no way back, as in an exported model: then MRIs alone are translated."""
     contrast: Contrast
     device: torch.device | str = "cpu"
     batch_size: int = 8
@@ -51,15 +51,17 @@ class BothWays:
         """
         voxels, body = store.voxels(volume), store.body(volume)
         forth, translated = self.translated(voxels, body, volume)
-        back = self.to_mri if volume.modality == "mri" else self.to_ct
-        returned = self._translate(back, forth, body, volume)
-        home = to_values(returned, body, volume.window, volume.modality, self.contrast)
+        returned = None
+        if back := self.to_mri if volume.modality == "mri" else self.to_ct:
+            images = self._translate(back, forth, body, volume)
+            home = to_values(images, body, volume.window, volume.modality, self.contrast)
+            returned = inside(normalise(home, volume.window), body)
         return Cycle(
             volume=volume,
             body=body.astype(bool),
             original=inside(normalise(voxels.astype(np.float32), volume.window), body),
             translated=translated,
-            returned=inside(normalise(home, volume.window), body),
+            returned=returned,
         )
 
     def translated(
@@ -68,6 +70,7 @@ class BothWays:
         """A stored volume in the other modality: as network images, and as values [z, y, x]."""
         there: Modality = "ct" if volume.modality == "mri" else "mri"
         network = self.to_ct if there == "ct" else self.to_mri
+        assert network is not None, "a model without a way back makes no MRI"
         images = to_input(voxels, body, volume.window, volume.modality, self.contrast)
         translated = self._translate(network, images, body, volume)
         window = WINDOW_HU if there == "ct" else UNIT_WINDOW
@@ -76,11 +79,16 @@ class BothWays:
     def _translate(
         self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
     ) -> Tensor:
-        shown = with_neighbours(images, self.neighbours)
-        if self.conditions:  # of the source, on the way back too
-            mask = torch.from_numpy(body.astype(np.float32))[:, None]
-            shown = with_conditions(shown, mask, torch.tensor(volume.height, dtype=torch.float32))
-        return translate_volume(network, shown, self.batch_size, self.device)
+        # Of the source, on the way back too.
+        seen = Conditions(body=body, height=volume.height) if self.conditions else None
+        return translate_volume(
+            network,
+            images,
+            self.batch_size,
+            self.device,
+            neighbours=self.neighbours,
+            conditions=seen,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -96,13 +104,15 @@ class Cycle:
     original: NDArray[np.float32]
     translated: NDArray[np.float32]
     """HU where the volume is an MRI, 0 to 1 where it is a CT."""
-    returned: NDArray[np.float32]
+    returned: NDArray[np.float32] | None
+    """None without a way back."""
 
     def compared(self) -> tuple[Tensor, Tensor]:
         """The original and the returned slices that show any body, [Z, 1, H, W].
 
         Slices of air alone would agree perfectly and say nothing.
         """
+        assert self.returned is not None, "nothing came back to compare with"
         shown = self.body.any(axis=(1, 2))
         original, returned = (
             torch.from_numpy(images[shown][:, None]) for images in (self.original, self.returned)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.scores.unpaired import LOW_HU, Population
+from cyclegan.scores.histogram import LOW_HU
+from cyclegan.scores.unpaired import Population
 from data_prep.intensity import WINDOW_HU
 
 SOFT_TISSUE_HU = 40.0

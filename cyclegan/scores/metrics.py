@@ -10,14 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.scores.histogram import BONE_HU, distance_hu, histogram_of, tissues_of
 from cyclegan.scores.similarity import multiscale_similarity, similarity
 from cyclegan.scores.surface import hd95_mm
 from data_prep.intensity import WINDOW_HU, Window
 
-BONE_HU = 250.0
-"""Above this a voxel is bone: between contrast-free soft tissue and spongy bone."""
-AIR_HU = -200.0
-"""Below this a voxel inside the body is air: sinuses, airways, bowel gas."""
+NUM_HEIGHTS = 10
+"""Slabs of equal height that an error is told by."""
 MAX_PSNR_DB = 100.0
 """What identical images are given in place of infinity, so that means and JSON stay finite."""
 
@@ -61,12 +60,33 @@ def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
     """Mean absolute error by what the real CT shows: air below -200 HU, bone above 250, soft
     tissue between. A tissue that the body lacks is left out."""
     errors, truth = np.abs(_errors(synthetic, real, body)), real[body.astype(bool)]
-    tissues = {
-        "mae_air_hu": truth < AIR_HU,
-        "mae_soft_hu": (truth >= AIR_HU) & (truth <= BONE_HU),
-        "mae_bone_hu": truth > BONE_HU,
+    return {
+        f"mae_{tissue}_hu": float(errors[part].mean())
+        for tissue, part in tissues_of(truth).items()
+        if part.any()
     }
-    return {name: float(errors[tissue].mean()) for name, tissue in tissues.items() if tissue.any()}
+
+
+def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
+    """Mean absolute error over the body in each of ten slabs of slices, from the lowest up.
+
+    The slabs part the slices that hold any of the mask into tenths; one without any is None.
+    """
+    inside = body.astype(bool)
+    voxels = inside.sum(axis=(1, 2))
+    (slices,) = np.nonzero(voxels)
+    totals = [float(np.abs(_errors(synthetic[z], real[z], inside[z])).sum()) for z in slices]
+    slabs = (slices - slices[0]) * NUM_HEIGHTS // (slices[-1] - slices[0] + 1)
+    error = np.bincount(slabs, totals, minlength=NUM_HEIGHTS)
+    counts = np.bincount(slabs, voxels[slices], minlength=NUM_HEIGHTS)
+    return [float(e / n) if n else None for e, n in zip(error, counts, strict=True)]
+
+
+def histogram_hu(synthetic: HU, real: HU, body: Mask) -> float:
+    """Wasserstein-1 distance in HU of the two histograms inside the body: 0 where the values are
+    right, wherever they lie."""
+    inside = body.astype(bool)
+    return distance_hu(histogram_of(synthetic[inside]), histogram_of(real[inside]))
 
 
 def psnr_db(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
@@ -146,6 +166,7 @@ def all_paired_scores(
     scores = paired_scores(synthetic, real, body, protocol)
     scores |= tissue_mae_hu(synthetic, real, body)
     scores["bias_hu"] = bias_hu(synthetic, real, body)
+    scores["histogram_hu"] = histogram_hu(synthetic, real, body)
     if protocol.multiscale:
         scores["ms_ssim"] = ms_ssim(synthetic, real, body)
     hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)

@@ -7,7 +7,8 @@ rests on the synthetic CTs themselves, as a population.
 import numpy as np
 
 from cyclegan.scores.baselines import SOFT_TISSUE_HU
-from cyclegan.scores.unpaired import LOW_HU, NUM_HU, Population, bone_depth_mismatch, hu_distance
+from cyclegan.scores.histogram import LOW_HU, NUM_HU
+from cyclegan.scores.unpaired import Population, bone_depth_mismatch, hu_distance
 
 
 def selection_score(synthetic: Population, real: Population, cycle_ssim: float) -> float:

@@ -36,13 +36,14 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
 
     Wang 2004, eq. 13, with 7^3 uniform windows, sample covariance, K1 .01 and K2 .03. The map's
     outer 3 voxels, whose windows leave the volume, do not count; along an axis of fewer than 7
-    voxels, where nothing would be left, they do.
+    voxels, and for a body that lies there alone, where nothing would be left, they do.
     """
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
-    m = moments(x, y)
+    box, counted = needed(body)
+    m = moments(x[box], y[box])
     numerator = (2 * m.mean_x * m.mean_y + c1) * (2 * m.covariance + c2)
     denominator = (m.mean_x**2 + m.mean_y**2 + c1) * (m.variance_x + m.variance_y + c2)
-    return mean_inside(numerator / denominator, body)
+    return float((numerator / denominator)[counted].mean())
 
 
 def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
@@ -58,7 +59,9 @@ def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> fl
     body = np.pad(body, padding, mode="edge")
     product = 1.0
     for weight in SCALE_WEIGHTS:
-        product *= min(1.0, max(0.0, mean_inside(components(x, y, range_hu) ** weight, body)))
+        box, counted = needed(body)
+        mean = float((components(x[box], y[box], range_hu)[counted] ** weight).mean())
+        product *= min(1.0, max(0.0, mean))
         x, y, body = halved(x), halved(y), body[::2, ::2, ::2]
     return product
 
@@ -95,12 +98,25 @@ def window_mean(image: Image) -> Image:
     return mean
 
 
-def mean_inside(values: Image, body: Mask) -> float:
-    """The mean over the body without the outer 3 voxels (`similarity` says when they count)."""
+def needed(body: Mask) -> tuple[tuple[slice, ...], Mask]:
+    """The box of voxels that a mean over the body depends on, and which of them it is over.
+
+    The outer 3 voxels of the volume do not count (`similarity` says when they do). Around those
+    that count the box has a window's margin, so that their moments are the whole volume's.
+    """
     inner = tuple(
-        slice(_MARGIN, size - _MARGIN) if size >= _WINDOW else slice(None) for size in values.shape
+        slice(_MARGIN, size - _MARGIN) if size >= _WINDOW else slice(None) for size in body.shape
     )
-    return float(values[inner][body[inner]].mean())
+    counted = np.zeros_like(body)
+    counted[inner] = body[inner]
+    if not counted.any():
+        counted = body
+    box = []
+    for axis, size in enumerate(body.shape):
+        across = np.flatnonzero(counted.any(axis=tuple({0, 1, 2} - {axis})))
+        low, high = (across[0], across[-1]) if len(across) else (0, size - 1)
+        box.append(slice(max(0, low - _MARGIN), min(size, high + _MARGIN + 1)))
+    return tuple(box), counted[tuple(box)]
 
 
 def padding_of(size: int) -> tuple[int, int]:

@@ -17,13 +17,17 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from cyclegan.scores.metrics import BONE_HU, MAX_PSNR_DB
+from cyclegan.scores.histogram import (
+    BONE_HU,
+    NUM_HU,
+    Counts,
+    distance_hu,
+    histogram_of,
+    tissue_distances_hu,
+)
+from cyclegan.scores.metrics import MAX_PSNR_DB
 from cyclegan.scores.texture import NUM_FEATURE_BINS, roughness_of, slice_features
-from data_prep.intensity import WINDOW_HU
 
-LOW_HU = int(WINDOW_HU[0])
-NUM_HU = int(WINDOW_HU[1]) - LOW_HU + 1
-"""Bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
 DEPTH_BIN_MM = 2.0
 NUM_DEPTHS = 50
 """The last bin holds everything deeper than 98 mm."""
@@ -51,8 +55,7 @@ def cycle_scores(
 class Population:
     """Real or synthetic CTs in summary: counts of voxels inside the body."""
 
-    hu: NDArray[np.int64]
-    """[4096], at each whole HU from -1024 to 3071."""
+    hu: Counts
     bone_depth: NDArray[np.int64]
     """[50], bone (above 250 HU) by distance to the nearest voxel outside the body, 2 mm a bin."""
     roughness: NDArray[np.float64]
@@ -84,11 +87,10 @@ def population_of(
     Where the field of view cuts through the body there is no surface, so no depth counts from it.
     """
     inside = body.astype(bool)
-    values = np.rint(hu[inside].clip(*WINDOW_HU)).astype(np.int64)
     depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
     bone = (depth_mm[hu[inside] > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
     return Population(
-        hu=np.bincount(values - LOW_HU, minlength=NUM_HU),
+        hu=histogram_of(hu[inside]),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
         roughness=roughness_of(hu, inside),
         features=slice_features(hu, inside),
@@ -107,12 +109,14 @@ def pooled(populations: Iterable[Population]) -> Population:
 
 
 def hu_distance(synthetic: Population, real: Population) -> float:
-    """Wasserstein-1 distance in HU: by how much the average voxel's value must move.
+    """Wasserstein-1 distance in HU of all values inside the bodies (`histogram.distance_hu`)."""
+    return distance_hu(synthetic.hu, real.hu)
 
-    In one dimension it is the area between the cumulative histograms (Vallender 1974).
-    """
-    ours, theirs = (np.cumsum(p.hu) / p.hu.sum() for p in (synthetic, real))
-    return float(np.abs(ours - theirs).sum())
+
+def tissue_distances(synthetic: Population, real: Population) -> dict[str, float]:
+    """The same within each tissue: `hu_distance_air`, `hu_distance_soft`, `hu_distance_bone`."""
+    found = tissue_distances_hu(synthetic.hu, real.hu)
+    return {f"hu_distance_{tissue}": distance for tissue, distance in found.items()}
 
 
 def bone_depth_mismatch(synthetic: Population, real: Population) -> float:

@@ -1,174 +1,190 @@
-"""`python -m cyclegan.translate`: NIfTI files in, synthetic volumes on the same grids out."""
+"""`python -m cyclegan.translate`: volumes in, synthetic volumes on the same grids out."""
 
-import errno
-import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
 
-from cyclegan.export.formats import Format
-from cyclegan.export.model import SUMS, Model, read_model
-from cyclegan.translate.engine import translate
-from data_prep.errors import ExitCode, UsageError, VolumeError, as_volume_error, run_command
-from data_prep.nifti import SUFFIXES, read_description, read_nifti, write_nifti
+from cyclegan.export.formats import Format as File
+from cyclegan.export.info import Direction
+from cyclegan.export.model import SUMS, folder_of, is_of_both, read_model
+from cyclegan.translate.account import beside, list_result, report, write_id_map
+from cyclegan.translate.engine import Engine, Precision
+from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.job import Job, Outcome
+from cyclegan.translate.overlap import overlapped
+from cyclegan.translate.results import Format, sweep
+from data_prep.errors import ExitCode, UsageError, run_command
 from data_prep.progress import progress
-from data_prep.quarantine import Quarantine, Refusal
+from data_prep.pseudonym import open_key
+from data_prep.quarantine import Quarantine
+from data_prep.source import Leniency
+from data_prep.split import Split
 from data_prep.store import sha256_of
+
+WAYS: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
+FILES: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """Make synthetic CT in HU (or MRI) volumes, each on its input's own grid.
+    """Make synthetic CTs in HU (or MRIs), each on its input's own grid. For research only.
 
-    For research only. The results are <name>_synthetic-ct.nii.gz, int16, with the shape and
-    affine of the input. An input that cannot be used is listed and the others go on (exit code 3).
-    Run it again to go on where it stopped.
+    Inputs are .nii .nii.gz .mha .nrrd files, DICOM series, folders that
+    hold any of them at any depth, or a store (one --split of it):
+
+      runs/brain/model_to_ct PATIENT_MR --out synthetic
+      runs/brain/model_to_ct STUDIES --out synthetic --preview --keep-names
+
+    DICOM in gives a DICOM CT series that files beside its MR: same
+    patient, study and frame of reference. Files give NIfTI.
+
+      synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
+      synthetic/translations.jsonl           what was made, with warnings
+      synthetic.id-map.csv                   which input is which (private)
+      synthetic.quarantine.jsonl             what was left out, why (private)
+
+    <name> begins the input's SHA-256, since names of files may name
+    patients; --keep-names keeps them. An input that cannot be used is
+    listed and the others go on (exit code 3). Run it again to go on
+    where it stopped.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model folder, written by `python -m cyclegan.export`."""
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT ...")]
-    """NIfTI files (.nii, .nii.gz), or folders that hold them."""
+    """Volume files, DICOM series, folders of them, stores."""
     out: Path
     """Folder of the results."""
-    runtime: Format = "safetensors"
-    """What runs the network: torch's weights, onnx (onnxruntime, on the CPU) or pt2."""
+    format: Format = "same"
+    """`same`: DICOM for DICOM, NIfTI for all else. DICOM is for synthetic CT only."""
+    direction: Literal["mri-to-ct", "ct-to-mri"] | None = None
+    """Which model of a folder that holds both; default: mri-to-ct."""
+    axial: bool = False
+    """Write axial slices at right angles to the patient's axes, as planning systems often want,
+    and not the input's own slices."""
+    deidentify: bool = False
+    """In DICOM, replace the patient and all UIDs by keyed pseudonyms (OUT.key) and drop dates."""
+    keep_names: bool = False
+    """Name results after their inputs' files and folders. Such names may name patients."""
+    uncertainty: bool = False
+    """Also write how unsure each voxel is, in HU: the spread over mirrored and moved slices, and,
+    where the model folder holds both directions, what the way back and again changes. It takes 5
+    times as long, or 7 times."""
+    preview: bool = False
+    """Also write a picture of each result."""
+    outside_body: Literal["air", "network"] = "air"
+    """Outside the body's outline, -1024 HU or what the network says."""
+    split: Split = "test"
+    """Which subjects of a store."""
+    engine: Literal["torch", "onnxruntime"] = "torch"
+    """What runs the network; onnxruntime runs on the CPU, in fp32."""
+    precision: Precision = "fp32"
+    """bf16 is faster where the hardware has it, and differs by some HU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network runs; auto: on a GPU if there is one."""
+    """Where torch runs; auto: on a GPU if there is one."""
     batch_size: int = 8
     """Slices in one pass of the network; fewer take less memory."""
     overwrite: bool = False
     """Make results anew that are there already."""
+    leniency: tyro.conf.OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
 
 
 def run(command: Command) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
-    device = command.device
+    engine = opened(command)
+    info = engine.model.info
+    found = find_inputs(command.inputs, command.out, info.source, command.split, info.recipe)
+    make_folder(command.out)
+    sweep(command.out)
+    outcomes: list[Outcome] = []
+    # Private: it holds paths, so it lies beside the results and not among them.
+    quarantine = Quarantine(path=beside(command.out, ".quarantine.jsonl"))
+    with progress("translate", total=len(found.inputs)) as advance:
+        job = Job(
+            engine=engine,
+            back=way_back(command, engine) if command.uncertainty else None,
+            out=command.out,
+            made_by=sha256_of(folder_of(command.model, info.direction) / SUMS)[:16],
+            format=command.format,
+            axial=command.axial,
+            keep_names=command.keep_names,
+            overwrite=command.overwrite,
+            uncertainty=command.uncertainty,
+            preview=command.preview,
+            leniency=command.leniency,
+            key=open_key(beside(command.out, ".key")) if command.deidentify else None,
+            labels=Counter(item.label for item in found.inputs),
+            heard=partial(advance, 0),
+        )
+        for outcome in overlapped(found.inputs, job.read, job.translate, job.write):
+            if outcome.refusal:
+                quarantine.add(outcome.refusal, outcome.input.path)
+            if outcome.is_new:
+                list_result(outcome, command.out)
+            outcomes.append(outcome)
+            advance()
+    write_id_map(outcomes, beside(command.out, ".id-map.csv"))
+    report(outcomes, found.left, command.out)
+    if all(outcome.result for outcome in outcomes):
+        return ExitCode.DONE
+    return ExitCode.PARTLY_DONE if any(o.result for o in outcomes) else ExitCode.FAILED
+
+
+def opened(command: Command) -> Engine:
+    """The model as the command wants it run.
+
+    Raises:
+        UsageError: It cannot run so, or makes no CT for a DICOM series.
+        ModelError: There is no such model, or it is damaged.
+    """
+    device, on_onnx = command.device, command.engine == "onnxruntime"
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda, but torch finds no CUDA device here. Use --device cpu.")
+    if on_onnx and (device == "cuda" or command.precision != "fp32"):
+        raise UsageError(
+            "--engine onnxruntime runs on the CPU in fp32. Leave out --device and --precision, or "
+            "use --engine torch."
+        )
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and command.runtime != "onnx" else "cpu"
-    model = read_model(command.model, command.runtime, device)
-    sources = find_inputs(command.inputs, command.out)
-    results = name_results(sources, command.out, f"_synthetic-{model.info.target}.nii.gz")
-    command.out.mkdir(parents=True, exist_ok=True)
-    # Private: it holds paths, so it lies beside the results and not among them.
-    quarantine = Quarantine(path=command.out.with_name(command.out.name + ".quarantine.jsonl"))
-    refusals: list[Refusal] = []
-    kept = 0
-    with progress("translate", total=len(sources)) as advance:
-        for number, (source, result) in enumerate(zip(sources, results, strict=True), start=1):
-            origin = origin_of(command.model, source, model.info.target)
-            if result.exists() and not command.overwrite and read_description(result) == origin:
-                kept += 1
-            elif refusal := translate_file(source, result, model, number, origin, command):
-                refusals.append(refusal)
-                quarantine.add(refusal, source)
-            advance()
-    made = len(sources) - kept - len(refusals)
-    print(f"{made} made, {kept} there already, {len(refusals)} left out: {command.out}")
-    for refusal in refusals:
-        # Paths may name patients: people at a terminal see them, job logs do not.
-        where = f" {sources[refusal.number - 1]}" if sys.stderr.isatty() else ""
-        print(f"left out: {refusal}{where}", file=sys.stderr)
-    if not refusals:
-        return ExitCode.DONE
-    return ExitCode.PARTLY_DONE if made or kept else ExitCode.FAILED
-
-
-def origin_of(model: Path, source: Path, target: str) -> str:
-    """Which model made a result of which input; stands in the result's header."""
-    made_by = sha256_of(model / SUMS)
-    return f"synthetic {target}; model {made_by[:16]}; input {sha256_if_readable(source)[:16]}"
-
-
-def translate_file(
-    source: Path, result: Path, model: Model, number: int, origin: str, command: Command
-) -> Refusal | None:
-    """Write the synthetic volume of one file, whole or not at all; or say why there is none."""
-    modality = model.info.source
-    try:
-        if result.exists() and not command.overwrite:
-            raise VolumeError(
-                "other-result",
-                "A result of this name is there, made of another input or by another model.",
-                "Give another --out, or --overwrite.",
-            )
-        volume = read_nifti(source, modality=modality, pseudonym=f"input-{number}")
-        voxels = translate(volume, model, batch_size=command.batch_size)
-        write_nifti(result, voxels, volume.affine, origin)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # no input's fault, and no other one would fare better
-        refused = as_volume_error(error)
-        return Refusal(
-            number=number,
-            name=modality,
-            sha256=sha256_if_readable(source),
-            code=refused.code,
-            reason=refused.reason,
-            remedy=refused.remedy,
-        )
-    return None
-
-
-def sha256_if_readable(path: Path) -> str:
-    """Tells people which file was meant without its name."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
-
-
-def find_inputs(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """The NIfTI files that are named, or that lie anywhere below a named folder, sorted.
-
-    Files are taken as they are named, so that a missing one is reported and not skipped. Hidden
-    files and what lies in `out` are no inputs.
-
-    Raises:
-        UsageError: There is none.
-    """
-    found: dict[Path, None] = {}
-    for path in inputs:
-        inside = sorted(path.rglob("*")) if path.is_dir() else []
-        found |= dict.fromkeys(
-            file
-            for file in inside
-            if file.name.lower().endswith(SUFFIXES)
-            and not file.name.startswith(".")
-            and out.absolute() not in file.absolute().parents
-        )
-        if not path.is_dir():
-            found[path] = None
-    if not found:
+        device = "cuda" if torch.cuda.is_available() and not on_onnx else "cpu"
+    folder = folder_of(command.model, WAYS[command.direction] if command.direction else None)
+    model = read_model(folder, FILES[command.engine], device)
+    if command.direction and model.info.direction != WAYS[command.direction]:
+        raise UsageError(f"--direction {command.direction}, but this is a {folder.name} model.")
+    if command.format == "dicom" and model.info.target != "ct":
         raise UsageError(
-            f"there is no NIfTI file (.nii, .nii.gz) in the {len(inputs)} inputs. Give files, or "
-            "folders that hold them."
+            "--format dicom writes CT series, and this model makes MRIs. Give --format nifti."
         )
-    return list(found)
+    return Engine(
+        model=model,
+        batch_size=command.batch_size,
+        precision=command.precision,
+        air_outside=command.outside_body == "air",
+    )
 
 
-def name_results(sources: Sequence[Path], out: Path, ending: str) -> list[Path]:
-    """Where each source's result goes.
-
-    Raises:
-        UsageError: Two would have the same name, and one would replace the other.
-    """
-    stems = [source.name[: source.name.lower().rindex(".nii")] for source in sources]
-    if twice := [stem for stem, count in Counter(stems).items() if count > 1]:
-        numbers = [str(n) for n, stem in enumerate(stems, start=1) if stem == twice[0]]
+def make_folder(out: Path) -> None:
+    """Make the folder of the results where it is not there; raises UsageError where none can be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(
-            f"{len(twice)} results would be written by more than one input: the inputs "
-            f"{' and '.join(numbers)}, in different folders, have one name. Translate them into "
-            "different --out folders."
-        )
-    return [out / f"{stem}{ending}" for stem in stems]
+            f"no results can be written to {out}: {error.strerror}. Give another --out."
+        ) from error
+
+
+def way_back(command: Command, engine: Engine) -> Engine | None:
+    """The model of the other direction, where the folder holds both."""
+    other: Direction = "to_mri" if engine.model.info.direction == "to_ct" else "to_ct"
+    if not is_of_both(command.model):
+        return None
+    folder = folder_of(command.model, other)
+    return replace(engine, model=read_model(folder, FILES[command.engine], engine.model.device))
 
 
 if __name__ == "__main__":

@@ -3,21 +3,109 @@
 It knows neither files nor folders. Axes: voxels are [z, y, x].
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from cyclegan.export.model import Model, ModelInfo
-from cyclegan.infer.slices import to_input, to_values, translate_volume
+from cyclegan.export.info import ModelInfo
+from cyclegan.export.model import Model
+from cyclegan.infer.slices import Conditions, to_input, to_values, translate_volume
+from cyclegan.translate.own_grid import on_grid
 from data_prep.errors import VolumeError
-from data_prep.geometry import resample
 from data_prep.harmonise import HarmonisedVolume, harmonise
 from data_prep.intensity import WINDOW_HU, Window
 from data_prep.volume import Volume
 
 CT_AIR_BELOW = -300.0
 """Only CT has more than a hundredth of its voxels below this: air."""
+Precision = Literal["fp32", "bf16"]
+Done = Callable[[int], None]
+
+
+def unheard(count: int) -> None:
+    """Nobody waits for slices."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """A model and how it is run."""
+
+    model: Model
+    batch_size: int = 8
+    """Slices in one pass of the network."""
+    precision: Precision = "fp32"
+    air_outside: bool = True
+    """Whether a CT is -1024 HU outside the body, or what the network says there."""
+
+    @property
+    def window(self) -> Window:
+        """What -1 and 1 mean in the result."""
+        return target_window(self.model.info)
+
+    def images(self, shown: HarmonisedVolume) -> Float[Tensor, "Z 1 H W"]:
+        """The volume as the network wants to see it."""
+        info = self.model.info
+        contrast = info.intensity.mri_contrast
+        images = torch.empty(len(shown.voxels), 1, *shown.voxels.shape[1:])
+        for z in _blocks(images):
+            images[z] = to_input(
+                shown.voxels[z], shown.body[z], shown.window, info.source, contrast
+            )
+        return images
+
+    def run(
+        self,
+        images: Float[Tensor, "Z 1 H W"],
+        shown: HarmonisedVolume,
+        done: Done = unheard,
+        turned: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] | None = None,
+    ) -> Float[Tensor, "Z 1 H W"]:
+        """Images of a volume through the network; `turned` moves its body where they were moved."""
+        model, conditions = self.model, None
+        if model.info.conditions:
+            body = turned(shown.body) if turned else shown.body
+            conditions = Conditions(body=body, height=shown.height)
+        with self._arithmetic():
+            return translate_volume(
+                model.network,
+                images,
+                self.batch_size,
+                model.device,
+                neighbours=model.info.neighbours,
+                conditions=conditions,
+                done=done,
+            )
+
+    def values(self, translated: Tensor, shown: HarmonisedVolume) -> NDArray[np.float32]:
+        """What the network made, in HU or MRI units on the model's grid."""
+        info = self.model.info
+        values = np.empty(shown.voxels.shape, np.float32)
+        for z in _blocks(translated):
+            values[z] = to_values(
+                translated[z],
+                shown.body[z],
+                self.window,
+                info.target,
+                info.intensity.mri_contrast,
+                air_outside=self.air_outside,
+            )
+        return values
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        kind = torch.device(self.model.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def _blocks(images: Tensor) -> list[slice]:
+    """Some slices at a time: arithmetic makes copies, which a large volume has no room for."""
+    return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
 
 def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[np.int16]:
@@ -30,28 +118,21 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
     Raises:
         VolumeError: The input is not what the model takes, or shows no body.
     """
-    info = model.info
-    _check_modality(volume, info)
-    shown = harmonise_whole(volume, info)
-    contrast = info.intensity.mri_contrast
-    images = to_input(shown.voxels, shown.body, shown.window, info.source, contrast)
-    translated = translate_volume(model.network, images, batch_size, model.device)
-    low, high = window = target_window(info)
-    made = Volume(
-        voxels=to_values(translated, shown.body, window, info.target, contrast),
-        affine=shown.affine,
-        modality=info.target,
-        pseudonym=volume.pseudonym,
-    )
-    own = resample(made, volume.grid, fill=low).voxels
-    return np.rint(own).clip(low, high).astype(np.int16)
+    engine = Engine(model=model, batch_size=batch_size)
+    shown = shown_to(model.info, volume)
+    values = engine.values(engine.run(engine.images(shown), shown), shown)
+    return on_grid(values, shown.grid, shown.source, engine.window)
 
 
-def harmonise_whole(volume: Volume, info: ModelInfo) -> HarmonisedVolume:
+def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
     """The volume as in training, but on rows and columns enough for its whole body.
 
     The training size, or where that would cut the body, what it needs.
+
+    Raises:
+        VolumeError: The input is not what the model takes, or shows no body.
     """
+    _check_modality(volume, info)
     recipe = info.recipe
     while True:
         shown = harmonise(volume, recipe)
@@ -73,5 +154,5 @@ def _check_modality(volume: Volume, info: ModelInfo) -> None:
             "modality",
             f"The model takes MRI, and this is a CT: its values go down to {lowest:.0f}, as only "
             "air in HU does.",
-            "Give an MRI, or use a model that was exported with --direction to_mri.",
+            "Give an MRI, or use a model that was exported with --direction ct-to-mri.",
         )

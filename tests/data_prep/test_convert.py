@@ -4,39 +4,20 @@ import csv
 import json
 import shutil
 import stat
-from dataclasses import replace
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK
 
-from data_prep.convert import convert
 from data_prep.errors import OtherStoreError, UsageError
-from data_prep.formats import stem_of
 from data_prep.geometry import resample
 from data_prep.harmonise import harmonise
-from data_prep.manifest import Row, write_manifest
 from data_prep.nifti import read_nifti, write_nifti
 from data_prep.settings import ConvertSettings
-from data_prep.store import open_store
 from data_prep.volume import Grid, Volume
-from tests.volumes import write_head, write_mask
-
-GRID = {"spacing_mm": (6.0, 4.0, 4.0), "size": (56, 48)}
-
-
-@pytest.fixture
-def folders(tmp_path):
-    for number in range(4):
-        write_head(tmp_path / f"mri/patient{number}.nii.gz", "mri", number)
-        write_head(tmp_path / f"ct/patient{number}.nii", "ct", number + 10)
-    return {"mri": tmp_path / "mri", "ct": tmp_path / "ct", "out": tmp_path / "out/s.zarr"}
-
-
-def run(workers=0, **settings):
-    report = convert(ConvertSettings(**{**GRID, "workers": workers} | settings))
-    return report, open_store(settings["out"])
+from tests.conversions import run
+from tests.volumes import write_head
 
 
 def test_folders_become_a_store_of_one_geometry_with_all_splits(folders):
@@ -164,58 +145,6 @@ def test_a_ct_that_is_not_in_hounsfield_units_is_refused(folders):
     assert [refusal.code for refusal in report.refused] == ["not-hounsfield"]
 
 
-def test_pairs_share_the_mri_s_grid_a_subject_and_a_split(folders):
-    for number in range(4):
-        write_head(folders["ct"] / f"patient{number}.nii", "ct", number, shift_mm=20)
-    _, store = run(**folders, paired=True)
-
-    by_name = {volume.name: volume for volume in store.volumes}
-    mri = [volume for volume in store.volumes if volume.modality == "mri"]
-    assert len(mri) == 4
-    for volume in mri:
-        ct = by_name[volume.link]
-        assert (ct.link, ct.subject, ct.split) == (volume.name, volume.subject, volume.split)
-        np.testing.assert_array_equal(ct.affine, volume.affine)
-        assert ct.shape == volume.shape
-        # The same head in world space, though the files' grids are 20 mm apart.
-        bodies = store.body(volume), store.body(ct)
-        assert (bodies[0] & bodies[1]).sum() > 0.9 * (bodies[0] | bodies[1]).sum()
-    assert len({volume.subject for volume in store.volumes}) == 4
-
-
-def test_a_pair_with_a_broken_half_is_completed_by_a_later_run(folders):
-    path = folders["ct"] / "patient0.nii"
-    good = path.read_bytes()
-    path.write_bytes(good[:500])
-    report, store = run(**folders, paired=True)
-    assert len(report.refused) == 1
-    assert len([volume for volume in store.volumes if volume.link]) == 6
-
-    path.write_bytes(good)
-    report, store = run(**folders, paired=True)
-    assert (report.written, report.kept) == (2, 6)
-    assert all(volume.link for volume in store.volumes)
-
-
-def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):
-    mri, ct = folders["mri"], folders["ct"]
-    rows = [
-        Row(path=mri / "patient0.nii.gz", modality="mri", subject="a", split="test", pair="1"),
-        Row(path=ct / "patient0.nii", modality="ct", subject="a", split="test", pair="1"),
-        Row(path=mri / "patient1.nii.gz", modality="mri", subject="b", split="val"),
-        Row(path=ct / "patient1.nii", modality="ct", subject="c", split="val"),
-    ]
-    write_manifest(tmp_path / "manifest.csv", rows)
-    _, store = run(manifest=tmp_path / "manifest.csv", out=folders["out"])
-
-    assert sorted(volume.split for volume in store.volumes) == ["test", "test", "val", "val"]
-    assert sorted(bool(volume.link) for volume in store.volumes) == [False, False, True, True]
-
-    write_manifest(tmp_path / "manifest.csv", [replace(rows[2], split="train")])
-    with pytest.raises(UsageError, match="is to be in train, but the store has it in val"):
-        run(manifest=tmp_path / "manifest.csv", out=folders["out"])
-
-
 def test_wrong_use_is_explained(tmp_path):
     out = tmp_path / "s.zarr"
     with pytest.raises(UsageError, match="--manifest"):
@@ -259,46 +188,6 @@ def test_an_id_map_leads_back_from_every_volume_to_its_file(folders, tmp_path):
         assert row["volume"].split("/")[0] == path.parent.name
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(tmp_path, suffix):
-    for number in range(3):
-        case = tmp_path / f"Task1/brain/1BA00{number}"
-        mri = write_head(case / "mr.nii.gz", "mri", number)
-        write_head(case / "ct.nii.gz", "ct", number)
-        box = (slice(2, 8), slice(20, 40), slice(18, 38))
-        write_mask(case / "mask.nii.gz", mri, inside=box)
-        for path in list(case.iterdir()) if suffix == ".mha" else ():
-            SimpleITK.WriteImage(SimpleITK.ReadImage(path), case / f"{stem_of(path.name)}.mha")
-            path.unlink()
-
-    report, store = run(synthrad=tmp_path / "Task1", out=tmp_path / "s.zarr")
-
-    assert (report.written, report.refused, report.notes) == (6, (), 6)
-    for volume in store.volumes:
-        assert volume.link
-        dz, dy, dx = store.spacing_mm
-        litres = float(store.body(volume).sum()) * dz * dy * dx / 1e6
-        assert litres == pytest.approx(6 * 20 * 20 * 6.0 * 3.5 * 4.0 / 1e6, rel=0.05)
-
-    mask = tmp_path / f"Task1/brain/1BA000/mask{suffix}"
-    mask.write_bytes(mask.read_bytes()[:-20])
-    report, _ = run(synthrad=tmp_path / "Task1", out=tmp_path / "other.zarr")
-    assert [refusal.code for refusal in report.refused] == ["mask-unusable"] * 2
-
-
-def test_a_bids_tree_becomes_a_store(tmp_path):
-    for number in range(3):
-        write_head(tmp_path / f"b/sub-{number}/anat/sub-{number}_T1w.nii.gz", "mri", number)
-        write_head(tmp_path / f"b/sub-{number}/ct/sub-{number}_ct.nii.gz", "ct", number)
-
-    _, store = run(bids=tmp_path / "b", out=tmp_path / "s.zarr")
-
-    assert len({volume.subject for volume in store.volumes}) == 3
-    assert {(v.modality, v.split) for v in store.volumes} == {
-        (modality, split) for modality in ("mri", "ct") for split in ("train", "val", "test")
-    }
-
-
 def test_a_damaged_header_leaves_no_split_without_a_domain(folders):
     for number in range(4, 6):
         (folders["ct"] / f"patient{number}.nii").write_bytes(b"no header")
@@ -311,7 +200,19 @@ def test_a_damaged_header_leaves_no_split_without_a_domain(folders):
         shutil.rmtree(folders["out"].parent)
 
 
+@pytest.fixture
+def another_cluster(monkeypatch):
+    """Somebody's Ray that this machine tells of, and that is none of ours."""
+    # Short, because Ray keeps sockets there.
+    with tempfile.TemporaryDirectory(prefix="r") as name:
+        (Path(name) / "ray").mkdir()
+        (Path(name) / "ray/ray_current_cluster").write_text("127.0.0.1:9")
+        monkeypatch.setenv("RAY_TMPDIR", name)
+        yield
+
+
 @pytest.mark.ray
+@pytest.mark.usefixtures("another_cluster")
 def test_ray_tasks_give_the_store_that_one_process_gives(folders, tmp_path):
     (folders["ct"] / "patient1.nii").write_bytes(b"")
     key = tmp_path / "k.key"

@@ -156,3 +156,24 @@ def test_a_real_oblique_head_comes_back_to_its_own_grid(shared):
 
     np.testing.assert_allclose(back.affine, nibabel.load(path).affine, atol=1e-4)
     assert np.corrcoef(back.voxels.ravel(), volume.voxels.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("box", [((0, 9), (3, 20), (4, 30)), ((0, 9), (3, 21), (4, 31))])
+def test_pixels_of_the_wanted_size_keep_their_values(box):
+    random = np.random.default_rng(0)
+    shape = (10, 33, 38)
+    affine = affine_of(rotation(ANGLES) @ np.diag([-1, -1, 1]), (1.2, 1.3, 2.0), (5, 6, 7))
+    voxels = random.normal(size=shape).astype(np.float32)
+    volume = Volume(voxels=voxels, affine=affine, modality="mri", pseudonym="p")
+
+    target = target_grid(volume.grid, (2.0, 1.3, 1.2), (20, 24), box)
+    values = resample(volume, target, fill=0).voxels
+
+    place = np.linalg.inv(affine) @ target.affine
+    x, y, z = np.rint(place[:3, 3]).astype(int)
+    inside = voxels[z : z + 10, max(0, y) : y + 20, max(0, x) : x + 24]
+    np.testing.assert_allclose(
+        values[:, max(0, -y) :, max(0, -x) :][:, : inside.shape[1], : inside.shape[2]],
+        inside,
+        atol=1e-4,
+    )

@@ -126,6 +126,20 @@ def test_what_is_not_committed_does_not_exist_and_is_swept(bucket):
     assert len(open_store(store.path).volumes) == 1
 
 
+def test_any_place_that_fsspec_knows_takes_a_store(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, local = place("memory://bucket/any.zarr"), tmp_path / "any.zarr"
+
+    for path in (out, local):
+        assert convert(ConvertSettings(out=path, **folders, **GRID)).written == 4
+    try:
+        assert convert(ConvertSettings(out=out, **folders, **GRID)).kept == 4
+        assert check(open_store(out), full=True) == []
+        assert files_of(out) == files_of(local)
+    finally:
+        out.fs.rm(out.path, recursive=True)
+
+
 def test_another_commit_of_the_same_volume_is_not_overwritten(bucket, monkeypatch):
     store = make_store(place(f"{bucket}/twice.zarr"), mri=0, ct=1)
     record = commit_path(store.path, new_volume().name)
@@ -214,7 +228,8 @@ def test_of_many_that_come_at_once_never_two_hold_the_lock(bucket):
 def test_places_are_told_apart(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert place("a/b.zarr") == tmp_path / "a/b.zarr"
-    assert place(f"file://{tmp_path}/b.zarr") == tmp_path / "b.zarr"
+    for protocol in ("file", "local"):
+        assert place(f"{protocol}://{tmp_path}/b.zarr") == tmp_path / "b.zarr"
     assert str(place("s3://bucket/b.zarr/")) == "s3://bucket/b.zarr"
     with pytest.raises(UsageError, match="frob://"):
         place("frob://bucket/b.zarr")
@@ -238,6 +253,7 @@ def test_a_place_that_cannot_be_reached_is_explained(bucket, folders, monkeypatc
         return
     if trouble == "no server":
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # of each try of s3fs: less to wait for
     else:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -1,9 +1,8 @@
 """P9: no patient text in any artefact: canaries in every text of the input, none in the output.
 
 Each text tag of DICOM and field of NIfTI, MHA and NRRD holds a string that is found nowhere else,
-also in inputs that are refused. Excepted are the quarantine files and the id map (0600), what a
-user types on the command line, and, until issue 8, the names of translate's results, which follow
-the names of its inputs.
+also in inputs that are refused. Excepted are the quarantine files and the id maps (0600), what a
+user types on the command line, and synthetic DICOM series that are to file beside their source.
 """
 
 import os
@@ -20,7 +19,8 @@ from tests.flow.canaries import Cage, birds_in, found_below
 from tests.series import setting
 
 PRIVATE = ("heads.zarr.quarantine.jsonl", "by-ray.zarr.quarantine.jsonl", "id-map.csv")
-PRIVATE += ("synthetic.quarantine.jsonl",)
+PRIVATE += ("synthetic.quarantine.jsonl", "synthetic.id-map.csv")
+PRIVATE += ("hidden.quarantine.jsonl", "hidden.id-map.csv")
 GRID = ("--spacing-mm", "3", "1", "1", "--size", "64", "64", "--split", "0.4", "0.3", "0.3")
 
 
@@ -111,20 +111,24 @@ def test_training_and_all_that_follows_leave_no_patient_text(place):
         place.run(*train, **ray)
         place.run("cyclegan.evaluate", "runs/flow", **ray)
         place.run("cyclegan.export", "runs/flow", **ray)
-        inputs = place.inputs / "mri"
-        place.run(
-            *("cyclegan.translate", "runs/flow/model_to_ct", str(inputs), "--out", "synthetic"),
-            may_be=(3,),
-        )
+        model = ("cyclegan.translate", "runs/flow/model_to_ct", str(place.inputs / "mri"))
+        place.run(*model, "--out", "synthetic", "--preview", may_be=(3,))
+        place.run(*model, "--out", "hidden", "--deidentify", "--uncertainty", may_be=(3,))
 
         assert list(Path(session).rglob("*.log")), "Ray's logs lie elsewhere"
         assert list(found_below(Path(session))) == []
     hits = list(found_below(place.work, except_for=PRIVATE))
-    assert [hit for hit in hits if not is_name_of_a_result(*hit)] == []
-    assert list((place.work / "synthetic").glob("*.nii.gz"))
+    assert [hit for hit in hits if not is_identified(*hit)] == []
+    assert any(is_identified(*hit) for hit in hits)
+    for out in ("synthetic", "hidden"):
+        assert list((place.work / out).glob("*_synthetic-ct.nii.gz"))
+        assert list((place.work / out).glob("*_synthetic-ct/CT*.dcm"))
+    assert list((place.work / "synthetic").glob("*.png"))
     assert list((place.work / "runs/flow").rglob("events.out.tfevents.*"))
 
 
-def is_name_of_a_result(where: str, what: str) -> bool:
-    """Issue 8: `translate` names its results after its inputs."""
-    return where.startswith("synthetic/") and what == "its name"
+def is_identified(where: str, what: str) -> bool:
+    """In the content of a synthetic series that keeps its source's patient and study."""
+    place = Path(where)
+    is_series = place.parts[0] == "synthetic" and place.parent.name.endswith("_synthetic-ct")
+    return is_series and place.suffix == ".dcm" and what != "its name"

@@ -3,127 +3,33 @@
 import json
 import os
 import secrets
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
 
 from cyclegan.train import checkpoint
+from cyclegan.train.journal import read_lines
 from data_prep.store import open_store
+from tests.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
 from tests.stores import make_store
 from tests.volumes import write_head
-
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-class Cluster(NamedTuple):
-    address: str
-    """For jobs."""
-    head: str
-    """For programs that join it."""
-    env: dict[str, str]
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A head of our own on loopback, beside whatever Ray runs on this machine already."""
-    folder = tmp_path_factory.mktemp("head")
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
-    gcs, dashboard, agent, client = free_ports(4)
-    # Not below pytest's folder: the path of a socket must be shorter than 108 characters.
-    temp = Path(tempfile.mkdtemp(prefix="ray-"))
-    with (folder / "head.log").open("w") as log:
-        head = subprocess.Popen(
-            [
-                *(BIN / "ray", "start", "--head", "--block", "--disable-usage-stats"),
-                *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2"),
-                *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-                *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
-                f"--temp-dir={temp}",
-            ],
-            cwd=folder,  # as on a cluster, where no worker starts in the project's folder
-            env=env,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{dashboard}", head, folder / "head.log")
-            yield Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", env)
-        finally:
-            stop(head)
-            shutil.rmtree(temp, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def status_without_token(url: str) -> int | None:
-    """The HTTP status that a stranger gets; None while nobody answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-    except OSError:
-        return None
-
-
-def wait_for(address: str, head: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 180
-    while status_without_token(f"{address}/api/version") is None:
-        assert head.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.5)
-
-
-def stop(head: subprocess.Popen[bytes]) -> None:
-    """End the head and what it started, and no other Ray."""
-    started = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
-    head.terminate()
-    head.wait(60)
-    for process in psutil.wait_procs(started, timeout=10)[1]:
-        process.kill()
-
-
-def call(cluster: Cluster, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    """A command typed in the project's folder."""
-    return subprocess.run(
-        command, cwd=ROOT, env=cluster.env, capture_output=True, text=True, timeout=400, check=False
-    )
+    with head(tmp_path_factory.mktemp("head")) as started:
+        yield started
 
 
 def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
 
-    submitted = call(
-        cluster,
+    submitted = cluster.call(
         *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
         *("--", "python", "-m", "cyclegan.train", "smoke"),
         *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "sent"),
@@ -144,8 +50,7 @@ def test_a_conversion_runs_on_the_cluster_that_is_named(cluster, tmp_path):
         write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
     folder = os.path.relpath(tmp_path, ROOT)  # its workers have another working folder
 
-    converted = call(
-        cluster,
+    converted = cluster.call(
         *(sys.executable, "-m", "data_prep", "convert", "--ray-address", cluster.head),
         *("--mri", f"{folder}/mri", "--out", f"{folder}/s.zarr"),
         *("--spacing-mm", "6", "4", "4", "--size", "56", "48"),
@@ -155,15 +60,14 @@ def test_a_conversion_runs_on_the_cluster_that_is_named(cluster, tmp_path):
     assert "convert: 3 of 3" in converted.stderr
     assert len(open_store(tmp_path / "s.zarr").volumes) == 3
     # A Ray of its own would have made the store too, but the head would know of no such program.
-    jobs = call(cluster, "ray", "list", "jobs", "--address", cluster.address, "--format", "json")
+    jobs = cluster.call("ray", "list", "jobs", "--address", cluster.address, "--format", "json")
     assert "data_prep" in str([job["entrypoint"] for job in json.loads(jobs.stdout)])
 
 
 def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(cluster):
     script = "import os, sys; print('files:', *sorted(os.listdir('.'))); sys.exit(3)"
 
-    submitted = call(
-        cluster,
+    submitted = cluster.call(
         *(sys.executable, "-m", "cluster", "submit", "--target", "ray"),
         *("--address", cluster.address, "--", "python", "-c", script),
     )
@@ -179,8 +83,7 @@ def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
     wrong.write_text(secrets.token_hex(32))
     stranger = cluster._replace(env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
 
-    submitted = call(
-        stranger,
+    submitted = stranger.call(
         *(sys.executable, "-m", "cluster", "submit", "--target", "ray"),
         *("--address", cluster.address, "--", "python", "-c", "print('inside')"),
     )
@@ -189,3 +92,57 @@ def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
     assert submitted.returncode == 1
     assert "did not take the job" in submitted.stderr
     assert "Traceback" not in submitted.stderr
+
+
+def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_again(
+    cluster, tmp_path
+):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    run, steps = tmp_path / "sent", 400
+    training = [
+        *("python", "-m", "cyclegan.train", "smoke", "--train.max-steps", str(steps)),
+        *("--schedule.save-every-steps", "0", "--schedule.validate-every-steps", "0"),
+        *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "sent"),
+    ]
+    submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]
+    submit += ["--address", cluster.address]
+
+    submitted = cluster.call(*submit, "--no-wait", "--", *training)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    job = submitted.stdout.split()[1].rstrip(";")
+    until = time.monotonic() + 180
+    while not any(line["step"] >= 20 for line in read_lines(run / "metrics.jsonl")):
+        assert time.monotonic() < until, cluster.call("ray", "job", "logs", job).stdout
+        time.sleep(0.2)
+    stopped = cluster.call("ray", "job", "stop", "--address", cluster.address, job)
+
+    assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    newest = checkpoint.newest(run)
+    assert newest is not None
+    saved = checkpoint.verify(newest)["step"]
+    assert 20 <= saved < steps
+    until = time.monotonic() + 30
+    while left := [line for each in offspring(cluster.process) if ours(line := words(each))]:
+        assert time.monotonic() < until, left
+        time.sleep(0.5)
+
+    again = cluster.call(*submit, "--", *training)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"going on from step {saved} of {steps}" in again.stdout
+    newest = checkpoint.newest(run)
+    assert newest is not None
+    assert checkpoint.verify(newest)["step"] == steps
+
+
+def words(process: psutil.Process) -> str:
+    """A process's command line, or the name that Ray gives it; empty once it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def ours(line: str) -> bool:
+    """Whether a process belongs to a training: its command, its controller or its workers."""
+    return any(word in line for word in ("cyclegan.train", "TrainController", "RayTrainWorker"))

@@ -1,11 +1,13 @@
 """Real heads through every stage: obliques, LPS storage, float64 and uint16, 0.5 to 5.4 mm."""
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from cyclegan.config import CriticConfig, GeneratorConfig
 from cyclegan.config_file import resolve
@@ -61,6 +63,34 @@ def test_cycles_are_scored_though_no_pair_exists(folder):
 
     report = (folder / "runs/real/evaluation_test/report.html").read_text()
     assert "No MRI of the test split has a real CT" in report
+
+
+def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
+    assert export(Export(run_folder=folder / "runs/real", out=folder / "model")) == ExitCode.DONE
+    for archive in (shared / "dicom").glob("*.tar.gz"):
+        with tarfile.open(archive) as files:
+            files.extractall(tmp_path / "dicom" / archive.name[:8], filter="data")
+    thigh = shared / "paired_thigh" / "STS_002_MR_T1.nii.gz"
+    inputs = (shared / "mri_head", thigh, tmp_path / "dicom")
+    for form in ("nifti", "dicom"):
+        out = tmp_path / form
+        command = Translate(model=folder / "model", inputs=inputs, out=out, format=form)
+
+        assert translate(command) == ExitCode.DONE
+
+        results = sorted(out.glob("*_synthetic-ct*"))
+        assert len(results) == 6 + 1 + 2
+    for path in results:
+        nifti = nibabel.load(tmp_path / "nifti" / f"{path.name}.nii.gz")
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+        image = reader.Execute()
+        assert sorted(image.GetSize()) == sorted(nifti.shape)
+        hu = np.asarray(nifti.dataobj)
+        found = SimpleITK.GetArrayFromImage(image)
+        assert found.dtype == np.int16
+        np.testing.assert_array_equal(np.sort(found, axis=None), np.sort(hu, axis=None))
+        assert (hu > -700).mean() > 0.02
 
 
 def test_a_real_mri_becomes_a_ct_on_its_own_grid(folder, shared):

@@ -93,6 +93,16 @@ def test_an_empty_domain_is_refused_with_the_reason_and_the_remedy(
         assert part in str(caught.value)
 
 
+def test_slices_of_one_grey_are_left_out_and_a_domain_of_them_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(5, 32, 32), flat=(1, 3))
+
+    domain = find_domain(store, ALL, "mri", "train")
+    with pytest.raises(DataError, match=r"each is of one grey(.|\n)*--data\.min-deviation"):
+        find_domain(store, DataConfig(min_body_fraction=0, min_deviation=0.99), "mri", "train")
+
+    np.testing.assert_array_equal(domain.table.slice, [0, 2, 4])
+
+
 def test_a_domain_emptied_by_the_pairing_rule_says_how_to_lift_it(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s.zarr", mri=0, ct=0, paired=1, shape=(3, 16, 16))
 

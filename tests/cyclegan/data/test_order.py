@@ -1,11 +1,13 @@
 """The order of slices is a promise: nothing is lost, nothing doubled, workers can come and go."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from cyclegan.config import BatchConfig, DataConfig
 from cyclegan.data.order import ATTEMPTS, NEAR, Order, Samples, SliceTable
@@ -213,6 +215,30 @@ def test_partners_by_position_have_a_similar_height(num_mri: int, num_ct: int) -
 
     assert mean_distance("position") < 0.05  # slices lie 0.11 apart
     assert mean_distance("random") > 0.3
+
+
+def uneven(size: int, power: float) -> SliceTable:
+    """Slices that crowd towards the bottom of the head the more, the higher the power."""
+    even = table(size)
+    height = (np.linspace(0, 1, size) ** power).astype(np.float32)
+    return SliceTable(volume=even.volume, slice=even.slice, height=height)
+
+
+@pytest.mark.parametrize(("num_mri", "num_ct"), [(400, 300), (300, 400)])
+def test_partners_by_position_show_the_same_mix_of_heights_from_uneven_domains(
+    num_mri: int, num_ct: int
+) -> None:
+    """What one domain has more of than the other, the networks would learn to add or to remove."""
+    mri, ct = uneven(num_mri, 1.0), uneven(num_ct, 3.0)
+
+    def difference(partner: Partner) -> float:
+        order = replace(make_order(partner=partner), mri=mri, ct=ct)
+        samples = order.samples(np.arange(4000))
+        shown = mri.height[samples.mri.row], ct.height[samples.ct.row]
+        return float(stats.wasserstein_distance(*shown))  # in heights of a head
+
+    assert difference("position") < 0.025  # half of what one pair may differ by
+    assert difference("random") > 0.2
 
 
 def test_partners_by_position_still_vary() -> None:

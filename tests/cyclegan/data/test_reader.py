@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorstore
 
 from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.errors import StoreError
@@ -44,6 +45,45 @@ def test_a_store_without_room_for_a_cache_is_read_all_the_same(store: Store) -> 
     for _ in range(2):
         voxels, _ = read(SliceReader(store, cache_bytes=0), *((volume, z) for z in range(5)))
         np.testing.assert_array_equal(voxels, store.voxels(volume))
+
+
+def file_reads() -> int:
+    """How often this process has read from a file through tensorstore, by its own count."""
+    name = "/tensorstore/kvstore/file/read"
+    metrics = tensorstore.experimental_collect_matching_metrics(name)  # and all longer names
+    (counts,) = (metric["values"] for metric in metrics if metric["name"] == name)
+    return sum(int(count["value"]) for count in counts)
+
+
+def test_slices_are_kept_up_to_the_cache_budget_and_the_oldest_go_first(store: Store) -> None:
+    volume = store.volumes[0]
+    image, mask = 2 * 32 * 24, 32 * 24
+    reader = SliceReader(store, cache_bytes=int(3.5 * (image + mask)))
+    for z in range(5):
+        read(reader, (volume, z))
+
+    from_memory = []
+    for z in (4, 3, 0):
+        before = file_reads()
+        voxels, _ = read(reader, (volume, z))
+        np.testing.assert_array_equal(voxels[0], store.voxels(volume)[z])
+        from_memory.append(file_reads() == before)
+
+    assert from_memory == [True, True, False]
+
+
+def test_a_chunk_table_is_read_once_however_many_slices_pass_through_the_cache(
+    store: Store,
+) -> None:
+    """Else every read would be two, as on stores larger than the cache slices push tables out."""
+    reader = SliceReader(store, cache_bytes=0)
+    read(reader, *((volume, 0) for volume in store.volumes))
+    before = file_reads()
+
+    for z in range(1, 5):
+        read(reader, *((volume, z) for volume in store.volumes))
+
+    assert file_reads() - before == 4 * len(store.volumes) * 2  # a read for each image and mask
 
 
 @pytest.mark.parametrize("array", ["0", "labels/body/0"])

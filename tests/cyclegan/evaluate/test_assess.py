@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from cyclegan.config import Config, DataConfig
 from cyclegan.errors import DataError
 from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.assessment import Options
 from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE, TRANSLATOR
+from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.baselines import constant_soft_tissue
 from cyclegan.scores.metrics import all_paired_scores
 from data_prep.intensity import WINDOW_HU, normalise
@@ -15,7 +16,6 @@ from tests.stores import make_store
 
 SPLITS = ("train", "test")
 SHAPE = (6, 32, 32)
-CONFIG = Config(data=DataConfig(mri_contrast="plain"))
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,10 @@ def identity(images):
     return images
 
 
+def both_ways(to_ct):
+    return BothWays(to_ct=to_ct, to_mri=identity, contrast="plain")
+
+
 def constant(hu):
     """A to_ct that makes the same HU of everything."""
     x = float(normalise(np.float32(hu), WINDOW_HU))
@@ -35,7 +39,7 @@ def constant(hu):
 
 
 def test_a_translator_that_says_soft_tissue_ties_with_that_baseline(store):
-    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
     for metric in PAIRED:
         ours = scores.of(metric)
         assert len(ours) == 2
@@ -44,7 +48,7 @@ def test_a_translator_that_says_soft_tissue_ties_with_that_baseline(store):
 
 def test_pairs_are_compared_over_the_body_of_the_real_ct(tmp_path):
     store = disagreeing_pair(tmp_path / "s.zarr", "test")
-    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
     (mri,), (ct,) = store.select("mri", "test"), store.select("ct", "test")
     synthetic = constant_soft_tissue(store.body(mri))
     (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
@@ -59,7 +63,7 @@ def test_pairs_are_compared_over_the_body_of_the_real_ct(tmp_path):
 
 
 def test_every_volume_of_the_split_goes_through_its_cycle_linked_or_not(store):
-    scores = evaluate((identity, identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(identity), store, "test")
     assert {row.volume for row in scores.volumes} == {
         v.name for v in store.volumes if v.split == "test"
     }
@@ -69,7 +73,7 @@ def test_every_volume_of_the_split_goes_through_its_cycle_linked_or_not(store):
 
 
 def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_places(store):
-    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
     assert scores.populations[HISTOGRAM]["hu_distance"] < 20
     assert scores.populations[SOFT_TISSUE]["hu_distance"] > 100
     assert scores.populations[HISTOGRAM]["bone_depth_mismatch"] > 0.5
@@ -77,13 +81,13 @@ def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_place
 
 
 def test_linked_volumes_are_shown_first(store):
-    scores = evaluate((identity, identity), CONFIG, store, "test", num_shown=3)
+    scores = evaluate(both_ways(identity), store, "test", options=Options(num_shown=3))
     assert [shown.real is not None for shown in scores.shown] == [True, True, False]
 
 
 def test_without_pairs_or_train_cts_the_rest_is_still_scored(tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=0, shape=SHAPE, splits=("test",))
-    scores = evaluate((identity, identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(identity), store, "test")
     assert scores.num_pairs == 0
     assert scores.populations == {}
     assert scores.methods == [TRANSLATOR]
@@ -98,7 +102,7 @@ def test_a_damaged_volume_is_left_out_and_named(tmp_path):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    scores = evaluate((identity, identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(identity), store, "test")
     assert len(scores.failed) == 1
     assert bad.name in scores.failed[0]
     assert good.name in {row.volume for row in scores.volumes}
@@ -106,21 +110,21 @@ def test_a_damaged_volume_is_left_out_and_named(tmp_path):
 
 def test_an_empty_split_is_refused_with_the_remedy(store):
     with pytest.raises(DataError, match=r"split val .* no volume belongs to it.*describe"):
-        evaluate((identity, identity), CONFIG, store, "val")
+        evaluate(both_ways(identity), store, "val")
 
 
 def test_a_pair_whose_outlines_disagree_is_flagged(tmp_path, store):
     shifted = evaluate(
-        (constant(40.0), identity), CONFIG, disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
+        both_ways(constant(40.0)), disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
     )
     (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == TRANSLATOR]
     assert list(shifted.misaligned) == [name]
-    assert evaluate((constant(40.0), identity), CONFIG, store, "test").misaligned == {}
+    assert evaluate(both_ways(constant(40.0)), store, "test").misaligned == {}
 
 
 def test_intensity_regression_is_fitted_on_the_other_pairs_only(store, tmp_path):
-    scores = evaluate((constant(40.0), identity), CONFIG, store, "test")
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
     assert len(scores.of("mae_hu", method=REGRESSION)) == 2
     alone = disagreeing_pair(tmp_path / "s.zarr", "test")
-    scores = evaluate((constant(40.0), identity), CONFIG, alone, "test")
+    scores = evaluate(both_ways(constant(40.0)), alone, "test")
     assert scores.of("mae_hu", method=REGRESSION) == []

@@ -1,12 +1,14 @@
 """Pictures show the patient as a radiologist expects: right on the left, anterior and head up."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cyclegan.evaluate.figures import columns_of, learning_curves, views_of, volume_figure
+from cyclegan.evaluate.figures import columns_of, views_of, volume_figure
+from cyclegan.evaluate.plots import learning_curves
 from cyclegan.evaluate.scorecard import Shown
 from cyclegan.infer.cycle import BothWays
 from tests.stores import make_store
@@ -23,7 +25,13 @@ def shown(tmp_path_factory):
     )
     mri, ct = (store.select(modality, "train")[0] for modality in ("mri", "ct"))
     cycle = BothWays(to_ct=identity, to_mri=identity, contrast="plain").cycle(store, mri)
-    return Shown(cycle=cycle, real=store.voxels(ct), mae_hu=100.0, spacing_mm=store.spacing_mm)
+    return Shown(
+        cycle=cycle,
+        real=store.voxels(ct),
+        compared=store.body(ct).astype(bool),
+        mae_hu=100.0,
+        spacing_mm=store.spacing_mm,
+    )
 
 
 def test_each_view_has_its_sides_where_its_letters_say(shown):
@@ -56,14 +64,14 @@ def test_no_view_cuts_the_body_off(shown):
 
 def test_the_difference_is_synthetic_minus_real_inside_the_body(shown):
     difference = columns_of(shown)[-1].voxels
-    inside = shown.cycle.body
+    inside = shown.compared
     expected = shown.cycle.translated[inside] - shown.real[inside]
     np.testing.assert_allclose(difference[inside], expected)
     assert np.isnan(difference[~inside]).all()
 
 
 def test_without_a_real_ct_the_returned_mri_is_shown_instead(shown):
-    alone = Shown(cycle=shown.cycle, real=None, mae_hu=None, spacing_mm=shown.spacing_mm)
+    alone = replace(shown, real=None, compared=None, mae_hu=None)
     assert [column.title for column in columns_of(alone)][-1] == "returned MRI"
     paired, unpaired = (imread(io.BytesIO(volume_figure(each))) for each in (shown, alone))
     assert paired.shape[1] > unpaired.shape[1]

@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
 from cyclegan.config_file import resolve, to_yaml
 from cyclegan.errors import CheckpointError
@@ -49,13 +48,13 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     assert scores["checkpoint"] == "step_00000001"
     assert scores["num_pairs"] == 1
     assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
-    with (tmp_path / "out/scores.csv").open() as file:
+    with (tmp_path / "out/per_volume.csv").open() as file:
         assert {line["volume"] for line in csv.DictReader(file)} > {"mean"}
     html = (tmp_path / "out/report.html").read_text()
-    assert html.count("data:image/png") == 2
+    assert html.count("data:image/png") == 5
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "scores.json",
-        "scores.csv",
+        "per_volume.csv",
         "report.html",
     }
 
@@ -81,15 +80,14 @@ def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
 def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     export(ExportCommand(run_folder=run))
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
-    device = torch.device("cpu")
     with pytest.raises(UsageError, match="two grids do not compare"):
-        contestant(run / "model_to_ct", store, device)
+        contestant(run / "model_to_ct", store)
     same = open_store(run.parent / "s.zarr")
-    assert contestant(run / "model_to_ct", same, device).name == "model_to_ct"
+    assert contestant(run / "model_to_ct", same).name == "model_to_ct"
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="neither a run nor a checkpoint"):
+    with pytest.raises(UsageError, match="neither a run nor a checkpoint nor an exported"):
         located(tmp_path)
 
 

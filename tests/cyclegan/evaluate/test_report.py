@@ -5,18 +5,23 @@ import re
 
 import pytest
 
-from cyclegan.config import Config
 from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.assessment import Options
 from cyclegan.evaluate.report import html_report
+from cyclegan.infer.cycle import BothWays
 from tests.stores import make_store
 
 RECORDS = [{"step": step, "loss/cycle": 1.0 / step} for step in (1, 2, 3)]
 
 
+def same(images):
+    return images
+
+
 def report_of(path, records, **volumes):
     store = make_store(path / "s.zarr", shape=(4, 32, 32), **volumes)
-    identities = (lambda images: images, lambda images: images)
-    scores = evaluate(identities, Config(), store, "test", num_shown=1)
+    identity = BothWays(to_ct=same, to_mri=same, contrast="plain")
+    scores = evaluate(identity, store, "test", options=Options(num_shown=1))
     return scores, html_report(scores, title="a <run>", facts={"split": "test"}, records=records)
 
 
@@ -32,7 +37,7 @@ def test_nothing_comes_from_outside(paired):
     page = re.sub(r"data:image/(png|jpeg);base64,[^\")]*", "", html)
     assert not re.findall(r"https?:|//[a-z]|<script [^>]|<link|@import|fetch", page)
     sources = re.findall(r'src="([^"]*)"', html)
-    assert len(sources) == 2  # a volume and the curves
+    assert len(sources) == 5  # scores by volume, by height; a volume's errors, views; curves
     for source in sources:
         kind, content = source.split(",")
         assert kind == "data:image/png;base64"

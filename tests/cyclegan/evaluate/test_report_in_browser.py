@@ -7,9 +7,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from cyclegan.config import Config
 from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.assessment import Options
 from cyclegan.evaluate.report import html_report
+from cyclegan.infer.cycle import BothWays
 from tests.stores import make_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -22,14 +23,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def same(images):
+    return images
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     store = make_store(
         folder / "s.zarr", mri=2, ct=2, paired=2, shape=(9, 32, 32), splits=("train", "test")
     )
-    identities = (lambda images: images, lambda images: images)
-    scores = evaluate(identities, Config(), store, "test", num_shown=2)
+    identity = BothWays(to_ct=same, to_mri=same, contrast="plain")
+    scores = evaluate(identity, store, "test", options=Options(num_shown=2))
     page = folder / "report.html"
     page.write_text(html_report(scores, title="a run", facts={}, records=[]))
     return page

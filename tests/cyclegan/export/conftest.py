@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.config import GeneratorConfig
-from cyclegan.export.model import Intensity, ModelInfo
+from cyclegan.export.info import Intensity, ModelInfo
 from data_prep.store import Store
 from tests.stores import make_store
 

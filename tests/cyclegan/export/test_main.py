@@ -10,6 +10,7 @@ from cyclegan.config import RunConfig
 from cyclegan.config_file import config_hash, resolve, to_yaml
 from cyclegan.errors import CheckpointError, ModelError
 from cyclegan.export.__main__ import Command, export
+from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.model import CARD, read_model
 from cyclegan.presets import smoke
 from cyclegan.train.checkpoint import load_translators, newest, save
@@ -43,13 +44,16 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
     scores.write_text(json.dumps(facts | {"paired": {"mae_hu": 87.5}}))
     folder = run.run_folder
 
-    for direction in ("to_ct", "to_mri"):
+    for direction in ("mri-to-ct", "ct-to-mri", "both"):
         command = Command(run_folder=folder, direction=direction, scores=scores)
         assert export(command) == ExitCode.DONE
 
     to_ct, to_mri = load_translators(newest(folder), run)
     for direction, network, source in (("to_ct", to_ct, "mri"), ("to_mri", to_mri, "ct")):
         model = read_model(folder / f"model_{direction}")
+        again = read_model(folder / "model_both" / direction)
+        assert again.info == model.info
+        assert model.info.trained_on.volumes == 1
         torch.testing.assert_close(
             dict(model.network.state_dict()), dict(network.state_dict()), rtol=0, atol=0
         )
@@ -59,13 +63,33 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
         assert model.info.recipe == store.recipe
     assert "| paired.mae_hu | 87.5 |" in (folder / "model_to_ct" / CARD).read_text()
     printed = capsys.readouterr().out
-    assert printed.count("HU (allowed: < 1)") == 3
+    assert printed.count("HU (allowed: < 1)") == 6
     assert f"model: {folder / 'model_to_ct'}" in printed
 
 
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
     with pytest.raises(CheckpointError, match=r"python -m cyclegan\.train --config"):
         export(Command(run_folder=run.run_folder))
+
+
+def test_the_best_checkpoint_is_chosen_by_any_score_and_any_one_by_name(run, store):
+    state = build_state(run, size=store.size, shards=range(2), device=torch.device("cpu"))
+    lines = []
+    for step, mae, ssim in ((0, 90.0, 0.3), (3, 80.0, 0.2), (6, 85.0, 0.6)):
+        state.step = step
+        save(state, run.run_folder, score=10 - step)
+        lines.append({"step": step, "val/mae_hu": mae, "val/ssim": ssim, "loss": 1.0})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run.run_folder / "metrics.jsonl").write_text(text)
+
+    def chosen(which="best", metric="val/selection"):
+        return chosen_checkpoint(run.run_folder, which, metric).name
+
+    assert chosen() == chosen("newest") == "step_00000006"
+    assert chosen(metric="val/mae_hu") == chosen("step_00000003") == "step_00000003"
+    assert chosen(metric="val/ssim") == "step_00000006"
+    with pytest.raises(CheckpointError, match=r"val/dice.*val/mae_hu, val/ssim"):
+        chosen(metric="val/dice")
 
 
 def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):

@@ -11,16 +11,16 @@ import torch
 from cyclegan.errors import ModelError
 from cyclegan.export.card import model_card
 from cyclegan.export.formats import FILES, write_formats
+from cyclegan.export.info import INFO, write_info
 from cyclegan.export.model import (
     CARD,
     CONTENT,
-    INFO,
     SUMS,
+    folder_of,
     publish,
     read_model,
     sums_of,
     verify,
-    write_info,
 )
 from cyclegan.nets.generator import Generator
 from data_prep.recipe import VERSION
@@ -106,6 +106,8 @@ def test_sha256sums_is_in_the_form_that_the_shell_tool_checks(model):
         {"recipe": {"interpolation": "linear", "smoothing": 2}},
         {"direction": "to_pet"},
         {"surprise": 1},
+        {"inputs": ["ct"]},
+        {"neighbours": 1},
         {"intensity": {"mri_contrast": "plain", "window_hu": [-1000, 2000]}},
     ],
 )
@@ -167,3 +169,30 @@ def test_the_card_says_what_the_model_is_and_what_it_scored(info):
     assert "| generator.onnx | 0.0012 |" in card
     assert "volumes" not in card.split("## Scores")[1].split("##")[0]
     assert "None were given" in model_card(replace(info, scores=None))
+
+
+def test_a_folder_of_both_directions_is_published_and_replaced_as_one(info, tmp_path):
+    network = Generator(filters=4, blocks=1, upsample="resize").eval()
+    folder = tmp_path / "model_both"
+
+    def fill(partial):
+        for way, source in (("to_ct", "mri"), ("to_mri", "ct")):
+            (partial / way).mkdir()
+            write_formats(network, 1, partial / way)
+            own = replace(info, direction=way, inputs=(source,))
+            write_info(own, partial / way)
+            (partial / way / CARD).write_text(model_card(own))
+
+    publish(folder, fill)
+    for way in ("to_ct", "to_mri"):
+        assert read_model(folder_of(folder, way)).info.direction == way
+    assert folder_of(folder, None) == folder / "to_ct"
+    publish(folder, fill, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+    (folder / "to_mri" / "thesis.docx").write_text("precious")
+    with pytest.raises(ModelError, match="other things"):
+        publish(folder, fill, overwrite=True)
+    shutil.rmtree(folder / "to_mri")
+    with pytest.raises(ModelError, match="only to_ct"):
+        folder_of(folder, "to_mri")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cyclegan.errors import ModelError
-from cyclegan.export.__main__ import export_model
+from cyclegan.export.__main__ import export_models
 from cyclegan.export.formats import FILES, write_formats
-from cyclegan.export.model import CONTENT, INFO, SUMS, read_model
+from cyclegan.export.info import INFO, channels_of
+from cyclegan.export.model import CONTENT, SUMS, read_model
 from cyclegan.export.parity import LEVELS, answers, check_parity, difference, real_slices
 from cyclegan.nets.generator import Generator
 
@@ -40,7 +42,7 @@ class Drifting(Generator):
 
 
 def test_a_faithful_export_is_published_with_its_differences(network, info, store, folder):
-    parity = export_model(network, info, store, folder)
+    parity = export_models({"to_ct": (network, info)}, store, folder)["to_ct"]
 
     assert sorted(path.name for path in folder.iterdir()) == sorted([*CONTENT, SUMS])
     assert sorted(parity) == sorted(FILES.values())
@@ -57,7 +59,7 @@ def test_a_broken_export_is_not_published_and_leaves_nothing(info, store, folder
             weights.normal_(0, 0.2)
 
     with pytest.raises(ModelError, match=r"generator\.onnx differs by up to"):
-        export_model(broken, info, store, folder)
+        export_models({"to_ct": (broken, info)}, store, folder)
 
     assert list(folder.parent.iterdir()) == []
 
@@ -73,7 +75,7 @@ def test_perturbed_weights_in_one_file_are_found_and_named(
     save_file(weights, path)
 
     with pytest.raises(ModelError, match=r"generator\.safetensors differs") as caught:
-        check_parity(network, folder, real_slices(store, "mri", "inverted"), info.generator)
+        check_parity(network, folder, real_slices(store, info), info.generator)
 
     assert "generator.onnx differs" not in str(caught.value)
 
@@ -93,10 +95,29 @@ def test_a_size_that_only_a_larger_canvas_has_is_checked_too():
     assert difference(answers(lambda x: x, images), right_at_8) > 100
 
 
-def test_the_slices_are_those_of_the_store_as_networks_see_them(store):
-    images = real_slices(store, "ct", "plain")
+def test_the_slices_are_those_of_the_store_as_networks_see_them(store, info):
+    images = real_slices(store, replace(info, direction="to_mri"))
     (volume,) = store.select("ct", "val")
 
     expected = (store.voxels(volume)[[1, 3]] + 1024) / LEVELS * 2 - 1
 
     np.testing.assert_allclose(images[:, 0], expected, atol=1e-6)
+
+
+def test_a_model_of_neighbours_and_conditions_is_checked_on_what_it_is_shown(store, info, folder):
+    torch.manual_seed(0)
+    network = Generator(in_channels=5, filters=4, blocks=1, upsample="resize").eval()
+    channels = channels_of("to_ct", 1, True)
+    info = replace(info, inputs=channels, neighbours=1, conditions=True)
+    (volume,) = store.select("mri", "val")
+
+    images = real_slices(store, info)
+    parity = export_models({"to_ct": (network, info)}, store, folder)["to_ct"]
+
+    assert images.shape == (2, 5, 32, 40)
+    np.testing.assert_array_equal(images[:, 0] > -1, store.body(volume)[[1, 3]] > 0)
+    np.testing.assert_allclose(images[:, 4, 0, 0], 2 * volume.height[[1, 3]] - 1, rtol=1e-6)
+    assert max(parity.values()) < 0.1
+    model = read_model(folder)
+    assert model.info.inputs == channels
+    torch.testing.assert_close(model.network(images), network(images), atol=1e-5, rtol=0)

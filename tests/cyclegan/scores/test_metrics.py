@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from cyclegan.scores.metrics import (
@@ -9,6 +10,8 @@ from cyclegan.scores.metrics import (
     all_paired_scores,
     bias_hu,
     bone_dice,
+    height_mae_hu,
+    histogram_hu,
     mae_hu,
     paired_scores,
     psnr_db,
@@ -156,3 +159,53 @@ def test_all_air_has_no_bone_and_no_distance_of_it():
     assert scores["bone_dice"] == 1
     assert "bone_hd95_mm" not in scores
     assert scores["ms_ssim"] == pytest.approx(1)
+
+
+def test_the_error_is_told_by_tenths_of_the_height():
+    real = np.zeros((22, 2, 2))
+    body = np.zeros(real.shape)
+    body[1:21] = 1  # 20 slices, two in a slab
+    synthetic = real + np.arange(22.0)[:, None, None]
+    expected = [1.5, 3.5, 5.5, 7.5, 9.5, 11.5, 13.5, 15.5, 17.5, 19.5]
+    assert height_mae_hu(synthetic, real, body) == pytest.approx(expected)
+    body[5:9] = 0
+    assert height_mae_hu(synthetic, real, body)[2:4] == [None, None]
+
+
+def test_a_few_slices_fill_a_few_slabs():
+    body = np.ones((2, 3, 3))
+    assert height_mae_hu(body * 30, body * 10, body) == [20, *[None] * 4, 20, *[None] * 4]
+
+
+def test_the_histogram_distance_is_scipys_wasserstein_distance_inside_the_body():
+    oracle = wasserstein_distance(np.rint(SYNTHETIC[INSIDE].clip(-1024, 3071)), REAL[INSIDE])
+    assert histogram_hu(SYNTHETIC, REAL, BODY) == pytest.approx(oracle, rel=1e-9)
+    shuffled = np.zeros(SHAPE)
+    shuffled[INSIDE] = np.random.default_rng(1).permutation(REAL[INSIDE])
+    assert histogram_hu(shuffled, REAL, BODY) == 0
+
+
+def test_with_half_of_the_mask_gone_the_other_half_alone_counts():
+    half = BODY.copy()
+    half[: SHAPE[0] // 2] = 0
+    wrong = SYNTHETIC.copy()
+    wrong[: SHAPE[0] // 2] = 3000
+    kept = slice(SHAPE[0] // 2, None)
+    expected = np.abs(SYNTHETIC[kept] - REAL[kept].astype(float))[half[kept] == 1].mean()
+    scores = all_paired_scores(wrong, REAL, half, spacing_mm=(3, 1, 1))
+    assert scores["mae_hu"] == pytest.approx(expected)
+    assert scores["ms_ssim"] == pytest.approx(
+        all_paired_scores(SYNTHETIC, REAL, half, spacing_mm=(3, 1, 1))["ms_ssim"]
+    )
+
+
+def test_identity_is_perfect_in_every_score():
+    scores = all_paired_scores(REAL, REAL, BODY, spacing_mm=(3, 1, 1))
+    errors = {name for name in scores if name.startswith("mae_")}
+    assert {name for name, score in scores.items() if score == pytest.approx(0)} == {
+        *errors,
+        "bias_hu",
+        "histogram_hu",
+        "bone_hd95_mm",
+    }
+    assert [scores[name] for name in ("ssim", "ms_ssim", "bone_dice")] == pytest.approx([1, 1, 1])

@@ -7,8 +7,8 @@ from cyclegan.scores.similarity import (
     SCALE_WEIGHTS,
     components,
     halved,
-    mean_inside,
     multiscale_similarity,
+    needed,
     padding_of,
     similarity,
 )
@@ -62,11 +62,29 @@ def test_the_next_scale_pairs_each_voxel_with_the_one_before_it():
 
 
 def test_only_the_mask_counts_and_not_the_outer_three_voxels():
-    values = np.zeros((9, 9, 9))
-    values[4, 4, 4], values[0, 4, 4] = 6.0, 1e9
-    body = np.zeros(values.shape, bool)
-    body[4, 4, 3:5] = body[0] = True
-    assert mean_inside(values, body) == 3.0
+    body = np.zeros((20, 9, 9), bool)
+    body[7, 4, 3:5] = body[0] = True
+    box, counted = needed(body)
+    assert np.argwhere(counted).tolist() == [[3, 3, 3], [3, 3, 4]]  # in the box
+    assert box == (slice(4, 11), slice(1, 8), slice(0, 8))  # a window around each of the two
+
+
+def test_a_body_in_the_outer_voxels_alone_has_a_score():
+    x = np.random.default_rng(1).uniform(0, 4000, (20, 20, 20))
+    body = np.zeros(x.shape, bool)
+    body[0, 8:12, 8:12] = True
+    assert similarity(x, x, body, 4095.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("z", [slice(0, 9), slice(2, 6), slice(6, 20)])
+def test_air_around_the_body_costs_nothing_and_changes_nothing(z):
+    """Only the box that the body's windows reach into is looked at."""
+    synthetic, real, body = heads((20, 40, 36), 150)
+    body[: z.start] = body[z.stop :] = False
+    x, y = shifted(synthetic, body), shifted(real, body)
+    whole = components(x, y, 4095.0)[3:-3, 3:-3, 3:-3][body[3:-3, 3:-3, 3:-3]]
+    box, counted = needed(body)
+    np.testing.assert_allclose(components(x[box], y[box], 4095.0)[counted], whole, atol=1e-9)
 
 
 def test_the_three_components_make_the_single_scale_formula_where_none_is_clipped():
@@ -74,7 +92,7 @@ def test_the_three_components_make_the_single_scale_formula_where_none_is_clippe
     x = rng.uniform(500, 3000, (16, 16, 16))
     y = x + rng.normal(0, 100, x.shape)
     everywhere = np.ones(x.shape, bool)
-    product = mean_inside(components(x, y, 4095.0), everywhere)
+    product = components(x, y, 4095.0)[3:-3, 3:-3, 3:-3].mean()
     assert product == pytest.approx(similarity(x, y, everywhere, 4095.0), rel=1e-12)
 
 

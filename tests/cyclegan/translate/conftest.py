@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from cyclegan.config import GeneratorConfig
 from cyclegan.export.formats import FILES
-from cyclegan.export.model import CONTENT, Intensity, Model, ModelInfo, publish, write_info
+from cyclegan.export.info import Intensity, ModelInfo, write_info
+from cyclegan.export.model import CONTENT, Model, publish
 from cyclegan.nets.generator import Generator
 from data_prep.recipe import Recipe
 from data_prep.volume import Volume
@@ -84,6 +85,38 @@ def model_folder(tmp_path_factory) -> Path:
             ),
             partial,
         )
+
+    publish(folder, fill)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A real to_ct model for heads of 30 mm, such as `tests.series` writes."""
+    folder = tmp_path_factory.mktemp("tiny") / "model_to_ct"
+    torch.manual_seed(0)
+    return publish_model(
+        folder,
+        Generator(filters=4, blocks=1, upsample="resize"),
+        Recipe(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40)),
+    )
+
+
+def publish_model(
+    folder: Path, network: torch.nn.Module, recipe: Recipe, *, files=lambda part: None, **changes
+) -> Path:
+    """A to_ct model folder of which the one file is real that translate uses by default.
+
+    And those that `files` writes.
+    """
+
+    def fill(partial: Path) -> None:
+        for name in CONTENT:
+            (partial / name).write_text("not needed")
+        save_file(network.state_dict(), partial / FILES["safetensors"])
+        files(partial)
+        info = replace(INFO, direction="to_ct", inputs=("mri",), recipe=recipe)
+        write_info(replace(info, **changes), partial)
 
     publish(folder, fill)
     return folder

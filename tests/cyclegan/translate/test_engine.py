@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from cyclegan.export.model import Intensity
+from cyclegan.export.info import Intensity
 from cyclegan.translate.engine import translate
 from data_prep.errors import VolumeError
 from data_prep.volume import Volume

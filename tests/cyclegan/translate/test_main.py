@@ -1,5 +1,6 @@
 """Many files go in; each comes out whole on its own grid, or is listed, and none stops another."""
 
+import errno
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from cyclegan.errors import ModelError
@@ -42,11 +44,15 @@ def test_a_folder_is_translated_file_by_file_onto_the_grids_of_the_inputs(
     for name in ("a.nii.gz", "b.nii"):
         write_head(tmp_path / "in" / name)
 
-    assert run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out)) == ExitCode.DONE
+    assert (
+        run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True))
+        == ExitCode.DONE
+    )
 
     assert sorted(path.name for path in out.iterdir()) == [
         "a_synthetic-ct.nii.gz",
         "b_synthetic-ct.nii.gz",
+        "translations.jsonl",
     ]
     result, source = (
         nibabel.load(out / "b_synthetic-ct.nii.gz"),
@@ -69,7 +75,9 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     ct = write_head(tmp_path / "in" / "ct.nii.gz", "ct")
     absent = tmp_path / "absent.nii.gz"
 
-    code = run(Command(model=model_folder, inputs=(broken, ct, absent, good), out=out))
+    code = run(
+        Command(model=model_folder, inputs=(broken, ct, absent, good), out=out, keep_names=True)
+    )
 
     assert code == ExitCode.PARTLY_DONE
     assert (out / "good_synthetic-ct.nii.gz").exists()
@@ -92,7 +100,7 @@ def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
 ):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
-    command = Command(model=model_folder, inputs=(source,), out=out)
+    command = Command(model=model_folder, inputs=(source,), out=out, keep_names=True)
     run(command)
     first = result.stat().st_mtime_ns
 
@@ -116,10 +124,13 @@ def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
     out.mkdir()
     result.write_text("mine")
 
-    assert run(Command(model=model_folder, inputs=(source,), out=out)) == ExitCode.FAILED
+    assert (
+        run(Command(model=model_folder, inputs=(source,), out=out, keep_names=True))
+        == ExitCode.FAILED
+    )
     assert result.read_text() == "mine"
 
-    run(Command(model=model_folder, inputs=(source,), out=out, overwrite=True))
+    run(Command(model=model_folder, inputs=(source,), out=out, keep_names=True, overwrite=True))
     assert nibabel.load(result).shape == SHAPE[::-1]
 
 
@@ -127,34 +138,78 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
     (tmp_path / "empty").mkdir()
     twins = write_head(tmp_path / "1" / "a.nii"), write_head(tmp_path / "2" / "a.nii.gz")
 
-    with pytest.raises(UsageError, match="no NIfTI file"):
+    with pytest.raises(UsageError, match="no MRI volume in the 1 inputs"):
         run(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
-    with pytest.raises(UsageError, match="the inputs 1 and 2, in different folders"):
-        run(Command(model=model_folder, inputs=twins, out=out))
     with pytest.raises(ModelError, match="no model folder"):
         run(Command(model=tmp_path, inputs=twins, out=out))
     assert not out.exists()
 
 
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
 def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
-    tmp_path, out, model_folder
+    tmp_path, out, model_folder, form
 ):
     for number in range(15):
         write_head(tmp_path / "in" / f"{number}.nii.gz")
     command = [sys.executable, "-m", "cyclegan.translate", model_folder, tmp_path / "in"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "--out", out], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        [*command, "--out", out, "--keep-names", "--format", form],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
     )
     while process.poll() is None and len(list(out.glob("*"))) < 3:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    results = list(out.glob("[!.]*"))
+    results = list(out.glob("[!.]*_synthetic-ct*"))
     assert 1 <= len(results) < 15
     for path in results:
-        gzip.decompress(path.read_bytes())
-        assert read_nifti(path, modality="ct", pseudonym="p").voxels.shape == SHAPE
-    assert run(Command(model=model_folder, inputs=(tmp_path / "in",), out=out)) == ExitCode.DONE
-    assert len(list(out.glob("[!.]*"))) == 15
+        assert voxels_of(path).shape == SHAPE
+    again = Command(
+        model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True, format=form
+    )
+    assert run(again) == ExitCode.DONE
+    assert len(list(out.glob("[!.]*_synthetic-ct*"))) == 15
+
+
+def voxels_of(result: Path) -> np.ndarray:
+    """HU [z, y, x]; raises where a byte of it is missing."""
+    if result.is_dir():
+        slices = [pydicom.dcmread(path) for path in sorted(result.iterdir())]
+        return np.stack([each.pixel_array for each in slices])
+    gzip.decompress(result.read_bytes())
+    return read_nifti(result, modality="ct", pseudonym="p").voxels
+
+
+def test_a_full_disk_stops_all_and_leaves_no_half_result(tmp_path, out, model_folder, monkeypatch):
+    source = write_head(tmp_path / "a.nii.gz")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cyclegan.translate.results.ct_files", full)
+    with pytest.raises(OSError, match="No space"):
+        run(Command(model=model_folder, inputs=(source,), out=out, format="dicom"))
+    assert list(out.iterdir()) == []
+
+
+def test_what_is_in_the_way_is_not_replaced(tmp_path, out, model_folder):
+    source = write_head(tmp_path / "a.nii.gz")
+    command = Command(
+        model=model_folder, inputs=(source,), out=out, keep_names=True, format="dicom"
+    )
+    mine = out / "a_synthetic-ct" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+
+    assert run(replace(command, overwrite=True)) == ExitCode.FAILED
+    assert mine.read_text() == "precious"
+
+    mine.unlink()
+    mine.parent.rmdir()
+    assert run(command) == run(command) == ExitCode.DONE
+    assert run(replace(command, axial=True)) == ExitCode.FAILED
+    assert run(replace(command, axial=True, overwrite=True)) == ExitCode.DONE

@@ -1,0 +1,33 @@
+"""GPUs and links as their makers give them. What is reached of it is the model's business."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+GpuKind = Literal["b200", "h200", "h100", "a100", "l40s", "l4", "a10g", "v100", "t4"]
+GB = 1e9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU and what joins it to those of its machine."""
+
+    tflops: float
+    """Dense TFLOP/s of its matrix units: bf16, or fp16 where it has no bf16."""
+    link_gb_per_s: float
+    """GB/s that it sends to its neighbours: NVLink in one direction, else PCIe."""
+    per_node: int = 8
+    """Usual number in a machine."""
+
+
+# Makers' data sheets, dense figures: half of those "with sparsity".
+GPUS: dict[GpuKind, Gpu] = {
+    "b200": Gpu(tflops=2250, link_gb_per_s=900),
+    "h200": Gpu(tflops=989, link_gb_per_s=450),
+    "h100": Gpu(tflops=989, link_gb_per_s=450),
+    "a100": Gpu(tflops=312, link_gb_per_s=300),
+    "l40s": Gpu(tflops=362, link_gb_per_s=32),
+    "l4": Gpu(tflops=121, link_gb_per_s=32),
+    "a10g": Gpu(tflops=70, link_gb_per_s=32),
+    "v100": Gpu(tflops=125, link_gb_per_s=150),
+    "t4": Gpu(tflops=65, link_gb_per_s=16),
+}

@@ -1,0 +1,125 @@
+"""Anatomy through a segmenter that the user has: a command that reads a CT and writes masks.
+
+It knows neither networks nor stores. Nothing of TotalSegmentator or any other is needed here.
+"""
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.errors import DataError
+from cyclegan.scores.metrics import dice
+from cyclegan.scores.surface import hd95_mm
+from data_prep.errors import UsageError
+from data_prep.itk import read_labels
+from data_prep.nifti import SUFFIXES, write_nifti
+from data_prep.volume import Affine
+
+EXAMPLE = "TotalSegmentator -i {ct} -o {out} --fast"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StructureScores:
+    """One structure of one synthetic CT against the same segmenter's of the real CT."""
+
+    volume: str
+    subject: str
+    method: str
+    structure: str
+    dice: float
+    hd95_mm: float | None
+    """None where one of the two CTs lacks the structure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segmenter:
+    """A command with `{ct}` for the CT's path (.nii.gz, HU) and `{out}` for an empty folder.
+
+    Every .nii or .nii.gz file below that folder is one structure, named after the file, where it
+    holds 0 and 1 only, else one for each of its labels. No shell reads the command.
+    """
+
+    command: str
+
+    def __post_init__(self) -> None:
+        words = shlex.split(self.command)
+        lacking = [name for name in ("{ct}", "{out}") if not any(name in word for word in words)]
+        if lacking or not shutil.which(words[0]):
+            found = f"it lacks {' and '.join(lacking)}" if lacking else f"there is no {words[0]}"
+            raise UsageError(
+                f"--segmenter {self.command!r} cannot be run: {found}. Give a command with places "
+                f"for the CT and for the folder of its masks, such as '{EXAMPLE}'."
+            )
+
+    def structures(self, hu: NDArray[Any], affine: Affine) -> dict[str, NDArray[np.bool_]]:
+        """What the segmenter finds in a CT [z, y, x] in HU: masks by name.
+
+        Raises:
+            DataError: The command failed, wrote no mask, or wrote one of another shape.
+        """
+        with tempfile.TemporaryDirectory(prefix="segmenter-") as place:
+            ct, out = Path(place) / "ct.nii.gz", Path(place) / "out"
+            out.mkdir()
+            write_nifti(ct, np.rint(hu).astype(np.int16), affine)
+            words = [
+                word.replace("{ct}", str(ct)).replace("{out}", str(out))
+                for word in shlex.split(self.command)
+            ]
+            ended = subprocess.run(words, capture_output=True, text=True, cwd=place, check=False)
+            if ended.returncode:
+                said = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
+                raise DataError(
+                    f"the segmenter {words[0]} ended with exit code {ended.returncode}: "
+                    f"{''.join(said) or 'it said nothing'}. Run it alone on a CT to see why."
+                )
+            return dict(_masks_in(out, hu.shape))
+
+
+def compared_structures(
+    synthetic: dict[str, NDArray[np.bool_]],
+    real: dict[str, NDArray[np.bool_]],
+    seen: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+) -> dict[str, tuple[float, float | None]]:
+    """Dice and HD95 in mm of every structure that one of the two CTs shows within `seen`.
+
+    A structure that one of them lacks has Dice 0 and no distance.
+    """
+    nothing = np.zeros_like(seen)
+    scores = {}
+    for name in sorted(synthetic.keys() | real.keys()):
+        ours, theirs = (masks.get(name, nothing) & seen for masks in (synthetic, real))
+        if ours.any() or theirs.any():
+            scores[name] = dice(ours, theirs), hd95_mm(ours, theirs, spacing_mm)
+    return scores
+
+
+def _masks_in(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES))
+    if not files:
+        raise DataError(
+            f"the segmenter wrote no {' or '.join(SUFFIXES)} file into the folder that stands for "
+            "{out} in its command. Let it write its masks there."
+        )
+    for path in files:
+        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        try:
+            labels = read_labels(path)
+        except ValueError as error:
+            raise DataError(f"the segmenter's {path.name} cannot be used: {error}") from error
+        if labels.shape != shape:
+            raise DataError(
+                f"the segmenter's {path.name} has {labels.shape} voxels (z, y, x), the CT that it "
+                f"was given {shape}. Let it write masks on the CT's own grid."
+            )
+        values = np.unique(labels[labels != 0])
+        for value in values:
+            yield (name if values.tolist() == [1] else f"{name} {value}"), labels == value

@@ -1,0 +1,54 @@
+"""Histograms of HU at whole numbers, and how far one is from another. Whose they are is unknown."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.intensity import WINDOW_HU
+
+LOW_HU = int(WINDOW_HU[0])
+NUM_HU = int(WINDOW_HU[1]) - LOW_HU + 1
+"""Bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
+BONE_HU = 250.0
+"""Above this a voxel is bone: between contrast-free soft tissue and spongy bone."""
+AIR_HU = -200.0
+"""Below this a voxel inside the body is air: sinuses, airways, bowel gas."""
+
+Counts = NDArray[np.int64]
+"""[4096], voxels at each whole HU from -1024 to 3071."""
+
+
+def tissues_of(hu: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+    """Where HU are those of air (below -200), soft tissue, or bone (above 250)."""
+    air, bone = hu < AIR_HU, hu > BONE_HU
+    return {"air": air, "soft": ~(air | bone), "bone": bone}
+
+
+def histogram_of(values: NDArray[Any]) -> Counts:
+    """Of HU in any shape, rounded; values beyond the window are clipped to it."""
+    whole = np.rint(values.ravel().clip(*WINDOW_HU)).astype(np.int64)
+    return np.bincount(whole - LOW_HU, minlength=NUM_HU)
+
+
+def distance_hu(ours: Counts, theirs: Counts) -> float:
+    """Wasserstein-1 distance in HU: by how much the average voxel's value must move.
+
+    In one dimension it is the area between the cumulative histograms (Vallender 1974).
+    """
+    return float(np.abs(np.cumsum(ours) / ours.sum() - np.cumsum(theirs) / theirs.sum()).sum())
+
+
+def tissue_distances_hu(ours: Counts, theirs: Counts) -> dict[str, float]:
+    """`distance_hu` within air (below -200 HU), soft tissue and bone (above 250 HU), by tissue.
+
+    Each tissue's histograms are shares of that tissue alone: how much of it there is does not
+    count, so that bone of the right density is told from bone that is merely there. A tissue that
+    one of the two lacks is left out.
+    """
+    hu = np.arange(LOW_HU, LOW_HU + NUM_HU)
+    return {
+        tissue: distance_hu(ours * part, theirs * part)
+        for tissue, part in tissues_of(hu).items()
+        if (ours * part).any() and (theirs * part).any()
+    }

@@ -1,0 +1,184 @@
+"""A synthetic CT as a DICOM series: CT Image Storage (PS3.3 A.3), one file a slice.
+
+Values are HU as they stand, int16 with slope 1 and intercept 0; a slice's position is that of the
+centre of its first voxel, in LPS. Whose the series is, `dicom_source` says.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.sequence import Sequence as Items
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import DSfloat
+
+from cyclegan.translate.dicom_source import Origin, Reference, images_at
+from data_prep.errors import VolumeError
+from data_prep.intensity import WINDOW_HU
+from data_prep.volume import LPS_TO_RAS, Affine
+
+RESEARCH_ONLY = "For research only: not for diagnosis, treatment or dose."
+SERIES = "Synthetic CT (research only)"
+_IMPLEMENTATION = UID("2.25.287640561379840236482917264530917263540")
+_PRODUCT = "cyclegan-mri-ct"
+_SERIES_NUMBER = 9000
+"""Added to the source's, so that a viewer lists the synthetic series after the measured ones."""
+_SKEW = 1e-4
+"""Cosine between rows and columns that no reader minds."""
+_SYNTHESISED = Code("SYNTHCT", "99CYCLEGAN", "Synthetic CT by neural network")
+_RESAMPLED = Code("113085", "DCM", "Spatial resampling")
+_SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+_SYNTHESISING = Code("109100", "DCM", "Synthesizing Equipment")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Making:
+    """How the values came about, for the derivation tags."""
+
+    text: str
+    """Which model made it of which input; no patient text."""
+    is_moved: bool
+    """Whether its slices are no longer where the source's are."""
+
+
+def ct_files(
+    hu: NDArray[np.int16], affine: Affine, origin: Origin, making: Making
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the file of each slice of `hu` [z, y, x]; `affine` is to RAS mm.
+
+    Raises VolumeError (`skewed`) where rows and columns are not at right angles, which DICOM cannot
+    say.
+    """
+    assert hu.dtype == np.int16, f"{hu.dtype} voxels: they must be HU that were rounded"
+    low, high = int(hu.min()), int(hu.max())
+    assert WINDOW_HU[0] <= low <= high <= WINDOW_HU[1], f"{low} to {high} is beyond HU"
+    to_lps = LPS_TO_RAS @ affine
+    lengths = np.linalg.norm(to_lps[:3, :3], axis=0)
+    directions = to_lps[:3, :3] / lengths
+    if abs(float(directions[:, 0] @ directions[:, 1])) > _SKEW:
+        raise VolumeError(
+            "skewed",
+            "The rows and columns of its slices are not at right angles, which DICOM cannot say.",
+            "Give --axial to have it resampled to upright slices, or --format nifti.",
+        )
+    common = _series(origin, making)
+    common.Rows, common.Columns = hu.shape[1:]
+    common.PixelSpacing = _decimals([lengths[1], lengths[0]])
+    common.ImageOrientationPatient = _decimals(directions[:, :2].T.ravel(), digits=13)
+    normal = np.cross(directions[:, 0], directions[:, 1])
+    gap = abs(float(to_lps[:3, 2] @ normal))
+    (common.SliceThickness,) = (common.SpacingBetweenSlices,) = _decimals([gap])
+    # Slices are numbered the way their normal points, whichever way the array runs.
+    order = range(len(hu)) if to_lps[:3, 2] @ normal >= 0 else range(len(hu) - 1, -1, -1)
+    for number, index in enumerate(order, start=1):
+        dataset = Dataset()
+        dataset.update(common)
+        dataset.SOPInstanceUID = generate_uid(prefix=None)
+        dataset.InstanceNumber = number
+        dataset.ImagePositionPatient = _decimals(to_lps[:3, 3] + index * to_lps[:3, 2])
+        if sources := images_at(origin, index, len(hu)):
+            dataset.SourceImageSequence = _references(sources, making)
+        dataset.PixelData = np.ascontiguousarray(hu[index], "<i2").tobytes()
+        dataset["PixelData"].VR = "OW"
+        yield f"CT{number:06d}.dcm", _encoded(dataset)
+
+
+def derivation_of(folder: Path) -> str:
+    """What the first file of a series that this project wrote says of its making; else nothing."""
+    for path in sorted(folder.glob("CT*.dcm"))[:1]:
+        try:
+            tags = dcmread(path, specific_tags=["DerivationDescription"], stop_before_pixels=True)
+        except (OSError, InvalidDicomError, ValueError):
+            return ""
+        return str(tags.get("DerivationDescription", ""))
+    return ""
+
+
+def _series(origin: Origin, making: Making) -> Dataset:
+    """All that the slices have in common, but for their geometry."""
+    now = datetime.now()
+    day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    dataset = Dataset()
+    for element in origin.tags:
+        dataset.add(element)
+    own = origin.tags.get("SeriesNumber")
+    dataset.SeriesNumber = _SERIES_NUMBER + (int(own) if own and 0 < int(own) < 10**6 else 0)
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SeriesInstanceUID = generate_uid(prefix=None)
+    dataset.Modality = "CT"
+    dataset.SeriesDescription = SERIES
+    dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = day
+    dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = time
+    dataset.AcquisitionNumber = dataset.KVP = None  # nothing was acquired, nothing irradiated
+    dataset.Manufacturer = dataset.ManufacturerModelName = _PRODUCT
+    dataset.SoftwareVersions = version(_PRODUCT)
+    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    dataset.ImageComments = RESEARCH_ONLY
+    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
+    dataset.DerivationDescription = making.text
+    codes = [_SYNTHESISED, _RESAMPLED] if making.is_moved else [_SYNTHESISED]
+    dataset.DerivationCodeSequence = Items([_coded(code) for code in codes])
+    dataset.ContributingEquipmentSequence = Items([_equipment(now)])
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 1
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, 0, "HU"
+    dataset.WindowCenter, dataset.WindowWidth = 40, 400
+    return dataset
+
+
+def _equipment(now: datetime) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Items([_coded(_SYNTHESISING)])
+    item.Manufacturer = item.ManufacturerModelName = _PRODUCT
+    item.SoftwareVersions = version(_PRODUCT)
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = f"Made a synthetic CT. {RESEARCH_ONLY}"
+    return item
+
+
+def _references(sources: Sequence[Reference], making: Making) -> Items:
+    items = []
+    for source in sources:
+        item = Dataset()
+        item.ReferencedSOPClassUID = source.sop_class
+        item.ReferencedSOPInstanceUID = source.sop_instance
+        if frame := source.frame:
+            item.ReferencedFrameNumber = frame
+        item.PurposeOfReferenceCodeSequence = Items([_coded(_SOURCE_IMAGE)])
+        item.SpatialLocationsPreserved = "NO" if making.is_moved else "YES"
+        items.append(item)
+    return Items(items)
+
+
+def _coded(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = code.value, code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _decimals(values: Sequence[float] | NDArray[np.float64], digits: int = 9) -> list[DSfloat]:
+    """Decimal strings of at most 16 characters, rounded to `digits` behind the point."""
+    return [DSfloat(round(float(value), digits) + 0.0, auto_format=True) for value in values]
+
+
+def _encoded(dataset: Dataset) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION
+    content = BytesIO()
+    file = FileDataset("", dataset, file_meta=meta, preamble=b"\0" * 128)
+    file.save_as(content, enforce_file_format=True)
+    return content.getvalue()

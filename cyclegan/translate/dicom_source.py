@@ -1,0 +1,187 @@
+"""What a synthetic DICOM series takes over: the patient, study and frame of its source, or none.
+
+By allow-list, and only here: patient text goes from a source's header to its synthetic series and
+nowhere else. `deidentified` replaces it, and every UID, alike for all series of one key.
+"""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pydicom.config import RAISE
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import validate_value
+
+from data_prep.dicom import read_tags
+from data_prep.pseudonym import Key
+from data_prep.series import Series, stack_of
+
+# fmt: off
+PATIENT = ["PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"]
+STUDY = [
+    "StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+    "StudyID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight",
+]
+PLACE = [
+    "FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined",
+    "Laterality",
+]
+OTHER = ["SpecificCharacterSet", "SeriesNumber"]
+# Must be there, if only without a value (type 2 of PS3.3).
+EMPTY = [
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "AccessionNumber", "ReferringPhysicianName", "StudyID", "PositionReferenceIndicator",
+    "PatientPosition",
+]
+# What may stay of a patient's place: codes of the standard (PS3.3 C.7.3.1.1.2, PS3.16 annex L),
+# since any other text in these tags may be about the patient.
+_HARMLESS = {
+    "PatientPosition": ["HFS", "HFP", "FFS", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"],
+    "BodyPartExamined": [
+        "HEAD", "BRAIN", "NECK", "HEADNECK", "CHEST", "ABDOMEN", "PELVIS", "PROSTATE", "SPINE",
+        "CSPINE", "TSPINE", "LSPINE", "BREAST", "HIP", "THIGH", "LEG", "KNEE", "FOOT", "ARM",
+        "SHOULDER", "HAND", "EXTREMITY", "WHOLEBODY",
+    ],
+    "Laterality": ["L", "R"],
+}
+# fmt: on
+_LENGTHS = {"SH": 16, "LO": 64}
+_UID_BYTES = 16
+"""Of a UID below 2.25, the arc of UUIDs (PS3.5 B.2)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """One source image."""
+
+    sop_class: str
+    sop_instance: str = field(repr=False)
+    frame: int | None
+    """From 1, in a file of many frames."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Whose a synthetic series is, and what it was made from."""
+
+    tags: Dataset = field(repr=False)
+    """Of the patient, study and frame of reference; the modules' required ones are all there."""
+    references: tuple[tuple[Reference, ...], ...] = field(repr=False)
+    """For each place of the source's stack, the images there; empty where it was no DICOM."""
+
+    @property
+    def has_study(self) -> bool:
+        """Whether there is a DICOM source."""
+        return bool(self.references)
+
+
+def origin_of_series(series: Series) -> Origin:
+    """The patient, study, frame of reference and images of a DICOM series; raises VolumeError."""
+    wanted = PATIENT + STUDY + PLACE
+    found = read_tags(series.headers[0].path, wanted + OTHER)
+    tags = Dataset()
+    for keyword in [*wanted, *OTHER]:
+        if keyword in found:
+            tags.add(_valid(found[keyword]))
+    instances: dict[str, str] = {}
+    for header in series.headers:
+        name = str(header.path)
+        if name not in instances:
+            tag = read_tags(header.path, ["SOPInstanceUID"])
+            instances[name] = str(tag.get("SOPInstanceUID", ""))
+    references = tuple(
+        tuple(
+            Reference(
+                sop_class=header.sop_class,
+                sop_instance=instances[str(header.path)],
+                frame=header.frame + 1 if header.frames > 1 else None,
+            )
+            for header in (series.headers[index] for index in place)
+            if instances[str(header.path)]
+        )
+        for place in stack_of(series).places
+    )
+    return Origin(tags=_complete(tags), references=references)
+
+
+def origin_of_file(name: str) -> Origin:
+    """A study and patient of its own for a volume that came without; `name` is a pseudonym."""
+    tags = Dataset()
+    tags.PatientName, tags.PatientID = f"Synthetic^{name}", name
+    return Origin(tags=_complete(tags), references=())
+
+
+def deidentified(origin: Origin, key: Key) -> Origin:
+    """The same without anything that a patient is found by: pseudonyms, new UIDs, no dates.
+
+    One source's UIDs and patients become the same new ones wherever `key` is the same, so that
+    series of a study stay together; without the key nobody can tell which they were.
+    """
+    old, tags = origin.tags, Dataset()
+    identity = f"{old.get('PatientID', '')}\0{old.get('IssuerOfPatientID', '')}"
+    name = key.pseudonym("patient", identity)
+    tags.PatientName, tags.PatientID = f"Anonymous^{name}", name
+    for keyword, codes in _HARMLESS.items():
+        if old.get(keyword) in codes:
+            tags.add(old[keyword])
+    tags.StudyInstanceUID = uid_for(key, str(old.StudyInstanceUID))
+    tags.FrameOfReferenceUID = uid_for(key, str(old.FrameOfReferenceUID))
+    if "SeriesNumber" in old:
+        tags.SeriesNumber = old.SeriesNumber
+    tags.PatientIdentityRemoved = "YES"
+    tags.DeidentificationMethod = "All but geometry left out; UIDs replaced, keyed"
+    tags.LongitudinalTemporalInformationModified = "REMOVED"
+    references = tuple(
+        tuple(replace(each, sop_instance=uid_for(key, each.sop_instance)) for each in place)
+        for place in origin.references
+    )
+    return Origin(tags=_complete(tags), references=references)
+
+
+def uid_for(key: Key, uid: str) -> UID:
+    """The UID that stands for another under a key: 128 bits of its HMAC below 2.25."""
+    digest = hmac.digest(key.secret, f"uid\0{uid}".encode(), "sha256")
+    return UID(f"2.25.{int.from_bytes(digest[:_UID_BYTES], 'big')}")
+
+
+def _valid(element: DataElement) -> DataElement:
+    """An element that its type allows: long texts are cut, what has no meaning is left empty.
+
+    UIDs stay as they are, so that the series finds its study.
+    """
+    values = element.value if isinstance(element.value, MultiValue) else [element.value]
+    try:
+        for value in values:
+            validate_value(element.VR, value, RAISE)
+    except ValueError:
+        length = _LENGTHS.get(element.VR)
+        text = str(values[0])
+        if element.VR != "UI":
+            return DataElement(element.tag, element.VR, text[:length] if length else None)
+    return element
+
+
+def _complete(tags: Dataset) -> Dataset:
+    """With the tags that the modules ask for, empty where they are not known."""
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        if not tags.get(keyword):
+            setattr(tags, keyword, generate_uid(prefix=None))
+    for keyword in EMPTY:
+        if keyword not in tags:
+            setattr(tags, keyword, None)
+    if not tags.get("BodyPartExamined") and "Laterality" not in tags:
+        tags.Laterality = None  # asked for where the body part does not rule a side out
+    return tags
+
+
+def images_at(origin: Origin, index: int, total: int) -> Sequence[Reference]:
+    """The images that slice `index` of `total` came from: at its place, if there are as many.
+
+    All of them where the slices do not correspond.
+    """
+    if len(origin.references) == total:
+        return origin.references[index]
+    return [each for place in origin.references for each in place]

@@ -1,0 +1,218 @@
+"""What there is to translate: volume files, DICOM series and volumes of a store, in one form.
+
+Discovery and reading are `data_prep`'s, decoding in a process apart; nothing is written here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.commit import read_commit
+from data_prep.dicom import looks_like_dicom
+from data_prep.encoding import METADATA
+from data_prep.errors import UsageError
+from data_prep.formats import SUFFIXES, stem_of
+from data_prep.harmonise import HarmonisedVolume
+from data_prep.layout import SUFFIXES_TEXT, volume_files
+from data_prep.note import Note
+from data_prep.recipe import Recipe
+from data_prep.series import Series, find_series
+from data_prep.source import Leniency, Source
+from data_prep.split import Split
+from data_prep.storage import file_changed
+from data_prep.store import Store, StoredVolume, open_store
+from data_prep.volume import Grid, Modality, Volume
+
+_HEAD_BYTES = 132
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInput:
+    """A volume file or a DICOM series."""
+
+    source: Source
+    label: str = field(repr=False)
+    """How its owner calls it: the file's or the folder's name."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the list of inputs, from 1."""
+        return self.source.number
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, for the private lists."""
+        return self.source.path
+
+    @property
+    def series(self) -> Series | None:
+        """The series where it is DICOM."""
+        return self.source.series
+
+    def sha256(self) -> str:
+        """Of its content, whatever its files are called; raises VolumeError."""
+        return self.source.sha256()
+
+    def read(self, leniency: Leniency, note: Note) -> Volume:
+        """The volume as its files have it; raises VolumeError for whatever cannot be used."""
+        stamps = self.source.stamps()
+        volume = self.source.read(leniency, note)
+        if self.source.stamps() != stamps:
+            raise file_changed()
+        return volume
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredInput:
+    """A volume of a store, which has been brought to the networks' form already."""
+
+    store: Store
+    volume: StoredVolume
+    number: int
+    series: None = None
+
+    @property
+    def label(self) -> str:
+        """Its pseudonym."""
+        return self.volume.name.split("/")[1]
+
+    @property
+    def path(self) -> Path:
+        """The store and the volume's place in it."""
+        return Path(str(self.store.path / self.volume.name))
+
+    def sha256(self) -> str:
+        """Of the file that it was made from."""
+        return str(read_commit(self.store.path, self.volume.name)["source_sha256"])
+
+    def harmonised(self) -> HarmonisedVolume:
+        """Its stored voxels; its own grid is the store's. Raises StoreError."""
+        volume = self.volume
+        return HarmonisedVolume(
+            voxels=self.store.voxels(volume),
+            body=self.store.body(volume).astype(np.bool_),
+            affine=volume.affine,
+            window=volume.window,
+            scale=volume.scale,
+            source=Grid(shape=volume.shape, affine=volume.affine),
+        )
+
+
+Input = FileInput | StoredInput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """All inputs, and what was left alone by reason."""
+
+    inputs: list[Input]
+    left: Counter[str]
+
+
+def find_inputs(
+    paths: Sequence[Path], out: Path, modality: Modality, split: Split, recipe: Recipe
+) -> Found:
+    """The volumes of one modality that are named, or lie anywhere below a named folder.
+
+    A file is taken as it is named, so that a missing one is reported and not skipped; one of
+    DICOM stands for its series. Of a store it is one `split`. Hidden files and what lies in `out`
+    are no inputs, DICOM of another modality is counted.
+
+    Raises:
+        UsageError: There is none, or a store is of other voxels than `recipe`.
+    """
+    left: Counter[str] = Counter()
+    inputs: list[Input] = []
+    seen: set[Path] = set()
+    for path in paths:
+        if (path / METADATA).is_file():
+            inputs += _of_store(path, modality, split, recipe)
+            continue
+        for each in _of_files(path, modality, left):
+            place = each.source.paths[0].absolute()
+            if place not in seen and out.absolute() not in place.parents:
+                seen.add(place)
+                inputs.append(each)
+    if not inputs:
+        beside = "".join(f", {count} x {why}" for why, count in left.items())
+        raise UsageError(
+            f"there is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
+            f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. If they are "
+            "volumes of the other modality, give the model of the other direction."
+        )
+    return Found(inputs=list(_numbered(inputs)), left=left)
+
+
+def _numbered(inputs: Iterable[Input]) -> Iterator[Input]:
+    for number, each in enumerate(inputs, start=1):
+        if isinstance(each, StoredInput):
+            yield replace(each, number=number)
+        else:
+            source = replace(each.source, number=number, pseudonym=f"input-{number}")
+            yield replace(each, source=source)
+
+
+def _of_files(path: Path, modality: Modality, left: Counter[str]) -> Iterator[FileInput]:
+    if path.is_dir():
+        yield from (_file(file, modality) for file in volume_files(path, left))
+        yield from _of_series(find_series(path), modality, left)
+    elif _is_dicom(path):
+        own = path.resolve()
+        beside = find_series(path.parent)
+        its = [s for s in beside if any(file.resolve() == own for file in s.paths)]
+        yield from _of_series(its, modality, left)
+    else:
+        yield _file(path, modality)
+
+
+def _of_series(
+    found: Sequence[Series], modality: Modality, left: Counter[str]
+) -> Iterator[FileInput]:
+    """Series of the modality, and damaged files, to be refused by name, where there is DICOM."""
+    has_dicom = any(series.headers for series in found)
+    for series in found:
+        if series.modality == modality or (has_dicom and not series.headers):
+            folder = series.paths[0].parent
+            yield FileInput(source=_source(folder, modality, series), label=folder.absolute().name)
+        else:
+            left[f"DICOM: {series.error.code if series.error else 'other-modality'}"] += 1
+
+
+def _file(path: Path, modality: Modality) -> FileInput:
+    return FileInput(source=_source(path, modality), label=stem_of(path.name))
+
+
+def _source(path: Path, modality: Modality, series: Series | None = None) -> Source:
+    return Source(
+        path=path,
+        modality=modality,
+        pseudonym="",
+        subject="",
+        split=None,
+        pair=None,
+        series=series,
+    )
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name.lower().endswith(SUFFIXES) or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return looks_like_dicom(stream.read(_HEAD_BYTES))
+
+
+def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> list[StoredInput]:
+    store = open_store(path)
+    if store.recipe != recipe:
+        raise UsageError(
+            f"the store {path.name} was made by {store.recipe}, and the model wants {recipe}. What "
+            "the network would see is not what it learned from. Translate the volume files "
+            "themselves, or convert them alike."
+        )
+    return [
+        StoredInput(store=store, volume=volume, number=0)
+        for volume in store.select(modality, split)
+    ]

@@ -1,0 +1,45 @@
+"""Three stages over many items, at the same time: while one is worked on, the next one is read and
+the last one written. It knows nothing of what they are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+Written = TypeVar("Written")
+
+
+def overlapped(
+    items: Iterable[Item],
+    read: Callable[[Item], Read],
+    work: Callable[[Read], Made],
+    write: Callable[[Made], Written],
+) -> Iterator[Written]:
+    """What `write` gives for each item, in order; `work` runs in the caller's thread.
+
+    At most three items are held at a time, one by each stage. The first exception of a stage is
+    raised, and what was not begun then is left.
+    """
+    todo = iter(items)
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+
+        def next_one() -> Future[Read] | None:
+            for item in todo:
+                return reader.submit(read, item)
+            return None
+
+        ahead, behind = next_one(), None
+        while ahead is not None:
+            ready = ahead.result()
+            ahead = next_one()
+            made = work(ready)
+            del ready
+            if behind is not None:
+                yield behind.result()
+            behind = writer.submit(write, made)
+            del made
+        if behind is not None:
+            yield behind.result()

@@ -1,0 +1,232 @@
+"""Whatever a volume came as, it is found, read by data_prep's readers, and translated alike."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+
+from cyclegan.export.formats import write_formats
+from cyclegan.export.model import read_model
+from cyclegan.infer.cycle import BothWays
+from cyclegan.nets.generator import Generator
+from cyclegan.translate.__main__ import Command, run
+from cyclegan.translate.inputs import find_inputs
+from data_prep.convert import convert
+from data_prep.errors import ExitCode, UsageError
+from data_prep.geometry import resample
+from data_prep.recipe import Recipe
+from data_prep.settings import ConvertSettings
+from data_prep.store import open_store
+from data_prep.volume import Grid, Volume
+from tests.cyclegan.translate.conftest import publish_model
+from tests.series import setting, write_series
+from tests.stores import make_store
+from tests.volumes import write_head
+
+RECIPE = Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    torch.manual_seed(1)
+    network = Generator(filters=4, blocks=1, upsample="resize")
+    return publish_model(tmp_path_factory.mktemp("model") / "model_to_ct", network, RECIPE)
+
+
+def made(command: Command) -> dict[str, nibabel.Nifti1Image]:
+    """Every NIfTI result by its name."""
+    assert run(command) == ExitCode.DONE
+    return {path.name: nibabel.load(path) for path in sorted(command.out.glob("*_synthetic-*.gz"))}
+
+
+def as_itk(path: Path, source: Path) -> Path:
+    SimpleITK.WriteImage(SimpleITK.ReadImage(source), path, useCompression=True)
+    return path
+
+
+def test_nifti_mha_and_nrrd_of_one_head_give_one_ct(tmp_path, model):
+    folder = tmp_path / "in"
+    nifti = write_head(folder / "a.nii.gz", "mri")
+    as_itk(folder / "b.mha", nifti)
+    as_itk(folder / "c.nrrd", nifti)
+
+    results = made(Command(model=model, inputs=(folder,), out=tmp_path / "out", keep_names=True))
+
+    a, b, c = (results[f"{name}_synthetic-ct.nii.gz"] for name in "abc")
+    assert a.shape == nibabel.load(nifti).shape
+    assert np.asarray(a.dataobj).max() > -700
+    for other in (b, c):
+        np.testing.assert_allclose(other.affine, a.affine, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(other.dataobj), np.asarray(a.dataobj), atol=1)
+
+
+def test_a_folder_of_all_kinds_is_found_and_what_is_no_mri_is_counted(tmp_path, capsys, tiny_model):
+    study = tmp_path / "study"
+    write_series(study / "mr", modality="MR")
+    write_series(study / "ct")
+    write_series(study / "gap", setting(SeriesInstanceUID="1.2.7"), modality="MR", without=[4])
+    write_head(study / "deep" / "down" / "a.nii.gz", "mri")
+    (study / "notes.txt").write_text("nothing")
+    out = study / "out"
+
+    assert run(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
+    assert run(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
+
+    printed = capsys.readouterr()
+    assert "0 made, 2 there already, 1 left out" in printed.out
+    assert "other-modality" in printed.err
+    assert "slice-missing" in printed.err
+    lines = [json.loads(line) for line in (out / "translations.jsonl").read_text().splitlines()]
+    kinds = [(out / line["result"]).is_dir() for line in lines]
+    assert sorted(kinds) == [False, True]
+    assert all(line["result"].startswith(line["sha256"][:12]) for line in lines)
+    table = (study / "out.id-map.csv").read_text().splitlines()
+    assert len(table) == 3
+    assert (study / "out.id-map.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_file_of_dicom_stands_for_its_series(tmp_path):
+    folder = write_series(tmp_path / "mr", modality="MR")
+
+    for path in (folder / "003.dcm", folder):
+        found = find_inputs([path, path], tmp_path / "out", "mri", "test", RECIPE)
+        (item,) = found.inputs
+        assert len(item.series.headers) == 8
+
+
+def test_names_that_are_taken_twice_are_told_apart(tmp_path, model):
+    first = write_head(tmp_path / "1" / "scan.nii.gz", "mri")
+    second = write_head(tmp_path / "2" / "scan.nii.gz", "mri", seed=1)
+
+    command = Command(model=model, inputs=(first, second), out=tmp_path / "out", keep_names=True)
+
+    names = list(made(command))
+    assert len(names) == 2
+    assert all(name.startswith("scan-") for name in names)
+
+
+def test_a_ct_is_not_taken_for_an_mri(tmp_path):
+    folder = write_series(tmp_path / "ct")
+
+    with pytest.raises(UsageError, match="1 x DICOM: other-modality"):
+        find_inputs([folder], tmp_path / "out", "mri", "test", RECIPE)
+
+
+def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, model):
+    """One code path: the synthetic CT of `evaluate` is that of `translate`, bit for bit."""
+    mri = write_head(tmp_path / "mri" / "a.nii.gz", "mri")
+    write_head(tmp_path / "ct" / "b.nii.gz", "ct")
+    settings = ConvertSettings(
+        out=tmp_path / "s.zarr",
+        mri=tmp_path / "mri",
+        ct=tmp_path / "ct",
+        spacing_mm=RECIPE.spacing_mm,
+        size=RECIPE.size,
+        workers=0,
+    )
+    convert(settings)
+    store = open_store(tmp_path / "s.zarr")
+    (volume,) = (volume for volume in store.volumes if volume.modality == "mri")
+    network = read_model(model).network
+    both = BothWays(to_ct=network, to_mri=network, contrast="plain")
+    _, evaluated = both.translated(store.voxels(volume), store.body(volume), volume)
+
+    stored_input = Command(
+        model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "stored", split=volume.split
+    )
+    (stored,) = made(stored_input).values()
+    (own,) = made(Command(model=model, inputs=(mri,), out=tmp_path / "own")).values()
+
+    np.testing.assert_array_equal(np.asarray(stored.dataobj).transpose(2, 1, 0), np.rint(evaluated))
+    np.testing.assert_allclose(stored.affine, volume.affine, atol=1e-4)
+    ct = Volume(voxels=evaluated, affine=volume.affine, modality="ct", pseudonym="p")
+    grid = Grid(shape=volume.source_shape, affine=volume.source_affine)
+    expected = resample(ct, grid, fill=-1024).voxels
+    np.testing.assert_array_equal(np.asarray(own.dataobj).transpose(2, 1, 0), np.rint(expected))
+
+
+def test_a_store_of_other_voxels_is_refused(tmp_path, model):
+    make_store(tmp_path / "s.zarr", mri=1, ct=0, splits=("test",))
+
+    with pytest.raises(UsageError, match="convert them alike"):
+        run(Command(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out"))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Path:
+    """A folder of both directions, its ONNX files real."""
+    folder = tmp_path_factory.mktemp("both") / "model_both"
+    folder.mkdir()
+    torch.manual_seed(2)
+    for way, source in (("to_ct", "mri"), ("to_mri", "ct")):
+        network = Generator(filters=4, blocks=1, upsample="resize").eval()
+        publish_model(
+            folder / way,
+            network,
+            RECIPE,
+            files=lambda part, network=network: write_formats(network, 1, part),
+            direction=way,
+            inputs=(source,),
+        )
+    return folder
+
+
+def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
+    ct = write_head(tmp_path / "ct.nii.gz", "ct")
+    mri = write_head(tmp_path / "mri.nii.gz", "mri")
+    command = Command(model=both, inputs=(mri,), out=tmp_path / "cts", keep_names=True)
+
+    assert list(made(command)) == ["mri_synthetic-ct.nii.gz"]
+    back = replace(command, inputs=(ct,), out=tmp_path / "mris", direction="ct-to-mri")
+    (image,) = made(back).values()
+    values = np.asarray(image.dataobj)
+    assert 0 <= values.min() < values.max() <= 1000
+    with pytest.raises(UsageError, match="CT series"):
+        run(replace(back, format="dicom"))
+    with pytest.raises(UsageError, match="to_ct model"):
+        run(replace(back, model=both / "to_ct"))
+
+
+def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
+    mri = write_head(tmp_path / "mri.nii.gz", "mri")
+    command = Command(model=both, inputs=(mri,), out=tmp_path / "torch")
+
+    by_torch, by_onnx, by_bf16 = (
+        np.asarray(next(iter(made(replace(command, **options)).values())).dataobj, np.float64)
+        for options in (
+            {},
+            {"out": tmp_path / "onnx", "engine": "onnxruntime"},
+            {"out": tmp_path / "bf16", "precision": "bf16"},
+        )
+    )
+
+    assert np.abs(by_torch - by_onnx).max() <= 1
+    assert 0 < np.abs(by_torch - by_bf16).mean() < 20
+    with pytest.raises(UsageError, match="fp32"):
+        run(replace(command, engine="onnxruntime", precision="bf16"))
+
+
+def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
+    mri = write_head(tmp_path / "jane.nii.gz", "mri")
+    out = tmp_path / "out"
+    options = {"uncertainty": True, "preview": True}
+
+    (ct,) = made(Command(model=both, inputs=(mri,), out=out, **options)).values()
+
+    (path,) = out.glob("*_uncertainty.nii.gz")
+    unsure = np.asarray(nibabel.load(path).dataobj)
+    assert unsure.shape == ct.shape
+    inside = np.asarray(ct.dataobj) > -900
+    assert unsure[inside].mean() > 1
+    assert unsure[~inside].mean() < unsure[inside].mean() / 2
+    (picture,) = out.glob("*_preview.png")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert b"jane" not in picture.read_bytes()
+    picture.unlink()
+    assert run(Command(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
+    assert not picture.exists()

@@ -1,0 +1,100 @@
+"""A machine of a cluster loses its power in the middle of a training: the run ends as if none had.
+
+Two real Ray nodes on this machine, with a token; a job of the real job server. Under `make faults`.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cyclegan.train import checkpoint
+from cyclegan.train.journal import read_lines
+from tests.ray_nodes import Cluster, head, kill, node
+from tests.stores import make_store
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("CYCLEGAN_FAULTS") != "full", reason="only in `make faults`: two minutes"
+    ),
+]
+STEPS, SAVE_EVERY = 400, 50
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A head that trains nothing, as on Kubernetes: its loss would be that of the command."""
+    with head(tmp_path, cpus=0) as started:
+        yield started
+
+
+def training(store: Path, runs: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "cyclegan.train", "smoke", "--train.max-steps", str(STEPS)),
+        *("--scale.workers", "2", "--scale.cpus-per-worker", "1"),
+        *("--scale.collective-timeout-s", "20"),
+        *("--schedule.save-every-steps", str(SAVE_EVERY), "--schedule.validate-every-steps", "200"),
+        *("--data.store", str(store), "--run.storage", str(runs), "--run.name", "run", *more),
+    ]
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    until = time.monotonic() + 240
+    while not any(line["step"] >= step for line in read_lines(run / "metrics.jsonl")):
+        assert time.monotonic() < until, "the training does not come on"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("elastic", [True, False], ids=["fewer", "another comes"])
+def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    run = tmp_path / "run"
+    more = ["--scale.min-workers", "1"] if elastic else []
+    command = training(store.path, tmp_path, *more)
+    submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]
+    submit += ["--address", cluster.address]
+    with (
+        node(cluster, "first", "--num-cpus=1"),
+        node(cluster, "second", "--num-cpus=1") as second,
+    ):
+        joined = cluster.call("python", "-m", "cluster.nodes", "3", RAY_ADDRESS=cluster.head)
+        assert joined.returncode == 0, joined.stderr
+        sent = cluster.call(*submit, "--no-wait", "--", *command)
+        job = sent.stdout.split()[1].rstrip(";")
+        wait_for_step(run, 2 * SAVE_EVERY + 10)
+        kill(second)
+
+        if elastic:
+            ended = outcome(cluster, job)
+        else:
+            with node(cluster, "third", "--num-cpus=1"):
+                ended = outcome(cluster, job)
+
+    logs = cluster.call("ray", "job", "logs", "--address", cluster.address, job).stdout
+    assert ended == "SUCCEEDED", logs
+    lines = read_lines(run / "metrics.jsonl")
+    steps = [line["step"] for line in lines if "loss/translators" in line]
+    assert steps == list(range(2, STEPS + 1, 2)), "each step is told once, none is left out"
+    kept = checkpoint.saved(run)
+    assert [int(checkpoint.verify(folder)["step"]) for folder in kept][-2:] == [
+        STEPS - SAVE_EVERY,
+        STEPS,
+    ]
+    assert not list((run / "checkpoints").glob(f"{checkpoint.PARTIAL}*"))
+
+
+def outcome(cluster: Cluster, job: str) -> str:
+    """How a job ended."""
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        told = cluster.call("ray", "job", "status", "--address", cluster.address, job).stdout
+        for status in ("SUCCEEDED", "FAILED", "STOPPED"):
+            if status in told.upper():
+                return status
+        time.sleep(2)
+    return "does not end"
