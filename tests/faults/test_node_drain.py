@@ -4,6 +4,8 @@ ends on the machines that are left. Two nodes of a Ray on this machine; under `m
 
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +40,10 @@ pytestmark = [
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
+    # A folder of its own: the address of a cluster in Ray's usual one draws other programs here.
+    # Not below pytest's: the path of a socket must be shorter than 108 characters.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
     # The nodes listen beyond loopback whatever they are told: the token is the protection.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -49,6 +55,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         nodes.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def steps_saved(config: Config) -> set[int]:
