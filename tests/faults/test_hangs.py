@@ -73,7 +73,9 @@ def test_no_fault_of_one_worker_hangs_a_run(
     base: Config, number: int, monkeypatch: pytest.MonkeyPatch
 ):
     draw, kind = random.Random(number), KINDS[number % len(KINDS)]
-    rank, step = draw.randrange(2), draw.randint(1, STEPS - 5)
+    step = draw.randint(1, STEPS - 5)
+    # Of a loader only worker 0 tells the command; others mend theirs in silence.
+    rank = 0 if kind == "loader" else draw.randrange(2)
     config = replace(base, run=replace(base.run, name=f"{kind}-{number}"))
     folder = config.run_folder
     assert isinstance(folder, Path)
@@ -87,11 +89,14 @@ def test_no_fault_of_one_worker_hangs_a_run(
     moments = [json.loads(line) for line in (folder / MOMENTS).read_text().splitlines()]
     (fault,) = [moment["at"] for moment in moments if moment["what"] == "fault"]
     after = [moment for moment in moments if moment["at"] > fault]
-    assert {moment["what"] for moment in after} == {"start 0", "start 1"}
+    back = {"start loader"} if kind == "loader" else {"start 0", "start 1"}
+    assert {moment["what"] for moment in after} == back
     back_s = max(moment["at"] for moment in after) - fault
     notes = [line["note"] for line in read_lines(folder / METRICS) if "note" in line]
-    (told,) = [note for note in notes if "started again" in note]
+    (told,) = [note for note in notes if "again" in note]
     print(f"{kind} of worker {rank} at step {step}: back in {back_s:.0f} s; {told}")
     assert back_s < WITHIN_S
-    # Of a deadlock only those know that wait.
-    assert f"worker {1 - rank if kind == 'deadlock' else rank} " in told
+    if kind == "loader":  # mended within the worker, which says what hung
+        assert "has made no progress" in told
+    else:  # of a deadlock only those know that wait
+        assert f"worker {1 - rank if kind == 'deadlock' else rank} " in told
