@@ -86,7 +86,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     """By the same command each time. SIGTERM ends it as preempted, SIGINT (under `make faults`) as
     failed; neither with a traceback, and neither loses a step."""
     log = config.run_folder / METRICS
-    last = 150
+    last = 100
     settings = ["--scale.workers", "2", "--train.max-steps", str(last)]
     settings += ["--schedule.save-every-steps", "5", "--schedule.validate-every-steps", "0"]
     settings += ["--scale.grace-s", "100"]  # this machine is shared
