@@ -127,7 +127,7 @@ def main() -> None:
         path, stage, seconds = options.consume
         print(json.dumps(consume(Path(path), stage, float(seconds))))
         return
-    seconds = 4.0 if options.small else 20.0
+    seconds = 4.0 if options.small else 15.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         store = make_slices(folder, SMALL if options.small else FULL)
