@@ -8,7 +8,7 @@ import ctypes
 
 # From malloc.h: free memory at the end of a heap that is kept, and the size from which a block is
 # the kernel's own; glibc takes at most 32 MiB for the second.
-_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 2**30
+_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 2**26
 _M_MMAP_THRESHOLD, _HEAP_BYTES = -3, 2**25
 
 
