@@ -22,7 +22,6 @@ from nvidia.dali import Pipeline, fn, types
 import cyclegan.data.pipeline
 from cyclegan.config import BatchConfig, Config, DataConfig
 from cyclegan.data.domain import find_domain
-from cyclegan.data.memory import keep_freed_memory
 from cyclegan.data.order import Order
 from cyclegan.data.pipeline import Form, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
@@ -87,7 +86,6 @@ def tensorstore_alone(folder: Path, batch: int) -> Iterator[Any]:
 
 def reader(folder: Path, batch: int, cache_bytes: int = 0) -> Iterator[Any]:
     """Ours: images and masks, verified, some batches in flight, as the stream reads them."""
-    keep_freed_memory()
     store = open_store(folder / "bench.zarr")
     ours = SliceReader(store, cache_bytes)
     readings = []

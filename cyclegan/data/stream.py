@@ -22,7 +22,6 @@ from cyclegan.data.channels import with_conditions
 from cyclegan.data.domain import Domain, find_domain
 from cyclegan.data.limits import require_files, require_shared_memory
 from cyclegan.data.loader import Heartbeat, load_ahead
-from cyclegan.data.memory import keep_freed_memory
 from cyclegan.data.noise import NoiseBank
 from cyclegan.data.order import Order
 from cyclegan.data.pipeline import (
@@ -80,7 +79,6 @@ def open_stream(
         LoaderError: No batch comes any more; by the `next` that waits for it.
     """
     require_files()
-    keep_freed_memory()
     if device.type == "cuda":
         require_shared_memory(min(config.scale.workers, torch.cuda.device_count()))
     domains = _domains(store, config, split)
