@@ -1,9 +1,10 @@
 """Claim: the stream feeds consumers as fast as H100s at fewer cores than a node has for each.
 
 A consumer that sleeps for as long as an H100 computes (200 pairs a second: shared facts, on paper)
-takes batches from the stream. Printed for 1 and for 8 such workers, each in a process of its own:
-the share of time that it waited for data, and the processor time per pair, from which the cores
-per GPU follow. A GPU's own node warps on the GPU, so the stages before DALI are measured alone too.
+takes batches from the stream. Printed for 1 worker on a core of its own and on all cores, and for 8
+on all, each in a process of its own: the share of time that it waited for data, and the processor
+time per pair, from which the cores that are used per GPU follow. A GPU's own node warps on the GPU,
+so the stages before DALI are measured alone too.
 Run it: python -m benchmarks.demand [--small] [--json FILE] [--folder DIR]
 """
 
@@ -101,18 +102,25 @@ def consume(path: Path, stage: str, seconds: float) -> dict[str, float]:
     }
 
 
-def demand(path: Path, stage: str, workers: int, seconds: float) -> dict[str, Any]:
-    """All workers at once; means over them."""
+def demand(path: Path, stage: str, workers: int, cores: int, seconds: float) -> dict[str, Any]:
+    """All workers at once, on so many cores; means over them."""
+    ours = sorted(os.sched_getaffinity(0))[:cores]
     command = [sys.executable, "-m", "benchmarks.demand", "--consume", str(path), stage]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE, env=environment)
+        subprocess.Popen(
+            [*command, str(seconds)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            preexec_fn=partial(os.sched_setaffinity, 0, ours),
+        )
         for _ in range(workers)
     ]
     told = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
     means = {name: sum(one[name] for one in told) / workers for name in told[0]}
-    cores = PAIRS_PER_S * means["cpu_us_per_pair"] / 1e6
-    return {"stage": stage, "workers": workers, "cores_per_gpu": cores} | means
+    used = PAIRS_PER_S * means["cpu_us_per_pair"] / 1e6
+    facts = {"stage": stage, "workers": workers, "cores": cores, "cores_used_per_gpu": used}
+    return facts | means
 
 
 def main() -> None:
@@ -127,19 +135,21 @@ def main() -> None:
         path, stage, seconds = options.consume
         print(json.dumps(consume(Path(path), stage, float(seconds))))
         return
-    seconds = 4.0 if options.small else 20.0
+    seconds = 4.0 if options.small else 15.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         store = make_slices(folder, SMALL if options.small else FULL)
         rows = [
-            demand(store.path, stage, workers, seconds) for stage in STAGES for workers in (1, 8)
+            demand(store.path, stage, workers, cores, seconds)
+            for stage in STAGES
+            for workers, cores in ((1, 1), (1, CORES), (8, CORES))
         ]
     print(f"{PAIRS_PER_S} pairs/s a worker, {CORES} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':36}workers  wait %  pairs/s each  CPU us a pair  cores a GPU")
+    print(f"{'':36}workers  cores  wait %  pairs/s each  CPU us a pair  cores used a GPU")
     for row in rows:
         print(
-            f"{STAGES[row['stage']]:36}{row['workers']:7}{row['data_wait_percent']:8.1f}"
-            f"{row['pairs_per_s']:14.0f}{row['cpu_us_per_pair']:15.0f}{row['cores_per_gpu']:13.2f}"
+            f"{STAGES[row['stage']]:36}{row['workers']:7}{row['cores']:7}{row['data_wait_percent']:8.1f}"
+            f"{row['pairs_per_s']:14.0f}{row['cpu_us_per_pair']:15.0f}{row['cores_used_per_gpu']:18.2f}"
         )
     if options.json:
         options.json.write_text(json.dumps({"cores": CORES, "rows": rows}, indent=1))

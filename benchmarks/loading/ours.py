@@ -36,9 +36,11 @@ def chosen(store: Store, batch: int) -> Iterator[list[tuple[Any, int]]]:
     """Random slices, a pair's two for each of a batch."""
     random = np.random.default_rng(1)
     volumes = list(store.volumes)
+    depths = np.array([volume.shape[0] for volume in volumes])
     while True:
-        picked = [volumes[int(n)] for n in random.integers(len(volumes), size=2 * batch)]
-        yield [(volume, int(random.integers(volume.shape[0]))) for volume in picked]
+        numbers = random.integers(len(volumes), size=2 * batch)
+        slices = random.integers(depths[numbers])
+        yield [(volumes[n], z) for n, z in zip(numbers.tolist(), slices.tolist(), strict=True)]
 
 
 def memmap(folder: Path, batch: int) -> Iterator[Any]:
@@ -83,7 +85,7 @@ def tensorstore_alone(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def reader(folder: Path, batch: int, cache_bytes: int = 0) -> Iterator[Any]:
-    """Ours: images and masks, verified, some batches in flight."""
+    """Ours: images and masks, verified, some batches in flight, as the stream reads them."""
     store = open_store(folder / "bench.zarr")
     ours = SliceReader(store, cache_bytes)
     readings = []
@@ -232,7 +234,7 @@ def cpu_s() -> float:
     """Processor time of this process and its workers, which a busy machine hardly changes."""
     me = psutil.Process()
     each = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(times.user + times.system for times in each)
+    return sum(sum(times[:4]) for times in each)  # of workers that have ended too
 
 
 def memory(folder: Path, batch: int, workers: int, epochs: int) -> dict[str, float]:

@@ -212,7 +212,7 @@ def cpu_s() -> float:
     """Processor time of this process and its workers, which a busy machine hardly changes."""
     me = psutil.Process()
     each = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(times.user + times.system for times in each)
+    return sum(sum(times[:4]) for times in each)  # of workers that have ended too
 
 
 def main() -> None:

@@ -165,9 +165,17 @@ class BatchMaker:
         self._graph.build()
         self._stream = cuda_stream
 
-    def run(self, mri: StoredSlices, ct: StoredSlices) -> Outputs:
-        """Make a batch in DALI's memory, for `to_batch`."""
-        outputs: Outputs = self._graph.run(self._stream, **mri.inputs("mri"), **ct.inputs("ct"))
+    def start(self, mri: StoredSlices, ct: StoredSlices) -> None:
+        """Begin to make a batch, and return at once; one at a time."""
+        for name, values in (mri.inputs("mri") | ct.inputs("ct")).items():
+            self._graph.feed_input(name, values)
+        self._graph.schedule_run()
+
+    def finish(self) -> Outputs:
+        """Wait for the batch, in DALI's memory, for `to_batch`."""
+        outputs: Outputs = self._graph.share_outputs(self._stream)
+        # The dynamic executor leaves them valid for as long as somebody looks into them.
+        self._graph.release_outputs()
         return outputs
 
 

@@ -16,7 +16,7 @@ from data_prep.place import kvstore
 from data_prep.store import BODY, IMAGE, Store, StoredVolume, damaged
 
 OPEN_VOLUMES = 4096
-"""Volumes held open, about 14 KB each; the one not used for longest is closed for another."""
+"""Volumes held open, about 33 KB each; the one not used for longest is closed for another."""
 TABLE_BYTES = 64 * 2**20
 """Cache for the chunk tables of the shards, without which every read is two: of 12,000 volumes with
 160 slices each. Apart from the slices, which would push them out."""

@@ -24,15 +24,25 @@ from cyclegan.data.limits import require_files, require_shared_memory
 from cyclegan.data.loader import Heartbeat, load_ahead
 from cyclegan.data.noise import NoiseBank
 from cyclegan.data.order import Order
-from cyclegan.data.pipeline import BatchMaker, Form, Outputs, reading_stream, to_batch
+from cyclegan.data.pipeline import (
+    BatchMaker,
+    Form,
+    Outputs,
+    StoredSlices,
+    reading_stream,
+    to_batch,
+)
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.source import DomainSource
 from cyclegan.data.substitute import Record
+from data_prep.errors import StoreError
 from data_prep.split import Split
 from data_prep.store import Store
 from data_prep.volume import Modality
 
 Heights = NDArray[np.float32]
+Pair = tuple[StoredSlices, StoredSlices]
+"""MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
@@ -105,19 +115,39 @@ def open_stream(
             )
             for modality in MODALITIES
         )
-        pending = deque()  # type: ignore[var-annotated]
-        for step in count(first_step):
-            while len(pending) <= READS_AHEAD:
-                due = step + len(pending)
-                samples = order.samples(order.indices(due, shards))
-                pending.append((mri.start(samples.mri, due), ct.start(samples.ct, due)))
-            mri_slices, ct_slices = pending.popleft()
-            stored = mri.finish(mri_slices), ct.finish(ct_slices)
-            heartbeat(f"making the batch of step {step} in DALI")
-            yield maker.run(*stored), (stored[0].height, stored[1].height)
+
+        def slices() -> Iterator[Pair]:
+            pending = deque()  # type: ignore[var-annotated]
+            for step in count(first_step):
+                while len(pending) <= READS_AHEAD:
+                    due = step + len(pending)
+                    samples = order.samples(order.indices(due, shards))
+                    pending.append((mri.start(samples.mri, due), ct.start(samples.ct, due)))
+                mri_slices, ct_slices = pending.popleft()
+                yield mri.finish(mri_slices), ct.finish(ct_slices)
+
+        return _make(maker, slices(), first_step, heartbeat)
 
     made = load_ahead(produce, start_step, stall_s=config.data.stall_s, note=note)
     return _batches(made, conditions=config.data.conditions)
+
+
+def _make(
+    maker: BatchMaker, slices: Iterator[Pair], first_step: int, heartbeat: Heartbeat
+) -> Iterator[Made]:
+    """The batches of the slices; while DALI makes one, the slices of the next come in."""
+    heights: tuple[Heights, Heights] | None = None
+    try:
+        for step, (mri, ct) in enumerate(slices, first_step):
+            if heights is not None:
+                heartbeat(f"making the batch of step {step - 1} in DALI")
+                yield maker.finish(), heights
+            maker.start(mri, ct)
+            heights = mri.height, ct.height
+    except StoreError:
+        if heights is not None:  # the batch before the damaged one is whole
+            yield maker.finish(), heights
+        raise
 
 
 def _batches(

@@ -8,13 +8,13 @@ from data_prep.itk import corrected_for_bias
 
 SPACING_MM = (5.0, 2.5, 2.5)
 Z, Y, X = np.meshgrid(
-    *((np.arange(n) - (n - 1) / 2) * mm for n, mm in zip((24, 60, 60), SPACING_MM, strict=True)),
+    *((np.arange(n) - (n - 1) / 2) * mm for n, mm in zip((18, 44, 44), SPACING_MM, strict=True)),
     indexing="ij",
 )
-DEPTH = (X / 65) ** 2 + (Y / 70) ** 2 + (Z / 60) ** 2
+DEPTH = (X / 48) ** 2 + (Y / 52) ** 2 + (Z / 44) ** 2
 BODY = DEPTH < 1
 WHITE = (DEPTH < 0.25) | (DEPTH > 0.5) & (DEPTH < 0.7)
-BIAS = np.exp(0.35 * np.sin(Y / 60) - 0.25 * X / 70)
+BIAS = np.exp(0.35 * np.sin(Y / 45) - 0.25 * X / 52)
 
 
 def scan() -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_is_committed_and_goes_on_lat
     assert 1 <= len(commits) < 6
 
     ballast.unlink()
-    report = convert(settings)
+    report = convert(replace(settings, workers=0))
 
     store = open_store(small_disk / "s.zarr")
     assert (report.kept, report.written) == (len(commits), 6 - len(commits))

@@ -129,16 +129,16 @@ def test_s2_a_loader_that_hangs_is_started_again_and_one_that_hangs_on_is_named(
     with closing(opened(store, config)) as unbroken:
         expected = [batch.mri.clone() for batch in islice(unbroken, 4)]
     release = threading.Event()
-    run, calls = stream.BatchMaker.run, []
+    finish, calls = stream.BatchMaker.finish, []
     hanging = {3}
 
-    def hang(maker, mri, ct):  # type: ignore[no-untyped-def]
-        calls.append(mri)
+    def hang(maker):  # type: ignore[no-untyped-def]
+        calls.append(maker)
         if len(calls) in hanging:
             release.wait()
-        return run(maker, mri, ct)
+        return finish(maker)
 
-    monkeypatch.setattr(stream.BatchMaker, "run", hang)
+    monkeypatch.setattr(stream.BatchMaker, "finish", hang)
     notes: list[str] = []
 
     with closing(opened(store, config, note=notes.append)) as once:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from cyclegan.config import DataConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.philox import Stream
-from cyclegan.data.pipeline import BatchMaker, Form, StoredSlices, to_batch
+from cyclegan.data.pipeline import BatchMaker, Form, Outputs, StoredSlices, to_batch
 from cyclegan.data.variation import Variation
 from data_prep.intensity import WINDOW_HU, Window
 
@@ -43,7 +43,12 @@ def some_slices(
 
 
 def made(mri: StoredSlices, ct: StoredSlices, **form: Any) -> Batch:
-    return to_batch(BatchMaker(Form(batch_size=B, **form), threads=1, device=CPU).run(mri, ct))
+    return to_batch(outputs(BatchMaker(Form(batch_size=B, **form), threads=1, device=CPU), mri, ct))
+
+
+def outputs(maker: BatchMaker, mri: StoredSlices, ct: StoredSlices) -> Outputs:
+    maker.start(mri, ct)
+    return maker.finish()
 
 
 def drawn(stream: Stream) -> Variation:

@@ -11,7 +11,16 @@ from cyclegan.data.philox import Stream
 from cyclegan.data.pipeline import BatchMaker, Form, to_batch
 from cyclegan.data.variation import Variation
 from data_prep.intensity import invert_contrast, normalise
-from tests.cyclegan.data.known_slices import CPU, SIZE, WINDOWS, B, drawn, made, some_slices
+from tests.cyclegan.data.known_slices import (
+    CPU,
+    SIZE,
+    WINDOWS,
+    B,
+    drawn,
+    made,
+    outputs,
+    some_slices,
+)
 
 FORM = Form(batch_size=B)
 
@@ -56,14 +65,13 @@ def test_a_window_may_start_below_zero() -> None:
 
 def test_torch_looks_into_dalis_own_memory() -> None:
     none = Variation.none(B)
-    outputs = BatchMaker(FORM, threads=1, device=CPU).run(
-        some_slices("mri", none), some_slices("ct", none)
-    )
+    maker = BatchMaker(FORM, threads=1, device=CPU)
+    images = outputs(maker, some_slices("mri", none), some_slices("ct", none))
 
-    batch = to_batch(outputs)
+    batch = to_batch(images)
 
     tensors = (batch.mri, batch.ct, batch.mri_body, batch.ct_body)
-    assert [t.data_ptr() for t in tensors] == [o.as_tensor().data_ptr() for o in outputs]
+    assert [t.data_ptr() for t in tensors] == [o.as_tensor().data_ptr() for o in images]
 
 
 def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:
@@ -73,7 +81,7 @@ def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:
     batches, copies = [], []
     for seed in range(10):
         ct = some_slices("ct", none, seed=seed)
-        batches.append(to_batch(maker.run(some_slices("mri", none, seed=seed), ct)))
+        batches.append(to_batch(outputs(maker, some_slices("mri", none, seed=seed), ct)))
         copies.append((batches[-1].mri.clone(), batches[-1].ct_body.clone()))
     del maker
 
@@ -89,7 +97,9 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     )
 
     inverted = replace(FORM, mri_contrast="inverted")
-    one, two = (to_batch(BatchMaker(inverted, threads=n, device=CPU).run(mri, ct)) for n in (1, 2))
+    one, two = (
+        to_batch(outputs(BatchMaker(inverted, threads=n, device=CPU), mri, ct)) for n in (1, 2)
+    )
 
     assert torch.equal(one.mri, two.mri)
     assert torch.equal(one.ct, two.ct)

@@ -13,6 +13,7 @@ import torch
 from cyclegan.config import BatchConfig, Config, DataConfig, RunConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream, steps_per_epoch
+from cyclegan.data.substitute import Record, Substitution
 from cyclegan.errors import DataError
 from data_prep.errors import StoreError
 from data_prep.intensity import normalise
@@ -50,6 +51,7 @@ def batches(
     shards: range | None = None,
     start_step: int = 0,
     split: Split = "train",
+    record: Record = pytest.fail,
 ) -> list[Batch]:
     shards = shards or range(config.batch.shards)
     stream = open_stream(
@@ -59,6 +61,7 @@ def batches(
         shards=shards,
         start_step=start_step,
         device=torch.device("cpu"),
+        record=record,
     )
     with closing(stream):
         return list(islice(stream, num_steps))
@@ -217,7 +220,11 @@ def test_a_damaged_chunk_stops_the_stream_at_its_step_and_not_before(tmp_path: P
 
     make_whole = make_store(tmp_path / "again.zarr", mri=2, ct=1, shape=(6, 32, 32))
     assert_equal(whole, batches(make_whole, len(whole), config))
-    assert len(whole) < 12
+    # A run that goes on says which sample is the first to need the damaged slice.
+    records: list[Substitution] = []
+    goes_on = replace(config, data=replace(config.data, on_corrupt="substitute", max_corrupt=0.5))
+    batches(store, 12, goes_on, record=records.append)
+    assert len(whole) == records[0].index < 12
 
 
 def threads() -> list[threading.Thread]:
