@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from cyclegan.translate.running import ready
 from monai.inferers import SliceInferer, sliding_window_inference
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,6 +26,7 @@ from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
 from cyclegan.infer.slices import translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.presets import default
+from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from data_prep.atomic import write_atomic
 from tests.stores import random_head
 
@@ -110,10 +110,16 @@ def main() -> None:
     ways: dict[str, Way] = {
         "MONAI SliceInferer, eager fp32": by_slice_inferer(network),
         "MONAI sliding_window_inference, eager fp32": by_sliding_window(network),
-        "ours, torch fp32": by_us(ready(network, "fp32"), "fp32"),
-        "ours, torch bf16": by_us(ready(network, "bf16"), "bf16"),
+        "ours, torch fp32": by_us(network, "fp32"),
         "ours, onnxruntime fp32": by_us(onnx, "fp32"),
+        "ours, torch bf16": by_us(network, "bf16"),
     }
+    if obstacle := obstacle_to_compiling("cpu"):
+        print(f"not compiled: {obstacle}")
+    else:
+        compiled = Compiled(network, BATCH)
+        ways["ours, torch compiled fp32"] = by_us(compiled, "fp32")
+        ways["ours, torch compiled bf16"] = by_us(compiled, "bf16")
     for way in ways.values():
         way(images[:BATCH])  # warm
     seconds: dict[str, float] = {}

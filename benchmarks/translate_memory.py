@@ -50,13 +50,13 @@ def make_file(path: Path, num_slices: int) -> None:
 
 def make_model(folder: Path, recipe: Recipe) -> None:
     """A small network with weights at random."""
-    network = Generator(filters=4, blocks=1, upsample="resize")
+    network = Generator(filters=2, blocks=0, upsample="resize")
     info = ModelInfo(
         direction="to_ct",
         inputs=("mri",),
         intensity=Intensity(mri_contrast="inverted"),
         recipe=recipe,
-        generator=GeneratorConfig(filters=4, blocks=1),
+        generator=GeneratorConfig(filters=2, blocks=0),
         run="memory",
         config_hash="0" * 64,
         checkpoint="step_00000000",

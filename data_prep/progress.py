@@ -64,8 +64,11 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
         now = time.monotonic()
         if position == total or now - printed >= line_every_s:
             printed = now
-            left_s = (now - started) / max(1, position - done) * (total - position)
-            text = f"{label}: {position} of {total}, about {duration(left_s)} left  {note}"
+            left = ""
+            if position > done:  # before that nobody knows
+                left_s = (now - started) / (position - done) * (total - position)
+                left = f", about {duration(left_s)} left"
+            text = f"{label}: {position} of {total}{left}  {note}"
             print(text.rstrip(), file=sys.stderr, flush=True)
 
     yield advance_line

@@ -3,14 +3,14 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
 from cyclegan.config import Config
 from cyclegan.config_file import config_hash, load_config
 from cyclegan.errors import CheckpointError
-from cyclegan.export.model import SUMS, read_model
+from cyclegan.export.model import SUMS, folder_of, is_of_both, read_model
 from cyclegan.infer.cycle import BothWays
 from cyclegan.train.checkpoint import MANIFEST, best, load_translators, results_folder
 from cyclegan.train.environment import require_same_grid
@@ -83,7 +83,7 @@ def store_for(path: Place, named: Place | None) -> Store:
     """
     if named is not None:
         return open_store(named)
-    if (path / SUMS).exists():
+    if is_exported(path):
         raise UsageError(
             f"{path} is an exported model and does not say where volumes to score it on are. "
             "Name a store with --store."
@@ -99,7 +99,7 @@ def contestant(
     Raises:
         UserError: It is none of them, makes no CT, or was trained on another grid.
     """
-    if isinstance(path, Path) and (path / SUMS).exists():
+    if is_exported(path):
         return _exported(path, store, device, batch_size)
     found = located(path)
     require_same_grid(found.run_folder, store)
@@ -129,9 +129,18 @@ def contestant(
     )
 
 
+def is_exported(path: Place) -> TypeGuard[Path]:
+    """Whether it is a model folder, of one direction or of both; models lie in folders only."""
+    return isinstance(path, Path) and ((path / SUMS).exists() or is_of_both(path))
+
+
 def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
-    """A model folder: one network, no way back, no run."""
-    model = read_model(path, device=str(device))
+    """A model folder: no run, and a way back only where it holds both directions."""
+    folder = folder_of(path, "to_ct" if is_of_both(path) else None)
+    model = read_model(folder, device=str(device))
+    back = None
+    if is_of_both(path):
+        back = read_model(folder_of(path, "to_mri"), device=str(device)).network
     info = model.info
     if info.direction != "to_ct":
         raise UsageError(
@@ -147,10 +156,12 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
         name=path.name,
         networks=BothWays(
             to_ct=model.network,
-            to_mri=None,
+            to_mri=back,
             contrast=info.intensity.mri_contrast,
             device=device,
             batch_size=batch_size,
+            neighbours=info.neighbours,
+            conditions=info.conditions,
         ),
         facts={
             "run": info.run,
@@ -158,7 +169,7 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
             "model": path.name,
             "config": info.config_hash[:8],
         },
-        sha256=_sha256(path / SUMS),
+        sha256=_sha256(folder / SUMS),
         folder=path.absolute().parent,
         suffix=f"_{path.name}",
     )

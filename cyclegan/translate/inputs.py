@@ -127,17 +127,22 @@ def find_inputs(
     left: Counter[str] = Counter()
     inputs: list[Input] = []
     seen: set[Path] = set()
+    in_out = 0
     for path in paths:
         if (path / METADATA).is_file():
             inputs += _of_store(path, modality, split, recipe)
             continue
         for each in _of_files(path, modality, left):
             place = each.source.paths[0].absolute()
-            if place not in seen and out.absolute() not in place.parents:
+            if out.absolute() in place.parents:
+                in_out += 1
+            elif place not in seen:
                 seen.add(place)
                 inputs.append(each)
     if not inputs:
         beside = "".join(f", {count} x {why}" for why, count in left.items())
+        if in_out:
+            beside += f", {in_out} that lie in --out, where only results do"
         raise UsageError(
             f"there is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
             f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. If they are "

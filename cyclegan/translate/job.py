@@ -180,7 +180,7 @@ class Job:
         if self.preview:
             target = self.engine.model.info.target
             picture = (shown, made.values, target, made.uncertainty)
-            save_preview(result.preview, result.name, *picture)
+            save_preview(result.preview, loaded.sha256[:_NAME_LENGTH], *picture)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
         write_volume(result, voxels, grid.affine, making, loaded.origin)
         return Outcome(

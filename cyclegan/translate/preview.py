@@ -37,7 +37,7 @@ def save_preview(
 ) -> None:
     """Write the picture as a PNG; `values` and `uncertainty` [z, y, x] are on the model's grid."""
     source: Modality = "mri" if target == "ct" else "ct"
-    rows = [
+    rows: list[tuple[str, NDArray[Any], Window, str]] = [
         (_NAMES[source], shown.voxels, _window(source, shown.window), "gray"),
         (f"synthetic {_NAMES[target]}", values, _window(target, _range(values)), "gray"),
     ]

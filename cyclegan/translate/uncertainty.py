@@ -2,8 +2,10 @@
 
 Two things that a network which knew the answer would not do: say something else when the slice is
 mirrored or moved by a few pixels (test-time augmentation, Wang et al. 2019, Neurocomputing 338),
-and not come back to its own CT after CT -> MRI -> CT. It finds where the networks disagree with
-themselves; where they agree on something wrong, it does not.
+and not come back to its own CT after CT -> MRI -> CT. And one that no network can know: whether a
+place in the body where an MRI has no signal is air or bone, 2,000 HU apart. It finds where the
+networks disagree with themselves or have nothing to go by; where they agree on something wrong, it
+does not.
 """
 
 from collections.abc import Sequence
@@ -19,9 +21,14 @@ from torch import Tensor
 
 from cyclegan.translate.engine import Done, Engine, unheard
 from data_prep.harmonise import HarmonisedVolume
+from data_prep.intensity import normalise
 
 SMOOTH_MM = 3.0
 """Standard deviation of the Gaussian over the map: what is unsure lies beside what is wrong."""
+VOID_HU = 1000.0
+"""Half the way from air to compact bone: the error of a guess between them."""
+VOID_POWER = 4
+"""Of the darkness, 0 to 1: tissue that is merely dark is no void."""
 Images = Float[Tensor, "Z 1 H W"]
 
 
@@ -77,7 +84,16 @@ def uncertainty(
     low, high = engine.window
     deviation = squares.sqrt()[:, 0].numpy() * ((high - low) / 2)
     sigmas = [SMOOTH_MM / mm for mm in shown.grid.spacing_mm]
-    return smoothed_inside(deviation, shown.body, sigmas)
+    unsure = smoothed_inside(deviation, shown.body, sigmas)
+    if engine.model.info.target == "ct":
+        unsure = np.hypot(unsure, void(shown))
+    return unsure
+
+
+def void(shown: HarmonisedVolume) -> NDArray[np.float32]:
+    """HU [z, y, x]: how unsure an MRI without signal leaves everyone, inside the body."""
+    dark = (1 - normalise(shown.voxels.astype(np.float32), shown.window)) / 2
+    return np.where(shown.body, VOID_HU * dark**VOID_POWER, 0).astype(np.float32)
 
 
 def spread(

@@ -73,7 +73,7 @@ def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
     thigh = shared / "paired_thigh" / "STS_002_MR_T1.nii.gz"
     inputs = (shared / "mri_head", thigh, tmp_path / "dicom")
     for form in ("nifti", "dicom"):
-        out = tmp_path / form
+        out = tmp_path / "out" / form
         command = Translate(model=folder / "model", inputs=inputs, out=out, format=form)
 
         assert translate(command) == ExitCode.DONE
@@ -81,7 +81,7 @@ def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
         results = sorted(out.glob("*_synthetic-ct*"))
         assert len(results) == 6 + 1 + 2
     for path in results:
-        nifti = nibabel.load(tmp_path / "nifti" / f"{path.name}.nii.gz")
+        nifti = nibabel.load(tmp_path / "out" / "nifti" / f"{path.name}.nii.gz")
         reader = SimpleITK.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
         image = reader.Execute()

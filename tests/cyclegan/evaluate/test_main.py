@@ -83,7 +83,12 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     with pytest.raises(UsageError, match="two grids do not compare"):
         contestant(run / "model_to_ct", store)
     same = open_store(run.parent / "s.zarr")
-    assert contestant(run / "model_to_ct", same).name == "model_to_ct"
+    one_way = contestant(run / "model_to_ct", same)
+    assert (one_way.name, one_way.networks.to_mri) == ("model_to_ct", None)
+    export(ExportCommand(run_folder=run, direction="both"))
+    both = contestant(run / "model_both", same)
+    assert (both.networks.neighbours, both.networks.conditions) == (0, False)
+    assert both.networks.to_mri is not None
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -12,6 +12,12 @@ SHAPE = (9, 48, 44)
 WAYS = ({"direction": "to_ct", "inputs": ("mri",)}, {"direction": "to_mri", "inputs": ("ct",)})
 
 
+@pytest.fixture
+def no_void(monkeypatch):
+    """What the networks alone are unsure of."""
+    monkeypatch.setattr("cyclegan.translate.uncertainty.VOID_HU", 0.0)
+
+
 def identity(images):
     return images
 
@@ -29,13 +35,13 @@ def mapped(make_model, to_ct, to_mri=None, **options):
     return shown, uncertainty(forth, back, images, translated, shown)
 
 
-def test_networks_that_follow_every_move_are_sure(make_model):
+def test_networks_that_follow_every_move_are_sure(make_model, no_void):
     _, unsure = mapped(make_model, identity, identity)
 
     assert unsure.max() < 1e-2
 
 
-def test_what_does_not_move_with_the_head_is_unsure_there(make_model):
+def test_what_does_not_move_with_the_head_is_unsure_there(make_model, no_void):
     columns = torch.arange(56.0)
     stripe = 0.2 * torch.exp(-(((columns - 20) / 1.5) ** 2))
 
@@ -49,14 +55,14 @@ def test_what_does_not_move_with_the_head_is_unsure_there(make_model):
     assert (unsure[~shown.body] == 0).all()
 
 
-def test_a_way_back_that_comes_out_elsewhere_is_unsure_by_that_much(make_model):
+def test_a_way_back_that_comes_out_elsewhere_is_unsure_by_that_much(make_model, no_void):
     shown, unsure = mapped(make_model, identity, lambda images: images + 0.1)
 
     # 0.1 of the network's two units of 4095 HU.
     assert np.median(unsure[shown.body]) == pytest.approx(0.1 * 2047.5, rel=0.05)
 
 
-def test_conditions_move_with_the_slices(make_model):
+def test_conditions_move_with_the_slices(make_model, no_void):
     bodies = []
 
     def network(images):
@@ -71,3 +77,12 @@ def test_conditions_move_with_the_slices(make_model):
     for move, body in zip(MOVES, by_pass[1:], strict=True):
         np.testing.assert_array_equal(body, move.body(shown.body))
     assert len(by_pass) == passes(None)
+
+
+def test_where_the_mri_has_no_signal_nobody_can_be_sure(make_model):
+    shown, unsure = mapped(make_model, identity)
+
+    dark = shown.voxels == shown.voxels[shown.body].min()
+    bright = shown.body & (shown.voxels > np.median(shown.voxels[shown.body]))
+    assert unsure[shown.body & dark].mean() > 20 * unsure[bright].mean()
+    assert unsure.max() <= 1000
