@@ -47,8 +47,11 @@ def validation_scores(
     *,
     device: torch.device | str = "cpu",
     batch_size: int = 8,
+    num_volumes: int | None = NUM_VOLUMES,
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
     """Scores named `val/...`, all finite, and a picture [rows, columns, 3].
+
+    Of each modality the first `num_volumes` are looked at; None: all.
 
     Scores with a real CT beside (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are there where the
     split has pairs. `hu_distance`, `bone_depth_mismatch` and `selection` compare the synthetic CTs
@@ -73,7 +76,7 @@ def validation_scores(
     rows: list[NDArray[np.uint8]] = []
     for modality in ("mri", "ct"):
         volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
-        for number, volume in enumerate(volumes[:NUM_VOLUMES]):
+        for number, volume in enumerate(volumes[:num_volumes]):
             cycle = networks.cycle(store, volume)
             if number == 0:
                 rows.append(picture_row(cycle))
