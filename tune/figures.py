@@ -21,21 +21,23 @@ COLOURS = {"done": "tab:blue", "stopped": "0.75", "running": "tab:green"}
 
 
 def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | None:
-    """Every validation of every trial, and the best so far, over the hours of searching, as a PNG.
+    """Every validation of every trial, and the best so far, over the time of searching, as a PNG.
     None without any score."""
+    latest_s = max((score.time_s for trial in trials for score in trial.scores), default=0.0)
+    unit, unit_s = ("hours", 3600) if latest_s > 2 * 3600 else ("minutes", 60)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     ax = figure.subplots()
     points: list[tuple[float, float]] = []
     for trial in trials:
         own = [
-            (score.time_s / 3600, score.value)
+            (score.time_s / unit_s, score.value)
             for score in trial.scores
             if score.value is not None and trial.state != "failed"
         ]
         if own:
-            hours, values = zip(*own, strict=True)
+            times, values = zip(*own, strict=True)
             colour = COLOURS.get(trial.state, "0.75")
-            ax.plot(hours, values, color=colour, marker="o", markersize=3, linewidth=0.8)
+            ax.plot(times, values, color=colour, marker="o", markersize=3, linewidth=0.8)
             points += own
     if not points:
         return None
@@ -44,13 +46,17 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     for _, value in points:
         best.append(value if not best else min(value, best[-1], key=objective.cost))
     ax.step(
-        [hour for hour, _ in points], best, where="post", color="tab:orange", label="best so far"
+        [moment for moment, _ in points],
+        best,
+        where="post",
+        color="tab:orange",
+        label="best so far",
     )
     for state, colour in COLOURS.items():
         if any(trial.state == state for trial in trials):
             label = "stopped early" if state == "stopped" else state
             ax.plot([], [], color=colour, marker="o", markersize=3, linewidth=0.8, label=label)
-    ax.set_xlabel("hours of searching")
+    ax.set_xlabel(f"{unit} of searching")
     ax.set_ylabel(f"{objective.metric.removeprefix('val/')} ({objective.direction})")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import log
 
 from tune.ledger import Trial
-from tune.live import short
+from tune.live import short, varied
 from tune.objective import Objective
 from tune.space import Choice, Space, is_number
 
-HEIGHT, TOP, STEP = 300.0, 60.0, 130.0
+HEIGHT, TOP, STEP = 300.0, 60.0, 120.0
 """Of an axis; above it; from one axis to the next. In pixels."""
 OFF_GAP = 28.0
 """Below an axis: where lines go whose trial has that setting off."""
@@ -55,8 +55,7 @@ def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Pict
     scored = [trial for trial in trials if trial.score(objective) is not None]
     if len(scored) < 2:
         return None
-    scales = {name: scale_of(name, scored, space) for name in space}
-    scales = {name: scale for name, scale in scales.items() if len(scale.seen) > 1}
+    scales = {name: scale_of(name, scored, space) for name in varied(scored) if name in space}
     scores = [trial.score(objective) for trial in scored]
     last = Scale(
         places=spread([score for score in scores if score is not None], by_log=False),
@@ -99,7 +98,7 @@ class Scale:
     """Of each choice, from 0 to 1; or the lowest and the highest number, and whether log."""
     flipped: bool = False
     seen: frozenset[str]
-    """What the trials have; an axis on which all are equal is left out."""
+    """What the trials have."""
 
     def y(self, value: object) -> float:
         """In pixels; below the axis where a trial has no value."""

@@ -107,7 +107,7 @@ def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
         for scores in validations(config.run_folder)[-1:]:
             ray.tune.report(course.told(config, scores))
     except (UserError, TrainingFailedError, OSError) as error:
-        full = is_storage_full(error, config.run_folder)
+        full = is_storage_full(error)
         code = ExitCode.STORAGE_FULL if full else ExitCode.FAILED
         ray.tune.report(worst | {FAILURE: reason_of(error), EXIT_CODE: int(code)})
 
@@ -116,7 +116,7 @@ def run_segments(config: Config, start: str, course: Course) -> None:
     """Train from look to look, and tell each with a checkpoint. Ray carries only a word of where
     it lies: the weights stay in the run's folder."""
     total, every = config.train.max_steps, course.look_every_steps
-    donor = newest_not_after(course.runs / start) if start else None
+    donor = still_there(course.runs / start) if start else None
     step = done_steps(config.run_folder)
     if not step and donor:
         step = int(checkpoint.verify(donor)["step"])
@@ -135,7 +135,7 @@ def run_segments(config: Config, start: str, course: Course) -> None:
             return
 
 
-def newest_not_after(named: Path) -> Path:
+def still_there(named: Path) -> Path:
     """The checkpoint that is named; where its run has let it go since, the next later one.
 
     Raises:
@@ -164,7 +164,7 @@ def reason_of(error: BaseException) -> str:
     return " ".join(line.strip() for line in lines)
 
 
-def is_storage_full(error: BaseException, folder: Path) -> bool:
+def is_storage_full(error: BaseException) -> bool:
     """Whether a disk without room is what failed; a worker's error arrives as text."""
     if isinstance(error, OSError):
         return error.errno in STORAGE_FULL_ERRNOS
