@@ -9,6 +9,7 @@ from typing import Any
 
 import ray.tune
 
+from cyclegan.train import checkpoint
 from cyclegan.train.interruption import STOP
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode
@@ -137,8 +138,11 @@ class Recorder(ray.tune.Callback):
         return "failed", f"it ended at step {known.step} without a word"
 
     def end(self, name: str, state: State, reason: str = "") -> None:
-        """A trial is over."""
+        """A trial is over; of its checkpoints the newest and the best stay."""
         self.ledger.end(name, state, reason)
+        if not self.course.segments:  # a population's members may be taken over from later
+            run_folder = self.course.runs / self.ledger.by_name[name].run
+            checkpoint.prune(run_folder, keep_last=1, keep_best=1)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
 

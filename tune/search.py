@@ -24,6 +24,14 @@ from tune.settings import Draw, Settings
 from tune.space import Space
 from tune.trial import Course, Handed, run_trial
 
+QUIET = {
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback helps no one; the ledger has the reason
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # snapshots that are never read
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a frame even when told to be quiet
+}
+"""What Tune would do beside its work."""
 RETRIES = 2
 """After the loss of the process that leads a trial; its workers have retries of their own."""
 
@@ -36,10 +44,7 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
         StoppedError: A signal came; a later search goes on.
         StorageFullError: A disk is full; a later search goes on.
     """
-    # Tune's traceback of a failed trial helps no one: the ledger has the reason. Signals are ours.
-    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a frame even when told to be quiet
+    os.environ |= QUIET
     warnings.filterwarnings("ignore", "Consider boosting PBT")
     ending = Ending(ledger, settings.time_budget_s)
     # Where a worker is lost, Ray Train asks the dashboard who is alive; without it the worker's

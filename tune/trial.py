@@ -20,7 +20,7 @@ from cyclegan.errors import CheckpointError
 from cyclegan.train import checkpoint
 from cyclegan.train.launch import done_steps, fit
 from cyclegan.train.telemetry import METRICS, read_lines
-from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, StorageFullError, UserError
 from tune.objective import Objective
 from tune.space import Value, apply
 
@@ -166,6 +166,8 @@ def reason_of(error: BaseException) -> str:
 
 def is_storage_full(error: BaseException) -> bool:
     """Whether a disk without room is what failed; a worker's error arrives as text."""
+    if isinstance(error, StorageFullError):
+        return True
     if isinstance(error, OSError):
         return error.errno in STORAGE_FULL_ERRNOS
     return any(os.strerror(number) in str(error) for number in STORAGE_FULL_ERRNOS)

@@ -152,6 +152,27 @@ def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):
     assert "went well" in done.stdout
 
 
+def test_a_full_disk_stops_a_search_that_goes_on_when_there_is_room(folder, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    argv = command(folder, "small", "weights", "--trials", "3", "--scheduler", "none")
+    argv[argv.index("--storage") + 1] = str(disk)
+    try:
+        full = finish(argv)
+        assert full.returncode == ExitCode.STORAGE_FULL, full.stdout + full.stderr
+        assert "storage is full" in full.stderr
+        assert not any(trial.state == "failed" for trial in trials_of(disk, "small"))
+
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
+        assert [trial.state for trial in trials_of(disk, "small")] == ["done"] * 3
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_a_trial_of_a_population_goes_on_from_the_weights_of_another(folder):
     space = folder / "population.yaml"
     space.write_text("optimizer.learning_rate: {low: 1.0e-9, high: 1.0e-3, log: true}\n")

@@ -1,5 +1,6 @@
 """What Tune says of a trial becomes true lines, and the search knows when it has to end."""
 
+import json
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,6 +90,18 @@ def test_whose_process_is_lost_again_and_again_failed(watched):
     watched.recorder.on_trial_error(iteration=1, trials=[], trial=watched.trial)
 
     assert watched.ledger.trials[0].state == "failed"
+
+
+def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
+    folder = watched.course.runs / "t000" / "checkpoints"
+    for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
+        (folder / f"step_{step:08d}").mkdir(parents=True)
+        (folder / f"step_{step:08d}" / "state.json").write_text(json.dumps({"score": score}))
+    watched.tell(STEPS, 2.0)
+
+    watched.complete()
+
+    assert sorted(path.name for path in folder.iterdir()) == ["step_00000002", "step_00000006"]
 
 
 def test_a_full_disk_ends_the_search_and_leaves_the_trial_to_a_later_one(watched):

@@ -8,6 +8,7 @@ import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cyclegan.errors import CheckpointError, DataError
+from data_prep.errors import StorageFullError
 from tests.tune.searches import BASE, settings
 from tune.settings import course_of
 from tune.trial import (
@@ -75,6 +76,7 @@ def test_a_full_disk_is_known_here_and_from_a_worker():
     full = os.strerror(errno.ENOSPC)
 
     assert is_storage_full(OSError(errno.ENOSPC, full))
+    assert is_storage_full(StorageFullError("the disk has no room."))
     assert is_storage_full(WorkerGroupError(f"OSError: [Errno 28] {full}", {}))
     assert not is_storage_full(OSError(errno.ENOENT, "no such file"))
     assert not is_storage_full(WorkerGroupError("ValueError: 3", {}))
