@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cyclegan.config_file import load_config
-from cyclegan.evaluate.figures import png, volume_figure
+from cyclegan.evaluate.figures import volume_figure
+from cyclegan.evaluate.plots import png
 from cyclegan.evaluate.scorecard import Shown
 from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
@@ -102,7 +103,11 @@ def slices_of(run_folder: Path) -> tuple[bytes, str] | None:
     cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
     error = mae_hu(cycle.translated, *real) if real else None
     shown = Shown(
-        cycle=cycle, real=real[0] if real else None, mae_hu=error, spacing_mm=store.spacing_mm
+        cycle=cycle,
+        real=real[0] if real else None,
+        compared=real[1] if real else None,
+        mae_hu=error,
+        spacing_mm=store.spacing_mm,
     )
     words = f"{volume.name}, {found.name}" + (f", {error:.0f} HU" if error is not None else "")
     return volume_figure(shown), words

@@ -49,8 +49,7 @@ def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster,
 def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(cluster, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
 
-    submitted = call(
-        cluster,
+    submitted = cluster.call(
         *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
         *("--", "python", "-m", "tune", "run", "weights", "--preset", "smoke", "--trials", "1"),
         *("--data.store", str(store.path), "--storage", str(tmp_path), "--name", "sent"),
