@@ -18,7 +18,9 @@ class OptimizerConfig:
     beta1: float = 0.5
     beta2: float = 0.999
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """`linear`: constant for half of the run, then down to 0. `cosine`: down to 0 over the run."""
+    """`linear`: constant, then straight down to 0. `cosine`: down to 0 over the run."""
+    decay_start: float = 0.5
+    """Share of the run after which `linear` goes down."""
     warmup_steps: int = 0
     """Steps over which the rates rise from 0."""
     critic_updates: int = 1
@@ -31,6 +33,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "optimizer.learning_rate must be above 0.")
         require(self.critic_learning_rate > 0, "optimizer.critic_learning_rate must be above 0.")
+        require(0 <= self.decay_start < 1, "optimizer.decay_start must lie in [0, 1).")
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps must be 0 or more.")
         require(self.critic_updates >= 1, "optimizer.critic_updates must be at least 1.")
         require(self.critic_every_steps >= 1, "optimizer.critic_every_steps must be at least 1.")
         require(self.clip_norm >= 0, "optimizer.clip_norm must be 0 or more.")
@@ -101,12 +105,16 @@ class ScheduleConfig:
     """Newest checkpoints kept."""
     keep_best: int = 1
     """Checkpoints with the lowest validation score that are kept beside the newest ones."""
+    pause_at_step: int = 0
+    """Validate, save and end at this step, while rates and weights keep to the whole run's course;
+    the same command without it goes on. 0: the run's end."""
 
     def __post_init__(self) -> None:
         require(self.log_every_steps >= 1, "schedule.log_every_steps must be at least 1.")
         require(self.validate_volumes >= 0, "schedule.validate_volumes must be 0 or more.")
         require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one could be damaged.")
         require(self.keep_best >= 1, "schedule.keep_best must be at least 1.")
+        require(self.pause_at_step >= 0, "schedule.pause_at_step must be 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +127,8 @@ class ScaleConfig:
     """Elastic: go on with as few as this many; 0: exactly `workers`."""
     gpu: Literal["auto", "yes", "no"] = "auto"
     """Whether each worker asks Ray for a GPU. `auto`: when the cluster has one."""
+    gpus_per_worker: float = 1.0
+    """Share of a GPU that a worker takes; below 1 several runs fit on one, with one worker each."""
     cpus_per_worker: int = 0
     """CPU cores per worker; 0: the cluster's cores shared evenly."""
     max_failures: int = 3
@@ -141,9 +151,20 @@ class ScaleConfig:
             0 <= self.min_workers <= self.workers,
             "scale.min_workers must lie between 0 and scale.workers.",
         )
+        require(0 < self.gpus_per_worker <= 1, "scale.gpus_per_worker must lie in (0, 1].")
+        require(
+            self.gpus_per_worker == 1 or self.workers == 1,
+            f"scale.gpus_per_worker is {self.gpus_per_worker}, with {self.workers} workers: NCCL "
+            "refuses two workers of a run on one GPU. Set --scale.workers 1, or whole GPUs.",
+        )
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
         require(self.frozen_timeout_s >= 1, "scale.frozen_timeout_s must be at least 1.")
         require(self.grace_s >= 0, "scale.grace_s must be 0 or more.")
+
+    @property
+    def workers_per_gpu(self) -> int:
+        """How many share one GPU; what is left over on two makes no third."""
+        return int(1 / self.gpus_per_worker + 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

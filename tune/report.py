@@ -1,38 +1,59 @@
-"""What a search found: a table of its trials, and a ready configuration of the best."""
+"""The files that a search leaves for people and for other tools."""
 
-from collections.abc import Sequence
+import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
-from rich.box import SIMPLE
-from rich.table import Table
+from rich.console import Console
 
 from cyclegan.config import Config
-from cyclegan.config_file import load_config, to_yaml
-from cyclegan.train.validate import SELECTION
+from cyclegan.config_file import to_yaml
 from data_prep.atomic import write_atomic
-from data_prep.errors import UsageError, UserError
-from tune.ledger import LEDGER, Trial, ranked, read
-from tune.space import Value, apply
+from data_prep.errors import ExitCode
+from tune.found import Found, open_search
+from tune.hparams import write_hparams
+from tune.html import html_report
+from tune.live import table
+from tune.space import apply
+from tune.trial import RUNS
 
-BEST = "best.yaml"
+BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
 
 
-def open_search(folder: Path) -> tuple[Config, list[Trial]]:
-    """The base configuration of a search, and its trials so far, best first.
+def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
+    """Print the table and write all files. Exit code 3 where trials failed, or fewer than `wanted`
+    ended.
 
     Raises:
-        UsageError: The folder holds no search.
+        UserError: No trial has a score, so there is no best one.
     """
-    if not (folder / "base.yaml").exists():
-        raise UsageError(
-            f"{folder} holds no search: there is no base.yaml in it. Name the folder that "
-            "`python -m tune run` printed."
-        )
-    return load_config(folder / "base.yaml"), ranked(read(folder / LEDGER))
+    found = open_search(folder)
+    console = Console()
+    if not console.is_terminal:  # a job's log is wider than the 80 columns that are assumed
+        console.width = 160
+    console.print(table(found.trials, found.objective, columns=10))
+    for trial in found.trials:
+        if trial.reason:
+            print(f"{trial.name} failed: {trial.reason}")
+    write_atomic(found.folder / CSV, to_csv(found).encode())
+    best = write_best(found)
+    write_hparams(found)
+    report = found.folder / REPORT
+    write_atomic(report, html_report(found, pictures=pictures).encode())
+    print(
+        f"best         {best}\n  python -m cyclegan.train --config {best}\n"
+        f"report       {report}\n  tensorboard --logdir {found.folder / 'tensorboard'}"
+    )
+    failed = sum(trial.state == "failed" for trial in found.trials)
+    ended = sum(trial.state != "running" for trial in found.trials)
+    if failed or ended < max(wanted, len(found.trials)):
+        print(f"{ended - failed} of {max(wanted, len(found.trials))} trials went well.")
+        return ExitCode.PARTLY_DONE
+    return ExitCode.DONE
 
 
-def write_best(folder: Path) -> Path:
+def write_best(found: Found) -> Path:
     """Write `best.yaml` for `python -m cyclegan.train --config`, and return its path.
 
     It holds the base with the best trial's values and without a name, so that training it begins a
@@ -41,38 +62,29 @@ def write_best(folder: Path) -> Path:
     Raises:
         UserError: No trial has a score yet.
     """
-    base, trials = open_search(folder)
-    if not trials or trials[0].score is None:
-        raise UserError(
-            f"no trial of {folder} has a finite {SELECTION}, so none is the best "
-            f"({len(trials)} ended). The reasons are in {folder / LEDGER}; search again under "
-            "another --name, in a narrower space or from another preset."
-        )
-    best = apply(base, trials[0].values)
-    path = folder / BEST
-    write_atomic(path, to_yaml(replace(best, run=replace(best.run, name=""))).encode())
+    best = found.the_best()
+    path = found.folder / BEST
+    write_atomic(path, to_yaml(unnamed(apply(found.base, best.values))).encode())
     return path
 
 
-def table(trials: Sequence[Trial]) -> Table:
-    """One line a trial, in the order given; settings without their section, for width."""
-    names = list(trials[0].values) if trials else []
-    result = Table(
-        *("rank", "trial", "score", "state", "steps"),
-        *(name.rpartition(".")[2] for name in names),
-        box=SIMPLE,
-        title=f"{SELECTION}, lower is better",
-        caption="\n".join(
-            f"{trial.name} failed: {trial.reason}" for trial in trials if trial.reason
-        ),
-    )
-    for rank, trial in enumerate(trials, 1):
-        score = "-" if trial.score is None else f"{trial.score:.4f}"
-        values = [short(trial.values[name]) for name in names]
-        result.add_row(str(rank), trial.name, score, trial.state, str(trial.step), *values)
-    return result
+def unnamed(config: Config) -> Config:
+    """The configuration without a run's name, so that it gets its own from its hash."""
+    return replace(config, run=replace(config.run, name=""))
 
 
-def short(value: Value) -> str:
-    """A value in a few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def to_csv(found: Found) -> str:
+    """All trials, best first: outcome, then every setting and dial of the space."""
+    file = io.StringIO()
+    names = list(found.space)
+    before = ["rank", "trial", "origin", "state", found.objective.metric, "step", "exploits", "run"]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*before, *names, "reason"])
+    for rank, trial in enumerate(found.trials, 1):
+        writer.writerow(
+            [rank, trial.name, trial.origin, trial.state, trial.score(found.objective)]
+            + [trial.step, trial.exploits, f"{RUNS}/{trial.run}"]
+            + [trial.values.get(name, "") for name in names]
+            + [trial.reason]
+        )
+    return file.getvalue()

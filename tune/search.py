@@ -1,200 +1,186 @@
-"""The search: Ray Tune around `trial.run_trial`, Optuna for the next values, ASHA to stop early."""
+"""The search: Ray Tune around `trial.run_trial`, from the first trial or where a ledger ends."""
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import inf, isfinite
+import shutil
+import signal
+import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import optuna
 import ray
 import ray.tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
 
-from cyclegan.config import Config, ScaleConfig
-from cyclegan.config_file import to_yaml
-from cyclegan.errors import ConfigError
-from cyclegan.train.plan import total_steps
-from cyclegan.train.validate import SELECTION
-from data_prep.atomic import write_atomic
-from data_prep.progress import progress
+from cyclegan.errors import PreemptedError, StoppedError
+from data_prep.errors import StorageFullError
 from data_prep.ray_session import ray_session
-from data_prep.store import Store, open_store
-from tune import ledger, space
-from tune.space import Choice, Space, Values, apply, values_of
-from tune.trial import run_trial
+from tune.ledger import Ledger
+from tune.live import shown
+from tune.recorder import Ending, Recorder
+from tune.room import Room, room_for
+from tune.schedulers import rungs, scheduler
+from tune.settings import Draw, Settings
+from tune.space import Space
+from tune.trial import Course, Handed, run_trial
 
-TRIAL_CPUS = 0.1
-"""What the process that leads a trial holds, beside its workers."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Search:
-    """How to search, and where it is kept."""
-
-    folder: Path
-    """New folder for the search; absolute, since workers run in other folders."""
-    trials: int = 20
-    """Runs to train; the first is the base configuration where the space holds it."""
-    scheduler: Literal["asha", "none"] = "asha"
-    """`asha` stops trials early that are among the worst of those that came as far."""
-
-
-def search(settings: Search, base: Config, searched: Space) -> None:
-    """Train the trials and record each in the ledger as it ends.
-
-    Raises:
-        ConfigError: The folder holds a search already, or the cluster has no room for one trial.
-    """
-    store = open_store(base.store)
-    steps = total_steps(base, store)
-    create_folder(settings.folder, base, searched)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # The ledger keeps the reason of a failure; Tune's traceback of it helps no one here.
-    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-    # Tune ends a trial by killing it; what gives the dead trial's workers back asks the dashboard
-    # who is alive. Without one they are kept, and the next trial waits for ever (Ray 2.60).
-    with ray_session(dashboard=True), progress("tune", settings.trials) as advance:
-        concurrent, cpus = capacity(base.scale, ray.cluster_resources())
-        roomy = replace(base, scale=replace(base.scale, cpus_per_worker=cpus))
-        trial = ray.tune.with_parameters(run_trial, base=roomy, runs=settings.folder / "runs")
-        first = values_of(base, searched)
-        ray.tune.Tuner(
-            ray.tune.with_resources(trial, {"CPU": TRIAL_CPUS}),
-            tune_config=ray.tune.TuneConfig(
-                metric=SELECTION,
-                mode="min",
-                num_samples=settings.trials,
-                max_concurrent_trials=concurrent,
-                search_alg=OptunaSearch(
-                    distributions(searched),
-                    metric=SELECTION,
-                    mode="min",
-                    seed=base.run.seed,
-                    points_to_evaluate=[dict(first)] if first else None,
-                ),
-                scheduler=scheduler(settings.scheduler, base, steps),
-            ),
-            run_config=ray.tune.RunConfig(
-                name="tune",
-                storage_path=str(settings.folder),
-                verbose=0,
-                callbacks=[Recorder(settings.folder / ledger.LEDGER, base, store, advance)],
-            ),
-        ).fit()
+QUIET = {
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback helps no one; the ledger has the reason
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # snapshots that are never read
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a frame even when told to be quiet
+}
+"""What Tune would do beside its work."""
+RETRIES = 2
+"""After the loss of the process that leads a trial; its workers have retries of their own."""
 
 
-def create_folder(folder: Path, base: Config, searched: Space) -> None:
-    """Make a search's folder, with what it starts from."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(
-            f"{folder} exists, and a search never writes over another one. Give this one another "
-            f"name (--name), or see what that one found: python -m tune report {folder}"
-        ) from error
-    write_atomic(folder / "base.yaml", to_yaml(base).encode())
-    write_atomic(folder / "space.yaml", space.to_yaml(searched).encode())
-
-
-def capacity(scale: ScaleConfig, cluster: Mapping[str, float]) -> tuple[int, int]:
-    """How many trials run at once, and the CPU cores of each of their workers.
-
-    `cluster` is its whole resources. Without `scale.cpus_per_worker` a trial on CPUs gets them all,
-    and trials on GPUs, one per worker, share them evenly.
+def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space: Space) -> None:
+    """Train what is left of `settings.trials`, and record all events in the ledger.
 
     Raises:
-        ConfigError: Not even one trial fits; Ray would wait for ever.
+        ConfigError: The cluster has no room for one trial.
+        StoppedError: A signal came; a later search goes on.
+        StorageFullError: A disk is full; a later search goes on.
     """
-    cpus, gpus = cluster.get("CPU", 0.0), int(cluster.get("GPU", 0))
-    use_gpu = scale.gpu == "yes" or (scale.gpu == "auto" and gpus > 0)
-    by_gpu = gpus // scale.workers if use_gpu else 1
-    share = scale.cpus_per_worker or max(
-        1, int((cpus / max(1, by_gpu) - TRIAL_CPUS) / scale.workers)
-    )
-    by_cpu = int(cpus / (TRIAL_CPUS + scale.workers * share))
-    concurrent = min(by_gpu, by_cpu) if use_gpu else by_cpu
-    if concurrent < 1:
-        raise ConfigError(
-            f"a trial needs {TRIAL_CPUS + scale.workers * share:g} CPUs"
-            f"{f' and {scale.workers} GPUs' if use_gpu else ''}, but the cluster has {cpus:g} and "
-            f"{gpus}, and Ray would wait for ever. Lower --scale.workers or "
-            "--scale.cpus_per_worker, or add nodes."
+    os.environ |= QUIET
+    warnings.filterwarnings("ignore", "Consider boosting PBT")
+    ending = Ending(ledger, settings.time_budget_s)
+    # Where a worker is lost, Ray Train asks the dashboard who is alive; without it the worker's
+    # place is kept, and whoever comes next waits for ever (Ray 2.60).
+    with (
+        ray_session(dashboard=True),
+        ending.listening(),
+        shown(lambda: ledger.trials, settings.trials, course.objective) as tell,
+    ):
+        recorder = Recorder(course, ledger, ending, tell)
+        recorder.settle()
+        left = [trial for trial in ledger.trials if trial.state == "running"]
+        num_left = len(left) + max(0, settings.trials - len(ledger.trials))
+        if num_left:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            room = room_for(course.base.scale, nodes, num_left, settings.max_concurrent)
+            tell(f"{num_left} trials to train, {room.text}; {looks(settings, course)}")
+            run(settings, in_room(course, room), ledger, draw, space, recorder, num_left, room)
+    if came := ending.signals:
+        error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+        raise error(f"stopped by {came[0].name}. {unfinished(ledger, settings)}")
+    if ledger.failure:
+        raise ledger.failure
+    if ending.full:
+        raise StorageFullError(
+            f"storage is full: {ending.full} Free some space. {unfinished(ledger, settings)}"
         )
-    return concurrent, share
 
 
-def distributions(searched: Space) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The space in Optuna's words."""
-    return {
-        name: optuna.distributions.CategoricalDistribution(dimension.choice)
-        if isinstance(dimension, Choice)
-        else optuna.distributions.FloatDistribution(
-            dimension.low, dimension.high, log=dimension.log
-        )
-        for name, dimension in searched.items()
-    }
-
-
-def scheduler(kind: Literal["asha", "none"], base: Config, steps: int) -> TrialScheduler:
-    """What stops trials early. It looks when a trial validates, and never before it did once."""
-    if kind == "none":
-        return FIFOScheduler()
-    first_look = min(base.schedule.validate_every_steps or steps, steps)
-    return AsyncHyperBandScheduler(
-        time_attr="step", max_t=steps, grace_period=first_look, reduction_factor=3
+def unfinished(ledger: Ledger, settings: Settings) -> str:
+    """What a search that ends before its end leaves."""
+    ended = sum(trial.state != "running" for trial in ledger.trials)
+    return (
+        f"{ended} of {settings.trials} trials ended; the same command with --resume goes on with "
+        "the others from their last checkpoints."
     )
 
 
-class Recorder(ray.tune.Callback):
-    """Writes the ledger, and shows progress, while Tune works."""
+def looks(settings: Settings, course: Course) -> str:
+    """When the scheduler decides, for people."""
+    steps, every = course.base.train.max_steps, course.look_every_steps
+    if settings.scheduler == "asha":
+        decides = ", ".join(map(str, rungs(every, steps)))
+        return f"{steps} steps, the worse two thirds end early at {decides}"
+    if settings.scheduler == "pbt":
+        return f"{steps} steps, the worst quarter takes over from the best every {every}"
+    return f"{steps} steps each"
 
-    def __init__(
-        self, path: Path, base: Config, store: Store, advance: Callable[[int, str], None]
+
+def in_room(course: Course, room: Room) -> Course:
+    """The course with each trial's share of the cluster."""
+    scale = replace(
+        course.base.scale,
+        cpus_per_worker=room.cpus_per_worker,
+        gpu="yes" if room.use_gpu else "no",
+    )
+    return replace(course, base=replace(course.base, scale=scale))
+
+
+def run(
+    settings: Settings,
+    course: Course,
+    ledger: Ledger,
+    draw: Draw,
+    space: Space,
+    recorder: Recorder,
+    num_left: int,
+    room: Room,
+) -> None:
+    """Hand the trials to Tune and wait for them."""
+    queue = Queue(ledger, draw)
+    by_population = settings.scheduler == "pbt"
+    # Tune lets no searcher stand beside a population, whose members it wants to know at once.
+    members = [queue.following() for _ in range(num_left)] if by_population else []
+    shutil.rmtree(settings.folder / "tune", ignore_errors=True)  # Ray's own, of an earlier search
+    ray.tune.Tuner(
+        ray.tune.with_resources(
+            ray.tune.with_parameters(run_trial, course=course), {"memory": room.leader_bytes}
+        ),
+        param_space={"trial": ray.tune.grid_search(members)} if members else {},
+        tune_config=ray.tune.TuneConfig(
+            num_samples=1 if members else num_left,
+            # A population is begun as a whole, and some pause: the leaders' memory is the limit.
+            max_concurrent_trials=None if members else room.concurrent,
+            search_alg=None if members else queue,
+            scheduler=scheduler(
+                settings.scheduler,
+                course,
+                ledger,
+                space=space,
+                seed=course.base.run.seed,
+                ask_to_end=recorder.ask_to_end,
+                record=recorder.score,
+            ),
+            trial_name_creator=lambda trial: str(trial.config["trial"]["name"]),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=ray.tune.RunConfig(
+            name="tune",
+            storage_path=str(settings.folder),
+            verbose=0,
+            stop=recorder.ending,
+            callbacks=[recorder],
+            failure_config=ray.tune.FailureConfig(max_failures=RETRIES),
+        ),
+    ).fit()
+
+
+class Queue(Searcher):
+    """What to train next, in Tune's words: first the trials that a kill left, then new ones."""
+
+    def __init__(self, ledger: Ledger, draw: Draw) -> None:
+        super().__init__()
+        self.ledger, self.draw = ledger, draw
+        self.left = [trial.name for trial in ledger.trials if trial.state == "running"]
+
+    def following(self) -> Handed:
+        """The next trial, which stands in the ledger from now on."""
+        if not self.left:
+            trials = self.ledger.trials
+            name = f"t{len(trials):03d}"
+            values, origin = self.draw(trials)
+            self.ledger.begin(name, values, origin)
+            self.left.append(name)
+        trial = self.ledger.by_name[self.left.pop(0)]
+        return Handed(name=trial.name, values=dict(trial.values), run=trial.run, start=trial.start)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Called by Tune when there is room for a trial."""
+        return None if self.ledger.failure else {"trial": self.following()}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self.path, self.base, self.store, self.advance = path, base, store, advance
-        self.scores: dict[str, float] = {}
-        self.steps: dict[str, int] = {}
+        """Nothing to learn here: the ledger knows."""
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """A trial validated."""
-        name = trial.trial_id
-        self.scores[name] = min(self.scores.get(name, inf), result[SELECTION])
-        self.steps[name] = int(result["step"])
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended, by itself or by the scheduler."""
-        whole = total_steps(apply(self.base, trial.config), self.store)
-        reached = self.steps.get(trial.trial_id, 0)
-        self.record(trial, "done" if reached >= whole else "stopped")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial raised, or its process died: what it scored before is not to be trusted."""
-        self.scores.pop(trial.trial_id, None)
-        self.record(trial, "failed", Path(trial.error_file).read_text().strip().splitlines()[-1])
-
-    def record(
-        self, trial: Any, state: Literal["done", "stopped", "failed"], reason: str = ""
-    ) -> None:
-        """One line of the ledger."""
-        score = self.scores.get(trial.trial_id, inf)
-        values: Values = dict(trial.config)
-        ended = ledger.Trial(
-            name=trial.trial_id,
-            values=values,
-            score=score if isfinite(score) else None,
-            step=self.steps.get(trial.trial_id, 0),
-            state=state,
-            reason=reason,
-        )
-        ledger.append(self.path, ended)
-        best = min(self.scores.values(), default=inf)
-        self.advance(1, f"best {best:.4g}  last {score:.4g} ({state})")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks, for a restore that we never do; a progress bar cannot be."""
-        return {}
+    def save(self, checkpoint_path: str) -> None:
+        """Tune asks for it, for a restore that we never do."""
+        Path(checkpoint_path).write_bytes(b"")

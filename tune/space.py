@@ -1,22 +1,25 @@
-"""What a search may change: dotted settings, each with a range or a list of choices. Pure.
+"""What a search may change: settings and dials, each with a range or a list of choices. Pure.
 
-It knows the configuration and nothing of trials, samplers or Ray.
+It knows the configuration and nothing of trials, samplers, files or Ray.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Literal, TypeGuard, get_args, get_origin, get_type_hints
-
-import yaml
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import exp, isclose, log
+from random import Random
+from typing import Any, TypeGuard
 
 from cyclegan.config import Config
-from cyclegan.config_file import decisive, from_mapping
+from cyclegan.config_file import flat
+from cyclegan.config_loss import TERMS
 from cyclegan.errors import ConfigError
+from tune.dials import DIALS
 
 Value = bool | int | float | str
 Values = Mapping[str, Value]
-"""One point of a space: a value for each of its settings."""
+"""One point of a space: a value for each of its settings that counts there."""
+RESAMPLE = 0.25
+"""How often `perturbed` draws a value anew (Jaderberg 2017)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,14 +29,17 @@ class Range:
     low: float
     high: float
     log: bool = False
+    when: Values = field(default_factory=dict)
+    """Counts only where these other settings have these values."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ConfigError(f"a range must rise, but goes from {self.low} to {self.high}.")
         if self.log and self.low <= 0:
             raise ConfigError(
-                f"a logarithmic range must begin above 0, but begins at {self.low}. "
-                "To try a term switched off, give a choice with 0 in it."
+                f"a logarithmic range must begin above 0, but begins at {self.low}. To try a term "
+                "switched off, search its switch too (loss.ssim: {choice: [true, false]}) and give "
+                "the weight `when: {loss.ssim: true}`."
             )
 
     def holds(self, value: object) -> bool:
@@ -45,12 +51,40 @@ class Range:
         """The values that must be allowed for all to be."""
         return (self.low, self.high)
 
+    def at(self, share: float) -> float:
+        """The value so far through the range, which begins at 0 and ends at 1."""
+        if not self.log:
+            return self.low + share * (self.high - self.low)
+        # Rounding may not lead out of the range.
+        value = exp(log(self.low) + share * (log(self.high) - log(self.low)))
+        return min(self.high, max(self.low, value))
+
+    def spread(self, points: int) -> list[Value]:
+        """So many values, from end to end."""
+        return [self.at(k / (points - 1)) for k in range(points)] if points > 1 else [self.at(0.5)]
+
+    def drawn(self, random: Random) -> Value:
+        """Any value, all alike."""
+        return self.at(random.random())
+
+    def beside(self, value: Value, random: Random) -> Value:
+        """A value some way off: 0.8 or 1.2 times it, or a fifth of a range that is not log."""
+        assert isinstance(value, int | float)
+        up = random.random() < 0.5
+        if self.log:
+            moved = value * (1.2 if up else 0.8)
+        else:
+            moved = value + (0.2 if up else -0.2) * (self.high - self.low)
+        return min(self.high, max(self.low, moved))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """One of a few values."""
 
     choice: tuple[Value, ...]
+    when: Values = field(default_factory=dict)
+    """Counts only where these other settings have these values."""
 
     def __post_init__(self) -> None:
         if not self.choice:
@@ -65,103 +99,25 @@ class Choice:
         """The values that must be allowed for all to be."""
         return self.choice
 
+    def spread(self, points: int) -> list[Value]:
+        """All of them."""
+        return list(self.choice)
 
-Space = Mapping[str, Range | Choice]
+    def drawn(self, random: Random) -> Value:
+        """Any value, all alike."""
+        return random.choice(self.choice)
 
-SPACES: dict[str, Space] = {
-    "loss-weights": {
-        "loss.cycle_weight": Range(low=1.0, high=30.0, log=True),
-        "loss.identity_weight": Range(low=0.1, high=15.0, log=True),
-        "loss.ssim_weight": Range(low=0.05, high=10.0, log=True),
-    },
-    "schedules": {
-        "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
-        "optimizer.critic_learning_rate": Range(low=5e-5, high=1e-3, log=True),
-        "optimizer.schedule": Choice(choice=("constant", "linear", "cosine")),
-        "optimizer.warmup_steps": Choice(choice=(0, 100, 500)),
-    },
-}
-SPACES["loss-weights-and-schedules"] = {**SPACES["loss-weights"], **SPACES["schedules"]}
+    def beside(self, value: Value, random: Random) -> Value:
+        """The one before or after, as they are listed."""
+        if value not in self.choice:
+            return self.drawn(random)
+        index = self.choice.index(value) + random.choice((-1, 1))
+        return self.choice[min(len(self.choice) - 1, max(0, index))]
 
 
-def load_space(source: str, base: Config) -> Space:
-    """A built-in space by its name, or one's own from a YAML file.
-
-    The file maps dotted settings to `{low, high, log}` or `{choice: [...]}`. Every sample of what
-    is returned makes a valid configuration from `base`.
-
-    Raises:
-        ConfigError: There is no such space, it names a setting that cannot be searched, or a value
-            that the setting does not allow.
-    """
-    space = SPACES[source] if source in SPACES else read_space(source)
-    for name, dimension in space.items():
-        check_dimension(name, dimension, base)
-    return space
-
-
-def read_space(source: str) -> Space:
-    """Parse a file that describes a space."""
-    try:
-        values = yaml.safe_load(Path(source).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{source!r} is neither a space nor a YAML file that describes one ({error}). "
-            f"Spaces: {', '.join(SPACES)}. A file has lines such as\n"
-            "  loss.cycle_weight: {low: 1, high: 30, log: true}\n"
-            "  optimizer.schedule: {choice: [linear, cosine]}"
-        ) from error
-    if not isinstance(values, dict) or not values:
-        raise ConfigError(f"{source} must hold settings with their ranges, but holds {values!r}.")
-    return {str(name): dimension(name, value) for name, value in values.items()}
-
-
-def dimension(name: str, values: object) -> Range | Choice:
-    """One entry of the file."""
-    try:
-        if isinstance(values, dict) and {"low", "high"} <= set(values):
-            # PyYAML reads 1e-4, without a dot, as text.
-            numbers = {key: float(values[key]) for key in ("low", "high")}
-            result = from_mapping(Range, values | numbers, name)
-        elif isinstance(values, dict) and isinstance(values.get("choice"), list):
-            result = from_mapping(Choice, values, name)
-        else:
-            raise ConfigError(f"want {{low, high, log}} or {{choice: [...]}}, found {values!r}.")
-    except ValueError as error:  # ConfigError among them
-        raise ConfigError(f"the space's {name}: {error}") from error
-    assert isinstance(result, Range | Choice)
-    return result
-
-
-def check_dimension(name: str, dimension: Range | Choice, base: Config) -> None:
-    """Refuse what `base` has no place for."""
-    known = [setting for setting in decisive(base) if "." in setting]
-    if name not in known:
-        raise ConfigError(
-            f"the space searches {name}, which is no setting that changes what is trained. "
-            f"Those are: {', '.join(known)}."
-        )
-    section, field = name.split(".")
-    hint = get_type_hints(type(getattr(base, section)))[field]
-    if isinstance(dimension, Range) and hint is not float:
-        raise ConfigError(
-            f"the space gives {name} a range, but it is no real number. List some values: "
-            f"{name}: {{choice: [...]}}."
-        )
-    for value in dimension.extremes:
-        if not fits(value, hint):
-            text = " YAML reads 1e-4 as text; write 1.0e-4." if hint is float else ""
-            raise ConfigError(
-                f"the space gives {name} the value {value!r}, but it takes {describe(hint)}.{text}"
-            )
-        apply(base, {name: value})
-
-
-def fits(value: object, hint: object) -> bool:
-    """Whether a value is of a setting's type."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    return is_number(value) if hint is float else type(value) is hint
+Dimension = Range | Choice
+Space = Mapping[str, Dimension]
+"""By setting or dial; what a `when` names comes before."""
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -169,36 +125,121 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def describe(hint: object) -> str:
-    """A setting's type for people."""
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    return getattr(hint, "__name__", str(hint))
+def term(name: str, low: float, high: float) -> dict[str, Dimension]:
+    """A loss term that may be off, and its weight where it is on."""
+    return {
+        f"loss.{name}": Choice(choice=(True, False)),
+        f"loss.{name}_weight": Range(low=low, high=high, log=True, when={f"loss.{name}": True}),
+    }
 
 
-def apply(config: Config, values: Values) -> Config:
-    """The configuration with the values of one trial in it."""
+WEIGHTS: Space = {
+    "loss.adversarial_weight": Range(low=0.2, high=5.0, log=True),
+    "loss.cycle_weight": Range(low=1.0, high=30.0, log=True),
+    **term("identity", 0.1, 15.0),
+    **term("ssim", 0.05, 10.0),
+    **term("gradient", 0.05, 10.0),
+    **term("shape", 0.05, 10.0),
+}
+SCHEDULES: Space = {
+    "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
+    "critic_rate_ratio": Range(low=0.25, high=4.0, log=True),
+    "optimizer.schedule": Choice(choice=("constant", "linear", "cosine")),
+    "optimizer.decay_start": Range(low=0.0, high=0.8, when={"optimizer.schedule": "linear"}),
+    "warmup_share": Range(low=0.0, high=0.1),
+}
+SPACES: dict[str, Space] = {
+    "weights": WEIGHTS,
+    "weights-and-schedules": {**WEIGHTS, **SCHEDULES},
+    "full": {
+        **WEIGHTS,
+        **SCHEDULES,
+        "train.pool_size": Choice(choice=(0, 10, 50)),
+        "data.partner": Choice(choice=("random", "position")),
+        "augmentation": Range(low=0.0, high=2.0),
+    },
+}
+
+
+def composed(space: Space, base: Config, pick: Callable[[str, Dimension], Value]) -> Values:
+    """A point: `pick` is asked, in the space's order, for each value that counts."""
+    values: dict[str, Value] = {}
+    for name, dimension in space.items():
+        if counts(dimension, values, base):
+            values[name] = pick(name, dimension)
+    return values
+
+
+def counts(dimension: Dimension, values: Values, base: Config) -> bool:
+    """Whether a dimension's `when` holds; what is not searched is as in `base`."""
+    if not dimension.when:
+        return True
+    now = flat(base) | dict(values)
+    return all(now[name] == wanted for name, wanted in dimension.when.items())
+
+
+def drawn(space: Space, base: Config, random: Random) -> Values:
+    """A point drawn alike from all of the space."""
+    return composed(space, base, lambda name, dimension: dimension.drawn(random))
+
+
+def perturbed(values: Values, space: Space, base: Config, random: Random) -> Values:
+    """A point beside another, as population-based training explores (Jaderberg 2017)."""
+
+    def pick(name: str, dimension: Dimension) -> Value:
+        if name not in values or random.random() < RESAMPLE:
+            return dimension.drawn(random)
+        return dimension.beside(values[name], random)
+
+    return composed(space, base, pick)
+
+
+def grid(space: Space, base: Config, points: int) -> list[Values]:
+    """All combinations, with so many values of each range; a range counts only `when` it does."""
+    combinations: list[Values] = [{}]
+    for name, dimension in space.items():
+        combinations = [
+            longer
+            for values in combinations
+            for longer in (
+                [{**values, name: value} for value in dimension.spread(points)]
+                if counts(dimension, values, base)
+                else [values]
+            )
+        ]
+    return combinations
+
+
+def apply(base: Config, values: Values) -> Config:
+    """The base with the values of one trial in it: plain settings first, then dials."""
+    config = base
     for name, value in values.items():
-        section, field = name.split(".")
-        changed = replace(getattr(config, section), **{field: value})
-        config = replace(config, **{section: changed})
+        if name not in DIALS:
+            section, setting = name.split(".")
+            changed = replace(getattr(config, section), **{setting: value})
+            config = replace(config, **{section: changed})
+    for name, dial in DIALS.items():
+        if name in values:
+            number = values[name]
+            assert isinstance(number, int | float)
+            if not isclose(number, dial.read(config, base), rel_tol=1e-12):
+                config = dial.turn(config, base, number)
     return config
 
 
-def values_of(config: Config, space: Space) -> Values | None:
-    """Where in the space a configuration lies; None when it lies outside, as a weight of 0 does
-    outside a logarithmic range.
+def values_of(config: Config, space: Space, base: Config) -> Values:
+    """A configuration in the words of a space around `base`, also where it lies outside of it.
+
+    A term that weighs 0 is called off, since 0 lies outside every logarithmic range.
     """
-    values = {name: value for name, value in decisive(config).items() if name in space}
-    return values if all(space[name].holds(value) for name, value in values.items()) else None
+    for name in TERMS:
+        if not config.loss.weight(name):
+            off: dict[str, Any] = {name: False}
+            config = replace(config, loss=replace(config.loss, **off))
+    settings = flat(config)
 
+    def read(name: str, dimension: Dimension) -> Value:
+        value: Value = DIALS[name].read(config, base) if name in DIALS else settings[name]
+        return value
 
-def to_yaml(space: Space) -> str:
-    """The space as a file that `load_space` reads."""
-    plain = {
-        name: asdict(dimension)
-        if isinstance(dimension, Range)
-        else {"choice": list(dimension.choice)}
-        for name, dimension in space.items()
-    }
-    return yaml.safe_dump(plain, sort_keys=False)
+    return composed(space, config, read)

@@ -211,7 +211,12 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     share = scale.cpus_per_worker or max(1, cpus // scale.workers)
     # A worker lives on one node: what is left over on two does not make a third.
     room = sum(
-        int(min(node.get("CPU", 0) // share, node.get("GPU", 0) if use_gpu else cpus))
+        int(
+            min(
+                node.get("CPU", 0) // share,
+                node.get("GPU", 0) * scale.workers_per_gpu if use_gpu else cpus,
+            )
+        )
         for node in nodes
     )
     at_least = scale.min_workers or scale.workers
@@ -224,5 +229,5 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
         num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,
         use_gpu=use_gpu,
-        resources_per_worker={"CPU": share, **({"GPU": 1} if use_gpu else {})},
+        resources_per_worker={"CPU": share, **({"GPU": scale.gpus_per_worker} if use_gpu else {})},
     )

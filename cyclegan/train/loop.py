@@ -93,13 +93,14 @@ def train_worker(
 
 
 def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
-    """Train on from the state's step until the last one, or until told to stop; `trace` hears of
-    each step.
+    """Train on from the state's step until the last one, or to pause or stop before it; `trace`
+    hears of each step.
 
     Returns at once, with the reason, where too many updates in a row were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
     watch = Watch(config.data.mri_contrast)
+    last = min(steps, every.pause_at_step or steps)
     stop = leave = False
     device, note = run.worker.device, partial(telemetry.note, state.step)
     stream = open_stream(
@@ -114,7 +115,7 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
         record=append_to(config.run_folder / SUBSTITUTED, note),
     )
     with closing(stream):
-        while state.step < steps and not stop:
+        while state.step < last and not stop:
             telemetry.stopwatch.start()
             batch = next(stream)
             telemetry.stopwatch.lap("data_wait")
@@ -123,11 +124,11 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
             telemetry.add(terms)
             trace()
-            if due(state.step, config.guard.look_every_steps, steps):
+            if due(state.step, config.guard.look_every_steps, last):
                 stop, leave, streak = run.look()
                 if streak >= config.guard.max_streak:
                     return reason_to_go_back(state, config, run.worker, terms)
-            if due(state.step, every.log_every_steps, steps):
+            if due(state.step, every.log_every_steps, last):
                 means = telemetry.means()
                 telemetry.write(state.step, means | sync_time(run.engine) | rates(state))
                 compiled = compile_warning(run.engine.num_graphs)
@@ -137,10 +138,10 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             score = None
             # Before the checkpoint: one that is there has been validated, if it was due. But who
             # is told to stop amid the run may have no time for it.
-            hurried = stop and state.step < steps
-            if validating := due(state.step, every.validate_every_steps, steps) and not hurried:
+            hurried = stop and state.step < last
+            if validating := due(state.step, every.validate_every_steps, last) and not hurried:
                 score = run.validate()
-            if validating or stop or leave or due(state.step, every.save_every_steps, steps):
+            if validating or stop or leave or due(state.step, every.save_every_steps, last):
                 run.save(score)
                 leave = False
             telemetry.pause(time.monotonic() - pausing)
@@ -155,7 +156,9 @@ def due(step: int, every: int, last: int) -> bool:
 def set_rates(state: TrainState, config: Config, steps: int) -> None:
     """Give both optimizers the learning rates of the step to come."""
     optimizer = config.optimizer
-    factor = rate_factor(state.step, steps, optimizer.schedule, optimizer.warmup_steps)
+    factor = rate_factor(
+        state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
+    )
     factor *= 0.5**state.rollbacks
     state.translator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
     state.critic_optimizer.param_groups[0]["lr"] = factor * optimizer.critic_learning_rate

@@ -9,11 +9,13 @@ def rate_factor(
     total_steps: int,
     schedule: Literal["constant", "linear", "cosine"],
     warmup_steps: int = 0,
+    decay_start: float = 0.5,
 ) -> float:
     """What the learning rate is multiplied with at a step, in [0, 1].
 
-    `linear` is Zhu 2017's: constant for the first half of the run, then straight to 0. `cosine` is
-    half a period over the whole run (Loshchilov 2017, eq. 5, no restart).
+    `linear` is Zhu 2017's: constant up to the share `decay_start` of the run (there half), then
+    straight to 0. `cosine` is half a period over the whole run (Loshchilov 2017, eq. 5, no
+    restart).
     """
     warmup = min(1.0, (step + 1) / (warmup_steps + 1))
     done = min(1.0, step / total_steps)
@@ -21,7 +23,7 @@ def rate_factor(
         case "constant":
             decay = 1.0
         case "linear":
-            decay = min(1.0, 2 * (1 - done))
+            decay = min(1.0, (1 - done) / (1 - decay_start))
         case "cosine":
             decay = 0.5 * (1 + math.cos(math.pi * done))
     return warmup * decay

@@ -16,6 +16,7 @@ from data_prep.store import open_store
 from tests.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
 from tests.stores import make_store
 from tests.volumes import write_head
+from tune.ledger import Ledger
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -43,6 +44,22 @@ def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster,
     newest = checkpoint.newest(run)
     assert newest is not None
     assert checkpoint.verify(newest)["step"] == 6
+
+
+def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(cluster, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
+
+    submitted = cluster.call(
+        *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
+        *("--", "python", "-m", "tune", "run", "weights", "--preset", "smoke", "--trials", "1"),
+        *("--data.store", str(store.path), "--storage", str(tmp_path), "--name", "sent"),
+    )
+
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert "tune: t000 is done" in submitted.stdout
+    (trial,) = Ledger(tmp_path / "sent" / "trials.jsonl", writes=False).trials
+    assert (trial.state, trial.step) == ("done", 6)
+    assert (tmp_path / "sent" / "best.yaml").exists()
 
 
 def test_a_conversion_runs_on_the_cluster_that_is_named(cluster, tmp_path):

@@ -1,5 +1,6 @@
 """A search on a real Ray ends with a ranking and a configuration that trains; misuse is refused."""
 
+import csv
 import json
 import os
 import subprocess
@@ -13,25 +14,25 @@ from cyclegan.train import checkpoint
 from data_prep.errors import UsageError
 from tests.stores import make_store
 from tune.__main__ import main
-from tune.ledger import read
+from tune.ledger import LEDGER, Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_search_trains_its_trials_and_the_best_configuration_loads(tmp_path):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
     space = tmp_path / "mine.yaml"
-    # The second trial trains to the end as well: one rate is as good as the other after 6 steps,
-    # and the scheduler is off.
-    space.write_text("loss.cycle_weight: {low: 2, high: 20, log: true}\n")
+    # The preset is tried first; the other value trains nothing to speak of.
+    space.write_text("optimizer.learning_rate: {choice: [2.0e-4, 1.0e-9]}\n")
 
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tune", "run", str(space), "--preset", "smoke"),
-            *("--trials", "2", "--scheduler", "none", "--name", "two"),
+            *("--sampler", "grid", "--look-every", "2", "--name", "two"),
             *("--storage", str(tmp_path), "--data.store", str(store.path)),
+            *("--train.max-steps", "18", "--guard.look-every-steps", "1"),
         ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -42,36 +43,49 @@ def test_a_search_trains_its_trials_and_the_best_configuration_loads(tmp_path):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    trials = read(tmp_path / "two" / "trials.jsonl")
-    assert [(trial.state, trial.step) for trial in trials] == [("done", 6), ("done", 6)]
-    # The first trial is the preset itself.
-    assert trials[0].values == {"loss.cycle_weight": 10.0} != trials[1].values
-    for trial in trials:
-        run = tmp_path / "two" / "runs" / trial.name
-        assert (
-            load_config(run / "config.yaml").loss.cycle_weight == trial.values["loss.cycle_weight"]
-        )
-        best = checkpoint.best(run)
-        assert best is not None
+    folder = tmp_path / "two"
+    good, bad = Ledger(folder / LEDGER, writes=False).trials
+    assert (good.origin, good.state, good.step) == ("base", "done", 18)
+    assert (bad.values, bad.state) == ({"optimizer.learning_rate": 1e-9}, "stopped")
+    assert 2 <= bad.step <= 4
+    for trial in (good, bad):
+        run = folder / "runs" / trial.name
+        rate = load_config(run / "config.yaml").optimizer.learning_rate
+        assert rate == trial.values["optimizer.learning_rate"]
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        scores = [line["val/selection"] for line in lines if "val/selection" in line]
-        assert trial.score == pytest.approx(min(scores))
-    winner = min(trials, key=lambda trial: trial.score or 0)
-    best_config = load_config(tmp_path / "two" / "best.yaml")
-    assert best_config.loss.cycle_weight == winner.values["loss.cycle_weight"]
-    assert best_config.run.name == ""
+        told = {line["step"]: line["val/selection"] for line in lines if "val/selection" in line}
+        assert {score.step: score.value for score in trial.scores} == pytest.approx(told)
+        # Who is stopped saves first: nothing is torn.
+        assert checkpoint.newest(run) == checkpoint.saved(run)[-1]
+    best = load_config(folder / "best.yaml")
+    assert (best.optimizer.learning_rate, best.run.name) == (2e-4, "")
+    with (folder / "trials.csv").open() as table:
+        assert [row["trial"] for row in csv.DictReader(table)] == ["t000", "t001"]
+    assert (folder / "report.html").read_text().count("data:image/png") >= 3
+    assert "tune: t001 was stopped early" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["run", "--preset", "smoke"], "which space"),
-        (["run", "loss-weights", "--trials", "0"], "at least 1"),
-        (["run", "nowhere", "--preset", "smoke", "--data.store", "s"], "neither a space"),
-        (["run", "loss-weights", "--preset", "smokey"], "no preset 'smokey'"),
+        (["run", "weights", "--trials", "0"], "at least 1"),
+        (["run", "weights", "--look-every", "0"], "--look-every is 0"),
+        (["run", "nowhere", "--preset", "smoke"], "neither a space"),
+        (["run", "weights", "--preset", "smokey"], "no preset 'smokey'"),
+        (["run", "weights", "--preset", "smoke", "--metric", "mea_hu"], "no such score"),
+        (["run", "weights", "--preset", "smoke", "--time-budget", "8"], "8h, 30m or 90s"),
         (["report", "folder", "--best"], "takes a folder only"),
+        (["report", "folder", "--compare", "default", "--seeds", "1"], "at least 2"),
+        (["report", "folder"], "holds no search"),
     ],
 )
-def test_misuse_is_named(argv, message):
+def test_misuse_is_named_before_anything_is_trained(argv, message, tmp_path, monkeypatch):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(3, 32, 32))
+    monkeypatch.setenv("CYCLEGAN_STORE", str(store.path))
+    monkeypatch.chdir(tmp_path)
+
     with pytest.raises(UsageError, match=message):
         main(argv)
+
+    assert not (tmp_path / "runs").exists()

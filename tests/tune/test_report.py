@@ -1,125 +1,181 @@
 """The report of a search ranks what has a score, and its best configuration is ready to train."""
 
+import csv
 import io
+import re
 from dataclasses import replace
-from math import inf
-from pathlib import Path
+from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cyclegan.config_file import load_config, resolve
-from cyclegan.errors import ConfigError
-from cyclegan.presets import smoke
-from data_prep.errors import UsageError, UserError
-from tune.ledger import LEDGER, Trial, append, ranked, read
-from tune.report import open_search, table, write_best
-from tune.search import capacity, create_folder
-from tune.space import SPACES, apply
-
-BASE = resolve(replace(smoke(), data=replace(smoke().data, store="/nowhere.zarr")))
-ENDED = [
-    Trial(name="a", values={"loss.cycle_weight": 3.0}, score=2.0, step=6, state="done"),
-    Trial(
-        name="b",
-        values={"loss.cycle_weight": 9.0},
-        score=None,
-        step=0,
-        state="failed",
-        reason="no CT",
-    ),
-    Trial(name="c", values={"loss.cycle_weight": 5.5}, score=1.5, step=3, state="stopped"),
-]
+from data_prep.errors import ExitCode, UserError
+from tests.tune.searches import BASE, WEIGHTS, ended, values, write_search
+from tune.found import open_search
+from tune.hparams import write_hparams
+from tune.html import html_report
+from tune.live import progress_line, table, varied
+from tune.objective import Objective
+from tune.parallel import HEIGHT, OFF_GAP, TOP, picture
+from tune.report import publish, to_csv, write_best
+from tune.space import apply
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A finished search."""
-    create_folder(tmp_path / "search", BASE, SPACES["loss-weights"])
-    for trial in ENDED:
-        append(tmp_path / "search" / LEDGER, trial)
-    return tmp_path / "search"
+def found(tmp_path):
+    write_search(tmp_path / "search")
+    return open_search(tmp_path / "search")
 
 
-def test_trials_without_a_score_rank_last(folder):
-    base, trials = open_search(folder)
+def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_its_own(found):
+    best = load_config(write_best(found))
 
-    assert base == BASE
-    assert [trial.name for trial in trials] == ["c", "a", "b"]
-    assert ranked(ENDED[1:2] + ENDED[:1]) == [ENDED[0], ENDED[1]]
-
-
-def test_a_line_cut_short_by_a_kill_is_left_out(folder):
-    with (folder / LEDGER).open("a") as file:
-        file.write('{"name": "d", "val')
-
-    assert read(folder / LEDGER) == ENDED
-
-
-def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_its_own(folder):
-    best = load_config(write_best(folder))
-
-    expected = apply(BASE, ENDED[2].values)
+    expected = apply(BASE, values(10.0))
     assert best == replace(expected, run=replace(expected.run, name=""))
-    assert resolve(best).run.name != BASE.run.name
+    assert resolve(best).run.name.startswith("smoke-")
 
 
-def test_a_search_without_any_score_has_no_best(folder):
-    (folder / LEDGER).unlink()
-    append(folder / LEDGER, ENDED[1])
-
+def test_a_search_without_any_score_has_no_best(found):
     with pytest.raises(UserError, match="none is the best"):
-        write_best(folder)
+        write_best(replace(found, trials=found.trials[2:]))
 
 
-def test_a_search_never_writes_over_another(folder):
-    with pytest.raises(ConfigError, match="never writes over"):
-        create_folder(folder, BASE, SPACES["loss-weights"])
-    assert read(folder / LEDGER) == ENDED
+def test_the_table_for_other_tools_has_every_trial_and_setting(found):
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+
+    assert [(row["rank"], row["trial"], row["state"]) for row in rows] == [
+        ("1", "t000", "done"),
+        ("2", "t001", "stopped"),
+        ("3", "t003", "running"),
+        ("4", "t002", "failed"),
+    ]
+    assert rows[0]["val/selection"] == "2.0"
+    assert rows[0]["loss.cycle_weight"] == "10.0"
+    assert rows[0]["loss.gradient_weight"] == ""  # off
+    assert rows[3]["reason"] == "the run diverged"
 
 
-def test_a_folder_that_holds_no_search_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="holds no search"):
-        open_search(tmp_path)
+def test_tensorboard_shows_each_trial_with_settings_and_scores(found):
+    folder = write_hparams(found)
+    write_hparams(found)  # anew, not twice
+
+    assert sorted(path.name for path in folder.iterdir()) == ["t000", "t001"]
+    events = EventAccumulator(str(folder / "t000"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("val/selection")] == [
+        (2, 3.0),
+        (10, 2.0),
+        (18, 2.5),
+    ]
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert session.hparams["loss.cycle_weight"].number_value == 10
+    assert session.hparams["state"].string_value == "done"
 
 
-def test_the_table_shows_scores_in_order_and_reasons():
+class Outline(HTMLParser):
+    """What a page refers to and draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.lines = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.lines += tag == "polyline"
+
+
+def test_the_page_stands_alone_and_draws_every_trial_with_a_score(found):
+    page = html_report(found, pictures=False)
+
+    outline = Outline()
+    outline.feed(page)
+    assert all(source.startswith("data:") for source in outline.sources)
+    assert outline.lines == 2
+    assert re.search(r"t002 failed: the run diverged", page)
+    assert "1 stopped early, 1 failed, 1 unfinished" in page
+
+
+def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, capsys):
+    assert publish(found.folder, pictures=False) == ExitCode.PARTLY_DONE
+
+    written = {path.name for path in found.folder.iterdir()}
+    assert {"best.yaml", "trials.csv", "report.html", "tensorboard"} <= written
+    assert "--config" in capsys.readouterr().out
+
+
+def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):
+    kept = (found.folder / "trials.jsonl").read_text().splitlines()
+    well = [line for line in kept if '"t000"' in line or '"t001"' in line]
+    (found.folder / "trials.jsonl").write_text("\n".join(well) + "\n")
+
+    assert publish(found.folder, pictures=False) == ExitCode.DONE
+    assert publish(found.folder, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
+
+
+def test_the_table_on_the_screen_shows_what_varies_in_order(found):
     text = io.StringIO()
-    Console(file=text, width=80).print(table(ranked(ENDED)))
+    Console(file=text, width=120).print(table(found.trials, found.objective))
 
     lines = text.getvalue()
-    assert lines.index("1.5000") < lines.index("2.0000") < lines.index("failed")
-    assert "b failed: no CT" in lines
+    assert lines.index("t000 (base)") < lines.index("t001") < lines.index("t002")
+    assert "cycle_weight" in lines
+    assert "identity_weight" not in lines  # the same in all
+    assert "stopped early" in lines
 
 
-@pytest.mark.parametrize(
-    ("scale", "cluster", "expected"),
-    [
-        ({}, {"CPU": 2.0}, (1, 1)),  # 0.1 of the second core leads the trial
-        ({}, {"CPU": 16.0}, (1, 15)),
-        ({"cpus_per_worker": 2}, {"CPU": 16.0}, (7, 2)),
-        ({"workers": 2}, {"CPU": 64.0, "GPU": 8.0}, (4, 7)),
-        ({"workers": 2, "gpu": "no"}, {"CPU": 9.0, "GPU": 8.0}, (1, 4)),
-        ({"cpus_per_worker": 8}, {"CPU": 17.0, "GPU": 8.0}, (2, 8)),
-    ],
-)
-def test_as_many_trials_run_at_once_as_fit(scale, cluster, expected):
-    assert capacity(replace(BASE.scale, **scale), cluster) == expected
+def test_a_terms_switch_is_left_out_beside_its_weight():
+    on = {"loss.ssim": True, "loss.ssim_weight": 2.0}
+    trials = [
+        ended("a", {2: 1.0}, "done", values=on),
+        ended("b", {2: 1.0}, "done", values={"loss.ssim": False}),
+    ]
+
+    assert varied(trials) == ["loss.ssim_weight"]
 
 
-@pytest.mark.parametrize(
-    ("scale", "cluster"),
-    [
-        ({}, {"CPU": 1.0}),
-        ({"workers": 2}, {"CPU": 64.0, "GPU": 1.0}),
-        ({"gpu": "yes"}, {"CPU": 4.0}),
-    ],
-)
-def test_a_trial_that_can_never_fit_is_refused_before_the_search(scale, cluster):
-    with pytest.raises(ConfigError, match="wait for ever"):
-        capacity(replace(BASE.scale, **scale), cluster)
+def test_progress_tells_the_counts_the_best_and_the_time_left(found):
+    # 18 steps of t000, 2 of t001 and t002 in 22 s; 3 ended, so 22/3 * 6 = 44 are expected.
+    line = progress_line(found.trials, 6, found.objective, elapsed_s=22, steps=22)
+
+    assert line == (
+        "3 of 6 ended, 1 running, 1 stopped early, 1 failed, best 2 (t000), about 0:00:22 left"
+    )
 
 
-def test_no_score_is_kept_as_nothing_and_never_as_infinity(folder):
-    assert "Infinity" not in (folder / LEDGER).read_text()
-    assert ranked([replace(ENDED[0], score=1e30), ENDED[1]])[0].score == 1e30 < inf
+def test_lines_run_through_their_values_good_on_top_and_off_below():
+    points = [(1.0, 4.0, True), (30.0, 2.0, False)]
+    trials = [
+        ended(
+            f"t{number}",
+            {2: score},
+            "done",
+            values={"loss.cycle_weight": weight, "loss.ssim": on}
+            | ({"loss.ssim_weight": 10.0} if on else {}),
+        )
+        for number, (weight, score, on) in enumerate(points)
+    ]
+
+    drawn = picture(trials[::-1], WEIGHTS, Objective())
+
+    assert drawn is not None
+    # The switch is left out beside its weight, which is off where the switch is.
+    assert [axis.label for axis in drawn.axes] == ["cycle_weight", "ssim_weight", "selection"]
+    ys = {
+        line.trial.name: [float(point.split(",")[1]) for point in line.points.split()]
+        for line in drawn.lines
+    }
+    top, bottom, off = TOP, TOP + HEIGHT, TOP + HEIGHT + OFF_GAP
+    assert ys["t0"][0] == bottom  # the lowest weight
+    assert ys["t0"][1:] == [top, bottom]  # the highest SSIM weight, the worst score
+    assert ys["t1"][0] == top
+    assert ys["t1"][1:] == [off, top]
+    assert [line.rank for line in drawn.lines] == [1, 0]  # the best is drawn last
+
+
+def test_one_trial_makes_no_picture_of_coordinates():
+    assert picture([ended("a", {2: 1.0}, "done")], WEIGHTS, Objective()) is None

@@ -1,81 +1,122 @@
 """A space holds only what the configuration takes, so that no sample can fail for its values."""
 
-from pathlib import Path
+from dataclasses import replace
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cyclegan.errors import ConfigError
-from cyclegan.presets import default, demo
-from tune.space import SPACES, Choice, Range, apply, load_space, to_yaml, values_of
+from cyclegan.presets import default, demo, reference
+from tune.space import (
+    SPACES,
+    Choice,
+    Range,
+    apply,
+    drawn,
+    grid,
+    perturbed,
+    values_of,
+)
 
-
-def written(folder: Path, text: str) -> str:
-    path = folder / "mine.yaml"
-    path.write_text(text)
-    return str(path)
+BASE = replace(default(), train=replace(default().train, max_steps=1000))
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_built_in_spaces_hold_the_default_and_survive_their_own_file(name, tmp_path):
-    space = load_space(name, default())
+@given(seed=st.integers(0, 10**6))
+def test_every_point_is_a_valid_configuration(name, seed):
+    random = Random(seed)
 
-    assert values_of(default(), space) is not None
-    assert load_space(written(tmp_path, to_yaml(space)), default()) == space
+    point = drawn(SPACES[name], BASE, random)
+    beside = perturbed(point, SPACES[name], BASE, random)
 
-
-def test_a_file_gives_ranges_and_choices(tmp_path):
-    # YAML takes 1e-4 for text; people take it for a number.
-    source = written(
-        tmp_path,
-        "optimizer.learning_rate: {low: 1e-4, high: 0.001, log: true}\n"
-        "critic.norm: {choice: [none, instance]}\n",
-    )
-
-    assert load_space(source, default()) == {
-        "optimizer.learning_rate": Range(low=1e-4, high=1e-3, log=True),
-        "critic.norm": Choice(choice=("none", "instance")),
-    }
+    # Building a configuration checks it.
+    apply(BASE, point)
+    apply(BASE, beside)
+    for values in (point, beside):
+        assert all(SPACES[name][key].holds(value) for key, value in values.items())
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("loss.cycel_weight: {low: 1, high: 2}", "loss.cycel_weight, which is no setting"),
-        ("run.storage: {choice: [a, b]}", "run.storage, which is no setting"),
-        ("loss.cycle_weight: {low: 1, hihg: 2}", "want {low, high, log}"),
-        ("loss.cycle_weight: {low: 1, high: 2, lgo: true}", "no setting lgo"),
-        ("loss.cycle_weight: {low: 2, high: 1}", "a range must rise"),
-        ("loss.cycle_weight: {low: 0, high: 1, log: true}", "begin above 0"),
-        ("loss.cycle_weight: {low: -1, high: 1}", "must be 0 or more"),
-        ("loss.cycle_weight: {low: few, high: many}", "could not convert"),
-        ("train.pool_size: {low: 1, high: 50}", "List some values"),
-        ("train.pool_size: {choice: [1, 2.5]}", "2.5, but it takes int"),
-        ("optimizer.schedule: {choice: [cosinus]}", "one of constant, linear, cosine"),
-        ("optimizer.schedule: {choice: []}", "at least one value"),
-        ("- 3", "must hold settings"),
-        ("a: [", "neither a space nor a YAML file"),
-    ],
-)
-def test_what_cannot_be_searched_is_refused_by_name(text, message, tmp_path):
-    with pytest.raises(ConfigError) as refusal:
-        load_space(written(tmp_path, text), default())
+@pytest.mark.parametrize("name", SPACES)
+def test_a_term_has_a_weight_where_it_is_on_and_none_where_it_is_off(name):
+    points = [drawn(SPACES[name], BASE, Random(seed)) for seed in range(50)]
 
-    assert message in str(refusal.value)
+    assert {point["loss.ssim"] for point in points} == {True, False}
+    for point in points:
+        assert ("loss.ssim_weight" in point) == point["loss.ssim"]
+        assert apply(BASE, point).loss.weight("ssim") == point.get("loss.ssim_weight", 0)
 
 
-def test_a_space_that_is_nowhere_lists_those_that_are():
-    with pytest.raises(ConfigError, match="loss-weights"):
-        load_space("los-weights", default())
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("preset", [default, demo, reference])
+def test_the_base_lies_in_its_own_space_and_comes_back_from_it(name, preset):
+    base = replace(preset(), train=replace(preset().train, max_steps=1500))
+
+    values = values_of(base, SPACES[name], base)
+    same = apply(base, values)
+
+    terms = ("adversarial", "cycle", "identity", "ssim", "gradient", "shape")
+    assert [same.loss.weight(term) for term in terms] == [base.loss.weight(term) for term in terms]
+    assert replace(same, loss=base.loss) == base
+
+
+def test_the_reference_recipe_in_the_words_of_a_space():
+    values = values_of(reference(), SPACES["full"], BASE)
+    config = apply(BASE, values)
+
+    assert (config.loss.weight("cycle"), config.loss.weight("identity")) == (10, 5)
+    assert config.loss.weight("ssim") == 0
+    assert (config.optimizer.schedule, config.optimizer.decay_start) == ("linear", 0.5)
+    assert (config.data.partner, config.data.rotate_degrees) == ("random", 0)
+    assert config.train.pool_size == 50
 
 
 def test_applying_values_changes_them_alone():
-    changed = apply(default(), {"loss.cycle_weight": 3.5, "optimizer.schedule": "linear"})
+    changed = apply(BASE, {"loss.cycle_weight": 3.5, "optimizer.schedule": "linear"})
 
     assert (changed.loss.cycle_weight, changed.optimizer.schedule) == (3.5, "linear")
     back = {"loss.cycle_weight": 10.0, "optimizer.schedule": "cosine"}
-    assert apply(changed, back) == default()
+    assert apply(changed, back) == BASE
 
 
-def test_a_term_that_is_off_lies_outside_a_logarithmic_range():
-    assert demo().loss.ssim_weight == 0
-    assert values_of(demo(), SPACES["loss-weights"]) is None
+def test_a_logarithmic_range_gives_each_decade_its_share():
+    values = [Range(low=0.01, high=100.0, log=True).drawn(Random(seed)) for seed in range(2000)]
+
+    below_one = sum(float(value) < 1 for value in values) / len(values)
+    assert below_one == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_grid_has_all_combinations_and_no_weight_of_what_is_off():
+    space = {
+        "loss.ssim": Choice(choice=(True, False)),
+        "loss.ssim_weight": Range(low=0.1, high=10.0, log=True, when={"loss.ssim": True}),
+        "loss.cycle_weight": Range(low=1.0, high=3.0),
+    }
+
+    points = grid(space, BASE, 3)
+
+    assert len(points) == (3 + 1) * 3
+    assert {"loss.ssim": False, "loss.cycle_weight": 2.0} in points
+    weights = {round(float(point["loss.ssim_weight"]), 6) for point in points if point["loss.ssim"]}
+    assert weights == {0.1, 1.0, 10.0}
+
+
+def test_a_condition_on_what_is_not_searched_looks_at_the_base():
+    space = {"loss.ssim_weight": Range(low=0.1, high=1.0, when={"loss.ssim": True})}
+    off = replace(BASE, loss=replace(BASE.loss, ssim=False))
+
+    assert drawn(space, off, Random(0)) == {}
+    assert set(drawn(space, BASE, Random(0))) == {"loss.ssim_weight"}
+
+
+def test_exploring_moves_a_value_by_a_fifth_or_draws_it_anew():
+    space = {"loss.cycle_weight": Range(low=1.0, high=100.0, log=True)}
+    moved = [
+        round(float(perturbed({"loss.cycle_weight": 10.0}, space, BASE, Random(s))[name]), 6)
+        for s in range(400)
+        for name in space
+    ]
+
+    near = [value for value in moved if value in (8.0, 12.0)]
+    assert {8.0, 12.0} <= set(near)
+    assert len(near) / len(moved) == pytest.approx(0.75, abs=0.07)

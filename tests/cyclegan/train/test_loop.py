@@ -44,6 +44,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config, monkeypatch, tmp
     assert logged == [2, 4, 6]
 
 
+def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(config, tmp_path):
+    unbroken = train_worker(config, Worker())
+    again = replace(config, run=replace(config.run, storage=str(tmp_path / "again")))
+
+    for pause in (2, 4, 0):
+        schedule = replace(again.schedule, pause_at_step=pause, validate_every_steps=0)
+        ended = train_worker(replace(again, schedule=schedule), Worker())
+        assert ended.step == (pause or 6)
+
+    # The rates kept to the whole run's course, or the weights would differ.
+    assert digest(ended) == digest(unbroken)
+    lines = read_lines(again.run_folder / METRICS)
+    assert [line["step"] for line in lines if "val/selection" in line] == [2, 4, 6]
+
+
 def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
     reports: list[dict[str, float]] = []
 

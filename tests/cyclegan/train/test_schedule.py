@@ -26,3 +26,9 @@ def test_warmup_rises_in_equal_steps():
     factors = [rate_factor(step, 100, "constant", warmup_steps=3) for step in range(5)]
 
     assert factors == [0.25, 0.5, 0.75, 1, 1]
+
+
+def test_linear_can_begin_to_fall_anywhere():
+    factors = [rate_factor(step, 100, "linear", decay_start=0.2) for step in (0, 20, 60, 100)]
+
+    assert factors == pytest.approx([1, 1, 0.5, 0])

@@ -1,0 +1,197 @@
+"""P14: a search survives its driver, its workers and its bad trials; a population takes over.
+
+A minute or more each on a real Ray, so they run under `make faults`.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cyclegan.train import checkpoint
+from data_prep.errors import ExitCode
+from tests.stores import make_store
+from tune.ledger import LEDGER, Ledger, Trial
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
+KILLS = 20
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(0),
+    pytest.mark.skipif(not FULL, reason="searches take minutes: make faults"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a small store lies, and the searches will."""
+    folder = tmp_path_factory.mktemp("searches")
+    make_store(folder / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
+    return folder
+
+
+def command(folder: Path, name: str, space: str, *more: str) -> list[str]:
+    """A search of 18 steps a trial, with a look every 6."""
+    return [
+        *(sys.executable, "-m", "tune", "run", space, "--preset", "smoke", "--name", name),
+        *("--storage", str(folder), "--data.store", str(folder / "s.zarr")),
+        *("--look-every", "6", "--train.max-steps", "18", "--guard.look-every-steps", "1"),
+        *more,
+    ]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def finish(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def start(argv: list[str]) -> subprocess.Popen[bytes]:
+    with Path(os.devnull).open("w") as nowhere:
+        return subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=nowhere, stderr=nowhere)
+
+
+def trials_of(folder: Path, name: str) -> list[Trial]:
+    return Ledger(folder / name / LEDGER, writes=False).trials
+
+
+def outcome(trials: list[Trial]) -> list[tuple[Any, ...]]:
+    """All that a search found, but for when."""
+    return [
+        (trial.name, trial.values, trial.state, [(s.step, s.value) for s in trial.scores])
+        for trial in trials
+    ]
+
+
+def test_a_search_whose_driver_is_killed_again_and_again_ends_as_an_unbroken_one(folder):
+    argv = ("weights", "--sampler", "random", "--scheduler", "none", "--trials", "3")
+    assert finish(command(folder, "unbroken", *argv)).returncode == ExitCode.DONE
+    expected = outcome(trials_of(folder, "unbroken"))
+    assert len(expected) == 3
+
+    draw = random.Random(3)
+    kills = number = 0
+    while kills < KILLS:
+        name, resume = f"killed-{number}", ["--resume"]
+        number += 1
+        while True:
+            driver = start(command(folder, name, *argv) + resume)
+            until = time.monotonic() + draw.uniform(5, 90)
+            while driver.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
+            if driver.poll() is not None:
+                assert driver.returncode == ExitCode.DONE
+                break
+            driver.kill()
+            driver.wait()
+            kills += 1
+        assert outcome(trials_of(folder, name)) == expected
+    print(f"{kills} kills in {number} searches: each ended with the same trials and scores")
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
+    driver = start(command(folder, "worker", "weights", "--trials", "1"))
+    killed = False
+    while driver.poll() is None and not killed:
+        time.sleep(0.05)
+        scored = (folder / "worker" / LEDGER).exists() and trials_of(folder, "worker")
+        if not scored or not scored[0].scores:
+            continue
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            if "RayTrainWorker" in " ".join(process.cmdline()) and not killed:
+                process.kill()
+                killed = True
+
+    assert driver.wait() == ExitCode.DONE
+    assert killed
+    (trial,) = trials_of(folder, "worker")
+    assert (trial.state, [score.step for score in trial.scores]) == ("done", [6, 12, 18])
+
+
+def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
+    argv = command(folder, "preempted", "weights", "--trials", "1")
+    driver = start(argv)
+    while not (folder / "preempted" / LEDGER).exists():
+        time.sleep(0.1)
+    time.sleep(3)
+    driver.send_signal(signal.SIGTERM)
+
+    assert driver.wait(60) == ExitCode.PREEMPTED
+    assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
+    assert [trial.state for trial in trials_of(folder, "preempted")] == ["done"]
+
+
+def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):
+    space = folder / "wild.yaml"
+    space.write_text("optimizer.learning_rate: {choice: [1.0e+30, 2.0e-4, 1.0e-4]}\n")
+    guard = ("--guard.max-streak", "2", "--guard.max-rollbacks", "0")
+
+    done = finish(
+        command(folder, "wild", str(space), "--sampler", "grid", "--scheduler", "none", *guard)
+    )
+
+    assert done.returncode == ExitCode.PARTLY_DONE, done.stdout + done.stderr
+    by_rate = {t.values["optimizer.learning_rate"]: t for t in trials_of(folder, "wild")}
+    assert by_rate[1e30].state == "failed"
+    assert {by_rate[rate].state for rate in (2e-4, 1e-4)} == {"done"}
+    assert "went well" in done.stdout
+
+
+def test_a_full_disk_stops_a_search_that_goes_on_when_there_is_room(folder, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    argv = command(folder, "small", "weights", "--trials", "3", "--scheduler", "none")
+    argv[argv.index("--storage") + 1] = str(disk)
+    try:
+        full = finish(argv)
+        assert full.returncode == ExitCode.STORAGE_FULL, full.stdout + full.stderr
+        assert "storage is full" in full.stderr
+        assert not any(trial.state == "failed" for trial in trials_of(disk, "small"))
+
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
+        assert [trial.state for trial in trials_of(disk, "small")] == ["done"] * 3
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_trial_of_a_population_goes_on_from_the_weights_of_another(folder):
+    space = folder / "population.yaml"
+    space.write_text("optimizer.learning_rate: {low: 1.0e-9, high: 1.0e-3, log: true}\n")
+
+    done = finish(command(folder, "population", str(space), "--scheduler", "pbt", "--trials", "3"))
+
+    assert done.returncode == ExitCode.DONE, done.stdout + done.stderr
+    lines = (folder / "population" / LEDGER).read_text().splitlines()
+    exploits = [event for event in map(json.loads, lines) if event["event"] == "exploit"]
+    assert exploits
+    runs = folder / "population" / "runs"
+    for event in exploits:
+        own = runs / event["run"] / "checkpoints" / Path(event["start"]).name
+        ours, theirs = (
+            json.loads((each / checkpoint.MANIFEST).read_text())
+            for each in (own, runs / event["start"])
+        )
+        # The state that the new run began with is the donor's, file by file and by its SHA-256;
+        # `state.json` has the donor's score beside.
+        assert {name for name in ours if ours[name] != theirs[name]} <= {checkpoint.STATE}
+        assert "translators.safetensors" in ours
+    assert all(trial.state == "done" for trial in trials_of(folder, "population"))

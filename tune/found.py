@@ -1,0 +1,73 @@
+"""A search as its folder has it, running or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan.config import Config
+from cyclegan.config_file import load_config
+from data_prep.errors import UserError
+from tune.ledger import LEDGER, Ledger, Trial, ranked
+from tune.objective import Objective
+from tune.settings import BASE, SPACE, load_settings
+from tune.space import Space
+from tune.space_file import load_space
+from tune.trial import RUNS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What was asked, and what came of it."""
+
+    folder: Path
+    base: Config
+    space: Space
+    objective: Objective
+    settings: dict[str, object]
+    """As in `search.json`."""
+    trials: Sequence[Trial]
+    """Best first."""
+
+    @property
+    def best(self) -> Trial | None:
+        """None where no trial has a score."""
+        has_one = self.trials and self.trials[0].score(self.objective) is not None
+        return self.trials[0] if has_one else None
+
+    def the_best(self) -> Trial:
+        """The best trial.
+
+        Raises:
+            UserError: No trial has a score.
+        """
+        if self.best:
+            return self.best
+        raise UserError(
+            f"no trial of {self.folder} has a finite {self.objective.metric}, so none is the best "
+            f"({len(self.trials)} began). The reasons are in {self.folder / LEDGER}; search again "
+            "under another --name, in a narrower space or from another preset."
+        )
+
+    def run_folder(self, trial: Trial) -> Path:
+        """Where a trial trains."""
+        return self.folder / RUNS / trial.run
+
+
+def open_search(folder: Path) -> Found:
+    """The search of a folder.
+
+    Raises:
+        UsageError: The folder holds no search.
+    """
+    folder = folder.expanduser().absolute()
+    settings = load_settings(folder)
+    base = load_config(folder / BASE)
+    objective = Objective(metric=str(settings["metric"]))
+    return Found(
+        folder=folder,
+        base=base,
+        space=load_space(str(folder / SPACE), base),
+        objective=objective,
+        settings=settings,
+        trials=ranked(Ledger(folder / LEDGER, writes=False).trials, objective),
+    )
