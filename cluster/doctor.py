@@ -19,7 +19,7 @@ from cluster import diagnosis, probe
 from cluster.bandwidth import all_reduce_gb_per_s
 from cluster.diagnosis import Finding
 from cluster.probe import NodeFacts, Reading
-from data_prep.place import Place, place, remove
+from data_prep.place import Place, place
 from data_prep.ray_session import ray_session
 
 PINGS = 5
@@ -56,7 +56,7 @@ class Examiner:
 
     def sweep(self, folder: Path) -> None:
         """Take away what the nodes left."""
-        remove(folder)
+        probe.sweep(folder)
 
     def address(self) -> str:
         """Where others reach this node, with a port that is free now."""
@@ -99,7 +99,7 @@ def examine_here(store: Place | None, storage: Path | None) -> Iterator[Finding]
         folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
         refused = {HERE: probe.write_word(folder, HERE)}
         unseen = {HERE: probe.missing_words(folder, [HERE])}
-        remove(folder)
+        probe.sweep(folder)
         yield from diagnosis.judge_storage(str(storage), refused, unseen)
 
 

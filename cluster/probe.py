@@ -203,3 +203,8 @@ def missing_words(folder: Path, nodes: list[str]) -> list[str]:
             return False
 
     return [node for node in nodes if not told(node)]
+
+
+def sweep(folder: Path) -> None:
+    """Take away what the nodes left; where they could not write there is nothing."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -96,14 +96,15 @@ def test_everything_that_was_planted_is_found_on_its_node_and_told_first(two_nod
     assert marks == sorted(marks)  # BAD comes before ok
     sick = {row[2] for row in rows if row[:2] == ["BAD", "/dev/shm"]}
     assert len(sick) == 1
-    found = {row[1]: row for row in rows if row[0] == "BAD"}
+    found = {row[1]: row for row in rows if row[0] == "BAD" and row[2] in sick}
     assert set(found) == {"/dev/shm", "zarr", "store", "storage", "free disk", "open files"}
-    assert {row[2] for row in found.values()} == sick
+    # Which of two storages is the wrong one, nobody can tell.
+    assert {row[1] for row in rows if row[0] == "BAD" and row[2] not in sick} == {"storage"}
     assert all(len(row) == 5 for row in found.values()), "each has a remedy"
     assert "9.9.9; elsewhere 3" in found["zarr"][3]
-    assert "does not see what 127.0.0.1" in found["storage"][3]
+    assert "does not see what" in found["storage"][3]
     fine = {row[1] for row in rows if row[0] == "ok"}
-    assert {"torch", "ray", PROJECT, "clock", "store", "storage", "all-reduce"} <= fine
+    assert {"torch", "ray", PROJECT, "clock", "store", "all-reduce"} <= fine
     assert list(two_nodes.storage.iterdir()) == []
 
 

@@ -48,7 +48,7 @@ def slurm() -> Iterator[Slurm]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The project's folder, as far as jobs use it: what they leave shall not lie in the real one."""
+    """The project's folder, as far as jobs use it: what they leave must not be in the real one."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in (".venv", "cluster", "cyclegan", "data_prep"):
@@ -57,7 +57,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def queue(slurm: Slurm, project: Path, *command: str) -> str:
-    """Submit as `cluster submit` does, but on the little that these nodes have; the job's number."""
+    """Submit as `cluster submit` does, on the little that these nodes have; the job's number."""
     line = sbatch_line(Machines(nodes=2, gpus_per_node=0, cpus_per_node=2, memory_gib=3), command)
     line[1] = f"--chdir={project}"
     told = subprocess.run(
@@ -79,15 +79,11 @@ def wait_until(holds: Callable[[], bool], log: Path, seconds: float = 240) -> No
 
 def start_again_now(slurm: Slurm, job: str) -> None:
     """Slurm waits two minutes before a job that queued again may start."""
+    line = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
     until = time.monotonic() + 60
-    while True:
-        try:
-            slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")
-        except subprocess.CalledProcessError as error:  # still ending
-            assert time.monotonic() < until, error.stderr
-            time.sleep(0.5)
-        else:
-            return
+    while subprocess.run(line, env=slurm.env, capture_output=True, check=False).returncode:
+        assert time.monotonic() < until, "the job does not end its first life"
+        time.sleep(0.5)
 
 
 def test_a_job_has_one_ray_on_all_its_nodes_and_a_preempted_command_is_queued_again(slurm, project):
