@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.volumes import write_head
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -53,7 +55,7 @@ python -m data_prep convert --ray-address 198.51.100.1:6379 --mri "$2" --out "$1
 def test_a_head_that_others_reach_is_refused_without_a_token(tmp_path):
     if os.getuid() or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
         pytest.skip("needs the right to make a network namespace (root)")
-    (tmp_path / "mri").mkdir()
+    write_head(tmp_path / "mri" / "0.nii.gz", "mri", 0)
     folder = tempfile.mkdtemp(prefix="ray-")
     # All that it starts ends with its namespace of processes.
     alone = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
