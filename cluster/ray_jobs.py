@@ -55,11 +55,8 @@ def runtime_env() -> dict[str, Any]:
 
 
 def entrypoint(command: Sequence[str]) -> str:
-    """The command as a shell line that starts again when it was preempted.
-
-    Without `exec` a stopped job's shell would die first, and its orphans be waited for in vain.
-    """
-    return f"exec {shlex.join(['python', '-m', 'cluster.again', '--', *command])}"
+    """The command as a shell line that starts again when it was preempted."""
+    return shlex.join(["python", "-m", "cluster.again", "--", *command])
 
 
 def command_line(command: Sequence[str], driver: Driver, address: str | None, wait: bool) -> str:

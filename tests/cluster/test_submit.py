@@ -19,7 +19,7 @@ from tests.cluster.schemas import Kuberay, pod_templates
 
 # Quotes, blanks, braces and dollars: what a template or a shell may trip over.
 COMMAND = ["python", "-m", "cyclegan.train", "demo", "--run.name", 'it\'s {{a}} "$HOME" <b> & c']
-AGAIN = ["exec", "python", "-m", "cluster.again", "--"]
+AGAIN = ["python", "-m", "cluster.again", "--"]
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_line_for_a_shell_holds_the_command_and_what_it_needs():
     environment = json.loads(options["--runtime-env-json"])
     assert environment["working_dir"] == str(PROJECT)
     assert {".git", ".venv", "*.zarr", "*.dcm", "*.nii.gz"} <= set(environment["excludes"])
-    assert words[-len(COMMAND) - 6 :] == ["--", *AGAIN, *COMMAND]
+    assert words[-len(COMMAND) - 5 :] == ["--", *AGAIN, *COMMAND]
     assert list(EXCLUDES) == environment["excludes"]
 
 

@@ -115,7 +115,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     cluster, tmp_path
 ):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
-    run, steps = tmp_path / "sent", 400
+    run, steps = tmp_path / "sent", 150
     training = [
         *("python", "-m", "cyclegan.train", "smoke", "--train.max-steps", str(steps)),
         *("--schedule.save-every-steps", "0", "--schedule.validate-every-steps", "0"),
