@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -226,6 +227,18 @@ def test_bash_and_shellcheck_have_nothing_against_a_script(script, tmp_path):
     assert subprocess.run(["shellcheck", typo], capture_output=True, check=False).returncode
 
 
+def test_hadolint_has_nothing_against_the_image(tmp_path):
+    # DL3008 wants versions of Debian's packages; they would be gone with the next security fix.
+    hadolint = [str(Path(sys.executable).parent / "hadolint"), "--ignore", "DL3008"]
+    text = (CLUSTER / "Dockerfile").read_text()
+    subprocess.run([*hadolint, CLUSTER / "Dockerfile"], check=True)
+
+    for right, typo in (("WORKDIR /app", "WORKDIRR /app"), ("USER 1000:1000", "USER root")):
+        wrong = tmp_path / "Dockerfile"
+        wrong.write_text(text.replace(right, typo))
+        assert subprocess.run([*hadolint, wrong], capture_output=True, check=False).returncode
+
+
 def test_the_image_is_made_from_what_is_sent_to_docker():
     lines = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     instructions = [line.split(maxsplit=1) for line in lines if line and line[0] not in "# "]
@@ -246,7 +259,7 @@ def test_the_image_is_made_from_what_is_sent_to_docker():
     assert all((ROOT / source).exists() for source in copied)
     assert not set(copied) & set(ignored)
     assert "-c constraints.txt torch" in text
-    assert [rest for word, rest in instructions if word == "USER"] == ["cyclegan"]
+    assert [rest for word, rest in instructions if word == "USER"] == ["1000:1000"]
     assert "g++" in text
     assert "HEALTHCHECK" in [word for word, _ in instructions]
     assert {".git", ".venv", "**/*.zarr", "**/*.dcm", "**/*.nii.gz"} <= set(ignored)
