@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import ray
+from ray._private.state import state
 
 from data_prep.errors import UserError
 
@@ -73,6 +74,15 @@ def ray_session(
 def own_token() -> str:
     """The token of every Ray that this process starts: Ray reads it once."""
     return secrets.token_hex(32)
+
+
+def growth() -> dict[str, float]:
+    """The most of each resource that an autoscaler brings the cluster to; empty where none works.
+
+    A cluster that grows may have no machine at all before somebody waits for one.
+    """
+    limits: dict[str, float] | None = state.get_max_resources_from_cluster_config()
+    return limits or {}
 
 
 def require_token() -> None:

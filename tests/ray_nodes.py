@@ -1,5 +1,6 @@
 """A Ray cluster of our own on loopback, with a token, of as many nodes as a test starts."""
 
+import json
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -46,8 +47,11 @@ class Cluster(NamedTuple):
 
 
 @contextmanager
-def head(folder: Path, cpus: int = 2) -> Iterator[Cluster]:
-    """A head, beside whatever Ray runs on this machine already."""
+def head(folder: Path, cpus: int = 2, grows: bool = False) -> Iterator[Cluster]:
+    """A head, beside whatever Ray runs on this machine already.
+
+    With `grows` an autoscaler makes up to two nodes of one CPU for those who wait for them.
+    """
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -68,12 +72,49 @@ def head(folder: Path, cpus: int = 2) -> Iterator[Cluster]:
         *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
         f"--temp-dir={temp}",
     ]
+    if grows:
+        config = folder / "autoscaler.yaml"
+        config.write_text(json.dumps(autoscaling(gcs)))
+        command.append(f"--autoscaling-config={config}")
+        env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     try:
         with started(command, folder, "head", env) as process:
             wait_for(address, process, folder / "head.log")
             yield Cluster(address, f"127.0.0.1:{gcs}", env, process, folder)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+
+
+def autoscaling(gcs_port: int) -> dict[str, Any]:
+    """What `ray up` would hand to the autoscaler, with machines that are processes of this one."""
+    kinds = {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "small": {
+            "resources": {"CPU": 1},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 2,
+        },
+    }
+    return {
+        "cluster_name": "grows",
+        "max_workers": 2,
+        "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{gcs_port}"},
+        "available_node_types": kinds,
+        "head_node_type": "ray.head.default",
+        "upscaling_speed": 10.0,
+        "idle_timeout_minutes": 5,
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{
+            name: []
+            for name in (
+                *("initialization_commands", "setup_commands", "cluster_synced_files"),
+                *("head_setup_commands", "worker_setup_commands", "rsync_exclude", "rsync_filter"),
+                *("head_start_ray_commands", "worker_start_ray_commands"),
+            )
+        },
+        "file_mounts_sync_continuously": False,
+    }
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -36,7 +37,7 @@ from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
 from data_prep.place import Place, names_in, place, reached
-from data_prep.ray_session import ray_session
+from data_prep.ray_session import growth, ray_session
 from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
@@ -204,8 +205,9 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     """
     scale = config.scale
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    limits = growth()
     use_gpu = scale.gpu == "yes" or (
-        scale.gpu == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes)
+        scale.gpu == "auto" and any(node.get("GPU", 0) >= 1 for node in [*nodes, limits])
     )
     cpus = int(sum(node.get("CPU", 0) for node in nodes))
     share = scale.cpus_per_worker or max(1, cpus // scale.workers)
@@ -219,6 +221,9 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         )
         for node in nodes
     )
+    if limits:  # then machines come for workers that wait
+        by_gpu = limits.get("GPU", 0) * scale.workers_per_gpu if use_gpu else inf
+        room = max(room, int(min(limits.get("CPU", 0) // share, by_gpu)))
     at_least = scale.min_workers or scale.workers
     if room < at_least:
         raise ConfigError(

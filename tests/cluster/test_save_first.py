@@ -48,7 +48,7 @@ def test_a_drained_head_lets_its_command_save_and_does_not_start_it_again(tmp_pa
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=40,
         check=True,
     )
 

@@ -98,3 +98,22 @@ def outcome(cluster: Cluster, job: str) -> str:
                 return status
         time.sleep(2)
     return "does not end"
+
+
+def test_a_cluster_without_any_machine_grows_for_a_run(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    with head(tmp_path, cpus=0, grows=True) as cluster:
+        submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]
+        submit += ["--address", cluster.address]
+
+        too_many = [*training(store.path, tmp_path), "--scale.workers", "3", "--batch.shards", "3"]
+        refused = cluster.call(*submit, "--", *too_many)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "it has room for 2" in refused.stdout
+
+        ended = cluster.call(*submit, "--", *training(store.path, tmp_path))
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    newest = checkpoint.newest(tmp_path / "run")
+    assert newest is not None
+    assert checkpoint.verify(newest)["step"] == STEPS
