@@ -142,7 +142,7 @@ def run_plan(plan: Plan) -> ExitCode:
     if store is None or plan.gpus < 1:
         raise UsageError("a plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
     config, assumed = preset(plan.preset), plan.assumptions
-    measured = plan.measured and measured_pair_s(plan.measured)
+    measured = measured_pair_s(plan.measured) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
     found = list(prospects(config, open_store(store), counts, assumed, measured))

@@ -131,9 +131,11 @@ def measured_pair_s(run_folder: Path) -> float:
             f"{run_folder} is no run of one worker that logged its speed: a plan begins with the "
             "time that a step takes without neighbours. Train some steps with --scale.workers 1."
         )
-    computing = (1 - line["speed/data_wait_percent"] / 100 for line in lines)
-    return median(
-        share / line["speed/pairs_per_s"] for share, line in zip(computing, lines, strict=True)
+    return float(
+        median(
+            (1 - line["speed/data_wait_percent"] / 100) / line["speed/pairs_per_s"]
+            for line in lines
+        )
     )
 
 
