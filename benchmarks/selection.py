@@ -137,7 +137,7 @@ def train(config: Config, is_over: Callable[[], bool]) -> bool:
 def measured(config: Config, step: int) -> dict[str, float]:
     """The scores of a checkpoint on the val split, as training takes them; remembered in a file."""
     folder = config.run_folder
-    file = folder / f"scores_{step}.json"
+    file = folder / f"measured_{step}.json"
     if not file.exists():
         (checkpoint,) = [path for path in saved(folder) if path.name == f"step_{step:08d}"]
         to_ct, to_mri = load_translators(checkpoint, config)

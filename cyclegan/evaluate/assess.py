@@ -23,6 +23,7 @@ from cyclegan.scores.unpaired import (
     Population,
     bone_depth_mismatch,
     hu_distance,
+    place_distances,
     pooled,
     tissue_distances,
 )
@@ -129,6 +130,7 @@ def compared(scores: Scores, populations: dict[str, Population], real_cts: Popul
             "hu_distance": hu_distance(population, real_cts),
             **tissue_distances(population, real_cts),
             "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
+            **place_distances(population, real_cts),
             "roughness_ratio": roughness_ratio(population.roughness, real_cts.roughness),
             **(
                 {}

@@ -46,7 +46,9 @@ POPULATION = (
     "hu_distance_air",
     "hu_distance_soft",
     "hu_distance_bone",
+    "hu_place_distance",
     "bone_depth_mismatch",
+    "bone_place_mismatch",
     "roughness_ratio",
     "kernel_distance",
 )
