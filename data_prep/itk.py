@@ -108,7 +108,6 @@ def registered(
     middle = np.argwhere(fixed_body).mean(axis=0)[::-1] * spacing
     start = sitk.Euler3DTransform(middle.tolist())
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetInitialTransform(start, inPlace=False)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetMetricAsMattesMutualInformation(_BINS)
@@ -124,7 +123,13 @@ def registered(
     method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _LEVELS])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
+    # The metric takes its threads from this global, whatever the method itself is told.
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     matrix = np.array(found.GetMatrix()).reshape(3, 3)
     offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
     return Rigid(

@@ -112,7 +112,8 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
     MRI's field of view and its stored slices hold.
     """
     upright = canonical(source)
-    real = np.asarray(upright.voxels).clip(*WINDOW_HU)
+    low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
+    real = upright.voxels.clip(low, high)
     if given_body is None:
         body = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
     else:
