@@ -228,7 +228,7 @@ def _cautions(scores: Scores) -> Iterable[str]:
     if misaligned := scores.misaligned:
         listed = ", ".join(f"{name} (Dice {dice:.2f})" for name, dice in misaligned.items())
         remedy = (
-            "They were registered already."
+            "Registration did not mend it."
             if scores.registrations
             else "Try --register rigid, or leave them out."
         )

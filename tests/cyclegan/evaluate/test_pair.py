@@ -1,12 +1,14 @@
 """A pair says on which grid, over which voxels and how well aligned its two scans compare."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.assessment import Options
 from cyclegan.evaluate.native import natives_of
-from cyclegan.evaluate.pair import pair_of, rigid_of
+from cyclegan.evaluate.pair import pair_of, registration, rigid_of
 from cyclegan.evaluate.scorecard import SOFT_TISSUE
 from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.metrics import mae_hu
@@ -46,8 +48,13 @@ def test_a_registered_ct_lies_where_the_mri_has_it(shifted, mri, rigid):
     inner[3:-3] = shifted.head["body"][3:-3]  # what the shift did not push out of the slices
     assert mae_hu(before.real, truth, inner) > 5 * mae_hu(after.real, truth, inner)
     assert after.outline_dice > 0.97 > before.outline_dice
-    assert after.registration.outline_dice_before == before.outline_dice
-    assert before.registration is None
+    found = registration(before, after)
+    assert found.applied
+    assert (found.outline_dice_before, found.outline_dice_after) == (
+        before.outline_dice,
+        after.outline_dice,
+    )
+    assert not registration(after, replace(before, rigid=rigid)).applied
 
 
 def test_an_aligned_pair_stays_where_it_is(tmp_path):
