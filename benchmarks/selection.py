@@ -37,7 +37,7 @@ from data_prep.atomic import write_atomic
 from data_prep.store import open_store
 
 STEPS = 1000
-SCORED = (50, 100, 150, 250, 400, 650, 1000)
+SCORED = (50, 150, 250, 400, 650, 1000)
 PHANTOM_SEEDS = {"choose": 101, "report": 202}
 SIZE, SPACING_MM = "64 64", "4 3.6 3.6"
 DRAWS = 2000

@@ -75,7 +75,8 @@ def assess(
     if volume.modality == "mri":
         cts = references.synthetic_cts(store, cycle)
         pair = pair_of(store, volume, rigid=references.rigids.get(volume.name))
-    require_finite(volume, {TRANSLATOR: cycle.translated, **cts})
+    back = {} if cycle.returned is None else {f"{TRANSLATOR}, on the way back,": cycle.returned}
+    require_finite(volume, {TRANSLATOR: cycle.translated, **cts, **back})
     table = Table()
     if cycle.returned is not None:
         table.add(TRANSLATOR, cycle_scores(*cycle.compared()))

@@ -79,8 +79,9 @@ def references_of(
                     registrations[mri.name] = registration(pair, moved)
                     if registrations[mri.name].applied:
                         pair, rigids[mri.name] = moved, rigid
-                images = normalise(store.voxels(mri).astype(np.float32), mri.window)
-                regressions[mri.name] = regression_of(images, pair.real, pair.body)
+                if pair.body.any():  # else it is told when its turn comes
+                    images = normalise(store.voxels(mri).astype(np.float32), mri.window)
+                    regressions[mri.name] = regression_of(images, pair.real, pair.body)
             advance()
     real_cts = train_ct_population(store) if store.select("ct", "train") else None
     return References(
