@@ -246,6 +246,6 @@ def _cautions(scores: Scores) -> Iterable[str]:
         )
     if scores.num_subjects < FEWEST_SUBJECTS:
         yield (
-            f"There are {scores.num_subjects} subjects only: no interval can be given, and "
+            f"There are too few subjects ({scores.num_subjects}): no interval can be given, and "
             "another patient may well score very differently."
         )

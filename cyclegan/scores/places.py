@@ -65,7 +65,7 @@ def places_of(
     middle_y, middle_x = (np.bincount(z, at, minlength=len(inside)) / voxels for at in (y, x))
     angle = np.arctan2(np.abs(x - middle_x[z]) * dx, (middle_y[z] - y) * dy)
     height = (z - z.min(initial=len(inside))) / max(1, np.ptp(z) if z.size else 1)
-    place = np.digitize(depth_mm, DEPTH_EDGES_MM)
+    place: Places = np.digitize(depth_mm, DEPTH_EDGES_MM)
     for share, parts in ((height, NUM_HEIGHTS), (angle / np.pi, NUM_ANGLES)):
         place = place * parts + np.minimum((share * parts).astype(np.intp), parts - 1)
     return place

@@ -76,7 +76,7 @@ def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
     assert "not to be quoted" in capsys.readouterr().out
     for reason in scores["cautions"]:
         assert reason.split(":")[0].split("(")[0] in report
-    assert any("1 subjects only" in reason for reason in scores["cautions"])
+    assert any("too few subjects (1)" in reason for reason in scores["cautions"])
     assert bool(scores["registrations"]) == ("register" in options)
 
 

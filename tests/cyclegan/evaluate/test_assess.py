@@ -169,7 +169,7 @@ def test_errors_are_told_by_height_for_every_method(store):
 def test_figures_of_few_subjects_must_not_be_quoted(store, tmp_path):
     few = evaluate(both_ways(constant(40.0)), store, "test")
     assert len(few.cautions) == 1
-    assert "2 subjects only" in few.cautions[0]
+    assert "too few subjects (2)" in few.cautions[0]
     enough = make_store(tmp_path / "s.zarr", mri=0, ct=1, paired=3, shape=SHAPE, splits=SPLITS)
     assert evaluate(both_ways(constant(40.0)), enough, "test").cautions == []
     without = make_store(tmp_path / "u.zarr", mri=1, ct=1, shape=SHAPE, splits=("test",))
