@@ -37,7 +37,7 @@ from data_prep.atomic import write_atomic
 from data_prep.store import open_store
 
 STEPS = 1000
-SCORED = (50, 150, 400, 1000)
+SCORED = (50, 150, 250, 400, 650, 1000)
 PHANTOM_SEEDS = {"choose": 101, "report": 202}
 SIZE, SPACING_MM = "64 64", "4 3.6 3.6"
 DRAWS = 2000
@@ -123,13 +123,16 @@ def small(config: Config, store: Path, name: str, out: Path, number: int) -> Con
     )
 
 
+def is_trained(config: Config) -> bool:
+    """Whether a run has reached its end."""
+    return (config.run_folder / f"checkpoints/step_{STEPS:08d}").exists()
+
+
 def train(config: Config, is_over: Callable[[], bool]) -> bool:
     """Train a run on; whether it has reached its end."""
     folder = config.run_folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(to_yaml(config))
-    if (folder / f"checkpoints/step_{STEPS:08d}").exists():
-        return True
     print(f"\n{folder.name}", flush=True)
     return train_worker(config, Worker(), told_to_stop=is_over).step == STEPS
 
@@ -137,7 +140,7 @@ def train(config: Config, is_over: Callable[[], bool]) -> bool:
 def measured(config: Config, step: int) -> dict[str, float]:
     """The scores of a checkpoint on the val split, as training takes them; remembered in a file."""
     folder = config.run_folder
-    file = folder / f"scores_{step}.json"
+    file = folder / f"measured_{step}.json"
     if not file.exists():
         (checkpoint,) = [path for path in saved(folder) if path.name == f"step_{step:08d}"]
         to_ct, to_mri = load_translators(checkpoint, config)
@@ -217,19 +220,23 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="PNG of the cohort `report`")
     command = parser.parse_args()
     out, until = command.out.absolute(), time.monotonic() + 60 * command.minutes
+
+    def is_over() -> bool:
+        return time.monotonic() > until
+
     rows: dict[str, list[dict[str, Any]]] = {}
     for cohort in [command.only] if command.only else list(RECIPES):
         store, rows[cohort] = store_of(out, cohort), []
         for number, (name, recipe) in enumerate(RECIPES[cohort].items()):
             config = small(recipe, store, name, out / cohort, PHANTOM_SEEDS[cohort] + number)
-            if not train(config, lambda: time.monotonic() > until):
-                print("time is up: the same command goes on from here")
-                return
+            if not (is_trained(config) or (not is_over() and train(config, is_over))):
+                print(f"{cohort}, {name}: not trained to its end; the same command goes on")
+                continue
             rows[cohort] += [
                 {"run": name, "step": step, **measured(config, step)} for step in SCORED
             ]
     for cohort, found in rows.items():
-        print(f"\n{cohort}: {len(found)} checkpoints of {len(RECIPES[cohort])} runs")
+        print(f"\n{cohort}: {len(found)} checkpoints of {len({row['run'] for row in found})} runs")
         print("\n".join(table(found)))
         for row in sorted(found, key=lambda row: row["selection"]):
             print("  ".join(f"{row[n]:8.3f}" for n in BETTER), f"{row['step']:5}", row["run"])

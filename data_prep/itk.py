@@ -20,6 +20,8 @@ _LEVELS = ((4, 4.0), (2, 2.0), (1, 0.0))
 _ENOUGH = 100_000
 """Voxels that the mutual information is taken from, where there are so many."""
 _BINS = 50
+_ROOM_MM = 50.0
+"""More than scans of one sitting lie apart."""
 Values = NDArray[Any]
 Millimetres = tuple[float, float, float]
 
@@ -103,12 +105,16 @@ def registered(
     """
     import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
 
-    images = [_image(voxels.astype(np.float32), spacing_mm) for voxels in (fixed, moving)]
+    # Samples that leave the moving volume would not count, and a shift that loses most of them can
+    # tell more of the rest: beyond its border it goes on as it ended.
+    margins = [round(_ROOM_MM / mm) for mm in spacing_mm]
+    roomy = np.pad(moving.astype(np.float32), [(n, n) for n in margins], mode="edge")
+    images = [_image(fixed.astype(np.float32), spacing_mm), _image(roomy, spacing_mm)]
+    images[1].SetOrigin([-n * mm for n, mm in zip(margins, spacing_mm, strict=True)][::-1])
     spacing = np.array(spacing_mm[::-1])
     middle = np.argwhere(fixed_body).mean(axis=0)[::-1] * spacing
     start = sitk.Euler3DTransform(middle.tolist())
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetInitialTransform(start, inPlace=False)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetMetricAsMattesMutualInformation(_BINS)
@@ -116,7 +122,7 @@ def registered(
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(min(1.0, _ENOUGH / fixed.size), seed=1)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.7
+        learningRate=1.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.7
     )
     method.SetOptimizerScalesFromPhysicalShift()
     # A slab of few slices is not shrunk to nothing along z: never below 8 voxels.
@@ -124,7 +130,13 @@ def registered(
     method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _LEVELS])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
+    # The metric takes its threads from this global, whatever the method itself is told.
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     matrix = np.array(found.GetMatrix()).reshape(3, 3)
     offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
     return Rigid(

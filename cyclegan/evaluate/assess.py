@@ -12,7 +12,6 @@ import numpy as np
 from cyclegan.errors import DataError
 from cyclegan.evaluate.assessment import Assessed, Options, assess
 from cyclegan.evaluate.contestant import Contestant
-from cyclegan.evaluate.pair import Registration
 from cyclegan.evaluate.references import references_of
 from cyclegan.evaluate.scorecard import TRANSLATOR, Scores, Shown, VolumeScores
 from cyclegan.evaluate.segmenter import StructureScores
@@ -23,6 +22,7 @@ from cyclegan.scores.unpaired import (
     Population,
     bone_depth_mismatch,
     hu_distance,
+    place_distances,
     pooled,
     tissue_distances,
 )
@@ -41,7 +41,6 @@ class Findings:
     rows: list[VolumeScores] = field(default_factory=list)
     populations: dict[str, Population] = field(default_factory=dict)
     structures: list[StructureScores] = field(default_factory=list)
-    registrations: dict[str, Registration] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -53,10 +52,7 @@ class Findings:
         for method, population in assessed.populations.items():
             before = [self.populations[method]] if method in self.populations else []
             self.populations[method] = pooled([*before, population])
-        volume = assessed.shown.cycle.volume
-        if assessed.registration is not None:
-            self.registrations[volume.name] = assessed.registration
-        if volume.modality == "mri":
+        if assessed.shown.cycle.volume.modality == "mri":
             self.shown[:] = worst([*self.shown, assessed.shown], num_shown)
 
 
@@ -106,7 +102,7 @@ def evaluate(
         grid="store" if options.natives is None else "source CT",
         spacing_mm=store.spacing_mm,
         rivals=tuple(rival.name for rival in rivals),
-        registrations=found.registrations if options.register else None,
+        registrations=dict(references.registrations) if options.register else None,
         segmenter=options.segmenter.command if options.segmenter else "",
         structures=tuple(found.structures),
         shown=tuple(found.shown),
@@ -129,6 +125,7 @@ def compared(scores: Scores, populations: dict[str, Population], real_cts: Popul
             "hu_distance": hu_distance(population, real_cts),
             **tissue_distances(population, real_cts),
             "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
+            **place_distances(population, real_cts),
             "roughness_ratio": roughness_ratio(population.roughness, real_cts.roughness),
             **(
                 {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cyclegan.errors import DataError
 from cyclegan.evaluate.native import Natives
-from cyclegan.evaluate.pair import Pair, Registration, pair_of
+from cyclegan.evaluate.pair import Pair, pair_of
 from cyclegan.evaluate.references import References
 from cyclegan.evaluate.scorecard import TRANSLATOR, Shown, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
@@ -52,7 +52,6 @@ class Assessed:
     structures: list[StructureScores]
     problems: list[str]
     """What could not be scored, though the volume could be read."""
-    registration: Registration | None
     shown: Shown
 
 
@@ -76,7 +75,8 @@ def assess(
     if volume.modality == "mri":
         cts = references.synthetic_cts(store, cycle)
         pair = pair_of(store, volume, rigid=references.rigids.get(volume.name))
-    require_finite(volume, {TRANSLATOR: cycle.translated, **cts})
+    back = {} if cycle.returned is None else {f"{TRANSLATOR}, on the way back,": cycle.returned}
+    require_finite(volume, {TRANSLATOR: cycle.translated, **cts, **back})
     table = Table()
     if cycle.returned is not None:
         table.add(TRANSLATOR, cycle_scores(*cycle.compared()))
@@ -98,7 +98,6 @@ def assess(
         populations={
             method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
         },
-        registration=pair.registration if pair else None,
         shown=Shown(
             cycle=cycle,
             real=pair.real if pair else None,

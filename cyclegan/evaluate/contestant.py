@@ -146,6 +146,11 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
         raise UsageError(
             f"{path} makes MRIs, and only synthetic CTs are scored. Name a model_to_ct folder."
         )
+    if len(info.inputs) > 1:
+        raise UsageError(
+            f"{path} is shown {', '.join(info.inputs)}, not the slice alone, and is scored through "
+            "its run only. Name the run's folder."
+        )
     if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
         raise UsageError(
             f"{path} was trained on voxels of {info.recipe.spacing_mm} mm (z y x) in slices of "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cyclegan.infer.pairs import field_of_view
 from cyclegan.scores.metrics import dice
@@ -18,16 +19,21 @@ from data_prep.store import Store, StoredVolume
 from data_prep.volume import Affine, Grid, Volume
 
 AIR_HU = WINDOW_HU[0]
+AROUND_MM = 10.0
+"""How far around the body a registration looks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """What was done to bring a real CT onto its MRI."""
+    """What was found, and done, to bring a real CT onto its MRI."""
 
     shift_mm: float
     """How far the middle of the body was moved."""
     angle_degrees: float
     outline_dice_before: float
+    outline_dice_after: float
+    applied: bool
+    """False where the outlines would have agreed less than before: then the CT was left alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,7 +54,6 @@ class Pair:
     """Of the two bodies, the lesser share that the other scan's field of view holds."""
     rigid: Rigid | None = None
     """What moved the real CT onto the MRI; None where it was left as it was."""
-    registration: Registration | None = None
     grid: Grid | None = None
     """The source CT's own grid; None on the store's."""
 
@@ -81,13 +86,7 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
         return None
     real, ct_body, ct_view = store.voxels(ct), store.body(ct).astype(bool), field_of_view(ct)
     mri_body, mri_view = store.body(mri).astype(bool), field_of_view(mri)
-    registration = None
     if rigid is not None:
-        registration = Registration(
-            shift_mm=rigid.shift_mm,
-            angle_degrees=rigid.angle_degrees,
-            outline_dice_before=outline_dice(mri_body, ct_body, mri_view & ct_view),
-        )
         moved = rigid.moved(real, store.spacing_mm, fill=AIR_HU)
         real = np.rint(moved).clip(*WINDOW_HU).astype(np.int16)
         ct_body, ct_view = (rigid.moved_mask(m, store.spacing_mm) for m in (ct_body, ct_view))
@@ -101,7 +100,6 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
         outline_dice=outline_dice(mri_body, ct_body, seen),
         share_seen=min(share_of(ct_body, mri_view), share_of(mri_body, ct_view)),
         rigid=rigid,
-        registration=registration,
     )
 
 
@@ -112,7 +110,8 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
     MRI's field of view and its stored slices hold.
     """
     upright = canonical(source)
-    real = np.asarray(upright.voxels).clip(*WINDOW_HU)
+    low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
+    real = upright.voxels.clip(low, high)
     if given_body is None:
         body = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
     else:
@@ -129,14 +128,27 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
     )
 
 
-def rigid_of(store: Store, mri: StoredVolume) -> Rigid | None:
-    """What moves the linked CT onto the MRI, found from the two scans alone; None without a CT."""
-    ct = store.volumes.named(mri.link) if mri.link else None
-    if ct is None:
-        return None
+def rigid_of(store: Store, mri: StoredVolume) -> Rigid:
+    """What moves the linked CT onto the MRI, found from the two scans alone."""
+    ct = store.volumes.named(mri.link or "")
+    assert ct is not None, f"{mri.name} has no CT to register"
     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
-    body = store.body(mri).astype(bool) & field_of_view(mri)
-    return registered(images, store.voxels(ct), body, spacing_mm=store.spacing_mm)
+    body, view = store.body(mri).astype(bool), field_of_view(mri)
+    # With some air around it, so that its outline counts too.
+    around = ndimage.distance_transform_edt(~body, sampling=store.spacing_mm) < AROUND_MM
+    return registered(images, store.voxels(ct), around & view, spacing_mm=store.spacing_mm)
+
+
+def registration(before: Pair, after: Pair) -> Registration:
+    """What a registration came to, and whether it is to be kept."""
+    assert after.rigid is not None
+    return Registration(
+        shift_mm=after.rigid.shift_mm,
+        angle_degrees=after.rigid.angle_degrees,
+        outline_dice_before=before.outline_dice,
+        outline_dice_after=after.outline_dice,
+        applied=after.outline_dice >= before.outline_dice,
+    )
 
 
 def moved_affine(affine: Affine, rigid: Rigid | None) -> Affine:

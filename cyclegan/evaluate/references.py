@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.evaluate.contestant import Contestant
-from cyclegan.evaluate.pair import pair_of, rigid_of
+from cyclegan.evaluate.pair import Registration, pair_of, registration, rigid_of
 from cyclegan.evaluate.scorecard import HISTOGRAM, REGRESSION, SOFT_TISSUE, TRANSLATOR
 from cyclegan.infer.cycle import Cycle
 from cyclegan.scores.baselines import (
@@ -35,7 +35,9 @@ class References:
     regressions: Mapping[str, IntensityRegression]
     """By MRI volume, of the evaluated split's own pairs."""
     rigids: Mapping[str, Rigid]
-    """By MRI volume, what moves its real CT onto it; empty where pairs are taken as they are."""
+    """By MRI volume, what moves its real CT onto it; none where it is left as it is."""
+    registrations: Mapping[str, Registration]
+    """By MRI volume, what a registration found; empty where none was asked for."""
     rivals: Sequence[Contestant]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
@@ -61,17 +63,31 @@ def references_of(
     store: Store, mris: Iterable[StoredVolume], rivals: Sequence[Contestant], *, register: bool
 ) -> References:
     """What the baselines are made from; pairs that cannot be read are passed over."""
-    pairs = [mri for mri in mris if mri.link]
-    regressions, rigids = {}, {}
+    pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
+    regressions: dict[str, IntensityRegression] = {}
+    rigids: dict[str, Rigid] = {}
+    registrations: dict[str, Registration] = {}
     with progress("register" if register else "fit baselines", len(pairs)) as advance:
         for mri in pairs:
             with suppress(StoreError):  # named when its turn comes
-                rigid = rigid_of(store, mri) if register else None
-                if pair := pair_of(store, mri, rigid=rigid):
+                pair = pair_of(store, mri)
+                assert pair is not None
+                if register:
+                    rigid = rigid_of(store, mri)
+                    moved = pair_of(store, mri, rigid=rigid)
+                    assert moved is not None
+                    registrations[mri.name] = registration(pair, moved)
+                    if registrations[mri.name].applied:
+                        pair, rigids[mri.name] = moved, rigid
+                if pair.body.any():  # else it is told when its turn comes
                     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
                     regressions[mri.name] = regression_of(images, pair.real, pair.body)
-                if rigid is not None:
-                    rigids[mri.name] = rigid
             advance()
     real_cts = train_ct_population(store) if store.select("ct", "train") else None
-    return References(real_cts=real_cts, regressions=regressions, rigids=rigids, rivals=rivals)
+    return References(
+        real_cts=real_cts,
+        regressions=regressions,
+        rigids=rigids,
+        registrations=registrations,
+        rivals=rivals,
+    )

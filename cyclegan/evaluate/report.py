@@ -61,7 +61,6 @@ def html_report(
         cycle=CYCLE,
         cycles=[modality for modality, _ in scores.means_by_modality("cycle_ssim")],
         structures=structures_of(scores),
-        alignments=scores.alignments,
         hashes=hashes or {},
         captions=captions_of(scores),
         labels=LABELS,

@@ -46,7 +46,9 @@ POPULATION = (
     "hu_distance_air",
     "hu_distance_soft",
     "hu_distance_bone",
+    "hu_place_distance",
     "bone_depth_mismatch",
+    "bone_place_mismatch",
     "roughness_ratio",
     "kernel_distance",
 )
@@ -226,7 +228,7 @@ def _cautions(scores: Scores) -> Iterable[str]:
     if misaligned := scores.misaligned:
         listed = ", ".join(f"{name} (Dice {dice:.2f})" for name, dice in misaligned.items())
         remedy = (
-            "They were registered already."
+            "Registration did not mend it."
             if scores.registrations
             else "Try --register rigid, or leave them out."
         )
@@ -244,6 +246,6 @@ def _cautions(scores: Scores) -> Iterable[str]:
         )
     if scores.num_subjects < FEWEST_SUBJECTS:
         yield (
-            f"There are {scores.num_subjects} subjects only: no interval can be given, and "
+            f"There are too few subjects ({scores.num_subjects}): no interval can be given, and "
             "another patient may well score very differently."
         )

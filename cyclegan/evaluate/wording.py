@@ -22,7 +22,9 @@ LABELS = {
     "hu_distance_air": "of air, HU ↓",
     "hu_distance_soft": "of soft tissue, HU ↓",
     "hu_distance_bone": "of bone, HU ↓",
+    "hu_place_distance": "by place, HU ↓",
     "bone_depth_mismatch": "bone depth mismatch ↓",
+    "bone_place_mismatch": "bone place mismatch ↓",
     "roughness_ratio": "roughness along z (1)",
     "kernel_distance": "kernel distance ↓",
     "edge_agreement": "edge agreement ↑",
@@ -45,6 +47,7 @@ DIGITS = {
     "hu_distance_air": 1,
     "hu_distance_soft": 1,
     "hu_distance_bone": 1,
+    "hu_place_distance": 1,
     "cycle_psnr_db": 2,
 }
 MISSING = "–"
@@ -60,6 +63,8 @@ SAME_DEFINITIONS = (
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train. By "
     "tissue, HU distance compares the values above or below the same limits as the MAE, whatever "
     "the tissue's share.",
+    "By place: the same two asked at each depth, height and direction from the middle of the "
+    "slice, so that the right values at the wrong places count as wrong.",
     "Roughness: how much more the synthetic CTs jump from slice to slice, relative to their own "
     "texture in plane, than real CTs; 1 is right. Kernel distance: squared maximum mean "
     "discrepancy of slices by their histograms of HU and of gradients; 0 is right.",

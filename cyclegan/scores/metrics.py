@@ -107,8 +107,9 @@ def ssim(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025)
     return similarity(*_shifted(synthetic, real, body, protocol), protocol.range_hu)
 
 
-def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float:
-    """Multi-scale structural similarity (SynthRAD2025; `similarity.multiscale_similarity`)."""
+def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float | None:
+    """Multi-scale structural similarity (SynthRAD2025; `similarity.multiscale_similarity`), None
+    for a body too thin for its scales."""
     images = _shifted(synthetic, real, body, SYNTHRAD2025)
     return multiscale_similarity(*images, SYNTHRAD2025.range_hu)
 
@@ -167,8 +168,8 @@ def all_paired_scores(
     scores |= tissue_mae_hu(synthetic, real, body)
     scores["bias_hu"] = bias_hu(synthetic, real, body)
     scores["histogram_hu"] = histogram_hu(synthetic, real, body)
-    if protocol.multiscale:
-        scores["ms_ssim"] = ms_ssim(synthetic, real, body)
+    if protocol.multiscale and (multiscale := ms_ssim(synthetic, real, body)) is not None:
+        scores["ms_ssim"] = multiscale
     hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)
     return scores if hd95 is None else scores | {"bone_hd95_mm": hd95}
 

@@ -46,19 +46,22 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
     return float((numerator / denominator)[counted].mean())
 
 
-def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
+def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float | None:
     """Masked multi-scale similarity over five scales (SynthRAD2025, commit 17cac47), in [0, 1].
 
     Luminance, contrast and structure, each clipped at 0, are raised to the scale's weight and
     multiplied voxel by voxel; the maps' means over the body are clipped to [0, 1] and multiplied.
     Unlike Wang 2003 the luminance counts at every scale, so this is not torchmetrics' MS-SSIM.
-    Volumes are padded by their edges to 97 voxels an axis first.
+    Volumes are padded by their edges to 97 voxels an axis first. None where a scale is left no
+    voxel of the body: every other one is dropped each time, so a thin body may vanish.
     """
     padding = [padding_of(size) for size in x.shape]
     x, y = np.pad(x, padding, mode="edge"), np.pad(y, padding, mode="edge")
     body = np.pad(body, padding, mode="edge")
     product = 1.0
     for weight in SCALE_WEIGHTS:
+        if not body.any():
+            return None
         box, counted = needed(body)
         mean = float((components(x[box], y[box], range_hu)[counted] ** weight).mean())
         product *= min(1.0, max(0.0, mean))

@@ -26,6 +26,13 @@ from cyclegan.scores.histogram import (
     tissue_distances_hu,
 )
 from cyclegan.scores.metrics import MAX_PSNR_DB
+from cyclegan.scores.places import (
+    PlacedHu,
+    bone_place_mismatch,
+    place_distance_hu,
+    placed_hu,
+    places_of,
+)
 from cyclegan.scores.texture import NUM_FEATURE_BINS, roughness_of, slice_features
 
 DEPTH_BIN_MM = 2.0
@@ -58,6 +65,8 @@ class Population:
     hu: Counts
     bone_depth: NDArray[np.int64]
     """[50], bone (above 250 HU) by distance to the nearest voxel outside the body, 2 mm a bin."""
+    placed: PlacedHu
+    """The same HU by where in the body they lie."""
     roughness: NDArray[np.float64]
     """[3], sums of absolute HU differences between neighbours along z, of those in plane, and how
     many voxels they are of."""
@@ -68,6 +77,7 @@ class Population:
         return Population(
             hu=self.hu + other.hu,
             bone_depth=self.bone_depth + other.bone_depth,
+            placed=self.placed + other.placed,
             roughness=self.roughness + other.roughness,
             features=np.concatenate([self.features, other.features]),
         )
@@ -92,6 +102,7 @@ def population_of(
     return Population(
         hu=histogram_of(hu[inside]),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
+        placed=placed_hu(hu[inside], places_of(inside, depth_mm, spacing_mm)),
         roughness=roughness_of(hu, inside),
         features=slice_features(hu, inside),
     )
@@ -102,6 +113,7 @@ def pooled(populations: Iterable[Population]) -> Population:
     empty = Population(
         hu=np.zeros(NUM_HU, np.int64),
         bone_depth=np.zeros(NUM_DEPTHS, np.int64),
+        placed=PlacedHu.nothing(),
         roughness=np.zeros(3),
         features=np.zeros((0, 2 * NUM_FEATURE_BINS), np.float32),
     )
@@ -129,3 +141,15 @@ def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
     ours, theirs = synthetic.bone_share, real.bone_share
     total = float((ours + theirs).sum())
     return float(np.abs(ours - theirs).sum() / total) if total else 0.0
+
+
+def place_distances(synthetic: Population, real: Population) -> dict[str, float]:
+    """What the selection score is made of (`places`): `hu_place_distance`, `bone_place_mismatch`.
+
+    Unlike `hu_distance` and `bone_depth_mismatch` they ask for the height and the side of the head
+    too.
+    """
+    return {
+        "hu_place_distance": place_distance_hu(synthetic.placed, real.placed),
+        "bone_place_mismatch": bone_place_mismatch(synthetic.placed, real.placed),
+    }

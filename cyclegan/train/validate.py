@@ -24,6 +24,7 @@ from cyclegan.scores.unpaired import (
     bone_depth_mismatch,
     cycle_scores,
     hu_distance,
+    place_distances,
     pooled,
     population_of,
 )
@@ -63,9 +64,9 @@ def validation_scores(
     """Scores named `val/...`, all finite, and a picture [rows, columns, 3].
 
     Scores with a real CT beside (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are there where the
-    split has pairs. `hu_distance`, `bone_depth_mismatch` and `selection` compare the synthetic CTs
-    with real CTs of the train split. The picture shows the first volume of each modality, paired
-    ones before others, there and back (`panel.py`).
+    split has pairs. `hu_distance`, `bone_depth_mismatch`, the two by place and `selection` compare
+    the synthetic CTs with real CTs of the train split. The picture shows the first volume of each
+    modality, paired ones before others, there and back (`panel.py`).
 
     Raises:
         DataError: The split has no MRI, or the train split no CT.
@@ -145,6 +146,7 @@ def summed_up(
     cycles = [scores[f"cycle_ssim_{m}"] for m in MODALITIES if f"cycle_ssim_{m}" in scores]
     scores["hu_distance"] = hu_distance(synthetic_cts, real_cts)
     scores["bone_depth_mismatch"] = bone_depth_mismatch(synthetic_cts, real_cts)
+    scores |= place_distances(synthetic_cts, real_cts)
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
     rows = [each.tiles for each in in_order if each.tiles]
     named = {f"val/{name}": score for name, score in scores.items()}

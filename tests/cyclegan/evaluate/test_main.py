@@ -3,17 +3,22 @@
 import csv
 import json
 from dataclasses import replace
+from importlib.resources import files
 
+import jsonschema
 import pytest
+import torch
 
-from cyclegan.config_file import resolve, to_yaml
+from cyclegan.config_file import load_config, resolve, to_yaml
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.__main__ import Command, main
 from cyclegan.evaluate.contestant import contestant, located
 from cyclegan.export.__main__ import Command as ExportCommand
 from cyclegan.export.__main__ import export
 from cyclegan.presets import smoke
+from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
+from cyclegan.train.state import build_state
 from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode, UsageError
 from data_prep.store import open_store
@@ -50,7 +55,12 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
     with (tmp_path / "out/per_volume.csv").open() as file:
         assert {line["volume"] for line in csv.DictReader(file)} > {"mean"}
+    schema = files("cyclegan.evaluate").joinpath("scores.schema.json").read_text()
+    jsonschema.validate(scores, json.loads(schema))
     html = (tmp_path / "out/report.html").read_text()
+    for sha256 in scores["hashes"].values():
+        assert len(sha256) >= 16
+        assert sha256 in html
     assert html.count("data:image/png") == 5
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "scores.json",
@@ -78,7 +88,8 @@ def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
 
 
 def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
-    export(ExportCommand(run_folder=run))
+    if not (run / "model_to_ct").exists():
+        export(ExportCommand(run_folder=run))
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
     with pytest.raises(UsageError, match="two grids do not compare"):
         contestant(run / "model_to_ct", store)
@@ -89,6 +100,48 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     both = contestant(run / "model_both", same)
     assert (both.networks.neighbours, both.networks.conditions) == (0, False)
     assert both.networks.to_mri is not None
+
+
+def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
+    """It scores as its checkpoint does; only what a cycle brings back is missing."""
+    if not (run / "model_to_ct").exists():
+        export(ExportCommand(run_folder=run))
+    model, store = run / "model_to_ct", run.parent / "s.zarr"
+    main(Command(run=model, store=store, split="val", out=tmp_path / "m", pictures=1))
+    main(Command(compare=(run, model), split="val", out=tmp_path / "r", pictures=1))
+    of_model, of_both = (
+        json.loads((tmp_path / name / "scores.json").read_text()) for name in ("m", "r")
+    )
+    assert of_model["cycle"] == {"mri": {}, "ct": {}}
+    assert "selection" not in of_model["populations"]["CycleGAN"]
+    ours, theirs = of_model["paired"]["CycleGAN"], of_both["paired"]["model_to_ct"]
+    assert ours == theirs
+    assert theirs["mae_hu"]["mean"] == pytest.approx(
+        of_both["paired"]["CycleGAN"]["mae_hu"]["mean"], abs=0.5
+    )
+    assert "nothing comes back" in (tmp_path / "m/report.html").read_text()
+    with pytest.raises(UsageError, match="Name a store"):
+        main(Command(run=model))
+
+
+def test_nothing_named_is_wrong_use():
+    with pytest.raises(UsageError, match="nothing to score"):
+        main(Command())
+
+
+def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
+    store = open_store(run.parent / "s.zarr")
+    config = load_config(run / "config.yaml")
+    wide = replace(config, data=replace(config.data, neighbours=1, conditions=True))
+    assert contestant(run, store).networks.neighbours == 0
+    other = tmp_path / "wide"
+    other.mkdir()
+    (other / "config.yaml").write_text(to_yaml(wide))
+    state = build_state(wide, size=store.size, shards=range(2), device=torch.device("cpu"))
+    checkpoint.save(state, other, score=None, attempt="a", leads=True, barrier=lambda: None)
+    networks = contestant(other, store).networks
+    assert (networks.neighbours, networks.conditions) == (1, True)
+    main(Command(run=run, compare=(other,), split="val", out=tmp_path / "out", pictures=0))
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -76,6 +76,13 @@ def test_a_body_in_the_outer_voxels_alone_has_a_score():
     assert similarity(x, x, body, 4095.0) == pytest.approx(1)
 
 
+def test_a_body_that_vanishes_at_a_scale_has_no_multiscale_score():
+    x = np.random.default_rng(1).uniform(0, 4000, (97, 97, 97))
+    body = np.zeros(x.shape, bool)
+    body[51, 40:60, 40:60] = True  # an odd slice: gone at the second scale
+    assert multiscale_similarity(x, x, body, 4095.0) is None
+
+
 @pytest.mark.parametrize("z", [slice(0, 9), slice(2, 6), slice(6, 20)])
 def test_air_around_the_body_costs_nothing_and_changes_nothing(z):
     """Only the box that the body's windows reach into is looked at."""

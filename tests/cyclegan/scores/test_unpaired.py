@@ -9,7 +9,7 @@ from scipy.stats import wasserstein_distance
 from skimage.metrics import structural_similarity
 
 from cyclegan.scores.baselines import constant_soft_tissue
-from cyclegan.scores.selection import selection_score
+from cyclegan.scores.selection import CYCLE_WEIGHT, VALUES_WEIGHT, selection_score
 from cyclegan.scores.unpaired import (
     bone_depth_mismatch,
     cycle_scores,
@@ -102,11 +102,11 @@ def test_selection_ranks_truth_before_a_blurred_skull_before_one_painted_on_the_
     assert costs[2] - costs[1] > 0.1, costs
 
 
-def test_constant_soft_tissue_costs_one_for_its_bone_and_one_for_its_values():
+def test_constant_soft_tissue_costs_all_of_the_bone_and_half_of_the_values():
     constant = population(lambda head: constant_soft_tissue(head["body"]))
-    assert selection_score(constant, REAL, 1.0) == pytest.approx(2)
+    assert selection_score(constant, REAL, 1.0) == pytest.approx(1 + VALUES_WEIGHT / 2)
 
 
-def test_selection_prefers_the_better_cycle_where_all_else_is_equal():
+def test_the_best_score_is_zero_and_a_lost_cycle_costs_little_and_something():
     assert selection_score(REAL, REAL, 1.0) == 0
-    assert selection_score(REAL, REAL, 0.7) == pytest.approx(0.3)
+    assert selection_score(REAL, REAL, 0.7) == pytest.approx(CYCLE_WEIGHT * 0.3)

@@ -1,0 +1,89 @@
+"""The one real pair there is, from its files to a report that says why not to quote its figures."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from cyclegan.config_file import resolve, to_yaml
+from cyclegan.evaluate.__main__ import Command, main
+from cyclegan.evaluate.pair import pair_of
+from cyclegan.presets import smoke
+from cyclegan.train.loop import train_worker
+from cyclegan.train.workers import Worker
+from data_prep.errors import ExitCode
+from data_prep.store import open_store
+from tests.stores import make_store
+
+SPACING_MM, SIZE = (6.0, 5.0, 5.0), (64, 64)
+
+
+@pytest.fixture(scope="module")
+def thigh(tmp_path_factory, shared):
+    """The converted pair; its MRI covers a part of its CT, and lies a few mm beside it."""
+    folder = tmp_path_factory.mktemp("thigh")
+    files = shared / "paired_thigh"
+    rows = ["path,modality,subject,split,pair"]
+    for name, modality in (("MR_T1", "mri"), ("CT", "ct")):
+        rows.append(f"{files / f'STS_002_{name}.nii.gz'},{modality},sts,test,one")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    command = (
+        f"{sys.executable} -m data_prep convert --manifest {folder / 'manifest.csv'} "
+        f"--out {folder / 'thigh.zarr'} --spacing-mm 6 5 5 --size 64 64 --workers 0"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one step on heads of the same grid: its CTs are nonsense, its report must not be."""
+    folder = tmp_path_factory.mktemp("run")
+    make_store(
+        folder / "s.zarr", mri=2, ct=2, shape=(4, *SIZE), splits=("train", "val"),
+        spacing_mm=SPACING_MM,
+    )  # fmt: skip
+    config = smoke()
+    config = resolve(
+        replace(
+            config,
+            run=replace(config.run, name="one", storage=str(folder)),
+            data=replace(config.data, store=str(folder / "s.zarr")),
+            train=replace(config.train, max_steps=1),
+        )
+    )
+    config.run_folder.mkdir()
+    (config.run_folder / "config.yaml").write_text(to_yaml(config))
+    train_worker(config, Worker())
+    return config.run_folder
+
+
+@pytest.mark.parametrize("options", [{}, {"register": "rigid"}, {"native": "manifest.csv"}])
+def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
+    thigh, run, tmp_path, options, capsys
+):
+    if "native" in options:
+        options = options | {"native": thigh / options["native"]}
+    code = main(Command(run=run, store=thigh / "thigh.zarr", out=tmp_path, **options))
+    assert code == ExitCode.DONE
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["num_pairs"] == 1
+    assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
+    report = (tmp_path / "report.html").read_text()
+    assert "must not be quoted" in report
+    assert "not to be quoted" in capsys.readouterr().out
+    for reason in scores["cautions"]:
+        assert reason.split(":")[0].split("(")[0] in report
+    assert any("too few subjects (1)" in reason for reason in scores["cautions"])
+    assert bool(scores["registrations"]) == ("register" in options)
+
+
+def test_only_voxels_that_both_scans_saw_are_compared(thigh):
+    store = open_store(thigh / "thigh.zarr")
+    pair = pair_of(store, store.select("mri", "test")[0])
+    ct_body = store.body(store.select("ct", "test")[0]).astype(bool)
+    assert not (pair.body & ~pair.seen).any()
+    assert 0 < pair.body.sum() < ct_body.sum()
+    assert pair.share_seen < 0.9
