@@ -1,6 +1,5 @@
 """A candidate recipe: a preset and overrides, as they are typed after `cyclegan.train`."""
 
-import dataclasses
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ from cyclegan.config import Config
 from cyclegan.config_file import decisive, resolve
 from cyclegan.presets import preset
 
-SMALL = "--generator.filters 16 --generator.blocks 6 --critic.filters 32 --train.compile blocks "
+SMALL = "--generator.filters 16 --generator.blocks 6 --critic.filters 32 --train.compile blocks"
 REFERENCE = f"reference {SMALL}"
 """Zhu 2017 with the demo's network sizes: recipes are compared, not sizes."""
 NUM_LOOKS = 6
@@ -84,15 +83,37 @@ def machine() -> dict[str, Any]:
     }
 
 
+GEOMETRY = "demo --data.conditions"
+POPULATION = "--loss.population --loss.population-weight 5"
+STRUCTURE = "--loss.structure"
 SCREEN = tuple(
     Candidate(name=name, words=words)
     for name, words in {
         "reference": REFERENCE,
         "demo": "demo",
+        "demo + conditions": GEOMETRY,
+        "demo + conditions + population": f"{GEOMETRY} {POPULATION}",
+        "demo + conditions + population + structure": f"{GEOMETRY} {POPULATION} {STRUCTURE}",
+        "demo + population": f"demo {POPULATION}",
+        "demo + structure": f"demo {STRUCTURE}",
+        "demo, rate 1.6e-3": "demo --optimizer.learning-rate 1.6e-3 "
+        "--optimizer.critic-learning-rate 1.6e-3",
         "demo, plain contrast": "demo --data.mri-contrast plain",
-        "demo + conditions": "demo --data.conditions",
+        "demo, plain contrast + conditions + population": f"{GEOMETRY} {POPULATION} "
+        "--data.mri-contrast plain",
+        "demo + conditions, 2.5D": f"{GEOMETRY} --data.neighbours 1",
+        "demo, spectral critic": "demo --critic.spectral --critic.norm none",
+        "demo, faster critic": "demo --optimizer.critic-learning-rate 1.6e-3",
+        "demo + SSIM": "demo --loss.ssim-weight 1",
+        "demo + shape": "demo --loss.shape",
+        "demo + gradient": "demo --loss.gradient",
+        "demo, cycle 10, identity 5": "demo --loss.cycle-weight 10 --loss.identity-weight 5",
+        "demo, cycle falls": "demo --loss.cycle-schedule fall --loss.schedule-share 1",
+        "demo, transposed": "demo --generator.upsample transposed",
+        "demo, random partner": "demo --data.partner random",
+        "demo, no EMA": "demo --train.ema-decay 0",
+        "demo, constant rate": "demo --optimizer.schedule constant",
+        "demo, batch 4": "demo --batch.shard-size 4",
     }.items()
 )
 """The candidates of `docs/recipe.md`, most promising first."""
-
-assert len({dataclasses.astuple(each)[0] for each in SCREEN}) == len(SCREEN)

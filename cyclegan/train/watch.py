@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cyclegan.data.batch import Batch, own
 from cyclegan.nets.pairs import Translated
+from cyclegan.nets.population import layers, population_loss
 from data_prep.intensity import WINDOW_HU
 
 Image = Float[Tensor, "B 1 H W"]
@@ -24,6 +25,7 @@ MEASURE_EVERY_STEPS = 10
 """Steps from one measurement of the images to the next."""
 BONE = 2 * (300 - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]) - 1
 """300 HU as a network sees it; above it is bone."""
+HU_PER_UNIT = (WINDOW_HU[1] - WINDOW_HU[0]) / 2
 TOO_RIGHT = 0.98
 """Share of patches that a critic judges rightly, from which on it no longer teaches."""
 TOO_FLAT = 0.1
@@ -47,20 +49,33 @@ def signs(batch: Batch, images: Translated) -> dict[str, Tensor]:
     `watch/spread_ct` and `watch/spread_mri`: standard deviation of synthetic images over that of
     real ones. `watch/edges`: correlation of gradient magnitudes of MRI and synthetic CT.
     `watch/bone`: how much brighter the MRI is where its synthetic CT is bone than in the whole
-    body, in standard deviations; cortical bone is dark on MRI.
+    body, in standard deviations; cortical bone is dark on MRI. `watch/surface`: correlation of MRI
+    and synthetic CT near the body's surface, where fat and bone lie side by side. `watch/scalp`:
+    share of bone in the outermost layer of synthetic CTs less that of real ones. `watch/layers`:
+    how far the synthetic CTs' values lie from real ones, layer by layer of the body, in HU.
     """
     mri, fake_ct = batch.own_mri.float(), own(images.fake_ct)
     ct, fake_mri = batch.own_ct.float(), own(images.fake_mri)
     mri_body, ct_body = batch.mri_body.float(), batch.ct_body.float()
     mean, spread = moments(mri, mri_body)
     bone = mri_body * (fake_ct > BONE)
+    scalp, skull = layers(mri_body)[:, :1], layers(mri_body)[:, 1:2]
+    real_scalp = layers(ct_body)[:, :1]
     return {
         "watch/spread_ct": moments(fake_ct, mri_body)[1] / moments(ct, ct_body)[1],
         "watch/spread_mri": moments(fake_mri, ct_body)[1] / spread,
         "watch/edges": correlation(edges(mri), edges(fake_ct), mri_body[..., 1:, 1:]),
         # Without any bone yet there is no sign of it: 0.
         "watch/bone": (bone * (mri - mean)).sum() / bone.sum().clamp(min=1) / spread,
+        "watch/surface": correlation(mri, fake_ct, scalp + skull),
+        "watch/scalp": share(fake_ct > BONE, scalp) - share(ct > BONE, real_scalp),
+        "watch/layers": population_loss(fake_ct, mri_body, ct, ct_body) * HU_PER_UNIT,
     }
+
+
+def share(of: Tensor, mask: Image) -> Scalar:
+    """How much of a mask something fills."""
+    return (of * mask).sum() / mask.sum().clamp(min=1)
 
 
 def moments(image: Image, mask: Image) -> tuple[Scalar, Scalar]:
