@@ -1,7 +1,8 @@
 """Which recipe makes the best synthetic CT of the phantom at equal compute, and by how much.
 
     python -m benchmarks.quality run ["PRESET --section.field value" ...] [--seeds 0 1 2]
-    python -m benchmarks.quality table
+    python -m benchmarks.quality baselines
+    python -m benchmarks.quality table [--pictures DIR]
 
 Without a list, `run` takes the candidates of `benchmarks/recipes/candidate.py`. A candidate may do
 as many steps as the time that the reference recipe takes for `--budget` of its steps: the ratio of
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> ExitCode:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", nargs="?", choices=("run", "table"), default="run")
+    parser.add_argument("action", nargs="?", choices=("run", "baselines", "table"), default="run")
     parser.add_argument("candidates", nargs="*", help="presets with their overrides, or names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--budget", type=int, default=SCREENING_STEPS, help="reference's steps")
@@ -74,12 +75,14 @@ def main(argv: list[str]) -> ExitCode:
         if flags.pictures:
             draw(rows, store_truth(flags.out, store), flags.out / "slices", flags.pictures)
         return ExitCode.DONE
+    if flags.action == "baselines":
+        append_baselines(flags.results, found, store, flags.out)
+        return ExitCode.DONE
     named = {candidate.name: candidate for candidate in SCREEN}
     candidates = [
         named.get(words, Candidate(name=words, words=words)) for words in flags.candidates
     ] or list(SCREEN)
     ends = time.monotonic() + 60 * flags.minutes
-    append_baselines(flags.results, found, store, flags.out)
     for seed in flags.seeds:
         for candidate in candidates:
             if not compare(candidate, seed, flags, store, found, lambda: time.monotonic() > ends):

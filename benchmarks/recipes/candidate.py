@@ -16,7 +16,7 @@ from cyclegan.presets import preset
 SMALL = "--generator.filters 16 --generator.blocks 6 --critic.filters 32 --train.compile blocks"
 REFERENCE = f"reference {SMALL}"
 """Zhu 2017 with the demo's network sizes: recipes are compared, not sizes."""
-NUM_LOOKS = 6
+NUM_LOOKS = 4
 """Checkpoints of a run, evenly spaced, each judged."""
 
 
@@ -28,7 +28,7 @@ class Candidate:
     words: str
 
     def config(self, store: Path, runs: Path, *, steps: int, seed: int) -> Config:
-        """The run of so many steps: schedules end with it, six checkpoints are kept."""
+        """The run of so many steps: schedules end with it, its checkpoints are kept."""
         first, *flags = shlex.split(self.words)
         config = tyro.cli(Config, default=preset(first), args=flags)
         every = max(1, -(-steps // NUM_LOOKS))

@@ -14,7 +14,7 @@ from cyclegan.train.step import train_step
 from cyclegan.train.workers import Worker
 from data_prep.store import Store
 
-TURNS = 12
+TURNS = 8
 WARM_UP = 3
 
 
