@@ -32,7 +32,7 @@ from benchmarks.recipes.candidate import (
     slug,
 )
 from benchmarks.recipes.judge import baselines, judge, mean_of, truth
-from benchmarks.recipes.pace import step_ratio
+from benchmarks.recipes.pace import DEVICE, step_ratio
 from benchmarks.recipes.phantom import FROZEN, phantom, phantom_hash
 from benchmarks.recipes.table import draw, print_table
 from cyclegan.config import Config
@@ -128,7 +128,7 @@ def compare(
     steps = max(1, round(flags.budget / paced["ratio"]))
     config = config_of(candidate, steps)
     print(f"{candidate.name}, seed {seed}: {steps} steps", flush=True)
-    if train_worker(config, Worker(), told_to_stop=out_of_time).step < steps:
+    if train_worker(config, Worker(device=DEVICE), told_to_stop=out_of_time).step < steps:
         return False
     row = key | {"name": candidate.name, "words": candidate.words, "steps": steps}
     row |= {"step_ratio": round(paced["ratio"], 3), "machine": machine(), "commit": commit()}

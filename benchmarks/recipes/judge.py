@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from benchmarks.recipes.pace import DEVICE
 from cyclegan.config import Config
 from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
@@ -33,7 +34,7 @@ def test_heads(store: Store) -> list[StoredVolume]:
 def judge(checkpoint: Path, config: Config, store: Store) -> tuple[Subjects, NDArray[np.int16]]:
     """Scores of each test head, and the pictured slices [heads x heights, H, W] in HU."""
     to_ct, to_mri = load_translators(checkpoint, config)
-    return judge_networks(to_ct, to_mri, config, store)
+    return judge_networks(to_ct.to(DEVICE), to_mri.to(DEVICE), config, store)
 
 
 def judge_networks(
@@ -44,6 +45,7 @@ def judge_networks(
         to_ct=to_ct,
         to_mri=to_mri,
         contrast=config.data.mri_contrast,
+        device=DEVICE,
         neighbours=config.data.neighbours,
         conditions=config.data.conditions,
     )
