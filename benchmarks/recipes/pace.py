@@ -39,6 +39,7 @@ def step_ratio(config: Config, reference: Config, store: Store) -> float:
             terms["loss/translators"].item()  # waits for the device
             if number >= WARM_UP:
                 seconds.append(time.perf_counter() - began)
+    torch.compiler.reset()  # the run that follows compiles as if it were alone
     return median(took[0]) / median(took[1])
 
 
