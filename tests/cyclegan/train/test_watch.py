@@ -1,5 +1,8 @@
 """The watch sees the known ways in which a CycleGAN fails, and keeps quiet about a good one."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +87,30 @@ def test_bone_on_the_scalp_is_measured_near_the_surface():
 
     assert painted["watch/surface"] > 0.5  # bright is dense: the wrong way round
     assert painted["watch/layers"] > 300  # HU
+
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "lock_in.json").read_text())
+"""Log lines of real runs of `benchmarks.quality` on the frozen phantom, a line each 25 steps: the
+reference recipe, which locks in, and one with inverted contrast, conditions and the population
+term, which does not (`docs/recipe.md`)."""
+
+
+def told_in(run: str) -> list[tuple[int, str]]:
+    """Step and text of each warning that the recorded run would have given."""
+    watch = Watch(RECORDED[run]["contrast"])
+    return [(line["step"], text) for line in RECORDED[run]["lines"] for text in watch.read(line)]
+
+
+def test_a_real_run_that_locks_in_is_told_so_early_and_in_words():
+    ((step, text),) = told_in("reference")
+
+    assert step <= 150
+    assert "contrast lock-in" in text
+    assert "--data.mri-contrast inverted" in text
+
+
+def test_a_real_run_that_does_not_lock_in_is_left_alone():
+    assert told_in("demo-conditions-population") == []
 
 
 def test_in_the_inverted_representation_the_sign_is_the_other_way_round():
