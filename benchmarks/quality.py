@@ -60,6 +60,7 @@ def main(argv: list[str]) -> ExitCode:
     parser.add_argument("candidates", nargs="*", help="presets with their overrides, or names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--budget", type=int, default=SCREENING_STEPS, help="reference's steps")
+    parser.add_argument("--reference", default=REFERENCE, help="whose steps the budget counts")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many (1e9: all)")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="stores and runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON lines to append to")
@@ -109,6 +110,7 @@ def compare(
     key = {
         "phantom": found,
         "budget": flags.budget,
+        "reference": flags.reference,
         "seed": seed,
         "settings": settings(config),
     }
@@ -122,7 +124,7 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     pace = folder / "pace.json"
     if not pace.exists():
-        reference = config_of(Candidate(name="reference", words=REFERENCE), 1)
+        reference = config_of(Candidate(name="reference", words=flags.reference), 1)
         pace.write_text(json.dumps({"ratio": step_ratio(config, reference, store)} | machine()))
     paced = json.loads(pace.read_text())
     steps = max(1, round(flags.budget / paced["ratio"]))
