@@ -48,7 +48,10 @@ def layers(body: Image) -> Float[Tensor, "B L H W"]:
     deeper = [mask]
     for share in LAYER_SHARES:
         radius = max(1, round(share * side))
-        deeper.append(1 - F.max_pool2d(1 - mask, 2 * radius + 1, stride=1, padding=radius))
+        wide = 2 * radius + 1
+        # A square's maximum is that of its rows' maxima: 2 x wide comparisons instead of wide^2.
+        rows = F.max_pool2d(1 - mask, (1, wide), stride=1, padding=(0, radius))
+        deeper.append(1 - F.max_pool2d(rows, (wide, 1), stride=1, padding=(radius, 0)))
     deeper.append(torch.zeros_like(mask))
     return torch.cat([a - b for a, b in pairwise(deeper)], dim=1)
 

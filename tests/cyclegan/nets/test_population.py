@@ -6,7 +6,13 @@ import torch
 from scipy.ndimage import distance_transform_cdt
 from scipy.stats import wasserstein_distance
 
-from cyclegan.nets.population import LAYER_SHARES, layers, population_loss
+from cyclegan.nets.population import (
+    LAYER_SHARES,
+    NUM_QUANTILES,
+    layer_quantiles,
+    layers,
+    population_loss,
+)
 
 
 def disc(size: int = 64, radius: float = 25) -> torch.Tensor:
@@ -39,6 +45,22 @@ def test_it_is_the_mean_of_scipys_wasserstein_distances():
         for mine, other in zip(layers(body)[0], layers(real_body)[0], strict=True)
     ]
     assert loss == pytest.approx(np.mean(expected), rel=0.05)
+
+
+def test_its_quantiles_are_numpys_of_the_pixels_in_each_layer():
+    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(5))
+    masks = layers(disc())
+
+    found, counts = layer_quantiles(image, masks)
+
+    for mask, quantiles, count in zip(masks[0], found[0], counts[0], strict=True):
+        values = image[0, 0][mask > 0].numpy()
+        shares = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+        expected = np.quantile(values, shares, method="inverted_cdf")
+        # Ranks may differ by one where a share falls between two pixels.
+        assert len(values) == count
+        assert np.abs(np.searchsorted(np.sort(values), quantiles) - shares * len(values)).max() <= 1
+        np.testing.assert_allclose(quantiles, expected, atol=0.2)
 
 
 def test_bone_on_the_scalp_costs_though_the_whole_histogram_is_right():
