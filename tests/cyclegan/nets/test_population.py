@@ -53,8 +53,8 @@ def test_its_quantiles_are_numpys_of_the_pixels_in_each_layer():
 
     found, counts = layer_quantiles(image, masks)
 
-    for mask, quantiles, count in zip(masks[0], found[0], counts[0], strict=True):
-        values = image[0, 0][mask > 0].numpy()
+    for mask, ours, count in zip(masks[0], found[0], counts[0], strict=True):
+        values, quantiles = image[0, 0][mask > 0].numpy(), ours.numpy()
         shares = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
         expected = np.quantile(values, shares, method="inverted_cdf")
         # Ranks may differ by one where a share falls between two pixels.
