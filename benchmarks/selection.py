@@ -29,8 +29,9 @@ from scipy.stats import spearmanr
 from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
 from cyclegan.presets import demo, reference, seed
-from cyclegan.train.checkpoint import load_translators, saved
+from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.loop import train_worker
+from cyclegan.train.shelf import saved
 from cyclegan.train.validate import validation_scores
 from cyclegan.train.workers import Worker
 from data_prep.atomic import write_atomic

@@ -1,12 +1,14 @@
 """The terms of the translators' loss: which there are, what they weigh, and when. Pure numbers."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cyclegan.errors import require
 
-Term = Literal["adversarial", "cycle", "identity", "ssim", "gradient", "shape"]
-TERMS: tuple[Term, ...] = ("adversarial", "cycle", "identity", "ssim", "gradient", "shape")
+Term = Literal[
+    "adversarial", "cycle", "identity", "ssim", "gradient", "shape", "population", "structure"
+]
+TERMS: tuple[Term, ...] = get_args(Term)
 Course = Literal["constant", "rise", "fall"]
 
 
@@ -44,6 +46,15 @@ class LossConfig:
     a large weight fills them."""
     shape_weight: float = 1.0
     shape_schedule: Course = "constant"
+    population: bool = False
+    """Distribution of the output's values, layer by layer below the body's surface, against that of
+    the partner from the other domain: bone painted on the scalp has to leave."""
+    population_weight: float = 1.0
+    population_schedule: Course = "constant"
+    structure: bool = False
+    """Edges of the output against those of the input, whatever their sign (MIND)."""
+    structure_weight: float = 1.0
+    structure_schedule: Course = "constant"
     schedule_share: float = 0.25
     """Share of the run over which weights rise or fall."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from cyclegan.config import LossConfig
 from cyclegan.config_loss import Term
 from cyclegan.data.batch import Batch, own
+from cyclegan.nets.descriptor import structure_loss
 from cyclegan.nets.losses import (
     adversarial_loss,
     gradient_difference_loss,
@@ -21,6 +22,7 @@ from cyclegan.nets.losses import (
     structural_loss,
 )
 from cyclegan.nets.pairs import Translated
+from cyclegan.nets.population import population_loss
 from data_prep.intensity import WINDOW_HU, normalise
 
 Terms = dict[str, Tensor]
@@ -57,6 +59,14 @@ def translator_terms(
         "shape": lambda: (
             shape_loss(batch.ct_body, own(images.fake_mri), AIR_IN_MRI),
             shape_loss(batch.mri_body, own(images.fake_ct), AIR_IN_CT),
+        ),
+        "population": lambda: (
+            population_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+            population_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+        ),
+        "structure": lambda: (
+            structure_loss(ct, own(images.fake_mri)),
+            structure_loss(mri, own(images.fake_ct)),
         ),
     }
     terms: Terms = {}

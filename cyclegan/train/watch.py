@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cyclegan.data.batch import Batch, own
 from cyclegan.nets.pairs import Translated
+from cyclegan.nets.population import layers, population_loss
 from data_prep.intensity import WINDOW_HU
 
 Image = Float[Tensor, "B 1 H W"]
@@ -24,10 +25,16 @@ MEASURE_EVERY_STEPS = 10
 """Steps from one measurement of the images to the next."""
 BONE = 2 * (300 - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]) - 1
 """300 HU as a network sees it; above it is bone."""
+HU_PER_UNIT = (WINDOW_HU[1] - WINDOW_HU[0]) / 2
 TOO_RIGHT = 0.98
 """Share of patches that a critic judges rightly, from which on it no longer teaches."""
 TOO_FLAT = 0.1
 """Spread of synthetic images relative to that of real ones, below which they say nothing."""
+TOO_ALIKE = 0.25
+"""Correlation of MRI and synthetic CT near the surface, from which on fat passes for bone."""
+TOO_BRIGHT = 0.5
+"""Brightness of the MRI where its synthetic CT has bone, in standard deviations, likewise. Both
+bounds lie between the runs that were lost and those that were not in `docs/recipe.md`."""
 NO_EDGES = 0.05
 """Correlation of edges, below which a synthetic CT has lost the anatomy of its MRI."""
 PATIENCE = 3
@@ -47,19 +54,25 @@ def signs(batch: Batch, images: Translated) -> dict[str, Tensor]:
     `watch/spread_ct` and `watch/spread_mri`: standard deviation of synthetic images over that of
     real ones. `watch/edges`: correlation of gradient magnitudes of MRI and synthetic CT.
     `watch/bone`: how much brighter the MRI is where its synthetic CT is bone than in the whole
-    body, in standard deviations; cortical bone is dark on MRI.
+    body, in standard deviations; cortical bone is dark on MRI. `watch/surface`: correlation of MRI
+    and synthetic CT near the body's surface, where bright fat and dark bone lie side by side.
+    `watch/layers`: how far the synthetic CTs' values lie from real ones, layer by layer of the
+    body, in HU; a curve only, since runs that are lost get this right (`docs/recipe.md`).
     """
     mri, fake_ct = batch.own_mri.float(), own(images.fake_ct)
     ct, fake_mri = batch.own_ct.float(), own(images.fake_mri)
     mri_body, ct_body = batch.mri_body.float(), batch.ct_body.float()
     mean, spread = moments(mri, mri_body)
     bone = mri_body * (fake_ct > BONE)
+    near_surface = layers(mri_body)[:, :2].sum(1, keepdim=True)
     return {
         "watch/spread_ct": moments(fake_ct, mri_body)[1] / moments(ct, ct_body)[1],
         "watch/spread_mri": moments(fake_mri, ct_body)[1] / spread,
         "watch/edges": correlation(edges(mri), edges(fake_ct), mri_body[..., 1:, 1:]),
         # Without any bone yet there is no sign of it: 0.
         "watch/bone": (bone * (mri - mean)).sum() / bone.sum().clamp(min=1) / spread,
+        "watch/surface": correlation(mri, fake_ct, near_surface),
+        "watch/layers": population_loss(fake_ct, mri_body, ct, ct_body) * HU_PER_UNIT,
     }
 
 
@@ -125,13 +138,15 @@ class Watch:
                 f"{likeness:.2f}): anatomy is lost. Try a larger --loss.cycle-weight or "
                 "--data.partner position.",
             )
-        if (bone := means.get("watch/bone")) is not None:
-            found["bone"] = (
-                bone > 0.5 if self.bone_is_dark else bone < -0.5,
-                "bone of synthetic CTs lies where the MRI is "
-                f"{'bright' if self.bone_is_dark else 'shown dark, that is bright fat'} "
-                f"({bone:+.1f} standard deviations from the body's mean): fat has taken the place "
-                "of bone, and the losses do not see it. Try --data.mri-contrast inverted in a new "
-                "run; this one will hardly turn round.",
-            )
+        wrong = 1 if self.bone_is_dark else -1
+        bone, surface = (wrong * means.get(f"watch/{name}", 0.0) for name in ("bone", "surface"))
+        found["lock_in"] = (
+            bone > TOO_BRIGHT or surface > TOO_ALIKE,
+            "contrast lock-in: bone of synthetic CTs lies where the MRI is "
+            f"{'bright' if self.bone_is_dark else 'shown dark, that is bright fat'} "
+            f"({wrong * bone:+.1f} standard deviations from the body's mean; near the surface MRI "
+            f"and synthetic CT correlate by {wrong * surface:+.2f}): fat has taken the place of "
+            "bone, and the losses do not see it. Try --data.mri-contrast inverted "
+            "in a new run; this one will hardly turn round.",
+        )
         return found

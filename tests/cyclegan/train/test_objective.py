@@ -11,7 +11,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.nets.pairs import Translated
 from cyclegan.train.objective import translator_terms
 
-ALL = LossConfig(gradient=True, shape=True)
+ALL = LossConfig(gradient=True, shape=True, population=True, structure=True)
 NONE = LossConfig(**dict.fromkeys(TERMS, False))
 
 
@@ -51,6 +51,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         + terms["loss/ssim"]
         + terms["loss/gradient"]
         + 0.5 * terms["loss/shape"]
+        + terms["loss/population"]
+        + terms["loss/structure"]
     )
     torch.testing.assert_close(terms["loss/translators"], expected)
 
@@ -83,3 +85,15 @@ def test_a_synthetic_ct_is_held_against_the_body_of_its_mri():
 
     assert translator_terms(batch, fits, scores, ALL)["loss/shape"].item() < 0.05
     assert translator_terms(batch, crossed, scores, ALL)["loss/shape"].item() > 1.9
+
+
+def test_a_synthetic_ct_is_held_against_the_real_cts_values_and_its_mris_edges():
+    batch, made, scores = images()
+    batch = replace(batch, mri_body=torch.ones(2, 1, 16, 16), ct_body=torch.ones(2, 1, 16, 16))
+    same = made._replace(fake_ct=batch.ct, fake_mri=batch.mri)
+    negative = made._replace(fake_ct=-batch.mri, fake_mri=-batch.ct)
+
+    assert translator_terms(batch, same, scores, ALL)["loss/population"].item() == 0
+    assert translator_terms(batch, negative, scores, ALL)["loss/structure"].item() == 0
+    assert translator_terms(batch, made, scores, ALL)["loss/population"].item() > 0
+    assert translator_terms(batch, same, scores, ALL)["loss/structure"].item() > 0

@@ -1,5 +1,8 @@
 """The watch sees the known ways in which a CycleGAN fails, and keeps quiet about a good one."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ GOOD = {
     "watch/spread_mri": 0.9,
     "watch/edges": 0.5,
     "watch/bone": -1.0,
+    "watch/surface": -0.6,
 }
 
 
@@ -55,6 +59,8 @@ def test_the_true_ct_shows_no_sign():
     assert found["watch/spread_ct"] == pytest.approx(1, abs=0.3)
     assert found["watch/edges"] > 0.3
     assert found["watch/bone"] < -0.5
+    assert found["watch/surface"] < -0.5
+    assert found["watch/layers"] < 150
     assert warnings(GOOD | found) == []
 
 
@@ -70,14 +76,47 @@ def test_bright_fat_that_becomes_bone_is_seen_though_no_loss_shows_it():
     """Contrast lock-in: the scalp's fat, bright on MRI, is made bright on CT."""
     found = measured(lambda a: torch.where(a["mri"] > 0.5, 0.2, -0.5))
 
+    assert len(warnings({"watch/surface": found["watch/surface"]})) == 1
     (told,) = warnings({"watch/bone": found["watch/bone"]})
     assert "fat has taken the place of bone" in told
     assert "--data.mri-contrast inverted" in told
 
 
+def test_bone_on_the_scalp_is_measured_near_the_surface():
+    painted = measured(lambda a: torch.where(a["mri"] > 0.5, 0.2, -0.5))
+
+    assert painted["watch/surface"] > 0.5  # bright is dense: the wrong way round
+    assert painted["watch/layers"] > 300  # HU
+
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "lock_in.json").read_text())
+"""Log lines of real runs of `benchmarks.quality` on the frozen phantom, a line each 25 steps: the
+reference recipe, which locks in, and one with inverted contrast, conditions and the population
+term, which does not (`docs/recipe.md`)."""
+
+
+def told_in(run: str) -> list[tuple[int, str]]:
+    """Step and text of each warning that the recorded run would have given."""
+    watch = Watch(RECORDED[run]["contrast"])
+    return [(line["step"], text) for line in RECORDED[run]["lines"] for text in watch.read(line)]
+
+
+def test_a_real_run_that_locks_in_is_told_so_early_and_in_words():
+    ((step, text),) = told_in("reference")
+
+    assert step <= 150
+    assert "contrast lock-in" in text
+    assert "--data.mri-contrast inverted" in text
+
+
+def test_a_real_run_that_does_not_lock_in_is_left_alone():
+    assert told_in("demo-conditions-population") == []
+
+
 def test_in_the_inverted_representation_the_sign_is_the_other_way_round():
-    assert warnings({"watch/bone": 1.0}, "inverted") == []
+    assert warnings({"watch/bone": 1.0, "watch/surface": 0.6}, "inverted") == []
     assert len(warnings({"watch/bone": -1.0}, "inverted")) == 1
+    assert len(warnings({"watch/surface": -0.6}, "inverted")) == 1
 
 
 def test_anatomy_of_another_head_has_its_edges_elsewhere():

@@ -1,0 +1,149 @@
+"""What the paired truth of held-out heads says; training and selection see none of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from benchmarks.recipes.pace import DEVICE
+from cyclegan.config import Config
+from cyclegan.infer.cycle import BothWays
+from cyclegan.infer.pairs import linked_ct
+from cyclegan.infer.slices import Network, to_input
+from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram, regression_of
+from cyclegan.scores.metrics import paired_scores, tissue_mae_hu
+from cyclegan.train.checkpoint import load_translators
+from cyclegan.train.validate import train_ct_population
+from data_prep.body import body_mask
+from data_prep.nifti import read_nifti
+from data_prep.store import Store, StoredVolume
+
+HEIGHTS = (0.25, 0.42, 0.6, 0.78)
+"""Relative heights of the slices that every run is pictured at: jaws, orbits, brain, vertex."""
+Subjects = list[dict[str, float]]
+
+
+def test_heads(store: Store) -> list[StoredVolume]:
+    """The MRIs of the test split with a real CT, in an order that a store's key does not decide."""
+    volumes = [volume for volume in store.select("mri", "test") if volume.link]
+    return sorted(volumes, key=lambda volume: float(np.abs(volume.affine).sum()))
+
+
+def judge(checkpoint: Path, config: Config, store: Store) -> tuple[Subjects, NDArray[np.int16]]:
+    """Scores of each test head, and the pictured slices [heads x heights, H, W] in HU."""
+    to_ct, to_mri = load_translators(checkpoint, config)
+    return judge_networks(to_ct.to(DEVICE), to_mri.to(DEVICE), config, store)
+
+
+def judge_networks(
+    to_ct: Network, to_mri: Network, config: Config, store: Store
+) -> tuple[Subjects, NDArray[np.int16]]:
+    """The same of any networks."""
+    networks = BothWays(
+        to_ct=to_ct,
+        to_mri=to_mri,
+        contrast=config.data.mri_contrast,
+        device=DEVICE,
+        neighbours=config.data.neighbours,
+        conditions=config.data.conditions,
+    )
+    subjects, slices = [], []
+    for volume in test_heads(store):
+        _, hu = networks.translated(store.voxels(volume), store.body(volume), volume)
+        subjects.append(scores_of(hu, volume, store))
+        slices.append(pictured(hu, volume))
+    return subjects, np.concatenate(slices).round().astype(np.int16)
+
+
+def scores_of(hu: NDArray[Any], volume: StoredVolume, store: Store) -> dict[str, float]:
+    """One head's: masked MAE, PSNR, SSIM, bone Dice, and MAE by tissue."""
+    real = linked_ct(store, volume)
+    assert real is not None
+    return paired_scores(hu, *real) | tissue_mae_hu(hu, *real)
+
+
+def mean_of(subjects: Subjects) -> dict[str, float]:
+    """The mean of each score over the heads."""
+    return {
+        name: round(float(np.mean([each[name] for each in subjects])), 4) for name in subjects[0]
+    }
+
+
+def pictured(hu: NDArray[Any], volume: StoredVolume) -> NDArray[Any]:
+    """The slices nearest to HEIGHTS."""
+    return hu[[int(np.abs(volume.height - height).argmin()) for height in HEIGHTS]]
+
+
+def truth(store: Store) -> dict[str, NDArray[Any]]:
+    """What `judge`'s slices are of: `mri` in [-1, 1] and `ct` in HU, [heads x heights, H, W]."""
+    mri, ct = [], []
+    for volume in test_heads(store):
+        voxels, body = store.voxels(volume), store.body(volume)
+        images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
+        real = linked_ct(store, volume)
+        assert real is not None
+        mri.append(pictured(images, volume))
+        ct.append(pictured(np.where(real[1], real[0], -1024), volume))
+    return {"mri": np.concatenate(mri), "ct": np.concatenate(ct)}
+
+
+def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
+    """What needs no network, what one intensity curve fitted on val pairs reaches, and the grid's
+    floor: the true CT sampled on the store's grid and back on its own, compared there."""
+    population = train_ct_population(store)
+    fits = []
+    for volume in store.select("mri", "val"):
+        if real := linked_ct(store, volume):
+            images = to_input(
+                store.voxels(volume), store.body(volume), volume.window, "mri", "plain"
+            )
+            fits.append(regression_of(images[:, 0].numpy(), *real))
+    regression = sum(fits[1:], start=fits[0])
+    found: dict[str, Subjects] = {
+        name: []
+        for name in ("constant soft tissue", "histogram matching", "intensity regression (pairs)")
+    }
+    for volume in test_heads(store):
+        voxels, body = store.voxels(volume), store.body(volume)
+        images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
+        made = (
+            constant_soft_tissue(body),
+            matched_histogram(voxels, body, population),
+            regression.predict(images, body),
+        )
+        for subjects, hu in zip(found.values(), made, strict=True):
+            subjects.append(scores_of(hu, volume, store))
+    return found | {"resolution floor (true CT)": [floor(v, store, cohort) for v in truths(store)]}
+
+
+def truths(store: Store) -> list[StoredVolume]:
+    """The test split's CTs."""
+    return list(store.select("ct", "test"))
+
+
+def floor(ct: StoredVolume, store: Store, cohort: Path) -> dict[str, float]:
+    """Scores of a real CT that went through the store's grid, on the grid of its own file."""
+    files = (
+        read_nifti(path, modality="ct", pseudonym="")
+        for path in sorted((cohort / "ct").glob("*.nii.gz"))
+    )
+    source = next(f for f in files if matches(f.affine, ct))
+    z, y, x = np.meshgrid(*(np.arange(n) for n in source.voxels.shape), indexing="ij")
+    way = np.linalg.inv(ct.affine) @ source.affine
+    # places: stored (z, y, x) of each source voxel; affines go (x, y, z)
+    places = [
+        way[row, 0] * x + way[row, 1] * y + way[row, 2] * z + way[row, 3] for row in (2, 1, 0)
+    ]
+    there = map_coordinates(store.voxels(ct).astype(np.float32), places, order=1, cval=-1024)
+    real = source.voxels.astype(np.float32)
+    body = body_mask(real, "ct", spacing_mm=source.spacing_mm)
+    hu = np.where(body, there, -1024)
+    return paired_scores(hu, real, body) | tissue_mae_hu(hu, real, body)
+
+
+def matches(affine: NDArray[Any], ct: StoredVolume) -> bool:
+    """Whether a file's affine is the stored volume's source, up to the order of its axes."""
+    sides = (np.sort(np.linalg.norm(a[:3, :3], axis=0)) for a in (affine, ct.source_affine))
+    return bool(np.allclose(*sides, atol=1e-4))
