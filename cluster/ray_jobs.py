@@ -27,8 +27,10 @@ EXCLUDES = (
     "site",
     # Nothing of a patient leaves the machine by accident, and packages have a limit of size.
     "*.zarr",
-    "*.zarr.key",
+    "*.key",
     "*.jsonl",
+    "*.csv",
+    "*.png",
     "*.dcm",
     "*.nii",
     "*.nii.gz",

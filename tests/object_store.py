@@ -21,6 +21,8 @@ def s3_server() -> Iterator[str]:
         environment.setenv("AWS_REGION", "us-east-1")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             environment.setenv(name, "testing")
+        # fsspec keeps one client for all who ask in the same words: that of an earlier server, too.
+        UPath("s3://bucket").fs.clear_instance_cache()
         UPath("s3://bucket").fs.mkdir("bucket")
         try:
             yield "s3://bucket"

@@ -124,6 +124,11 @@ def run_search(flags: argparse.Namespace, rest: list[str], prog: str) -> ExitCod
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    if "://" in flags.storage:
+        raise UsageError(
+            f"--storage is {flags.storage}; a search keeps its ledger in a folder. Name one that "
+            "all nodes share, e.g. --storage /shared/searches."
+        )
     config = tyro.cli(Config, default=preset(flags.preset), args=rest, prog=prog)
     base = resolve(config)
     store = open_store(base.store)

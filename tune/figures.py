@@ -101,7 +101,7 @@ def slices_of(run_folder: Path) -> tuple[bytes, str] | None:
     )
     volume = min(store.select("mri", "val"), key=lambda each: each.link is None)
     cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
-    error = mae_hu(cycle.translated, *real) if real else None
+    error = mae_hu(cycle.translated, *real) if real and real[1].any() else None
     shown = Shown(
         cycle=cycle,
         real=real[0] if real else None,

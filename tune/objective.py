@@ -12,7 +12,9 @@ LOWER = (
     "val/selection",
     "val/mae_hu",
     "val/hu_distance",
+    "val/hu_place_distance",
     "val/bone_depth_mismatch",
+    "val/bone_place_mismatch",
 )
 HIGHER = (
     "val/psnr_db",

@@ -11,6 +11,7 @@ from cyclegan.config_file import decisive, load_config, to_yaml
 from cyclegan.errors import ConfigError
 from cyclegan.presets import reference
 from cyclegan.train.plan import total_steps
+from cyclegan.train.resume import STATE_SHAPE
 from data_prep.atomic import write_atomic
 from data_prep.errors import UsageError
 from data_prep.store import Store
@@ -25,8 +26,6 @@ from tune.trial import RUNS, Course
 
 BASE, SPACE, SETTINGS = "base.yaml", "space.yaml", "search.json"
 FREE_ON_RESUME = ("folder", "trials", "max_concurrent", "time_budget_s")
-STATE_SHAPE = ("generator.", "critic.", "batch.", "train.pool_size", "data.neighbours")
-"""What population-based training cannot change: a checkpoint would not fit any more."""
 Draw = Callable[[list[Trial]], tuple[Values, str]]
 """Values for the trial that comes after those, and where they come from."""
 
@@ -107,7 +106,8 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     changes += [
         f"{name}: {earlier[name]} -> {now[name]}" for name in now if earlier[name] != now[name]
     ]
-    known = load_space(str(folder / SPACE), base)
+    # A comparison searches nothing, and its empty space is no space file of a user's.
+    known = load_space(str(folder / SPACE), base) if space else {}
     changes += [
         f"space: {name}" for name in {**known, **space} if known.get(name) != space.get(name)
     ]

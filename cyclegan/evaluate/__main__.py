@@ -11,7 +11,7 @@ import tyro
 
 from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.assessment import Options
-from cyclegan.evaluate.contestant import contestant, store_for
+from cyclegan.evaluate.contestant import contestant, store_for, told_apart
 from cyclegan.evaluate.native import natives_of
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.segmenter import Segmenter
@@ -41,7 +41,7 @@ class Command:
     protocol: ProtocolName = "synthrad2025"
     """Whose definition of PSNR and SSIM: the HU range is [-1024, 3071] or, in 2023, [-1024, 3000];
     multi-scale SSIM came with 2025."""
-    compare: tuple[Path, ...] = ()
+    compare: tuple[PlaceArgument, ...] = ()
     """Other runs, checkpoints or model folders to score on the same volumes, with a paired test."""
     register: Literal["no", "rigid"] = "no"
     """Move each real CT onto its MRI by a turn and a shift first, found from the two scans alone;
@@ -72,6 +72,7 @@ def main(command: Command) -> ExitCode:
     ours, *theirs = (
         contestant(path, store, device, command.batch_size) for path in (subject, *rivals)
     )
+    theirs = told_apart(theirs)
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
     native = command.native
     scores = evaluate(

@@ -1,7 +1,9 @@
 """Who is scored: a run's checkpoint or an exported model, opened as networks."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -129,6 +131,16 @@ def contestant(
     )
 
 
+def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The same ones under names of their own: those that share one get the first digits of their
+    hash, since tables and reports go by name."""
+    uses = Counter(each.name for each in contestants)
+    return [
+        replace(each, name=f"{each.name} {each.sha256[:8]}") if uses[each.name] > 1 else each
+        for each in contestants
+    ]
+
+
 def is_exported(path: Place) -> TypeGuard[Path]:
     """Whether it is a model folder, of one direction or of both; models lie in folders only."""
     return isinstance(path, Path) and ((path / SUMS).exists() or is_of_both(path))
@@ -145,11 +157,6 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
     if info.direction != "to_ct":
         raise UsageError(
             f"{path} makes MRIs, and only synthetic CTs are scored. Name a model_to_ct folder."
-        )
-    if len(info.inputs) > 1:
-        raise UsageError(
-            f"{path} is shown {', '.join(info.inputs)}, not the slice alone, and is scored through "
-            "its run only. Name the run's folder."
         )
     if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
         raise UsageError(

@@ -27,6 +27,6 @@ def selection_score(synthetic: Population, real: Population, cycle_ssim: float) 
     of_soft_tissue = place_distance_hu(placed.all_of(SOFT_TISSUE_HU), real.placed)
     return (
         bone_place_mismatch(placed, real.placed)
-        + VALUES_WEIGHT * distance / (distance + of_soft_tissue)
+        + VALUES_WEIGHT * distance / max(distance + of_soft_tissue, 1e-9)
         + CYCLE_WEIGHT * (1 - cycle_ssim)
     )

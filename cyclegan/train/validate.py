@@ -120,7 +120,7 @@ def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int)
         f"{name}_{volume.modality}": score
         for name, score in cycle_scores(*cycle.compared()).items()
     }
-    if real:
+    if real and real[1].any():  # a pair whose scans show no common part says nothing
         scores |= paired_scores(cycle.translated, *real)
     return Finding(
         modality=volume.modality,

@@ -212,6 +212,8 @@ class Job:
         words = [f"synthetic {target}", f"model {self.made_by}", f"input {sha256[:16]}"]
         ways = {"axial": self.axial, "raw": not engine.air_outside}
         ways["bf16"] = engine.precision == "bf16"
+        # Else an identified result of before would pass for the one that was asked for now.
+        ways["deidentified"] = self.key is not None
         words += [word for word, is_so in ways.items() if is_so]
         return Making(text="; ".join(words), is_moved=self.axial)
 

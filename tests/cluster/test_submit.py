@@ -112,7 +112,9 @@ def test_the_line_for_a_shell_holds_the_command_and_what_it_needs():
     assert options["--entrypoint-memory"] == str(2 * 2**30)
     environment = json.loads(options["--runtime-env-json"])
     assert environment["working_dir"] == str(PROJECT)
-    assert {".git", ".venv", "*.zarr", "*.dcm", "*.nii.gz"} <= set(environment["excludes"])
+    assert {".git", ".venv", "*.zarr", "*.key", "*.csv", "*.dcm", "*.nii.gz"} <= set(
+        environment["excludes"]
+    )
     assert words[-len(COMMAND) - 5 :] == ["--", *AGAIN, *COMMAND]
     assert list(EXCLUDES) == environment["excludes"]
 

@@ -31,6 +31,11 @@ def test_a_search_never_writes_over_another_and_goes_on_when_asked(tmp_path):
     assert taken_up.trials == ledger.trials
 
 
+def test_a_comparison_searches_nothing_and_goes_on_where_it_was_stopped(tmp_path):
+    open_folder(settings(tmp_path / "s"), BASE, {}, resume=True)
+    assert open_folder(settings(tmp_path / "s"), BASE, {}, resume=True).trials == []
+
+
 @pytest.mark.parametrize(
     ("changed", "base", "space", "message"),
     [

@@ -12,7 +12,7 @@ import torch
 from cyclegan.config_file import load_config, resolve, to_yaml
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.__main__ import Command, main
-from cyclegan.evaluate.contestant import contestant, located
+from cyclegan.evaluate.contestant import Contestant, contestant, located, told_apart
 from cyclegan.export.__main__ import Command as ExportCommand
 from cyclegan.export.__main__ import export
 from cyclegan.presets import smoke
@@ -28,9 +28,12 @@ from tests.stores import make_store
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of one step."""
-    folder = tmp_path_factory.mktemp("evaluate")
+    return trained(tmp_path_factory.mktemp("evaluate"), smoke())
+
+
+def trained(folder, config):
+    """A run of one step of a recipe, beside its store."""
     make_store(folder / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val"))
-    config = smoke()
     config = resolve(
         replace(
             config,
@@ -161,3 +164,26 @@ def test_a_damaged_volume_makes_the_result_partly_done(run, tmp_path):
     code = main(Command(run=run, store=store.path, out=tmp_path, pictures=0))
     assert code == ExitCode.PARTLY_DONE
     assert len(json.loads((tmp_path / "scores.json").read_text())["failed"]) == 1
+
+
+def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
+    config = smoke()
+    shown = replace(config.data, neighbours=1, conditions=True)
+    run = trained(tmp_path, replace(config, data=shown))
+    export(ExportCommand(run_folder=run))
+
+    main(Command(compare=(run, run / "model_to_ct"), split="val", out=tmp_path / "r", pictures=1))
+
+    scores = json.loads((tmp_path / "r/scores.json").read_text())["paired"]
+    assert scores["model_to_ct"]["mae_hu"]["mean"] == pytest.approx(
+        scores["CycleGAN"]["mae_hu"]["mean"], abs=0.5
+    )
+
+
+def test_models_that_share_a_name_are_told_apart_by_their_hash():
+    by_hash = {"a": "model_to_ct", "b": "model_to_ct", "c": "other"}
+    found = told_apart(
+        [Contestant(name=name, networks=None, sha256=sha * 64) for sha, name in by_hash.items()]
+    )
+    names = [each.name for each in found]
+    assert names == ["model_to_ct aaaaaaaa", "model_to_ct bbbbbbbb", "other"]

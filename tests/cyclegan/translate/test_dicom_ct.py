@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import dcm2niix
@@ -212,6 +213,17 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
     assert firsts[0].SeriesInstanceUID != firsts[1].SeriesInstanceUID
     assert firsts[0].PatientIdentityRemoved == "YES"
     assert (tmp_path / "out.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_identified_result_does_not_pass_for_a_deidentified_one(tmp_path, tiny_model):
+    command = Command(model=tiny_model, inputs=(write_mr(tmp_path / "mr"),), out=tmp_path / "out")
+    assert run(command) == ExitCode.DONE
+    assert run(replace(command, deidentify=True)) == ExitCode.PARTLY_DONE
+    assert run(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
+
+    content = b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*/*.dcm"))
+    assert content
+    assert b"CANARY" not in content
 
 
 def test_an_input_without_a_header_gets_a_study_of_its_own(tmp_path, tiny_model):
