@@ -54,7 +54,8 @@ class Command:
     of its masks: adds Dice and HD95 of every structure, synthetic against real CT.
     E.g. 'TotalSegmentator -i {ct} -o {out} --fast'."""
     out: Path | None = None
-    """Folder for the results; default: RUN/evaluation_<split>."""
+    """Folder for the results; default: RUN/evaluation_<split>, or in the working folder where the
+    run lies under a URL."""
     pictures: int = 3
     """MRI volumes shown in the report, those with the largest error first."""
     batch_size: int = 8
