@@ -15,6 +15,7 @@ from cyclegan.evaluate.__main__ import Command, main
 from cyclegan.evaluate.contestant import Contestant, contestant, located, told_apart
 from cyclegan.export.__main__ import Command as ExportCommand
 from cyclegan.export.__main__ import export
+from cyclegan.infer.cycle import BothWays
 from cyclegan.presets import smoke
 from cyclegan.train import checkpoint
 from cyclegan.train.loop import train_worker
@@ -182,8 +183,9 @@ def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
 
 def test_models_that_share_a_name_are_told_apart_by_their_hash():
     by_hash = {"a": "model_to_ct", "b": "model_to_ct", "c": "other"}
+    networks = BothWays(to_ct=torch.neg, to_mri=None, contrast="plain")
     found = told_apart(
-        [Contestant(name=name, networks=None, sha256=sha * 64) for sha, name in by_hash.items()]
+        [Contestant(name=name, networks=networks, sha256=sha * 64) for sha, name in by_hash.items()]
     )
     names = [each.name for each in found]
     assert names == ["model_to_ct aaaaaaaa", "model_to_ct bbbbbbbb", "other"]

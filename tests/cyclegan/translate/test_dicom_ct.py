@@ -218,7 +218,7 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
 def test_an_identified_result_does_not_pass_for_a_deidentified_one(tmp_path, tiny_model):
     command = Command(model=tiny_model, inputs=(write_mr(tmp_path / "mr"),), out=tmp_path / "out")
     assert run(command) == ExitCode.DONE
-    assert run(replace(command, deidentify=True)) == ExitCode.PARTLY_DONE
+    assert run(replace(command, deidentify=True)) == ExitCode.FAILED
     assert run(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
 
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*/*.dcm"))
