@@ -92,13 +92,7 @@ def slices_of(run_folder: Path) -> tuple[bytes, str] | None:
     config = load_config(run_folder / "config.yaml")
     store = open_store(config.store)
     to_ct, to_mri = checkpoint.load_translators(found, config)
-    networks = BothWays(
-        to_ct=to_ct,
-        to_mri=to_mri,
-        contrast=config.data.mri_contrast,
-        neighbours=config.data.neighbours,
-        conditions=config.data.conditions,
-    )
+    networks = BothWays.trained((to_ct, to_mri), config.data)
     volume = min(store.select("mri", "val"), key=lambda each: each.link is None)
     cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
     error = mae_hu(cycle.translated, *real) if real and real[1].any() else None

@@ -33,7 +33,7 @@ from cyclegan.data.pipeline import (
     to_batch,
 )
 from cyclegan.data.reader import SliceReader
-from cyclegan.data.source import DomainSource
+from cyclegan.data.source import DomainSource, Pending
 from cyclegan.data.substitute import Record
 from data_prep.errors import StoreError
 from data_prep.split import Split
@@ -117,7 +117,7 @@ def open_stream(
         )
 
         def slices() -> Iterator[Pair]:
-            pending = deque()  # type: ignore[var-annotated]
+            pending: deque[tuple[Pending, Pending]] = deque()
             for step in count(first_step):
                 while len(pending) <= READS_AHEAD:
                     due = step + len(pending)

@@ -109,14 +109,8 @@ def contestant(
     to_ct, to_mri = load_translators(found.checkpoint, config)
     return Contestant(
         name=f"{config.run.name}, {found.checkpoint.name}",
-        networks=BothWays(
-            to_ct=to_ct.to(device),
-            to_mri=to_mri.to(device),
-            contrast=config.data.mri_contrast,
-            device=device,
-            batch_size=batch_size,
-            neighbours=config.data.neighbours,
-            conditions=config.data.conditions,
+        networks=BothWays.trained(
+            (to_ct.to(device), to_mri.to(device)), config.data, device, batch_size
         ),
         facts={
             "run": config.run.name,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cyclegan.config_data import DataConfig
 from cyclegan.infer.slices import (
     Conditions,
     Contrast,
@@ -42,6 +43,26 @@ class BothWays:
     """Slices above and below each one that the networks see too."""
     conditions: bool = False
     """Whether the networks see the depth below the body's surface and the slice's height."""
+
+    @classmethod
+    def trained(
+        cls,
+        translators: tuple[Network, Network],
+        data: DataConfig,
+        device: torch.device | str = "cpu",
+        batch_size: int = 8,
+    ) -> "BothWays":
+        """Translators (to CT, to MRI), seeing what they saw in training."""
+        to_ct, to_mri = translators
+        return cls(
+            to_ct=to_ct,
+            to_mri=to_mri,
+            contrast=data.mri_contrast,
+            device=device,
+            batch_size=batch_size,
+            neighbours=data.neighbours,
+            conditions=data.conditions,
+        )
 
     def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
         """Translate a stored volume and translate it back, as the training's cycle does.

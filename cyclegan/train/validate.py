@@ -87,15 +87,7 @@ def findings(
 ) -> list[Finding]:
     """One worker's share of the volumes, (rank, workers): every so many-th of them."""
     require_mri(store, split)
-    networks = BothWays(
-        to_ct=to_ct,
-        to_mri=to_mri,
-        contrast=config.data.mri_contrast,
-        device=device,
-        batch_size=batch_size,
-        neighbours=config.data.neighbours,
-        conditions=config.data.conditions,
-    )
+    networks = BothWays.trained((to_ct, to_mri), config.data, device, batch_size)
     looked_at = [
         (number, volume)
         for modality in MODALITIES

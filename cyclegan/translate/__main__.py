@@ -13,7 +13,7 @@ import tyro
 from cyclegan.export.formats import Format as File
 from cyclegan.export.info import Direction
 from cyclegan.export.model import SUMS, Model, folder_of, is_of_both, read_model
-from cyclegan.translate.account import beside, list_result, report, write_id_map
+from cyclegan.translate.account import list_result, report, write_id_map
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from cyclegan.translate.engine import Engine, Precision
 from cyclegan.translate.inputs import find_inputs
@@ -21,6 +21,7 @@ from cyclegan.translate.job import Job, Outcome
 from cyclegan.translate.overlap import overlapped
 from cyclegan.translate.results import Format, sweep
 from data_prep.errors import ExitCode, UsageError, run_command
+from data_prep.place import beside
 from data_prep.progress import progress
 from data_prep.pseudonym import open_key
 from data_prep.quarantine import Quarantine
@@ -106,8 +107,9 @@ def run(command: Command) -> ExitCode:
     make_folder(command.out)
     sweep(command.out)
     outcomes: list[Outcome] = []
-    # Private: it holds paths, so it lies beside the results and not among them.
-    quarantine = Quarantine(path=beside(command.out, ".quarantine.jsonl"))
+    # What is private lies beside the results and not among them: those may be handed on.
+    out = command.out.absolute()
+    quarantine = Quarantine(path=beside(out, ".quarantine.jsonl"))
     with progress("translate", total=len(found.inputs)) as advance:
         job = Job(
             engine=engine,
@@ -121,7 +123,7 @@ def run(command: Command) -> ExitCode:
             uncertainty=command.uncertainty,
             preview=command.preview,
             leniency=command.leniency,
-            key=open_key(beside(command.out, ".key")) if command.deidentify else None,
+            key=open_key(beside(out, ".key")) if command.deidentify else None,
             labels=Counter(item.label for item in found.inputs),
             heard=partial(advance, 0),
         )
@@ -132,7 +134,7 @@ def run(command: Command) -> ExitCode:
                 list_result(outcome, command.out)
             outcomes.append(outcome)
             advance()
-    write_id_map(outcomes, beside(command.out, ".id-map.csv"))
+    write_id_map(outcomes, beside(out, ".id-map.csv"))
     report(outcomes, found.left, command.out)
     if all(outcome.result for outcome in outcomes):
         return ExitCode.DONE

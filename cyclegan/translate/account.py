@@ -20,11 +20,6 @@ LIST = "translations.jsonl"
 _COLUMNS = ("result", "input")
 
 
-def beside(out: Path, ending: str) -> Path:
-    """A private file's place: not among the results, which may be handed on."""
-    return out.absolute().with_name(out.absolute().name + ending)
-
-
 def list_result(outcome: Outcome, out: Path) -> None:
     """Add a line about a new result to the list in the folder of the results."""
     assert outcome.result is not None

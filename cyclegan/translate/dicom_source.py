@@ -72,11 +72,6 @@ class Origin:
     references: tuple[tuple[Reference, ...], ...] = field(repr=False)
     """For each place of the source's stack, the images there; empty where it was no DICOM."""
 
-    @property
-    def has_study(self) -> bool:
-        """Whether there is a DICOM source."""
-        return bool(self.references)
-
 
 def origin_of_series(series: Series) -> Origin:
     """The patient, study, frame of reference and images of a DICOM series; raises VolumeError."""

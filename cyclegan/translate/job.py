@@ -4,7 +4,6 @@ Each takes what the one before gave; what goes wrong with a volume becomes its r
 through the stages after it.
 """
 
-import errno
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from cyclegan.translate.own_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.results import Format, Result, write_volume
 from cyclegan.translate.uncertainty import passes, uncertainty
-from data_prep.errors import VolumeError, as_volume_error
+from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.nifti import write_nifti
 from data_prep.pseudonym import Key
@@ -34,7 +33,6 @@ from data_prep.volume import Grid
 _NAME_LENGTH = 12
 _UNSURE = (0.0, 32767.0)
 """No more fits into an int16."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Stage = TypeVar("Stage")
 
 
@@ -229,7 +227,7 @@ class Job:
         try:
             return stage()
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
                 raise
             refused = as_volume_error(error)
             refusal = Refusal(
