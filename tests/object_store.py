@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -21,6 +22,8 @@ def s3_server() -> Iterator[str]:
         environment.setenv("AWS_REGION", "us-east-1")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             environment.setenv(name, "testing")
+        # moto's servers of one process share their buckets.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         # fsspec keeps one client for all who ask in the same words: that of an earlier server, too.
         UPath("s3://bucket").fs.clear_instance_cache()
         UPath("s3://bucket").fs.mkdir("bucket")
