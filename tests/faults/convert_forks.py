@@ -8,7 +8,9 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from data_prep.convert import convert
@@ -36,11 +38,16 @@ def main() -> None:
     volume = read_nifti(first, modality="mri", pseudonym="p")
     harmonise(volume, settings.recipe)
     for line in sys.stdin:
+        told = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed below, by the parent alone
         started = time.monotonic()
         child = os.fork()
         if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            convert(settings)
+            os.dup2(told.fileno(), 2)
+            try:
+                convert(settings)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
             os._exit(0)
         deadline = started + float(line)
         ended = 0
@@ -51,7 +58,10 @@ def main() -> None:
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        print(json.dumps({"ran_s": time.monotonic() - started, "code": code}), flush=True)
+        told.seek(0)
+        answer = {"ran_s": time.monotonic() - started, "code": code, "told": told.read()}
+        told.close()
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
