@@ -77,13 +77,12 @@ def wait_until(holds: Callable[[], bool], log: Path, seconds: float = 240) -> No
         time.sleep(0.3)
 
 
-def start_again_now(slurm: Slurm, job: str) -> None:
-    """Slurm waits two minutes before a job that queued again may start."""
-    line = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-    until = time.monotonic() + 60
-    while subprocess.run(line, env=slurm.env, capture_output=True, check=False).returncode:
-        assert time.monotonic() < until, "the job does not end its first life"
-        time.sleep(0.5)
+def wait_for(told: str, slurm: Slurm, job: str, log: Path, seconds: float = 240) -> None:
+    """Wait until `scontrol show job` tells it."""
+    until = time.monotonic() + seconds
+    while told not in (state := slurm.state(job)):
+        assert time.monotonic() < until, f"{state}\n{log.read_text()}"
+        time.sleep(0.3)
 
 
 def test_a_job_has_one_ray_on_all_its_nodes_and_a_preempted_command_is_queued_again(slurm, project):
@@ -94,10 +93,9 @@ def test_a_job_has_one_ray_on_all_its_nodes_and_a_preempted_command_is_queued_ag
     assert token.stat().st_mode & 0o777 == 0o600
 
     slurm.call("scancel", "--batch", "--signal=TERM", job)  # what Slurm does before the limit
-    wait_until(lambda: "Restarts=1" in slurm.state(job), log)
+    wait_for("Restarts=1", slurm, job, log)
     assert not token.exists()
-    start_again_now(slurm, job)
-    wait_until(lambda: "JobState=COMPLETED" in slurm.state(job), log)
+    wait_for("JobState=COMPLETED", slurm, job, log)
 
     assert "ExitCode=0:0" in slurm.state(job)
     assert (project / "told").read_text() == "nodes 2 open False\n" * 2
@@ -131,13 +129,12 @@ def test_a_training_that_slurm_takes_the_nodes_from_saves_and_ends_in_its_second
     wait_until(lambda: any(x["step"] >= 20 for x in read_lines(run / "metrics.jsonl")), log)
 
     slurm.call("scancel", "--batch", "--signal=TERM", job)
-    wait_until(lambda: "Restarts=1" in slurm.state(job), log)
+    wait_for("Restarts=1", slurm, job, log)
     newest = checkpoint.newest(run)
     assert newest is not None
     saved = checkpoint.verify(newest)["step"]
     assert 20 <= saved < steps
-    start_again_now(slurm, job)
-    wait_until(lambda: "JobState=COMPLETED" in slurm.state(job), log, seconds=400)
+    wait_for("JobState=COMPLETED", slurm, job, log, seconds=400)
 
     assert f"going on from step {saved} of {steps}" in log.read_text()
     newest = checkpoint.newest(run)
