@@ -80,6 +80,11 @@ def load_config(path: Place) -> Config:
     """
     try:
         values = yaml.safe_load(path.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(
+            f"there is no {path}. A run's folder, RUNS/NAME as `python -m cyclegan.train` printed "
+            "it, holds one."
+        ) from error
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"no configuration can be read from {path}: {error}") from error
     config = from_mapping(Config, values, path.name)

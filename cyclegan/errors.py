@@ -23,6 +23,12 @@ class ModelError(UserError):
     """A model folder is missing, damaged, or does not fit its input."""
 
 
+class NoModelError(ModelError):
+    """There is no model folder where one was named."""
+
+    exit_code = ExitCode.WRONG_USE
+
+
 class DivergedError(UserError):
     """Training does not stay finite."""
 

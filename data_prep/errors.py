@@ -99,9 +99,13 @@ def run_command(command: Callable[[], ExitCode]) -> None:
     """Run a command's body and end the process with its exit code; user errors print plainly."""
     try:
         code = command()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
     except OSError as error:
         if error.errno not in STORAGE_FULL_ERRNOS:
             raise
@@ -111,9 +115,6 @@ def run_command(command: Callable[[], ExitCode]) -> None:
             file=sys.stderr,
         )
         code = ExitCode.STORAGE_FULL
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.DONE
     except KeyboardInterrupt:
         print("stopped. Run the same command again to go on.", file=sys.stderr)
         code = ExitCode.FAILED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan.errors import ModelError
+from cyclegan.errors import ModelError, NoModelError
 from cyclegan.export.formats import FILES, Format, open_format
 from cyclegan.export.info import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
 from cyclegan.infer.slices import Network
@@ -74,7 +74,7 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
 def verify(folder: Path) -> None:
     """Compare every file of a model folder with SHA256SUMS."""
     if not (folder / SUMS).is_file():
-        raise ModelError(
+        raise NoModelError(
             f"{folder} is no model folder: it holds no {SUMS}. To make one from a run:\n"
             "  python -m cyclegan.export RUN_FOLDER"
         )

@@ -125,15 +125,17 @@ class Job:
         result, making = self._result_of(item, sha256), self._making_of(sha256)
         there = result.path.exists() or result.path.is_symlink()
         if there and not self.overwrite:
+            if result.made_of() != making.text:
+                raise VolumeError(
+                    "other-result",
+                    "A result of this name is there, made of another input, by another model or in "
+                    "another way.",
+                    "Give another --out, or --overwrite.",
+                )
+            # Else it is made once more, for what is asked for beside it now.
             extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
-            if result.made_of() == making.text and all(path.exists() for path in extra):
+            if all(path.exists() for path in extra):
                 return Outcome(input=item, sha256=sha256, result=result.path)
-            raise VolumeError(
-                "other-result",
-                "A result of this name is there, made of another input, by another model or in "
-                "another way.",
-                "Give another --out, or --overwrite.",
-            )
         result.check_replaceable()
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None

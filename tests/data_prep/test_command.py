@@ -1,5 +1,7 @@
 """python -m data_prep: what a person types, sees, and gets as an exit code."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -202,6 +204,20 @@ def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_p
     code, printed, _ = data_prep("convert", *arguments, "--repair")
     assert (code, "1 written, 1 already there" in printed) == (0, True)
     assert shard.read_bytes() == whole
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "data_prep", "check", store.path],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, b"pipe" in ended.stderr) == (0, False)
 
 
 def test_a_picture_is_made_on_request(data_prep, tmp_path):

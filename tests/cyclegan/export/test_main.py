@@ -8,7 +8,7 @@ import torch
 
 from cyclegan.config import RunConfig
 from cyclegan.config_file import config_hash, resolve, to_yaml
-from cyclegan.errors import CheckpointError, ModelError
+from cyclegan.errors import CheckpointError, ConfigError, ModelError
 from cyclegan.export.__main__ import Command, export
 from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.model import CARD, read_model
@@ -100,6 +100,11 @@ def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):
 
     with pytest.raises(ModelError, match="step_00000500"):
         export(Command(run_folder=run.run_folder, scores=scores))
+
+
+def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no .*nowhere.config\.yaml.*RUNS/NAME"):
+        export(Command(run_folder=tmp_path / "nowhere"))
 
 
 def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cyclegan.errors import ModelError
+from cyclegan.errors import NoModelError
 from cyclegan.translate.__main__ import Command, run
 from data_prep.errors import ExitCode, UsageError
 from data_prep.nifti import read_nifti, write_nifti
@@ -118,6 +118,18 @@ def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
     assert result.stat().st_mtime_ns > first
 
 
+def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, out, model_folder):
+    source = write_head(tmp_path / "a.nii.gz")
+    command = Command(model=model_folder, inputs=(source,), out=out, keep_names=True)
+    run(command)
+    before = nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata()
+
+    assert run(replace(command, preview=True)) == ExitCode.DONE
+
+    assert (out / "a_preview.png").exists()
+    np.testing.assert_array_equal(nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata(), before)
+
+
 def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
@@ -140,8 +152,9 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
 
     with pytest.raises(UsageError, match="no MRI volume in the 1 inputs"):
         run(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
-    with pytest.raises(ModelError, match="no model folder"):
+    with pytest.raises(NoModelError, match="no model folder") as refused:
         run(Command(model=tmp_path, inputs=twins, out=out))
+    assert refused.value.exit_code == ExitCode.WRONG_USE
     assert not out.exists()
 
 
