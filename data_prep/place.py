@@ -4,6 +4,7 @@ A local file or folder appears by a rename, synced; an object store shows an obj
 at all. The home of fsspec; it knows nothing of what the files hold.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -22,6 +23,8 @@ from data_prep.errors import StoreError, UsageError, UserError
 
 Place = Path | UPath
 """A local path, or a URL of any protocol that fsspec knows, such as s3://bucket/brain.zarr."""
+CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs")
+"""Packages whose errors mean that an object store does not answer."""
 
 
 def place(text: str | Place) -> Place:
@@ -79,6 +82,18 @@ def reached(path: Place) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def outages_as_os_errors() -> Iterator[None]:
+    """A server that cannot be reached is an OSError, as a disk that fails is; clients of object
+    stores have classes of their own for it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.split(".")[0] not in CLIENTS:
+            raise
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+
+
 def beside(path: Place, suffix: str) -> Path:
     """A local file named after a place: next to it, or for a URL in the working folder."""
     folder = path.parent if isinstance(path, Path) else Path.cwd()
@@ -91,6 +106,7 @@ def make_folder(path: Place) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+@outages_as_os_errors()
 def put(path: Place, content: bytes) -> None:
     """Write or replace a file, whole or not at all."""
     if isinstance(path, Path):
@@ -99,6 +115,7 @@ def put(path: Place, content: bytes) -> None:
         path.fs.pipe_file(path.path, content)
 
 
+@outages_as_os_errors()
 def put_new(path: Place, content: bytes) -> None:
     """Write a file that must not be there yet; on object stores by a conditional put.
 
@@ -117,6 +134,7 @@ def put_new(path: Place, content: bytes) -> None:
             raise
 
 
+@outages_as_os_errors()
 def put_folder(folder: Place, files: Mapping[str, bytes]) -> None:
     """Write the files of a new folder, named relative to it.
 
@@ -131,6 +149,7 @@ def put_folder(folder: Place, files: Mapping[str, bytes]) -> None:
         raise StoreError(f"{folder} does not hold what was just written to it: write it again.")
 
 
+@outages_as_os_errors()
 def read_files(folder: Place, names: Sequence[str]) -> dict[str, bytes]:
     """Files of a folder; from an object store all at once. Raises FileNotFoundError."""
     if isinstance(folder, Path) or not names:
@@ -143,6 +162,7 @@ def read_files(folder: Place, names: Sequence[str]) -> dict[str, bytes]:
     }
 
 
+@outages_as_os_errors()
 def sizes_in(folder: Place) -> dict[str, int]:
     """Bytes of every file at any depth below a folder, by its name relative to it."""
     if isinstance(folder, Path):
@@ -155,6 +175,7 @@ def sizes_in(folder: Place) -> dict[str, int]:
     return {name[len(folder.path) + 1 :]: facts["size"] for name, facts in found.items()}
 
 
+@outages_as_os_errors()
 def names_in(folder: Place) -> list[str]:
     """The entries of a folder, sorted; none where there is no folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -171,6 +192,7 @@ def remove(path: Place) -> None:
         path.unlink(missing_ok=True)
 
 
+@outages_as_os_errors()
 def modified(path: Place) -> datetime:
     """When a file was last written, by the clock of the machine that keeps it."""
     if isinstance(path, Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from upath import UPath
 
-from data_prep.place import Place
+from data_prep.place import Place, outages_as_os_errors
 
 PAUSES_S = (1.0, 4.0, 16.0)
 """Between the tries of a transfer; its client has made several tries of its own each time."""
@@ -46,6 +46,7 @@ def persistently(transfer: Callable[[], object]) -> None:
     Raises:
         OSError: What the last try failed of.
     """
+    transfer = outages_as_os_errors()(transfer)
     for pause_s in PAUSES_S:
         try:
             transfer()

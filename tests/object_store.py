@@ -10,6 +10,15 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> UPath:
+    """A folder of a server that is down, which its client finds out at once."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    return UPath("s3://bucket/folder", skip_instance_cache=True)
+
+
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Start the server and point the environment to it; yields an empty bucket's URL."""

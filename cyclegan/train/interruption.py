@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from cyclegan.errors import StoppedError
-from data_prep.place import Place, put, remove
+from data_prep.place import Place, outages_as_os_errors, put, remove
 
 STOP = ".stop"
 """In the run folder: the workers are to save and return."""
@@ -23,8 +23,10 @@ Signals = list[signal.Signals]
 
 
 def told_to_stop(run_folder: Place) -> bool:
-    """Whether the command asks its workers to end."""
-    return (run_folder / STOP).exists()
+    """Whether the command asks its workers to end; in an outage of the storage, not yet."""
+    with suppress(OSError), outages_as_os_errors():
+        return (run_folder / STOP).exists()
+    return False
 
 
 def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:

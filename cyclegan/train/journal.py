@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from data_prep.atomic import write_atomic
-from data_prep.place import Place, put
+from data_prep.place import Place, outages_as_os_errors, put
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -106,7 +106,8 @@ class Journal:
 def read_lines(path: Place) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
     try:
-        text = path.read_text()
+        with outages_as_os_errors():
+            text = path.read_text()
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

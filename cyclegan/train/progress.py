@@ -5,7 +5,7 @@ so that it looks the same in a terminal, in a job log and from another machine.
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ def following(run_folder: Place, *, total_steps: int, first_step: int) -> Iterat
         with progress("train", total_steps, done=first_step) as advance:
             while True:
                 last_look = ended.wait(look_every_s)
-                told = read_lines(path)
+                told: list[dict[str, Any]] = []
+                with suppress(OSError):  # an outage; what it hid is there at the next look
+                    told = read_lines(path)
                 for line in told:
                     if "note" in line and (note := (line["step"], line["note"])) not in printed:
                         printed.add(note)

@@ -11,19 +11,21 @@ import pytest
 from s3fs import S3FileSystem
 
 from cyclegan.data.reader import SliceReader, SliceRef
+from data_prep import transfer
 from data_prep.check import check
 from data_prep.commit import commit_path
 from data_prep.convert import convert
 from data_prep.errors import StoreError, UsageError
 from data_prep.lock import exclusive
-from data_prep.place import kvstore, names_in, place, put, put_new, sizes_in
+from data_prep.place import kvstore, modified, names_in, place, put, put_new, read_files, sizes_in
 from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
+from data_prep.transfer import put_file
 from data_prep.write import create_store, rebuild_index, write_volume, writing
 from tests.conftest import ROOT
 from tests.data_prep.test_write import new_volume
-from tests.object_store import s3_server
+from tests.object_store import s3_server, unreachable
 from tests.stores import make_store
 from tests.volumes import write_head
 
@@ -264,3 +266,21 @@ def test_a_place_that_cannot_be_reached_is_explained(bucket, folders, monkeypatc
                 use(place(str(out)))
     finally:
         S3FileSystem.clear_instance_cache()
+
+
+def test_a_store_that_does_not_answer_fails_as_a_disk_would(monkeypatch, tmp_path):
+    folder, file = unreachable(monkeypatch), tmp_path / "file"
+    file.write_bytes(b"content")
+    pauses: list[float] = []
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+
+    for access in (
+        lambda: put(folder / "file", b"content"),
+        lambda: names_in(folder),
+        lambda: modified(folder / "file"),
+        lambda: read_files(folder, ["file"]),
+        lambda: put_file(file, folder / "file"),
+    ):
+        with pytest.raises(OSError, match="EndpointConnectionError"):
+            access()
+    assert tuple(pauses) == transfer.PAUSES_S

@@ -23,7 +23,7 @@ from cyclegan.train.workers import Worker
 from data_prep.place import put, remove, sizes_in
 from data_prep.transfer import fetch
 from tests.cyclegan.train.test_checkpoint import digest
-from tests.object_store import s3_server
+from tests.object_store import s3_server, unreachable
 
 
 class KilledError(Exception):
@@ -108,6 +108,14 @@ def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     monkeypatch.setattr(type(remote.run_folder.fs), "open", unreachable)
     with pytest.raises(OSError, match="connection reset"):
         checkpoint.newest(remote.run_folder)
+
+
+def test_workers_go_on_while_the_store_does_not_answer(monkeypatch):
+    folder = unreachable(monkeypatch)
+
+    assert not told_to_stop(folder)
+    with pytest.raises(OSError, match="EndpointConnectionError"):  # what its callers wait for
+        read_lines(folder / METRICS)
 
 
 def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
