@@ -19,6 +19,7 @@ from cluster import diagnosis, probe
 from cluster.bandwidth import all_reduce_gb_per_s
 from cluster.diagnosis import Finding
 from cluster.probe import NodeFacts, Reading
+from data_prep.errors import UserError
 from data_prep.place import Place, place
 from data_prep.ray_session import ray_session
 
@@ -26,6 +27,8 @@ PINGS = 5
 HERE = "this machine"
 COMMAND = "this command"
 LINK_TIMEOUT_S = 90
+START_TIMEOUT_S = 180
+"""For a process on each node, which may have to wait for a runtime environment too."""
 
 
 class Examiner:
@@ -105,7 +108,11 @@ def examine_here(store: Place | None, storage: Path | None) -> Iterator[Finding]
 
 @contextmanager
 def examiners() -> Iterator[dict[str, Any]]:
-    """An actor on each node of the connected cluster, by the node's name."""
+    """An actor on each node of the connected cluster, by the node's name.
+
+    Raises:
+        UserError: Some node has none in time, most often as its GPUs are busy.
+    """
     actor = ray.remote(num_cpus=0)(Examiner)
     nodes: dict[str, Any] = {}
     for node in ray.nodes():
@@ -118,10 +125,23 @@ def examiners() -> Iterator[dict[str, Any]]:
                 name, gpus
             )
     try:
+        wait_for(nodes)
         yield nodes
     finally:
         for each in nodes.values():
             ray.kill(each)
+
+
+def wait_for(nodes: dict[str, Any]) -> None:
+    """Until all of them answer."""
+    answers = {each.now.remote(): name for name, each in nodes.items()}
+    _, late = ray.wait(list(answers), num_returns=len(answers), timeout=START_TIMEOUT_S)
+    if late:
+        raise UserError(
+            f"{', '.join(answers[each] for each in late)} cannot be looked at: no process started "
+            f"there within {START_TIMEOUT_S} s. The doctor takes all GPUs of a node, and most "
+            "likely other work has some of them (`ray status` shows it). Run it when that is done."
+        )
 
 
 def examine_nodes(

@@ -136,6 +136,35 @@ def test_versions_that_a_runtime_environment_changes_and_storage_that_none_can_w
     assert "Not a directory" in str([row for row in found if row[0] == "storage"])
 
 
+BUSY = """
+import sys, ray
+from cluster import doctor
+ray.init(sys.argv[1], log_to_driver=False)
+other = ray.remote(num_gpus=1)(doctor.Examiner).remote("other", 0)
+ray.get(other.now.remote())
+doctor.START_TIMEOUT_S = 20
+try:
+    list(doctor.examine(sys.argv[1]))
+except doctor.UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_node_whose_gpu_is_busy_is_named_instead_of_waited_for(two_nodes):
+    with node(two_nodes.cluster, "busy", "--num-cpus=1", "--num-gpus=1"):
+        waited = two_nodes.cluster.call(
+            *("python", "-m", "cluster.nodes", "3"), RAY_ADDRESS=two_nodes.cluster.head
+        )
+        assert waited.returncode == 0, waited.stdout + waited.stderr
+        told = two_nodes.cluster.call("python", "-c", BUSY, two_nodes.cluster.head)
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    one = r"[\d.]+ \(\w{6}\) cannot be looked at: no process started there within 20 s"
+    assert re.match(one, told.stdout.splitlines()[-1]), told.stdout
+
+
 def test_this_machine_has_what_the_tests_run_on(tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1)
     findings = list(examine_here(store.path, tmp_path))
