@@ -17,7 +17,7 @@ from cyclegan.translate.account import list_result, report, write_id_map
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from cyclegan.translate.engine import Engine, Precision
 from cyclegan.translate.inputs import find_inputs
-from cyclegan.translate.job import Job, Outcome
+from cyclegan.translate.job import Job, Made, Outcome
 from cyclegan.translate.overlap import overlapped
 from cyclegan.translate.results import Format, sweep
 from data_prep.errors import ExitCode, UsageError, run_command
@@ -127,11 +127,17 @@ def run(command: Command) -> ExitCode:
             labels=Counter(item.label for item in found.inputs),
             heard=partial(advance, 0),
         )
-        for outcome in overlapped(found.inputs, job.read, job.translate, job.write):
-            if outcome.refusal:
-                quarantine.add(outcome.refusal, outcome.input.path)
+
+        def write(stage: Made | Outcome) -> Outcome:
+            """A result is listed at once: a kill may come before the next one is through."""
+            outcome = job.write(stage)
             if outcome.is_new:
                 list_result(outcome, command.out)
+            return outcome
+
+        for outcome in overlapped(found.inputs, job.read, job.translate, write):
+            if outcome.refusal:
+                quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
             advance()
     write_id_map(outcomes, beside(out, ".id-map.csv"))

@@ -18,6 +18,7 @@ import pytest
 
 from cyclegan.errors import NoModelError
 from cyclegan.translate.__main__ import Command, run
+from cyclegan.translate.account import LIST
 from data_prep.errors import ExitCode, UsageError
 from data_prep.nifti import read_nifti, write_nifti
 from tests.conftest import ROOT
@@ -181,6 +182,8 @@ def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
     assert 1 <= len(results) < 15
     for path in results:
         assert voxels_of(path).shape == SHAPE
+    listed = [json.loads(line)["result"] for line in (out / LIST).read_text().splitlines()]
+    assert len(results) - len(listed) <= 1, "but for the one at which it was killed"
     again = Command(
         model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True, format=form
     )
