@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from data_prep.place import Place, modified, names_in, put, remove
 
 BEAT_S = 20.0
 """Time between two signs of life."""
+MOMENT_S = 5.0
+"""So long what a dead process had just forked may still hold its local lock."""
 STALE_S = 120.0
 """A flag of another machine without a sign of life for so long is a dead process's."""
 
@@ -49,12 +52,18 @@ def in_turn(path: Place) -> Iterator[None]:
 @contextmanager
 def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
     with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            age_s = datetime.now().timestamp() - path.stat().st_mtime
-            raise _held(otherwise, lock.read(), age_s) from error
+        until = time.monotonic() + MOMENT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                lock.seek(0)
+                owner = lock.read()
+                if not _is_dead(owner) or time.monotonic() > until:
+                    age_s = datetime.now().timestamp() - path.stat().st_mtime
+                    raise _held(otherwise, owner, age_s) from error
+                time.sleep(0.05)
         lock.truncate(0)
         lock.write(_owner())
         lock.flush()

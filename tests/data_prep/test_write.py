@@ -11,6 +11,7 @@ import pytest
 import tensorstore
 
 from data_prep.errors import StoreError
+from data_prep.lock import exclusive
 from data_prep.store import open_store
 from data_prep.write import create_store, rebuild_index, write_volume, writing
 from tests.conftest import ROOT
@@ -83,6 +84,27 @@ def test_what_a_killed_writer_leaves_is_sound_or_invisible(tmp_path):
         for volume in store.volumes:
             store.verify(volume, full=True)
         assert len(store.volumes) >= 1 + 2 * (attempt + 1)
+
+
+FORKS = """
+import os, signal, sys, time
+from pathlib import Path
+from data_prep.errors import StoreError
+from data_prep.lock import exclusive
+with exclusive(Path(sys.argv[1]), StoreError("busy")):
+    if os.fork() == 0:
+        time.sleep(1)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_lock_of_a_process_that_was_killed_while_it_forked_is_waited_for(tmp_path):
+    lock = tmp_path / ".lock"
+    subprocess.run([sys.executable, "-c", FORKS, lock], cwd=ROOT, check=False)
+
+    with exclusive(lock, StoreError("busy")):
+        assert str(os.getpid()) in lock.read_text()
 
 
 def test_writing_a_volume_again_replaces_it(tmp_path):
