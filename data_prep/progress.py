@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+RECENT_S = 60.0
 
 
 class Advance(Protocol):
@@ -55,18 +58,25 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
             yield advance_bar
         return
 
-    started = printed = time.monotonic()
+    printed = time.monotonic()
     position = done
+    marks = deque([(printed, done)])
 
     def advance_line(count: int = 1, note: str = "") -> None:
         nonlocal position, printed
         position += count
         now = time.monotonic()
+        # The time left follows the last minute: what compiling took first will not come again.
+        while len(marks) > 1 and now - marks[1][0] >= RECENT_S:
+            marks.popleft()
+        since, before = marks[0]
+        if now - marks[-1][0] >= 1:
+            marks.append((now, position))
         if position == total or now - printed >= line_every_s:
             printed = now
             left = ""
-            if position > done:  # before that nobody knows
-                left_s = (now - started) / (position - done) * (total - position)
+            if position > before:  # else nobody knows
+                left_s = (now - since) / (position - before) * (total - position)
                 left = f", about {duration(left_s)} left"
             text = f"{label}: {position} of {total}{left}  {note}"
             print(text.rstrip(), file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_prep import progress as progress_module
 from data_prep.progress import duration, progress
 
 
@@ -29,3 +30,18 @@ def test_a_job_log_has_a_line_with_what_is_done_and_what_is_left(capsys):
     first, last = capsys.readouterr().err.splitlines()
     assert first == "train: 4 of 6, about 0 s left  loss 1.00  8.0 slices/s"
     assert last == "train: 6 of 6, about 0 s left"
+
+
+def test_the_time_left_follows_the_last_minute(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    with progress("train", total=1000, line_every_s=0) as advance:
+        now = 300.0  # compiling
+        advance(1)
+        for _ in range(9):
+            now += 10.0
+            advance(10)
+
+    told = capsys.readouterr().err.splitlines()
+    assert "about 3 d" in told[0]
+    assert told[-1] == "train: 91 of 1000, about 15 min 9 s left"
