@@ -129,7 +129,8 @@ def judge_gpus(facts: NodeFacts) -> Iterator[Finding]:
 
 def judge_readings(store: str, readings: Mapping[str, Reading], gpus: int) -> Iterator[Finding]:
     """Is the store the same everywhere, whole where it was looked at, and fast enough?"""
-    usual = Counter(each.num_volumes for each in readings.values()).most_common(1)[0][0]
+    counts = Counter(each.num_volumes for each in readings.values() if not each.trouble)
+    usual = counts.most_common(1)[0][0] if counts else 0
     for node, reading in readings.items():
         wanted = gpus * MIN_SLICES_PER_GPU
         if reading.trouble or reading.num_volumes != usual:

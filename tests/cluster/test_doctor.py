@@ -242,6 +242,9 @@ def test_a_slow_store_a_smaller_store_and_a_slow_link_are_told():
 
     assert bad(diagnosis.judge_readings("s", readings, gpus=0)) == [("store", "c")]
     assert len(bad(diagnosis.judge_readings("s", readings, gpus=8))) == 3
+    # Of a node that sees no store nobody differs, whoever is asked first.
+    blind = {"a": Reading(trouble="there is no store"), "b": reading}
+    assert bad(diagnosis.judge_readings("s", blind, gpus=0)) == [("store", "a")]
     assert bad([diagnosis.judge_link(0.01, "", 2)]) == [("all-reduce", "all")]
     assert bad([diagnosis.judge_link(None, "timed out", 2)]) == [("all-reduce", "all")]
     assert bad([diagnosis.judge_link(10.0, "", 2)]) == []
