@@ -77,7 +77,7 @@ def stored(path: Path) -> Figures:
     for warm_up in count(1):  # the loader reads ahead: a few steps more than these are in use
         samples = order.samples(order.indices(warm_up - 1, range(4)))
         for name, slices in (("mri", samples.mri), ("ct", samples.ct)):
-            for number in set(domains[name].table.volume[slices.row].tolist()):
+            for number in set(domains[name].table.places(slices.row)[0].tolist()):
                 unseen.discard(domains[name].volumes[number].name)
         if not unseen:
             break

@@ -16,7 +16,7 @@ from data_prep.geometry import Box, box_of, canonical, resample, resample_mask, 
 from data_prep.intensity import WINDOW_HU, Window, robust_window
 from data_prep.itk import corrected_for_bias
 from data_prep.recipe import Recipe
-from data_prep.stored_volume import SLICE_STEPS
+from data_prep.stored_volume import relative_height
 from data_prep.volume import Affine, Grid, Modality, Volume
 
 AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
@@ -59,8 +59,7 @@ class HarmonisedVolume:
         holding = np.flatnonzero(self.body.any(axis=(1, 2)))
         z = len(self.body)
         lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, z - 1)
-        height = ((np.arange(z) - lowest) / max(1, highest - lowest)).clip(0, 1)
-        return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)
+        return relative_height(np.arange(z), lowest, highest)
 
 
 def harmonise(

@@ -1,13 +1,20 @@
 """The index: facts of all volumes in columns, so that 10 and 100,000 volumes open alike.
 
 A safetensors file. Its header says the SHA-256 of each column; a column is read, and compared with
-its hash, when it is first asked for. It is rebuilt from the commit records and says nothing new.
+its hash, when it is first asked for. Then it lies in a temporary file without a name, from which
+rows are read when they are needed: memory does not hold the facts of all volumes, and nothing that
+happens to the index later matters. It is rebuilt from the commit records and says nothing new.
 """
 
+import bisect
 import hashlib
 import json
+import os
+import tempfile
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any, overload
 
 import numpy as np
@@ -25,6 +32,7 @@ INDEX = "index.safetensors"
 _SCHEMA = 1
 _MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 _MAX_HEADER_BYTES = 1 << 20
+_READ_AT_ONCE = 1 << 24
 _TEXTS = ("name", "subject", "link")
 _DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _PER_SLICE = ("body_fraction", "height", "deviation")
@@ -75,7 +83,10 @@ class Index:
             raise self._damaged(f"its header cannot be read ({error})") from error
         if self._sealed["schema"] != _SCHEMA or self._sealed["columns"] != header:
             raise self._damaged("its header was changed, or another version wrote it")
-        self._columns: dict[str, NDArray[Any]] = {}
+        self._checked = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the index)
+        weakref.finalize(self, self._checked.close)
+        self._places: dict[str, int] = {}
+        """Where the columns begin in it that were found to be what was written."""
 
     @property
     def contents(self) -> str:
@@ -90,15 +101,18 @@ class Index:
 
         Raises StoreError where it is not what was written.
         """
-        if name not in self._columns:
-            facts = self._sealed["columns"][name]
-            start, stop = (self._start + offset for offset in facts["data_offsets"])
-            content = self._read(start, stop)
-            if _hash(content) != self._sealed["sha256_of"][name]:
-                raise self._damaged(f"its column {name} was changed after it was written")
-            values = np.frombuffer(content, _DTYPES[facts["dtype"]])
-            self._columns[name] = values.reshape(facts["shape"])
-        return self._columns[name]
+        return self.rows(name, 0, self._sealed["columns"][name]["shape"][0])
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows of a column. Raises StoreError where the column is not what was written."""
+        if name not in self._places:
+            self._places[name] = self._check(name)
+        facts = self._sealed["columns"][name]
+        dtype, shape = np.dtype(_DTYPES[facts["dtype"]]), facts["shape"][1:]
+        row_bytes = dtype.itemsize * prod(shape)
+        place = self._places[name] + start * row_bytes
+        content = os.pread(self._checked.fileno(), (stop - start) * row_bytes, place)
+        return np.frombuffer(content, dtype).reshape(stop - start, *shape)
 
     @cached_property
     def first_slices(self) -> NDArray[np.int64]:
@@ -107,18 +121,32 @@ class Index:
 
     def row_of(self, name: str) -> int | None:
         """The row of a volume, or None where it is not in the index."""
-        names = self._bytes("name")
-        row = int(np.searchsorted(names, np.bytes_(name.encode())))
+        row = bisect.bisect_left(range(len(self)), name, key=lambda row: self.text("name", row))
         return row if row < len(self) and self.text("name", row) == name else None
+
+    def texts(self, column: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows of a column of texts."""
+        letters = self.rows(column, start, stop)  # [volumes, longest], zeros at the end
+        return letters.view(f"S{letters.shape[1]}")[:, 0]
 
     def text(self, column: str, row: int) -> str:
         """One value of a column of texts."""
-        value: bytes = self._bytes(column)[row]
+        value: bytes = self.texts(column, row, row + 1)[0]
         return value.decode()
 
-    def _bytes(self, column: str) -> NDArray[Any]:
-        letters = self.column(column)  # [volumes, longest], zeros at the end
-        return letters.view(f"S{letters.shape[1]}")[:, 0]
+    def _check(self, name: str) -> int:
+        """Copy a column to the end of the temporary file; where it begins there."""
+        offsets = self._sealed["columns"][name]["data_offsets"]
+        start, stop = (self._start + offset for offset in offsets)
+        place, found = self._checked.seek(0, os.SEEK_END), hashlib.sha256()
+        for first in range(start, stop, _READ_AT_ONCE):
+            content = self._read(first, min(first + _READ_AT_ONCE, stop))
+            found.update(content)
+            self._checked.write(content)
+        if found.hexdigest() != self._sealed["sha256_of"][name]:
+            raise self._damaged(f"its column {name} was changed after it was written")
+        self._checked.flush()
+        return place
 
     def _damaged(self, found: str) -> StoreError:
         return StoreError(
@@ -153,14 +181,23 @@ class Volumes(Sequence[StoredVolume]):
 
     def texts(self, name: str) -> NDArray[Any]:
         """One text of all these volumes: `name`, `subject` or `link`."""
-        return np.asarray(self._index._bytes(name)[self._rows])
+        return self._index.texts(name, 0, len(self._index))[self._rows]
+
+    @property
+    def depths(self) -> NDArray[np.int64]:
+        """[volumes]: slices of each."""
+        first = self._index.first_slices
+        return first[self._rows + 1] - first[self._rows]
 
     def of_slices(self, name: str) -> NDArray[np.float32]:
         """One fact of every slice of these volumes in a row: `body_fraction`, `height` ..."""
-        depth = self.column("shape")[:, 0].astype(np.int64)
-        first = self._index.first_slices[self._rows] - (depth.cumsum() - depth)
-        rows = np.repeat(first, depth) + np.arange(depth.sum())
-        return np.asarray(self._index.column(name)[rows] / np.float32(SLICE_STEPS), np.float32)
+        if not len(self):
+            return np.empty(0, np.float32)
+        depth, first = self.depths, self._index.first_slices[self._rows]
+        start = int(first.min())
+        steps = self._index.rows(name, start, int((first + depth).max()))
+        rows = np.repeat(first - start - (depth.cumsum() - depth), depth) + np.arange(depth.sum())
+        return np.asarray(steps[rows] / np.float32(SLICE_STEPS), np.float32)
 
     def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
         """Those of them that are wanted."""
@@ -180,23 +217,29 @@ class Volumes(Sequence[StoredVolume]):
 
     def _volume(self, row: int) -> StoredVolume:
         index = self._index
-        start, stop = index.first_slices[row : row + 2]
-        link = index.text("link", row)
+        start, stop = index.first_slices[row : row + 2].tolist()
+
+        def fact(name: str) -> Any:
+            return index.rows(name, row, row + 1)[0]
+
+        def of_slices(name: str) -> NDArray[np.float64]:
+            return index.rows(name, start, stop) / SLICE_STEPS
+
         return StoredVolume(
             name=index.text("name", row),
-            modality=_MODALITIES[index.column("modality")[row]],
+            modality=_MODALITIES[fact("modality")],
             subject=index.text("subject", row),
-            split=SPLITS[index.column("split")[row]],
-            link=link or None,
-            shape=tuple(index.column("shape")[row].tolist()),
-            affine=index.column("affine")[row],
-            window=tuple(index.column("window")[row].tolist()),
-            scale=float(index.column("scale")[row]),
-            body_fraction=index.column("body_fraction")[start:stop] / SLICE_STEPS,
-            height=index.column("height")[start:stop] / SLICE_STEPS,
-            deviation=index.column("deviation")[start:stop] / SLICE_STEPS,
-            source_shape=tuple(index.column("source_shape")[row].tolist()),
-            source_affine=index.column("source_affine")[row],
+            split=SPLITS[fact("split")],
+            link=index.text("link", row) or None,
+            shape=tuple(fact("shape").tolist()),
+            affine=fact("affine"),
+            window=tuple(fact("window").tolist()),
+            scale=float(fact("scale")),
+            body_fraction=of_slices("body_fraction"),
+            height=of_slices("height"),
+            deviation=of_slices("deviation"),
+            source_shape=tuple(fact("source_shape").tolist()),
+            source_affine=fact("source_affine"),
         )
 
 

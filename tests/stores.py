@@ -27,12 +27,14 @@ def make_store(
     splits: Sequence[Split] = ("train",),
     spacing_mm: tuple[float, float, float] = SPACING_MM,
     flat: Sequence[int] = (),
+    bare: Sequence[int] = (),
 ) -> Store:
     """Write `mri` + `ct` unpaired volumes and `paired` linked pairs of random heads.
 
     `splits` is dealt out in turn within each kind: mri, ct, pairs. So ("train", "val") makes
     volumes 0, 2, ... train and 1, 3, ... val; for pairs the last entry alone counts. The slices
-    `flat` of every unpaired volume are of one value, though said to be body.
+    `flat` of every unpaired volume are of one value, though said to be body; its slices `bare` hold
+    no body.
     """
     create_store(path, spacing_mm=spacing_mm, size=shape[1:], settings={"window_hu": WINDOW_HU})
     random = np.random.default_rng(seed)
@@ -42,6 +44,7 @@ def make_store(
             head = random_head(random, shape)
             for z in flat:
                 head[modality][z], head["body"][z] = 40, True
+            head["body"][list(bare)] = False
             split = splits[number % len(splits)]
             subject = f"{random.bytes(8).hex()}"
             write_volume(path, prepared(modality, subject, split, head, spacing_mm))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cyclegan.config import ScaleConfig
 from cyclegan.errors import ConfigError
@@ -26,23 +27,32 @@ class Room:
 
 
 def room_for(
-    scale: ScaleConfig, nodes: Sequence[Node], trials: int, max_concurrent: int = 0
+    scale: ScaleConfig,
+    nodes: Sequence[Node],
+    trials: int,
+    max_concurrent: int = 0,
+    limits: Node = MappingProxyType({}),
 ) -> Room:
     """How many of `trials` run at once, at most `max_concurrent` if it is not 0.
 
-    A worker lives on one machine. Trials on GPUs share the CPU cores evenly; on CPUs alone one
-    trial gets them all, or `max_concurrent` trials share them.
+    A worker lives on one machine. Trials on GPUs share those machines' CPU cores evenly; on CPUs
+    alone one trial gets them all, or `max_concurrent` trials share them.
 
     Raises:
         ConfigError: Not even one trial fits; Ray would wait for ever.
     """
-    cpus = int(sum(node.get("CPU", 0) for node in nodes))
-    gpus = sum(node.get("GPU", 0) for node in nodes)
+    has = f"{len(nodes)} machine{'s' * (len(nodes) > 1)}"
+    if limits:
+        nodes = [*nodes, {name: limits[name] - total(nodes, name) for name in limits}]
+        has += " and those that the autoscaler adds"
+    cpus, gpus = int(total(nodes, "CPU")), total(nodes, "GPU")
     use_gpu = scale.gpu == "yes" or (scale.gpu == "auto" and gpus > 0)
     most = min(trials, max_concurrent or trials)
     slots = [int(node.get("GPU", 0)) * scale.workers_per_gpu for node in nodes]
     wanted = min(most, sum(slots) // scale.workers) if use_gpu else min(most, max_concurrent or 1)
-    share = scale.cpus_per_worker or max(1, cpus // (max(1, wanted) * scale.workers))
+    hosts = [node for node in nodes if node.get("GPU", 0) or not use_gpu]
+    cores = int(total(hosts, "CPU"))
+    share = scale.cpus_per_worker or max(1, cores // (max(1, wanted) * scale.workers))
     if not use_gpu and not max_concurrent and scale.cpus_per_worker:
         wanted = most
     workers = sum(
@@ -55,7 +65,7 @@ def room_for(
     )
     if use_gpu:
         each += f" and {scale.gpus_per_worker:g} GPU"
-    has = f"{cpus} CPU cores and {gpus:g} GPUs on {len(nodes)} machine{'s' * (len(nodes) > 1)}"
+    has = f"{cpus} CPU cores and {gpus:g} GPUs on {has}"
     if fit < 1:
         raise ConfigError(
             f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
@@ -69,6 +79,11 @@ def room_for(
         leader_bytes=largest_share([int(node.get("memory", 0)) for node in nodes], fit),
         text=f"{fit} at once, each {each} ({has})",
     )
+
+
+def total(nodes: Sequence[Node], name: str) -> float:
+    """What all machines have of a resource."""
+    return sum(node.get(name, 0) for node in nodes)
 
 
 def largest_share(amounts: Sequence[int], count: int) -> int:

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from cyclegan.errors import PreemptedError, StoppedError
 from data_prep.errors import StorageFullError
-from data_prep.ray_session import ray_session
+from data_prep.ray_session import growth, ray_session
 from tune.ledger import Ledger
 from tune.live import shown
 from tune.recorder import Ending, Recorder
@@ -60,7 +60,8 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
         num_left = len(left) + max(0, settings.trials - len(ledger.trials))
         if num_left:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            room = room_for(course.base.scale, nodes, num_left, settings.max_concurrent)
+            scale = course.base.scale
+            room = room_for(scale, nodes, num_left, settings.max_concurrent, growth())
             tell(f"{num_left} trials to train, {room.text}; {looks(settings, course)}")
             run(settings, in_room(course, room), ledger, draw, space, recorder, num_left, room)
     if came := ending.signals:

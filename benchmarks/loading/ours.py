@@ -147,7 +147,7 @@ class SpawnedSource:
             stored = {}
             for modality, slices in (("mri", samples.mri), ("ct", samples.ct)):
                 table, volumes = domains[modality].table, domains[modality].volumes
-                rows = zip(table.volume[slices.row], table.slice[slices.row], strict=True)
+                rows = zip(*table.places(slices.row), strict=True)
                 refs = [SliceRef(volumes[v], int(z)) for v, z in rows]
                 voxels, body = ours.start(refs).whole()
                 low, high = np.array([ref.volume.window for ref in refs], np.float32).T
@@ -156,7 +156,7 @@ class SpawnedSource:
                     body=body[:, None],
                     matrix=slices.variation.matrices(store.size, store.spacing_mm[1:]),
                     low=low,
-                    height=table.height[slices.row],
+                    height=table.heights(slices.row),
                     scale=(2 * slices.variation.gain / (high - low)).astype(np.float32),
                 )
             return stored

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cyclegan.config import DataConfig
-from cyclegan.data.order import SliceTable
+from cyclegan.data.slice_table import SliceTable
 from cyclegan.errors import DataError
 from data_prep.index import Volumes
 from data_prep.split import Split
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
+
+BLOCK = 1024
+"""Volumes whose slices are looked at together: facts of all slices would fill memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,18 +35,29 @@ def find_domain(store: Store, config: DataConfig, modality: Modality, split: Spl
         DataError: There are none; says why, and which setting or command mends it.
     """
     volumes = _serving(store, config, modality, split)
-    body = volumes.of_slices("body_fraction") >= config.min_body_fraction
-    shown = body & (volumes.of_slices("deviation") >= config.min_deviation)
-    if not shown.any():
-        raise _empty(store, config, modality, split, len(volumes), bool(body.any()))
-    depth = volumes.column("shape")[:, 0].astype(np.int64)
-    starts = np.repeat(depth.cumsum() - depth, depth)
-    table = SliceTable(
-        volume=np.repeat(np.arange(len(volumes), dtype=np.int32), depth)[shown],
-        slice=(np.arange(depth.sum()) - starts).astype(np.int32)[shown],
-        height=volumes.of_slices("height")[shown],
+    parts = [volumes[start : start + BLOCK] for start in range(0, len(volumes), BLOCK)]
+    tables = [_shown(part, config) for part in parts]
+    if not any(len(table) for table in tables):
+        has_body = any(_with_body(part, config).any() for part in parts)
+        raise _empty(store, config, modality, split, len(volumes), has_body)
+    return Domain(volumes=volumes, table=SliceTable.joined(tables, [len(part) for part in parts]))
+
+
+def _shown(volumes: Volumes, config: DataConfig) -> SliceTable:
+    depth = volumes.depths
+    starts = depth.cumsum() - depth
+    height = volumes.of_slices("height")
+    return SliceTable.of_volumes(
+        _with_body(volumes, config) & (volumes.of_slices("deviation") >= config.min_deviation),
+        depth,
+        # All below the lowest slice with body have height 0 as well, all above the highest 1.
+        lowest=np.add.reduceat(height == 0, starts, dtype=np.int64) - 1,
+        highest=depth - np.add.reduceat(height == 1, starts, dtype=np.int64),
     )
-    return Domain(volumes=volumes, table=table)
+
+
+def _with_body(volumes: Volumes, config: DataConfig) -> NDArray[np.bool_]:
+    return volumes.of_slices("body_fraction") >= config.min_body_fraction
 
 
 def _serving(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:

@@ -13,32 +13,18 @@ from numpy.typing import NDArray
 
 from cyclegan.config import BatchConfig, DataConfig
 from cyclegan.data.philox import Stream, shuffled, uniforms
+from cyclegan.data.slice_table import Ints, SliceTable
 from cyclegan.data.variation import Variation
 from data_prep.volume import Modality
-
-Ints = NDArray[np.int64]
 
 NEAR = 0.05
 """Partners by position differ by at most this much in relative height ..."""
 CANDIDATES = 64
 """... unless none of so many slices drawn at random is so near: then it is the nearest of them."""
+FEW = 16
+"""Candidates looked at first: four of five partners are among them."""
 ATTEMPTS = 8
 """Slices tried in the place of a damaged one."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SliceTable:
-    """The slices of one domain that may be shown; N at least 1."""
-
-    volume: NDArray[np.int32]
-    """[N], number of the volume."""
-    slice: NDArray[np.int32]
-    """[N], z within the volume."""
-    height: NDArray[np.float32]
-    """[N], 0 at the lowest and 1 at the highest slice of the body."""
-
-    def __len__(self) -> int:
-        return len(self.volume)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -96,9 +82,9 @@ class Order:
         if self.partner == "position":
             u = uniforms(self.seed, Stream.PARTNER, indices, count=CANDIDATES)
             if len(self.mri) >= len(self.ct):
-                ct = _near(self.ct, self.mri.height[mri], u)
+                ct = _near(self.ct, self.mri.heights(mri), u)
             else:
-                mri = _near(self.mri, self.ct.height[ct], u)
+                mri = _near(self.mri, self.ct.heights(ct), u)
         return Samples(
             mri=self._slices(self.mri, mri, Stream.MRI_VARIATION, indices),
             ct=self._slices(self.ct, ct, Stream.CT_VARIATION, indices),
@@ -113,7 +99,7 @@ class Order:
         stream = Stream.MRI_SUBSTITUTE if modality == "mri" else Stream.CT_SUBSTITUTE
         counters = indices * ATTEMPTS + attempt
         u = [uniforms(self.seed, stream, np.array([c]), CANDIDATES)[0] for c in counters]
-        return _near(table, table.height[rows], np.stack(u))
+        return _near(table, table.heights(rows), np.stack(u))
 
     def _slices(self, table: SliceTable, rows: Ints, stream: Stream, indices: Ints) -> Slices:
         if self.augment is None:
@@ -136,8 +122,13 @@ def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
 def _near(table: SliceTable, height: NDArray[np.float32], u: NDArray[np.float64]) -> Ints:
     """For each height, the first near to it of the table rows that u [N, candidates] draws."""
     candidates = (u * len(table)).astype(np.int64)
-    distance = np.abs(table.height[candidates] - height[:, None])
-    near = distance <= NEAR
-    first = np.where(near.any(axis=1), near.argmax(axis=1), distance.argmin(axis=1))
-    rows: Ints = candidates[np.arange(len(candidates)), first]
+    rows, left = np.empty(len(height), np.int64), np.arange(len(height))
+    for count in (FEW, u.shape[1]):
+        some = candidates[left, :count]
+        distance = np.abs(table.heights(some) - height[left, None])
+        near = distance <= NEAR
+        found = near.any(axis=1)
+        first = np.where(found, near.argmax(axis=1), distance.argmin(axis=1))
+        rows[left] = some[np.arange(len(some)), first]
+        left = left[~found]
     return rows

@@ -17,9 +17,10 @@ from cyclegan.config import DataConfig
 from cyclegan.data.domain import Domain
 from cyclegan.data.loader import Heartbeat
 from cyclegan.data.noise import NoiseBank
-from cyclegan.data.order import ATTEMPTS, Ints, Order, Slices
+from cyclegan.data.order import ATTEMPTS, Order, Slices
 from cyclegan.data.pipeline import StoredSlices
 from cyclegan.data.reader import OPEN_VOLUMES, Reading, SliceReader, SliceRef
+from cyclegan.data.slice_table import Ints
 from cyclegan.data.substitute import DamageLimit, Record, Substitution
 from data_prep.errors import StoreError
 from data_prep.store import Store
@@ -75,16 +76,15 @@ class DomainSource:
         self._heartbeat(pending.stage)
         rows, voxels, body = self._whole(pending)
         variation = pending.slices.variation
-        windows = [
-            self._volume(number).window for number in self._domain.table.volume[rows].tolist()
-        ]
+        numbers, _ = self._domain.table.places(rows)
+        windows = [self._volume(number).window for number in numbers.tolist()]
         low, high = np.array(windows, np.float32).T.copy()
         return StoredSlices(
             voxels=voxels,
             body=body,
             matrix=variation.matrices(self._store.size, self._store.spacing_mm[1:]),
             low=low,
-            height=self._domain.table.height[rows],
+            height=self._domain.table.heights(rows),
             scale=2 * variation.gain.astype(np.float32) / (high - low),
             noise=self._bank.cut(variation.noise_place).reshape(voxels.shape)
             if self._bank
@@ -93,9 +93,9 @@ class DomainSource:
         )
 
     def _read(self, rows: Ints, stage: str) -> Reading:
-        table = self._domain.table
         refs: list[SliceRef] = []
-        for number, z in zip(table.volume[rows].tolist(), table.slice[rows].tolist(), strict=True):
+        numbers, places = self._domain.table.places(rows)
+        for number, z in zip(numbers.tolist(), places.tolist(), strict=True):
             volume = self._volume(number)
             self._heartbeat(stage)  # a volume that is new is checked, which takes its time
             # Beyond the ends of a volume its last slice is its own neighbour.
@@ -149,5 +149,5 @@ class DomainSource:
         }
 
     def _name(self, row: int) -> str:
-        table = self._domain.table
-        return f"{self._volume(int(table.volume[row])).name} slice {table.slice[row]}"
+        (number,), (z,) = self._domain.table.places(np.array([row]))
+        return f"{self._volume(int(number)).name} slice {z}"

@@ -1,15 +1,17 @@
 """The index says what the commit records say, opens at one price, and notices every change."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from data_prep import index as module
 from data_prep.commit import read_commits
 from data_prep.errors import StoreError
 from data_prep.index import INDEX, Index, Volumes, index_of
-from data_prep.place import byte_ranges
+from data_prep.place import byte_ranges, place, put
 from data_prep.store import open_store
 from tests.stores import make_store
 
@@ -90,19 +92,19 @@ def test_every_flipped_bit_is_found_when_volumes_are_read(store, tmp_path):
     content = (store.path / INDEX).read_bytes()
     copy, random = tmp_path / INDEX, np.random.default_rng(0)
     unnoticed = []
-    for place in random.integers(len(content), size=300):
+    for at in random.integers(len(content), size=300):
         damaged = bytearray(content)
-        damaged[place] ^= 1 << random.integers(8)
+        damaged[at] ^= 1 << random.integers(8)
         copy.write_bytes(damaged)
         try:
             index = Index(copy)
             if [v.to_json() for v in Volumes(index)] != [v.to_json() for v in store.volumes]:
-                unnoticed.append(place)
+                unnoticed.append(at)
             index.column("bytes")
         except StoreError:
             continue
         else:
-            unnoticed.append(place)
+            unnoticed.append(at)
     assert unnoticed == []
 
 
@@ -132,3 +134,44 @@ def test_an_index_that_is_replaced_meanwhile_does_not_change_an_open_store(tmp_p
     assert len([volume.name for volume in store.volumes]) == 3
     assert len(open_store(store.path).volumes) == 4
     assert open_store(store.path).contents != store.contents
+
+
+def test_what_was_read_of_an_index_stays_when_the_file_is_written_over(store, tmp_path):
+    path = tmp_path / INDEX
+    content = (store.path / INDEX).read_bytes()
+    path.write_bytes(content)
+    index = Index(path)
+    names = [index.text("name", row) for row in range(7)]
+
+    path.write_bytes(content[:200] + bytes(len(content) - 200))
+
+    assert [index.text("name", row) for row in range(7)] == names
+    with pytest.raises(StoreError, match="column subject was changed"):
+        index.text("subject", 2)
+
+
+def test_no_column_stays_in_memory(tmp_path):
+    record = read_commits(make_store(tmp_path / "s.zarr", mri=1, ct=0, shape=(40, 16, 16)).path)[0]
+    records = [
+        record | {"volume": record["volume"] | {"name": f"mri/{number:016x}"}}
+        for number in range(2000)
+    ]
+    path = tmp_path / INDEX
+    path.write_bytes(index_of(records))
+
+    tracemalloc.start()
+    volumes = Volumes(Index(path))
+    assert sum(len(volume.height) for volume in volumes) == 40 * 2000
+    kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, module.__file__)])
+    tracemalloc.stop()
+
+    assert path.stat().st_size > 500 * 2000
+    assert sum(trace.size for trace in kept.traces) < 50 * 2000  # numbers of rows
+
+
+def test_an_index_under_a_url_is_read_like_a_local_one(store, monkeypatch):
+    monkeypatch.setattr("data_prep.index._READ_AT_ONCE", 100)
+    url = place(f"memory://{INDEX}")
+    put(url, (store.path / INDEX).read_bytes())
+
+    assert [v.to_json() for v in Volumes(Index(url))] == [v.to_json() for v in store.volumes]

@@ -29,7 +29,7 @@ GIB = 2**30
         ({"gpus_per_worker": 0.25}, [{"CPU": 64, "GPU": 2}], 0, (8, 8)),
         ({"gpus_per_worker": 0.4}, [{"CPU": 64, "GPU": 2}], 0, (4, 16)),
         ({"cpus_per_worker": 8}, [{"CPU": 17, "GPU": 8}], 0, (2, 8)),
-        ({}, [{"CPU": 8, "GPU": 4}, {"CPU": 8}], 0, (2, 4)),
+        ({}, [{"CPU": 8, "GPU": 4}, {"CPU": 8}], 0, (4, 2)),
     ],
 )
 def test_as_many_trials_run_at_once_as_fit(scale, nodes, most, expected):
@@ -40,6 +40,17 @@ def test_as_many_trials_run_at_once_as_fit(scale, nodes, most, expected):
 
 def test_no_more_run_than_there_are():
     assert room_for(BASE.scale, [{"CPU": 64, "GPU": 8}], 3).concurrent == 3
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [([{"CPU": 0}], (8, 7)), ([{"CPU": 0}, {"CPU": 14, "GPU": 2}], (8, 7)), ([{"CPU": 8}], (8, 6))],
+)
+def test_machines_that_an_autoscaler_will_add_count(nodes, expected):
+    room = room_for(BASE.scale, nodes, 100, limits={"CPU": 56, "GPU": 8})
+
+    assert (room.concurrent, room.cpus_per_worker) == expected
+    assert "autoscaler" in room.text
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,38 @@ def test_the_table_lists_every_slice_of_every_volume_of_the_split(tmp_path: Path
     domain = find_domain(store, ALL, "mri", "train")
 
     assert [v.name for v in domain.volumes] == [v.name for v in store.select("mri", "train")]
-    np.testing.assert_array_equal(domain.table.volume, np.repeat([0, 1], 4))
-    np.testing.assert_array_equal(domain.table.slice, np.tile([0, 1, 2, 3], 2))
+    volumes, slices = domain.table.places(np.arange(8))
+    np.testing.assert_array_equal(volumes, np.repeat([0, 1], 4))
+    np.testing.assert_array_equal(slices, np.tile([0, 1, 2, 3], 2))
     expected = np.concatenate([volume.height for volume in domain.volumes])
-    np.testing.assert_allclose(domain.table.height, expected, atol=1e-7)
+    np.testing.assert_array_equal(domain.table.heights(np.arange(8)), expected.astype(np.float32))
+
+
+def test_the_table_is_the_same_whatever_is_looked_at_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "s.zarr", mri=3, ct=1, shape=(6, 16, 16), flat=(1, 4))
+    whole = find_domain(store, ALL, "mri", "train").table
+
+    monkeypatch.setattr("cyclegan.data.domain.BLOCK", 1)
+    parts = find_domain(store, ALL, "mri", "train").table
+
+    rows = np.arange(len(whole))
+    assert len(parts) == len(whole) == 12
+    np.testing.assert_array_equal(parts.places(rows), whole.places(rows))
+
+
+def test_heights_count_from_the_lowest_to_the_highest_slice_with_body(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(9, 16, 16), bare=(0, 1, 8))
+
+    domain = find_domain(store, DataConfig(min_body_fraction=0, min_deviation=0), "mri", "train")
+
+    (volume,) = domain.volumes
+    np.testing.assert_array_equal(volume.height[[0, 2, 7, 8]], [0, 0, 1, 1])
+    assert 0 < volume.height[3] < 1
+    np.testing.assert_array_equal(
+        domain.table.heights(np.arange(9)), volume.height.astype(np.float32)
+    )
 
 
 def test_slices_with_little_body_are_left_out(tmp_path: Path) -> None:
@@ -46,7 +74,7 @@ def test_slices_with_little_body_are_left_out(tmp_path: Path) -> None:
 
     domain = find_domain(store, DataConfig(min_body_fraction=limit), "mri", "train")
 
-    shown = fractions[domain.table.volume, domain.table.slice]
+    shown = fractions[domain.table.places(np.arange(len(domain.table)))]
     assert (shown >= limit).all()
     assert len(shown) == (fractions >= limit).sum() < fractions.size
 
@@ -100,7 +128,7 @@ def test_slices_of_one_grey_are_left_out_and_a_domain_of_them_is_refused(tmp_pat
     with pytest.raises(DataError, match=r"each is of one grey(.|\n)*--data\.min-deviation"):
         find_domain(store, DataConfig(min_body_fraction=0, min_deviation=0.99), "mri", "train")
 
-    np.testing.assert_array_equal(domain.table.slice, [0, 2, 4])
+    np.testing.assert_array_equal(domain.table.places(np.arange(3))[1], [0, 2, 4])
 
 
 def test_a_domain_emptied_by_the_pairing_rule_says_how_to_lift_it(tmp_path: Path) -> None:

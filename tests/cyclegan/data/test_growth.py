@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 
 from cyclegan.config import BatchConfig, DataConfig
-from cyclegan.data.order import Order, SliceTable
+from cyclegan.data.order import Order
+from cyclegan.data.slice_table import SliceTable
 
 DEPTH = 30
 STEPS = 10
@@ -13,13 +14,11 @@ STEPS = 10
 
 def order_of(num_volumes: int) -> Order:
     """As of a store with `num_volumes` of each modality."""
-    rows = num_volumes * DEPTH
-    table = SliceTable(
-        volume=np.repeat(np.arange(num_volumes, dtype=np.int32), DEPTH),
-        slice=np.tile(np.arange(DEPTH, dtype=np.int32), num_volumes),
-        height=np.tile(np.linspace(0, 1, DEPTH, dtype=np.float32), num_volumes),
-    )
-    assert sum(a.nbytes for a in (table.volume, table.slice, table.height)) == 12 * rows
+    depth = np.full(num_volumes, DEPTH)
+    shown = np.ones(num_volumes * DEPTH, bool)
+    table = SliceTable.of_volumes(shown, depth, lowest=0 * depth, highest=depth - 1)
+    columns = (table.volume, table.first, table.lowest, table.highest, table.end)
+    assert sum(column.nbytes for column in columns) == 24 * num_volumes
     return Order(
         mri=table,
         ct=table,

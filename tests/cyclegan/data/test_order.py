@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cyclegan.config import BatchConfig, DataConfig
-from cyclegan.data.order import ATTEMPTS, NEAR, Order, Samples, SliceTable
+from cyclegan.data.order import ATTEMPTS, NEAR, Order, Samples
+from cyclegan.data.slice_table import SliceTable
+from data_prep.stored_volume import SLICE_STEPS
 
 Partner = Literal["random", "position"]
 
@@ -19,9 +21,10 @@ PARTNERS = st.sampled_from(["random", "position"])
 
 
 def table(size: int) -> SliceTable:
-    """`size` slices in volumes of ten, each named by its row."""
-    rows = np.arange(size, dtype=np.int32)
-    return SliceTable(volume=rows // 10, slice=rows, height=(rows % 10 / 9).astype(np.float32))
+    """`size` slices in volumes of ten."""
+    depth = np.full(-(-size // 10), 10)
+    shown = np.arange(depth.sum()) < size
+    return SliceTable.of_volumes(shown, depth, lowest=0 * depth, highest=depth - 1)
 
 
 def make_order(
@@ -136,7 +139,7 @@ def test_a_substitute_depends_on_index_and_attempt_alone(index: int, attempt: in
 
 
 def test_a_substitute_is_of_similar_height_or_of_the_nearest_that_was_drawn() -> None:
-    height = table(400).height
+    height = table(400).heights(np.arange(400))
     rows = np.arange(300)
     drawn = make_order(400, 300).substitutes("mri", np.arange(300), rows, 0)
 
@@ -210,7 +213,7 @@ def test_pairs_change_from_epoch_to_epoch() -> None:
 def test_partners_by_position_have_a_similar_height(num_mri: int, num_ct: int) -> None:
     def mean_distance(partner: Partner) -> float:
         samples = make_order(num_mri, num_ct, partner).samples(np.arange(400))
-        height = [table(400).height[s.row] for s in (samples.mri, samples.ct)]
+        height = [table(400).heights(s.row) for s in (samples.mri, samples.ct)]
         return float(np.abs(height[0] - height[1]).mean())
 
     assert mean_distance("position") < 0.05  # slices lie 0.11 apart
@@ -219,9 +222,15 @@ def test_partners_by_position_have_a_similar_height(num_mri: int, num_ct: int) -
 
 def uneven(size: int, power: float) -> SliceTable:
     """Slices that crowd towards the bottom of the head the more, the higher the power."""
-    even = table(size)
-    height = (np.linspace(0, 1, size) ** power).astype(np.float32)
-    return SliceTable(volume=even.volume, slice=even.slice, height=height)
+    places = np.arange(size, dtype=np.int32)
+    steps = np.rint(np.linspace(0, 1, size) ** power * SLICE_STEPS).astype(np.int32)
+    return SliceTable(
+        volume=places,
+        first=steps,
+        lowest=0 * steps,
+        highest=0 * steps + SLICE_STEPS,
+        end=places.astype(np.int64) + 1,
+    )
 
 
 @pytest.mark.parametrize(("num_mri", "num_ct"), [(400, 300), (300, 400)])
@@ -234,7 +243,7 @@ def test_partners_by_position_show_the_same_mix_of_heights_from_uneven_domains(
     def difference(partner: Partner) -> float:
         order = replace(make_order(partner=partner), mri=mri, ct=ct)
         samples = order.samples(np.arange(4000))
-        shown = mri.height[samples.mri.row], ct.height[samples.ct.row]
+        shown = mri.heights(samples.mri.row), ct.heights(samples.ct.row)
         return float(stats.wasserstein_distance(*shown))  # in heights of a head
 
     assert difference("position") < 0.025  # half of what one pair may differ by
