@@ -1,11 +1,13 @@
 """Claim: `cluster plan`'s model predicts a run on 1 and on 2 workers within 15 %.
 
 Three things are measured alone, each in processes with one thread: a training step without data
-and without neighbours (as many at once as the run has workers, since they share the machine's
-memory), an all-reduce of the run's gradients between two processes over gloo, and the processor
-time of a pair's data. `cluster.model` puts them together; then the real command trains under Ray,
-and its own `speed/pairs_per_s` is set beside. On a CPU nothing travels behind the backward pass,
-and data is made beside the step only where a core is left for it.
+and without neighbours, an all-reduce of the run's gradients between two processes over gloo, and
+the processor time of a pair's data. As many steps run at once as the run has workers, since they
+share the machine's memory, and of each the slowest counts, for which the others would wait; before
+and after the training, since these machines change their speed. `cluster.model` puts them together;
+then the real command trains under Ray, and its own `speed/pairs_per_s` is set beside. On a CPU
+nothing travels behind the backward pass, and data is made beside the step only where a core is left
+for it.
 
 Run it alone on the machine: python -m benchmarks.plan [--json FILE]
 """
@@ -22,7 +24,7 @@ import time
 from dataclasses import replace
 from multiprocessing.pool import Pool
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import torch
 import torch.distributed as dist
@@ -44,8 +46,8 @@ from tests.stores import make_store
 
 CORES = len(os.sched_getaffinity(0))
 SIZE = (64, 64)
-ALONE_S = 12.0
-STEPS, LOG_EVERY = 120, 20
+ALONE_S = 20.0
+STEPS, LOG_EVERY = 60, 10
 WORKERS = (1, 2)
 
 
@@ -66,8 +68,8 @@ def configuration(store: Path, runs: Path) -> Config:
     )
 
 
-def step_alone(config: Config, pairs: int) -> float:
-    """Seconds of a step on one thread; the median of some."""
+def steps_alone(config: Config, pairs: int) -> list[float]:
+    """Seconds of each step on one thread."""
     torch.set_num_threads(1)
     one = replace(config, batch=replace(config.batch, shards=1, shard_size=pairs))
     state = build_state(one, size=SIZE, shards=range(1), device=torch.device("cpu"))
@@ -79,7 +81,7 @@ def step_alone(config: Config, pairs: int) -> float:
         started = time.monotonic()
         train_step(state, engine, batch, one.loss.at(0, STEPS), 0.99)
         times_s.append(time.monotonic() - started)
-    return median(times_s[2:])
+    return times_s[2:]
 
 
 def data_cpu_s(config: Config) -> float:
@@ -157,10 +159,11 @@ def main() -> None:
             rows = [row(config, each, pool, gradient, speed, of_data) for each in WORKERS]
     print(f"{CORES} cores, load {os.getloadavg()[0]:.1f}; gradient {gradient / 1e6:.1f} MB")
     print(f"all-reduce {speed / 1e6:,.0f} MB/s, data {1e6 * of_data:,.0f} CPU us a pair")
-    print("workers   step alone ms   predicted pairs/s   trained pairs/s   off by")
+    print("workers   step alone ms, after   predicted pairs/s   trained pairs/s   off by")
     for each in rows:
         print(
-            f"{each['workers']:7}{each['alone_ms']:16.0f}{each['predicted']:20.1f}"
+            f"{each['workers']:7}{each['alone_before_ms']:16.0f}{each['alone_after_ms']:7.0f}"
+            f"{each['predicted']:20.1f}"
             f"{each['trained']:18.1f}{100 * each['off']:+9.1f} %"
         )
     if options.json:
@@ -173,10 +176,18 @@ def row(
 ) -> dict[str, float]:
     """One number of workers: alone, predicted, trained."""
     pairs = config.batch.global_size // workers
-    alone = max(pool.starmap(step_alone, [(config, pairs)] * workers, 1))
+
+    def slowest_s() -> float:
+        """The mean over steps, each as long as its slowest worker takes."""
+        times_s = pool.starmap(steps_alone, [(config, pairs)] * workers, 1)
+        return mean(map(max, zip(*times_s, strict=False)))
+
+    before = slowest_s()
+    measured = trained(config, workers)
+    after = slowest_s()
     step = Step(
         pairs=pairs,
-        compute_s=alone,
+        compute_s=(before + after) / 2,
         gradient_bytes=gradient,
         pair_bytes=0.0,
         data_cpu_s=of_data,
@@ -199,10 +210,10 @@ def row(
         steps_per_validation=0,
     )
     predicted = forecast(step, site, rhythm).pairs_per_s
-    measured = trained(config, workers)
     return {
         "workers": workers,
-        "alone_ms": 1e3 * alone,
+        "alone_before_ms": 1e3 * before,
+        "alone_after_ms": 1e3 * after,
         "predicted": predicted,
         "trained": measured,
         "off": predicted / measured - 1,

@@ -26,6 +26,7 @@ from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
 from cyclegan.infer.slices import translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.presets import default
+from cyclegan.train.placement import arithmetic
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from data_prep.atomic import write_atomic
 from tests.stores import random_head
@@ -112,14 +113,18 @@ def main() -> None:
         "MONAI sliding_window_inference, eager fp32": by_sliding_window(network),
         "ours, torch fp32": by_us(network, "fp32"),
         "ours, onnxruntime fp32": by_us(onnx, "fp32"),
-        "ours, torch bf16": by_us(network, "bf16"),
     }
+    has_bf16 = arithmetic("auto", torch.device("cpu")) == torch.bfloat16
+    kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16 else {})
+    if not has_bf16:
+        print("no bf16: this processor computes in it by software only, many times slower")
+    else:
+        ways["ours, torch bf16"] = by_us(network, "bf16")
     if obstacle := obstacle_to_compiling("cpu"):
         print(f"not compiled: {obstacle}")
     else:
         compiled = Compiled(network, BATCH)
-        ways["ours, torch compiled fp32"] = by_us(compiled, "fp32")
-        ways["ours, torch compiled bf16"] = by_us(compiled, "bf16")
+        ways |= {f"ours, torch compiled {kind}": by_us(compiled, kind) for kind in kinds}
     for way in ways.values():
         way(images[:BATCH])  # warm
     seconds: dict[str, float] = {}
@@ -128,11 +133,9 @@ def main() -> None:
         started = time.perf_counter()
         answers[name] = way(images)
         seconds[name] = time.perf_counter() - started
+        print(f"{name}: {seconds[name]:.1f} s", flush=True)
     base, reference = next(iter(seconds.values())), next(iter(answers.values()))
-    limits = {
-        "fp32": flop / convolution_rate(torch.float32),
-        "bf16": flop / convolution_rate(torch.bfloat16),
-    }
+    limits = {name: flop / convolution_rate(kind) for name, kind in kinds.items()}
     rows = []
     print(f"{len(images)} slices of 256 x 256, {flop / 1e12:.1f} TFLOP, {os.cpu_count()} cores")
     print(f"{'way':44}{'s':>8}{'ratio':>8}{'of limit':>10}{'mean HU off':>13}{'largest':>9}")

@@ -17,6 +17,10 @@ from ray._private.state import state
 
 from data_prep.errors import UserError
 
+HEAD = "node:__internal_head__"
+"""The resource by which Ray tells the head from other machines."""
+MOST_ADDED = 1000
+"""Machines of a kind that may be added, where no limit is set."""
 NO_EXPORTERS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
@@ -76,13 +80,20 @@ def own_token() -> str:
     return secrets.token_hex(32)
 
 
-def growth() -> dict[str, float]:
-    """The most of each resource that an autoscaler brings the cluster to; empty where none works.
+def machines() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster.
 
-    A cluster that grows may have no machine at all before somebody waits for one.
+    A cluster that grows may have no machine at all before somebody waits for one: where an
+    autoscaler works, these are the head and all the machines that it may add.
     """
-    limits: dict[str, float] | None = state.get_max_resources_from_cluster_config()
-    return limits or {}
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = state.get_cluster_config()
+    added = [
+        dict(group.resources)
+        for group in (config.node_group_configs if config else ())
+        for _ in range(group.max_count if 0 <= group.max_count <= MOST_ADDED else MOST_ADDED)
+    ]
+    return [node for node in alive if HEAD in node] + added if added else alive
 
 
 def require_token() -> None:

@@ -1,14 +1,11 @@
 """How many trials run side by side on a cluster, and what each gets. Pure numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from cyclegan.config import ScaleConfig
 from cyclegan.errors import ConfigError
-
-Node = Mapping[str, float]
-"""Resources of a machine: CPU, GPU."""
+from cyclegan.train.machines import Machine, cores_of_worker, largest_share, on_gpus, places, slots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,45 +24,35 @@ class Room:
 
 
 def room_for(
-    scale: ScaleConfig,
-    nodes: Sequence[Node],
-    trials: int,
-    max_concurrent: int = 0,
-    limits: Node = MappingProxyType({}),
+    scale: ScaleConfig, machines: Sequence[Machine], trials: int, max_concurrent: int = 0
 ) -> Room:
     """How many of `trials` run at once, at most `max_concurrent` if it is not 0.
 
-    A worker lives on one machine. Trials on GPUs share those machines' CPU cores evenly; on CPUs
-    alone one trial gets them all, or `max_concurrent` trials share them.
+    Trials on GPUs share the CPU cores beside these evenly; on CPUs alone one trial gets all cores,
+    or `max_concurrent` trials share them.
 
     Raises:
         ConfigError: Not even one trial fits; Ray would wait for ever.
     """
-    has = f"{len(nodes)} machine{'s' * (len(nodes) > 1)}"
-    if limits:
-        nodes = [*nodes, {name: limits[name] - total(nodes, name) for name in limits}]
-        has += " and those that the autoscaler adds"
-    cpus, gpus = int(total(nodes, "CPU")), total(nodes, "GPU")
-    use_gpu = scale.gpu == "yes" or (scale.gpu == "auto" and gpus > 0)
+    use_gpu = on_gpus(scale, machines)
     most = min(trials, max_concurrent or trials)
-    slots = [int(node.get("GPU", 0)) * scale.workers_per_gpu for node in nodes]
-    wanted = min(most, sum(slots) // scale.workers) if use_gpu else min(most, max_concurrent or 1)
-    hosts = [node for node in nodes if node.get("GPU", 0) or not use_gpu]
-    cores = int(total(hosts, "CPU"))
-    share = scale.cpus_per_worker or max(1, cores // (max(1, wanted) * scale.workers))
-    if not use_gpu and not max_concurrent and scale.cpus_per_worker:
+    if use_gpu:
+        wanted = min(most, sum(slots(scale, machine) for machine in machines) // scale.workers)
+    elif scale.cpus_per_worker:
         wanted = most
-    workers = sum(
-        min(int(node.get("CPU", 0)) // share, slot if use_gpu else cpus)
-        for node, slot in zip(nodes, slots, strict=True)
-    )
-    fit = min(wanted, workers // scale.workers)
-    each = f"{scale.workers} worker{'s' * (scale.workers > 1)} with {share} CPU core" + "s" * (
-        share > 1
+    else:
+        wanted = min(most, max_concurrent or 1)
+    cores = cores_of_worker(scale, machines, max(1, wanted) * scale.workers)
+    fit = min(wanted, places(scale, machines, cores) // scale.workers)
+    each = f"{scale.workers} worker{'s' * (scale.workers > 1)} with {cores} CPU core" + "s" * (
+        cores > 1
     )
     if use_gpu:
         each += f" and {scale.gpus_per_worker:g} GPU"
-    has = f"{cpus} CPU cores and {gpus:g} GPUs on {has}"
+    cpus, gpus = (sum(machine.get(name, 0) for machine in machines) for name in ("CPU", "GPU"))
+    has = f"{cpus:g} CPU cores and {gpus:g} GPUs on {len(machines)} machine" + "s" * (
+        len(machines) > 1
+    )
     if fit < 1:
         raise ConfigError(
             f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
@@ -74,28 +61,8 @@ def room_for(
         )
     return Room(
         concurrent=fit,
-        cpus_per_worker=share,
+        cpus_per_worker=cores,
         use_gpu=use_gpu,
-        leader_bytes=largest_share([int(node.get("memory", 0)) for node in nodes], fit),
+        leader_bytes=largest_share([int(machine.get("memory", 0)) for machine in machines], fit),
         text=f"{fit} at once, each {each} ({has})",
-    )
-
-
-def total(nodes: Sequence[Node], name: str) -> float:
-    """What all machines have of a resource."""
-    return sum(node.get(name, 0) for node in nodes)
-
-
-def largest_share(amounts: Sequence[int], count: int) -> int:
-    """The largest share of which `count` fit into the amounts, no share in two of them."""
-    candidates = sorted(
-        {amount // parts for amount in amounts for parts in range(1, count + 1)}, reverse=True
-    )
-    return next(
-        (
-            share
-            for share in candidates
-            if share and sum(amount // share for amount in amounts) >= count
-        ),
-        1,
     )

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from cyclegan.errors import PreemptedError, StoppedError
 from data_prep.errors import StorageFullError
-from data_prep.ray_session import growth, ray_session
+from data_prep.ray_session import machines, ray_session
 from tune.ledger import Ledger
 from tune.live import shown
 from tune.recorder import Ending, Recorder
@@ -59,9 +59,7 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
         left = [trial for trial in ledger.trials if trial.state == "running"]
         num_left = len(left) + max(0, settings.trials - len(ledger.trials))
         if num_left:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            scale = course.base.scale
-            room = room_for(scale, nodes, num_left, settings.max_concurrent, growth())
+            room = room_for(course.base.scale, machines(), num_left, settings.max_concurrent)
             tell(f"{num_left} trials to train, {room.text}; {looks(settings, course)}")
             run(settings, in_room(course, room), ledger, draw, space, recorder, num_left, room)
     if came := ending.signals:

@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -29,6 +28,7 @@ from cyclegan.train.interruption import (
     told_to_stop,
 )
 from cyclegan.train.loop import train_worker
+from cyclegan.train.machines import cores_of_worker, on_gpus, places
 from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
 from cyclegan.train.restart import forget, leave_verdict, leave_word, verdict_left
@@ -37,7 +37,7 @@ from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
 from data_prep.place import Place, names_in, place, reached
-from data_prep.ray_session import growth, ray_session
+from data_prep.ray_session import machines, ray_session
 from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
@@ -204,26 +204,9 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         ConfigError: The cluster can never hold them; Ray would wait for ever.
     """
     scale = config.scale
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    limits = growth()
-    use_gpu = scale.gpu == "yes" or (
-        scale.gpu == "auto" and any(node.get("GPU", 0) >= 1 for node in [*nodes, limits])
-    )
-    cpus = int(sum(node.get("CPU", 0) for node in nodes))
-    share = scale.cpus_per_worker or max(1, cpus // scale.workers)
-    # A worker lives on one node: what is left over on two does not make a third.
-    room = sum(
-        int(
-            min(
-                node.get("CPU", 0) // share,
-                node.get("GPU", 0) * scale.workers_per_gpu if use_gpu else cpus,
-            )
-        )
-        for node in nodes
-    )
-    if limits:  # then machines come for workers that wait
-        by_gpu = limits.get("GPU", 0) * scale.workers_per_gpu if use_gpu else inf
-        room = max(room, int(min(limits.get("CPU", 0) // share, by_gpu)))
+    nodes = machines()
+    use_gpu, share = on_gpus(scale, nodes), cores_of_worker(scale, nodes, scale.workers)
+    room = places(scale, nodes, share)
     at_least = scale.min_workers or scale.workers
     if room < at_least:
         raise ConfigError(

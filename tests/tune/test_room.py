@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.errors import ConfigError
+from cyclegan.train.machines import largest_share
 from tests.tune.searches import BASE
-from tune.room import largest_share, room_for
+from tune.room import room_for
 
 GIB = 2**30
 
@@ -42,15 +43,22 @@ def test_no_more_run_than_there_are():
     assert room_for(BASE.scale, [{"CPU": 64, "GPU": 8}], 3).concurrent == 3
 
 
+NODES_OF_A_CLUSTER_FILE = [{"CPU": 0}, *8 * [{"CPU": 8, "GPU": 1}], *16 * [{"CPU": 16}]]
+
+
 @pytest.mark.parametrize(
-    ("nodes", "expected"),
-    [([{"CPU": 0}], (8, 7)), ([{"CPU": 0}, {"CPU": 14, "GPU": 2}], (8, 7)), ([{"CPU": 8}], (8, 6))],
+    ("scale", "trials", "expected"),
+    [
+        ({}, 100, (8, 8)),
+        ({}, 3, (3, 8)),  # no machine has more, though there are 64 cores beside GPUs
+        ({"workers": 4}, 100, (2, 8)),
+        ({"gpu": "no"}, 100, (1, 16)),
+    ],
 )
-def test_machines_that_an_autoscaler_will_add_count(nodes, expected):
-    room = room_for(BASE.scale, nodes, 100, limits={"CPU": 56, "GPU": 8})
+def test_no_worker_gets_more_cores_than_a_machine_has(scale, trials, expected):
+    room = room_for(replace(BASE.scale, **scale), NODES_OF_A_CLUSTER_FILE, trials)
 
     assert (room.concurrent, room.cpus_per_worker) == expected
-    assert "autoscaler" in room.text
 
 
 @pytest.mark.parametrize(
