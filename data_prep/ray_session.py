@@ -5,6 +5,7 @@ cluster that other machines reach is not used without one.
 """
 
 import ipaddress
+import json
 import logging
 import os
 import secrets
@@ -13,14 +14,13 @@ from contextlib import contextmanager
 from functools import cache
 
 import ray
-from ray._private.state import state
 
-from data_prep.errors import UserError
+from data_prep.errors import UsageError, UserError
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray tells the head from other machines."""
-MOST_ADDED = 1000
-"""Machines of a kind that may be added, where no limit is set."""
+ADDED = "CYCLEGAN_ADDED_MACHINES"
+"""The environment variable that says what an autoscaler may add."""
 NO_EXPORTERS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
@@ -83,17 +83,27 @@ def own_token() -> str:
 def machines() -> list[dict[str, float]]:
     """The resources of each machine of the cluster.
 
-    A cluster that grows may have no machine at all before somebody waits for one: where an
-    autoscaler works, these are the head and all the machines that it may add.
+    A cluster that grows may have no machine at all before somebody waits for one, and Ray tells
+    nobody what its autoscaler may add. So whoever starts such a cluster says it on the head by
+    CYCLEGAN_ADDED_MACHINES, as in [{"count": 8, "CPU": 8, "GPU": 1}]: then the machines are the
+    head and those.
+
+    Raises:
+        UsageError: The variable says something else.
     """
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    config = state.get_cluster_config()
-    added = [
-        dict(group.resources)
-        for group in (config.node_group_configs if config else ())
-        for _ in range(group.max_count if 0 <= group.max_count <= MOST_ADDED else MOST_ADDED)
-    ]
-    return [node for node in alive if HEAD in node] + added if added else alive
+    text = os.environ.get(ADDED)
+    if not text:
+        return alive
+    try:
+        kinds = [{name: float(most) for name, most in kind.items()} for kind in json.loads(text)]
+        added = [kind for kind in kinds for _ in range(int(kind.pop("count")))]
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"{ADDED} is {text!r}, which says of no machine what it has. It lists the kinds of "
+            f'machine that the autoscaler may add: [{{"count": 8, "CPU": 8, "GPU": 1}}].'
+        ) from error
+    return [node for node in alive if HEAD in node] + added
 
 
 def require_token() -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from data_prep.ray_session import ADDED
 from tests.cluster.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,7 @@ def head(folder: Path, cpus: int = 2, grows: bool = False) -> Iterator[Cluster]:
         config.write_text(json.dumps(autoscaling(gcs)))
         command.append(f"--autoscaling-config={config}")
         env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        env |= {ADDED: '[{"count": 2, "CPU": 1}]'}
     try:
         with started(command, folder, "head", env) as process:
             wait_for(address, process, folder / "head.log")
@@ -99,7 +101,13 @@ def autoscaling(gcs_port: int) -> dict[str, Any]:
     return {
         "cluster_name": "grows",
         "max_workers": 2,
-        "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{gcs_port}"},
+        # As KubeRay has it: machines come ready, and nobody logs in to mend one that is slow.
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": f"127.0.0.1:{gcs_port}",
+            "disable_node_updaters": True,
+            "worker_liveness_check": False,
+        },
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
         "upscaling_speed": 10.0,

@@ -57,7 +57,8 @@ def room_for(
         raise ConfigError(
             f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
             "wait for ever. Lower --scale.workers, --scale.cpus-per-worker or "
-            "--scale.gpus-per-worker, or add machines."
+            "--scale.gpus-per-worker, or add machines; where an autoscaler adds them, say which on "
+            "the head: CYCLEGAN_ADDED_MACHINES (how to cluster)."
         )
     return Room(
         concurrent=fit,

@@ -212,7 +212,8 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         raise ConfigError(
             f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
             f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
-            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes."
+            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes; where an "
+            "autoscaler adds them, say which on the head: CYCLEGAN_ADDED_MACHINES (how to cluster)."
         )
     return ray.train.ScalingConfig(
         num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,

@@ -18,6 +18,7 @@ import yaml
 from botocore.validate import ParamValidator
 
 from cyclegan.config_train import ScaleConfig
+from data_prep.ray_session import ADDED
 from tests.cluster.schemas import (
     Kuberay,
     pod_templates,
@@ -137,6 +138,9 @@ def test_the_cluster_that_stays_grows_and_survives_its_head():
 
     assert spec["enableInTreeAutoscaling"]
     assert all(g["minReplicas"] < g["maxReplicas"] for g in spec["workerGroupSpecs"])
+    (told,) = spec["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
+    assert told["name"] == ADDED
+    assert json.loads(told["value"]) == [added(group) for group in spec["workerGroupSpecs"]]
     host, port = re.fullmatch(
         r"redis://(.+):(\d+)", spec["gcsFaultToleranceOptions"]["redisAddress"]
     ).groups()
@@ -144,10 +148,26 @@ def test_the_cluster_that_stays_grows_and_survives_its_head():
     assert port == "6379"
 
 
+def added(group: dict[str, Any]) -> dict[str, int]:
+    """A worker group as CYCLEGAN_ADDED_MACHINES tells it."""
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    gpus = {"GPU": int(limits["nvidia.com/gpu"])} if "nvidia.com/gpu" in limits else {}
+    return {"count": group["maxReplicas"], "CPU": int(limits["cpu"])} | gpus
+
+
+def test_the_file_for_ray_up_tells_what_it_grows_to():
+    file = documents("ray/cluster.yaml")[0]
+    (told,) = re.findall(ADDED + "='(.+?)'", file["head_start_ray_commands"][1])
+    gpu = file["available_node_types"]["gpu"]
+
+    assert json.loads(told) == [{"count": gpu["max_workers"], **gpu["resources"]}]
+
+
 def test_both_manifests_run_the_same_pods():
     job, cluster = documents("kuberay/rayjob.yaml")[0], documents("kuberay/raycluster.yaml")[0]
     spot = cluster["spec"]["workerGroupSpecs"][0]["template"]["spec"]["tolerations"]
     del spot[1:]
+    del pod_templates(cluster)[0]["spec"]["containers"][0]["env"]
 
     assert pod_templates(job) == pod_templates(cluster)[:2]
 

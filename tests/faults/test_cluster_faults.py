@@ -13,6 +13,7 @@ import pytest
 
 from cyclegan.train import checkpoint
 from cyclegan.train.journal import read_lines
+from data_prep.atomic import PARTIAL
 from tests.ray_nodes import Cluster, head, kill, node
 from tests.stores import make_store
 
@@ -85,7 +86,7 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
         STEPS - SAVE_EVERY,
         STEPS,
     ]
-    assert not list((run / "checkpoints").glob(f"{checkpoint.PARTIAL}*"))
+    assert not list((run / "checkpoints").glob(f"{PARTIAL}*"))
 
 
 def outcome(cluster: Cluster, job: str) -> str:
