@@ -133,7 +133,10 @@ def node(
     inside: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Another node that joins; `inside` is what to start it in, such as a mount namespace."""
+    """Another node that has joined; `inside` is what to start it in, such as a mount namespace.
+
+    Two that start at the same moment on one machine take each other's socket and die.
+    """
     (agent,) = free_ports(1)
     command = [
         *inside,
@@ -141,6 +144,11 @@ def node(
         *(f"--address={cluster.head}", f"--dashboard-agent-listen-port={agent}", *options),
     ]
     with started(command, cluster.folder, name, cluster.env | dict(env or {})) as process:
+        log, until = cluster.folder / f"{name}.log", time.monotonic() + 60
+        while "Ray runtime started" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, "it does not join"
+            time.sleep(0.1)
         yield process
 
 
