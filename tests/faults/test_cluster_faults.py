@@ -1,8 +1,10 @@
-"""A machine of a cluster loses its power in the middle of a training: the run ends as if none had.
+"""A machine of a cluster goes in the middle of a training, with notice or without: the run ends as
+if none had.
 
 Two real Ray nodes on this machine, with a token; a job of the real job server. Under `make faults`.
 """
 
+import json
 import os
 import sys
 import time
@@ -25,6 +27,7 @@ pytestmark = [
     ),
 ]
 STEPS, SAVE_EVERY = 400, 50
+NOTICE_S = 40
 
 
 @pytest.fixture
@@ -87,6 +90,63 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
         STEPS,
     ]
     assert not list((run / "checkpoints").glob(f"{PARTIAL}*"))
+
+
+def test_a_node_that_goes_with_notice_costs_no_step_before_it(cluster, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    run = tmp_path / "run"
+    # Every save, but for the first and the last, has the notice for its reason.
+    more = ["--scale.min-workers", "1", "--schedule.save-every-steps", "0"]
+    submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]
+    submit += ["--address", cluster.address, "--no-wait", "--"]
+    with (
+        node(cluster, "first", "--num-cpus=1"),
+        node(cluster, "spot", "--num-cpus=1", '--resources={"spot": 1}') as spot,
+    ):
+        sent = cluster.call(*submit, *training(store.path, tmp_path, *more))
+        job = sent.stdout.split()[1].rstrip(";")
+        wait_for_step(run, 10)
+
+        told = cluster.call(
+            *(
+                "ray",
+                "drain-node",
+                "--address",
+                cluster.head,
+                "--node-id",
+                node_with(cluster, "spot"),
+            ),
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "reclaimed"),
+            *("--deadline-remaining-seconds", str(NOTICE_S)),
+        )
+        assert told.returncode == 0, told.stderr
+        saved = set()
+        until = time.monotonic() + NOTICE_S
+        while not saved:
+            assert time.monotonic() < until, "nothing is saved before the machine goes"
+            saved = steps_saved(run) - {0}
+            time.sleep(0.2)
+        kill(spot)
+        ended = outcome(cluster, job)
+
+    assert 10 < min(saved) < STEPS
+    assert ended == "SUCCEEDED"
+    assert max(steps_saved(run)) == STEPS
+    steps = [
+        line["step"] for line in read_lines(run / "metrics.jsonl") if "loss/translators" in line
+    ]
+    assert steps == list(range(2, STEPS + 1, 2))
+
+
+def steps_saved(run: Path) -> set[int]:
+    return {int(checkpoint.verify(folder)["step"]) for folder in checkpoint.saved(run)}
+
+
+def node_with(cluster: Cluster, resource: str) -> str:
+    """The id of the node that has a resource."""
+    listed = cluster.call("ray", "list", "nodes", "--address", cluster.address, "--format", "json")
+    (found,) = (n for n in json.loads(listed.stdout) if resource in n["resources_total"])
+    return str(found["node_id"])
 
 
 def outcome(cluster: Cluster, job: str) -> str:
