@@ -1,4 +1,4 @@
-"""Claim: a batch hardly feels ten times as many volumes; memory grows by an index and open volumes.
+"""Claim: a batch hardly feels ten times as many volumes; memory grows by open volumes.
 
 Stored sets of small volumes go through the whole stream, each in a process of its own: processor
 time per batch, and resident memory, once every volume has been in use (the reader holds up to 4,096

@@ -1,4 +1,5 @@
-"""Claim: `translate` outruns MONAI's SliceInferer with the same network on the same volume.
+"""Claim: `translate`, compiled or by onnxruntime, outruns MONAI's SliceInferer: same network and
+volume.
 
 MONAI: `SliceInferer` (whole slices) and `sliding_window_inference` in eager fp32, as its tutorials
 have it. Ours: the engine in its ways to run. One volume of 160 x 256 x 256 voxels, the network of

@@ -130,7 +130,7 @@ class ScaleConfig:
     gpus_per_worker: float = 1.0
     """Share of a GPU that a worker takes; below 1 several runs fit on one, with one worker each."""
     cpus_per_worker: int = 0
-    """CPU cores per worker; 0: the cluster's cores shared evenly."""
+    """CPU cores per worker; 0: the most that all workers can have."""
     max_failures: int = 3
     """Restarts after the loss of a worker."""
     collective_timeout_s: int = 300

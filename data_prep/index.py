@@ -15,14 +15,14 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from math import prod
-from typing import Any, overload
+from typing import IO, Any, overload
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from data_prep.commit import digest, seal, unseal
-from data_prep.errors import StoreError
+from data_prep.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from data_prep.place import Place, byte_ranges
 from data_prep.split import SPLITS, Split
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
@@ -83,10 +83,8 @@ class Index:
             raise self._damaged(f"its header cannot be read ({error})") from error
         if self._sealed["schema"] != _SCHEMA or self._sealed["columns"] != header:
             raise self._damaged("its header was changed, or another version wrote it")
-        self._checked = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the index)
-        weakref.finalize(self, self._checked.close)
-        self._places: dict[str, int] = {}
-        """Where the columns begin in it that were found to be what was written."""
+        self._columns: dict[str, IO[bytes]] = {}
+        """The columns that were found to be what was written."""
 
     @property
     def contents(self) -> str:
@@ -105,13 +103,13 @@ class Index:
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows of a column. Raises StoreError where the column is not what was written."""
-        if name not in self._places:
-            self._places[name] = self._check(name)
+        column = self._columns.get(name)
+        if column is None:  # two threads may check one at once: each in a file of its own
+            column = self._columns[name] = self._checked(name)
         facts = self._sealed["columns"][name]
         dtype, shape = np.dtype(_DTYPES[facts["dtype"]]), facts["shape"][1:]
         row_bytes = dtype.itemsize * prod(shape)
-        place = self._places[name] + start * row_bytes
-        content = os.pread(self._checked.fileno(), (stop - start) * row_bytes, place)
+        content = os.pread(column.fileno(), (stop - start) * row_bytes, start * row_bytes)
         return np.frombuffer(content, dtype).reshape(stop - start, *shape)
 
     @cached_property
@@ -134,19 +132,29 @@ class Index:
         value: bytes = self.texts(column, row, row + 1)[0]
         return value.decode()
 
-    def _check(self, name: str) -> int:
-        """Copy a column to the end of the temporary file; where it begins there."""
+    def _checked(self, name: str) -> IO[bytes]:
+        """A copy of a column in a temporary file without a name."""
         offsets = self._sealed["columns"][name]["data_offsets"]
         start, stop = (self._start + offset for offset in offsets)
-        place, found = self._checked.seek(0, os.SEEK_END), hashlib.sha256()
-        for first in range(start, stop, _READ_AT_ONCE):
-            content = self._read(first, min(first + _READ_AT_ONCE, stop))
-            found.update(content)
-            self._checked.write(content)
+        try:
+            copy, found = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115  kept open
+            weakref.finalize(self, copy.close)
+            for first in range(start, stop, _READ_AT_ONCE):
+                content = self._read(first, min(first + _READ_AT_ONCE, stop))
+                found.update(content)
+                copy.write(content)
+            copy.flush()
+        except OSError as error:
+            if error.errno not in STORAGE_FULL_ERRNOS:
+                raise
+            raise StorageFullError(
+                f"the temporary folder {tempfile.gettempdir()} has no room for {stop - start:,} "
+                f"bytes of the index {self._path} ({error.strerror}). Free some, or set TMPDIR to "
+                "a folder on a disk."
+            ) from error
         if found.hexdigest() != self._sealed["sha256_of"][name]:
             raise self._damaged(f"its column {name} was changed after it was written")
-        self._checked.flush()
-        return place
+        return copy
 
     def _damaged(self, found: str) -> StoreError:
         return StoreError(
@@ -198,6 +206,11 @@ class Volumes(Sequence[StoredVolume]):
         steps = self._index.rows(name, start, int((first + depth).max()))
         rows = np.repeat(first - start - (depth.cumsum() - depth), depth) + np.arange(depth.sum())
         return np.asarray(steps[rows] / np.float32(SLICE_STEPS), np.float32)
+
+    def linked_first(self) -> "Volumes":
+        """The same volumes, those with a linked volume before the others."""
+        alone = self.texts("link") == b""
+        return Volumes(self._index, self._rows[np.argsort(alone, kind="stable")])
 
     def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
         """Those of them that are wanted."""

@@ -21,6 +21,7 @@ HEAD = "node:__internal_head__"
 """The resource by which Ray tells the head from other machines."""
 ADDED = "CYCLEGAN_ADDED_MACHINES"
 """The environment variable that says what an autoscaler may add."""
+WHERE_ADDED = f"Where an autoscaler adds them, the head's {ADDED} says which (how to cluster)."
 NO_EXPORTERS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
@@ -98,10 +99,10 @@ def machines() -> list[dict[str, float]]:
     try:
         kinds = [{name: float(most) for name, most in kind.items()} for kind in json.loads(text)]
         added = [kind for kind in kinds for _ in range(int(kind.pop("count")))]
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise UsageError(
-            f"{ADDED} is {text!r}, which says of no machine what it has. It lists the kinds of "
-            f'machine that the autoscaler may add: [{{"count": 8, "CPU": 8, "GPU": 1}}].'
+            f"{ADDED} is {text!r}, which cannot be read. It lists the kinds of machine that the "
+            'autoscaler may add, such as [{"count": 8, "CPU": 8, "GPU": 1}].'
         ) from error
     return [node for node in alive if HEAD in node] + added
 

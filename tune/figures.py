@@ -93,7 +93,7 @@ def slices_of(run_folder: Path) -> tuple[bytes, str] | None:
     store = open_store(config.store)
     to_ct, to_mri = checkpoint.load_translators(found, config)
     networks = BothWays.trained((to_ct, to_mri), config.data)
-    volume = min(store.select("mri", "val"), key=lambda each: each.link is None)
+    volume = store.select("mri", "val").linked_first()[0]
     cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
     error = mae_hu(cycle.translated, *real) if real and real[1].any() else None
     shown = Shown(

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 from cyclegan.config import ScaleConfig
 from cyclegan.errors import ConfigError
 from cyclegan.train.machines import Machine, cores_of_worker, largest_share, on_gpus, places, slots
+from data_prep.ray_session import HEAD, WHERE_ADDED
+
+SHARES_OF_A_RESOURCE = 10_000
+"""The finest that Ray counts in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,10 +20,11 @@ class Room:
     concurrent: int
     cpus_per_worker: int
     use_gpu: bool
-    leader_bytes: int
-    """Memory that the process which leads a trial reserves, so that no more of them than
-    `concurrent` fit at once. It only waits, so it is given no core; Tune has no other way to keep a
-    population's members from all starting at once."""
+    leader: dict[str, float]
+    """What the process which leads a trial reserves, so that no more of them than `concurrent` fit
+    at once: memory, or a share of the head where machines are to come whose memory nobody knows. It
+    only waits, so it is given no core; Tune has no other way to keep a population's members from
+    all starting at once."""
     text: str
     """For people."""
 
@@ -28,8 +34,8 @@ def room_for(
 ) -> Room:
     """How many of `trials` run at once, at most `max_concurrent` if it is not 0.
 
-    Trials on GPUs share the CPU cores beside these evenly; on CPUs alone one trial gets all cores,
-    or `max_concurrent` trials share them.
+    Trials on GPUs share the CPU cores beside these; on CPUs alone one trial runs, whose workers get
+    the most that they all can have, unless `max_concurrent` or `cpus_per_worker` makes more.
 
     Raises:
         ConfigError: Not even one trial fits; Ray would wait for ever.
@@ -57,13 +63,20 @@ def room_for(
         raise ConfigError(
             f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
             "wait for ever. Lower --scale.workers, --scale.cpus-per-worker or "
-            "--scale.gpus-per-worker, or add machines; where an autoscaler adds them, say which on "
-            "the head: CYCLEGAN_ADDED_MACHINES (how to cluster)."
+            f"--scale.gpus-per-worker, or add machines. {WHERE_ADDED}"
         )
     return Room(
         concurrent=fit,
         cpus_per_worker=cores,
         use_gpu=use_gpu,
-        leader_bytes=largest_share([int(machine.get("memory", 0)) for machine in machines], fit),
+        leader=leader_of(machines, fit),
         text=f"{fit} at once, each {each} ({has})",
     )
+
+
+def leader_of(machines: Sequence[Machine], concurrent: int) -> dict[str, float]:
+    """A reservation of which `concurrent` fit."""
+    memory = [int(machine.get("memory", 0)) for machine in machines]
+    if all(memory):
+        return {"memory": largest_share(memory, concurrent)}
+    return {HEAD: floor(SHARES_OF_A_RESOURCE / concurrent) / SHARES_OF_A_RESOURCE}

@@ -120,9 +120,7 @@ def run(
     members = [queue.following() for _ in range(num_left)] if by_population else []
     shutil.rmtree(settings.folder / "tune", ignore_errors=True)  # Ray's own, of an earlier search
     ray.tune.Tuner(
-        ray.tune.with_resources(
-            ray.tune.with_parameters(run_trial, course=course), {"memory": room.leader_bytes}
-        ),
+        ray.tune.with_resources(ray.tune.with_parameters(run_trial, course=course), room.leader),
         param_space={"trial": ray.tune.grid_search(members)} if members else {},
         tune_config=ray.tune.TuneConfig(
             num_samples=1 if members else num_left,

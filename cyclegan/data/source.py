@@ -94,8 +94,8 @@ class DomainSource:
 
     def _read(self, rows: Ints, stage: str) -> Reading:
         refs: list[SliceRef] = []
-        numbers, places = self._domain.table.places(rows)
-        for number, z in zip(numbers.tolist(), places.tolist(), strict=True):
+        numbers, slices = self._domain.table.places(rows)
+        for number, z in zip(numbers.tolist(), slices.tolist(), strict=True):
             volume = self._volume(number)
             self._heartbeat(stage)  # a volume that is new is checked, which takes its time
             # Beyond the ends of a volume its last slice is its own neighbour.

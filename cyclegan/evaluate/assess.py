@@ -73,7 +73,7 @@ def evaluate(
     Raises:
         DataError: The split is empty, or none of it could be scored.
     """
-    mris = sorted(store.select("mri", split), key=lambda volume: volume.link is None)
+    mris = store.select("mri", split).linked_first()
     references = references_of(store, mris, rivals, register=options.register)
     found = Findings()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]

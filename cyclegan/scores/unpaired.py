@@ -35,9 +35,9 @@ from cyclegan.scores.places import (
 )
 from cyclegan.scores.texture import NUM_FEATURE_BINS, roughness_of, slice_features
 
-DEPTH_BIN_MM = 2.0
 SLICES_AT_ONCE = 8
 """SSIM makes eleven copies of what it is given: of a whole volume they would be gigabytes."""
+DEPTH_BIN_MM = 2.0
 NUM_DEPTHS = 50
 """The last bin holds everything deeper than 98 mm."""
 

@@ -37,7 +37,7 @@ from cyclegan.train.validate import require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
 from data_prep.place import Place, names_in, place, reached
-from data_prep.ray_session import machines, ray_session
+from data_prep.ray_session import WHERE_ADDED, machines, ray_session
 from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
@@ -212,8 +212,8 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         raise ConfigError(
             f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
             f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
-            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes; where an "
-            "autoscaler adds them, say which on the head: CYCLEGAN_ADDED_MACHINES (how to cluster)."
+            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes. "
+            f"{WHERE_ADDED}"
         )
     return ray.train.ScalingConfig(
         num_workers=(scale.min_workers, scale.workers) if scale.min_workers else scale.workers,

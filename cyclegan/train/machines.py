@@ -16,11 +16,13 @@ def on_gpus(scale: ScaleConfig, machines: Sequence[Machine]) -> bool:
 
 
 def cores_of_worker(scale: ScaleConfig, machines: Sequence[Machine], workers: int) -> int:
-    """Processor cores that each of so many workers gets: what was asked for, or all there are."""
+    """Processor cores that each of so many workers gets: as asked for, or the most that all can."""
+    if scale.cpus_per_worker:
+        return scale.cpus_per_worker
     use_gpu = on_gpus(scale, machines)
-    hosts = [machine for machine in machines if machine.get("GPU", 0) or not use_gpu]
-    cores = [int(machine.get("CPU", 0)) for machine in hosts]
-    return scale.cpus_per_worker or largest_share(cores, workers)
+    cores = [int(machine.get("CPU", 0)) for machine in machines]
+    most = [slots(scale, machine) for machine in machines] if use_gpu else None
+    return largest_share(cores, workers, most)
 
 
 def places(scale: ScaleConfig, machines: Sequence[Machine], cores: int) -> int:
@@ -39,8 +41,12 @@ def slots(scale: ScaleConfig, machine: Machine) -> int:
     return int(machine.get("GPU", 0)) * scale.workers_per_gpu
 
 
-def largest_share(amounts: Sequence[int], count: int) -> int:
-    """The largest share of which `count` fit into the amounts, no share in two of them; or 1."""
+def largest_share(amounts: Sequence[int], count: int, most: Sequence[int] | None = None) -> int:
+    """The largest share of which `count` fit into the amounts, no share in two of them; or 1.
+
+    `most` limits how many each amount is divided into.
+    """
+    limits = [count] * len(amounts) if most is None else most
     candidates = sorted(
         {amount // parts for amount in set(amounts) for parts in range(1, count + 1)}, reverse=True
     )
@@ -48,7 +54,9 @@ def largest_share(amounts: Sequence[int], count: int) -> int:
         (
             share
             for share in candidates
-            if share and sum(amount // share for amount in amounts) >= count
+            if share
+            and sum(min(a // share, limit) for a, limit in zip(amounts, limits, strict=True))
+            >= count
         ),
         1,
     )

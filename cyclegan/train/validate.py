@@ -4,7 +4,7 @@ It knows nothing of steps, checkpoints or logs: any two callables and a store wi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,9 +97,11 @@ def findings(
     return [finding(networks, store, volume, number) for number, volume in looked_at[rank::workers]]
 
 
-def chosen(store: Store, modality: Modality, split: Split, config: Config) -> list[StoredVolume]:
+def chosen(
+    store: Store, modality: Modality, split: Split, config: Config
+) -> Sequence[StoredVolume]:
     """The volumes that a validation looks at: paired ones first, as many as the config says."""
-    volumes = sorted(store.select(modality, split), key=lambda volume: volume.link is None)
+    volumes = store.select(modality, split).linked_first()
     return volumes[: config.schedule.validate_volumes or None]
 
 

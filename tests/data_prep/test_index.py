@@ -1,17 +1,20 @@
 """The index says what the commit records say, opens at one price, and notices every change."""
 
+import errno
 import json
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from data_prep import index as module
+from data_prep import index, place
 from data_prep.commit import read_commits
-from data_prep.errors import StoreError
+from data_prep.errors import StorageFullError, StoreError
 from data_prep.index import INDEX, Index, Volumes, index_of
-from data_prep.place import byte_ranges, place, put
+from data_prep.place import byte_ranges, put
 from data_prep.store import open_store
 from tests.stores import make_store
 
@@ -162,7 +165,8 @@ def test_no_column_stays_in_memory(tmp_path):
     tracemalloc.start()
     volumes = Volumes(Index(path))
     assert sum(len(volume.height) for volume in volumes) == 40 * 2000
-    kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, module.__file__)])
+    readers = [tracemalloc.Filter(True, read.__file__) for read in (index, place)]
+    kept = tracemalloc.take_snapshot().filter_traces(readers)
     tracemalloc.stop()
 
     assert path.stat().st_size > 500 * 2000
@@ -171,7 +175,33 @@ def test_no_column_stays_in_memory(tmp_path):
 
 def test_an_index_under_a_url_is_read_like_a_local_one(store, monkeypatch):
     monkeypatch.setattr("data_prep.index._READ_AT_ONCE", 100)
-    url = place(f"memory://{INDEX}")
+    url = place.place(f"memory://{INDEX}")
     put(url, (store.path / INDEX).read_bytes())
 
     assert [v.to_json() for v in Volumes(Index(url))] == [v.to_json() for v in store.volumes]
+
+
+def test_threads_that_check_columns_at_the_same_time_do_not_mix_them(store, monkeypatch):
+    monkeypatch.setattr("data_prep.index._READ_AT_ONCE", 16)
+    names = ["name", "subject", "affine", "source_affine", "height", "body_fraction"]
+    expected = {name: store.volumes._index.column(name).tobytes() for name in names}
+
+    def slowly(path):
+        read = byte_ranges(path)
+        return lambda start, stop: time.sleep(1e-5) or read(start, stop)
+
+    monkeypatch.setattr("data_prep.index.byte_ranges", slowly)
+    index = Index(store.path / INDEX)
+    with ThreadPoolExecutor(len(names)) as threads:
+        found = list(threads.map(lambda name: index.column(name).tobytes(), names))
+
+    assert found == [expected[name] for name in names]
+
+
+def test_a_full_temporary_folder_is_named(store, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(StorageFullError, match="set TMPDIR"):
+        Index(store.path / INDEX).column("name")

@@ -92,7 +92,7 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
     assert not list((run / "checkpoints").glob(f"{PARTIAL}*"))
 
 
-def test_a_node_that_goes_with_notice_costs_no_step_before_it(cluster, tmp_path):
+def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
     run = tmp_path / "run"
     # Every save, but for the first and the last, has the notice for its reason.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.errors import ConfigError
-from cyclegan.train.machines import largest_share
+from data_prep.ray_session import HEAD
 from tests.tune.searches import BASE
 from tune.room import room_for
 
@@ -75,13 +75,9 @@ def test_a_trial_that_can_never_fit_is_refused_with_what_there_is(scale, nodes):
         room_for(replace(BASE.scale, **scale), nodes, 5)
 
 
-@pytest.mark.parametrize(
-    ("amounts", "count"),
-    [([8 * GIB], 3), ([8 * GIB, 4 * GIB], 3), ([5 * GIB, 5 * GIB], 3), ([GIB], 1), ([0], 1)],
-)
-def test_the_leaders_memory_lets_so_many_start_and_not_many_more(amounts, count):
-    share = largest_share(amounts, count)
+def test_so_many_leaders_fit_and_no_more():
+    nodes = [{"CPU": 8, "GPU": 4, "memory": 8 * GIB}, {"CPU": 8, "GPU": 4, "memory": 8 * GIB}]
+    assert room_for(BASE.scale, nodes, 100).leader == {"memory": 2 * GIB}
 
-    assert sum(amount // share for amount in amounts) >= count or sum(amounts) == 0
-    if len(amounts) == 1 and sum(amounts):
-        assert sum(amount // share for amount in amounts) == count
+    to_come = [{HEAD: 1, "memory": 8 * GIB}, *3 * [{"CPU": 8, "GPU": 1}]]
+    assert room_for(BASE.scale, to_come, 100).leader == {HEAD: 0.3333}

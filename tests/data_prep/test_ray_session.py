@@ -1,4 +1,4 @@
-"""Which machines a cluster has, and which its autoscaler may add."""
+"""What is known of a cluster: which machines it has, and which its autoscaler may add."""
 
 import pytest
 import ray
@@ -30,7 +30,9 @@ def test_where_machines_are_added_they_are_the_head_and_all_that_may_come(
     assert machines() == [HEAD_NODE["Resources"], gpu, gpu, {"CPU": 16.0}]
 
 
-@pytest.mark.parametrize("text", ["8", "{}8", '["CPU"]', '[{"CPU": 8}]', '[{"count": "many"}]'])
+@pytest.mark.parametrize(
+    "text", ["8", "{}8", '["CPU"]', '[{"CPU": 8}]', '[{"count": "many"}]', '[{"count": Infinity}]']
+)
 def test_what_says_nothing_of_machines_is_refused(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
