@@ -176,10 +176,7 @@ def site_of(gpus: int, assumed: Assumptions) -> Site:
 def rhythm_of(config: Config, store: Store, assumed: Assumptions, work: Work) -> Rhythm:
     """Checkpoints and validations of an epoch."""
     most = config.schedule.validate_volumes or None
-    shown = sum(
-        int(store.select(modality, "val")[:most].column("shape")[:, 0].sum())
-        for modality in MODALITIES
-    )
+    shown = sum(int(store.select(modality, "val")[:most].depths.sum()) for modality in MODALITIES)
     flop = PASSES_OF_VALIDATION * shown * work.flop_per_translation
     return Rhythm(
         steps=steps_per_epoch(store, config),

@@ -137,7 +137,8 @@ class Index:
         offsets = self._sealed["columns"][name]["data_offsets"]
         start, stop = (self._start + offset for offset in offsets)
         try:
-            copy, found = tempfile.TemporaryFile(), hashlib.sha256()  # noqa: SIM115  kept open
+            found = hashlib.sha256()
+            copy = tempfile.TemporaryFile()  # noqa: SIM115  rows are read from it until the index goes
             weakref.finalize(self, copy.close)
             for first in range(start, stop, _READ_AT_ONCE):
                 content = self._read(first, min(first + _READ_AT_ONCE, stop))

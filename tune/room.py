@@ -78,5 +78,5 @@ def leader_of(machines: Sequence[Machine], concurrent: int) -> dict[str, float]:
     """A reservation of which `concurrent` fit."""
     memory = [int(machine.get("memory", 0)) for machine in machines]
     if all(memory):
-        return {"memory": largest_share(memory, concurrent)}
+        return {"memory": largest_share(memory, memory, concurrent)}
     return {HEAD: floor(SHARES_OF_A_RESOURCE / concurrent) / SHARES_OF_A_RESOURCE}

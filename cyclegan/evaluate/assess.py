@@ -73,7 +73,7 @@ def evaluate(
     Raises:
         DataError: The split is empty, or none of it could be scored.
     """
-    mris = store.select("mri", split).linked_first()
+    mris = list(store.select("mri", split).linked_first())
     references = references_of(store, mris, rivals, register=options.register)
     found = Findings()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]

@@ -19,21 +19,19 @@ def cores_of_worker(scale: ScaleConfig, machines: Sequence[Machine], workers: in
     """Processor cores that each of so many workers gets: as asked for, or the most that all can."""
     if scale.cpus_per_worker:
         return scale.cpus_per_worker
-    use_gpu = on_gpus(scale, machines)
-    cores = [int(machine.get("CPU", 0)) for machine in machines]
-    most = [slots(scale, machine) for machine in machines] if use_gpu else None
-    return largest_share(cores, workers, most)
+    return largest_share(*_cores(scale, machines), workers)
 
 
 def places(scale: ScaleConfig, machines: Sequence[Machine], cores: int) -> int:
     """Workers with so many cores that fit; one lives on one machine, so halves make no whole."""
+    return num_shares(*_cores(scale, machines), cores)
+
+
+def _cores(scale: ScaleConfig, machines: Sequence[Machine]) -> tuple[list[int], list[int]]:
+    """The cores of each machine, and how many workers it can have at most."""
+    cores = [int(machine.get("CPU", 0)) for machine in machines]
     use_gpu = on_gpus(scale, machines)
-    return sum(
-        min(int(machine.get("CPU", 0)) // cores, slots(scale, machine))
-        if use_gpu
-        else int(machine.get("CPU", 0)) // cores
-        for machine in machines
-    )
+    return cores, [slots(scale, machine) for machine in machines] if use_gpu else cores
 
 
 def slots(scale: ScaleConfig, machine: Machine) -> int:
@@ -41,22 +39,16 @@ def slots(scale: ScaleConfig, machine: Machine) -> int:
     return int(machine.get("GPU", 0)) * scale.workers_per_gpu
 
 
-def largest_share(amounts: Sequence[int], count: int, most: Sequence[int] | None = None) -> int:
-    """The largest share of which `count` fit into the amounts, no share in two of them; or 1.
-
-    `most` limits how many each amount is divided into.
-    """
-    limits = [count] * len(amounts) if most is None else most
+def largest_share(amounts: Sequence[int], most: Sequence[int], count: int) -> int:
+    """The largest share of which `count` fit into the amounts (see `num_shares`); or 1."""
     candidates = sorted(
         {amount // parts for amount in set(amounts) for parts in range(1, count + 1)}, reverse=True
     )
     return next(
-        (
-            share
-            for share in candidates
-            if share
-            and sum(min(a // share, limit) for a, limit in zip(amounts, limits, strict=True))
-            >= count
-        ),
-        1,
+        (share for share in candidates if share and num_shares(amounts, most, share) >= count), 1
     )
+
+
+def num_shares(amounts: Sequence[int], most: Sequence[int], share: int) -> int:
+    """Shares that fit into the amounts, none in two of them, and `most` into each."""
+    return sum(min(amount // share, limit) for amount, limit in zip(amounts, most, strict=True))

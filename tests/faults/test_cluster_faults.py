@@ -108,14 +108,8 @@ def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_p
         wait_for_step(run, 10)
 
         told = cluster.call(
-            *(
-                "ray",
-                "drain-node",
-                "--address",
-                cluster.head,
-                "--node-id",
-                node_with(cluster, "spot"),
-            ),
+            *("ray", "drain-node", "--address", cluster.head),
+            *("--node-id", node_with(cluster, "spot")),
             *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "reclaimed"),
             *("--deadline-remaining-seconds", str(NOTICE_S)),
         )

@@ -39,7 +39,7 @@ def test_a_worker_lives_on_one_machine():
     [([8 * GIB], 3), ([8 * GIB, 4 * GIB], 3), ([5 * GIB, 5 * GIB], 3), ([GIB], 1), ([0], 1)],
 )
 def test_the_leaders_memory_lets_so_many_start_and_not_many_more(amounts, count):
-    share = largest_share(amounts, count)
+    share = largest_share(amounts, amounts, count)
 
     assert sum(amount // share for amount in amounts) >= count or sum(amounts) == 0
     if len(amounts) == 1 and sum(amounts):
