@@ -42,17 +42,21 @@ def test_the_next_is_read_and_the_last_written_while_one_is_worked_on():
     assert list(overlapped(range(5), read, work, write)) == [0, 1, 2, 3, 4]
 
 
-def test_no_more_than_three_are_held():
+def test_three_are_held_and_never_more():
+    """A write waits until the item two later is read: fewer than three held would never end."""
     held: set[int] = set()
     most = 0
+    was_read = [threading.Event() for _ in range(40)]
 
     def read(item: int) -> int:
         nonlocal most
         held.add(item)
         most = max(most, len(held))
+        was_read[item].set()
         return item
 
     def write(item: int) -> int:
+        assert was_read[min(item + 2, 39)].wait(timeout=20)
         held.remove(item)
         return item
 
