@@ -9,6 +9,7 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from scipy import stats
 
@@ -132,10 +133,11 @@ def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -
     """Score finished runs and write `verdict.json`."""
     store = open_store(found.base.store)
     split = split_to_judge_on(store, found.objective)
-    scores = [
-        score_of(settings.folder / "runs" / trial.run, store, found.objective, split)
-        for trial in runs
-    ]
+    scores = []
+    for number, trial in enumerate(runs, 1):
+        print(f"scoring run {number} of {len(runs)} on the {split} split", flush=True)
+        run_folder = settings.folder / "runs" / trial.run
+        scores.append(score_of(run_folder, store, found.objective, split))
     assert found.best
     verdict = Verdict(
         metric=found.objective.metric,
@@ -187,9 +189,10 @@ def score_of(run_folder: Path, store: Store, objective: Objective, split: Split)
     config = load_config(run_folder / "config.yaml")
     folder = checkpoint.best(run_folder)
     assert folder, "a run that is done has a checkpoint"
-    to_ct, to_mri = checkpoint.load_translators(folder, config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    to_ct, to_mri = (net.to(device) for net in checkpoint.load_translators(folder, config))
     whole = replace(config, schedule=replace(config.schedule, validate_volumes=0))
-    scores, _ = validation_scores(to_ct, to_mri, store, whole, split)
+    scores, _ = validation_scores(to_ct, to_mri, store, whole, split, device=device)
     return scores[objective.metric]
 
 

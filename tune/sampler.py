@@ -17,6 +17,8 @@ from tune.ledger import Trial
 from tune.objective import Objective
 from tune.space import Choice, Dimension, Space, Value, Values, composed
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study of its own for each question here
+
 FIRST_RANDOM = 8
 """Trials with an outcome before TPE begins to lean on them."""
 FEWEST = 8
@@ -38,7 +40,6 @@ def next_values(
     further they came, the more they count) or `random`. A trial that failed counts as the worst
     there is; one that still runs keeps others away from its place.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Another stream of random numbers for each trial, whatever was drawn before a restart.
     state = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
     sampler: BaseSampler = (

@@ -1,5 +1,6 @@
 """The search: Ray Tune around `trial.run_trial`, from the first trial or where a ledger ends."""
 
+import logging
 import os
 import shutil
 import signal
@@ -46,6 +47,8 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
     """
     os.environ |= QUIET
     warnings.filterwarnings("ignore", "Consider boosting PBT")
+    # It misses what Tune would have kept of the trials' scores; the ledger has them.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel("ERROR")
     ending = Ending(ledger, settings.time_budget_s)
     # Where a worker is lost, Ray Train asks the dashboard who is alive; without it the worker's
     # place is kept, and whoever comes next waits for ever (Ray 2.60).

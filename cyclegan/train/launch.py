@@ -42,6 +42,8 @@ from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
 FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+LEAVE_GROUP_WITHIN_S = ("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
+"""A frozen worker never leaves its process group; Ray would wait 30 s for it before it ends all."""
 ASK_STORAGE_EVERY_S = 2.0
 """How often a worker looks on an object store whether it is told to stop."""
 
@@ -137,7 +139,8 @@ class Witness(ray.train.UserCallback):
         self.run_folder = run_folder
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Called by Ray Train before it starts workers again."""
+        """Called by Ray Train before it ends the workers and starts them again."""
+        os.environ.setdefault(*LEAVE_GROUP_WITHIN_S)  # here, in the controller, it is read
         leave_word(self.run_folder, worker_exceptions)
 
 
