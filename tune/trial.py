@@ -21,7 +21,7 @@ from cyclegan.train import checkpoint
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.launch import fit
 from cyclegan.train.resume import done_steps
-from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, StorageFullError, UserError
+from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from data_prep.place import Place
 from tune.objective import Objective
 from tune.space import Value, apply
@@ -167,9 +167,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_storage_full(error: BaseException) -> bool:
-    """Whether a disk without room is what failed; a worker's error arrives as text."""
-    if isinstance(error, StorageFullError):
-        return True
+    """Whether a disk without room is what failed; a worker's error arrives as text, or as the
+    verdict that it left."""
+    if isinstance(error, UserError):
+        return error.exit_code == ExitCode.STORAGE_FULL
     if isinstance(error, OSError):
         return error.errno in STORAGE_FULL_ERRNOS
     return any(os.strerror(number) in str(error) for number in STORAGE_FULL_ERRNOS)

@@ -8,6 +8,7 @@ import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cyclegan.errors import CheckpointError, DataError
+from cyclegan.train.restart import leave_verdict, verdict_left
 from data_prep.errors import StorageFullError
 from tests.tune.searches import BASE, settings
 from tune.settings import course_of
@@ -72,7 +73,7 @@ def test_a_workers_traceback_is_told_by_its_last_line_and_our_own_words_whole():
     assert reason_of(DataError("the split val\nhas no MRI.")) == "the split val has no MRI."
 
 
-def test_a_full_disk_is_known_here_and_from_a_worker():
+def test_a_full_disk_is_known_here_and_from_a_worker(tmp_path):
     full = os.strerror(errno.ENOSPC)
 
     assert is_storage_full(OSError(errno.ENOSPC, full))
@@ -80,3 +81,8 @@ def test_a_full_disk_is_known_here_and_from_a_worker():
     assert is_storage_full(WorkerGroupError(f"OSError: [Errno 28] {full}", {}))
     assert not is_storage_full(OSError(errno.ENOENT, "no such file"))
     assert not is_storage_full(WorkerGroupError("ValueError: 3", {}))
+
+    leave_verdict(tmp_path, OSError(errno.ENOSPC, full))
+    assert is_storage_full(verdict_left(tmp_path))
+    leave_verdict(tmp_path, DataError("the split val has no MRI."))
+    assert not is_storage_full(verdict_left(tmp_path))
