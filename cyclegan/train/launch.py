@@ -42,8 +42,7 @@ from data_prep.store import open_store
 from data_prep.transfer import arrow_filesystem
 
 FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
-LEAVE_GROUP_WITHIN_S = ("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "5")
-"""A frozen worker never leaves its process group; Ray would wait 30 s for it before it ends all."""
+LEAVE_GROUP_WITHIN_S = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
 ASK_STORAGE_EVERY_S = 2.0
 """How often a worker looks on an object store whether it is told to stop."""
 
@@ -140,7 +139,8 @@ class Witness(ray.train.UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray Train before it ends the workers and starts them again."""
-        os.environ.setdefault(*LEAVE_GROUP_WITHIN_S)  # here, in the controller, it is read
+        # Read here, in the controller. A frozen worker never leaves its group; Ray would wait 30 s.
+        os.environ.setdefault(LEAVE_GROUP_WITHIN_S, "5")
         leave_word(self.run_folder, worker_exceptions)
 
 
