@@ -1,11 +1,12 @@
-"""A machine of a cluster goes in the middle of a training, with notice or without: the run ends as
-if none had.
+"""A machine of a cluster goes in the middle of a training or a search, with notice or without: it
+ends as if none had.
 
 Two real Ray nodes on this machine, with a token; a job of the real job server. Under `make faults`.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ import pytest
 from cyclegan.train import checkpoint
 from cyclegan.train.journal import read_lines
 from data_prep.atomic import PARTIAL
-from tests.ray_nodes import Cluster, head, kill, node
+from data_prep.errors import ExitCode
+from tests.ray_nodes import ROOT, Cluster, head, kill, node
 from tests.stores import make_store
+from tune.ledger import LEDGER, Ledger
 
 pytestmark = [
     pytest.mark.ray,
@@ -90,6 +93,42 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
         STEPS,
     ]
     assert not list((run / "checkpoints").glob(f"{PARTIAL}*"))
+
+
+def test_a_search_outlives_a_node(cluster, tmp_path):
+    """Its trials do again what they did since their last validations, and no more."""
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    search, look = tmp_path / "search", STEPS // 4
+    command = [
+        *(sys.executable, "-m", "tune", "run", "weights", "--preset", "smoke", "--trials", "2"),
+        *("--scheduler", "none", "--look-every", str(look), "--train.max-steps", str(STEPS)),
+        *("--scale.workers", "1", "--scale.cpus-per-worker", "1", "--name", "search"),
+        *("--data.store", str(store.path), "--storage", str(tmp_path)),
+    ]
+    # Not a job: nodes of one machine share its working directory, and the first that needs it no
+    # longer removes it.
+    with (
+        node(cluster, "first", "--num-cpus=1"),
+        node(cluster, "second", "--num-cpus=1") as second,
+        (tmp_path / "log").open("w") as log,
+    ):
+        joined = cluster.call("python", "-m", "cluster.nodes", "3", RAY_ADDRESS=cluster.head)
+        assert joined.returncode == 0, joined.stderr
+        env = cluster.env | {"RAY_ADDRESS": cluster.head}
+        driver = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        for name in ("t000", "t001"):  # one on each node
+            wait_for_step(search / "runs" / name, look + 10)
+        kill(second)
+        ended = driver.wait(300)
+
+    logs = (tmp_path / "log").read_text()
+    assert ended == ExitCode.DONE, logs
+    for trial in Ledger(search / LEDGER, writes=False).trials:
+        assert trial.state == "done", logs
+        assert [score.step for score in trial.scores] == list(range(look, STEPS + 1, look))
+        lines = read_lines(search / "runs" / trial.run / "metrics.jsonl")
+        steps = [line["step"] for line in lines if "loss/translators" in line]
+        assert steps == list(range(2, STEPS + 1, 2))
 
 
 def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_path):
