@@ -33,7 +33,7 @@ from benchmarks.recipes.candidate import (
 )
 from benchmarks.recipes.judge import baselines, judge, mean_of, truth
 from benchmarks.recipes.pace import DEVICE, step_ratio
-from benchmarks.recipes.phantom import FROZEN, phantom, phantom_hash
+from benchmarks.recipes.phantom import FROZEN, phantom, phantom_name
 from benchmarks.recipes.table import draw, print_table
 from cyclegan.config import Config
 from cyclegan.train import shelf
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> ExitCode:
     parser.add_argument("--pictures", type=Path, help="table: folder for curves and slices")
     flags = parser.parse_intermixed_args(argv)
     store = phantom(flags.out)
-    found = phantom_hash(store)
+    found = phantom_name(store)
     if found != FROZEN:
         print(f"note: this phantom is {found}, the committed rows are of {FROZEN}", flush=True)
     if flags.action == "table":

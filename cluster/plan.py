@@ -20,6 +20,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.environment import recorded
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.plan import make_plan, total_steps
+from data_prep.progress import duration
 from data_prep.store import Store
 
 CPU_S_PER_PAIR = {"gpu": 700e-6, "cpu": 2050e-6}
@@ -225,13 +226,6 @@ def cells(prospect: Prospect) -> dict[str, str]:
         "network of a machine, GB/s": f"{seen.network_bytes_per_s / GB:.1f}",
         "cores busy with data": f"{seen.cores:.1f}",
     } | ({"cost of the run": f"{prospect.cost:,.2f}"} if prospect.cost else {})
-
-
-def duration(seconds: float) -> str:
-    """A time for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def told(name: str, assumed: Assumptions, measured: float | None) -> str:

@@ -119,9 +119,13 @@ class CriticConfig:
     """Normalisation after the inner convolutions. With `spectral` it cancels the constraint."""
     spectral: bool = True
     """Spectral norm on every convolution (Miyato 2018)."""
+    scales: int = 1
+    """Critics of each domain: the second sees slices at half the resolution, the third at a quarter
+    (Wang 2018)."""
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "critic.filters must be at least 1.")
+        require(1 <= self.scales <= 3, "critic.scales must be 1, 2 or 3.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,15 @@ from typing import Any, Literal, get_args
 from cyclegan.errors import require
 
 Term = Literal[
-    "adversarial", "cycle", "identity", "ssim", "gradient", "shape", "population", "structure"
+    "adversarial",
+    "cycle",
+    "identity",
+    "ssim",
+    "gradient",
+    "shape",
+    "population",
+    "structure",
+    "depth",
 ]
 TERMS: tuple[Term, ...] = get_args(Term)
 Course = Literal["constant", "rise", "fall"]
@@ -55,6 +63,11 @@ class LossConfig:
     """Edges of the output against those of the input, whatever their sign (MIND)."""
     structure_weight: float = 1.0
     structure_schedule: Course = "constant"
+    depth: bool = False
+    """Squared distance from the partner's mean value at the same depth below the body's surface: a
+    warm start from what is usual there, so it falls."""
+    depth_weight: float = 10.0
+    depth_schedule: Course = "fall"
     schedule_share: float = 0.25
     """Share of the run over which weights rise or fall."""
 

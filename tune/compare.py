@@ -9,12 +9,12 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 from scipy import stats
 
 from cyclegan.config_file import load_config
 from cyclegan.errors import ConfigError
+from cyclegan.infer.device import best_device
 from cyclegan.presets import reference
 from cyclegan.train import checkpoint
 from cyclegan.train.validate import validation_scores
@@ -189,7 +189,7 @@ def score_of(run_folder: Path, store: Store, objective: Objective, split: Split)
     config = load_config(run_folder / "config.yaml")
     folder = checkpoint.best(run_folder)
     assert folder, "a run that is done has a checkpoint"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     to_ct, to_mri = (net.to(device) for net in checkpoint.load_translators(folder, config))
     whole = replace(config, schedule=replace(config.schedule, validate_volumes=0))
     scores, _ = validation_scores(to_ct, to_mri, store, whole, split, device=device)

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.progress import duration
 from tune.ledger import Trial, ranked
 from tune.objective import Objective
 from tune.space import Value
@@ -85,7 +85,7 @@ def progress_line(
     if ended and steps:
         expected = steps_of(ended) / len(ended) * wanted
         left_s = max(0.0, expected - steps_of(trials)) * elapsed_s / steps
-        parts.append(f"about {timedelta(seconds=round(left_s))} left")
+        parts.append(f"about {duration(left_s)} left")
     return ", ".join(parts)
 
 

@@ -5,18 +5,16 @@ from math import inf, isfinite
 from typing import Literal
 
 from cyclegan.errors import ConfigError
-from cyclegan.train.validate import SELECTION
+from cyclegan.train.validate import SELECTION, higher_is_better
 from data_prep.store import Store
 
-LOWER = (
+SCORES = (
     "val/selection",
     "val/mae_hu",
     "val/hu_distance",
     "val/hu_place_distance",
     "val/bone_depth_mismatch",
     "val/bone_place_mismatch",
-)
-HIGHER = (
     "val/psnr_db",
     "val/ssim",
     "val/bone_dice",
@@ -39,7 +37,7 @@ class Objective:
     @property
     def mode(self) -> Literal["min", "max"]:
         """Which end of it is good."""
-        return "max" if self.metric in HIGHER else "min"
+        return "max" if higher_is_better(self.metric) else "min"
 
     @property
     def needs_pairs(self) -> bool:
@@ -82,14 +80,14 @@ def objective_for(store: Store, metric: str = "") -> Objective:
     has_ct = bool(store.select("ct", "val"))
     there = [
         each
-        for each in (*LOWER, *HIGHER)
+        for each in SCORES
         if (paired or each not in PAIRED) and (has_ct or not each.endswith("_ct"))
     ]
     if name in there:
         return Objective(metric=name)
     if name in PAIRED:
         why = "it compares synthetic with real CTs, and the val split has no pair of MRI and CT"
-    elif name in HIGHER:
+    elif name in SCORES:
         why = "the val split has no CT"
     else:
         why = "validation has no such score"

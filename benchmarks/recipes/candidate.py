@@ -86,6 +86,8 @@ def machine() -> dict[str, Any]:
 GEOMETRY = "demo --data.conditions"
 POPULATION = "--loss.population --loss.population-weight 5"
 STRUCTURE = "--loss.structure"
+SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identity-weight 12.9"
+"""What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`)."""
 SCREEN = tuple(
     Candidate(name=name, words=words)
     for name, words in {
@@ -94,15 +96,23 @@ SCREEN = tuple(
         "demo + conditions": GEOMETRY,
         "demo + conditions + population": f"{GEOMETRY} {POPULATION}",
         "demo + conditions + population + structure": f"{GEOMETRY} {POPULATION} {STRUCTURE}",
+        "demo, searched weights": f"demo {SEARCHED}",
+        "demo + conditions, searched weights": f"{GEOMETRY} {SEARCHED}",
+        "demo + conditions + population, searched weights": f"{GEOMETRY} {SEARCHED} {POPULATION}",
+        "demo, adversarial 0.25": "demo --loss.adversarial-weight 0.25",
         "demo + population": f"demo {POPULATION}",
         "demo + structure": f"demo {STRUCTURE}",
         "demo, rate 1.6e-3": "demo --optimizer.learning-rate 1.6e-3 "
         "--optimizer.critic-learning-rate 1.6e-3",
+        "demo, rate 6e-3": "demo --optimizer.learning-rate 6e-3 "
+        "--optimizer.critic-learning-rate 6e-3",
         "demo, plain contrast": "demo --data.mri-contrast plain",
         "demo, plain contrast + conditions + population": f"{GEOMETRY} {POPULATION} "
         "--data.mri-contrast plain",
         "demo + conditions, 2.5D": f"{GEOMETRY} --data.neighbours 1",
         "demo, spectral critic": "demo --critic.spectral --critic.norm none",
+        "demo, critics of two scales": "demo --critic.scales 2",
+        "demo + depth": "demo --loss.depth",
         "demo, faster critic": "demo --optimizer.critic-learning-rate 1.6e-3",
         "demo + SSIM": "demo --loss.ssim-weight 1",
         "demo + shape": "demo --loss.shape",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from cyclegan.evaluate.assess import evaluate
@@ -16,6 +15,7 @@ from cyclegan.evaluate.native import natives_of
 from cyclegan.evaluate.report import html_report
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.evaluate.table import to_csv, to_json, to_text
+from cyclegan.infer.device import best_device
 from cyclegan.scores.metrics import ProtocolName
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, UsageError, run_command
@@ -69,7 +69,7 @@ def main(command: Command) -> ExitCode:
     subject, *rivals = _named(command)
     segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
     store = store_for(subject, command.store)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     ours, *theirs = (
         contestant(path, store, device, command.batch_size) for path in (subject, *rivals)
     )

@@ -5,11 +5,8 @@ from math import isfinite
 from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint import best, newest, whole
 from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.validate import SELECTION
+from cyclegan.train.validate import SELECTION, higher_is_better
 from data_prep.place import Place, place
-
-HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
-"""Words in the names of scores that grow with quality; all others are errors and distances."""
 
 
 def chosen_checkpoint(run_folder: Place, which: str, metric: str = SELECTION) -> Place:
@@ -52,7 +49,7 @@ def _best_in(run_folder: Place, metric: str) -> Place | None:
             f"no checkpoint of {run_folder} was scored by {metric}. "
             f"Scores of this run: {', '.join(known) or 'none'}."
         )
-    sign = -1 if any(word in metric for word in HIGHER_IS_BETTER) else 1
+    sign = -1 if higher_is_better(metric) else 1
     return min(scored, key=lambda folder: sign * found[_step_of(folder)], default=None)
 
 

@@ -1,6 +1,6 @@
 """Translator and critic losses: pure functions of tensors, with no module, config or device inside.
 
-Axes: B batch, H rows, W columns, P Q patch grid of the critic.
+Axes: B batch, H rows, W columns, S scales and P Q patch grid of the critic.
 Images are normalised to [-1, 1]; one unit of CT is half the HU window (`data_prep.intensity`).
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cyclegan.nets.norm import at_least_fp32
 
 Image = Float[Tensor, "B 1 H W"]
-Scores = Float[Tensor, "B 1 P Q"]
+Scores = Float[Tensor, "B S P Q"]
 Scalar = Float[Tensor, ""]
 
 SOFTNESS = 0.05

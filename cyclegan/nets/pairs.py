@@ -1,7 +1,7 @@
 """Two networks behind one forward, so that each optimizer has one DDP module and one gradient sync.
 
 Axes: B batch, C channels of an input (`data.channels`), D channels of what a critic sees: one slice
-and its conditions; H rows, W columns, P Q patch grid of the critic.
+and its conditions; H rows, W columns, S scales and P Q patch grid of the critic.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from cyclegan.nets.generator import Generator
 
 Input = Float[Tensor, "B C H W"]
 Judged = Float[Tensor, "B D H W"]
-Scores = Float[Tensor, "B 1 P Q"]
+Scores = Float[Tensor, "B S P Q"]
 
 
 class Translated(NamedTuple):

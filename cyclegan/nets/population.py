@@ -1,5 +1,6 @@
 """What a translated image should share with real images of its new domain, layer by layer of the
-body: the distribution of its values. No pair is needed, for a population has no anatomy.
+body: the distribution of its values, and at first their mean. No pair is needed, for a population
+has no anatomy.
 
 Axes: B batch, H rows, W columns, L layers, Q quantiles.
 """
@@ -20,6 +21,8 @@ LAYER_SHARES = (0.03, 0.08, 0.15)
 """Depths below the surface at which layers end, as shares of the slice's shorter side: of a head in
 230 mm some 7, 18 and 35 mm, so scalp, skull, what lies below, and the rest."""
 NUM_QUANTILES = 64
+FINE_SHARES = tuple(number / 80 for number in range(1, 13))
+"""Layers of some 3 mm down to the 35 mm where the last of `LAYER_SHARES` begins."""
 
 
 def population_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
@@ -38,7 +41,24 @@ def population_loss(translated: Image, body: Image, real: Image, real_body: Imag
     return (distance * shown).sum() / shown.sum().clamp(min=1)
 
 
-def layers(body: Image) -> Float[Tensor, "B L H W"]:
+def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
+    """Mean squared distance, over the body, from the real slice's mean value at the same depth.
+
+    Partners change with every step, so what is least on average is the mean of their population as
+    a function of depth (and of height, with `data.partner` position): a place to start from that is
+    neither the input nor noise. It has no anatomy; where it weighs on, images stay smooth.
+    """
+    masks, theirs = layers(body, FINE_SHARES), layers(real_body, FINE_SHARES)
+    counts = theirs.sum((-2, -1))
+    means = (at_least_fp32(real) * theirs).sum((-2, -1)) / counts.clamp(min=1)  # [B, L]
+    masks = masks * (counts > 0)[..., None, None]
+    usual = (masks * means[..., None, None]).sum(1, keepdim=True)
+    seen = masks.sum(1, keepdim=True)
+    error = (at_least_fp32(translated) - usual).square() * seen
+    return error.sum() / seen.sum().clamp(min=1)
+
+
+def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tensor, "B L H W"]:
     """The body cut into layers from its surface inwards; the image's border is no surface.
 
     Depth is the chessboard distance, which a maximum over a square gives on any device.
@@ -46,7 +66,7 @@ def layers(body: Image) -> Float[Tensor, "B L H W"]:
     mask = at_least_fp32(body)
     side = min(body.shape[-2:])
     deeper = [mask]
-    for share in LAYER_SHARES:
+    for share in shares:
         radius = max(1, round(share * side))
         wide = 2 * radius + 1
         # A square's maximum is that of its rows' maxima: 2 x wide comparisons instead of wide^2.

@@ -22,7 +22,7 @@ from cyclegan.nets.losses import (
     structural_loss,
 )
 from cyclegan.nets.pairs import Translated
-from cyclegan.nets.population import population_loss
+from cyclegan.nets.population import depth_loss, population_loss
 from data_prep.intensity import WINDOW_HU, normalise
 
 Terms = dict[str, Tensor]
@@ -67,6 +67,10 @@ def translator_terms(
         "structure": lambda: (
             structure_loss(ct, own(images.fake_mri)),
             structure_loss(mri, own(images.fake_ct)),
+        ),
+        "depth": lambda: (
+            depth_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+            depth_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
         ),
     }
     terms: Terms = {}

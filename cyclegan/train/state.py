@@ -36,6 +36,7 @@ def build_critics(config: Config) -> Critics:
             filters=config.critic.filters,
             norm=config.critic.norm,
             spectral=config.critic.spectral,
+            scales=config.critic.scales,
         )
         for _ in range(2)
     )

@@ -35,6 +35,8 @@ from data_prep.volume import Modality
 
 SELECTION = "val/selection"
 """The score that the best checkpoint is chosen by; lower is better, no pair needed."""
+HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
+"""Words in the names of scores that grow with quality; all others are errors and distances."""
 MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 
 
@@ -50,6 +52,11 @@ class Finding:
     """Of an MRI's synthetic CT."""
     tiles: list[Tile]
     """Of the first volume of a modality."""
+
+
+def higher_is_better(metric: str) -> bool:
+    """Which way a score of validation, by its name in `metrics.jsonl`, gets better."""
+    return any(word in metric for word in HIGHER_IS_BETTER)
 
 
 def validation_scores(

@@ -13,6 +13,7 @@ import tyro
 from cyclegan.export.formats import Format as File
 from cyclegan.export.info import Direction
 from cyclegan.export.model import SUMS, Model, folder_of, is_of_both, read_model
+from cyclegan.infer.device import best_device
 from cyclegan.translate.account import list_result, report, write_id_map
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from cyclegan.translate.engine import Engine, Precision
@@ -162,10 +163,9 @@ def opened(command: Command) -> Engine:
             "--engine onnxruntime runs on the CPU in fp32. Leave out --device and --precision, or "
             "use --engine torch."
         )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and not on_onnx else "cpu"
+    where = device if device != "auto" else "cpu" if on_onnx else best_device().type
     folder = folder_of(command.model, WAYS[command.direction] if command.direction else None)
-    model = read_model(folder, FILES[command.engine], device)
+    model = read_model(folder, FILES[command.engine], where)
     if command.direction and model.info.direction != WAYS[command.direction]:
         raise UsageError(
             f"--direction {command.direction}, but this is a {model.info.direction} model."

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import judged, main, rows_of
+from benchmarks.recipes import phantom
 from benchmarks.recipes.candidate import SCREEN, settings
-from benchmarks.recipes.phantom import phantom_hash
+from benchmarks.recipes.phantom import (
+    FROZEN,
+    FROZEN_MEANS,
+    body_mean,
+    phantom_hash,
+    phantom_name,
+)
 from cyclegan.config_file import load_config
 from data_prep.errors import ExitCode
 from data_prep.place import place
-from data_prep.store import open_store
+from data_prep.store import Store, open_store
 from tests.stores import make_store
 
 
@@ -81,6 +88,32 @@ def test_the_hash_of_a_phantom_knows_voxels_and_not_names(tmp_path):
         return phantom_hash(make_store(tmp_path / name, seed=seed, shape=(2, 32, 32)))
 
     assert made("a", 1) == made("b", 1) != made("c", 2)
+
+
+def test_the_frozen_phantom_is_known_though_a_voxel_was_rounded_otherwise(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "s.zarr", shape=(8, 32, 32))
+    of_store = phantom_hash(store)
+    assert phantom_name(store) == of_store
+
+    means = {
+        (modality, split): tuple(sorted(body_mean(store, v) for v in store.select(modality, split)))
+        for modality, split in FROZEN_MEANS
+    }
+    monkeypatch.setattr(phantom, "FROZEN_MEANS", means)
+    assert phantom_name(store) == FROZEN
+
+    monkeypatch.setattr(Store, "voxels", lambda *words, read=Store.voxels: rounded(read(*words)))
+    assert phantom_hash(store) != of_store
+    assert phantom_name(store) == FROZEN
+    monkeypatch.setitem(means, ("ct", "train"), tuple(1.001 * m for m in means["ct", "train"]))
+    assert phantom_name(store) == phantom_hash(store)
+
+
+def rounded(voxels):
+    """As another processor would have: one voxel inside the body one higher."""
+    voxels = voxels.copy()
+    voxels[tuple(side // 2 for side in voxels.shape)] += 1
+    return voxels
 
 
 def test_a_row_is_known_by_what_is_not_default(tmp_path):

@@ -7,7 +7,7 @@ from cyclegan.presets import smoke
 from cyclegan.train.state import build_translators
 from cyclegan.train.validate import validation_scores
 from tests.stores import make_store
-from tune.objective import HIGHER, LOWER, Objective, objective_for
+from tune.objective import SCORES, Objective, objective_for
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_names_are_those_that_validation_gives(stores):
 
     scores, _ = validation_scores(translators.to_ct, translators.to_mri, stores["paired"], config)
 
-    assert set(scores) == {*LOWER, *HIGHER}
+    assert set(scores) == set(SCORES)
 
 
 @pytest.mark.parametrize(("metric", "better", "worse"), [("val/ssim", 2, 1), ("val/mae_hu", 1, 2)])

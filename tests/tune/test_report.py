@@ -143,7 +143,7 @@ def test_progress_tells_the_counts_the_best_and_the_time_left(found):
     line = progress_line(found.trials, 6, found.objective, elapsed_s=22, steps=22)
 
     assert line == (
-        "3 of 6 ended, 1 running, 1 stopped early, 1 failed, best 2 (t000), about 0:00:22 left"
+        "3 of 6 ended, 1 running, 1 stopped early, 1 failed, best 2 (t000), about 22 s left"
     )
 
 

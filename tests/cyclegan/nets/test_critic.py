@@ -23,6 +23,28 @@ def test_one_score_sees_70_by_70_pixels():
     assert seen.any(0).sum() == seen.any(1).sum() == 70
 
 
+def test_a_second_scale_judges_the_halved_image_on_the_grid_of_the_first():
+    critic = Critic(filters=4, norm="instance", scales=2)
+    image = torch.rand(2, 1, 96, 96)
+
+    fine, coarse = critic(image).unbind(1)
+
+    torch.testing.assert_close(fine, critic.layers(image)[:, 0])
+    halved = torch.nn.functional.avg_pool2d(image, 2)
+    alone = critic.coarser[0](halved)[:, 0]
+    assert coarse.shape == fine.shape == (2, 10, 10)
+    assert alone.shape == (2, 4, 4)
+    assert set(coarse.flatten().tolist()) == set(alone.flatten().tolist())
+
+
+def test_spectral_norm_holds_at_every_scale():
+    critic = Critic(filters=4, norm="none", spectral=True, scales=3)
+
+    normed = [name for name, _ in critic.named_buffers() if name.endswith("_u")]
+
+    assert len(normed) == 15
+
+
 def test_spectral_norm_converges_to_a_largest_singular_value_of_one():
     critic = Critic(filters=8, norm="none", spectral=True).train()
     for _ in range(60):

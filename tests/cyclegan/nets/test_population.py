@@ -7,8 +7,10 @@ from scipy.ndimage import distance_transform_cdt
 from scipy.stats import wasserstein_distance
 
 from cyclegan.nets.population import (
+    FINE_SHARES,
     LAYER_SHARES,
     NUM_QUANTILES,
+    depth_loss,
     layer_quantiles,
     layers,
     population_loss,
@@ -98,3 +100,38 @@ def test_its_gradient_moves_values_to_those_of_equal_rank():
         image = (image - 20 * gradient).detach().requires_grad_()
 
     assert population_loss(image, body, real, body) < 0.3 * before
+
+
+def test_what_is_usual_at_a_depth_costs_nothing_and_its_gradient_leads_there():
+    body, real_body = disc(radius=28), disc(radius=20)
+    depth = distance_transform_cdt(real_body[0, 0].numpy() > 0, metric="chessboard")
+    real = torch.from_numpy(np.where(depth == 3, 0.5, -0.4)).float()[None, None]
+    image = torch.zeros(1, 1, 64, 64).requires_grad_()
+
+    for _ in range(60):
+        (gradient,) = torch.autograd.grad(depth_loss(image, body, real, real_body), image)
+        image = (image - 300 * gradient).detach().requires_grad_()
+
+    ours = distance_transform_cdt(body[0, 0].numpy() > 0, metric="chessboard")
+    found = image[0, 0].detach().numpy()
+    ends = sorted({max(1, round(share * 64)) for share in FINE_SHARES})
+    low, high = next(pair for pair in zip([0, *ends], ends, strict=False) if pair[1] >= 3)
+    layer = (depth > low) & (depth <= high)
+    np.testing.assert_allclose(
+        found[(ours > low) & (ours <= high)], real[0, 0][layer].mean(), atol=0.01
+    )
+    np.testing.assert_allclose(found[ours > ends[-1]], -0.4, atol=0.01)
+    assert depth_loss(image, body, real, real_body).item() < 1e-4
+
+
+def test_a_depth_that_the_partner_lacks_is_left_out():
+    body, shallow = disc(radius=28), disc(radius=4)
+    image = torch.zeros(1, 1, 64, 64, requires_grad=True)
+
+    depth_loss(image, body, torch.ones(1, 1, 64, 64), shallow).backward()
+
+    depth = distance_transform_cdt(body[0, 0].numpy() > 0, metric="chessboard")
+    moved = image.grad[0, 0].numpy() != 0
+    assert moved[depth == 1].all()
+    assert not moved[depth > 8].any()
+    assert not depth_loss(image, body, image, torch.zeros(1, 1, 64, 64)).item()

@@ -11,7 +11,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.nets.pairs import Translated
 from cyclegan.train.objective import translator_terms
 
-ALL = LossConfig(gradient=True, shape=True, population=True, structure=True)
+ALL = LossConfig(gradient=True, shape=True, population=True, structure=True, depth=True)
 NONE = LossConfig(**dict.fromkeys(TERMS, False))
 
 
@@ -53,6 +53,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         + 0.5 * terms["loss/shape"]
         + terms["loss/population"]
         + terms["loss/structure"]
+        + 10 * terms["loss/depth"]
     )
     torch.testing.assert_close(terms["loss/translators"], expected)
 
@@ -93,7 +94,15 @@ def test_a_synthetic_ct_is_held_against_the_real_cts_values_and_its_mris_edges()
     same = made._replace(fake_ct=batch.ct, fake_mri=batch.mri)
     negative = made._replace(fake_ct=-batch.mri, fake_mri=-batch.ct)
 
+    usual = made._replace(
+        fake_ct=batch.ct.mean((2, 3), keepdim=True).expand(-1, -1, 16, 16),
+        fake_mri=batch.mri.mean((2, 3), keepdim=True).expand(-1, -1, 16, 16),
+    )
+
     assert translator_terms(batch, same, scores, ALL)["loss/population"].item() == 0
     assert translator_terms(batch, negative, scores, ALL)["loss/structure"].item() == 0
+    # A body that fills the image has no surface, so it is one layer.
+    assert translator_terms(batch, usual, scores, ALL)["loss/depth"].item() < 1e-6
     assert translator_terms(batch, made, scores, ALL)["loss/population"].item() > 0
     assert translator_terms(batch, same, scores, ALL)["loss/structure"].item() > 0
+    assert translator_terms(batch, same, scores, ALL)["loss/depth"].item() > 0.1
