@@ -23,6 +23,12 @@ _AIR_MM = 20.0
 """Farther from the head's bright part there is air."""
 _AIR_PERCENTILE = 99.7
 """Noise and ghosts of air are rarely brighter."""
+_RIM_MM = 3.0
+"""An MRI's low threshold takes in so much of what blurs from the skin into the air."""
+_RIM_SHARE = 0.7
+"""Of the outermost tissue's brightness: as -300 HU is of the way from air to water."""
+_NEAR_MM = 4.5
+"""Radius within which tissue says how bright the tissue at the surface is."""
 _SOLID_MM = 1.0
 """Speckle is thinner, and no ear."""
 _HOLDER_MM = 12.0
@@ -42,7 +48,8 @@ def body_mask(
     Above a threshold (-300 HU for CT, Otsu's for MRI), opened so that the head holder lets go, the
     largest connected part, closed, and filled slice by slice along all three axes, because an
     airway is open along one of them. All false where nothing is above it. Rows run from front to
-    back: a head holder is looked for behind the head.
+    back: a head holder is looked for behind the head. An MRI's outline is then drawn in to where a
+    CT's lies, so that depths below it mean the same in both.
     """
     is_ct = modality == "ct"
     tissue = voxels > _CT_THRESHOLD_HU if is_ct else _mri_tissue(voxels, spacing_mm)
@@ -55,17 +62,38 @@ def body_mask(
     body = found[around]
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
-    found[around] = largest_part(_closed(body, spacing_mm) | body)
+    body = largest_part(_closed(body, spacing_mm) | body)
+    found[around] = body if is_ct else _drawn_in(voxels[around], body, spacing_mm)
     return found
+
+
+def _drawn_in(
+    voxels: NDArray[np.float32] | NDArray[np.int16],
+    body: Mask,
+    spacing_mm: tuple[float, float, float],
+) -> Mask:
+    """The body of an MRI without the part of its rim that is far darker than the rim around it."""
+    z, y, x = (int(_RIM_MM / mm) + 1 for mm in spacing_mm)
+    inner = _erode(_roomy(body, z, y, x), _RIM_MM, spacing_mm)[z:-z, y:-y, x:-x]
+    image = _smooth(voxels, spacing_mm)
+    rim = np.where(body & ~inner, image, 0)
+    widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
+    kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
+    whole = _opened(kept, _OPENING_MM / 2, spacing_mm) | inner
+    return largest_part(filled(whole, (0,)))
 
 
 def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     """The body with its openings sealed and its cavities filled, and nothing beyond its box."""
     z, y, x = (int(_CLOSING_MM / mm) + 1 for mm in spacing_mm)
-    # A stack that ends in the body goes on as it ended, or airways would open at its end slices.
-    roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
-    sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
+    sealed = _dilate(_roomy(body, z, y, x), _CLOSING_MM, spacing_mm)
     return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
+
+
+def _roomy(body: Mask, z: int, y: int, x: int) -> Mask:
+    """With so many voxels around it. A stack that ends in the body goes on as it ended, or it would
+    have a surface there, and airways would open."""
+    return np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
 
 
 def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
@@ -90,8 +118,7 @@ def _mri_tissue(
     to find the threshold.
     """
     dz, dy, dx = spacing_mm
-    widths = [max(1, (int(_MEAN_MM / mm) - 1) // 2 * 2 + 1) for mm in spacing_mm]
-    smooth = ndimage.uniform_filter(voxels.astype(np.float32, copy=False), widths)
+    smooth = _smooth(voxels, spacing_mm)
     some = smooth[:, ::2, ::2]
     root = np.sqrt(some.clip(0, np.percentile(some, 95)))
     threshold = otsu_threshold(root)
@@ -100,6 +127,14 @@ def _mri_tissue(
     is_air[:, *_around(bright, _AIR_MM, (dz, 2 * dy, 2 * dx))[1:]] = False
     air = float(np.percentile(root[is_air], _AIR_PERCENTILE)) if is_air.any() else 0.0
     return np.asarray(smooth > min(threshold, max(_DARK * threshold, air)) ** 2)
+
+
+def _smooth(
+    voxels: NDArray[np.float32] | NDArray[np.int16], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """Means over _MEAN_MM, in which noise is lower."""
+    widths = [max(1, (int(_MEAN_MM / mm) - 1) // 2 * 2 + 1) for mm in spacing_mm]
+    return np.asarray(ndimage.uniform_filter(voxels.astype(np.float32, copy=False), widths))
 
 
 def _without_holder(tissue: Mask, body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:

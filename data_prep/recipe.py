@@ -9,7 +9,7 @@ from typing import Any
 from data_prep.errors import UsageError
 from data_prep.geometry import Interpolation
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same file gives other voxels: stores and models of two versions do not mix."""
 
 

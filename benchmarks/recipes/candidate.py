@@ -99,6 +99,8 @@ SCREEN = tuple(
         "demo, searched weights": f"demo {SEARCHED}",
         "demo + conditions, searched weights": f"{GEOMETRY} {SEARCHED}",
         "demo + conditions + population, searched weights": f"{GEOMETRY} {SEARCHED} {POPULATION}",
+        "demo + conditions + population + structure, searched weights": f"{GEOMETRY} {SEARCHED} "
+        f"{POPULATION} {STRUCTURE}",
         "demo, adversarial 0.25": "demo --loss.adversarial-weight 0.25",
         "demo + population": f"demo {POPULATION}",
         "demo + structure": f"demo {STRUCTURE}",
