@@ -52,7 +52,18 @@ def varied(config: Config, **sections: dict[str, Any]) -> Config:
     )
 
 
-DEMO, REFERENCE, SEED = demo(), reference(), seed()
+DEMO = varied(  # as it was when its cohorts were trained
+    demo(),
+    data={"conditions": False},
+    loss={
+        "adversarial_weight": 1.0,
+        "cycle_weight": 3.0,
+        "identity_weight": 1.0,
+        "population": False,
+        "population_weight": 1.0,
+    },
+)
+REFERENCE, SEED = reference(), seed()
 RECIPES: dict[str, dict[str, Config]] = {
     "choose": {
         "demo": DEMO,

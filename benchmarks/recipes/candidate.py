@@ -83,49 +83,68 @@ def machine() -> dict[str, Any]:
     }
 
 
-GEOMETRY = "demo --data.conditions"
+START = (
+    "demo --data.no-conditions --loss.no-population --loss.population-weight 1 "
+    "--loss.adversarial-weight 1 --loss.cycle-weight 3 --loss.identity-weight 1"
+)
+"""Where the ablations started: small networks and inverted contrast."""
+CONDITIONS = "--data.conditions"
 POPULATION = "--loss.population --loss.population-weight 5"
-STRUCTURE = "--loss.structure"
 SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identity-weight 12.9"
-"""What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`)."""
+"""What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`); the demo has it rounded."""
+STRUCTURE = "--loss.structure"
+DEFAULT = f"default {SMALL}"
+
+
+def rate(value: str) -> str:
+    """Both learning rates."""
+    return f"--optimizer.learning-rate {value} --optimizer.critic-learning-rate {value}"
+
+
 SCREEN = tuple(
     Candidate(name=name, words=words)
     for name, words in {
         "reference": REFERENCE,
         "demo": "demo",
-        "demo + conditions": GEOMETRY,
-        "demo + conditions + population": f"{GEOMETRY} {POPULATION}",
-        "demo + conditions + population + structure": f"{GEOMETRY} {POPULATION} {STRUCTURE}",
-        "demo, searched weights": f"demo {SEARCHED}",
-        "demo + conditions, searched weights": f"{GEOMETRY} {SEARCHED}",
-        "demo + conditions + population, searched weights": f"{GEOMETRY} {SEARCHED} {POPULATION}",
-        "demo + conditions + population + structure, searched weights": f"{GEOMETRY} {SEARCHED} "
-        f"{POPULATION} {STRUCTURE}",
-        "demo, adversarial 0.25": "demo --loss.adversarial-weight 0.25",
-        "demo + population": f"demo {POPULATION}",
-        "demo + structure": f"demo {STRUCTURE}",
-        "demo, rate 1.6e-3": "demo --optimizer.learning-rate 1.6e-3 "
-        "--optimizer.critic-learning-rate 1.6e-3",
-        "demo, rate 6e-3": "demo --optimizer.learning-rate 6e-3 "
-        "--optimizer.critic-learning-rate 6e-3",
+        "start": START,
+        "start + conditions": f"{START} {CONDITIONS}",
+        "start + population": f"{START} {POPULATION}",
+        "start + conditions + population": f"{START} {CONDITIONS} {POPULATION}",
+        "start, searched weights": f"{START} {SEARCHED}",
+        "start + conditions, searched weights": f"{START} {CONDITIONS} {SEARCHED}",
+        "start + conditions + population, searched weights": f"{START} {CONDITIONS} {POPULATION} "
+        f"{SEARCHED}",
+        "start + conditions + population + structure, searched weights": f"{START} {CONDITIONS} "
+        f"{POPULATION} {SEARCHED} {STRUCTURE}",
+        "start + conditions + population + structure, searched weights, rate 1.6e-3": f"{START} "
+        f"{CONDITIONS} {POPULATION} {SEARCHED} {STRUCTURE} {rate('1.6e-3')}",
+        "start, plain contrast": f"{START} --data.mri-contrast plain",
         "demo, plain contrast": "demo --data.mri-contrast plain",
-        "demo, plain contrast + conditions + population": f"{GEOMETRY} {POPULATION} "
-        "--data.mri-contrast plain",
-        "demo + conditions, 2.5D": f"{GEOMETRY} --data.neighbours 1",
-        "demo, spectral critic": "demo --critic.spectral --critic.norm none",
-        "demo, critics of two scales": "demo --critic.scales 2",
-        "demo + depth": "demo --loss.depth",
-        "demo, faster critic": "demo --optimizer.critic-learning-rate 1.6e-3",
-        "demo + SSIM": "demo --loss.ssim-weight 1",
-        "demo + shape": "demo --loss.shape",
-        "demo + gradient": "demo --loss.gradient",
-        "demo, cycle 10, identity 5": "demo --loss.cycle-weight 10 --loss.identity-weight 5",
-        "demo, cycle falls": "demo --loss.cycle-schedule fall --loss.schedule-share 1",
-        "demo, transposed": "demo --generator.upsample transposed",
-        "demo, random partner": "demo --data.partner random",
-        "demo, no EMA": "demo --train.ema-decay 0",
-        "demo, constant rate": "demo --optimizer.schedule constant",
-        "demo, batch 4": "demo --batch.shard-size 4",
+        "start + structure": f"{START} {STRUCTURE}",
+        "start + depth": f"{START} --loss.depth",
+        "start + SSIM": f"{START} --loss.ssim-weight 1",
+        "start + shape": f"{START} --loss.shape",
+        "start + gradient": f"{START} --loss.gradient",
+        "start, adversarial 0.25": f"{START} --loss.adversarial-weight 0.25",
+        "start, cycle 10, identity 5": f"{START} --loss.cycle-weight 10 --loss.identity-weight 5",
+        "start, cycle falls": f"{START} --loss.cycle-schedule fall --loss.schedule-share 1",
+        "start, rate 1.6e-3": f"{START} {rate('1.6e-3')}",
+        "start, rate 6e-3": f"{START} {rate('6e-3')}",
+        "start, constant rate": f"{START} --optimizer.schedule constant",
+        "start, faster critic": f"{START} --optimizer.critic-learning-rate 1.6e-3",
+        "start, spectral critic": f"{START} --critic.spectral --critic.norm none",
+        "start, critics of two scales": f"{START} --critic.scales 2",
+        "start, transposed": f"{START} --generator.upsample transposed",
+        "start, random partner": f"{START} --data.partner random",
+        "start, no EMA": f"{START} --train.ema-decay 0",
+        "start, batch 4": f"{START} --batch.shard-size 4",
+        "demo, 2.5D": "demo --data.neighbours 1",
+        "default": DEFAULT,
+        "default, inverted contrast": f"{DEFAULT} --data.mri-contrast inverted",
+        "default, inverted contrast + conditions": f"{DEFAULT} --data.mri-contrast inverted "
+        f"{CONDITIONS}",
+        "default, inverted contrast + conditions + population": f"{DEFAULT} "
+        f"--data.mri-contrast inverted {CONDITIONS} {POPULATION}",
     }.items()
 )
 """The candidates of `docs/recipe.md`, most promising first."""

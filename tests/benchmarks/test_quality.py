@@ -117,9 +117,9 @@ def rounded(voxels):
 
 
 def test_a_row_is_known_by_what_is_not_default(tmp_path):
-    demo = next(candidate for candidate in SCREEN if candidate.name == "demo")
+    start = next(candidate for candidate in SCREEN if candidate.name == "start")
 
-    found = [settings(demo.config(tmp_path, tmp_path, steps=n, seed=n)) for n in (5, 9)]
+    found = [settings(start.config(tmp_path, tmp_path, steps=n, seed=n)) for n in (5, 9)]
 
     assert found[0] == found[1] == json.loads(json.dumps(found[0]))
     assert found[0]["data.mri_contrast"] == "inverted"
