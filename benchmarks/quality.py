@@ -46,6 +46,8 @@ from data_prep.store import Store
 RESULTS = Path("benchmarks/results/quality.jsonl")
 SCREENING_STEPS = 900
 """Of the reference: about 3 minutes on 2 quiet cores (AMD EPYC, AVX-512 bf16)."""
+TEXT_KEPT = 160
+"""Characters of a warning that a row keeps."""
 Row = dict[str, Any]
 
 
@@ -175,7 +177,7 @@ def judged(config: Config, store: Store, slices: Path) -> Row:
         "curve": curve,
         "training_s": round(max(line.get("time_s", 0.0) for line in lines), 1),
         "warnings": [
-            {"step": line["step"], "text": line["note"][:160]}
+            {"step": line["step"], "text": line["note"][:TEXT_KEPT]}
             for line in lines
             if line.get("note", "").startswith("warning:")
         ],

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -50,8 +51,8 @@ def print_table(rows: list[Row]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-LOCK_IN = "taken the place of bone"
-"""Words of the watch's warning."""
+LOCK_IN = "contrast lock-in"
+"""What the watch's warning begins with; a row keeps no more than its beginning."""
 
 
 def mean(rows: list[Row], metric: str) -> float:
@@ -124,7 +125,7 @@ def draw_slices(runs: list[Row], truth: dict[str, NDArray[Any]], slices: Path, p
     for run in runs:
         file = slices / f"{slug(run['name'])}-{run['seed']}-{run['budget']}.npz"
         if file.exists():
-            label = f"{run['name']}\nseed {run['seed']}, {mae([run]):.0f} HU"
+            label = fill(run["name"], 28) + f"\nseed {run['seed']}, {mae([run]):.0f} HU"
             rows.append((label, np.load(file)["selected"][:count], BONE_WINDOW))
     figure, axes = plt.subplots(
         len(rows), 1, figsize=(1.1 * count + 2, 1.15 * len(rows)), constrained_layout=True
@@ -134,5 +135,5 @@ def draw_slices(runs: list[Row], truth: dict[str, NDArray[Any]], slices: Path, p
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_ylabel(label, fontsize=6, rotation=0, ha="right", va="center")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)

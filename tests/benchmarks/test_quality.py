@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import judged, main, rows_of
+from benchmarks.quality import TEXT_KEPT, judged, main, rows_of
 from benchmarks.recipes import phantom
 from benchmarks.recipes.candidate import SCREEN, settings
 from benchmarks.recipes.phantom import (
@@ -16,7 +16,9 @@ from benchmarks.recipes.phantom import (
     phantom_hash,
     phantom_name,
 )
+from benchmarks.recipes.table import LOCK_IN
 from cyclegan.config_file import load_config
+from cyclegan.train.watch import Watch
 from data_prep.errors import ExitCode
 from data_prep.place import place
 from data_prep.store import Store, open_store
@@ -71,6 +73,15 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
 
     assert other["selected"]["step"] == row["selected"]["step"]
     assert other["selected"]["mean"]["mae_hu"] != row["selected"]["mean"]["mae_hu"]
+
+
+@pytest.mark.parametrize("contrast", ["plain", "inverted"])
+def test_the_table_knows_the_watch_s_warning_by_what_a_row_keeps_of_it(contrast):
+    wrong = 1 if contrast == "plain" else -1
+    shows, text = Watch(contrast).judged({"watch/bone": 0.9 * wrong})["lock_in"]
+
+    assert shows
+    assert LOCK_IN in f"warning: {text}"[:TEXT_KEPT]
 
 
 def test_the_table_and_the_pictures_are_made_of_the_rows(out, capsys):
