@@ -62,8 +62,10 @@ def body_mask(
     body = found[around]
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
-    body = largest_part(_closed(body, spacing_mm) | body)
-    found[around] = body if is_ct else _drawn_in(voxels[around], body, spacing_mm)
+    found[around] = largest_part(_closed(body, spacing_mm) | body)
+    if not is_ct:
+        around = _around(found, _RIM_MM, spacing_mm)
+        found[around] = _drawn_in(voxels[around], found[around], spacing_mm)
     return found
 
 
@@ -72,9 +74,11 @@ def _drawn_in(
     body: Mask,
     spacing_mm: tuple[float, float, float],
 ) -> Mask:
-    """The body of an MRI without the part of its rim that is far darker than the rim around it."""
-    z, y, x = (int(_RIM_MM / mm) + 1 for mm in spacing_mm)
-    inner = _erode(_roomy(body, z, y, x), _RIM_MM, spacing_mm)[z:-z, y:-y, x:-x]
+    """The body of an MRI without the part of its rim that is far darker than the rim around it.
+
+    Where the body is cut by the picture's border it has no rim.
+    """
+    inner = _erode(body, _RIM_MM, spacing_mm)
     image = _smooth(voxels, spacing_mm)
     rim = np.where(body & ~inner, image, 0)
     widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
@@ -86,14 +90,10 @@ def _drawn_in(
 def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     """The body with its openings sealed and its cavities filled, and nothing beyond its box."""
     z, y, x = (int(_CLOSING_MM / mm) + 1 for mm in spacing_mm)
-    sealed = _dilate(_roomy(body, z, y, x), _CLOSING_MM, spacing_mm)
+    # A stack that ends in the body goes on as it ended, or airways would open at its end slices.
+    roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
+    sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
     return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
-
-
-def _roomy(body: Mask, z: int, y: int, x: int) -> Mask:
-    """With so many voxels around it. A stack that ends in the body goes on as it ended, or it would
-    have a surface there, and airways would open."""
-    return np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
 
 
 def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:

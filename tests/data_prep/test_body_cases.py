@@ -128,6 +128,16 @@ def test_the_outlines_of_an_mri_and_a_ct_lie_on_one_another():
     assert dice(ours, theirs) > 0.985
 
 
+def test_a_body_that_the_picture_cuts_reaches_its_border_though_it_is_dark_there():
+    voxels = mri(sigma=5)
+    dark = HEAD & (X > 30) & (X < 45)
+
+    mask = checked(np.where(dark, 0.5 * voxels, voxels)[:, :, :105].astype(np.float32), "mri")
+
+    rows = HEAD[20:40, 40:110, 104]
+    assert mask[20:40, 40:110, 104][rows].mean() > 0.98
+
+
 def test_a_signal_void_of_metal_at_the_surface_costs_the_void_alone():
     void = ((X - 20) / 22) ** 2 + ((Y + 80) / 30) ** 2 + ((Z + 30) / 20) ** 2 < 1
     mask = checked(np.where(void, 5, mri()).astype(np.float32), "mri")
