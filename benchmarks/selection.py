@@ -26,9 +26,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from benchmarks.recipes.candidate import START, configured
 from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
-from cyclegan.presets import demo, reference, seed
+from cyclegan.presets import reference, seed
 from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.loop import train_worker
 from cyclegan.train.shelf import saved
@@ -52,17 +53,7 @@ def varied(config: Config, **sections: dict[str, Any]) -> Config:
     )
 
 
-DEMO = varied(  # as it was when its cohorts were trained
-    demo(),
-    data={"conditions": False},
-    loss={
-        "adversarial_weight": 1.0,
-        "cycle_weight": 3.0,
-        "identity_weight": 1.0,
-        "population": False,
-        "population_weight": 1.0,
-    },
-)
+DEMO = configured(START)  # the demo of the time when these cohorts were trained
 REFERENCE, SEED = reference(), seed()
 RECIPES: dict[str, dict[str, Config]] = {
     "choose": {

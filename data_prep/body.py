@@ -28,7 +28,7 @@ _RIM_MM = 3.0
 _RIM_SHARE = 0.7
 """Of the outermost tissue's brightness: as -300 HU is of the way from air to water."""
 _NEAR_MM = 4.5
-"""Radius within which tissue says how bright the tissue at the surface is."""
+"""How far, along each axis, tissue says how bright the tissue at the surface should be."""
 _SOLID_MM = 1.0
 """Speckle is thinner, and no ear."""
 _HOLDER_MM = 12.0

@@ -29,8 +29,7 @@ class Candidate:
 
     def config(self, store: Path, runs: Path, *, steps: int, seed: int) -> Config:
         """The run of so many steps: schedules end with it, its checkpoints are kept."""
-        first, *flags = shlex.split(self.words)
-        config = tyro.cli(Config, default=preset(first), args=flags)
+        config = configured(self.words)
         every = max(1, -(-steps // NUM_LOOKS))
         return resolve(
             replace(
@@ -49,6 +48,12 @@ class Candidate:
                 ),
             )
         )
+
+
+def configured(words: str) -> Config:
+    """A preset with its overrides."""
+    first, *flags = shlex.split(words)
+    return tyro.cli(Config, default=preset(first), args=flags)
 
 
 def slug(name: str) -> str:
@@ -147,4 +152,4 @@ SCREEN = tuple(
         f"--data.mri-contrast inverted {CONDITIONS} {POPULATION}",
     }.items()
 )
-"""The candidates of `docs/recipe.md`, most promising first."""
+"""The candidates of `docs/recipe.md`."""

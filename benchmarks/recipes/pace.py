@@ -8,13 +8,14 @@ import torch
 from cyclegan.config import Config
 from cyclegan.data.batch import Batch
 from cyclegan.data.channels import with_conditions
+from cyclegan.infer.device import best_device
 from cyclegan.train.placement import place
 from cyclegan.train.state import build_state
 from cyclegan.train.step import train_step
 from cyclegan.train.workers import Worker
 from data_prep.store import Store
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = best_device()
 """Where runs train."""
 TURNS = 8
 WARM_UP = 3

@@ -14,6 +14,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from cyclegan.nets.generator import initialise
 from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
+SMALLEST = 24
+"""Pixels of a side from which on there is a patch to judge."""
 PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
 
 

@@ -22,7 +22,7 @@ LAYER_SHARES = (0.03, 0.08, 0.15)
 230 mm some 7, 18 and 35 mm, so scalp, skull, what lies below, and the rest."""
 NUM_QUANTILES = 64
 FINE_SHARES = tuple(number / 80 for number in range(1, 13))
-"""Layers of some 3 mm down to the 35 mm where the last of `LAYER_SHARES` begins."""
+"""Layers of some 3 mm down to the 35 mm where the last of `LAYER_SHARES` ends."""
 
 
 def population_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cyclegan.config import Config
 from cyclegan.data.philox import Stream
-from cyclegan.nets.critic import Critic
+from cyclegan.errors import require
+from cyclegan.nets.critic import SMALLEST, Critic
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.pairs import Critics, Translators
 from cyclegan.train.replay import ReplayPools
@@ -75,7 +76,18 @@ def build_state(
     layout: torch.memory_format = torch.contiguous_format,
     fp16: bool = False,
 ) -> TrainState:
-    """A state at step 0. The same seed gives the same weights on every worker and device."""
+    """A state at step 0. The same seed gives the same weights on every worker and device.
+
+    Raises:
+        ConfigError: Slices are too small for so many critics.
+    """
+    coarsest = min(size) // 2 ** (config.critic.scales - 1)
+    require(
+        coarsest >= SMALLEST,
+        f"critic.scales is {config.critic.scales}, so the last critic would see slices of {size} "
+        f"at {coarsest} pixels; it needs {SMALLEST}. Give fewer --critic.scales, or a store of "
+        "larger slices.",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         translators = build_translators(config)

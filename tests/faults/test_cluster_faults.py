@@ -96,7 +96,7 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
 
 
 def test_a_search_outlives_a_node(cluster, tmp_path):
-    """Its trials do again what they did since their last validations, and no more."""
+    """No trial is lost, and none has a step or a score twice."""
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
     search, look = tmp_path / "search", STEPS // 4
     command = [
@@ -116,10 +116,13 @@ def test_a_search_outlives_a_node(cluster, tmp_path):
         assert joined.returncode == 0, joined.stderr
         env = cluster.env | {"RAY_ADDRESS": cluster.head}
         driver = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-        for name in ("t000", "t001"):  # one on each node
-            wait_for_step(search / "runs" / name, look + 10)
-        kill(second)
-        ended = driver.wait(300)
+        try:
+            for name in ("t000", "t001"):  # one on each node
+                wait_for_step(search / "runs" / name, look + 10)
+            kill(second)
+            ended = driver.wait(300)
+        finally:
+            driver.kill()
 
     logs = (tmp_path / "log").read_text()
     assert ended == ExitCode.DONE, logs

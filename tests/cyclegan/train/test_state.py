@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cyclegan.config import Config
+from cyclegan.errors import ConfigError
+from cyclegan.nets.critic import SMALLEST, Critic
 from cyclegan.train import checkpoint
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -96,6 +98,24 @@ def test_whatever_is_perturbed_changes_the_hash(state, tmp_path):
     assert {"step", "rollbacks", "streak.", "scaler._scale", "ct_pool.images"} <= set(names)
     assert "critics.mri.layers.0.parametrizations.weight.0._u" in names
     assert "critic_optimizer.0.exp_avg_sq" in names
+
+
+def test_critics_have_the_scales_of_the_config_and_slices_large_enough_for_them(config):
+    two = replace(config, critic=replace(config.critic, scales=2))
+    build = partial(build_state, two, shards=range(1), device=torch.device("cpu"))
+
+    assert len(build(size=(48, 64)).critics.mri.coarser) == 1
+    with pytest.raises(ConfigError, match=r"critic.scales is 2.*at 20 pixels; it needs 24"):
+        build(size=(64, 40))
+
+
+@pytest.mark.parametrize("norm", ["none", "instance"])
+def test_the_smallest_slice_that_a_critic_takes_is_as_told(norm):
+    critic = Critic(filters=2, norm=norm)
+
+    assert critic(torch.rand(1, 1, SMALLEST, SMALLEST)).shape == (1, 1, 1, 1)
+    with pytest.raises((RuntimeError, ValueError)):
+        critic(torch.rand(1, 1, SMALLEST - 1, SMALLEST - 1))
 
 
 def test_what_was_saved_is_what_comes_back(state, config, tmp_path):
