@@ -33,7 +33,7 @@ FROZEN_MEANS: dict[tuple[Modality, Split], tuple[float, ...]] = {
     ("ct", "val"): (152.15, 181.77),
     ("ct", "test"): (136.49, 143.48, 168.45, 185.35),
 }  # fmt: skip
-"""Of the stored numbers inside the body, a volume each, in order; they differ by 1e-4 at most."""
+"""Of the stored numbers inside the body, a volume each, in order. Within 1e-4 they are the same."""
 CONVERT = "--spacing-mm 3 2.4 2.4 --size 96 96"
 """As `demo.py` does."""
 
