@@ -84,7 +84,8 @@ def _drawn_in(
     widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
     kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
     whole = _opened(kept, _OPENING_MM / 2, spacing_mm) | inner
-    return largest_part(filled(whole, (0,)))
+    # Of a body that is all rim, as on a thumbnail, the first finding is the better one.
+    return largest_part(filled(whole, (0,))) if whole.any() else body
 
 
 def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
