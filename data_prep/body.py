@@ -51,8 +51,37 @@ def body_mask(
     back: a head holder is looked for behind the head. An MRI's outline is then drawn in to where a
     CT's lies, so that depths below it mean the same in both.
     """
+    if modality == "ct":
+        return _found(voxels, modality, spacing_mm)
+    image = _smooth(voxels, spacing_mm)
+    found = _found(image, modality, spacing_mm)
+    around = _around(found, _RIM_MM, spacing_mm)
+    found[around] = _drawn_in(image[around], found[around], spacing_mm)
+    return found
+
+
+def rough_body(
+    voxels: NDArray[np.float32] | NDArray[np.int16],
+    modality: Modality,
+    *,
+    spacing_mm: tuple[float, float, float],
+) -> Mask:
+    """The body [z, y, x] and, of an MRI, all that blurs from the skin into the air.
+
+    Enough to centre on; no part of a picture that shows the patient lies outside.
+    """
+    image = voxels if modality == "ct" else _smooth(voxels, spacing_mm)
+    return _found(image, modality, spacing_mm)
+
+
+def _found(
+    image: NDArray[np.float32] | NDArray[np.int16],
+    modality: Modality,
+    spacing_mm: tuple[float, float, float],
+) -> Mask:
+    """The body of a CT, or of a smoothed MRI."""
     is_ct = modality == "ct"
-    tissue = voxels > _CT_THRESHOLD_HU if is_ct else _mri_tissue(voxels, spacing_mm)
+    tissue = image > _CT_THRESHOLD_HU if is_ct else _mri_tissue(image, spacing_mm)
     found = np.zeros(tissue.shape, np.bool_)
     around = _around(tissue, 0, spacing_mm)
     if not is_ct:  # Dark skull parts scalp from brain; no holder is there whose gap would close.
@@ -63,23 +92,19 @@ def body_mask(
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
     found[around] = largest_part(_closed(body, spacing_mm) | body)
-    if not is_ct:
-        around = _around(found, _RIM_MM, spacing_mm)
-        found[around] = _drawn_in(voxels[around], found[around], spacing_mm)
     return found
 
 
 def _drawn_in(
-    voxels: NDArray[np.float32] | NDArray[np.int16],
+    image: NDArray[np.float32] | NDArray[np.int16],
     body: Mask,
     spacing_mm: tuple[float, float, float],
 ) -> Mask:
-    """The body of an MRI without the part of its rim that is far darker than the rim around it.
+    """The body of a smoothed MRI less the part of its rim that is far darker than the rim nearby.
 
     Where the body is cut by the picture's border it has no rim.
     """
     inner = _erode(body, _RIM_MM, spacing_mm)
-    image = _smooth(voxels, spacing_mm)
     rim = np.where(body & ~inner, image, 0)
     widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
     kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
@@ -109,25 +134,24 @@ def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]
 
 
 def _mri_tissue(
-    voxels: NDArray[np.float32] | NDArray[np.int16], spacing_mm: tuple[float, float, float]
+    image: NDArray[np.float32] | NDArray[np.int16], spacing_mm: tuple[float, float, float]
 ) -> Mask:
     """What is brighter than air, in square roots: there noise is even, and fat does not decide.
 
     Otsu's threshold finds the head's bright part, and so the air around it. Tissue may be darker,
     down to _DARK of that threshold, but stands above nearly all of that air with its noise and
-    ghosts. A mean over 3 mm makes even strong noise narrow; every other row and column is enough
-    to find the threshold.
+    ghosts. Smoothed, even strong noise is narrow; every other row and column is enough to find the
+    threshold.
     """
     dz, dy, dx = spacing_mm
-    smooth = _smooth(voxels, spacing_mm)
-    some = smooth[:, ::2, ::2]
+    some = image[:, ::2, ::2]
     root = np.sqrt(some.clip(0, np.percentile(some, 95)))
     threshold = otsu_threshold(root)
     bright = _opened(root > threshold, _OPENING_MM / 2, (dz, 2 * dy, 2 * dx))
     is_air = root > 0  # zero is no measurement
     is_air[:, *_around(bright, _AIR_MM, (dz, 2 * dy, 2 * dx))[1:]] = False
     air = float(np.percentile(root[is_air], _AIR_PERCENTILE)) if is_air.any() else 0.0
-    return np.asarray(smooth > min(threshold, max(_DARK * threshold, air)) ** 2)
+    return np.asarray(image > min(threshold, max(_DARK * threshold, air)) ** 2)
 
 
 def _smooth(

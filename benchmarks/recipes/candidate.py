@@ -97,6 +97,7 @@ CONDITIONS = "--data.conditions"
 POPULATION = "--loss.population --loss.population-weight 5"
 SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identity-weight 12.9"
 """What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`); the demo has it rounded."""
+ALL = f"{CONDITIONS} {POPULATION} {SEARCHED}"
 STRUCTURE = "--loss.structure"
 DEFAULT = f"default {SMALL}"
 
@@ -117,12 +118,11 @@ SCREEN = tuple(
         "start + conditions + population": f"{START} {CONDITIONS} {POPULATION}",
         "start, searched weights": f"{START} {SEARCHED}",
         "start + conditions, searched weights": f"{START} {CONDITIONS} {SEARCHED}",
-        "start + conditions + population, searched weights": f"{START} {CONDITIONS} {POPULATION} "
-        f"{SEARCHED}",
-        "start + conditions + population + structure, searched weights": f"{START} {CONDITIONS} "
-        f"{POPULATION} {SEARCHED} {STRUCTURE}",
+        "start + conditions + population, searched weights": f"{START} {ALL}",
+        "start + conditions + population + structure, searched weights": f"{START} {ALL} "
+        f"{STRUCTURE}",
         "start + conditions + population + structure, searched weights, rate 1.6e-3": f"{START} "
-        f"{CONDITIONS} {POPULATION} {SEARCHED} {STRUCTURE} {rate('1.6e-3')}",
+        f"{ALL} {STRUCTURE} {rate('1.6e-3')}",
         "start, plain contrast": f"{START} --data.mri-contrast plain",
         "demo, plain contrast": "demo --data.mri-contrast plain",
         "start + structure": f"{START} {STRUCTURE}",
@@ -144,6 +144,7 @@ SCREEN = tuple(
         "start, no EMA": f"{START} --train.ema-decay 0",
         "start, batch 4": f"{START} --batch.shard-size 4",
         "demo, 2.5D": "demo --data.neighbours 1",
+        "demo, rate 6e-3": f"demo {rate('6e-3')}",
         "default": DEFAULT,
         "default, inverted contrast": f"{DEFAULT} --data.mri-contrast inverted",
         "default, inverted contrast + conditions": f"{DEFAULT} --data.mri-contrast inverted "

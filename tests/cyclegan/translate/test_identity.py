@@ -116,8 +116,7 @@ def test_slices_that_come_back_with_their_neighbours_are_averaged(make_model):
 def test_dicom_in_and_out(tmp_path, monkeypatch, orientation):
     source = write_series(tmp_path / "mr", modality="MR", orientation=orientation)
     spacing = (3.0, 0.9, 0.8) if orientation[0] else (0.9, 0.8, 3.0)
-    # Wider than the picture: it is centred on the body, whose outline stops short of a dark edge.
-    recipe = Recipe(spacing_mm=spacing, size=(48, 48))
+    recipe = Recipe(spacing_mm=spacing, size=(40, 40))
     folder = publish_model(tmp_path / "model", torch.nn.Linear(1, 1), recipe)
     monkeypatch.setattr("cyclegan.export.model.open_format", lambda *args: Identity())
     out = tmp_path / "out"
