@@ -100,6 +100,12 @@ SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identi
 ALL = f"{CONDITIONS} {POPULATION} {SEARCHED}"
 STRUCTURE = "--loss.structure"
 DEFAULT = f"default {SMALL}"
+BARE = (
+    f"{DEFAULT} --data.mri-contrast plain --data.no-conditions --loss.no-population "
+    "--loss.population-weight 1"
+)
+"""The default without what was confirmed, as the mission names it."""
+INVERTED = "--data.mri-contrast inverted"
 
 
 def rate(value: str) -> str:
@@ -146,11 +152,10 @@ SCREEN = tuple(
         "demo, 2.5D": "demo --data.neighbours 1",
         "demo, rate 6e-3": f"demo {rate('6e-3')}",
         "default": DEFAULT,
-        "default, inverted contrast": f"{DEFAULT} --data.mri-contrast inverted",
-        "default, inverted contrast + conditions": f"{DEFAULT} --data.mri-contrast inverted "
-        f"{CONDITIONS}",
-        "default, inverted contrast + conditions + population": f"{DEFAULT} "
-        f"--data.mri-contrast inverted {CONDITIONS} {POPULATION}",
+        "bare default": BARE,
+        "bare default + inverted contrast": f"{BARE} {INVERTED}",
+        "bare default + inverted contrast + conditions": f"{BARE} {INVERTED} {CONDITIONS}",
+        "bare default + inverted contrast + population": f"{BARE} {INVERTED} {POPULATION}",
     }.items()
 )
 """The candidates of `docs/recipe.md`."""
