@@ -71,11 +71,13 @@ def test_a_run_of_eight_gpus_on_paper(tmp_path):
     assert (plan.global_batch, plan.worker_batch, alone.worker_batch) == (16, 2, 16)
     assert plan.steps_per_epoch == alone.steps_per_epoch == 2  # 3 x 8 MRI slices, 16 a step
     assert plan.total_steps == 120
-    # The reference's generator and critic; spectral norm adds no weights, its vectors are buffers.
-    assert plan.translator_parameters == 2 * 11_365_633
+    # The reference's generator, which sees depth and height too through kernels of 7 x 7.
+    assert plan.translator_parameters == 2 * (11_365_633 + 2 * 64 * 7 * 7)
+    # Spectral norm adds no weights, its vectors are buffers.
+    assert plan.critic_parameters == 2 * (2_762_689 + 2 * 64 * 4 * 4)
     # A worker has the weights, gradients, moments and mean of all, and an eighth of the rest.
     assert plan.activation_bytes == pytest.approx(alone.activation_bytes / 8, rel=0.05)
-    pools = 2 * 50 * 256 * 256 * 4
+    pools = 2 * 50 * 3 * 256 * 256 * 4  # with what else the critics see: depth and height
     assert alone.state_bytes - plan.state_bytes == 7 * pools
     assert plan.checkpoint_bytes == alone.checkpoint_bytes
 
