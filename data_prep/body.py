@@ -68,7 +68,7 @@ def rough_body(
 ) -> Mask:
     """The body [z, y, x] and, of an MRI, all that blurs from the skin into the air.
 
-    Enough to centre on; no part of a picture that shows the patient lies outside.
+    Enough to centre on, and no dark rim of the patient is left out.
     """
     image = voxels if modality == "ct" else _smooth(voxels, spacing_mm)
     return _found(image, modality, spacing_mm)
