@@ -34,7 +34,7 @@ from benchmarks.recipes.candidate import (
 from benchmarks.recipes.judge import baselines, judge, mean_of, truth
 from benchmarks.recipes.pace import DEVICE, step_ratio
 from benchmarks.recipes.phantom import FROZEN, phantom, phantom_name
-from benchmarks.recipes.table import draw, print_table
+from benchmarks.recipes.table import COLUMNS, draw, print_table
 from cyclegan.config import Config
 from cyclegan.train import shelf
 from cyclegan.train.journal import METRICS, read_lines
@@ -140,6 +140,9 @@ def compare(
         config, store, flags.out / "slices" / f"{slug(candidate.name)}-{seed}-{flags.budget}.npz"
     )
     append(flags.results, row)
+    for point in row["curve"]:
+        scores = ", ".join(f"{label} {point[name]:.4g}" for name, label in COLUMNS.items())
+        print(f"  step {point['step']}: {scores}", flush=True)
     print(
         f"  selected {row['selected']['mean']}\n"
         f"  regret {row['regret_mae_hu']} HU of {row['oracle_mae_hu']}",
