@@ -42,6 +42,7 @@ def body_mask(
     modality: Modality,
     *,
     spacing_mm: tuple[float, float, float],
+    drawn_in: bool = True,
 ) -> Mask:
     """The patient's voxels [z, y, x], sinuses and airways inside the head included.
 
@@ -49,38 +50,11 @@ def body_mask(
     largest connected part, closed, and filled slice by slice along all three axes, because an
     airway is open along one of them. All false where nothing is above it. Rows run from front to
     back: a head holder is looked for behind the head. An MRI's outline is then drawn in to where a
-    CT's lies, so that depths below it mean the same in both.
+    CT's lies, so that depths below it mean the same in both; without `drawn_in` all that blurs
+    from the skin into the air stays, and with it the patient's dark rim.
     """
-    if modality == "ct":
-        return _found(voxels, modality, spacing_mm)
-    image = _smooth(voxels, spacing_mm)
-    found = _found(image, modality, spacing_mm)
-    around = _around(found, _RIM_MM, spacing_mm)
-    found[around] = _drawn_in(image[around], found[around], spacing_mm)
-    return found
-
-
-def rough_body(
-    voxels: NDArray[np.float32] | NDArray[np.int16],
-    modality: Modality,
-    *,
-    spacing_mm: tuple[float, float, float],
-) -> Mask:
-    """The body [z, y, x] and, of an MRI, all that blurs from the skin into the air.
-
-    Enough to centre on, and no dark rim of the patient is left out.
-    """
-    image = voxels if modality == "ct" else _smooth(voxels, spacing_mm)
-    return _found(image, modality, spacing_mm)
-
-
-def _found(
-    image: NDArray[np.float32] | NDArray[np.int16],
-    modality: Modality,
-    spacing_mm: tuple[float, float, float],
-) -> Mask:
-    """The body of a CT, or of a smoothed MRI."""
     is_ct = modality == "ct"
+    image = voxels if is_ct else _smooth(voxels, spacing_mm)
     tissue = image > _CT_THRESHOLD_HU if is_ct else _mri_tissue(image, spacing_mm)
     found = np.zeros(tissue.shape, np.bool_)
     around = _around(tissue, 0, spacing_mm)
@@ -92,6 +66,9 @@ def _found(
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
     found[around] = largest_part(_closed(body, spacing_mm) | body)
+    if drawn_in and not is_ct:
+        around = _around(found, _RIM_MM, spacing_mm)
+        found[around] = _drawn_in(image[around], found[around], spacing_mm)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.body import body_mask, rough_body
+from data_prep.body import body_mask
 from data_prep.cut import Cut, cut_of
 from data_prep.errors import VolumeError
 from data_prep.geometry import Box, box_of, canonical, resample, resample_mask, target_grid
@@ -135,7 +135,8 @@ def _rough_box(volume: Volume) -> Box:
     else:
         coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
-    mask = rough_body(coarse, volume.modality, spacing_mm=(dz, dy, dx))
+    # Not drawn in: a picture as large as its grid must not lose the patient's dark rim.
+    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
     return tuple(
         (first * step, min((last + 1) * step, n) - 1)
         for (first, last), step, n in zip(box_of(mask), steps, shape, strict=True)

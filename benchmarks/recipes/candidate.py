@@ -88,10 +88,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-START = (
-    "demo --data.no-conditions --loss.no-population --loss.population-weight 1 "
-    "--loss.adversarial-weight 1 --loss.cycle-weight 3 --loss.identity-weight 1"
-)
+NEITHER = "--data.no-conditions --loss.no-population --loss.population-weight 1"
+START = f"demo {NEITHER} --loss.adversarial-weight 1 --loss.cycle-weight 3 --loss.identity-weight 1"
 """Where the ablations started: small networks and inverted contrast."""
 CONDITIONS = "--data.conditions"
 POPULATION = "--loss.population --loss.population-weight 5"
@@ -100,10 +98,7 @@ SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identi
 ALL = f"{CONDITIONS} {POPULATION} {SEARCHED}"
 STRUCTURE = "--loss.structure"
 DEFAULT = f"default {SMALL}"
-BARE = (
-    f"{DEFAULT} --data.mri-contrast plain --data.no-conditions --loss.no-population "
-    "--loss.population-weight 1"
-)
+BARE = f"{DEFAULT} --data.mri-contrast plain {NEITHER}"
 """The default without what was confirmed, as the mission names it."""
 INVERTED = "--data.mri-contrast inverted"
 
