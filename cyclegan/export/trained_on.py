@@ -6,6 +6,7 @@ so a single strange volume widens it: the comparison warns and never refuses.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ MOST_VOLUMES = 32
 _SPACING_FACTOR, _EXTENT_FACTOR = 1.5, 1.4
 _LEAST_MARGIN = 0.1
 """In network units: 200 HU, or a twentieth of an MRI's window."""
+_DEVIATIONS = 4.0
+"""How far from the middle of the known values one may lie, in standard deviations between
+volumes."""
 _AXES = ("between slices", "between rows", "between columns")
 _SIDES = ("foot to head", "front to back", "right to left")
 
@@ -139,13 +143,24 @@ def plane(grid: Grid) -> str:
 
 def _strange_values(known: TrainedOn, values: Sequence[float]) -> str:
     parts = []
+    seen = min(known.volumes, MOST_VOLUMES)
     for share, value, low, high in zip(
         known.shares, values, known.values_low, known.values_high, strict=True
     ):
-        margin = max(_LEAST_MARGIN, (high - low) / 2)
+        deviation = (high - low) / usual_range(seen) if seen > 1 else 0.0
+        margin = max(_LEAST_MARGIN, _DEVIATIONS * deviation - (high - low) / 2)
         if not low - margin <= value <= high + margin:
             parts.append(f"{share}th percentile {value:.2f}, known {low:.2f} to {high:.2f}")
     return "; ".join(parts)
+
+
+def usual_range(count: int) -> float:
+    """Expected range of so many normal values, 2 or more, in their standard deviations.
+
+    Few volumes show a narrow part of what there is: 4 a range of 2.1, 12 of 3.3 and 32 of 4.1.
+    Twice the expected largest value, after Blom 1958; Tippett 1925 has the exact ones.
+    """
+    return 2 * NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
 
 def _stored_percentiles(store: Store, volume: StoredVolume) -> tuple[float, ...]:

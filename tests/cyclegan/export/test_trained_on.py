@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from cyclegan.export.card import model_card
-from cyclegan.export.trained_on import TrainedOn, plane, trained_on, unfamiliar
+from cyclegan.export.trained_on import (
+    SHARES,
+    TrainedOn,
+    percentiles,
+    plane,
+    trained_on,
+    unfamiliar,
+    usual_range,
+)
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.intensity import robust_window
 from data_prep.volume import Grid
@@ -47,6 +55,24 @@ def test_ranges_are_those_of_the_train_split(known):
 
 def test_a_volume_like_those_raises_no_warning(known, another):
     assert unfamiliar(known, another) == []
+
+
+@pytest.mark.parametrize(("count", "tippett"), [(2, 1.128), (4, 2.059), (12, 3.258), (25, 3.931)])
+def test_the_usual_range_is_near_the_tabulated_one(count, tippett):
+    assert usual_range(count) == pytest.approx(tippett, rel=0.05)
+
+
+@pytest.mark.parametrize(("volumes", "is_told"), [(4, False), (32, True)])
+def test_the_range_of_few_volumes_counts_for_less(known, another, volumes, is_told):
+    values = np.array(percentiles(another.voxels, another.body, another.window))
+    ranges = replace(
+        known,
+        volumes=volumes,
+        values_low=tuple(values - 0.4),  # 0.2 wide, 0.3 from its middle
+        values_high=tuple(values - 0.2),
+    )
+    assert len(values) == len(SHARES)
+    assert bool(unfamiliar(ranges, another)) is is_told
 
 
 def test_every_difference_is_told_with_its_numbers(known, another):
