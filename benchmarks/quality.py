@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality run ["PRESET --section.field value" ...] [--seeds 0 1 2]
     python -m benchmarks.quality baselines
-    python -m benchmarks.quality table [--pictures DIR]
+    python -m benchmarks.quality table [NAME ...] [--pictures DIR]
 
 Without a list, `run` takes the candidates of `benchmarks/recipes/candidate.py`. A candidate may do
 as many steps as the time that the reference recipe takes for `--budget` of its steps: the ratio of
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> ExitCode:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", nargs="?", choices=("run", "baselines", "table"), default="run")
-    parser.add_argument("candidates", nargs="*", help="presets with their overrides, or names")
+    parser.add_argument("candidates", nargs="*", help="presets with their overrides; names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--budget", type=int, default=SCREENING_STEPS, help="reference's steps")
     parser.add_argument("--reference", default=REFERENCE, help="whose steps the budget counts")
@@ -73,7 +73,12 @@ def main(argv: list[str]) -> ExitCode:
     if found != FROZEN:
         print(f"note: this phantom is {found}, the committed rows are of {FROZEN}", flush=True)
     if flags.action == "table":
-        rows = [row for row in rows_of(flags.results) if row["phantom"] == found]
+        named_only = set(flags.candidates)
+        rows = [
+            row
+            for row in rows_of(flags.results)
+            if row["phantom"] == found and (not named_only or row["name"] in named_only)
+        ]
         print_table(rows)
         if flags.pictures:
             draw(rows, store_truth(flags.out, store), flags.out / "slices", flags.pictures)

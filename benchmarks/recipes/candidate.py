@@ -149,6 +149,16 @@ SCREEN = tuple(
         "start, no EMA": f"{START} --train.ema-decay 0",
         "start, batch 4": f"{START} --batch.shard-size 4",
         "demo, 2.5D": "demo --data.neighbours 1",
+        "demo, constant rate": "demo --optimizer.schedule constant",
+        "demo, no conditions": "demo --data.no-conditions",
+        "demo, no EMA": "demo --train.ema-decay 0",
+        "demo, EMA 0.97": "demo --train.ema-decay 0.97",
+        "demo, no EMA, faster critic": "demo --train.ema-decay 0 "
+        "--optimizer.critic-learning-rate 1.6e-3",
+        "demo, no EMA, rate 1.6e-3": f"demo --train.ema-decay 0 {rate('1.6e-3')}",
+        "demo, no EMA, smaller": "demo --train.ema-decay 0 --generator.blocks 3 "
+        "--critic.filters 16",
+        "demo, rate 2e-4": f"demo {rate('2e-4')}",
         "demo, rate 6e-3": f"demo {rate('6e-3')}",
         "default": DEFAULT,
         "bare default": BARE,

@@ -94,6 +94,16 @@ def test_the_table_and_the_pictures_are_made_of_the_rows(out, capsys):
     assert {path.name for path in (out / "pictures").iterdir()} == {"curves.png", "slices.png"}
 
 
+def test_a_table_of_some_names_leaves_the_other_rows_out(out, capsys):
+    run(out)
+    common = ["--out", str(out), "--results", str(out / "rows.jsonl")]
+
+    main(["table", "smoke", *common])
+    assert "| smoke (4) |" in capsys.readouterr().out
+    main(["table", "demo", *common])
+    assert "smoke" not in capsys.readouterr().out
+
+
 def test_the_hash_of_a_phantom_knows_voxels_and_not_names(tmp_path):
     def made(name: str, seed: int) -> str:
         return phantom_hash(make_store(tmp_path / name, seed=seed, shape=(2, 32, 32)))
