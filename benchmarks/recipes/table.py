@@ -30,8 +30,8 @@ def print_table(rows: list[Row]) -> None:
     heads = ["recipe", "seeds", "steps", "s", *COLUMNS.values(), *TISSUES.values()]
     heads += ["last MAE", "regret MAE", "warned at"]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
-    for (_, name), found in sorted(groups.items(), key=lambda item: (item[0][0], mae(item[1]))):
-        cells = [f"{name} ({found[0]['budget']})" if "budget" in found[0] else name]
+    for _, found in sorted(groups.items(), key=lambda item: (item[0][0], mae(item[1]))):
+        cells = [title(found[0])]
         trained = "curve" in found[0]
         cells += [str(len(found)), spread(found, "steps"), spread(found, "training_s")]
         for metric in COLUMNS:
@@ -49,6 +49,11 @@ def print_table(rows: list[Row]) -> None:
         else:
             cells += ["", "", ""]
         print("| " + " | ".join(cells) + " |")
+
+
+def title(row: Row) -> str:
+    """A recipe's name with its budget, a baseline's without."""
+    return f"{row['name']} ({row['budget']})" if "budget" in row else str(row["name"])
 
 
 LOCK_IN = "contrast lock-in"
@@ -102,7 +107,7 @@ def draw_curves(runs: list[Row], path: Path) -> None:
         colour = plt.get_cmap("tab20")(number % 20)
         for axis, metric in zip(axes, ("mae_hu", "bone_dice"), strict=True):
             values = [point[metric] for point in row["curve"]]
-            axis.plot(share, values, color=colour, label=f"{row['name']}, {row['seed']}")
+            axis.plot(share, values, color=colour, label=f"{title(row)}, {row['seed']}")
             chosen = [p["step"] for p in row["curve"]].index(row["selected"]["step"])
             axis.plot(share[chosen], values[chosen], "o", color=colour, fillstyle="none", ms=9)
             axis.set_xlabel("share of the run")
@@ -125,7 +130,7 @@ def draw_slices(runs: list[Row], truth: dict[str, NDArray[Any]], slices: Path, p
     for run in runs:
         file = slices / f"{slug(run['name'])}-{run['seed']}-{run['budget']}.npz"
         if file.exists():
-            label = fill(run["name"], 28) + f"\nseed {run['seed']}, {mae([run]):.0f} HU"
+            label = fill(title(run), 28) + f"\nseed {run['seed']}, {mae([run]):.0f} HU"
             rows.append((label, np.load(file)["selected"][:count], BONE_WINDOW))
     figure, axes = plt.subplots(
         len(rows), 1, figsize=(1.1 * count + 2, 1.15 * len(rows)), constrained_layout=True
