@@ -73,12 +73,9 @@ def main(argv: list[str]) -> ExitCode:
     if found != FROZEN:
         print(f"note: this phantom is {found}, the committed rows are of {FROZEN}", flush=True)
     if flags.action == "table":
-        named_only = set(flags.candidates)
-        rows = [
-            row
-            for row in rows_of(flags.results)
-            if row["phantom"] == found and (not named_only or row["name"] in named_only)
-        ]
+        rows = [row for row in rows_of(flags.results) if row["phantom"] == found]
+        if flags.candidates:
+            rows = [row for row in rows if row["name"] in flags.candidates]
         print_table(rows)
         if flags.pictures:
             draw(rows, store_truth(flags.out, store), flags.out / "slices", flags.pictures)

@@ -101,6 +101,9 @@ DEFAULT = f"default {SMALL}"
 BARE = f"{DEFAULT} --data.mri-contrast plain {NEITHER}"
 """The default without what was confirmed, as the mission names it."""
 INVERTED = "--data.mri-contrast inverted"
+NO_EMA = "--train.ema-decay 0"
+CONSTANT_RATE = "--optimizer.schedule constant"
+FASTER_CRITIC = "--optimizer.critic-learning-rate 1.6e-3"
 
 
 def rate(value: str) -> str:
@@ -138,26 +141,24 @@ SCREEN = tuple(
         "start, cycle falls": f"{START} --loss.cycle-schedule fall --loss.schedule-share 1",
         "start, rate 1.6e-3": f"{START} {rate('1.6e-3')}",
         "start, rate 6e-3": f"{START} {rate('6e-3')}",
-        "start, constant rate": f"{START} --optimizer.schedule constant",
-        "start, faster critic": f"{START} --optimizer.critic-learning-rate 1.6e-3",
+        "start, constant rate": f"{START} {CONSTANT_RATE}",
+        "start, faster critic": f"{START} {FASTER_CRITIC}",
         "start, spectral critic": f"{START} --critic.spectral --critic.norm none",
         "start, spectral critic with norm": f"{START} --critic.spectral",
         "start, critic without norm": f"{START} --critic.norm none",
         "start, critics of two scales": f"{START} --critic.scales 2",
         "start, transposed": f"{START} --generator.upsample transposed",
         "start, random partner": f"{START} --data.partner random",
-        "start, no EMA": f"{START} --train.ema-decay 0",
+        "start, no EMA": f"{START} {NO_EMA}",
         "start, batch 4": f"{START} --batch.shard-size 4",
         "demo, 2.5D": "demo --data.neighbours 1",
-        "demo, constant rate": "demo --optimizer.schedule constant",
+        "demo, constant rate": f"demo {CONSTANT_RATE}",
         "demo, no conditions": "demo --data.no-conditions",
-        "demo, no EMA": "demo --train.ema-decay 0",
+        "demo, no EMA": f"demo {NO_EMA}",
         "demo, EMA 0.97": "demo --train.ema-decay 0.97",
-        "demo, no EMA, faster critic": "demo --train.ema-decay 0 "
-        "--optimizer.critic-learning-rate 1.6e-3",
-        "demo, no EMA, rate 1.6e-3": f"demo --train.ema-decay 0 {rate('1.6e-3')}",
-        "demo, no EMA, smaller": "demo --train.ema-decay 0 --generator.blocks 3 "
-        "--critic.filters 16",
+        "demo, no EMA, faster critic": f"demo {NO_EMA} {FASTER_CRITIC}",
+        "demo, no EMA, rate 1.6e-3": f"demo {NO_EMA} {rate('1.6e-3')}",
+        "demo, no EMA, smaller": f"demo {NO_EMA} --generator.blocks 3 --critic.filters 16",
         "demo, rate 2e-4": f"demo {rate('2e-4')}",
         "demo, rate 6e-3": f"demo {rate('6e-3')}",
         "default": DEFAULT,

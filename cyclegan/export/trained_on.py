@@ -143,12 +143,12 @@ def plane(grid: Grid) -> str:
 
 def _strange_values(known: TrainedOn, values: Sequence[float]) -> str:
     parts = []
-    seen = min(known.volumes, MOST_VOLUMES)
+    seen = max(2, min(known.volumes, MOST_VOLUMES))  # of one volume the range is 0
+    beyond = _DEVIATIONS / usual_range(seen) - 0.5  # each end, as a share of the known range
     for share, value, low, high in zip(
         known.shares, values, known.values_low, known.values_high, strict=True
     ):
-        deviation = (high - low) / usual_range(seen) if seen > 1 else 0.0
-        margin = max(_LEAST_MARGIN, _DEVIATIONS * deviation - (high - low) / 2)
+        margin = max(_LEAST_MARGIN, beyond * (high - low))
         if not low - margin <= value <= high + margin:
             parts.append(f"{share}th percentile {value:.2f}, known {low:.2f} to {high:.2f}")
     return "; ".join(parts)
