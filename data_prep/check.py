@@ -10,7 +10,7 @@ def check(store: Store, *, full: bool = False) -> list[str]:
     """All that is wrong with a store, a sentence each; empty when it is sound.
 
     Every volume's files against its commit record (`full` reads and hashes every byte), the index
-    against the records, and links that lead nowhere.
+    against the records, and links that lead nowhere or to another grid.
     """
     names = {volume.name for volume in store.volumes}
     problems = []
@@ -21,6 +21,7 @@ def check(store: Store, *, full: bool = False) -> list[str]:
                 record = StoredVolume.from_json(read_commit(store.path, volume.name)["volume"])
                 if record.to_json() != volume.to_json():
                     problems.append(f"The index and the commit record differ on {volume.name}.")
+                store.partner(volume)
             except StoreError as error:
                 problems.append(str(error))
             if volume.link and volume.link not in names:

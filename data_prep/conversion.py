@@ -49,7 +49,7 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     """Convert a volume, or the MRI and the CT of a pair onto the MRI's grid; never raises.
 
     What goes wrong with a source becomes its refusal; the other one of a pair is then written
-    without a link.
+    without a link, or stays as it was where it has been written before.
     """
     seen: dict[str, _Seen] = {}
     outcomes = []
@@ -71,6 +71,9 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
             outcomes.append(refused(source, seen[source.name].sha256, error))
     names = {volume.modality: volume.name for _, volume in ready}
     for source, volume in ready:
+        if len(ready) < len(job.sources) and _is_same(settings.out, source, seen):
+            outcomes.append(Outcome(source=source, written=False))
+            continue
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
             write_volume(settings.out, replace(volume, link=link))
@@ -82,15 +85,17 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
 
 
 def _is_committed(job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
-    for source in job.sources:
-        if source.name not in seen or not commit_path(out, source.name).exists():
-            return False
-        record = read_commit(out, source.name)
-        if record["source_sha256"] != seen[source.name].sha256:
-            return False
-        if len(job.sources) > 1 and not record["volume"]["link"]:
-            return False
-    return True
+    if not all(_is_same(out, source, seen) for source in job.sources):
+        return False
+    linked = (read_commit(out, source.name)["volume"]["link"] for source in job.sources)
+    return len(job.sources) == 1 or all(linked)
+
+
+def _is_same(out: Place, source: Source, seen: dict[str, _Seen]) -> bool:
+    """Whether the store has a volume of the very bytes."""
+    if source.name not in seen or not commit_path(out, source.name).exists():
+        return False
+    return bool(read_commit(out, source.name)["source_sha256"] == seen[source.name].sha256)
 
 
 def _prepare(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.commit import BODY, IMAGE, damaged, verify
+from data_prep.commit import BODY, COMMITS, IMAGE, commit_path, damaged, verify
 from data_prep.encoding import METADATA, SHARD, decode
 from data_prep.errors import NoStoreError, StoreError, UsageError
 from data_prep.index import INDEX, Index, Volumes
@@ -59,6 +59,24 @@ class Store:
     def select(self, modality: Modality, split: Split) -> Volumes:
         """The volumes of one domain and split, in the index's order (by name)."""
         return self.volumes.select(modality, split)
+
+    def partner(self, volume: StoredVolume) -> StoredVolume | None:
+        """The aligned volume of the other modality, on the same grid; None where there is none.
+
+        Raises:
+            StoreError: It lies on another grid.
+        """
+        other = self.volumes.named(volume.link) if volume.link else None
+        if other and (
+            other.shape != volume.shape or not np.array_equal(other.affine, volume.affine)
+        ):
+            records = " and ".join(commit_path(self.path, v.name).name for v in (volume, other))
+            raise StoreError(
+                f"{volume.name} and {other.name} of {self.path} are linked as a pair, but lie on "
+                f"different grids, so their voxels show different places. Remove {records} from "
+                f"its {COMMITS} and run the same convert again."
+            )
+        return other
 
     def voxels(self, volume: StoredVolume) -> NDArray[np.int16]:
         """All voxels [z, y, x], in HU or stored MRI units, after `verify`."""

@@ -4,7 +4,7 @@ Axes: N slices, H rows, W columns.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,11 +120,15 @@ class SliceReader:
             }
         )
 
-    def start(self, refs: Sequence[SliceRef]) -> Reading:
-        """Begin to read slices, and return at once but for volumes that are new."""
+    def start(
+        self, refs: Sequence[SliceRef], heartbeat: Callable[[], None] = lambda: None
+    ) -> Reading:
+        """Begin to read slices, and return at once but for volumes that are new: those are checked
+        and opened first, with a `heartbeat` before each slice."""
         opened: list[_Arrays | None] = []
         damage: dict[int, StoreError] = {}
         for place, ref in enumerate(refs):
+            heartbeat()
             try:
                 opened.append(self._open(ref.volume))
             except StoreError as error:

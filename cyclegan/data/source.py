@@ -7,7 +7,7 @@ Axes: N samples, C neighbouring slices, H rows, W columns.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 
 import numpy as np
@@ -97,11 +97,10 @@ class DomainSource:
         numbers, slices = self._domain.table.places(rows)
         for number, z in zip(numbers.tolist(), slices.tolist(), strict=True):
             volume = self._volume(number)
-            self._heartbeat(stage)  # a volume that is new is checked, which takes its time
             # Beyond the ends of a volume its last slice is its own neighbour.
             neighbours = (z + self._offsets).clip(0, volume.shape[0] - 1)
             refs.extend(SliceRef(volume, one) for one in neighbours.tolist())
-        return self._reader.start(refs)
+        return self._reader.start(refs, partial(self._heartbeat, stage))
 
     def _arrays(self, reading: Reading) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         voxels, body = reading.result()

@@ -79,9 +79,9 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
     """An MRI and its linked CT on the store's grid, the CT moved by `rigid`; None without a CT.
 
     Raises:
-        StoreError: A volume is not what was committed.
+        StoreError: A volume is not what was committed, or the two lie on different grids.
     """
-    ct = store.volumes.named(mri.link) if mri.link else None
+    ct = store.partner(mri)
     if ct is None:
         return None
     real, ct_body, ct_view = store.voxels(ct), store.body(ct).astype(bool), field_of_view(ct)
@@ -130,7 +130,7 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
 
 def rigid_of(store: Store, mri: StoredVolume) -> Rigid:
     """What moves the linked CT onto the MRI, found from the two scans alone."""
-    ct = store.volumes.named(mri.link or "")
+    ct = store.partner(mri)
     assert ct is not None, f"{mri.name} has no CT to register"
     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
     body, view = store.body(mri).astype(bool), field_of_view(mri)

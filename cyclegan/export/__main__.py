@@ -17,9 +17,10 @@ from cyclegan.export.formats import write_formats
 from cyclegan.export.info import Direction, Intensity, ModelInfo, channels_of, write_info
 from cyclegan.export.model import CARD, publish
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
-from cyclegan.export.trained_on import trained_on
+from cyclegan.export.trained_on import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import load_translators, results_folder
+from cyclegan.train.environment import has_same_volumes, require_same_preprocessing
 from data_prep.errors import ExitCode, run_command
 from data_prep.place import PlaceArgument
 from data_prep.store import Store, open_store
@@ -55,7 +56,8 @@ class Command:
     scores: Path | None = None
     """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
     store: PlaceArgument | None = None
-    """The store to check on, where it is not at the run's data.store any more."""
+    """The store to check on, where it is not at the run's data.store any more; made with the same
+    preprocessing."""
     overwrite: bool = False
     """Replace the model that is there."""
 
@@ -64,6 +66,13 @@ def export(command: Command) -> ExitCode:
     """Write the model folder that the command asks for, and say where."""
     config = load_config(command.run_folder / "config.yaml")
     store = open_store(command.store or config.store)
+    require_same_preprocessing(command.run_folder, store)
+    known = has_same_volumes(command.run_folder, store)
+    if not known:
+        print(
+            f"note: {store.path.name} has other volumes than when the run began, so the model will "
+            "not say what it was trained on, and translate cannot warn of scans unlike it."
+        )
     checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
     networks = dict(zip(WAYS["both"], load_translators(checkpoint, config), strict=True))
     ways = WAYS[command.direction]
@@ -71,7 +80,8 @@ def export(command: Command) -> ExitCode:
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint.name)
     models = {
-        way: (networks[way], describe(config, way, store, checkpoint.name, scores)) for way in ways
+        way: (networks[way], describe(config, way, store, checkpoint.name, scores, known=known))
+        for way in ways
     }
     parity = export_models(models, store, folder, overwrite=command.overwrite)
     for way, differences in parity.items():
@@ -121,8 +131,11 @@ def describe(
     store: Store,
     checkpoint: str,
     scores: dict[str, Any] | None = None,
+    *,
+    known: bool = True,
 ) -> ModelInfo:
-    """What model.json will say, but for the parity."""
+    """What model.json will say, but for the parity; `known` is whether the store holds what the
+    run was trained on."""
     neighbours, conditions = config.data.neighbours, config.data.conditions
     return ModelInfo(
         direction=direction,
@@ -137,7 +150,9 @@ def describe(
         checkpoint=checkpoint,
         store_fingerprint=store.fingerprint,
         store_contents=store.contents,
-        trained_on=trained_on(store, "mri" if direction == "to_ct" else "ct"),
+        trained_on=trained_on(store, "mri" if direction == "to_ct" else "ct")
+        if known
+        else TrainedOn(),
         scores=scores,
     )
 

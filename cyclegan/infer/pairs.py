@@ -14,7 +14,7 @@ def linked_ct(
     The mask is the CT's own body, so that a wrong outline counts as an error, within the MRI's
     field of view: where nothing was scanned nothing can be translated.
     """
-    ct = store.volumes.named(mri.link) if mri.link else None
+    ct = store.partner(mri)
     if ct is None:
         return None
     return store.voxels(ct), store.body(ct).astype(bool) & field_of_view(mri)

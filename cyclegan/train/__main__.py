@@ -37,7 +37,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         default="auto",
-        help="auto: go on with this run; never: refuse; PATH: begin at a run or a checkpoint",
+        help="auto: go on with this run; never: refuse; PATH: begin at another run or a checkpoint "
+        "of it, or go on with a run that began there",
     )
     parser.add_argument(
         "--plan",

@@ -29,7 +29,6 @@ from cyclegan.train.shelf import (
     commit,
     discard,
     folder_of,
-    healthy,
     newest,
     prune,
     results_folder,
@@ -38,6 +37,7 @@ from cyclegan.train.shelf import (
     sweep,
     unfinished,
     verify,
+    way_back,
     whole,
 )
 from cyclegan.train.state import TrainState, build_translators
@@ -51,7 +51,6 @@ __all__ = [
     "commit",
     "discard",
     "folder_of",
-    "healthy",
     "load_tensors",
     "load_translators",
     "newest",
@@ -63,6 +62,7 @@ __all__ = [
     "score_of",
     "sweep",
     "verify",
+    "way_back",
     "whole",
 ]
 
@@ -166,7 +166,8 @@ def restore(state: TrainState, folder: Place) -> None:
             pools = load_tensors(here / pool_file(shard))
             state.mri_pool.state_of(shard).copy_(pools["mri"])
             state.ct_pool.state_of(shard).copy_(pools["ct"])
-    state.scaler.load_state_dict(facts["scaler"])
+    if facts["scaler"]:  # empty where the run before needed none
+        state.scaler.load_state_dict(facts["scaler"])
     state.skipped.fill_(facts["skipped"])
     state.streak.fill_(facts["streak"])
     state.rollbacks = facts["rollbacks"]

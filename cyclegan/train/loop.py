@@ -29,6 +29,9 @@ from data_prep.store import open_store
 
 SUBSTITUTED = "substituted.jsonl"
 """In the run folder: a line for each slice that stood in for a damaged one."""
+LOOK_S = 5.0
+"""Where steps are slow, the workers ask this often whether they are to stop: it must leave time to
+save within `scale.grace_s`."""
 
 
 def train_worker(
@@ -102,6 +105,7 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
     watch = Watch(config.data.mri_contrast)
     last = min(steps, every.pause_at_step or steps)
     stop = leave = False
+    looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
     device, note = run.worker.device, partial(telemetry.note, state.step)
     stream = open_stream(
         run.store,
@@ -124,9 +128,14 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
             telemetry.add(terms)
             trace()
-            if due(state.step, config.guard.look_every_steps, last):
-                stop, leave, streak = run.look()
-                if streak >= config.guard.max_streak:
+            # On which steps a streak is looked for must not hang on the clock.
+            looks_back = due(state.step, config.guard.look_every_steps, last)
+            if looks_back or state.step >= next_look:
+                step_s = (time.monotonic() - looked_s) / (state.step - looked)
+                stop, leave, streak, slowest_s = run.look(step_s)
+                looked, looked_s = state.step, time.monotonic()
+                next_look = state.step + max(1, int(LOOK_S / slowest_s))
+                if looks_back and streak >= config.guard.max_streak:
                     return reason_to_go_back(state, config, run.worker, terms)
             if due(state.step, every.log_every_steps, last):
                 means = telemetry.means()
@@ -140,7 +149,8 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             # is told to stop amid the run may have no time for it.
             hurried = stop and state.step < last
             if validating := due(state.step, every.validate_every_steps, last) and not hurried:
-                score = run.validate()
+                score, given_up = run.validate(to_its_end=state.step == last)
+                stop = stop or given_up
             if validating or stop or leave or due(state.step, every.save_every_steps, last):
                 run.save(score)
                 leave = False

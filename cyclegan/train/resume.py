@@ -9,7 +9,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
 from data_prep.lock import exclusive
-from data_prep.place import Place, make_folder
+from data_prep.place import Place, make_folder, place
 from data_prep.store import Store
 
 STATE_SHAPE = (
@@ -21,21 +21,25 @@ STATE_SHAPE = (
     "data.conditions",
 )
 """Settings that a checkpoint must share with the run that begins with it."""
+BEGAN_AT = "began_at.txt"
+"""In the folder of a run that began at another one's checkpoint: which."""
 
 
 def check_resume(
     config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | Place
 ) -> Place | None:
-    """Refuse to mix two runs in one folder. Returns the checkpoint to start from, if one is named.
+    """Refuse to mix two runs in one folder. Returns the checkpoint of another run to start from, if
+    this one is to begin at one and has none of its own yet.
 
     Raises:
-        ConfigError: The folder holds a run with other settings or data, or any run under `never` or
-            PATH, or the networks of PATH do not fit.
+        ConfigError: The folder holds a run with other settings or data, or any run under `never`,
+            or one that did not begin at PATH, or the networks of PATH do not fit.
         CheckpointError: The named checkpoint is not whole.
     """
     earlier = config.run_folder / "config.yaml"
     if earlier.exists():
-        if resume != "auto":
+        origin = began_at(config.run_folder)
+        if resume != "auto" and (origin is None or resume not in (origin, origin.parent.parent)):
             raise ConfigError(
                 f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
                 "Give it another name: --run.name NAME."
@@ -47,6 +51,10 @@ def check_resume(
                 "(--config), or name a new run: --run.name NAME."
             )
         require_same_data(config.run_folder, store)
+        if checkpoint.saved(config.run_folder):
+            return None
+        if resume == "auto" and origin is not None:  # it ended before its first save
+            resume = origin
     if isinstance(resume, str):
         return None
     if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant
@@ -65,6 +73,12 @@ def check_resume(
             "train. Raise --train.max-steps or --train.epochs."
         )
     return resume
+
+
+def began_at(run_folder: Place) -> Place | None:
+    """The checkpoint of another run that this one began at."""
+    path = run_folder / BEGAN_AT
+    return place(path.read_text()) if path.exists() else None
 
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:

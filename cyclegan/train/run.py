@@ -12,6 +12,7 @@ from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import record_environment
+from cyclegan.train.resume import BEGAN_AT
 from cyclegan.train.state import TrainState
 from cyclegan.train.step import Engine
 from cyclegan.train.telemetry import Telemetry
@@ -38,13 +39,14 @@ class Run:
     machine_goes: Callable[[], bool]
     """Whether the cluster has said anew that it will take a machine of this run away."""
 
-    def look(self) -> tuple[bool, bool, float]:
-        """Whether any worker is told to stop, whether a machine will go, and how many updates in a
-        row were skipped; a sync between host and device and between workers."""
+    def look(self, step_s: float) -> tuple[bool, bool, float, float]:
+        """Whether any worker is told to stop, whether a machine will go, how many updates in a row
+        were skipped, and the most seconds that a step takes any worker, where it takes this one
+        `step_s`; a sync between host and device and between workers."""
         streak = self.state.streak
-        told = streak.new_tensor([float(self.told_to_stop()), float(self.machine_goes())])
-        stop, leave, longest = highest(torch.cat([told, streak[None]]))
-        return stop > 0, leave > 0, longest
+        own = [float(self.told_to_stop()), float(self.machine_goes()), step_s]
+        stop, leave, slowest_s, longest = highest(torch.cat([streak.new_tensor(own), streak[None]]))
+        return stop > 0, leave > 0, longest, slowest_s
 
     def save(self, score: float | None) -> None:
         """Commit a checkpoint, then let older ones go."""
@@ -62,19 +64,26 @@ class Run:
             checkpoint.prune(folder, schedule.keep_last, schedule.keep_best)
         self.telemetry.settle()
 
-    def validate(self) -> float | None:
+    def validate(self, *, to_its_end: bool) -> tuple[float | None, bool]:
         """Score the running mean on the val split, each worker its share of the volumes, and tell
-        the launcher; returns the selection score, on worker 0."""
+        the launcher; returns the selection score, on worker 0, and whether the validation was given
+        up, as it is between two volumes once a worker is told to stop, unless `to_its_end`."""
         metrics: dict[str, float] = {}
         state, telemetry, worker = self.state, self.telemetry, self.worker
-        own = findings(
+        own, told = [], False
+        for each in findings(
             state.mean.to_ct,
             state.mean.to_mri,
             self.store,
             self.config,
             device=worker.device,
             share=(worker.rank, worker.world_size),
-        )
+        ):
+            own.append(each)
+            if told := not to_its_end and self.told_to_stop():
+                break
+        if any(highest(state.streak.new_tensor([float(told)]))):
+            return None, True
         found = chain.from_iterable(gathered(own, worker))
         if worker.leads:
             metrics, picture = summed_up(found, self.store, self.config)
@@ -82,19 +91,20 @@ class Run:
             telemetry.picture(state.step, "val/cycles", picture)
             metrics = {name: value for name, value in metrics.items() if isfinite(value)}
         self.report(metrics | {"step": float(state.step)})
-        return metrics.get(SELECTION)
+        return metrics.get(SELECTION), False
 
     def go_back(self, why: str) -> None:
         """Take up the last checkpoint from before the updates that were not finite, at half the
         rates. Later checkpoints are deleted: they stand on the brink."""
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
-        target = place(agree(lambda: str(checkpoint.healthy(folder)), self.worker))
+        target = place(agree(lambda: str(checkpoint.way_back(folder)), self.worker))
+        checkpoint.restore(state, target)
+        state.streak.zero_()
+        state.rollbacks = rollbacks + 1
         if self.worker.leads:
             for later in reversed(checkpoint.saved(folder)):
                 if later.name > target.name:
                     checkpoint.discard(later)
-        checkpoint.restore(state, target)
-        state.rollbacks = rollbacks + 1
         self.telemetry.go_on_from(state.step)
         self.telemetry.note(
             state.step,
@@ -115,6 +125,8 @@ def take_up(
     if worker.leads:
         make_folder(config.run_folder)
         checkpoint.sweep(config.run_folder)
+        if start and not own:
+            put(config.run_folder / BEGAN_AT, str(start).encode())
         put(config.run_folder / "config.yaml", to_yaml(config).encode())
         record_environment(config.run_folder, store, worker.world_size)
     return bool(own)

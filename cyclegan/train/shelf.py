@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -156,18 +157,35 @@ def score_of(folder: Place) -> float:
         return inf
 
 
-def healthy(run_folder: Place) -> Place | None:
-    """The newest whole checkpoint that was not saved amid updates that were not finite."""
-    return next((f for f in whole(run_folder) if not verify(f)["streak"]), None)
+def is_healthy(folder: Place) -> bool:
+    """Whether a checkpoint is readable and was not saved amid updates that were not finite."""
+    try:
+        return not json.loads((folder / STATE).read_text())["streak"]
+    except (OSError, ValueError):
+        return False
+
+
+def way_back(run_folder: Place) -> Place:
+    """The checkpoint to go back to when updates stay not finite: the newest healthy one, and where
+    none is, the oldest; its weights are finite too, for such updates are skipped.
+
+    Raises:
+        CheckpointError: There is none that is whole.
+    """
+    folders = list(whole(run_folder))
+    if not folders:
+        raise CheckpointError(f"{run_folder} has no checkpoint any more to go back to.")
+    return next(filter(is_healthy, folders), folders[-1])
 
 
 def prune(run_folder: Place, keep_last: int, keep_best: int) -> None:
-    """Delete all but the newest ones and the best ones."""
+    """Delete all but the newest ones, the best ones, and the newest healthy one."""
     newest_first = saved(run_folder)[::-1]
     ranked = sorted(newest_first, key=score_of)  # the newest of equal ones comes first
-    best_ones = [folder for folder in ranked if score_of(folder) < inf][:keep_best]
-    for folder in newest_first[keep_last:]:
-        if folder not in best_ones:
+    kept = newest_first[:keep_last] + [f for f in ranked if score_of(f) < inf][:keep_best]
+    kept += islice(filter(is_healthy, newest_first), 1)
+    for folder in newest_first:
+        if folder not in kept:
             discard(folder)
 
 

@@ -58,7 +58,9 @@ class Stopwatch:
         self.last = moment
 
     def take(self) -> dict[str, float]:
-        """Milliseconds of each part since the last call, all steps together; may wait for them."""
+        """Milliseconds of each part since the last call, all steps together; waits for them."""
+        if isinstance(self.last, torch.cuda.Event):
+            self.last.synchronize()  # the last of them in the stream
         taken = {part: sum(starmap(milliseconds, laps)) for part, laps in self.laps.items()}
         self.laps = {part: [] for part in self.laps}
         return taken

@@ -4,7 +4,7 @@ It knows nothing of steps, checkpoints or logs: any two callables and a store wi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,7 +78,8 @@ def validation_scores(
     Raises:
         DataError: The split has no MRI, or the train split no CT.
     """
-    return summed_up(findings(to_ct, to_mri, store, config, split, device=device), store, config)
+    found = findings(to_ct, to_mri, store, config, split, device=device)
+    return summed_up(found, store, config)
 
 
 def findings(
@@ -91,8 +92,8 @@ def findings(
     device: torch.device | str = "cpu",
     share: tuple[int, int] = (0, 1),
     batch_size: int = 8,
-) -> list[Finding]:
-    """One worker's share of the volumes, (rank, workers): every so many-th of them."""
+) -> Iterator[Finding]:
+    """One worker's share of the volumes, (rank, workers): every so many-th, as asked for."""
     require_mri(store, split)
     networks = BothWays.trained((to_ct, to_mri), config.data, device, batch_size)
     looked_at = [
@@ -101,7 +102,8 @@ def findings(
         for number, volume in enumerate(chosen(store, modality, split, config))
     ]
     rank, workers = share
-    return [finding(networks, store, volume, number) for number, volume in looked_at[rank::workers]]
+    for number, volume in looked_at[rank::workers]:
+        yield finding(networks, store, volume, number)
 
 
 def chosen(

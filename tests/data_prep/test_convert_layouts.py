@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from data_prep.check import check
 from data_prep.errors import UsageError
 from data_prep.formats import stem_of
 from data_prep.manifest import Row, write_manifest
@@ -44,6 +45,24 @@ def test_a_pair_with_a_broken_half_is_completed_by_a_later_run(folders):
     report, store = run(**folders, paired=True)
     assert (report.written, report.kept) == (2, 6)
     assert all(volume.link for volume in store.volumes)
+
+
+@pytest.mark.parametrize("modality", ["mri", "ct"])
+def test_a_pair_stays_whole_when_one_of_its_files_is_refused_later(folders, modality):
+    """The CT lies on the MRI's grid: written alone it would lie on its own, and the MRI's link
+    would lead to another place in the head."""
+    for number in range(4):
+        write_head(folders["ct"] / f"patient{number}.nii", "ct", number, shift_mm=20)
+    _, before = run(**folders, paired=True)
+    changed = next(folders[modality].glob("patient0.*"))
+    write_head(changed, modality, 9)
+
+    report, after = run(**folders, paired=True)
+
+    assert [refusal.code for refusal in report.refused] == ["source-changed"]
+    assert (report.written, report.kept) == (0, 7)
+    assert [v.to_json() for v in after.volumes] == [v.to_json() for v in before.volumes]
+    assert not check(after, full=True)
 
 
 def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import zarr
 
+from data_prep.check import check
 from data_prep.commit import seal
 from data_prep.errors import StoreError, UsageError
 from data_prep.index import INDEX
 from data_prep.store import open_store
-from tests.stores import make_store
+from data_prep.write import rebuild_index, write_volume
+from tests.stores import make_store, prepared, random_head
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,25 @@ def test_linked_volumes_name_each_other_and_share_a_subject(store):
     for volume in linked:
         assert by_name[volume.link].link == volume.name
         assert by_name[volume.link].subject == volume.subject
+
+
+def test_a_pair_on_two_grids_is_refused_with_what_to_remove(tmp_path):
+    """What may look as if it fitted: slices of one size, some millimetres apart."""
+    store = make_store(tmp_path / "s.zarr", mri=0, ct=0, paired=1, shape=(4, 32, 32))
+    mri, ct = sorted(store.volumes, key=lambda volume: volume.modality, reverse=True)
+    assert store.partner(mri).name == ct.name
+    head = random_head(np.random.default_rng(1), ct.shape)
+    moved = prepared("ct", ct.subject, ct.split, head, store.spacing_mm, link="mri")
+    affine = moved.harmonised.affine.copy()
+    affine[2, 3] += 3.0
+    write_volume(store.path, replace(moved, harmonised=replace(moved.harmonised, affine=affine)))
+    rebuild_index(store.path)
+    store = open_store(store.path)
+
+    records = rf"mri-{mri.subject}\.json and ct-{mri.subject}\.json"
+    with pytest.raises(StoreError, match=rf"different grids.*{records}"):
+        store.partner(mri)
+    assert len(check(store)) == 2
 
 
 def test_the_group_is_an_ome_zarr_image_with_a_label(store):

@@ -39,6 +39,23 @@ def test_slices_come_in_the_order_asked_for(store: Store) -> None:
     assert (voxels.dtype, body.dtype) == (np.int16, np.uint8)
 
 
+def test_each_new_volume_gives_a_sign_of_life_before_it_is_checked(store, monkeypatch) -> None:
+    """On slow storage the checks of a first batch may take longer than a stall is let be."""
+    events: list[str] = []
+    verify = Store.verify
+
+    def told(self: Store, volume: StoredVolume, **options: bool) -> None:
+        events.append("check")
+        verify(self, volume, **options)
+
+    monkeypatch.setattr(Store, "verify", told)
+    refs = [SliceRef(volume, 0) for volume in store.volumes[:3]]
+
+    SliceReader(store, CACHE).start(refs, lambda: events.append("life")).whole()
+
+    assert events == ["life", "check"] * 3
+
+
 def test_a_store_without_room_for_a_cache_is_read_all_the_same(store: Store) -> None:
     volume = store.volumes[0]
 

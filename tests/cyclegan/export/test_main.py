@@ -14,6 +14,7 @@ from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.model import CARD, read_model
 from cyclegan.presets import smoke
 from cyclegan.train.checkpoint import load_translators, newest, save
+from cyclegan.train.environment import record_environment
 from cyclegan.train.state import build_state
 from data_prep.errors import ExitCode
 
@@ -100,6 +101,21 @@ def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):
 
     with pytest.raises(ModelError, match="step_00000500"):
         export(Command(run_folder=run.run_folder, scores=scores))
+
+
+def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys):
+    """Its recipe goes into the model, and every patient's scan through that recipe."""
+    save_state(run, store)
+    record_environment(run.run_folder, replace(store, fingerprint="0" * 16), workers=1)
+    with pytest.raises(ConfigError, match=rf"{store.fingerprint}.*\(0{{16}}\).*--store"):
+        export(Command(run_folder=run.run_folder))
+    assert not (run.run_folder / "model_to_ct").exists()
+
+    record_environment(run.run_folder, replace(store, contents="1" * 16), workers=1)
+    assert export(Command(run_folder=run.run_folder)) == ExitCode.DONE
+
+    assert "other volumes than when the run began" in capsys.readouterr().out
+    assert read_model(run.run_folder / "model_to_ct").info.trained_on.volumes == 0
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):

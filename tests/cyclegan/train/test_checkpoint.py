@@ -79,6 +79,17 @@ def test_moments_lie_in_memory_as_their_weights_do(config):
         assert torch.equal(moment, state.translator_optimizer.state[before]["exp_avg"])
 
 
+def test_a_run_may_go_on_in_fp16_from_where_it_needed_no_loss_scale(state, config):
+    fp16 = build_state(
+        config, size=(32, 32), shards=range(2), device=torch.device("cpu"), fp16=True
+    )
+
+    checkpoint.restore(fp16, checkpoint.folder_of(config.run_folder, 6))
+
+    assert digest(fp16) == digest(state)
+    assert fp16.scaler.get_scale() == 2.0**16  # where torch begins
+
+
 def test_a_damaged_best_checkpoint_is_passed_over(state, config, capsys):
     for step, score in ((9, 0.1), (12, 0.2)):
         state.step = step

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cyclegan.config import Config
-from cyclegan.train import checkpoint
+from cyclegan.train import checkpoint, loop, run
 from cyclegan.train.interruption import noted_signals, run_until_told, told_to_stop
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -147,17 +147,46 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     assert not told_to_stop(config.run_folder)
 
 
-def test_workers_save_at_the_step_where_they_look(config):
+@pytest.mark.parametrize(("look_s", "looks"), [(1e9, [1, 2, 4]), (0.0, [1, 2, 3])])
+def test_workers_save_at_the_step_where_they_look(config, monkeypatch, look_s, looks):
+    """At every so many steps, and more often where those take long."""
+    monkeypatch.setattr(loop, "LOOK_S", look_s)
     asked: list[bool] = []
 
     def told() -> bool:
         asked.append(True)
-        return len(asked) > 1
+        return len(asked) == len(looks)
 
-    watchful = replace(config, guard=replace(config.guard, look_every_steps=2))
+    unvalidated = replace(config.schedule, validate_every_steps=0)
+    watchful = replace(
+        config, guard=replace(config.guard, look_every_steps=2), schedule=unvalidated
+    )
     state = train_worker(watchful, Worker(), told_to_stop=told)
 
-    assert state.step == saved_step(config) == 4
+    assert state.step == saved_step(config) == looks[-1]
+
+
+def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
+    looked_at: list[int] = []
+    findings = run.findings
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for each in findings(*arguments, **options):
+            looked_at.append(each.number)
+            yield each
+
+    monkeypatch.setattr(run, "findings", counted)
+    reported: list[dict[str, float]] = []
+
+    state = train_worker(
+        config, Worker(), report=reported.append, told_to_stop=lambda: bool(looked_at)
+    )
+
+    assert state.step == saved_step(config) == 3  # the first validation of the smoke preset
+    assert (len(looked_at), reported) == (1, [])
+    newest = checkpoint.newest(config.run_folder)
+    assert newest is not None
+    assert checkpoint.verify(newest)["score"] is None
 
 
 def test_who_does_not_end_in_time_is_left_alone(tmp_path):

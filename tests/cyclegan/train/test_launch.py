@@ -1,6 +1,7 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
 from cyclegan.train.checkpoint import folder_of
 from cyclegan.train.environment import record_environment, require_same_grid
+from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.launch import launch
 from cyclegan.train.loop import train_worker
 from cyclegan.train.resume import check_resume, held
@@ -146,6 +148,26 @@ def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(config, 
         check_resume(new, store, 3, start)
     with pytest.raises(ConfigError, match="already holds a run"):
         check_resume(config, store, 6, start)
+
+
+def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(config, store, tmp_path):
+    train_worker(config, Worker())
+    start = folder_of(config.run_folder, 3)
+    new = replace(config, run=replace(config.run, name="new"))
+
+    state = train_worker(new, Worker(), start=start)
+
+    assert state.step == 6
+    lines = read_lines(new.run_folder / METRICS)
+    assert [line["step"] for line in lines if "rate/critics" in line] == [4, 6]
+    for same in (start, config.run_folder, "auto"):
+        assert check_resume(new, store, 6, same) is None
+    with pytest.raises(ConfigError, match="already holds a run"):
+        check_resume(new, store, 6, folder_of(config.run_folder, 6))
+
+    # Killed before its first save: it must not begin from random weights.
+    shutil.rmtree(new.run_folder / "checkpoints")
+    assert check_resume(new, store, 6, "auto") == start
 
 
 def test_two_commands_cannot_train_one_run(config):

@@ -100,6 +100,15 @@ def test_a_named_precision_is_taken_and_auto_fits_the_hardware():
     )
 
 
+def test_a_gpu_that_only_emulates_bf16_gets_fp16(monkeypatch):
+    """As Turing's do (T4): torch calls it supported unless asked about emulation."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+
+    assert arithmetic("auto", torch.device("cuda")) == torch.float16
+
+
 def test_channels_last_is_left_to_gpus():
     assert memory_format("auto", torch.device("cpu")) == torch.contiguous_format
     assert memory_format("auto", torch.device("cuda")) == torch.channels_last

@@ -1,5 +1,6 @@
 """Updates that stay not finite take a run back at smaller rates, and in the end stop it clean."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from cyclegan.config import GuardConfig
 from cyclegan.config_file import to_yaml
 from cyclegan.data.batch import Batch
-from cyclegan.errors import ConfigError, DivergedError
+from cyclegan.errors import CheckpointError, ConfigError, DivergedError
 from cyclegan.train import checkpoint, loop
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -86,6 +87,32 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
     assert told == {2: 2e-4, 4: 1e-4, 6: 1e-4}
 
 
+def test_checkpoints_amid_a_streak_do_not_push_out_the_way_back(guarded, monkeypatch):
+    schedule = replace(guarded.schedule, save_every_steps=1, keep_last=2)
+    guard = replace(WATCHFUL, max_streak=4)
+    poison(monkeypatch, first=3, last=6, times=1)
+
+    state = train_worker(replace(guarded, schedule=schedule, guard=guard), Worker())
+
+    assert (state.step, state.rollbacks, state.skipped.item()) == (6, 1, 0)
+    (note,) = [line for line in read_lines(guarded.run_folder / METRICS) if "note" in line]
+    assert note["step"] == 2
+
+
+def test_where_no_checkpoint_is_from_before_the_streak_the_oldest_is_the_way_back(guarded):
+    state = train_worker(guarded, Worker())
+    shutil.rmtree(guarded.run_folder / "checkpoints")
+    state.streak.fill_(1)
+    for state.step in (7, 8):
+        checkpoint.save(state, guarded.run_folder)
+
+    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 7)
+
+    shutil.rmtree(guarded.run_folder / "checkpoints")
+    with pytest.raises(CheckpointError, match="no checkpoint any more"):
+        checkpoint.way_back(guarded.run_folder)
+
+
 def test_a_short_streak_is_only_counted(guarded, monkeypatch):
     poison(monkeypatch, first=3, last=3)
 
@@ -102,7 +129,7 @@ def test_a_run_that_never_heals_stops_with_term_step_and_worker(guarded, monkeyp
         train_worker(guarded, Worker())
 
     # It can be gone on from, and its weights are those of the last good step.
-    assert checkpoint.healthy(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 2)
+    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 2)
 
 
 def test_a_run_that_diverges_before_its_first_checkpoint_begins_anew(guarded, monkeypatch):
