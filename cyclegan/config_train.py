@@ -76,7 +76,8 @@ class GuardConfig:
     """What is done when updates are not finite; a healthy run does not depend on it."""
 
     look_every_steps: int = 10
-    """The host reads the device's counters, and whether it is told to stop: a sync each time."""
+    """The host reads the device's counters, and whether it is told to stop: a sync each time. Where
+    steps are slow for `scale.grace_s`, it asks for the latter in between too."""
     max_streak: int = 20
     """Updates in a row that may be skipped as not finite; fp16 skips up to 17 to find its scale."""
     max_rollbacks: int = 3

@@ -21,7 +21,8 @@ def check(store: Store, *, full: bool = False) -> list[str]:
                 record = StoredVolume.from_json(read_commit(store.path, volume.name)["volume"])
                 if record.to_json() != volume.to_json():
                     problems.append(f"The index and the commit record differ on {volume.name}.")
-                store.partner(volume)
+                if volume.modality == "mri":
+                    store.partner(volume)
             except StoreError as error:
                 problems.append(str(error))
             if volume.link and volume.link not in names:

@@ -71,11 +71,11 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
             outcomes.append(refused(source, seen[source.name].sha256, error))
     names = {volume.modality: volume.name for _, volume in ready}
     for source, volume in ready:
-        if len(ready) < len(job.sources) and _is_same(settings.out, source, seen):
-            outcomes.append(Outcome(source=source, written=False))
-            continue
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
+            if len(ready) < len(job.sources) and _stays(source, job, settings.out, seen):
+                outcomes.append(Outcome(source=source, written=False))
+                continue
             write_volume(settings.out, replace(volume, link=link))
             cut = volume.harmonised.cut
             outcomes.append(Outcome(source=source, written=True, notes=volume.notes, cut=cut))
@@ -96,6 +96,27 @@ def _is_same(out: Place, source: Source, seen: dict[str, _Seen]) -> bool:
     if source.name not in seen or not commit_path(out, source.name).exists():
         return False
     return bool(read_commit(out, source.name)["source_sha256"] == seen[source.name].sha256)
+
+
+def _stays(source: Source, job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
+    """Whether the store keeps what it has of a source whose partner cannot be used now.
+
+    Raises VolumeError where the store's volume of that partner is linked to another one of this:
+    alone it would lie on a grid of its own, and the link would lead to other places.
+    """
+    if _is_same(out, source, seen):
+        return True
+    for other in job.sources:
+        record = commit_path(out, other.name)
+        if record.exists() and read_commit(out, other.name)["volume"]["link"] == source.name:
+            raise VolumeError(
+                "pair-incomplete",
+                "The other file of its pair cannot be used now, and the store's volume of that one "
+                "is linked to this.",
+                f"Mend the other file, or remove commits/{record.name} from the store too, and "
+                "convert again.",
+            )
+    return False
 
 
 def _prepare(

@@ -20,10 +20,11 @@ from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
 from cyclegan.export.trained_on import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import load_translators, results_folder
-from cyclegan.train.environment import has_same_volumes, require_same_preprocessing
+from cyclegan.train.environment import require_same_preprocessing
 from data_prep.errors import ExitCode, run_command
 from data_prep.place import PlaceArgument
 from data_prep.store import Store, open_store
+from data_prep.volume import Modality
 
 WAYS: dict[str, tuple[Direction, ...]] = {
     "mri-to-ct": ("to_ct",),
@@ -66,9 +67,8 @@ def export(command: Command) -> ExitCode:
     """Write the model folder that the command asks for, and say where."""
     config = load_config(command.run_folder / "config.yaml")
     store = open_store(command.store or config.store)
-    require_same_preprocessing(command.run_folder, store)
-    known = has_same_volumes(command.run_folder, store)
-    if not known:
+    contents = require_same_preprocessing(command.run_folder, store)
+    if contents != store.contents:
         print(
             f"note: {store.path.name} has other volumes than when the run began, so the model will "
             "not say what it was trained on, and translate cannot warn of scans unlike it."
@@ -80,7 +80,7 @@ def export(command: Command) -> ExitCode:
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint.name)
     models = {
-        way: (networks[way], describe(config, way, store, checkpoint.name, scores, known=known))
+        way: (networks[way], describe(config, way, store, checkpoint.name, scores, contents))
         for way in ways
     }
     parity = export_models(models, store, folder, overwrite=command.overwrite)
@@ -131,11 +131,12 @@ def describe(
     store: Store,
     checkpoint: str,
     scores: dict[str, Any] | None = None,
-    *,
-    known: bool = True,
+    contents: str | None = None,
 ) -> ModelInfo:
-    """What model.json will say, but for the parity; `known` is whether the store holds what the
-    run was trained on."""
+    """What model.json will say, but for the parity; `contents` is the hash of what the run was
+    trained on, where the store may hold other volumes."""
+    contents = contents or store.contents
+    shown: Modality = "mri" if direction == "to_ct" else "ct"
     neighbours, conditions = config.data.neighbours, config.data.conditions
     return ModelInfo(
         direction=direction,
@@ -149,10 +150,8 @@ def describe(
         config_hash=config_hash(config),
         checkpoint=checkpoint,
         store_fingerprint=store.fingerprint,
-        store_contents=store.contents,
-        trained_on=trained_on(store, "mri" if direction == "to_ct" else "ct")
-        if known
-        else TrainedOn(),
+        store_contents=contents,
+        trained_on=trained_on(store, shown) if contents == store.contents else TrainedOn(),
         scores=scores,
     )
 

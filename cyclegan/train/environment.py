@@ -61,7 +61,7 @@ def require_same_data(run_folder: Place, store: Store) -> None:
     """
     require_same_grid(run_folder, store)
     run = recorded(run_folder)
-    if run is not None and not has_same_volumes(run_folder, store):
+    if run is not None and run["store_contents"] != store.contents:
         raise ConfigError(
             f"the run {run_folder.name} began with other volumes or splits (index "
             f"{run['store_contents']}) than {store.path.name} has now ({store.contents}). Its "
@@ -70,27 +70,23 @@ def require_same_data(run_folder: Place, store: Store) -> None:
         )
 
 
-def require_same_preprocessing(run_folder: Place, store: Store) -> None:
-    """Refuse a store that was not made as the one that a run was trained on.
+def require_same_preprocessing(run_folder: Place, store: Store) -> str:
+    """Refuse a store that was not made as the one that a run was trained on; returns the hash of
+    that one's volumes and splits.
 
     Raises:
         ConfigError: Its recipe would prepare a patient's scan in another way than the networks saw.
     """
     require_same_grid(run_folder, store)
-    run = recorded(run_folder)
-    if run is not None and run["store_fingerprint"] != store.fingerprint:
+    run = recorded(run_folder) or {}
+    if run.get("store_fingerprint", store.fingerprint) != store.fingerprint:
         raise ConfigError(
             f"{store.path.name} was made with another preprocessing ({store.fingerprint}) than the "
             f"store that the run {run_folder.name} was trained on ({run['store_fingerprint']}): a "
             "model would prepare scans in another way than it learned. Name that store, or one "
             "that was converted alike, with --store."
         )
-
-
-def has_same_volumes(run_folder: Place, store: Store) -> bool:
-    """Whether a store holds what the run was trained on, and nothing else."""
-    run = recorded(run_folder)
-    return run is None or bool(run["store_contents"] == store.contents)
+    return str(run.get("store_contents", store.contents))
 
 
 def recorded(run_folder: Place) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
 from cyclegan.train.restart import forget, leave_verdict, leave_word, verdict_left
 from cyclegan.train.resume import check_resume, done_steps, held
-from cyclegan.train.validate import require_mri
+from cyclegan.train.validate import chosen, require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
 from data_prep.place import Place, names_in, place, reached
@@ -62,6 +62,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | Place = "auto") ->
     """
     store = open_store(config.store)
     require_mri(store)
+    for mri in chosen(store, "mri", "val", config):
+        store.partner(mri)
     steps = total_steps(config, store)
     with reached(config.run_folder):
         names_in(config.run_folder)

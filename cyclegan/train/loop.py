@@ -29,9 +29,9 @@ from data_prep.store import open_store
 
 SUBSTITUTED = "substituted.jsonl"
 """In the run folder: a line for each slice that stood in for a damaged one."""
-LOOK_S = 5.0
-"""Where steps are slow, the workers ask this often whether they are to stop: it must leave time to
-save within `scale.grace_s`."""
+LOOKS_IN_GRACE = 5
+"""Where steps are slow, the workers ask this often within `scale.grace_s` whether they are to stop:
+there must be time left to save."""
 
 
 def train_worker(
@@ -106,7 +106,8 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
     last = min(steps, every.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
-    device, note = run.worker.device, partial(telemetry.note, state.step)
+    device, grace_s = run.worker.device, config.scale.grace_s
+    note = partial(telemetry.note, state.step)
     stream = open_stream(
         run.store,
         config,
@@ -131,10 +132,9 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             # On which steps a streak is looked for must not hang on the clock.
             looks_back = due(state.step, config.guard.look_every_steps, last)
             if looks_back or state.step >= next_look:
-                step_s = (time.monotonic() - looked_s) / (state.step - looked)
-                stop, leave, streak, slowest_s = run.look(step_s)
+                stop, leave, streak, step_s = run.look(looked_s, state.step - looked)
                 looked, looked_s = state.step, time.monotonic()
-                next_look = state.step + max(1, int(LOOK_S / slowest_s))
+                next_look = state.step + max(1, int(grace_s / LOOKS_IN_GRACE / step_s))
                 if looks_back and streak >= config.guard.max_streak:
                     return reason_to_go_back(state, config, run.worker, terms)
             if due(state.step, every.log_every_steps, last):
@@ -154,7 +154,9 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             if validating or stop or leave or due(state.step, every.save_every_steps, last):
                 run.save(score)
                 leave = False
-            telemetry.pause(time.monotonic() - pausing)
+            paused_s = time.monotonic() - pausing
+            telemetry.pause(paused_s)
+            looked_s += paused_s
     return ""
 
 

@@ -36,9 +36,8 @@ def check_resume(
             or one that did not begin at PATH, or the networks of PATH do not fit.
         CheckpointError: The named checkpoint is not whole.
     """
-    earlier = config.run_folder / "config.yaml"
+    earlier, origin = config.run_folder / "config.yaml", began_at(config.run_folder)
     if earlier.exists():
-        origin = began_at(config.run_folder)
         if resume != "auto" and (origin is None or resume not in (origin, origin.parent.parent)):
             raise ConfigError(
                 f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
@@ -51,10 +50,10 @@ def check_resume(
                 "(--config), or name a new run: --run.name NAME."
             )
         require_same_data(config.run_folder, store)
-        if checkpoint.saved(config.run_folder):
-            return None
-        if resume == "auto" and origin is not None:  # it ended before its first save
-            resume = origin
+    if checkpoint.saved(config.run_folder):
+        return None
+    if resume == "auto" and origin is not None:  # it ended before its first save
+        resume = origin
     if isinstance(resume, str):
         return None
     if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant

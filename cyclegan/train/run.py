@@ -1,12 +1,11 @@
 """A worker's part of a run: taking up a checkpoint, saving, validating, going back."""
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
-
-import torch
 
 from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
@@ -39,13 +38,14 @@ class Run:
     machine_goes: Callable[[], bool]
     """Whether the cluster has said anew that it will take a machine of this run away."""
 
-    def look(self, step_s: float) -> tuple[bool, bool, float, float]:
+    def look(self, since_s: float, steps: int) -> tuple[bool, bool, float, float]:
         """Whether any worker is told to stop, whether a machine will go, how many updates in a row
-        were skipped, and the most seconds that a step takes any worker, where it takes this one
-        `step_s`; a sync between host and device and between workers."""
-        streak = self.state.streak
-        own = [float(self.told_to_stop()), float(self.machine_goes()), step_s]
-        stop, leave, slowest_s, longest = highest(torch.cat([streak.new_tensor(own), streak[None]]))
+        were skipped, and what a step takes the slowest worker in seconds, of the `steps` since
+        `since_s` of the clock; a sync between host and device and between workers."""
+        streak = float(self.state.streak)  # waits for the device, so the steps are over
+        step_s = (time.monotonic() - since_s) / steps
+        own = [float(self.told_to_stop()), float(self.machine_goes()), streak, step_s]
+        stop, leave, longest, slowest_s = highest(self.state.streak.new_tensor(own))
         return stop > 0, leave > 0, longest, slowest_s
 
     def save(self, score: float | None) -> None:
@@ -70,21 +70,18 @@ class Run:
         up, as it is between two volumes once a worker is told to stop, unless `to_its_end`."""
         metrics: dict[str, float] = {}
         state, telemetry, worker = self.state, self.telemetry, self.worker
-        own, told = [], False
-        for each in findings(
+        own = findings(
             state.mean.to_ct,
             state.mean.to_mri,
             self.store,
             self.config,
             device=worker.device,
             share=(worker.rank, worker.world_size),
-        ):
-            own.append(each)
-            if told := not to_its_end and self.told_to_stop():
-                break
-        if any(highest(state.streak.new_tensor([float(told)]))):
+            give_up=lambda: not to_its_end and self.told_to_stop(),
+        )
+        if any(highest(state.streak.new_tensor([float(own is None)]))):
             return None, True
-        found = chain.from_iterable(gathered(own, worker))
+        found = chain.from_iterable(gathered(own or [], worker))
         if worker.leads:
             metrics, picture = summed_up(found, self.store, self.config)
             telemetry.write(state.step, metrics)
@@ -99,7 +96,6 @@ class Run:
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
         target = place(agree(lambda: str(checkpoint.way_back(folder)), self.worker))
         checkpoint.restore(state, target)
-        state.streak.zero_()
         state.rollbacks = rollbacks + 1
         if self.worker.leads:
             for later in reversed(checkpoint.saved(folder)):

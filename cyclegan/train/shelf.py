@@ -64,8 +64,6 @@ def verify(folder: Place) -> dict[str, Any]:
     Raises:
         CheckpointError: A file is missing or does not have the bytes that were written.
     """
-    # On an object store any other error is an outage, and no reason to fall back.
-    damage = OSError if isinstance(folder, Path) else FileNotFoundError
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name, expected in manifest.items():
@@ -76,7 +74,7 @@ def verify(folder: Place) -> dict[str, Any]:
                         f"written. Delete {folder} to go on from an older checkpoint."
                     )
         facts: dict[str, Any] = json.loads((folder / STATE).read_text())
-    except (damage, ValueError, AttributeError) as error:
+    except (damage_of(folder), ValueError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
@@ -84,6 +82,12 @@ def verify(folder: Place) -> dict[str, Any]:
             "Name a run folder or one of its checkpoints/step_* folders."
         ) from error
     return facts
+
+
+def damage_of(folder: Place) -> type[OSError]:
+    """What reading a damaged checkpoint raises. On an object store any other error is an outage,
+    and no reason to fall back."""
+    return OSError if isinstance(folder, Path) else FileNotFoundError
 
 
 @contextmanager
@@ -161,7 +165,7 @@ def is_healthy(folder: Place) -> bool:
     """Whether a checkpoint is readable and was not saved amid updates that were not finite."""
     try:
         return not json.loads((folder / STATE).read_text())["streak"]
-    except (OSError, ValueError):
+    except (damage_of(folder), ValueError):
         return False
 
 
@@ -172,10 +176,13 @@ def way_back(run_folder: Place) -> Place:
     Raises:
         CheckpointError: There is none that is whole.
     """
-    folders = list(whole(run_folder))
-    if not folders:
+    oldest = None
+    for oldest in whole(run_folder):
+        if is_healthy(oldest):
+            return oldest
+    if oldest is None:
         raise CheckpointError(f"{run_folder} has no checkpoint any more to go back to.")
-    return next(filter(is_healthy, folders), folders[-1])
+    return oldest
 
 
 def prune(run_folder: Place, keep_last: int, keep_best: int) -> None:

@@ -4,7 +4,7 @@ It knows nothing of steps, checkpoints or logs: any two callables and a store wi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -79,6 +79,7 @@ def validation_scores(
         DataError: The split has no MRI, or the train split no CT.
     """
     found = findings(to_ct, to_mri, store, config, split, device=device)
+    assert found is not None
     return summed_up(found, store, config)
 
 
@@ -92,8 +93,10 @@ def findings(
     device: torch.device | str = "cpu",
     share: tuple[int, int] = (0, 1),
     batch_size: int = 8,
-) -> Iterator[Finding]:
-    """One worker's share of the volumes, (rank, workers): every so many-th, as asked for."""
+    give_up: Callable[[], bool] = lambda: False,
+) -> list[Finding] | None:
+    """One worker's share of the volumes, (rank, workers): every so many-th of them. None where it
+    was to `give_up` between two of them."""
     require_mri(store, split)
     networks = BothWays.trained((to_ct, to_mri), config.data, device, batch_size)
     looked_at = [
@@ -102,8 +105,12 @@ def findings(
         for number, volume in enumerate(chosen(store, modality, split, config))
     ]
     rank, workers = share
+    found: list[Finding] = []
     for number, volume in looked_at[rank::workers]:
-        yield finding(networks, store, volume, number)
+        if found and give_up():
+            return None
+        found.append(finding(networks, store, volume, number))
+    return found
 
 
 def chosen(

@@ -147,6 +147,6 @@ class Watch:
             f"({wrong * bone:+.1f} standard deviations from the body's mean; near the surface MRI "
             f"and synthetic CT correlate by {wrong * surface:+.2f}): fat has taken the place of "
             "bone, and the losses do not see it. Try --data.mri-contrast inverted "
-            "in a new run; this one will hardly turn round.",
+            "in a new run; this one may turn round late, or never.",
         )
         return found

@@ -74,7 +74,8 @@ class Command:
     deidentify: bool = False
     """In DICOM, replace the patient and all UIDs by keyed pseudonyms (OUT.key) and drop dates."""
     keep_names: bool = False
-    """Name results after their inputs' files and folders. Such names may name patients."""
+    """Name results after their inputs' files and folders. Such names may name patients. Volumes of
+    a store are named by their pseudonyms either way."""
     uncertainty: bool = False
     """Also write how unsure each voxel is, in HU: the spread over mirrored and moved slices, and,
     where the model folder holds both directions, what the way back and again changes. It takes 5

@@ -7,6 +7,7 @@ import pytest
 import SimpleITK
 
 from data_prep.check import check
+from data_prep.commit import commit_path
 from data_prep.errors import UsageError
 from data_prep.formats import stem_of
 from data_prep.manifest import Row, write_manifest
@@ -63,6 +64,17 @@ def test_a_pair_stays_whole_when_one_of_its_files_is_refused_later(folders, moda
     assert (report.written, report.kept) == (0, 7)
     assert [v.to_json() for v in after.volumes] == [v.to_json() for v in before.volumes]
     assert not check(after, full=True)
+
+    # Both are new, and one's record is removed, as its refusal says: neither is written alone.
+    other = {"mri": "ct", "ct": "mri"}[modality]
+    write_head(next(folders[other].glob("patient0.*")), other, 9)
+    (refused,) = report.refused
+    commit_path(after.path, before.volumes.named(refused.name).link).unlink()
+
+    report, after = run(**folders, paired=True)
+
+    assert {refusal.code for refusal in report.refused} == {"source-changed", "pair-incomplete"}
+    assert len(after.volumes) == 7
 
 
 def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):

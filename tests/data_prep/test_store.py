@@ -72,7 +72,7 @@ def test_a_pair_on_two_grids_is_refused_with_what_to_remove(tmp_path):
     records = rf"mri-{mri.subject}\.json and ct-{mri.subject}\.json"
     with pytest.raises(StoreError, match=rf"different grids.*{records}"):
         store.partner(mri)
-    assert len(check(store)) == 2
+    assert len(check(store)) == 1
 
 
 def test_the_group_is_an_ome_zarr_image_with_a_label(store):

@@ -115,7 +115,8 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     assert export(Command(run_folder=run.run_folder)) == ExitCode.DONE
 
     assert "other volumes than when the run began" in capsys.readouterr().out
-    assert read_model(run.run_folder / "model_to_ct").info.trained_on.volumes == 0
+    info = read_model(run.run_folder / "model_to_ct").info
+    assert (info.trained_on.volumes, info.store_contents) == (0, "1" * 16)
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cyclegan.config import Config
-from cyclegan.train import checkpoint, loop, run
+from cyclegan.train import checkpoint, validate
 from cyclegan.train.interruption import noted_signals, run_until_told, told_to_stop
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -147,10 +147,9 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     assert not told_to_stop(config.run_folder)
 
 
-@pytest.mark.parametrize(("look_s", "looks"), [(1e9, [1, 2, 4]), (0.0, [1, 2, 3])])
-def test_workers_save_at_the_step_where_they_look(config, monkeypatch, look_s, looks):
-    """At every so many steps, and more often where those take long."""
-    monkeypatch.setattr(loop, "LOOK_S", look_s)
+@pytest.mark.parametrize(("grace_s", "looks"), [(10**6, [1, 2, 4]), (0, [1, 2, 3])])
+def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
+    """At every so many steps, and more often where those take long for the time there is."""
     asked: list[bool] = []
 
     def told() -> bool:
@@ -159,7 +158,10 @@ def test_workers_save_at_the_step_where_they_look(config, monkeypatch, look_s, l
 
     unvalidated = replace(config.schedule, validate_every_steps=0)
     watchful = replace(
-        config, guard=replace(config.guard, look_every_steps=2), schedule=unvalidated
+        config,
+        guard=replace(config.guard, look_every_steps=2),
+        schedule=unvalidated,
+        scale=replace(config.scale, grace_s=grace_s),
     )
     state = train_worker(watchful, Worker(), told_to_stop=told)
 
@@ -167,15 +169,14 @@ def test_workers_save_at_the_step_where_they_look(config, monkeypatch, look_s, l
 
 
 def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
-    looked_at: list[int] = []
-    findings = run.findings
+    looked_at: list[str] = []
+    finding = validate.finding
 
-    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for each in findings(*arguments, **options):
-            looked_at.append(each.number)
-            yield each
+    def counted(*arguments: Any) -> validate.Finding:
+        looked_at.append("volume")
+        return finding(*arguments)
 
-    monkeypatch.setattr(run, "findings", counted)
+    monkeypatch.setattr(validate, "finding", counted)
     reported: list[dict[str, float]] = []
 
     state = train_worker(

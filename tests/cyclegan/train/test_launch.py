@@ -150,7 +150,7 @@ def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(config, 
         check_resume(config, store, 6, start)
 
 
-def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(config, store, tmp_path):
+def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(config, store):
     train_worker(config, Worker())
     start = folder_of(config.run_folder, 3)
     new = replace(config, run=replace(config.run, name="new"))

@@ -87,6 +87,20 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
     assert told == {2: 2e-4, 4: 1e-4, 6: 1e-4}
 
 
+def test_how_often_a_stop_is_asked_for_does_not_decide_where_a_run_goes_back(guarded, monkeypatch):
+    """That hangs on the clock; a streak is looked for on the same steps in every run."""
+    poison(monkeypatch, first=4, last=5)
+    watchful = replace(
+        guarded,
+        guard=replace(WATCHFUL, look_every_steps=3),
+        scale=replace(guarded.scale, grace_s=0),  # asked after each step
+    )
+
+    state = train_worker(watchful, Worker())
+
+    assert (state.rollbacks, state.skipped.item(), state.streak.item()) == (0, 2, 0)
+
+
 def test_checkpoints_amid_a_streak_do_not_push_out_the_way_back(guarded, monkeypatch):
     schedule = replace(guarded.schedule, save_every_steps=1, keep_last=2)
     guard = replace(WATCHFUL, max_streak=4)

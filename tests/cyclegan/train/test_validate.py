@@ -79,8 +79,7 @@ def test_volumes_spread_over_workers_have_the_scores_of_one_worker(store):
     expected, picture = validation_scores(to_ct, to_mri, store, CONFIG)
     for workers in (2, 3, 7):
         shares = [
-            list(findings(to_ct, to_mri, store, CONFIG, share=(rank, workers)))
-            for rank in range(workers)
+            findings(to_ct, to_mri, store, CONFIG, share=(rank, workers)) for rank in range(workers)
         ]
         assert sum(map(len, shares)) == 6  # one alone of each, and two pairs
         assert max(map(len, shares)) == -(-6 // workers)
@@ -95,8 +94,7 @@ def test_as_many_volumes_are_looked_at_as_the_schedule_says(store):
     one = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=1))
     every = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=0))
 
-    found = [list(findings(identity, identity, store, config)) for config in (one, every)]
-    assert [len(each) for each in found] == [2, 6]
+    assert [len(findings(identity, identity, store, config)) for config in (one, every)] == [2, 6]
 
 
 def test_a_split_without_an_mri_is_refused_with_the_remedy(store):
