@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.box import SIMPLE
 from rich.table import Table
 
-from cluster.probe import NONE, PROJECT, NodeFacts, Reading
+from cluster.probe import DRIVER, NONE, PROJECT, NodeFacts, Reading
 
 MIN_SHARED_MIB = 1024
 """NCCL takes tens of MiB for each pair of GPUs of a machine, Ray its objects in flight; Docker's
@@ -39,7 +39,9 @@ class Finding:
 def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
     """Each version must be there, and equal everywhere; the odd nodes are named."""
     for name in nodes[0].versions:
-        found = {each.node: each.versions[name] for each in nodes}
+        # A head without GPUs needs no driver for them.
+        asked = [each for each in nodes if each.num_promised] if name == DRIVER else []
+        found = {each.node: each.versions[name] for each in asked or nodes}
         counts = Counter(found.values())
         usual = counts.most_common(1)[0][0]
         missing = [node for node, value in found.items() if value == NONE]

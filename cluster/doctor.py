@@ -153,7 +153,7 @@ def examine_nodes(
     facts = [with_clock(each, *skews[each.node]) for each in told]
     # The command takes part too: what it sends is unpickled on the nodes.
     own = NodeFacts(
-        node=COMMAND, versions=probe.versions() | {"driver": told[0].versions["driver"]}
+        node=COMMAND, versions=probe.versions() | {probe.DRIVER: told[0].versions[probe.DRIVER]}
     )
     yield from diagnosis.judge_versions([*facts, own])
     for each in facts:
@@ -165,8 +165,11 @@ def examine_nodes(
         yield from diagnosis.judge_readings(str(store), readings, gpus)
     if storage is not None:
         yield from examine_storage(nodes, storage)
-    if len(nodes) > 1:
-        yield examine_link(list(nodes.values()))
+    # Gradients travel between nodes with GPUs, where there are any.
+    training = [node for node, each in zip(nodes.values(), facts, strict=True) if each.gpus]
+    linked = training or list(nodes.values())
+    if len(linked) > 1:
+        yield examine_link(linked)
 
 
 def skew(examiner: Any) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from data_prep.place import Place
 
 PACKAGES = ("torch", "ray", "nvidia-dali-cuda130", "zarr", "tensorstore", "monai")
 PROJECT = "this project"
+DRIVER = "driver"
 NONE = "not installed"
 SHARED_MEMORY = Path("/dev/shm")
 GPU_FIELDS = ("name", "driver_version", "temperature.gpu", "ecc.errors.uncorrected.volatile.total")
@@ -76,7 +77,7 @@ def look(node: str, storage: Path | None, num_promised: int) -> NodeFacts:
     folders = [Path(tempfile.gettempdir()), *([storage] if storage else [])]
     return NodeFacts(
         node=node,
-        versions=versions() | {"driver": driver},
+        versions=versions() | {DRIVER: driver},
         gpus=gpus,
         gpu_trouble=trouble,
         num_promised=num_promised,

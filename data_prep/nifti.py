@@ -36,6 +36,8 @@ from data_prep.storage import unreadable
 from data_prep.volume import Affine, Grid, Modality, Volume
 
 SUFFIXES = (".nii", ".nii.gz")
+DESCRIPTION_LENGTH = 79
+"""ASCII characters of the header's description; nibabel cuts what is longer."""
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
 _DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
 _PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
@@ -113,8 +115,10 @@ def write_nifti(
     """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip if so named.
 
     Both sform and qform carry the affine with code 1 (scanner), units are millimetres; equal
-    input gives equal bytes. `description` goes into the header: at most 79 ASCII characters.
+    input gives equal bytes. `description` goes into the header: at most DESCRIPTION_LENGTH ASCII
+    characters.
     """
+    assert len(description) <= DESCRIPTION_LENGTH
     image = nibabel.Nifti1Image(voxels_zyx.transpose(2, 1, 0), affine)
     image.header["descrip"] = description.encode("ascii")
     image.header.set_xyzt_units("mm")

@@ -2,6 +2,7 @@
 trained at full length with seeds that the search did not use, and compared over these.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -107,7 +108,8 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
         for arm, values in ((BEST, best.values), (name, rival))
     ]
     settings = Settings(
-        folder=found.folder / f"{PREFIX}{name}-{best.name}",
+        # Other settings under the name of before are another comparison.
+        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(best.values, rival)}",
         metric=found.objective.metric,
         look_every_steps=int(str(found.settings["look_every_steps"])),
         trials=len(arms),
@@ -124,9 +126,14 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     if failed:
         raise UserError(
             f"{len(failed)} of {len(arms)} runs of the comparison failed ({failed[0].name}: "
-            f"{failed[0].reason}), so it says nothing."
+            f"{failed[0].reason}), so it says nothing. To run it again remove {settings.folder}."
         )
     return judged(found, ledger.trials[: len(arms)], settings, name)
+
+
+def digest_of(*arms: Values) -> str:
+    """A word for what is compared."""
+    return hashlib.sha256(json.dumps(arms, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -> Verdict:

@@ -14,7 +14,7 @@ from cyclegan.evaluate.assessment import Assessed, Options, assess
 from cyclegan.evaluate.contestant import Contestant
 from cyclegan.evaluate.references import references_of
 from cyclegan.evaluate.scorecard import TRANSLATOR, Scores, Shown, VolumeScores
-from cyclegan.evaluate.segmenter import StructureScores
+from cyclegan.evaluate.segmenter import StructureScores, plainly_named
 from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.selection import selection_score
 from cyclegan.scores.texture import kernel_distance, roughness_ratio
@@ -104,7 +104,7 @@ def evaluate(
         rivals=tuple(rival.name for rival in rivals),
         registrations=dict(references.registrations) if options.register else None,
         segmenter=options.segmenter.command if options.segmenter else "",
-        structures=tuple(found.structures),
+        structures=tuple(plainly_named(found.structures)),
         shown=tuple(found.shown),
         failed=tuple(found.failed),
     )

@@ -12,6 +12,7 @@ import torch
 from cyclegan.config import Config
 from cyclegan.config_file import config_hash, load_config
 from cyclegan.errors import CheckpointError
+from cyclegan.evaluate.scorecard import BASELINES, TRANSLATOR
 from cyclegan.export.model import SUMS, folder_of, is_of_both, read_model
 from cyclegan.infer.cycle import BothWays
 from cyclegan.train.checkpoint import MANIFEST, best, load_translators, results_folder
@@ -126,9 +127,10 @@ def contestant(
 
 
 def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
-    """The same ones under names of their own: those that share one get the first digits of their
-    hash, since tables and reports go by name."""
-    uses = Counter(each.name for each in contestants)
+    """The same ones under names of their own: those that share one, with one another or with what a
+    report calls its own methods, get the first digits of their hash, since tables and reports go by
+    name."""
+    uses = Counter([TRANSLATOR, *BASELINES, *(each.name for each in contestants)])
     return [
         replace(each, name=f"{each.name} {each.sha256[:8]}") if uses[each.name] > 1 else each
         for each in contestants

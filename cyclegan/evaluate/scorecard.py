@@ -172,14 +172,17 @@ class Scores:
             *(method for method in BASELINES if method in seen),
         ]
 
-    def compare(self, metric: str, rival: str) -> Comparison:
-        """The translator's scores against a rival's, over the volumes that both have."""
+    def compare(self, metric: str, rival: str) -> Comparison | None:
+        """The translator's scores against a rival's, over the volumes where both have one; None
+        where there is none, as of HD95 for a CT without bone."""
         values = {
             (row.method, row.volume): (row.values[metric], row.subject)
             for row in self.volumes
             if metric in row.values
         }
         volumes = [v for method, v in values if method == rival and (TRANSLATOR, v) in values]
+        if not volumes:
+            return None
         return compare(
             [values[TRANSLATOR, volume][0] for volume in volumes],
             [values[rival, volume][0] for volume in volumes],

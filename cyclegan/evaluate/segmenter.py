@@ -7,8 +7,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Segmenter:
             )
 
     def structures(self, hu: NDArray[Any], affine: Affine) -> dict[str, NDArray[np.bool_]]:
-        """What the segmenter finds in a CT [z, y, x] in HU: masks by name.
+        """What the segmenter finds in a CT [z, y, x] in HU: masks by file and label (`lung 1`).
 
         Raises:
             DataError: The command failed, wrote no mask, or wrote one of another shape.
@@ -102,6 +102,18 @@ def compared_structures(
     return scores
 
 
+def plainly_named(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
+    """The same; a file that had the label 1 only, in every CT, is one structure of its name.
+
+    No single CT tells: one without bone may have label 1 alone in a map where bone is 2.
+    """
+    files = {each.structure.rpartition(" ")[::2] for each in scores}
+    maps = {file for file, label in files if label != "1"}
+    for each in scores:
+        file, _, _ = each.structure.rpartition(" ")
+        yield each if file in maps else replace(each, structure=file)
+
+
 def _masks_in(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     files = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES))
     if not files:
@@ -120,6 +132,5 @@ def _masks_in(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArr
                 f"the segmenter's {path.name} has {labels.shape} voxels (z, y, x), the CT that it "
                 f"was given {shape}. Let it write masks on the CT's own grid."
             )
-        values = np.unique(labels[labels != 0])
-        for value in values:
-            yield (name if values.tolist() == [1] else f"{name} {value}"), labels == value
+        for value in np.unique(labels[labels != 0]):
+            yield f"{name} {value}", labels == value

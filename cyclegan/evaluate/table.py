@@ -61,9 +61,9 @@ def to_json(scores: Scores) -> dict[str, Any]:
         },
         "comparisons": {
             rival: {
-                metric: asdict(scores.compare(metric, rival))
+                metric: asdict(found)
                 for metric in (*PAIRED, *DETAIL)
-                if scores.of(metric, method=rival)
+                if (found := scores.compare(metric, rival))
             }
             for rival in scores.rivals
         },

@@ -137,8 +137,7 @@ def comparisons_of(scores: Scores) -> Iterator[str]:
     """A sentence per rival and headline score: the difference, its interval, and p."""
     for rival in scores.rivals:
         for metric in PAIRED:
-            if scores.of(metric, method=rival):
-                found = scores.compare(metric, rival)
+            if found := scores.compare(metric, rival):
                 low, high = found.interval_95 or (None, None)
                 ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
                 p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"

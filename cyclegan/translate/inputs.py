@@ -52,6 +52,12 @@ class FileInput:
         """The series where it is DICOM."""
         return self.source.series
 
+    @property
+    def frame(self) -> int:
+        """Its first frame in its file: 0, but for the later volumes of an enhanced object."""
+        headers = self.series.headers if self.series else ()
+        return headers[0].frame if headers else 0
+
     def sha256(self) -> str:
         """Of its content, whatever its files are called; raises VolumeError."""
         return self.source.sha256()
@@ -126,7 +132,7 @@ def find_inputs(
     """
     left: Counter[str] = Counter()
     inputs: list[Input] = []
-    seen: set[Path] = set()
+    seen: set[tuple[Path, int]] = set()
     in_out = 0
     for path in paths:
         if (path / METADATA).is_file():
@@ -136,8 +142,8 @@ def find_inputs(
             place = each.source.paths[0].absolute()
             if out.absolute() in place.parents:
                 in_out += 1
-            elif place not in seen:
-                seen.add(place)
+            elif (place, each.frame) not in seen:
+                seen.add((place, each.frame))
                 inputs.append(each)
     if not inputs:
         beside = "".join(f", {count} x {why}" for why, count in left.items())

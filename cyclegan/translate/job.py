@@ -17,14 +17,14 @@ from cyclegan.export.trained_on import unfamiliar
 from cyclegan.translate.dicom_ct import Making
 from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file, origin_of_series
 from cyclegan.translate.engine import Engine, shown_to
-from cyclegan.translate.inputs import Input, StoredInput
+from cyclegan.translate.inputs import FileInput, Input, StoredInput
 from cyclegan.translate.own_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.results import Format, Result, write_volume
 from cyclegan.translate.uncertainty import passes, uncertainty
 from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume
-from data_prep.nifti import write_nifti
+from data_prep.nifti import DESCRIPTION_LENGTH, write_nifti
 from data_prep.pseudonym import Key
 from data_prep.quarantine import Refusal
 from data_prep.source import Leniency
@@ -125,7 +125,7 @@ class Job:
         result, making = self._result_of(item, sha256), self._making_of(sha256)
         there = result.path.exists() or result.path.is_symlink()
         if there and not self.overwrite:
-            if result.made_of() != making.text:
+            if result.made_of() != result.mark_of(making):
                 raise VolumeError(
                     "other-result",
                     "A result of this name is there, made of another input, by another model or in "
@@ -176,7 +176,8 @@ class Job:
         result, making, grid = loaded.result, loaded.making, self._grid_of(shown)
         if made.uncertainty is not None:
             unsure = on_grid(made.uncertainty, shown.grid, grid, _UNSURE)
-            write_nifti(result.uncertainty, unsure, grid.affine, f"unsure by; {making.text}"[:79])
+            unsure_by = f"unsure by; {making.text}"[:DESCRIPTION_LENGTH]
+            write_nifti(result.uncertainty, unsure, grid.affine, unsure_by)
         if self.preview:
             target = self.engine.model.info.target
             picture = (shown, made.values, target, made.uncertainty)
@@ -198,6 +199,8 @@ class Job:
     def _result_of(self, item: Input, sha256: str) -> Result:
         """Its name is the content's hash, or the owner's name for it where that is wished for."""
         name = sha256[:_NAME_LENGTH]
+        if isinstance(item, FileInput) and item.frame:
+            name += f"-{item.frame}"
         if isinstance(item, StoredInput):
             name = item.label
         elif self.keep_names:

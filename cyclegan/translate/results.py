@@ -5,6 +5,7 @@ A result is a NIfTI file or a folder with a DICOM series. Beside it lie, where t
 they are.
 """
 
+import hashlib
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from cyclegan.translate.dicom_ct import Making, ct_files, derivation_of
 from cyclegan.translate.dicom_source import Origin
 from data_prep.atomic import PARTIAL, whole_folder
 from data_prep.errors import VolumeError
-from data_prep.nifti import read_description, write_nifti
+from data_prep.nifti import DESCRIPTION_LENGTH, read_description, write_nifti
 from data_prep.volume import Affine, Modality
 
 Format = Literal["same", "nifti", "dicom"]
@@ -58,6 +59,14 @@ class Result:
             return derivation_of(self.path)
         return read_description(self.path) if self.path.is_file() else ""
 
+    def mark_of(self, making: Making) -> str:
+        """What the result says of its making. A NIfTI header has little room: what is longer ends
+        with a digest of all of it."""
+        if self.is_dicom or len(making.text) <= DESCRIPTION_LENGTH:
+            return making.text
+        digest = hashlib.sha256(making.text.encode()).hexdigest()[:16]
+        return f"{making.text[: DESCRIPTION_LENGTH - 17]} {digest}"
+
     def check_replaceable(self) -> None:
         """Raise VolumeError where something other than a result would be replaced."""
         if self.path.is_dir() and not self.made_of() and any(self.path.iterdir()):
@@ -77,7 +86,7 @@ def write_volume(
 ) -> None:
     """Write the synthetic volume [z, y, x]; `origin` is for DICOM."""
     if not result.is_dicom:
-        write_nifti(result.path, voxels, affine, making.text)
+        write_nifti(result.path, voxels, affine, result.mark_of(making))
         return
     assert origin is not None
     with whole_folder(result.path) as partial:

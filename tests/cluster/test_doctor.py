@@ -16,7 +16,7 @@ from cluster import diagnosis
 from cluster.__main__ import main
 from cluster.diagnosis import Finding
 from cluster.doctor import HERE, examine_here
-from cluster.probe import PROJECT, Gpu, NodeFacts, Reading
+from cluster.probe import DRIVER, PROJECT, Gpu, NodeFacts, Reading
 from data_prep.errors import ExitCode
 from tests.ray_nodes import Cluster, head, node
 from tests.stores import make_store
@@ -234,6 +234,15 @@ def test_the_node_with_another_version_is_named(name):
 
     assert bad(diagnosis.judge_versions([odd, *others])) == [(name, "a")]
     assert bad(diagnosis.judge_versions(others)) == []
+
+
+def test_a_head_without_gpus_needs_no_driver():
+    head = replace(FACTS, node="head", versions=FACTS.versions | {DRIVER: "none"})
+    workers = [replace(FACTS, node=node, num_promised=1) for node in "bc"]
+    odd = replace(workers[0], node="d", versions=FACTS.versions | {DRIVER: "570.1"})
+
+    assert bad(diagnosis.judge_versions([head, *workers])) == []
+    assert bad(diagnosis.judge_versions([head, *workers, odd])) == [(DRIVER, "d")]
 
 
 def test_a_slow_store_a_smaller_store_and_a_slow_link_are_told():

@@ -9,7 +9,7 @@ from scipy import stats
 from cyclegan.errors import ConfigError
 from tests.stores import make_store
 from tests.tune.searches import write_search
-from tune.compare import Verdict, compare, rival_of, split_to_judge_on, verdicts
+from tune.compare import Verdict, compare, digest_of, rival_of, split_to_judge_on, verdicts
 from tune.found import open_search
 from tune.objective import Objective
 
@@ -94,6 +94,18 @@ def test_the_preset_itself_is_not_compared_with_itself(tmp_path):
 
     with pytest.raises(ConfigError, match="nothing to compare"):
         compare(open_search(tmp_path / "s"), "default", 3)
+
+
+def test_other_settings_under_a_name_of_before_are_another_comparison(tmp_path):
+    """Else an edited file would get the verdict on its former content."""
+    write_search(tmp_path / "s")
+    found, file = open_search(tmp_path / "s"), tmp_path / "mine.yaml"
+    words = []
+    for weight in (1, 25, 1):
+        file.write_text(f"loss.cycle_weight: {weight}\n")
+        words.append(digest_of(found.the_best().values, rival_of(found, str(file))))
+
+    assert words[0] == words[2] != words[1]
 
 
 def test_verdicts_are_found_for_the_report(tmp_path):

@@ -182,10 +182,10 @@ def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
 
 
 def test_models_that_share_a_name_are_told_apart_by_their_hash():
-    by_hash = {"a": "model_to_ct", "b": "model_to_ct", "c": "other"}
+    by_hash = {"a": "model_to_ct", "b": "model_to_ct", "c": "other", "d": "CycleGAN"}
     networks = BothWays(to_ct=torch.neg, to_mri=None, contrast="plain")
     found = told_apart(
         [Contestant(name=name, networks=networks, sha256=sha * 64) for sha, name in by_hash.items()]
     )
     names = [each.name for each in found]
-    assert names == ["model_to_ct aaaaaaaa", "model_to_ct bbbbbbbb", "other"]
+    assert names == ["model_to_ct aaaaaaaa", "model_to_ct bbbbbbbb", "other", "CycleGAN dddddddd"]

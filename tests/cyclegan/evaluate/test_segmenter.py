@@ -9,7 +9,12 @@ import pytest
 from cyclegan.errors import DataError
 from cyclegan.evaluate.assess import evaluate
 from cyclegan.evaluate.assessment import Options
-from cyclegan.evaluate.segmenter import Segmenter, compared_structures
+from cyclegan.evaluate.segmenter import (
+    Segmenter,
+    StructureScores,
+    compared_structures,
+    plainly_named,
+)
 from cyclegan.infer.cycle import BothWays
 from data_prep.errors import UsageError
 from tests.stores import make_store
@@ -34,8 +39,8 @@ def segmenter(tmp_path, script=SCRIPT):
 def test_masks_and_label_maps_become_structures_on_the_cts_own_axes(tmp_path):
     hu = np.random.default_rng(1).integers(-1000, 1500, (4, 5, 6)).astype(np.int16)
     found = segmenter(tmp_path).structures(hu, np.diag([-1.0, -1, 3, 1]))
-    assert set(found) == {"bone", "all 1", "all 7"}
-    np.testing.assert_array_equal(found["bone"], hu > 250)
+    assert set(found) == {"bone 1", "all 1", "all 7"}
+    np.testing.assert_array_equal(found["bone 1"], hu > 250)
     np.testing.assert_array_equal(found["all 1"], hu < -200)
 
 
@@ -46,6 +51,22 @@ def test_a_structure_that_one_ct_lacks_has_no_overlap_and_no_distance():
     found = compared_structures({"a": mask}, {"a": mask, "b": mask}, everywhere, (3, 1, 1))
     assert found == {"a": (1.0, 0.0), "b": (0.0, None)}
     assert compared_structures({}, {"b": mask}, ~mask, (3, 1, 1)) == {}  # not seen by both
+
+
+def test_a_label_is_the_same_structure_in_every_ct_whatever_else_that_shows():
+    def scores(volume: str, structure: str) -> StructureScores:
+        return StructureScores(
+            volume=volume, subject="s", method="m", structure=structure, dice=1.0, hd95_mm=0.0
+        )
+
+    found = [
+        scores("a", "all 1"),
+        scores("a", "all 2"),
+        scores("b", "all 1"),
+        scores("b", "lung 1"),
+    ]
+
+    assert [each.structure for each in plainly_named(found)] == ["all 1", "all 2", "all 1", "lung"]
 
 
 def test_an_evaluation_has_dice_of_each_structure_of_each_pair(tmp_path):

@@ -49,6 +49,19 @@ def test_json_leaves_out_what_is_unknown():
     assert found["cycle"] == {"mri": {"cycle_ssim": 0.5}, "ct": {}}
 
 
+def test_what_one_of_two_methods_never_has_is_not_compared():
+    """HD95 of bone, where a collapsed translator makes none: no number, and no NaN for JSON."""
+    rows = (
+        row("mri/a", TRANSLATOR, mae_hu=9.0),
+        row("mri/a", "other", mae_hu=8.0, bone_hd95_mm=3.0),
+    )
+    scores = Scores(split="test", volumes=rows, rivals=("other",))
+
+    found = to_json(scores)["comparisons"]["other"]
+
+    assert set(found) == {"mae_hu"}
+
+
 def test_csv_has_a_line_per_volume_and_method_and_a_mean_per_method():
     lines = list(csv.DictReader(io.StringIO(to_csv(PAIRED))))
     assert len(lines) == 7 + 3

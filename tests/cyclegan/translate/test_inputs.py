@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from pydicom.dataset import Dataset
 
 from cyclegan.export.formats import write_formats
 from cyclegan.export.model import read_model
@@ -24,7 +25,7 @@ from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
 from data_prep.volume import Grid, Volume
 from tests.cyclegan.translate.conftest import publish_model
-from tests.series import setting, write_series
+from tests.series import setting, write_enhanced, write_series
 from tests.stores import make_store
 from tests.volumes import write_head
 
@@ -108,6 +109,35 @@ def test_names_that_are_taken_twice_are_told_apart(tmp_path, model):
     names = list(made(command))
     assert len(names) == 2
     assert all(name.startswith("scan-") for name in names)
+
+
+def test_each_stack_of_one_enhanced_file_is_an_input_with_a_name_of_its_own(tmp_path):
+    def two_stacks(dataset: Dataset) -> None:
+        """Four frames stay axial, the others become coronal."""
+        del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+        for frame in dataset.PerFrameFunctionalGroupsSequence:
+            content, turned, place = Dataset(), Dataset(), frame.PlanePositionSequence[0]
+            above = float(place.ImagePositionPatient[2]) + 78
+            content.StackID = "2" if above >= 0 else "1"
+            turned.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+            if above >= 0:
+                turned.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+                place.ImagePositionPatient = [-8, 10 + above, -40]
+            frame.FrameContentSequence, frame.PlaneOrientationSequence = [content], [turned]
+
+    file = write_enhanced(tmp_path / "in/enhanced.dcm", two_stacks)
+    network = Generator(filters=4, blocks=1, upsample="resize")
+    recipe = Recipe(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
+    model = publish_model(
+        tmp_path / "model_to_mri", network, recipe, direction="to_mri", inputs=("ct",)
+    )
+
+    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe)
+    assert [len(each.series.headers) for each in found.inputs] == [4, 4]
+    results = made(Command(model=model, inputs=(file,), out=tmp_path / "out", format="nifti"))
+
+    assert len(results) == 2
+    assert len({image.affine[2, 3] for image in results.values()}) == 2
 
 
 def test_a_ct_is_not_taken_for_an_mri(tmp_path):

@@ -119,6 +119,20 @@ def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
     assert result.stat().st_mtime_ns > first
 
 
+def test_a_result_of_many_wishes_is_known_again(tmp_path, out, model_folder):
+    """What a NIfTI header can say of its making is shorter than all of it."""
+    source = write_head(tmp_path / "a.nii.gz")
+    command = Command(
+        model=model_folder, inputs=(source,), out=out, keep_names=True, axial=True, deidentify=True
+    )
+    run(command)
+    first = (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns
+
+    assert run(command) == ExitCode.DONE
+    assert (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns == first
+    assert run(replace(command, deidentify=False)) == ExitCode.FAILED
+
+
 def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     command = Command(model=model_folder, inputs=(source,), out=out, keep_names=True)
