@@ -56,6 +56,7 @@ class Step:
     """What a worker does in one."""
 
     pairs: int
+    """Of the busiest worker."""
     compute_s: float
     gradient_bytes: int
     pair_bytes: float
@@ -65,6 +66,8 @@ class Step:
     overlap: float = 0.5
     """Share of compute behind which gradients travel: backward takes two thirds of it, and the
     first bucket is full some way into it. 0 where processors that compute also carry."""
+    evenness: float = 1.0
+    """Pairs of the mean worker over those of the busiest: shards need not divide by workers."""
     data_beside: bool = True
     """Whether data is made while the step computes; not where both want the same cores."""
 
@@ -141,12 +144,13 @@ def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
     last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), site)
     exposed = max(last, whole - step.overlap * step.compute_s)
     made = step.pairs * step.data_cpu_s / site.cores_per_gpu
-    fetched = step.pairs * step.pair_bytes * site.gpus / site.store_bytes_per_s
+    in_all = step.pairs * step.evenness * site.gpus
+    fetched = in_all * step.pair_bytes / site.store_bytes_per_s
     if step.data_beside:
         step_s = max(step.compute_s + exposed, made, fetched)
     else:
         step_s = max(step.compute_s + exposed + made, fetched)
-    rate = site.gpus * step.pairs / step_s
+    rate = in_all / step_s
     saves = rhythm.steps / rhythm.steps_per_checkpoint if rhythm.steps_per_checkpoint else 0.0
     looks = rhythm.steps / rhythm.steps_per_validation if rhythm.steps_per_validation else 0.0
     return Forecast(

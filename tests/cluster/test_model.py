@@ -115,6 +115,25 @@ def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
     assert kept[-1]["cost"] == pytest.approx(2 * 64 * kept[-1]["epochs"] * many["epoch_s"] / 3600)
 
 
+def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
+    """Four shards on three GPUs: one of them runs two, and the others wait."""
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    file = tmp_path / "plan.json"
+    seen = {}
+    for gpus in (2, 3):
+        main(["plan", "--gpus", str(gpus), "--store", str(store.path), "--json", str(file)])
+        prospects = json.loads(file.read_text())["prospects"]
+        (seen[gpus],) = [each for each in prospects if each["forecast"]["gpus"] == gpus]
+    even, odd = seen[2], seen[3]
+
+    assert odd["forecast"]["step_s"] == pytest.approx(even["forecast"]["step_s"], rel=0.1)
+    assert odd["global_batch"] == even["global_batch"]
+    assert odd["forecast"]["pairs_per_s"] == pytest.approx(
+        odd["global_batch"] / odd["forecast"]["step_s"]
+    )
+    assert odd["efficiency"] < 0.75 * even["efficiency"]
+
+
 def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
     run = tmp_path / "run"
