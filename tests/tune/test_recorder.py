@@ -96,7 +96,8 @@ def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
     folder = watched.course.runs / "t000" / "checkpoints"
     for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
         (folder / f"step_{step:08d}").mkdir(parents=True)
-        (folder / f"step_{step:08d}" / "state.json").write_text(json.dumps({"score": score}))
+        facts = {"score": score, "streak": 0.0}
+        (folder / f"step_{step:08d}" / "state.json").write_text(json.dumps(facts))
     watched.tell(STEPS, 2.0)
 
     watched.complete()
