@@ -11,7 +11,7 @@ epoch       = steps x step + checkpoints + validations
 """
 
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, inf, log2
 
 BUCKET_BYTES = 25 * 2**20
 """DDP's: the last one starts when backward has ended."""
@@ -66,8 +66,9 @@ class Step:
     overlap: float = 0.5
     """Share of compute behind which gradients travel: backward takes two thirds of it, and the
     first bucket is full some way into it. 0 where processors that compute also carry."""
-    evenness: float = 1.0
-    """Pairs of the mean worker over those of the busiest: shards need not divide by workers."""
+    batch: float = inf
+    """Pairs of all workers: fewer than all would have if each had as many as the busiest, where
+    shards do not divide by workers."""
     data_beside: bool = True
     """Whether data is made while the step computes; not where both want the same cores."""
 
@@ -144,7 +145,7 @@ def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
     last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), site)
     exposed = max(last, whole - step.overlap * step.compute_s)
     made = step.pairs * step.data_cpu_s / site.cores_per_gpu
-    in_all = step.pairs * step.evenness * site.gpus
+    in_all = min(step.pairs * site.gpus, step.batch)
     fetched = in_all * step.pair_bytes / site.store_bytes_per_s
     if step.data_beside:
         step_s = max(step.compute_s + exposed, made, fetched)

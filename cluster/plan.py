@@ -108,11 +108,7 @@ def prospect(
     )
     step = step_of(config, store, assumed, work, measured)
     whole = forecast(step, site_of(gpus, assumed), rhythm_of(config, store, assumed, work))
-    alone = forecast(
-        replace(step, evenness=1.0),
-        site_of(1, assumed),
-        rhythm_of(config, store, assumed, work),
-    )
+    alone = forecast(step, site_of(1, assumed), rhythm_of(config, store, assumed, work))
     epochs = total_steps(config, store) / steps_per_epoch(store, config)
     return Prospect(
         forecast=whole,
@@ -153,7 +149,7 @@ def step_of(
     rows, columns = store.size
     return Step(
         pairs=pairs,
-        evenness=config.batch.global_size / (pairs * config.scale.workers),
+        batch=config.batch.global_size,
         compute_s=pairs * (measured or 0.0)
         or assumed.step_ms / 1e3
         or pairs * work.flop_per_pair / (peak * assumed.utilisation),

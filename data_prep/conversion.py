@@ -4,6 +4,7 @@ A job gets paths and names and gives back outcomes, never arrays and never an ex
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from data_prep.commit import commit_path, read_commit
 from data_prep.cut import Cut
@@ -85,17 +86,25 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
 
 
 def _is_committed(job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
-    if not all(_is_same(out, source, seen) for source in job.sources):
-        return False
-    linked = (read_commit(out, source.name)["volume"]["link"] for source in job.sources)
-    return len(job.sources) == 1 or all(linked)
+    for source in job.sources:
+        if source.name not in seen:
+            return False
+        record = _record_of(out, source)
+        if not _is_same(record, seen[source.name]):
+            return False
+        if len(job.sources) > 1 and not record["volume"]["link"]:
+            return False
+    return True
 
 
-def _is_same(out: Place, source: Source, seen: dict[str, _Seen]) -> bool:
-    """Whether the store has a volume of the very bytes."""
-    if source.name not in seen or not commit_path(out, source.name).exists():
-        return False
-    return bool(read_commit(out, source.name)["source_sha256"] == seen[source.name].sha256)
+def _record_of(out: Place, source: Source) -> dict[str, Any]:
+    """What the store says of a volume; empty where it has none."""
+    return read_commit(out, source.name) if commit_path(out, source.name).exists() else {}
+
+
+def _is_same(record: dict[str, Any], seen: _Seen) -> bool:
+    """Whether the store has the volume, made of the very bytes."""
+    return bool(record) and record["source_sha256"] == seen.sha256
 
 
 def _stays(source: Source, job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
@@ -104,17 +113,17 @@ def _stays(source: Source, job: Job, out: Place, seen: dict[str, _Seen]) -> bool
     Raises VolumeError where the store's volume of that partner is linked to another one of this:
     alone it would lie on a grid of its own, and the link would lead to other places.
     """
-    if _is_same(out, source, seen):
+    if _is_same(_record_of(out, source), seen[source.name]):
         return True
     for other in job.sources:
-        record = commit_path(out, other.name)
-        if record.exists() and read_commit(out, other.name)["volume"]["link"] == source.name:
+        record = _record_of(out, other)
+        if record and record["volume"]["link"] == source.name:
             raise VolumeError(
                 "pair-incomplete",
                 "The other file of its pair cannot be used now, and the store's volume of that one "
                 "is linked to this.",
-                f"Mend the other file, or remove commits/{record.name} from the store too, and "
-                "convert again.",
+                f"Mend the other file, or remove commits/{commit_path(out, other.name).name} from "
+                "the store too, and convert again.",
             )
     return False
 
@@ -126,15 +135,15 @@ def _prepare(
     harmonised = harmonised_source(source, settings, grid, notes.append)
     if source.stamps() != seen.stamps:
         raise file_changed()
-    if commit_path(settings.out, source.name).exists():
-        committed = read_commit(settings.out, source.name)["source_sha256"]
-        if committed != seen.sha256:
-            record = commit_path(settings.out, source.name).name
-            raise VolumeError(
-                "source-changed",
-                f"The store holds this volume made from another file (sha256 {committed[:8]}).",
-                f"To replace it, remove commits/{record} from the store and convert again.",
-            )
+    record = _record_of(settings.out, source)
+    if record and not _is_same(record, seen):
+        name = commit_path(settings.out, source.name).name
+        raise VolumeError(
+            "source-changed",
+            "The store holds this volume made from another file "
+            f"(sha256 {record['source_sha256'][:8]}).",
+            f"To replace it, remove commits/{name} from the store and convert again.",
+        )
     return PreparedVolume(
         modality=source.modality,
         pseudonym=source.pseudonym,

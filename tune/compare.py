@@ -2,7 +2,6 @@
 trained at full length with seeds that the search did not use, and compared over these.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,8 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from cyclegan.config_file import load_config
+from cyclegan.config import Config
+from cyclegan.config_file import config_hash, load_config
 from cyclegan.errors import ConfigError
 from cyclegan.infer.device import best_device
 from cyclegan.presets import reference
@@ -96,7 +96,8 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     """
     best = found.the_best()
     rival, name = rival_of(found, other), Path(other).stem
-    if apply(found.base, best.values) == apply(found.base, rival):
+    ours, theirs = (apply(found.base, values) for values in (best.values, rival))
+    if ours == theirs:
         raise ConfigError(
             f"the best trial, {best.name}, is {name} itself: there is nothing to compare. "
             "Compare with another one, or search with more --trials."
@@ -109,7 +110,7 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     ]
     settings = Settings(
         # Other settings under the name of before are another comparison.
-        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(best.values, rival)}",
+        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}",
         metric=found.objective.metric,
         look_every_steps=int(str(found.settings["look_every_steps"])),
         trials=len(arms),
@@ -131,9 +132,9 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     return judged(found, ledger.trials[: len(arms)], settings, name)
 
 
-def digest_of(*arms: Values) -> str:
+def digest_of(*arms: Config) -> str:
     """A word for what is compared."""
-    return hashlib.sha256(json.dumps(arms, sort_keys=True).encode()).hexdigest()[:8]
+    return "-".join(config_hash(arm)[:8] for arm in arms)
 
 
 def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -> Verdict:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from math import inf
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,9 @@ def way_back(run_folder: Place) -> Place:
 def prune(run_folder: Place, keep_last: int, keep_best: int) -> None:
     """Delete all but the newest ones, the best ones, and the newest healthy one."""
     newest_first = saved(run_folder)[::-1]
-    ranked = sorted(newest_first, key=score_of)  # the newest of equal ones comes first
-    kept = newest_first[:keep_last] + [f for f in ranked if score_of(f) < inf][:keep_best]
+    scored = [(score, f) for f in newest_first if (score := score_of(f)) < inf]
+    scored.sort(key=itemgetter(0))  # the newest of equal ones comes first
+    kept = newest_first[:keep_last] + [f for _, f in scored[:keep_best]]
     kept += islice(filter(is_healthy, newest_first), 1)
     for folder in newest_first:
         if folder not in kept:

@@ -79,6 +79,7 @@ class StoredInput:
     volume: StoredVolume
     number: int
     series: None = None
+    frame: int = 0
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ from cyclegan.export.trained_on import unfamiliar
 from cyclegan.translate.dicom_ct import Making
 from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file, origin_of_series
 from cyclegan.translate.engine import Engine, shown_to
-from cyclegan.translate.inputs import FileInput, Input, StoredInput
+from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.own_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.results import Format, Result, write_volume
@@ -199,7 +199,7 @@ class Job:
     def _result_of(self, item: Input, sha256: str) -> Result:
         """Its name is the content's hash, or the owner's name for it where that is wished for."""
         name = sha256[:_NAME_LENGTH]
-        if isinstance(item, FileInput) and item.frame:
+        if item.frame:
             name += f"-{item.frame}"
         if isinstance(item, StoredInput):
             name = item.label

@@ -12,6 +12,7 @@ from tests.tune.searches import write_search
 from tune.compare import Verdict, compare, digest_of, rival_of, split_to_judge_on, verdicts
 from tune.found import open_search
 from tune.objective import Objective
+from tune.space import apply
 
 
 def verdict(best, other, metric="val/mae_hu"):
@@ -103,7 +104,8 @@ def test_other_settings_under_a_name_of_before_are_another_comparison(tmp_path):
     words = []
     for weight in (1, 25, 1):
         file.write_text(f"loss.cycle_weight: {weight}\n")
-        words.append(digest_of(found.the_best().values, rival_of(found, str(file))))
+        arms = found.the_best().values, rival_of(found, str(file))
+        words.append(digest_of(*(apply(found.base, arm) for arm in arms)))
 
     assert words[0] == words[2] != words[1]
 
