@@ -15,8 +15,8 @@ from data_prep.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.note import Note, silent
 from data_prep.nrrd import read_nrrd_header
 from data_prep.payload import FileHeader, read_voxels
-from data_prep.rescale import check_picture
 from data_prep.storage import unreadable
+from data_prep.value_checks import check_values
 from data_prep.volume import Grid, Modality, Volume
 
 DETACHED = (".hdr", ".mhd", ".nhdr")
@@ -46,19 +46,21 @@ def read_file(
     """
     read_header = _reader_of(path)
     if read_header is None:
-        return read_nifti(
+        volume = read_nifti(
             path, modality=modality, pseudonym=pseudonym, assume_affine=assume_affine, note=note
         )
-    try:
-        with path.open("rb") as stream:
-            header = read_header(stream, assume_affine)
-            voxels = read_voxels(stream, header)
-    except OSError as error:
-        raise unreadable(error) from error
-    check_picture(voxels, modality)
-    if header.is_affine_assumed:
-        note(ASSUMED)
-    return Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)
+    else:
+        try:
+            with path.open("rb") as stream:
+                header = read_header(stream, assume_affine)
+                voxels = read_voxels(stream, header)
+        except OSError as error:
+            raise unreadable(error) from error
+        if header.is_affine_assumed:
+            note(ASSUMED)
+        volume = Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)
+    check_values(volume.voxels, modality, note)
+    return volume
 
 
 def read_grid(path: Path, *, assume_affine: bool = False) -> Grid:

@@ -69,8 +69,7 @@ def harmonise(
 
     `grid` overrides the grid that would follow from the volume itself: a paired CT lies on its
     MRI's. `given_body` is a mask (above 0 is body) in the volume's frame, on any grid; it takes
-    the place of the one that is found in the voxels. Raises VolumeError where no body is found or
-    a CT cannot be in HU.
+    the place of the one that is found in the voxels. Raises VolumeError where no body is found.
     """
     upright = canonical(volume)
     if volume.modality == "ct":
@@ -123,16 +122,14 @@ def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
 def _rough_box(volume: Volume) -> Box:
     """The body's box on the volume's own grid, from voxels of about 3 mm: enough to centre on.
 
-    All of the volume where no body is found. Refuses a CT that cannot be in HU.
+    All of the volume where no body is found.
     """
     shape = volume.voxels.shape
     steps = [
         min(max(1, int(_ROUGH_MM / mm)), n) for mm, n in zip(volume.spacing_mm, shape, strict=True)
     ]
     coarse: NDArray[Any] = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
-    if volume.modality == "ct":
-        _check_hounsfield(coarse)
-    else:
+    if volume.modality == "mri":
         coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
     # Not drawn in: a picture as large as its grid must not lose the patient's dark rim.
@@ -148,16 +145,6 @@ def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32
     z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
     blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
-
-
-def _check_hounsfield(voxels: NDArray[Any]) -> None:
-    lowest = float(np.percentile(voxels, 1))
-    if lowest > -300:
-        raise VolumeError(
-            "not-hounsfield",
-            f"A CT without air: 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU.",
-            "Apply the DICOM rescale slope and intercept, or move the file to the MRI side.",
-        )
 
 
 def _mri_scale(values: NDArray[Any]) -> float:

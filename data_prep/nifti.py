@@ -31,7 +31,6 @@ from data_prep.file_faults import (
 )
 from data_prep.inflate import MAX_RATIO, inflate
 from data_prep.note import Note, silent
-from data_prep.rescale import check_picture
 from data_prep.storage import unreadable
 from data_prep.volume import Affine, Grid, Modality, Volume
 
@@ -74,7 +73,6 @@ def read_nifti(
         check_affine(image.affine)
         voxels = _voxels(image, content)
     voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
-    check_picture(voxels_zyx, modality)
     if not _is_placed(header):
         note(ASSUMED)
     return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)

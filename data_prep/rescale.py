@@ -1,7 +1,8 @@
-"""Stored DICOM numbers to HU and magnitudes, and whether they can be what the header calls them.
+"""Stored DICOM numbers to HU and magnitudes by the tags for rescale and padding.
 
 It knows nothing of files or places. Values are computed in float64 and kept in float32, each slice
-with its own slope and intercept.
+with its own slope and intercept. Whether they can be what the header calls them is for
+`value_checks` to say.
 """
 
 from collections.abc import Sequence
@@ -20,18 +21,7 @@ AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
 """What padding becomes."""
 _HU_TYPES = {"", "HU", "US"}
 """US is "unspecified": then the values themselves must look like HU."""
-_MOST_BELOW_MR = 0.05
-_JUNK_DEPTH = 1.0
-"""An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
-overflow or a phase picture. Standardised and filtered magnitudes stay far from that."""
-_LOWEST_HU, _AIR_HU = -1100.0, -900.0
-_NO_BODY_HU = -300.0
-_LEAST_BODY = 1e-3
-"""Of a CT's voxels above _NO_BODY_HU; the sparsest of the real heads has 0.05."""
-_PARTLY_AIR_HU = -750.0
-_TISSUE_HU = 150.0
-_LEAST_TISSUE = 0.25
-"""Of what is no air; real heads and a thigh have 0.74 to 0.84."""
+_AIR_HU = -900.0
 
 
 def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_hu: bool) -> None:
@@ -102,7 +92,7 @@ def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) 
         padded = ((stored >= first) & (stored <= last)) | ((cut >= first) & (cut <= last))
         if modality == "ct" and padded.any():
             _check_padding([end * slope + intercept for end in header.padding])
-    with np.errstate(over="ignore"):  # `check_values` finds what became infinite
+    with np.errstate(over="ignore"):  # found by `check_values`
         values = (cut.astype(np.float64) * slope + intercept).astype(np.float32)
     return SliceValues(
         values=values,
@@ -144,94 +134,3 @@ def finish_values(
         measured = values[~padded]
         np.subtract(measured.min() + measured.max(), values, out=values)
     values[padded] = AIR[modality]
-
-
-def check_values(values: NDArray[Any], modality: Modality) -> None:
-    """Raise VolumeError where measured numbers cannot be HU of a body, or MR magnitudes."""
-    check_picture(values, modality)
-    if modality == "ct":
-        _check_hounsfield(values)
-
-
-def check_picture(values: NDArray[Any], modality: Modality) -> None:
-    """Raise VolumeError where numbers show nothing, or are far from what the modality has."""
-    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-        raise VolumeError(
-            "not-finite",
-            f"{(~finite).sum():,} voxels ({(~finite).mean():.2%}) are NaN or infinite.",
-            "Repair the step that wrote them; they have no value to train on.",
-        )
-    some = _some(values)
-    if not some.size or (some.min() == some.max() and values.min() == values.max()):
-        what = f"Every voxel is {values.flat[0]:g}." if values.size else "Every voxel is padding."
-        raise VolumeError("constant", what, "Look at the file: it holds no picture.")
-    if modality == "mri":
-        _check_magnitudes(values)
-        return
-    body = float((some > _NO_BODY_HU).mean())
-    if body < _LEAST_BODY:
-        raise VolumeError(
-            "all-air",
-            f"Of this CT {1 - body:.2%} is air (below {_NO_BODY_HU:g} HU).",
-            "Look at the volume: the body lies outside, it is an MR, or the rescale was applied "
-            "twice.",
-        )
-
-
-def _check_magnitudes(values: NDArray[Any]) -> None:
-    if values.min() >= 0:
-        return
-    below = float((_some(values) < _NO_BODY_HU).mean())
-    if below > _MOST_BELOW_MR:
-        raise _conflict(
-            f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
-            f"{_NO_BODY_HU:g}: this is a CT, or a phase picture"
-        )
-    bright = float(np.percentile(_some(values), 99.9))
-    junk = float((values < -_JUNK_DEPTH * max(bright, 0.0)).mean())
-    if junk:
-        raise VolumeError(
-            "negative-magnitudes",
-            f"{junk:.3%} of this MR's voxels lie further below zero (lowest {values.min():g}) than "
-            f"its bright tissue above ({bright:g}): magnitudes are not negative, so numbers "
-            "overflowed or this is a phase picture.",
-            "Convert again from the DICOM source, or give the magnitude picture.",
-        )
-
-
-def _some(values: NDArray[Any]) -> NDArray[Any]:
-    """About a million of them, which tell of shares as much as all; an odd step meets no column."""
-    some: NDArray[Any] = values.ravel()[:: values.size // 1_000_000 | 1]
-    return some
-
-
-def _check_hounsfield(values: NDArray[Any]) -> None:
-    values = _some(values)
-    lowest = float(np.percentile(values, 1))
-    if lowest > _NO_BODY_HU:
-        raise _conflict(
-            f"a CT without air, 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU: "
-            "this is an MR, or the rescale was never applied"
-        )
-    body = int((values > _NO_BODY_HU).sum())
-    tissue = int(((values > -_TISSUE_HU) & (values < _TISSUE_HU)).sum())
-    partly_air = int(((values > _PARTLY_AIR_HU) & (values <= _NO_BODY_HU)).sum())
-    if tissue < max(_LEAST_TISSUE * body, partly_air):
-        whole = body + partly_air
-        raise _conflict(
-            f"of the voxels that are not all air, {tissue / whole:.0%} have HU of soft tissue and "
-            f"{partly_air / whole:.0%} lie between air and fat"
-        )
-
-
-def below_air(values: NDArray[np.float32], modality: Modality) -> int:
-    """How many voxels of a CT are below what anything can be; they end as air."""
-    return int((values < _LOWEST_HU).sum()) if modality == "ct" else 0
-
-
-def _conflict(found: str) -> VolumeError:
-    return VolumeError(
-        "modality-conflict",
-        f"The numbers do not fit the modality: {found}.",
-        "Look at the volume; file it under its true modality, or leave it out.",
-    )

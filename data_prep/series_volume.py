@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from data_prep.dicom import MAX_BYTES, read_stored
 from data_prep.errors import VolumeError
 from data_prep.note import Note, silent
-from data_prep.rescale import below_air, check_rescale, check_values, finish_values, slice_values
+from data_prep.rescale import check_rescale, finish_values, slice_values
 from data_prep.series import Series, refusal, stack_of
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack
+from data_prep.value_checks import check_values
 from data_prep.volume import Modality, Volume
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
@@ -48,10 +49,7 @@ def read_series(
     stack = stack_of(series)
     values, padded = _decode(series.headers, modality, note)
     values, padded = _one_per_place(values, padded, series.headers, stack, note)
-    check_values(values[~padded], modality)
-    below = below_air(values[~padded], modality)
-    if below:
-        note(f"{below} voxels are below -1100 HU, which nothing is; they become air.")
+    check_values(values[~padded], modality, note)
     is_inverted = series.headers[0].photometric == "MONOCHROME1"
     finish_values(values, padded, modality, is_inverted=is_inverted)
     _note(series, padded, stack, note)

@@ -156,3 +156,34 @@ def test_the_network_code_of_a_step_knows_no_device_worker_or_file():
 
     assert not {name.split(".")[0] for name in names} & {"ray", "pathlib", "os", "time"}
     assert not any(name.startswith("torch.distributed") for name in names)
+
+
+def test_what_values_show_is_judged_in_one_module_that_the_readers_alone_call():
+    judge = ROOT / "data_prep/value_checks.py"
+    users = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if "data_prep.value_checks.check_values" in imports_of(path)
+    }
+    others = {
+        (code, str(path.relative_to(ROOT)))
+        for path in SOURCES
+        if path != judge
+        for code in codes_of(path) & codes_of(judge)
+    }
+
+    assert users == {"data_prep/formats.py", "data_prep/series_volume.py"}
+    # Not by its values but by the tag of that name: DICOM alone has it.
+    assert others == {("modality-conflict", "data_prep/series_faults.py")}
+
+
+def codes_of(path: Path) -> set[str]:
+    """The codes of all refusals that a file makes."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {
+        call.args[0].value
+        for call in calls
+        if getattr(call.func, "id", "") == "VolumeError"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }

@@ -142,7 +142,7 @@ def test_a_ct_that_is_not_in_hounsfield_units_is_refused(folders):
 
     write_nifti(path, (volume.voxels + 1024).astype(np.int16), volume.affine)
     report, _ = run(**folders)
-    assert [refusal.code for refusal in report.refused] == ["not-hounsfield"]
+    assert [refusal.code for refusal in report.refused] == ["modality-conflict"]
 
 
 def test_wrong_use_is_explained(tmp_path):

@@ -42,6 +42,15 @@ def cut(what: str, code: str, suffix: str, *, packed: bool) -> Case:
     return Case(what=f"{suffix}: {what}", code=code, make=make)
 
 
+def voxels(what: str, code: str, suffix: str, array: np.ndarray) -> Case:
+    """A sound file with other voxels [z, y, x]."""
+    return Case(
+        what=f"{suffix}: {what}",
+        code=code,
+        make=lambda folder: SimpleITK.WriteImage(image_of(array), folder / f"a{suffix}"),
+    )
+
+
 CASES = [
     cut("a file cut off in its voxels", "header-damaged", ".mha", packed=False),
     cut("a compressed file cut off", "zlib-damaged", ".mha", packed=True),
@@ -53,4 +62,6 @@ CASES = [
     edited("sizes beyond the file", "header-damaged", ".nrrd", b": 36 40 8", b": 36 40 9"),
     edited("a space that is not told", "no-affine", ".nrrd", b"left-posterior", b"scanner-xyz"),
     edited("voxels in another file", "detached-data", ".nrrd", b"\n\n", b"\ndata file: a.raw\n\n"),
+    voxels("HU that are halved", "modality-conflict", ".mha", values("CT") // 2),
+    voxels("HU that are halved", "modality-conflict", ".nrrd", values("CT") // 2),
 ]

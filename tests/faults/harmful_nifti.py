@@ -131,8 +131,9 @@ CASES = [
     voxels("an infinite voxel", "not-finite", marked(np.inf)),
     voxels("one value everywhere", "constant", np.full(values("CT").shape, -1000)),
     voxels("a CT of air", "all-air", values("CT") // 100 - 1000),
-    voxels("a CT without its rescale", "not-hounsfield", values("CT") + 1024),
-    voxels("an MR filed as CT", "not-hounsfield", values("MR")),
+    voxels("a CT without its rescale", "modality-conflict", values("CT") + 1024),
+    voxels("HU that are halved", "modality-conflict", values("CT") // 2),
+    voxels("an MR filed as CT", "modality-conflict", values("MR")),
     voxels("a CT filed as MR", "modality-conflict", values("CT"), "MR"),
     voxels(
         "an MR in which one number overflowed",

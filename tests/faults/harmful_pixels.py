@@ -147,6 +147,11 @@ UNITS = [
     ct("an intercept applied twice", "all-air", setting(RescaleIntercept=-2048)),
     ct("RescaleType: effective atomic number", "not-hounsfield", setting(RescaleType="Z_EFF")),
     ct(
+        "HU that are halved",
+        "modality-conflict",
+        as_signed(lambda index: values("CT")[index] // 2),
+    ),
+    ct(
         "an MR filed as CT",
         "modality-conflict",
         both(stored(lambda index, _: values("MR")[index]), setting(RescaleIntercept=0)),

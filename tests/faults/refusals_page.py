@@ -55,6 +55,9 @@ A series is what one patient, study and series UID have in common, in one frame 
 and orientation. Slices with a series UID each, as Canon writes classic MR (dcm2niix issue 495), are
 joined where study, series number, acquisition and kind of image agree, and that is noted.
 
+Voxel values are judged once for each volume, by one rule in every format: the same numbers meet the
+same answer as DICOM, NIfTI, MHA or NRRD.
+
 Pixels that were once compressed with loss are accepted with a note, since archives do so; a CT as
 8-bit JPEG has lost its HU and is refused by its numbers, or left alone as a secondary capture.
 """
