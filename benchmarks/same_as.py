@@ -34,7 +34,7 @@ TRAINING = (
     *(
         [
             f"--loss.{term} --loss.{term}-weight {weight}",
-            f"--loss.{term}.weight {weight}",
+            f"--loss.{term}.enabled --loss.{term}.weight {weight}",
         ]
         for term, weight in {"gradient": 1, "shape": 1, "structure": 1, "depth": 10}.items()
     ),

@@ -44,8 +44,9 @@ class Answer:
         seconds = "".join(
             f"{'-' if each is None else f'{each:.2f}':>10}" for each in (self.before_s, self.here_s)
         )
-        known = self.before_s and self.here_s
-        ratio = f"{self.before_s / self.here_s:.2f}" if known else "-"
+        ratio = "-"
+        if self.before_s and self.here_s:
+            ratio = f"{self.before_s / self.here_s:.2f}"
         return f"{self.command:40}{seconds}{ratio:>10}"
 
 

@@ -1,13 +1,13 @@
 """The training step on a GPU, eager, compiled and as one CUDA graph: time, launches, memory."""
 
 import time
-from types import SimpleNamespace
 
 import torch
 
 from benchmarks.on_gpu.bench import LAYOUTS, Bench, Launches
 from cyclegan.data.channels import with_conditions
 from cyclegan.nets.generator import Generator
+from cyclegan.nets.pairs import Translated
 from cyclegan.nets.population import layer_quantiles, layers
 from cyclegan.train.compilation import compiled_graphs
 from cyclegan.train.objective import translator_terms
@@ -18,6 +18,8 @@ STEP_TFLOP = 2.13
 """Convolutions of one pair's step in the preset `default`, forward and backward."""
 GENERATOR_GFLOP = 337.1
 """Of one image, there and back."""
+
+MODALITIES = ("mri", "ct")
 
 Found = tuple[str, Launches | None]
 """A line, and the kernels that took longest."""
@@ -104,15 +106,17 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
     def made(channels: int) -> torch.Tensor:
         return torch.rand(pairs, channels, side, side, device=device).requires_grad_()
 
-    fakes = {f"fake_{modality}": made(3) for modality in ("mri", "ct")}
-    others = {
-        f"{k}_{modality}": made(1) for k in ("same", "returned") for modality in ("mri", "ct")
-    }
-    images = SimpleNamespace(**fakes, **others)
-    patches = side // 8 - 2
-    scores = tuple(
-        torch.rand(pairs, 1, patches, patches, device=device, requires_grad=True) for _ in range(2)
+    images = Translated(
+        **{f"fake_{modality}": made(3) for modality in MODALITIES},
+        **{
+            f"{kind}_{modality}": made(1)
+            for kind in ("same", "returned")
+            for modality in MODALITIES
+        },
     )
+    patches = side // 8 - 2
+    judged = (pairs, 1, patches, patches)
+    scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
     fast_conditions = torch.compile(with_conditions, dynamic=False)
     fast_terms = torch.compile(translator_terms, dynamic=False)
     ways = {
