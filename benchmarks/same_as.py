@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int:
     except CommandError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"\n{'what':28}{'arrays':>7}  {sides[0].label} and here")
+    print(f"\n{'what':32}{'arrays':>7}  {sides[0].label} and here")
     for group in groups:
         print(group.line())
     different = sum(len(group.different) for group in groups)

@@ -31,7 +31,7 @@ class Group:
         if self.different:
             verdict = f"{len(self.different)} DIFFER, by at most {self.largest:.3g}"
         first = f"; {self.different[0]}" if self.different else ""
-        return f"{self.name:28}{self.total:7}  {verdict}{first}"
+        return f"{self.name:32}{self.total:7}  {verdict}{first}"
 
 
 def compare(what: str, before: Arrays, after: Arrays) -> list[Group]:
