@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, get_type_hints
 
 import yaml
@@ -59,22 +60,32 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + name, value
 
 
+@cache
+def setting_types(cls: type = Config, prefix: str = "") -> Mapping[str, object]:
+    """The type of every setting, by its dotted name."""
+    types: dict[str, object] = {}
+    for name, hint in get_type_hints(cls).items():
+        inner = isinstance(hint, type) and is_dataclass(hint)
+        types |= setting_types(hint, f"{prefix}{name}.") if inner else {prefix + name: hint}
+    return types
+
+
 def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
     """The configuration with other values for the settings of these dotted names.
 
     Raises:
         ConfigError: A name is no setting, or a value is not allowed.
     """
-    if unknown := sorted(set(values) - set(flat(config))):
+    if unknown := sorted(set(values) - set(setting_types())):
         raise ConfigError(f"there is no setting {', '.join(unknown)}.")
-    tree = asdict(config)
+    tree: dict[str, Any] = {}
     for name, value in values.items():
         *sections, setting = name.split(".")
         branch = tree
         for section in sections:
-            branch = branch[section]
+            branch = branch.setdefault(section, {})
         branch[setting] = value
-    changed = from_mapping(Config, tree, "the configuration")
+    changed = from_mapping(Config, tree, "the configuration", config)
     assert isinstance(changed, Config)
     return changed
 
@@ -129,15 +140,19 @@ def load_config(path: Place) -> Config:
 
 def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) -> object:
     """Build a configuration dataclass from plain values, refusing what it does not know. What they
-    leave out is as in `default`, an instance of it, if there is one."""
+    leave out is as in `default`, an instance of it, or as its fields say."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must hold settings by name, but holds {values!r}.")
     hints = get_type_hints(cls)
-    known = {item.name: item for item in fields(cls)}
-    if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"{where} has no setting {', '.join(unknown)}. Known: {sorted(known)}.")
+    defaults = {
+        item.name: item.default if default is MISSING else getattr(default, item.name)
+        for item in fields(cls)
+    }
+    if unknown := sorted(set(values) - set(defaults)):
+        known = sorted(defaults)
+        raise ConfigError(f"{where} has no setting {', '.join(unknown)}. Known: {known}.")
     arguments = {
-        name: from_mapping(hints[name], value, f"{where}: {name}", known[name].default)
+        name: from_mapping(hints[name], value, f"{where}: {name}", defaults[name])
         if is_dataclass(hints[name])
         else tuple(value)
         if isinstance(value, list)

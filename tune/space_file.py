@@ -1,14 +1,14 @@
 """A space by its name or from a YAML file, checked so that every point of it is a valid run."""
 
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin
 
 import yaml
 
 from cyclegan.config import Config
-from cyclegan.config_file import decisive, from_mapping
+from cyclegan.config_file import decisive, from_mapping, setting_types
 from cyclegan.errors import ConfigError
 from tune.dials import DIALS
 from tune.space import SPACES, Choice, Dimension, Range, Space, Value, apply, is_number
@@ -136,16 +136,7 @@ def hint_of(name: str, base: Config) -> object:
             f"the space searches {name}, which is no setting that changes what is trained. "
             f"Those are: {', '.join(known)}; and the dials {', '.join(DIALS)}."
         )
-    return hints_of(Config)[name]
-
-
-def hints_of(cls: type, prefix: str = "") -> dict[str, object]:
-    """The types of a configuration's settings, by their dotted names."""
-    hints: dict[str, object] = {}
-    for name, hint in get_type_hints(cls).items():
-        inner = isinstance(hint, type) and is_dataclass(hint)
-        hints |= hints_of(hint, f"{prefix}{name}.") if inner else {prefix + name: hint}
-    return hints
+    return setting_types()[name]
 
 
 def fits(value: object, hint: object) -> bool:

@@ -70,7 +70,7 @@ def test_one_compares_with_the_preset_the_reference_recipe_or_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel: 1", "no setting"),
+        ("loss.cycel.weight: 1", "no setting"),
         ("loss.cycle.weight: -1", "0 or more"),
         ("- 1", "no setting"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclegan.config_file import with_settings
 from cyclegan.presets import default, demo, reference
 from tune.space import (
     SPACES,
@@ -111,7 +112,7 @@ def test_a_grid_has_all_combinations_and_no_weight_of_what_is_off():
 
 def test_a_condition_on_what_is_not_searched_looks_at_the_base():
     space = {"loss.ssim.weight": Range(low=0.1, high=1.0, when={"loss.ssim.enabled": True})}
-    off = replace(BASE, loss=replace(BASE.loss, ssim=False))
+    off = with_settings(BASE, {"loss.ssim.enabled": False})
 
     assert drawn(space, off, Random(0)) == {}
     assert set(drawn(space, BASE, Random(0))) == {"loss.ssim.weight"}

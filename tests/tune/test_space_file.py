@@ -47,7 +47,7 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel_weight: {low: 1, high: 2}", "loss.cycel_weight, which is no setting"),
+        ("loss.cycel.weight: {low: 1, high: 2}", "loss.cycel.weight, which is no setting"),
         ("run.storage: {choice: [a, b]}", "run.storage, which is no setting"),
         ("loss.cycle.weight: {low: 1, hihg: 2}", "want {low, high, log"),
         ("loss.cycle.weight: {low: 1, high: 2, lgo: true}", "no setting lgo"),
@@ -64,12 +64,12 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         ("critic_rate_ratio: {low: 0, high: 1}", "a number from 0.001 to 1000"),
         ("warmup_share: {choice: [yes, 0.1]}", "the value True; it is a number"),
         (
-            "loss.ssim.weight: {low: 1, high: 2, when: {loss.sism: true}}",
-            "loss.sism, which is no setting",
+            "loss.ssim.weight: {low: 1, high: 2, when: {loss.sism.enabled: true}}",
+            "loss.sism.enabled, which is no setting",
         ),
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: 1}}",
-            "when loss.ssim is 1, but loss.ssim takes bool",
+            "when loss.ssim.enabled is 1, but loss.ssim.enabled takes bool",
         ),
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: true}}\n"
@@ -79,7 +79,7 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         (
             "loss.ssim.enabled: {choice: [false]}\n"
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: true}}",
-            "which loss.ssim never is",
+            "which loss.ssim.enabled never is",
         ),
         (
             "data.dtype: {choice: [float32, float16]}\ntrain.precision: {choice: [fp16, bf16]}",
