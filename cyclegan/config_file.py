@@ -14,7 +14,7 @@ from cyclegan.errors import ConfigError
 from data_prep.place import Place, place
 
 SCHEMA_VERSION = 2
-"""Of the file; 1 had no such field, and a loss term's weight and schedule as settings of `loss`."""
+"""Of the file. Version 1 had no such field, and `loss.cycle_weight` for `loss.cycle.weight`."""
 
 # What may differ when a run goes on: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (

@@ -72,8 +72,7 @@ class LossConfig:
     @property
     def terms(self) -> dict[str, Term]:
         """Every term by its name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Term)}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.type is Term}
 
     def mapped(self, change: Callable[[Term], Term]) -> "LossConfig":
         """All terms changed in the same way."""
