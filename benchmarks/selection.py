@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.recipes.candidate import START, configured
 from cyclegan.config import Config
-from cyclegan.config_file import to_yaml
+from cyclegan.config_file import to_yaml, with_settings
 from cyclegan.presets import reference, seed
 from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.loop import train_worker
@@ -45,46 +44,38 @@ SIZE, SPACING_MM = "64 64", "4 3.6 3.6"
 DRAWS = 2000
 
 
-def varied(config: Config, **sections: dict[str, Any]) -> Config:
-    """A configuration with some fields of some sections changed."""
-    return replace(
-        config,
-        **{name: replace(getattr(config, name), **fields) for name, fields in sections.items()},
-    )
-
-
 DEMO = configured(START)  # the demo of the time when these cohorts were trained
 REFERENCE, SEED = reference(), seed()
+PLAIN = {"data.mri_contrast": "plain"}
+NO_WAY_BACK = {"loss.cycle.weight": 0.0, "loss.identity.weight": 0.0}
 RECIPES: dict[str, dict[str, Config]] = {
     "choose": {
         "demo": DEMO,
-        "demo, plain contrast": varied(DEMO, data={"mri_contrast": "plain"}),
-        "demo with conditions": varied(DEMO, data={"conditions": True}),
+        "demo, plain contrast": with_settings(DEMO, PLAIN),
+        "demo with conditions": with_settings(DEMO, {"data.conditions": True}),
         "reference": REFERENCE,
-        "no cycle, no identity": varied(DEMO, loss={"cycle_weight": 0.0, "identity_weight": 0.0}),
-        "cycle 50, identity 50": varied(
-            DEMO,
-            loss={"cycle_weight": 50.0, "identity_weight": 50.0},
-            data={"mri_contrast": "plain"},
+        "no cycle, no identity": with_settings(DEMO, NO_WAY_BACK),
+        "cycle 50, identity 50": with_settings(
+            DEMO, {"loss.cycle.weight": 50.0, "loss.identity.weight": 50.0} | PLAIN
         ),
-        "rate 25 times higher": varied(
-            DEMO, optimizer={"learning_rate": 1e-2, "critic_learning_rate": 1e-2}
+        "rate 25 times higher": with_settings(
+            DEMO, {"optimizer.learning_rate": 1e-2, "optimizer.critic_learning_rate": 1e-2}
         ),
-        "hardly any rate": varied(
-            DEMO, optimizer={"learning_rate": 1e-5, "critic_learning_rate": 1e-5}
+        "hardly any rate": with_settings(
+            DEMO, {"optimizer.learning_rate": 1e-5, "optimizer.critic_learning_rate": 1e-5}
         ),
     },
     "report": {
         "demo": DEMO,
-        "demo, plain contrast": varied(DEMO, data={"mri_contrast": "plain"}),
-        "demo with conditions": varied(DEMO, data={"conditions": True}),
-        "demo, 3 slices": varied(DEMO, data={"neighbours": 1}),
+        "demo, plain contrast": with_settings(DEMO, PLAIN),
+        "demo with conditions": with_settings(DEMO, {"data.conditions": True}),
+        "demo, 3 slices": with_settings(DEMO, {"data.neighbours": 1}),
         "reference": REFERENCE,
-        "seed": varied(SEED, batch={"shards": 1, "shard_size": 2}),
-        "inverted reference": varied(REFERENCE, data={"mri_contrast": "inverted"}),
-        "adversarial alone": varied(DEMO, loss={"cycle_weight": 0.0, "identity_weight": 0.0}),
-        "no adversary": varied(DEMO, loss={"adversarial": False}, data={"mri_contrast": "plain"}),
-        "critics 20 times faster": varied(DEMO, optimizer={"critic_learning_rate": 8e-3}),
+        "seed": with_settings(SEED, {"batch.shards": 1, "batch.shard_size": 2}),
+        "inverted reference": with_settings(REFERENCE, {"data.mri_contrast": "inverted"}),
+        "adversarial alone": with_settings(DEMO, NO_WAY_BACK),
+        "no adversary": with_settings(DEMO, {"loss.adversarial.enabled": False} | PLAIN),
+        "critics 20 times faster": with_settings(DEMO, {"optimizer.critic_learning_rate": 8e-3}),
     },
 }
 PAIRED = {"mae_hu": "masked MAE", "bone_dice": "bone Dice"}
@@ -110,18 +101,23 @@ def store_of(out: Path, cohort: str) -> Path:
 
 def small(config: Config, store: Path, name: str, out: Path, number: int) -> Config:
     """A recipe with networks and a length that two cores can afford; every checkpoint is kept."""
-    return varied(
+    return with_settings(
         config,
-        run={"name": name.replace(" ", "-"), "storage": str(out), "seed": number},
-        data={"store": str(store)},
-        generator={"filters": 16, "blocks": 4},
-        critic={"filters": 24},
-        train={"max_steps": STEPS, "compile": "no", "ema_decay": min(0.99, config.train.ema_decay)},
-        schedule={
-            "log_every_steps": 50,
-            "save_every_steps": 50,
-            "validate_every_steps": STEPS,
-            "keep_last": STEPS,
+        {
+            "run.name": name.replace(" ", "-"),
+            "run.storage": str(out),
+            "run.seed": number,
+            "data.store": str(store),
+            "generator.filters": 16,
+            "generator.blocks": 4,
+            "critic.filters": 24,
+            "train.max_steps": STEPS,
+            "train.compile": "no",
+            "train.ema_decay": min(0.99, config.train.ema_decay),
+            "schedule.log_every_steps": 50,
+            "schedule.save_every_steps": 50,
+            "schedule.validate_every_steps": STEPS,
+            "schedule.keep_last": STEPS,
         },
     )
 

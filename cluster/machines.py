@@ -40,9 +40,14 @@ class Machines:
                 f"The job's name is {self.name!r}; Kubernetes takes up to 40 lower-case letters, "
                 "digits and hyphens only. Give such a --name."
             )
-        for field in ("nodes", "cpus_per_node", "memory_gib"):
-            if getattr(self, field) < 1:
-                raise UsageError(f"--{field.replace('_', '-')} must be at least 1.")
+        counts = {
+            "--nodes": self.nodes,
+            "--cpus-per-node": self.cpus_per_node,
+            "--memory-gib": self.memory_gib,
+        }
+        for flag, value in counts.items():
+            if value < 1:
+                raise UsageError(f"{flag} must be at least 1.")
         if self.gpus_per_node < 0 or not 0 <= self.min_nodes <= self.nodes:
             raise UsageError("--gpus-per-node must be 0 or more, --min-nodes at most --nodes.")
 

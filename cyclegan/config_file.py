@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, get_type_hints
 
 import yaml
@@ -10,6 +12,9 @@ import yaml
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
 from data_prep.place import Place, place
+
+SCHEMA_VERSION = 2
+"""Of the file. Version 1 had no such field, and `loss.cycle_weight` for `loss.cycle.weight`."""
 
 # What may differ when a run goes on: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (
@@ -44,13 +49,45 @@ def resolve(config: Config) -> Config:
 
 def flat(config: Config) -> dict[str, Any]:
     """Every setting by its dotted name, as on the command line."""
-    leaves: dict[str, Any] = {}
-    for section, value in asdict(config).items():
+    return dict(_leaves(asdict(config)))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
         if isinstance(value, dict):
-            leaves |= {f"{section}.{name}": leaf for name, leaf in value.items()}
+            yield from _leaves(value, f"{prefix}{name}.")
         else:
-            leaves[section] = value
-    return leaves
+            yield prefix + name, value
+
+
+@cache
+def setting_types(cls: type = Config, prefix: str = "") -> Mapping[str, object]:
+    """The type of every setting, by its dotted name."""
+    types: dict[str, object] = {}
+    for name, hint in get_type_hints(cls).items():
+        inner = isinstance(hint, type) and is_dataclass(hint)
+        types |= setting_types(hint, f"{prefix}{name}.") if inner else {prefix + name: hint}
+    return types
+
+
+def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with other values for the settings of these dotted names.
+
+    Raises:
+        ConfigError: A name is no setting, or a value is not allowed.
+    """
+    if unknown := sorted(set(values) - set(setting_types())):
+        raise ConfigError(f"there is no setting {', '.join(unknown)}.")
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, setting = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[setting] = value
+    changed = from_mapping(Config, tree, "the configuration", config)
+    assert isinstance(changed, Config)
+    return changed
 
 
 def decisive(config: Config) -> dict[str, Any]:
@@ -69,14 +106,16 @@ def config_hash(config: Config) -> str:
 
 def to_yaml(config: Config) -> str:
     """The whole configuration, reloadable by `load_config`."""
-    return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
+    values = {"schema_version": SCHEMA_VERSION} | asdict(config)
+    return yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False)
 
 
 def load_config(path: Place) -> Config:
     """Read a `config.yaml`.
 
     Raises:
-        ConfigError: It is absent, not YAML, or has a field that this version does not know.
+        ConfigError: It is absent, not YAML, of another version, or has a field that this version
+            does not know.
     """
     try:
         values = yaml.safe_load(path.read_text())
@@ -87,25 +126,37 @@ def load_config(path: Place) -> Config:
         ) from error
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"no configuration can be read from {path}: {error}") from error
+    if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path} has schema_version {found}, and this version of the project reads "
+            f"{SCHEMA_VERSION}, where loss.cycle_weight is loss.cycle.weight. Begin the run anew: "
+            "python -m cyclegan.train PRESET --run.name NAME; a search: "
+            "python -m tune run SPACE --name NAME."
+        )
     config = from_mapping(Config, values, path.name)
     assert isinstance(config, Config)
     return config
 
 
-def from_mapping(cls: type, values: object, where: str) -> object:
-    """Build a configuration dataclass from plain values, refusing what it does not know."""
+def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) -> object:
+    """Build a configuration dataclass from plain values, refusing what it does not know. What they
+    leave out is as in `default`, an instance of it, or as its fields say."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must hold settings by name, but holds {values!r}.")
     hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)}
-    if unknown := sorted(set(values) - known):
-        raise ConfigError(f"{where} has no setting {', '.join(unknown)}. Known: {sorted(known)}.")
+    defaults = {
+        item.name: item.default if default is MISSING else getattr(default, item.name)
+        for item in fields(cls)
+    }
+    if unknown := sorted(set(values) - set(defaults)):
+        known = sorted(defaults)
+        raise ConfigError(f"{where} has no setting {', '.join(unknown)}. Known: {known}.")
     arguments = {
-        name: from_mapping(hints[name], value, f"{where}: {name}")
+        name: from_mapping(hints[name], value, f"{where}: {name}", defaults[name])
         if is_dataclass(hints[name])
         else tuple(value)
         if isinstance(value, list)
         else value
         for name, value in values.items()
     }
-    return cls(**arguments)
+    return cls(**arguments) if default is MISSING else replace(default, **arguments)

@@ -14,6 +14,7 @@ from cyclegan.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from cyclegan.config_loss import Term
 from cyclegan.errors import ConfigError
 
 
@@ -27,7 +28,7 @@ def default() -> Config:
         preset="default",
         data=DataConfig(mri_contrast="inverted", conditions=True),
         batch=BatchConfig(shards=4, shard_size=2),
-        loss=LossConfig(population=True, population_weight=5.0),
+        loss=LossConfig(population=Term(weight=5.0)),
     )
 
 
@@ -38,7 +39,7 @@ def reference() -> Config:
         data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
         generator=GeneratorConfig(upsample="transposed"),
         critic=CriticConfig(norm="instance", spectral=False),
-        loss=LossConfig(ssim_weight=0.0),
+        loss=LossConfig(ssim=Term(weight=0.0)),
         optimizer=OptimizerConfig(schedule="linear"),
         train=TrainConfig(epochs=200, ema_decay=0.0),
     )
@@ -54,12 +55,11 @@ def demo() -> Config:
         generator=GeneratorConfig(filters=16, blocks=6),
         critic=CriticConfig(filters=32, norm="instance", spectral=False),
         loss=LossConfig(
-            adversarial_weight=0.25,
-            cycle_weight=6.0,
-            identity_weight=12.0,
-            ssim_weight=0.0,
-            population=True,
-            population_weight=5.0,
+            adversarial=Term(weight=0.25),
+            cycle=Term(weight=6.0),
+            identity=Term(weight=12.0),
+            ssim=Term(weight=0.0),
+            population=Term(weight=5.0),
         ),
         optimizer=OptimizerConfig(
             learning_rate=4e-4, critic_learning_rate=4e-4, schedule="cosine", warmup_steps=50
@@ -93,7 +93,7 @@ def seed() -> Config:
         batch=BatchConfig(shards=2, shard_size=8),
         generator=GeneratorConfig(upsample="transposed"),
         critic=CriticConfig(norm="none", spectral=True),
-        loss=LossConfig(cycle_weight=10.0, identity_weight=5.0, ssim_weight=1.0),
+        loss=LossConfig(cycle=Term(weight=10.0), identity=Term(weight=5.0), ssim=Term(weight=1.0)),
         optimizer=OptimizerConfig(learning_rate=2e-4, schedule="cosine"),
         train=TrainConfig(epochs=60, ema_decay=0.0, pool_size=0),
     )

@@ -35,7 +35,7 @@ RUN = f"""Train many runs with other settings each, and rank them by a score of 
 
 SPACE is one of {", ".join(SPACES)},
 or a YAML file with lines such as
-  loss.cycle_weight: {{low: 1, high: 30, log: true}}
+  loss.cycle.weight: {{low: 1, high: 30, log: true}}
   optimizer.schedule: {{choice: [linear, cosine]}}
   optimizer.decay_start: {{low: 0, high: 0.8, when: {{optimizer.schedule: linear}}}}
 The preset itself and the reference recipe are the first trials. The flags just below are no
@@ -89,7 +89,7 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         metavar="WHAT",
         help="train the best and WHAT at full length with new seeds, and tell whether the gain is "
         "real; default: what the search started from, reference: Zhu 2017, or a YAML file of "
-        "settings such as `loss.cycle_weight: 1`",
+        "settings such as `loss.cycle.weight: 1`",
     )
     report.add_argument("--seeds", type=int, default=3, help="of --compare (3)")
     report.add_argument(
@@ -120,10 +120,14 @@ def main(argv: list[str]) -> ExitCode:
 
 def run_search(flags: argparse.Namespace, rest: list[str], prog: str) -> ExitCode:
     """Check all that can be checked, search, and report."""
-    for name in ("trials", "look_every", "grid_points"):
-        value = getattr(flags, name)
+    counts = {
+        "--trials": flags.trials,
+        "--look-every": flags.look_every,
+        "--grid-points": flags.grid_points,
+    }
+    for flag, value in counts.items():
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+            raise UsageError(f"{flag} is {value}; it must be at least 1.")
     if "://" in flags.storage:
         raise UsageError(
             f"--storage is {flags.storage}; a search keeps its ledger in a folder. Name one that "

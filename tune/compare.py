@@ -175,7 +175,7 @@ def rival_of(found: Found, other: str) -> Values:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(
             f"--compare takes default, reference or a YAML file with lines such as "
-            f"`loss.cycle_weight: 1`, not {other!r} ({error})."
+            f"`loss.cycle.weight: 1`, not {other!r} ({error})."
         ) from error
     try:
         apply(found.base, values)

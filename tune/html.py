@@ -13,6 +13,7 @@ from tune.found import Found
 from tune.live import short
 from tune.parallel import picture
 from tune.sampler import importances
+from tune.space import without_switches
 
 
 def html_report(found: Found, *, pictures: bool = True) -> str:
@@ -33,8 +34,7 @@ def html_report(found: Found, *, pictures: bool = True) -> str:
     return template.render(
         found=found,
         scored=scored,
-        # A term's switch is not shown beside its weight, which is off where the switch is.
-        columns=[name for name in found.space if f"{name}_weight" not in found.space],
+        columns=without_switches(found.space),
         first_step=min(first, default=0),
         parallel=picture(found.trials, found.space, found.objective),
         colour=lambda rank: to_hex(colormaps["viridis_r"](0.05 + 0.95 * (1 - rank))),

@@ -14,7 +14,7 @@ from rich.text import Text
 from data_prep.progress import duration
 from tune.ledger import Trial, ranked
 from tune.objective import Objective
-from tune.space import Value
+from tune.space import Value, without_switches
 
 ROWS = 12
 """Trials of the table while searching; the report has all."""
@@ -94,7 +94,7 @@ def table(trials: Sequence[Trial], objective: Objective, columns: int = COLUMNS)
     names = varied(trials)[:columns]
     result = Table(
         *("trial", "score", "state", "steps"),
-        *(name.rpartition(".")[2] for name in names),
+        *map(short_name, names),
         box=SIMPLE,
         title=f"{objective.metric.removeprefix('val/')}, {objective.direction}",
     )
@@ -116,7 +116,12 @@ def varied(trials: Sequence[Trial]) -> list[str]:
     different = [
         name for name in names if len({repr(trial.values.get(name)) for trial in trials}) > 1
     ]
-    return [name for name in different if f"{name}_weight" not in different]
+    return without_switches(different)
+
+
+def short_name(setting: str) -> str:
+    """A setting without its section, for width; a dial has none."""
+    return setting.partition(".")[2] or setting
 
 
 def short(value: Value | None) -> str:

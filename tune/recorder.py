@@ -14,7 +14,7 @@ from cyclegan.train.interruption import STOP
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode
 from tune.ledger import Ledger, State
-from tune.live import short
+from tune.live import short, short_name
 from tune.trial import EXIT_CODE, FAILURE, RUN, Course, Handed
 
 Told = dict[str, Any]
@@ -75,7 +75,7 @@ class Recorder(ray.tune.Callback):
         """A trial begins, or goes on."""
         known = self.ledger.by_name[trial.config["trial"]["name"]]
         values = "  ".join(
-            f"{name.rpartition('.')[2]} {short(value)}" for name, value in known.values.items()
+            f"{short_name(name)} {short(value)}" for name, value in known.values.items()
         )
         verb = f"goes on from step {known.step}" if known.scores else "begins"
         if known.start and not known.scores:

@@ -3,15 +3,14 @@
 It knows the configuration and nothing of trials, samplers, files or Ray.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import exp, isclose, log
 from random import Random
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from cyclegan.config import Config
-from cyclegan.config_file import flat
-from cyclegan.config_loss import TERMS
+from cyclegan.config_file import flat, with_settings
 from cyclegan.errors import ConfigError
 from tune.dials import DIALS
 
@@ -38,8 +37,8 @@ class Range:
         if self.log and self.low <= 0:
             raise ConfigError(
                 f"a logarithmic range must begin above 0, but begins at {self.low}. To try a term "
-                "switched off, search its switch too (loss.ssim: {choice: [true, false]}) and give "
-                "the weight `when: {loss.ssim: true}`."
+                "switched off, search its switch too (loss.ssim.enabled: {choice: [true, false]}) "
+                "and give the weight `when: {loss.ssim.enabled: true}`."
             )
 
     def holds(self, value: object) -> bool:
@@ -127,19 +126,28 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def term(name: str, low: float, high: float) -> dict[str, Dimension]:
     """A loss term that may be off, and its weight where it is on."""
+    enabled = f"{name}.enabled"
     return {
-        f"loss.{name}": Choice(choice=(True, False)),
-        f"loss.{name}_weight": Range(low=low, high=high, log=True, when={f"loss.{name}": True}),
+        enabled: Choice(choice=(True, False)),
+        f"{name}.weight": Range(low=low, high=high, log=True, when={enabled: True}),
     }
 
 
+def without_switches(names: Collection[str]) -> list[str]:
+    """The names, but a term's switch not beside its weight, which is off where the switch is."""
+    switches = {
+        f"{name.removesuffix('.weight')}.enabled" for name in names if name.endswith(".weight")
+    }
+    return [name for name in names if name not in switches]
+
+
 WEIGHTS: Space = {
-    "loss.adversarial_weight": Range(low=0.2, high=5.0, log=True),
-    "loss.cycle_weight": Range(low=1.0, high=30.0, log=True),
-    **term("identity", 0.1, 15.0),
-    **term("ssim", 0.05, 10.0),
-    **term("gradient", 0.05, 10.0),
-    **term("shape", 0.05, 10.0),
+    "loss.adversarial.weight": Range(low=0.2, high=5.0, log=True),
+    "loss.cycle.weight": Range(low=1.0, high=30.0, log=True),
+    **term("loss.identity", 0.1, 15.0),
+    **term("loss.ssim", 0.05, 10.0),
+    **term("loss.gradient", 0.05, 10.0),
+    **term("loss.shape", 0.05, 10.0),
 }
 SCHEDULES: Space = {
     "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
@@ -212,12 +220,8 @@ def grid(space: Space, base: Config, points: int) -> list[Values]:
 
 def apply(base: Config, values: Values) -> Config:
     """The base with the values of one trial in it: plain settings first, then dials."""
-    config = base
-    for name, value in values.items():
-        if name not in DIALS:
-            section, setting = name.split(".")
-            changed = replace(getattr(config, section), **{setting: value})
-            config = replace(config, **{section: changed})
+    plain = {name: value for name, value in values.items() if name not in DIALS}
+    config = with_settings(base, plain)
     for name, dial in DIALS.items():
         if name in values:
             number = values[name]
@@ -232,10 +236,8 @@ def values_of(config: Config, space: Space, base: Config) -> Values:
 
     A term that weighs 0 is called off, since 0 lies outside every logarithmic range.
     """
-    for name in TERMS:
-        if not config.loss.weight(name):
-            off: dict[str, Any] = {name: False}
-            config = replace(config, loss=replace(config.loss, **off))
+    loss = config.loss.mapped(lambda term: replace(term, enabled=term.effective_weight > 0))
+    config = replace(config, loss=loss)
     settings = flat(config)
 
     def read(name: str, dimension: Dimension) -> Value:

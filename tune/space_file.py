@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin
 
 import yaml
 
 from cyclegan.config import Config
-from cyclegan.config_file import decisive, from_mapping
+from cyclegan.config_file import decisive, from_mapping, setting_types
 from cyclegan.errors import ConfigError
 from tune.dials import DIALS
 from tune.space import SPACES, Choice, Dimension, Range, Space, Value, apply, is_number
@@ -48,7 +48,7 @@ def read_space(source: str) -> Space:
         raise ConfigError(
             f"{source!r} is neither a space nor a YAML file that describes one ({error}). "
             f"Spaces: {', '.join(SPACES)}. A file has lines such as\n"
-            "  loss.cycle_weight: {low: 1, high: 30, log: true}\n"
+            "  loss.cycle.weight: {low: 1, high: 30, log: true}\n"
             "  optimizer.schedule: {choice: [linear, cosine]}"
         ) from error
     if not isinstance(values, dict) or not values:
@@ -136,9 +136,7 @@ def hint_of(name: str, base: Config) -> object:
             f"the space searches {name}, which is no setting that changes what is trained. "
             f"Those are: {', '.join(known)}; and the dials {', '.join(DIALS)}."
         )
-    section, field = name.split(".")
-    hint: object = get_type_hints(type(getattr(base, section)))[field]
-    return hint
+    return setting_types()[name]
 
 
 def fits(value: object, hint: object) -> bool:
@@ -152,7 +150,7 @@ def describe(hint: object) -> str:
     """A setting's type for people."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    return getattr(hint, "__name__", str(hint))
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def to_yaml(space: Space) -> str:

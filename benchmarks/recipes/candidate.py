@@ -88,15 +88,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-NEITHER = "--data.no-conditions --loss.no-population --loss.population-weight 1"
-START = f"demo {NEITHER} --loss.adversarial-weight 1 --loss.cycle-weight 3 --loss.identity-weight 1"
+NEITHER = "--data.no-conditions --loss.population.no-enabled --loss.population.weight 1"
+START = f"demo {NEITHER} --loss.adversarial.weight 1 --loss.cycle.weight 3 --loss.identity.weight 1"
 """Where the ablations started: small networks and inverted contrast."""
 CONDITIONS = "--data.conditions"
-POPULATION = "--loss.population --loss.population-weight 5"
-SEARCHED = "--loss.adversarial-weight 0.24 --loss.cycle-weight 5.8 --loss.identity-weight 12.9"
+POPULATION = "--loss.population.enabled --loss.population.weight 5"
+SEARCHED = "--loss.adversarial.weight 0.24 --loss.cycle.weight 5.8 --loss.identity.weight 12.9"
 """What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`); the demo has it rounded."""
 ALL = f"{CONDITIONS} {POPULATION} {SEARCHED}"
-STRUCTURE = "--loss.structure"
+STRUCTURE = "--loss.structure.enabled"
 DEFAULT = f"default {SMALL}"
 BARE = f"{DEFAULT} --data.mri-contrast plain {NEITHER}"
 """The default without what was confirmed, as the mission names it."""
@@ -130,15 +130,15 @@ SCREEN = tuple(
         "start, plain contrast": f"{START} --data.mri-contrast plain",
         "demo, plain contrast": "demo --data.mri-contrast plain",
         "start + structure": f"{START} {STRUCTURE}",
-        "start + depth": f"{START} --loss.depth",
-        "start + SSIM": f"{START} --loss.ssim-weight 1",
-        "start + shape": f"{START} --loss.shape",
-        "start + gradient": f"{START} --loss.gradient",
-        "start, adversarial 0.25": f"{START} --loss.adversarial-weight 0.25",
-        "start, cycle 10, identity 5": f"{START} --loss.cycle-weight 10 --loss.identity-weight 5",
-        "start, adversarial rises": f"{START} --loss.adversarial-schedule rise",
-        "start, no identity": f"{START} --loss.no-identity",
-        "start, cycle falls": f"{START} --loss.cycle-schedule fall --loss.schedule-share 1",
+        "start + depth": f"{START} --loss.depth.enabled",
+        "start + SSIM": f"{START} --loss.ssim.weight 1",
+        "start + shape": f"{START} --loss.shape.enabled",
+        "start + gradient": f"{START} --loss.gradient.enabled",
+        "start, adversarial 0.25": f"{START} --loss.adversarial.weight 0.25",
+        "start, cycle 10, identity 5": f"{START} --loss.cycle.weight 10 --loss.identity.weight 5",
+        "start, adversarial rises": f"{START} --loss.adversarial.schedule rise",
+        "start, no identity": f"{START} --loss.identity.no-enabled",
+        "start, cycle falls": f"{START} --loss.cycle.schedule fall --loss.schedule-share 1",
         "start, rate 1.6e-3": f"{START} {rate('1.6e-3')}",
         "start, rate 6e-3": f"{START} {rate('6e-3')}",
         "start, constant rate": f"{START} {CONSTANT_RATE}",

@@ -50,7 +50,7 @@ def usual(config: Config, size: int) -> Side:
         cycle = F.l1_loss(returned_mri, mri) + F.l1_loss(returned_ct, ct)
         identity = F.l1_loss(same_mri, mri) + F.l1_loss(same_ct, ct)
         fooled = sum(F.mse_loss(score, torch.ones_like(score)) for score in scores)
-        total = fooled + loss.cycle_weight * cycle + loss.identity_weight * identity
+        total = fooled + loss.cycle.weight * cycle + loss.identity.weight * identity
         descend(state.translator_optimizer, total)
         state.critics.requires_grad_(True)
         fakes = ((state.critics.ct, ct, fake_ct), (state.critics.mri, mri, fake_mri))

@@ -47,36 +47,51 @@ def translator_terms(
     def cycles(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         return loss(mri, images.returned_mri), loss(ct, images.returned_ct)
 
-    pairs: dict[Term, Callable[[], tuple[Tensor, Tensor]]] = {
-        "adversarial": lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
-        "cycle": lambda: cycles(round_trip_loss),
-        "identity": lambda: (
-            identity_loss(mri, images.same_mri),
-            identity_loss(ct, images.same_ct),
+    pairs: dict[str, tuple[Term, Callable[[], tuple[Tensor, Tensor]]]] = {
+        "adversarial": (
+            weights.adversarial,
+            lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
         ),
-        "ssim": lambda: cycles(structural_loss),
-        "gradient": lambda: cycles(gradient_difference_loss),
-        "shape": lambda: (
-            shape_loss(batch.ct_body, own(images.fake_mri), AIR_IN_MRI),
-            shape_loss(batch.mri_body, own(images.fake_ct), AIR_IN_CT),
+        "cycle": (weights.cycle, lambda: cycles(round_trip_loss)),
+        "identity": (
+            weights.identity,
+            lambda: (identity_loss(mri, images.same_mri), identity_loss(ct, images.same_ct)),
         ),
-        "population": lambda: (
-            population_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-            population_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+        "ssim": (weights.ssim, lambda: cycles(structural_loss)),
+        "gradient": (weights.gradient, lambda: cycles(gradient_difference_loss)),
+        "shape": (
+            weights.shape,
+            lambda: (
+                shape_loss(batch.ct_body, own(images.fake_mri), AIR_IN_MRI),
+                shape_loss(batch.mri_body, own(images.fake_ct), AIR_IN_CT),
+            ),
         ),
-        "structure": lambda: (
-            structure_loss(ct, own(images.fake_mri)),
-            structure_loss(mri, own(images.fake_ct)),
+        "population": (
+            weights.population,
+            lambda: (
+                population_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+                population_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+            ),
         ),
-        "depth": lambda: (
-            depth_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-            depth_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+        "structure": (
+            weights.structure,
+            lambda: (
+                structure_loss(ct, own(images.fake_mri)),
+                structure_loss(mri, own(images.fake_ct)),
+            ),
+        ),
+        "depth": (
+            weights.depth,
+            lambda: (
+                depth_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+                depth_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+            ),
         ),
     }
     terms: Terms = {}
     total = torch.zeros((), device=mri.device)
-    for name, pair in pairs.items():
-        if weight := weights.weight(name):
+    for name, (term, pair) in pairs.items():
+        if weight := term.effective_weight:
             of_mri, of_ct = pair()
             total = total + weight * (of_mri + of_ct)
             if name == "cycle":  # the two curves tell which way fails

@@ -129,13 +129,13 @@ class Watch:
                     spread < TOO_FLAT,
                     f"synthetic {domain.upper()}s are nearly flat (spread {spread:.2f} of real "
                     "ones): the translators have collapsed. Try smaller learning rates, "
-                    "a larger --loss.cycle-weight, or another --run.seed.",
+                    "a larger --loss.cycle.weight, or another --run.seed.",
                 )
         if (likeness := means.get("watch/edges")) is not None:
             found["edges"] = (
                 likeness < NO_EDGES,
                 f"edges of synthetic CTs do not lie where the MRI has them (correlation "
-                f"{likeness:.2f}): anatomy is lost. Try a larger --loss.cycle-weight or "
+                f"{likeness:.2f}): anatomy is lost. Try a larger --loss.cycle.weight or "
                 "--data.partner position.",
             )
         wrong = 1 if self.bone_is_dark else -1

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config import BatchConfig, Config, LossConfig, RunConfig, ScaleConfig
-from cyclegan.config_file import config_hash, load_config, resolve, to_yaml
+from cyclegan.config_file import config_hash, load_config, resolve, to_yaml, with_settings
+from cyclegan.config_loss import Term
 from cyclegan.errors import ConfigError
 from cyclegan.presets import PRESETS, preset
 
@@ -26,7 +27,7 @@ def test_the_default_keeps_what_the_users_fixed():
 
     assert (config.generator.filters, config.generator.blocks) == (64, 9)
     assert config.critic.spectral
-    assert config.loss.ssim_weight > 0
+    assert config.loss.ssim.effective_weight > 0
     assert config.train.epochs == 60
     assert config.train.compile == "all"
     assert config.train.precision == "auto"
@@ -39,8 +40,8 @@ def test_the_reference_is_zhu_2017():
 
     assert config.critic.norm == "instance"
     assert not config.critic.spectral
-    assert (config.loss.cycle_weight, config.loss.identity_weight) == (10, 5)
-    assert config.loss.weight("ssim") == 0
+    assert (config.loss.cycle.weight, config.loss.identity.weight) == (10, 5)
+    assert config.loss.ssim.effective_weight == 0
     assert config.train.pool_size == 50
     assert config.batch.global_size == 1
     assert config.optimizer.schedule == "linear"
@@ -52,8 +53,8 @@ def test_the_seed_is_its_notebook_as_its_text_means_it():
 
     assert config.train.epochs == 60
     assert (config.optimizer.learning_rate, config.optimizer.schedule) == (2e-4, "cosine")
-    assert (config.loss.cycle_weight, config.loss.identity_weight) == (10, 0.5 * 10)
-    assert config.loss.weight("ssim") > 0
+    assert (config.loss.cycle.weight, config.loss.identity.weight) == (10, 0.5 * 10)
+    assert config.loss.ssim.effective_weight > 0
     assert config.critic.spectral
     assert config.critic.norm == "none"  # an InstanceNorm after spectral norm cancels it
     assert config.batch.global_size == 16
@@ -67,15 +68,51 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 def test_an_unknown_setting_in_a_file_is_named(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("loss: {cyle_weight: 3}")
+    path.write_text("schema_version: 2\nloss: {cyle: {weight: 3}}")
 
-    with pytest.raises(ConfigError, match=r"loss has no setting cyle_weight.*cycle_weight"):
+    with pytest.raises(ConfigError, match=r"loss has no setting cyle\..*'cycle'"):
         load_config(path)
 
 
+def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("schema_version: 2\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
+
+    loss = load_config(path).loss
+
+    assert loss.depth == Term(weight=10.0, schedule="fall")
+    assert loss.cycle == Term(weight=10.0, schedule="rise")
+
+
+@pytest.mark.parametrize("text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 1"])
+def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=r"schema_version.*python -m cyclegan\.train") as caught:
+        load_config(path)
+
+    assert "loss.cycle_weight is loss.cycle.weight" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_changed_by_their_dotted_names():
+    changed = with_settings(Config(), {"loss.cycle.weight": 3.0, "data.zoom": (1.0, 1.1)})
+
+    assert changed.loss == replace(LossConfig(), cycle=Term(weight=3.0))
+    assert changed.data.zoom == (1.0, 1.1)
+    assert replace(changed, loss=Config().loss, data=Config().data) == Config()
+
+
+@pytest.mark.parametrize("name", ["loss.cycel.weight", "loss.cycle", "loss.cycle.weight.x"])
+def test_what_is_no_setting_is_not_changed(name):
+    with pytest.raises(ConfigError, match=f"there is no setting {name}"):
+        with_settings(Config(), {name: 1})
+
+
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ConfigError, match=r"loss\.cycle_weight is -1"):
-        LossConfig(cycle_weight=-1)
+    with pytest.raises(ConfigError, match=r"loss\.cycle\.weight is -1"):
+        LossConfig(cycle=Term(weight=-1))
 
 
 def test_more_workers_than_shards_are_refused_with_the_remedy():

@@ -37,7 +37,7 @@ def settings(folder: Path, **changed: object) -> Settings:
 
 def values(cycle_weight: float) -> Values:
     """The preset's, but for one."""
-    return {**values_of(BASE, WEIGHTS, BASE), "loss.cycle_weight": cycle_weight}
+    return {**values_of(BASE, WEIGHTS, BASE), "loss.cycle.weight": cycle_weight}
 
 
 def ended(

@@ -60,18 +60,18 @@ def test_one_compares_with_the_preset_the_reference_recipe_or_a_file(tmp_path):
     write_search(tmp_path / "s")
     found = open_search(tmp_path / "s")
     bad = tmp_path / "bad.yaml"
-    bad.write_text("loss.cycle_weight: 1\nloss.identity: false\n")
+    bad.write_text("loss.cycle.weight: 1\nloss.identity.enabled: false\n")
 
     assert rival_of(found, "default") == {}
-    assert rival_of(found, "reference")["loss.ssim"] is False
-    assert rival_of(found, str(bad)) == {"loss.cycle_weight": 1, "loss.identity": False}
+    assert rival_of(found, "reference")["loss.ssim.enabled"] is False
+    assert rival_of(found, str(bad)) == {"loss.cycle.weight": 1, "loss.identity.enabled": False}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel: 1", "no setting"),
-        ("loss.cycle_weight: -1", "0 or more"),
+        ("loss.cycel.weight: 1", "no setting"),
+        ("loss.cycle.weight: -1", "0 or more"),
         ("- 1", "no setting"),
     ],
 )
@@ -103,7 +103,7 @@ def test_other_settings_under_a_name_of_before_are_another_comparison(tmp_path):
     found, file = open_search(tmp_path / "s"), tmp_path / "mine.yaml"
     words = []
     for weight in (1, 25, 1):
-        file.write_text(f"loss.cycle_weight: {weight}\n")
+        file.write_text(f"loss.cycle.weight: {weight}\n")
         arms = found.the_best().values, rival_of(found, str(file))
         words.append(digest_of(*(apply(found.base, arm) for arm in arms)))
 

@@ -87,7 +87,7 @@ def test_taking_over_begins_a_new_run_without_the_scores_of_the_old_one(tmp_path
 
     assert (trial.run, trial.exploits, trial.scores) == ("t003-2", 2, ())
     assert trial.start == "t000/checkpoints/step_00000008"
-    assert trial.values["loss.cycle_weight"] == 2.5
+    assert trial.values["loss.cycle.weight"] == 2.5
 
 
 def test_time_goes_on_over_restarts(tmp_path):

@@ -26,7 +26,7 @@ class Watched:
         self.ending = Ending(self.ledger, time_budget_s)
         self.told: list[str] = []
         self.recorder = Recorder(self.course, self.ledger, self.ending, self.told.append)
-        self.ledger.begin("t000", {"loss.cycle_weight": 3.0})
+        self.ledger.begin("t000", {"loss.cycle.weight": 3.0})
         (self.course.runs / "t000").mkdir(parents=True)
         handed = {"name": "t000", "run": "t000", "start": "", "values": {}}
         self.trial = SimpleNamespace(config={"trial": handed})

@@ -53,8 +53,8 @@ def test_the_table_for_other_tools_has_every_trial_and_setting(found):
         ("4", "t002", "failed"),
     ]
     assert rows[0]["val/selection"] == "2.0"
-    assert rows[0]["loss.cycle_weight"] == "10.0"
-    assert rows[0]["loss.gradient_weight"] == ""  # off
+    assert rows[0]["loss.cycle.weight"] == "10.0"
+    assert rows[0]["loss.gradient.weight"] == ""  # off
     assert rows[3]["reason"] == "the run diverged"
 
 
@@ -72,7 +72,7 @@ def test_tensorboard_shows_each_trial_with_settings_and_scores(found):
     ]
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    assert session.hparams["loss.cycle_weight"].number_value == 10
+    assert session.hparams["loss.cycle.weight"].number_value == 10
     assert session.hparams["state"].string_value == "done"
 
 
@@ -123,19 +123,19 @@ def test_the_table_on_the_screen_shows_what_varies_in_order(found):
 
     lines = text.getvalue()
     assert lines.index("t000 (base)") < lines.index("t001") < lines.index("t002")
-    assert "cycle_weight" in lines
-    assert "identity_weight" not in lines  # the same in all
+    assert "cycle.weight" in lines
+    assert "identity.weight" not in lines  # the same in all
     assert "stopped early" in lines
 
 
 def test_a_terms_switch_is_left_out_beside_its_weight():
-    on = {"loss.ssim": True, "loss.ssim_weight": 2.0}
+    on = {"loss.ssim.enabled": True, "loss.ssim.weight": 2.0}
     trials = [
         ended("a", {2: 1.0}, "done", values=on),
-        ended("b", {2: 1.0}, "done", values={"loss.ssim": False}),
+        ended("b", {2: 1.0}, "done", values={"loss.ssim.enabled": False}),
     ]
 
-    assert varied(trials) == ["loss.ssim_weight"]
+    assert varied(trials) == ["loss.ssim.weight"]
 
 
 def test_progress_tells_the_counts_the_best_and_the_time_left(found):
@@ -154,8 +154,8 @@ def test_lines_run_through_their_values_good_on_top_and_off_below():
             f"t{number}",
             {2: score},
             "done",
-            values={"loss.cycle_weight": weight, "loss.ssim": on}
-            | ({"loss.ssim_weight": 10.0} if on else {}),
+            values={"loss.cycle.weight": weight, "loss.ssim.enabled": on}
+            | ({"loss.ssim.weight": 10.0} if on else {}),
         )
         for number, (weight, score, on) in enumerate(points)
     ]
@@ -164,7 +164,7 @@ def test_lines_run_through_their_values_good_on_top_and_off_below():
 
     assert drawn is not None
     # The switch is left out beside its weight, which is off where the switch is.
-    assert [axis.label for axis in drawn.axes] == ["cycle_weight", "ssim_weight", "selection"]
+    assert [axis.label for axis in drawn.axes] == ["cycle.weight", "ssim.weight", "selection"]
     ys = {
         line.trial.name: [float(point.split(",")[1]) for point in line.points.split()]
         for line in drawn.lines

@@ -113,9 +113,9 @@ def test_a_failure_is_no_score(room):
 def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its_own(tmp_path):
     course = course_of(settings(tmp_path, scheduler="pbt"), BASE)
     ledger = Ledger(tmp_path / LEDGER)
-    good = {"loss.cycle_weight": 10.0, "loss.ssim": False}
+    good = {"loss.cycle.weight": 10.0, "loss.ssim.enabled": False}
     ledger.begin("t000", good)
-    ledger.begin("t001", {"loss.cycle_weight": 1.0, "loss.ssim": False})
+    ledger.begin("t001", {"loss.cycle.weight": 1.0, "loss.ssim.enabled": False})
     population = Population(course, ledger, WEIGHTS, 0, lambda handed, result: None)
     winner, loser = (
         SimpleNamespace(config={"trial": {"name": name, "run": name, "start": "", "values": {}}})
@@ -136,7 +136,7 @@ def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its
         handed["start"],
     )
     assert handed["values"] != good
-    assert set(handed["values"]) >= {"loss.cycle_weight", "loss.ssim"}
+    assert set(handed["values"]) >= {"loss.cycle.weight", "loss.ssim.enabled"}
 
 
 class _Keyed:

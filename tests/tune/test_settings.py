@@ -77,19 +77,20 @@ def test_a_folder_that_holds_no_search_is_refused(tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
 def test_the_preset_and_the_reference_recipe_come_first(tmp_path, sampler, scheduler):
-    space = {name: WEIGHTS[name] for name in ("loss.cycle_weight", "loss.ssim", "loss.ssim_weight")}
+    names = ("loss.cycle.weight", "loss.ssim.enabled", "loss.ssim.weight")
+    space = {name: WEIGHTS[name] for name in names}
     changed = settings(tmp_path, sampler=sampler, scheduler=scheduler, trials=14)
     draw = draw_for(changed, BASE, space)
 
     (own, first), (published, second) = draw([]), draw([SOME])
 
     assert (first, second) == ("base", "reference")
-    assert apply(BASE, own).loss.weight("ssim") == BASE.loss.weight("ssim") == 1
-    assert apply(BASE, published).loss.weight("ssim") == 0
+    assert apply(BASE, own).loss.ssim.effective_weight == BASE.loss.ssim.effective_weight == 1
+    assert apply(BASE, published).loss.ssim.effective_weight == 0
 
 
 def test_a_preset_that_is_the_reference_recipe_comes_once(tmp_path):
-    space = {"loss.cycle_weight": WEIGHTS["loss.cycle_weight"]}
+    space = {"loss.cycle.weight": WEIGHTS["loss.cycle.weight"]}
     draw = draw_for(settings(tmp_path), BASE, space)
 
     assert [draw([])[1], draw([SOME])[1]] == ["base", ""]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclegan.config_file import with_settings
 from cyclegan.presets import default, demo, reference
 from tune.space import (
     SPACES,
@@ -41,10 +42,10 @@ def test_every_point_is_a_valid_configuration(name, seed):
 def test_a_term_has_a_weight_where_it_is_on_and_none_where_it_is_off(name):
     points = [drawn(SPACES[name], BASE, Random(seed)) for seed in range(50)]
 
-    assert {point["loss.ssim"] for point in points} == {True, False}
+    assert {point["loss.ssim.enabled"] for point in points} == {True, False}
     for point in points:
-        assert ("loss.ssim_weight" in point) == point["loss.ssim"]
-        assert apply(BASE, point).loss.weight("ssim") == point.get("loss.ssim_weight", 0)
+        assert ("loss.ssim.weight" in point) == point["loss.ssim.enabled"]
+        assert apply(BASE, point).loss.ssim.effective_weight == point.get("loss.ssim.weight", 0)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -55,8 +56,11 @@ def test_the_base_lies_in_its_own_space_and_comes_back_from_it(name, preset):
     values = values_of(base, SPACES[name], base)
     same = apply(base, values)
 
-    terms = ("adversarial", "cycle", "identity", "ssim", "gradient", "shape")
-    assert [same.loss.weight(term) for term in terms] == [base.loss.weight(term) for term in terms]
+    weights = [
+        {name: term.effective_weight for name, term in config.loss.terms.items()}
+        for config in (same, base)
+    ]
+    assert weights[0] == weights[1]
     assert replace(same, loss=base.loss) == base
 
 
@@ -64,18 +68,21 @@ def test_the_reference_recipe_in_the_words_of_a_space():
     values = values_of(reference(), SPACES["full"], BASE)
     config = apply(BASE, values)
 
-    assert (config.loss.weight("cycle"), config.loss.weight("identity")) == (10, 5)
-    assert config.loss.weight("ssim") == 0
+    weights = [
+        term.effective_weight
+        for term in (config.loss.cycle, config.loss.identity, config.loss.ssim)
+    ]
+    assert weights == [10, 5, 0]
     assert (config.optimizer.schedule, config.optimizer.decay_start) == ("linear", 0.5)
     assert (config.data.partner, config.data.rotate_degrees) == ("random", 0)
     assert config.train.pool_size == 50
 
 
 def test_applying_values_changes_them_alone():
-    changed = apply(BASE, {"loss.cycle_weight": 3.5, "optimizer.schedule": "linear"})
+    changed = apply(BASE, {"loss.cycle.weight": 3.5, "optimizer.schedule": "linear"})
 
-    assert (changed.loss.cycle_weight, changed.optimizer.schedule) == (3.5, "linear")
-    back = {"loss.cycle_weight": 10.0, "optimizer.schedule": "cosine"}
+    assert (changed.loss.cycle.weight, changed.optimizer.schedule) == (3.5, "linear")
+    back = {"loss.cycle.weight": 10.0, "optimizer.schedule": "cosine"}
     assert apply(changed, back) == BASE
 
 
@@ -88,31 +95,33 @@ def test_a_logarithmic_range_gives_each_decade_its_share():
 
 def test_a_grid_has_all_combinations_and_no_weight_of_what_is_off():
     space = {
-        "loss.ssim": Choice(choice=(True, False)),
-        "loss.ssim_weight": Range(low=0.1, high=10.0, log=True, when={"loss.ssim": True}),
-        "loss.cycle_weight": Range(low=1.0, high=3.0),
+        "loss.ssim.enabled": Choice(choice=(True, False)),
+        "loss.ssim.weight": Range(low=0.1, high=10.0, log=True, when={"loss.ssim.enabled": True}),
+        "loss.cycle.weight": Range(low=1.0, high=3.0),
     }
 
     points = grid(space, BASE, 3)
 
     assert len(points) == (3 + 1) * 3
-    assert {"loss.ssim": False, "loss.cycle_weight": 2.0} in points
-    weights = {round(float(point["loss.ssim_weight"]), 6) for point in points if point["loss.ssim"]}
+    assert {"loss.ssim.enabled": False, "loss.cycle.weight": 2.0} in points
+    weights = {
+        round(float(point["loss.ssim.weight"]), 6) for point in points if point["loss.ssim.enabled"]
+    }
     assert weights == {0.1, 1.0, 10.0}
 
 
 def test_a_condition_on_what_is_not_searched_looks_at_the_base():
-    space = {"loss.ssim_weight": Range(low=0.1, high=1.0, when={"loss.ssim": True})}
-    off = replace(BASE, loss=replace(BASE.loss, ssim=False))
+    space = {"loss.ssim.weight": Range(low=0.1, high=1.0, when={"loss.ssim.enabled": True})}
+    off = with_settings(BASE, {"loss.ssim.enabled": False})
 
     assert drawn(space, off, Random(0)) == {}
-    assert set(drawn(space, BASE, Random(0))) == {"loss.ssim_weight"}
+    assert set(drawn(space, BASE, Random(0))) == {"loss.ssim.weight"}
 
 
 def test_exploring_moves_a_value_by_a_fifth_or_draws_it_anew():
-    space = {"loss.cycle_weight": Range(low=1.0, high=100.0, log=True)}
+    space = {"loss.cycle.weight": Range(low=1.0, high=100.0, log=True)}
     moved = [
-        round(float(perturbed({"loss.cycle_weight": 10.0}, space, BASE, Random(s))[name]), 6)
+        round(float(perturbed({"loss.cycle.weight": 10.0}, space, BASE, Random(s))[name]), 6)
         for s in range(400)
         for name in space
     ]

@@ -47,14 +47,14 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel_weight: {low: 1, high: 2}", "loss.cycel_weight, which is no setting"),
+        ("loss.cycel.weight: {low: 1, high: 2}", "loss.cycel.weight, which is no setting"),
         ("run.storage: {choice: [a, b]}", "run.storage, which is no setting"),
-        ("loss.cycle_weight: {low: 1, hihg: 2}", "want {low, high, log"),
-        ("loss.cycle_weight: {low: 1, high: 2, lgo: true}", "no setting lgo"),
-        ("loss.cycle_weight: {low: 2, high: 1}", "a range must rise"),
-        ("loss.cycle_weight: {low: 0, high: 1, log: true}", "begin above 0"),
-        ("loss.cycle_weight: {low: -1, high: 1}", "must be 0 or more"),
-        ("loss.cycle_weight: {low: few, high: many}", "could not convert"),
+        ("loss.cycle.weight: {low: 1, hihg: 2}", "want {low, high, log"),
+        ("loss.cycle.weight: {low: 1, high: 2, lgo: true}", "no setting lgo"),
+        ("loss.cycle.weight: {low: 2, high: 1}", "a range must rise"),
+        ("loss.cycle.weight: {low: 0, high: 1, log: true}", "begin above 0"),
+        ("loss.cycle.weight: {low: -1, high: 1}", "must be 0 or more"),
+        ("loss.cycle.weight: {low: few, high: many}", "could not convert"),
         ("train.pool_size: {low: 1, high: 50}", "List some values"),
         ("train.pool_size: {choice: [1, 2.5]}", "2.5, but it takes int"),
         ("optimizer.schedule: {choice: [cosinus]}", "one of constant, linear, cosine"),
@@ -64,22 +64,22 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         ("critic_rate_ratio: {low: 0, high: 1}", "a number from 0.001 to 1000"),
         ("warmup_share: {choice: [yes, 0.1]}", "the value True; it is a number"),
         (
-            "loss.ssim_weight: {low: 1, high: 2, when: {loss.sism: true}}",
-            "loss.sism, which is no setting",
+            "loss.ssim.weight: {low: 1, high: 2, when: {loss.sism.enabled: true}}",
+            "loss.sism.enabled, which is no setting",
         ),
         (
-            "loss.ssim_weight: {low: 1, high: 2, when: {loss.ssim: 1}}",
-            "when loss.ssim is 1, but loss.ssim takes bool",
+            "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: 1}}",
+            "when loss.ssim.enabled is 1, but loss.ssim.enabled takes bool",
         ),
         (
-            "loss.ssim_weight: {low: 1, high: 2, when: {loss.ssim: true}}\n"
-            "loss.ssim: {choice: [true, false]}",
+            "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: true}}\n"
+            "loss.ssim.enabled: {choice: [true, false]}",
             "must stand above it",
         ),
         (
-            "loss.ssim: {choice: [false]}\n"
-            "loss.ssim_weight: {low: 1, high: 2, when: {loss.ssim: true}}",
-            "which loss.ssim never is",
+            "loss.ssim.enabled: {choice: [false]}\n"
+            "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: true}}",
+            "which loss.ssim.enabled never is",
         ),
         (
             "data.dtype: {choice: [float32, float16]}\ntrain.precision: {choice: [fp16, bf16]}",

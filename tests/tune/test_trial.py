@@ -20,7 +20,7 @@ from tune.trial import (
     validations,
 )
 
-HANDED = Handed(name="t003", values={"loss.cycle_weight": 3.0}, run="t003-1", start="")
+HANDED = Handed(name="t003", values={"loss.cycle.weight": 3.0}, run="t003-1", start="")
 
 
 def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_path):
@@ -29,7 +29,7 @@ def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_p
     config = course.config(HANDED)
 
     assert config.run_folder == tmp_path / "runs" / "t003-1"
-    assert (config.loss.cycle_weight, config.train.max_steps) == (3.0, 18)
+    assert (config.loss.cycle.weight, config.train.max_steps) == (3.0, 18)
     # A donor may go on for two looks before who takes over from it has started.
     assert (config.schedule.validate_every_steps, config.schedule.keep_last) == (2, 3)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan.config_file import to_yaml
+from cyclegan.config_loss import Term
 from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
 from cyclegan.train.checkpoint import folder_of
@@ -49,9 +50,9 @@ def test_a_store_that_is_not_there_is_named_with_the_command_that_makes_it():
 
 def test_an_unknown_setting_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
-        train("smoke", "--loss.cyle-weight", "3")
+        train("smoke", "--loss.cyle.weight", "3")
 
-    assert "--loss.cyle-weight" in capsys.readouterr().err
+    assert "--loss.cyle.weight" in capsys.readouterr().err
 
 
 def test_a_domain_without_volumes_is_named(tmp_path):
@@ -88,7 +89,7 @@ def test_help_shows_flags_settings_and_defaults(capsys):
 
     printed = capsys.readouterr().out
     assert "--resume" in printed
-    assert "--loss.cycle-weight" in printed
+    assert "--loss.cycle.weight" in printed
     assert "(default: 10.0)" in printed
 
 
@@ -102,9 +103,9 @@ def begun(config, store):
 
 
 def test_another_config_in_the_same_folder_lists_what_differs(begun, store):
-    changed = replace(begun, loss=replace(begun.loss, cycle_weight=7.0))
+    changed = replace(begun, loss=replace(begun.loss, cycle=Term(weight=7.0)))
 
-    with pytest.raises(ConfigError, match=r"loss\.cycle_weight: 10\.0 -> 7\.0"):
+    with pytest.raises(ConfigError, match=r"loss\.cycle\.weight: 10\.0 -> 7\.0"):
         check_resume(changed, store, 6, "auto")
 
     wider = replace(begun, scale=replace(begun.scale, workers=2))

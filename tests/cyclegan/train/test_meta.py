@@ -27,7 +27,7 @@ CONFIG = Config(
 EVERYTHING = replace(
     CONFIG,
     data=DataConfig(neighbours=1, conditions=True),
-    loss=replace(CONFIG.loss, gradient_weight=1.0, shape_weight=1.0),
+    loss=CONFIG.loss.mapped(lambda term: replace(term, enabled=True)),
 )
 
 

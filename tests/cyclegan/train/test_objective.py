@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from cyclegan.config import LossConfig
-from cyclegan.config_loss import TERMS
+from cyclegan.config_loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.nets.pairs import Translated
 from cyclegan.train.objective import translator_terms
 
-ALL = LossConfig(gradient=True, shape=True, population=True, structure=True, depth=True)
-NONE = LossConfig(**dict.fromkeys(TERMS, False))
+ALL = LossConfig().mapped(lambda term: replace(term, enabled=True))
+NONE = LossConfig().mapped(lambda term: replace(term, enabled=False))
 
 
 def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, torch.Tensor]]:
@@ -26,9 +26,9 @@ def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, to
     return batch, Translated(*(image(1) for _ in range(6))), (image(1), image(1))
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", NONE.terms)
 def test_a_term_alone_is_the_whole_loss(term):
-    weights = replace(NONE, **{term: True, f"{term}_weight": 3.0})
+    weights = replace(NONE, **{term: Term(weight=3.0)})
 
     terms = translator_terms(*images(), weights)
 
@@ -40,7 +40,7 @@ def test_a_term_alone_is_the_whole_loss(term):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
-    weights = replace(ALL, shape_weight=0.5)
+    weights = replace(ALL, shape=Term(weight=0.5))
 
     terms = translator_terms(*images(), weights)
 

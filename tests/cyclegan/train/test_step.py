@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cyclegan.config import Config, CriticConfig, GeneratorConfig, LossConfig, TrainConfig
+from cyclegan.config_loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.train.guard import gradient_norm, not_finite
 from cyclegan.train.placement import place
@@ -19,7 +20,7 @@ from cyclegan.train.workers import Worker
 CONFIG = Config(
     generator=GeneratorConfig(filters=4, blocks=1),
     critic=CriticConfig(filters=4, norm="instance", spectral=False),
-    loss=LossConfig(ssim_weight=0.0),
+    loss=LossConfig(ssim=Term(weight=0.0)),
     train=TrainConfig(pool_size=0),
 )
 
@@ -179,10 +180,10 @@ def test_low_precision_updates_where_it_can_and_skips_where_it_must(batch, preci
 def test_weights_of_zero_leave_a_term_out(batch):
     state = fresh()
 
-    terms = train_step(state, bare(state), batch, LossConfig(ssim_weight=0.0), ema_decay=0.0)
+    terms = train_step(state, bare(state), batch, LossConfig(ssim=Term(weight=0.0)), ema_decay=0.0)
 
     assert "loss/ssim" not in terms
-    terms = train_step(state, bare(state), batch, LossConfig(ssim_weight=1.0), ema_decay=0.0)
+    terms = train_step(state, bare(state), batch, LossConfig(ssim=Term(weight=1.0)), ema_decay=0.0)
     assert terms["loss/ssim"].item() > 0
 
 

@@ -81,9 +81,9 @@ def test_parts_of_a_step_add_up_to_it(tmp_path):
 
 def test_tensorboard_has_the_numbers_of_the_file_and_the_settings_of_the_run(tmp_path):
     telemetry = started(tmp_path)
-    telemetry.settings({"loss.cycle_weight": 10.0, "data.zoom": (0.9, 1.1)}, done=False)
+    telemetry.settings({"loss.cycle.weight": 10.0, "data.zoom": (0.9, 1.1)}, done=False)
     telemetry.write(2, {"val/selection": 0.5, "speed/step_ms": 12.0})
-    telemetry.settings({"loss.cycle_weight": 10.0, "data.zoom": (0.9, 1.1)}, done=True)
+    telemetry.settings({"loss.cycle.weight": 10.0, "data.zoom": (0.9, 1.1)}, done=True)
     telemetry.close()
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -95,7 +95,7 @@ def test_tensorboard_has_the_numbers_of_the_file_and_the_settings_of_the_run(tmp
     begun = HParamsPluginData.FromString(
         told["_hparams_/session_start_info"].plugin_data.content
     ).session_start_info
-    assert begun.hparams["loss.cycle_weight"].number_value == 10.0
+    assert begun.hparams["loss.cycle.weight"].number_value == 10.0
     assert begun.hparams["data.zoom"].string_value == "(0.9, 1.1)"
     ended = HParamsPluginData.FromString(
         told["_hparams_/session_end_info"].plugin_data.content

@@ -69,7 +69,7 @@ def test_a_constant_ct_is_called_collapsed():
 
     (told,) = warnings({"watch/spread_ct": found["watch/spread_ct"]})
     assert "collapsed" in told
-    assert "--loss.cycle-weight" in told
+    assert "--loss.cycle.weight" in told
 
 
 def test_bright_fat_that_becomes_bone_is_seen_though_no_loss_shows_it():
