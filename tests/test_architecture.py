@@ -1,6 +1,8 @@
 """The architecture is a promise that machines keep: one direction of flow, one home per library."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,15 @@ def test_nobody_asks_whether_a_path_is_local():
     }
 
     assert askers <= PATH_HOMES
+
+
+def test_a_path_costs_the_standard_library_alone():
+    code = "import sys, data_prep.place; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    loaded = {name.partition(".")[0] for name in told.stdout.decode().split()}
+
+    assert "data_prep" in loaded
+    assert not loaded & {"fsspec", "upath", "pyarrow", "s3fs", "tyro", "numpy", "rich"}
 
 
 def test_the_network_code_of_a_step_knows_no_device_worker_or_file():

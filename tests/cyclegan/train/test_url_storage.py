@@ -97,6 +97,7 @@ def test_a_damaged_checkpoint_is_fallen_back_from_and_half_a_one_is_none(remote,
 
 def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     train_worker(remote, Worker())
+    before = checkpoint.saved(remote.run_folder)
 
     def unreachable(*arguments, **options):
         raise OSError("connection reset")
@@ -105,6 +106,10 @@ def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     monkeypatch.setattr(type(remote.run_folder.fs), "open", unreachable)
     with pytest.raises(OSError, match="connection reset"):
         checkpoint.newest(remote.run_folder)
+    with pytest.raises(OSError, match="connection reset"):  # no score would be no reason to keep it
+        checkpoint.prune(remote.run_folder, keep_last=1, keep_best=1)
+    monkeypatch.undo()
+    assert checkpoint.saved(remote.run_folder) == before
 
 
 def test_workers_go_on_while_the_store_does_not_answer(monkeypatch):
