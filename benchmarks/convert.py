@@ -29,6 +29,7 @@ from scipy.spatial.transform import Rotation
 from data_prep.acquisition import CtScan, MriScan, acquire_ct, acquire_mri
 from data_prep.anatomy import make_anatomy
 from data_prep.convert import convert
+from data_prep.local_path import LocalPath
 from data_prep.nifti import write_nifti
 from data_prep.settings import ConvertSettings
 from data_prep.subject import Subject
@@ -76,7 +77,7 @@ def by_monai(files: Path, out: Path, suffix: str = ".nii.gz") -> None:
         transform(path)
 
 
-def by_convert(files: Path, out: Path, workers: int = 0) -> None:
+def by_convert(files: Path, out: LocalPath, workers: int = 0) -> None:
     """Our command on one modality."""
     modality = files.name
     convert(
@@ -105,14 +106,14 @@ def measured(run: Callable[[Path, Path], None], files: Path) -> tuple[float, flo
     count = len(list(files.iterdir()))
     with tempfile.TemporaryDirectory() as out, quiet():
         wall, cpu = time.perf_counter(), cpu_s()
-        run(files, Path(out))
+        run(files, LocalPath(out))
         return (time.perf_counter() - wall) / count, (cpu_s() - cpu) / count
 
 
 def volumes_per_minute(files: Path, workers: int) -> float:
     """Of convert under Ray, from the times of its commits: Ray's own start is left out."""
     with tempfile.TemporaryDirectory() as out, quiet():
-        by_convert(files, Path(out), workers)
+        by_convert(files, LocalPath(out), workers)
         times = sorted(p.stat().st_mtime for p in Path(out).glob("s.zarr/commits/*.json"))
     # Every worker starts with a volume that also pays for its imports.
     return 60 * (len(times) - 2) / (times[-1] - times[1])

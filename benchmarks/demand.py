@@ -30,6 +30,7 @@ from cyclegan.data.order import Order
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.source import DomainSource
 from cyclegan.data.stream import open_stream
+from data_prep.local_path import LocalPath
 from data_prep.store import Store, open_store
 
 PAIRS_PER_S = 200
@@ -82,7 +83,7 @@ def arrays(store: Store, config: Config, step: int, heartbeat: Heartbeat) -> Ite
         step += 1
 
 
-def consume(path: Path, stage: str, seconds: float) -> dict[str, float]:
+def consume(path: LocalPath, stage: str, seconds: float) -> dict[str, float]:
     """Take batches at the rate of an H100 and sleep in between."""
     stream = batches(open_store(path), stage)
     for _ in range(4):
@@ -133,11 +134,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.consume:
         path, stage, seconds = options.consume
-        print(json.dumps(consume(Path(path), stage, float(seconds))))
+        print(json.dumps(consume(LocalPath(path), stage, float(seconds))))
         return
     seconds = 4.0 if options.small else 15.0
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (options.folder or Path(temporary)).absolute()
+        folder = LocalPath(options.folder or temporary).absolute()
         store = make_slices(folder, SMALL if options.small else FULL)
         rows = [
             demand(store.path, stage, workers, cores, seconds)

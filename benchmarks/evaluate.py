@@ -26,6 +26,7 @@ from cyclegan.evaluate.assessment import Options
 from cyclegan.infer.cycle import BothWays
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.intensity import WINDOW_HU, robust_window
+from data_prep.local_path import LocalPath
 from data_prep.split import Split
 from data_prep.store import Store, open_store
 from data_prep.volume import Grid, Modality
@@ -54,7 +55,7 @@ def head(random: np.random.Generator, shape: Shape) -> dict[Modality | str, NDAr
     }
 
 
-def make_store(path: Path, pairs: int, shape: Shape) -> Store:
+def make_store(path: LocalPath, pairs: int, shape: Shape) -> Store:
     """Pairs to test on and two CTs to train on."""
     create_store(path, spacing_mm=SPACING_MM, size=shape[1:], settings={"window_hu": WINDOW_HU})
     random = np.random.default_rng(0)
@@ -130,7 +131,7 @@ def main() -> None:
     z, y, x = command.shape
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "s.zarr", command.pairs, (z, y, x))
+        store = make_store(LocalPath(folder) / "s.zarr", command.pairs, (z, y, x))
         watch = Watch()
         networks = BothWays(to_ct=watch.unchanged, to_mri=watch.unchanged, contrast="plain")
         began = time.monotonic()

@@ -31,6 +31,7 @@ from cyclegan.data.domain import find_domain
 from cyclegan.data.order import Order
 from cyclegan.data.stream import open_stream
 from data_prep.intensity import WINDOW_HU
+from data_prep.local_path import LocalPath
 from data_prep.store import open_store
 from data_prep.write import create_store, rebuild_index, write_volume
 from tests.stores import SPACING_MM, prepared, random_head
@@ -45,7 +46,7 @@ REPEATS = 3
 Figures = dict[str, float]
 
 
-def make_stored(path: Path, volumes: int) -> Path:
+def make_stored(path: LocalPath, volumes: int) -> LocalPath:
     """A store of `volumes` volumes, half of each domain; few heads under many names."""
     if path.exists():
         return path
@@ -65,7 +66,7 @@ def resident_mib() -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def stored(path: Path) -> Figures:
+def stored(path: LocalPath) -> Figures:
     """The whole stream, after as many steps as bring every volume into use."""
     store = open_store(path)
     before_mib = resident_mib()
@@ -105,7 +106,7 @@ def order_of(domains: dict) -> Order:
     )
 
 
-def indexed(path: Path) -> Figures:
+def indexed(path: LocalPath) -> Figures:
     """The order alone, of a store that is an index only."""
     before_mib, started = resident_mib(), time.perf_counter()
     store = open_store(path)
@@ -166,12 +167,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         kind, path = options.measure
-        print(json.dumps({"stored": stored, "indexed": indexed}[kind](Path(path))))
+        print(json.dumps({"stored": stored, "indexed": indexed}[kind](LocalPath(path))))
         return
     share = 10 if options.small else 1
     rows: list[dict[str, float | str]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (options.folder or Path(temporary)).absolute()
+        folder = LocalPath(options.folder or temporary).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         for kind, few in (("stored", 200 // share), ("indexed", 10_000 // share)):
             for volumes in (few, 10 * few):

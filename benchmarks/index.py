@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_prep.commit import seal
 from data_prep.index import INDEX, index_of
+from data_prep.local_path import LocalPath
 from data_prep.split import SPLITS
 from data_prep.store import open_store
 from data_prep.write import create_store
@@ -55,7 +55,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
         yield {"volume": volume, "files": {"0/c/0/0/0": {"bytes": 4_000_000, "sha256": ""}}}
 
 
-def make_store(path: Path, count: int) -> Path:
+def make_store(path: LocalPath, count: int) -> LocalPath:
     """A store of `count` volumes for those who do not read voxels, and a JSON index beside it."""
     create_store(path, spacing_mm=(3, 1, 1), size=(256, 256), settings={})
     made = list(records(count))
@@ -64,7 +64,7 @@ def make_store(path: Path, count: int) -> Path:
     return path
 
 
-def measure(path: Path) -> dict[str, float]:
+def measure(path: LocalPath) -> dict[str, float]:
     """Milliseconds of each step, the best of several."""
     store = open_store(path)
     chosen = store.select("mri", "train")
@@ -90,11 +90,11 @@ def best_ms(run: Callable[[], object]) -> float:
 def main() -> None:
     """Print a row per number of volumes."""
     if len(sys.argv) > 1:
-        print(json.dumps(measure(Path(sys.argv[1]))))
+        print(json.dumps(measure(LocalPath(sys.argv[1]))))
         return
     with tempfile.TemporaryDirectory() as folder:
         for count in VOLUMES:
-            path = make_store(Path(folder) / f"{count}.zarr", count)
+            path = make_store(LocalPath(folder) / f"{count}.zarr", count)
             command = [sys.executable, "-m", "benchmarks.index", str(path)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             figures = "  ".join(f"{name} {ms:.2f} ms" for name, ms in json.loads(output).items())

@@ -25,6 +25,7 @@ from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.launch import launch
 from cyclegan.train.loop import train_worker
 from cyclegan.train.workers import Worker
+from data_prep.local_path import LocalPath
 from data_prep.ray_session import ray_session
 from tests.stores import make_store
 
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="runs of each side")
     parser.add_argument("--small", action="store_true", help="a quick look: one turn of 20 steps")
     parser.add_argument("--json", type=Path, help="file for the numbers")
-    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--bare", type=LocalPath, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
         torch.set_num_threads(CORES)
@@ -91,7 +92,7 @@ def main() -> None:
         options.turns, options.steps = 1, 20
     times_ms: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as temporary, ray_session(num_cpus=CORES):
-        folder = Path(temporary)
+        folder = LocalPath(temporary)
         shape = (8, options.size, options.size)
         splits = ("train", "train", "val")
         make_store(folder / "s.zarr", mri=2, ct=2, paired=1, splits=splits, shape=shape)

@@ -41,6 +41,7 @@ from cyclegan.train.placement import place
 from cyclegan.train.state import build_state
 from cyclegan.train.step import train_step
 from cyclegan.train.workers import Worker
+from data_prep.local_path import LocalPath
 from data_prep.store import open_store
 from tests.stores import make_store
 
@@ -142,7 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = LocalPath(temporary)
         store = make_store(
             folder / "s.zarr", mri=6, ct=6, shape=(16, *SIZE), splits=("train", "train", "val")
         )

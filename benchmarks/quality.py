@@ -41,6 +41,7 @@ from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
 from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode
+from data_prep.local_path import LocalPath
 from data_prep.store import Store
 
 RESULTS = Path("benchmarks/results/quality.jsonl")
@@ -64,7 +65,9 @@ def main(argv: list[str]) -> ExitCode:
     parser.add_argument("--budget", type=int, default=SCREENING_STEPS, help="reference's steps")
     parser.add_argument("--reference", default=REFERENCE, help="whose steps the budget counts")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many (1e9: all)")
-    parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="stores and runs")
+    parser.add_argument(
+        "--out", type=LocalPath, default=LocalPath("runs/quality"), help="stores and runs"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON lines to append to")
     parser.add_argument("--pictures", type=Path, help="table: folder for curves and slices")
     flags = parser.parse_intermixed_args(argv)

@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices, warm
+from data_prep.local_path import LocalPath
 
 Figures = dict[str, list[dict[str, float]]]
 """What each loader gave in each turn."""
@@ -147,7 +148,7 @@ def main() -> None:
     rounds, seconds = (1, 2.0) if options.small else (5, 5.0)
     facts = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (options.folder or Path(temporary)).absolute()
+        folder = LocalPath(options.folder or temporary).absolute()
         store = make_slices(folder, SMALL if options.small else FULL)
         facts["cores"], facts["slices"] = CORES, sum(volume.shape[0] for volume in store.volumes)
         files = [path for path in store.path.rglob("*") if path.is_file()]

@@ -21,9 +21,10 @@ from cyclegan.translate.engine import Engine
 from cyclegan.translate.inputs import StoredInput
 from cyclegan.translate.uncertainty import uncertainty
 from data_prep.atomic import write_atomic
+from data_prep.local_path import LocalPath
 from data_prep.store import open_store
 
-MODEL, STORE = Path("demo/runs/demo/model_both"), Path("demo/heads.zarr")
+MODEL, STORE = Path("demo/runs/demo/model_both"), LocalPath("demo/heads.zarr")
 MOST = 0.1
 """Share of the voxels that are called the most uncertain ones."""
 
@@ -40,7 +41,7 @@ def main() -> None:
     """Measure, print, and keep if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help="of both directions, if it can")
-    parser.add_argument("--store", type=Path, default=STORE, help="with pairs")
+    parser.add_argument("--store", type=LocalPath, default=STORE, help="with pairs")
     parser.add_argument("--split", default="test")
     parser.add_argument("--json", type=Path, help="keep the figures")
     arguments = parser.parse_args()

@@ -23,7 +23,8 @@ from cluster.submit import SBATCH, Target, apply, manifest, queue, rayjob, sbatc
 from cyclegan.presets import preset
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, UsageError, run_command
-from data_prep.place import PlaceArgument
+from data_prep.path_argument import StoragePathArgument
+from data_prep.place import storage_path
 from data_prep.store import open_store
 
 
@@ -49,7 +50,7 @@ class Submit:
 class Doctor:
     """Look whether every node is fit to train; exit code 1 where something is not well."""
 
-    store: PlaceArgument | None = None
+    store: StoragePathArgument | None = None
     """A store that all must read; default: the environment's CYCLEGAN_STORE."""
     storage: Path | None = None
     """The folder of runs that all must write to, as --run.storage has it."""
@@ -65,7 +66,7 @@ class Plan:
 
     gpus: int
     """GPUs of the run."""
-    store: PlaceArgument | None = None
+    store: StoragePathArgument | None = None
     """The store that would be trained on; default: the environment's CYCLEGAN_STORE."""
     preset: str = "default"
     """What would be trained."""
@@ -142,7 +143,7 @@ def run_plan(plan: Plan) -> ExitCode:
     if store is None or plan.gpus < 1:
         raise UsageError("a plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
     config, assumed = preset(plan.preset), plan.assumptions
-    measured = measured_pair_s(plan.measured) if plan.measured else None
+    measured = measured_pair_s(storage_path(plan.measured)) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
     found = list(prospects(config, open_store(store), counts, assumed, measured))

@@ -20,7 +20,7 @@ from cluster.bandwidth import all_reduce_gb_per_s
 from cluster.diagnosis import Finding
 from cluster.probe import NodeFacts, Reading
 from data_prep.errors import UserError
-from data_prep.place import Place, place
+from data_prep.place import StoragePath, storage_path
 from data_prep.ray_session import ray_session
 
 PINGS = 5
@@ -45,7 +45,7 @@ class Examiner:
         """Its clock, in seconds."""
         return time.time()
 
-    def read(self, store: Place, seed: int) -> Reading:
+    def read(self, store: StoragePath, seed: int) -> Reading:
         """The store."""
         return probe.read_store(store, seed)
 
@@ -74,7 +74,7 @@ class Examiner:
 
 
 def examine(
-    address: str | None = None, store: Place | None = None, storage: Path | None = None
+    address: str | None = None, store: StoragePath | None = None, storage: Path | None = None
 ) -> Iterator[Finding]:
     """Look at every node of the cluster at `address` or RAY_ADDRESS, else at this machine.
 
@@ -90,7 +90,7 @@ def examine(
         yield from examine_nodes(nodes, store, storage)
 
 
-def examine_here(store: Place | None, storage: Path | None) -> Iterator[Finding]:
+def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[Finding]:
     """This machine alone, without Ray."""
     facts = probe.look(HERE, storage, 0)
     yield from diagnosis.judge_versions([facts])
@@ -145,7 +145,7 @@ def wait_for(nodes: dict[str, Any]) -> None:
 
 
 def examine_nodes(
-    nodes: dict[str, Any], store: Place | None, storage: Path | None
+    nodes: dict[str, Any], store: StoragePath | None, storage: Path | None
 ) -> Iterator[Finding]:
     """Ask all of them at once, each thing in turn."""
     skews = {name: skew(each) for name, each in nodes.items()}
@@ -218,7 +218,7 @@ def examine_link(examiners: list[Any]) -> Finding:
     return diagnosis.judge_link(min(speeds), "", count)
 
 
-def store_from_environment() -> Place | None:
+def store_from_environment() -> StoragePath | None:
     """The store that training would take without `--data.store`."""
     path = os.environ.get("CYCLEGAN_STORE")
-    return place(path) if path else None
+    return storage_path(path) if path else None

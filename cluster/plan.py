@@ -5,7 +5,6 @@ It reads the store's index and counts the networks' arithmetic; the rest is `mod
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 from rich.box import SIMPLE
@@ -20,6 +19,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.environment import recorded
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.plan import make_plan, total_steps
+from data_prep.place import StoragePath
 from data_prep.progress import duration
 from data_prep.store import Store
 
@@ -119,7 +119,7 @@ def prospect(
     )
 
 
-def measured_pair_s(run_folder: Path) -> float:
+def measured_pair_s(run_folder: StoragePath) -> float:
     """The time of a pair in a run on one GPU, without what it waited for data; the median line.
 
     Raises:

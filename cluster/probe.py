@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.place import Place
+from data_prep.place import StoragePath
 
 PACKAGES = ("torch", "ray", "nvidia-dali-cuda130", "zarr", "tensorstore", "monai")
 PROJECT = "this project"
@@ -154,7 +154,7 @@ def free_mib(folder: Path) -> int:
     return shutil.disk_usage(folder).free // MIB
 
 
-def read_store(path: Place, seed: int) -> Reading:
+def read_store(path: StoragePath, seed: int) -> Reading:
     """Open a store, verify one of its volumes to the last byte, and read slices for a second."""
     import numpy as np
 

@@ -23,7 +23,7 @@ from cyclegan.config_train import (
     TrainConfig,
 )
 from cyclegan.errors import ConfigError, require
-from data_prep.place import Place, place
+from data_prep.place import StoragePath, storage_path
 
 __all__ = [
     "BatchConfig",
@@ -156,13 +156,13 @@ class Config:
         )
 
     @property
-    def run_folder(self) -> Place:
+    def run_folder(self) -> StoragePath:
         """Where the run writes; absolute, since workers run in other folders than the command."""
         assert self.run.name, "config_file.resolve() names a run"
-        return place(self.run.storage) / self.run.name
+        return storage_path(self.run.storage) / self.run.name
 
     @property
-    def store(self) -> Place:
+    def store(self) -> StoragePath:
         """The Zarr store, an absolute path or a URL.
 
         Raises:
@@ -174,4 +174,4 @@ class Config:
             "no store of volumes is named. Set --data.store or CYCLEGAN_STORE; to make one:\n"
             "  python -m data_prep convert --mri MRI_FOLDER --ct CT_FOLDER --out STORE.zarr",
         )
-        return place(path)
+        return storage_path(path)

@@ -11,7 +11,7 @@ import yaml
 
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
-from data_prep.place import Place, place
+from data_prep.place import StoragePath, storage_path
 
 SCHEMA_VERSION = 2
 """Of the file. Version 1 had no such field, and `loss.cycle_weight` for `loss.cycle.weight`."""
@@ -41,7 +41,7 @@ def resolve(config: Config) -> Config:
         run=replace(
             config.run,
             name=config.run.name or f"{config.preset}-{config_hash(config)[:8]}",
-            storage=str(place(config.run.storage)),
+            storage=str(storage_path(config.run.storage)),
         ),
         data=replace(config.data, store=str(config.store)),
     )
@@ -110,7 +110,7 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False)
 
 
-def load_config(path: Place) -> Config:
+def load_config(path: StoragePath) -> Config:
     """Read a `config.yaml`.
 
     Raises:

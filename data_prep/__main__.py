@@ -25,8 +25,8 @@ from data_prep.describe import describe, hu_lines, notes_of
 from data_prep.errors import ExitCode, run_command
 from data_prep.forecast import forecast
 from data_prep.histogram import EDGES_HU
+from data_prep.path_argument import StoragePathArgument
 from data_prep.phantom import CohortSettings, make_cohort
-from data_prep.place import PlaceArgument
 from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
 from data_prep.space import check_space
@@ -39,7 +39,7 @@ from data_prep.volume import Modality
 class Check:
     """Compare every file of a store with its commit record; exit code 1 where one differs."""
 
-    store: Positional[PlaceArgument]
+    store: Positional[StoragePathArgument]
     """The store, a folder or a URL."""
     full: bool = False
     """Read and hash every byte too; without, counts, sizes and metadata only."""
@@ -51,7 +51,7 @@ class Check:
 class Describe:
     """Print what a store holds, per split and modality."""
 
-    store: Positional[PlaceArgument]
+    store: Positional[StoragePathArgument]
     """The store, a folder or a URL."""
     notes: bool = False
     """List too what convert put right or could not check, volume by volume."""

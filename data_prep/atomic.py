@@ -43,10 +43,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             _write_synced(partial / name, content)
         for inner in {(partial / name).parent for name in files} | {partial}:
             sync_folder(inner)
-        partial.rename(folder)
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    sync_folder(folder.parent)
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Files must lie in it or one folder down.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = partial_path(folder), partial_path(folder)
+    partial = partial_path(folder)
     partial.mkdir()
     try:
         yield partial
@@ -68,17 +67,31 @@ def whole_folder(folder: Path) -> Iterator[Path]:
                     if file:
                         os.fsync(file.fileno())
             sync_folder(place)
-        if folder.exists():
-            folder.rename(old)  # a folder can only be renamed over an empty one
-        try:
-            partial.rename(folder)
-        except OSError:
-            old.rename(folder)
-            raise
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(partial: Path, folder: Path) -> None:
+    """Give a finished folder its name, to stay; what had the name before is deleted."""
+    old = partial_path(folder)
+    if folder.exists():
+        folder.rename(old)  # a folder can only be renamed over an empty one
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder; a kill in between leaves no half of it under its name."""
+    doomed = partial_path(folder)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _write_synced(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_prep.encoding import METADATA, unknown_encoding
 from data_prep.errors import StoreError
-from data_prep.place import Place, names_in, read_files, sizes_in
+from data_prep.place import StoragePath
 
 COMMITS = "commits"
 """The folder of the records inside a store."""
@@ -17,18 +17,18 @@ IMAGE, BODY = "0", "labels/body/0"
 """The two arrays of a volume, named relative to it."""
 
 
-def commit_path(store: Place, name: str) -> Place:
+def commit_path(store: StoragePath, name: str) -> StoragePath:
     """Where the commit record of the volume `name` lies."""
     return store / COMMITS / _file_of(name)
 
 
-def committed(store: Place) -> list[str]:
+def committed(store: StoragePath) -> list[str]:
     """The names of all volumes that have a commit record."""
-    names = names_in(store / COMMITS)
+    names = (store / COMMITS).names()
     return [n.removesuffix(".json").replace("-", "/", 1) for n in names if n.endswith(".json")]
 
 
-def read_commit(store: Place, name: str) -> dict[str, Any]:
+def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
     """A volume's commit record: `volume`, `source_sha256`, `fingerprint`, `files`, `notes`."""
     try:
         content = commit_path(store, name).read_bytes()
@@ -38,14 +38,14 @@ def read_commit(store: Place, name: str) -> dict[str, Any]:
     return unseal(content, commit_path(store, name), store)
 
 
-def read_commits(store: Place) -> list[dict[str, Any]]:
+def read_commits(store: StoragePath) -> list[dict[str, Any]]:
     """All commit records, by volume name. Raises StoreError where one is damaged."""
     folder = store / COMMITS
-    contents = read_files(folder, [_file_of(name) for name in committed(store)])
+    contents = folder.read_files([_file_of(name) for name in committed(store)])
     return [unseal(content, folder / file, store) for file, content in contents.items()]
 
 
-def verify(store: Place, name: str, *, full: bool = False) -> None:
+def verify(store: StoragePath, name: str, *, full: bool = False) -> None:
     """Compare a volume's files with its commit record; raises StoreError naming the file.
 
     Number, names and sizes of all files, the hash of each `zarr.json`, and the codecs that it asks
@@ -53,7 +53,7 @@ def verify(store: Place, name: str, *, full: bool = False) -> None:
     """
     expected = read_commit(store, name)["files"]
     folder = store / name
-    found = sizes_in(folder)
+    found = folder.sizes()
     for file in sorted(found.keys() | expected.keys()):
         if file not in expected or file not in found:
             state = "is missing" if file in expected else "is in no commit record"
@@ -62,7 +62,7 @@ def verify(store: Place, name: str, *, full: bool = False) -> None:
             state = f"it has {size:,} bytes, not {wanted:,}"
             raise damaged(store, name, f"{name}/{file}", state)
     hashed = [file for file in expected if full or file.endswith(METADATA)]
-    contents = read_files(folder, hashed)
+    contents = folder.read_files(hashed)
     for file, content in contents.items():
         if hashlib.sha256(content).hexdigest() != expected[file]["sha256"]:
             raise damaged(store, name, f"{name}/{file}", "its SHA-256 is another")
@@ -74,7 +74,7 @@ def verify(store: Place, name: str, *, full: bool = False) -> None:
             )
 
 
-def damaged(store: Place, name: str, file: str, found: str) -> StoreError:
+def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
     """The error for a volume that is not what was committed; `file` is relative to the store."""
     return StoreError(
         f"The volume {name} is damaged: {file} in {store}: {found}. Training on it would learn "
@@ -87,7 +87,7 @@ def seal(document: dict[str, Any]) -> bytes:
     return json.dumps(document | {"sha256": digest(document)}, separators=(",", ":")).encode()
 
 
-def unseal(content: bytes, path: Place, store: Place) -> dict[str, Any]:
+def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, Any]:
     """Read what `seal` made; raises StoreError where it is not the same any more."""
     try:
         document: dict[str, Any] = json.loads(content)
@@ -108,7 +108,7 @@ def _file_of(name: str) -> str:
     return f"{name.replace('/', '-')}.json"
 
 
-def _repair(store: Place) -> str:
+def _repair(store: StoragePath) -> str:
     return (
         f"Run `python -m data_prep check {store} --repair --full`, which takes out what is "
         "damaged, and then the same `python -m data_prep convert` again, which makes it anew."

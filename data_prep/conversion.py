@@ -12,7 +12,7 @@ from data_prep.discover import Job
 from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume, harmonise
 from data_prep.note import Note
-from data_prep.place import Place
+from data_prep.place import StoragePath
 from data_prep.quarantine import Refusal
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
@@ -85,7 +85,7 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
     return outcomes
 
 
-def _is_committed(job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
+def _is_committed(job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
     for source in job.sources:
         if source.name not in seen:
             return False
@@ -97,7 +97,7 @@ def _is_committed(job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
     return True
 
 
-def _record_of(out: Place, source: Source) -> dict[str, Any]:
+def _record_of(out: StoragePath, source: Source) -> dict[str, Any]:
     """What the store says of a volume; empty where it has none."""
     return read_commit(out, source.name) if commit_path(out, source.name).exists() else {}
 
@@ -107,7 +107,7 @@ def _is_same(record: dict[str, Any], seen: _Seen) -> bool:
     return bool(record) and record["source_sha256"] == seen.sha256
 
 
-def _stays(source: Source, job: Job, out: Place, seen: dict[str, _Seen]) -> bool:
+def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
     """Whether the store keeps what it has of a source whose partner cannot be used now.
 
     Raises VolumeError where the store's volume of that partner is linked to another one of this:

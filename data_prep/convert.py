@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from data_prep.conversion import STORAGE_FULL
 from data_prep.cut import Cut
@@ -101,8 +100,7 @@ def convert(settings: ConvertSettings) -> Report:
 def _key(settings: ConvertSettings) -> Key:
     path = settings.key_path
     try:
-        if isinstance(settings.out, Path):
-            settings.out.parent.mkdir(parents=True, exist_ok=True)
+        settings.out.parent.make_folder()
         return open_key(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -17,7 +17,7 @@ from data_prep.preview import Preview, preview, unusable
 from data_prep.pseudonym import Key, open_key
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
-from data_prep.space import BYTES_PER_VOXEL, bytes_free, bytes_needed, in_units, stored_slices
+from data_prep.space import BYTES_PER_VOXEL, bytes_needed, in_units, stored_slices
 from data_prep.split import SPLITS, Split
 from data_prep.tasks import num_workers
 from data_prep.volume import MODALITIES, Grid, Modality
@@ -122,7 +122,7 @@ class Forecast:
         yield from self._costs()
 
     def _costs(self) -> Iterator[str]:
-        free = bytes_free(self.settings.out)
+        free = self.settings.out.bytes_free()
         room = f"; {in_units(free)} free" if free is not None else ""
         yield f"store: about {in_units(self.bytes_needed)} more{room}"
         if self.seconds is not None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from data_prep.commit import digest, seal, unseal
 from data_prep.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
-from data_prep.place import Place, byte_ranges
+from data_prep.place import StoragePath
 from data_prep.split import SPLITS, Split
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
 from data_prep.volume import Modality
@@ -69,10 +69,10 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
 class Index:
     """An index file, read column by column."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: StoragePath) -> None:
         self._path = path
         try:
-            self._read = byte_ranges(path)
+            self._read = path.ranges()
             length = int.from_bytes(self._read(0, 8), "little")
             self._start = 8 + min(length, _MAX_HEADER_BYTES)
             header = json.loads(self._read(8, self._start))

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.place import Place, modified, names_in, put, remove
+from data_prep.place import StoragePath
 
 BEAT_S = 20.0
 """Time between two signs of life."""
@@ -29,22 +29,23 @@ STALE_S = 120.0
 
 
 @contextmanager
-def exclusive(path: Place, otherwise: UserError) -> Iterator[None]:
+def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
     """Hold the lock at `path`, or raise `otherwise` at once, with who holds it and since when."""
-    with _file_lock(path, otherwise) if isinstance(path, Path) else _flag(path, otherwise):
+    local = path.local
+    with _file_lock(local, otherwise) if local else _flag(path, otherwise):
         yield
 
 
 @contextmanager
-def in_turn(path: Place) -> Iterator[None]:
+def in_turn(path: StoragePath) -> Iterator[None]:
     """Wait for a local lock and hold it for the short time that the block takes.
 
     On an object store nothing is held: there a commit record is a conditional put.
     """
-    if not isinstance(path, Path):
+    if path.local is None:
         yield
         return
-    with path.open("a") as lock:
+    with path.local.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -73,25 +74,25 @@ def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
 
 
 @contextmanager
-def _flag(folder: Place, otherwise: UserError) -> Iterator[None]:
+def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
     own, owner = folder / f"{secrets.token_hex(8)}.json", _owner()
-    put(own, owner.encode())
+    own.put(owner.encode())
     try:
         # First the flag, then the look: of two that come at once at least one sees the other.
-        for other in (folder / name for name in names_in(folder) if name != own.name):
+        for other in (folder / name for name in folder.names() if name != own.name):
             try:
                 # Both times are the store's, so that no clock of ours matters.
-                age_s = (modified(own) - modified(other)).total_seconds()
+                age_s = (own.modified() - other.modified()).total_seconds()
                 text = other.read_text()
             except FileNotFoundError:  # taken down meanwhile
                 continue
             if age_s < STALE_S and not _is_dead(text):
                 raise _held(otherwise, text, age_s)
-            remove(other)
-        with _signs_of_life(lambda: put(own, owner.encode())):
+            other.remove()
+        with _signs_of_life(lambda: own.put(owner.encode())):
             yield
     finally:
-        remove(own)
+        own.remove()
 
 
 @contextmanager

@@ -1,253 +1,156 @@
-"""Where a store lies, a folder or a URL, and the file operations that differ between the two.
+"""The one type of path for stores, runs and models: in a local folder or on an object store.
 
-A local file or folder appears by a rename, synced; an object store shows an object whole or not
-at all. The home of fsspec; it knows nothing of what the files hold.
+Importing it takes the standard library alone.
 """
 
-import errno
-import hashlib
-import os
-import shutil
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Protocol, runtime_checkable
 
-from tyro.constructors import PrimitiveConstructorSpec
-from upath import UPath
-
-from data_prep.atomic import write_atomic, write_folder
-from data_prep.errors import StoreError, UsageError, UserError
-
-Place = Path | UPath
-"""A local path, or a URL of any protocol that fsspec knows, such as s3://bucket/brain.zarr."""
-CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs")
-"""Packages whose errors mean that an object store does not answer."""
+from data_prep.errors import UsageError
+from data_prep.local_path import LocalPath
+from data_prep.object_path import ObjectPath
 
 
-def place(text: str | Place) -> Place:
-    """A URL where `text` is one, else an absolute path.
+@runtime_checkable
+class StoragePath(Protocol):
+    """A file or folder, wherever it is; `LocalPath` and `ObjectPath` say how it is done there.
+
+    A storage that cannot be reached raises OSError, as a disk does that fails.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+
+    @property
+    def parent(self) -> "StoragePath":
+        """The folder that it lies in."""
+
+    @property
+    def local(self) -> LocalPath | None:
+        """The path for the system's own calls, which work on no object store: there None."""
+
+    @property
+    def damage(self) -> type[OSError]:
+        """What reading raises where a file is lost or damaged. On an object store any other error
+        is an outage, and says nothing about the file."""
+
+    def __truediv__(self, name: str, /) -> "StoragePath":
+        """Return the path of an entry."""
+
+    def with_name(self, name: str) -> "StoragePath":
+        """Return the path of another entry of the same folder."""
+
+    def absolute(self) -> "StoragePath":
+        """Return the path for processes with another working folder."""
+
+    def beside(self, suffix: str = "") -> Path:
+        """Return a local path of its name and a suffix: next to it, or in the working folder."""
+
+    def contains(self, file: Path) -> bool:
+        """Return whether a local file lies inside."""
+
+    def exists(self) -> bool:
+        """Return whether there is a file or folder."""
+
+    def bytes_free(self) -> int | None:
+        """Return what the file system has left; None where that has no meaning."""
+
+    def modified(self) -> datetime:
+        """Return when a file was last written, by the clock of the machine that keeps it."""
+
+    def names(self) -> list[str]:
+        """Return the entries of a folder, sorted; none where there is no folder."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each file at any depth, by its name relative to the folder."""
+
+    def read_bytes(self) -> bytes:
+        """Read a file. Raises FileNotFoundError."""
+
+    def read_text(self) -> str:
+        """Read a file as text. Raises FileNotFoundError."""
+
+    def read_files(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Read files of a folder, at once where that is quicker. Raises FileNotFoundError."""
+
+    def ranges(self) -> Callable[[int, int], bytes]:
+        """Return a function from (start, stop) to those bytes of a file; no others are read."""
+
+    def sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of a file."""
+
+    def kvstore(self) -> dict[str, Any]:
+        """Return how tensorstore reaches it. Raises UsageError where it cannot."""
+
+    def arrow(self) -> tuple[str, Any]:
+        """Return the path and the file system, None for a local one, for what goes by pyarrow."""
+
+    def reached(self) -> AbstractContextManager[None]:
+        """Say for people why a URL cannot be used (StoreError); for a command's first access."""
+
+    def put(self, content: bytes) -> None:
+        """Write or replace a file, whole or not at all."""
+
+    def put_new(self, content: bytes) -> None:
+        """Write a file that must not be there yet. Raises FileExistsError."""
+
+    def put_files(self, files: Mapping[str, bytes]) -> None:
+        """Write the files of a new folder, named relative to it.
+
+        A local folder appears whole. Objects appear one by one: a reader must wait for what its
+        writer puts last.
+        """
+
+    def append(self, line: str, name: str) -> None:
+        """Add a line to a file that several processes share; `name` is one that no other has."""
+
+    def make_folder(self, *, exist_ok: bool = True) -> None:
+        """Make a folder, where folders are made."""
+
+    def remove(self) -> None:
+        """Remove a file or folder; no error where there is none."""
+
+    def fetched(self) -> AbstractContextManager[LocalPath]:
+        """Yield the folder with its files as a local one, for as long as the block runs."""
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """Yield a local folder to write the files of this one in, for as long as the block runs."""
+
+    def settle(self, file: Path) -> None:
+        """Make sure that a file written in `staging` is in this folder, to stay."""
+
+    def publish(self, name: str, names: Sequence[str], last: str, content: bytes) -> None:
+        """Give the folder, with the files `names`, its final name, in the place of an earlier one.
+        The file `last` is written last and says that the folder is whole."""
+
+    def published(self, last: str) -> "Sequence[StoragePath]":
+        """Return the folders in this one that were published, sorted by name; where a name shows
+        that by itself, also those whose file `last` was lost."""
+
+    def withdraw(self, last: str) -> None:
+        """Delete a published folder, so that a kill in between leaves none that seems whole."""
+
+
+def storage_path(text: "str | Path | StoragePath") -> StoragePath:
+    """Return an `ObjectPath` where `text` is a URL, else a `LocalPath`, absolute.
 
     Credentials and endpoints come from the environment, as the protocol's own tools have them.
     Raises UsageError for a protocol that is unknown or whose package is not installed.
     """
     text = str(text)
     if "://" not in text or text.startswith(("file://", "local://")):
-        return Path(text.rpartition("://")[2]).expanduser().absolute()
+        return LocalPath(text.rpartition("://")[2]).expanduser().absolute()
+    path = ObjectPath(text.rstrip("/"))
     try:
-        # Listings must be true when they are asked for: other processes write too.
-        url = UPath(text.rstrip("/"), use_listings_cache=False)
-        _ = url.fs
+        _ = path.fs
     except (ImportError, ValueError) as error:
         protocol = text.split("://")[0]
         raise UsageError(
             f"No place can be reached by {protocol}:// here ({error}). Install what fsspec needs "
             "for it; for s3: pip install 'cyclegan-mri-ct[s3]'."
         ) from error
-    return url
-
-
-PlaceArgument = Annotated[
-    Place,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH|URL",
-        instance_from_str=lambda arguments: place(arguments[0]),
-        is_instance=lambda value: isinstance(value, (Path, UPath)),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-"""A `Place` as a field of a command line."""
-
-
-@contextmanager
-def reached(path: Place) -> Iterator[None]:
-    """Say for people why a URL cannot be used; for the first access that a command makes to it.
-
-    Raises StoreError for whatever its protocol's client raises in the block.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(path, Path):
-            raise
-        raise StoreError(
-            f"{path} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, "
-            "the network, and the credentials and endpoint in the environment (AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL)."
-        ) from error
-
-
-@contextmanager
-def outages_as_os_errors() -> Iterator[None]:
-    """A server that cannot be reached is an OSError, as a disk that fails is; clients of object
-    stores have classes of their own for it."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.split(".")[0] not in CLIENTS:
-            raise
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
-
-
-def beside(path: Place, suffix: str) -> Path:
-    """A local file named after a place: next to it, or for a URL in the working folder."""
-    folder = path.parent if isinstance(path, Path) else Path.cwd()
-    return folder / (path.name + suffix)
-
-
-def make_folder(path: Place) -> None:
-    """Make a folder where there is none; an object store has no folders and needs none."""
-    if isinstance(path, Path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-@outages_as_os_errors()
-def put(path: Place, content: bytes) -> None:
-    """Write or replace a file, whole or not at all."""
-    if isinstance(path, Path):
-        write_atomic(path, content)
-    else:
-        path.fs.pipe_file(path.path, content)
-
-
-@outages_as_os_errors()
-def put_new(path: Place, content: bytes) -> None:
-    """Write a file that must not be there yet; on object stores by a conditional put.
-
-    Raises FileExistsError where another one is there. A file with just this content is no other:
-    a client that lost the answer to its put tries again.
-    """
-    if isinstance(path, Path):
-        if path.exists():
-            raise FileExistsError(path)
-        write_atomic(path, content)
-        return
-    try:
-        path.fs.pipe_file(path.path, content, mode="create")
-    except FileExistsError:
-        if path.fs.cat_file(path.path) != content:
-            raise
-
-
-@outages_as_os_errors()
-def put_folder(folder: Place, files: Mapping[str, bytes]) -> None:
-    """Write the files of a new folder, named relative to it.
-
-    A local folder appears whole. Objects appear one by one: a reader must wait for what its
-    writer puts last.
-    """
-    if isinstance(folder, Path):
-        write_folder(folder, files)
-        return
-    folder.fs.pipe({f"{folder.path}/{name}": content for name, content in files.items()})
-    if sizes_in(folder) != {name: len(content) for name, content in files.items()}:
-        raise StoreError(f"{folder} does not hold what was just written to it: write it again.")
-
-
-@outages_as_os_errors()
-def read_files(folder: Place, names: Sequence[str]) -> dict[str, bytes]:
-    """Files of a folder; from an object store all at once. Raises FileNotFoundError."""
-    if isinstance(folder, Path) or not names:
-        return {name: (folder / name).read_bytes() for name in names}
-    paths = {name: f"{folder.path}/{name}" for name in names}
-    found = folder.fs.cat(list(paths.values()))
-    # For a single path fsspec gives the bytes themselves.
-    return {
-        name: found if isinstance(found, bytes) else found[path] for name, path in paths.items()
-    }
-
-
-@outages_as_os_errors()
-def sizes_in(folder: Place) -> dict[str, int]:
-    """Bytes of every file at any depth below a folder, by its name relative to it."""
-    if isinstance(folder, Path):
-        return {
-            str(path.relative_to(folder)): path.stat().st_size
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-    found = folder.fs.find(folder.path, detail=True)
-    return {name[len(folder.path) + 1 :]: facts["size"] for name, facts in found.items()}
-
-
-@outages_as_os_errors()
-def names_in(folder: Place) -> list[str]:
-    """The entries of a folder, sorted; none where there is no folder."""
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
-def remove(path: Place) -> None:
-    """Remove a file or a folder; no error where there is none."""
-    if not isinstance(path, Path):
-        if path.exists():
-            path.fs.rm(path.path, recursive=True)
-    elif path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@outages_as_os_errors()
-def modified(path: Place) -> datetime:
-    """When a file was last written, by the clock of the machine that keeps it."""
-    if isinstance(path, Path):
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    moment: datetime = path.fs.modified(path.path)
-    return moment
-
-
-def byte_ranges(path: Place) -> Callable[[int, int], bytes]:
-    """A function from (start, stop) to those bytes of a file; nothing else of it is read.
-
-    A local file is held open, so that it stays what it was when another takes its name. It is not
-    mapped: reading a map of a file that was cut ends the process (SIGBUS).
-    """
-
-    def read(start: int, stop: int) -> bytes:
-        if isinstance(path, Path):
-            return os.pread(descriptor, stop - start, start)
-        content: bytes = path.fs.cat_file(path.path, start=start, end=stop)
-        return content
-
-    if isinstance(path, Path):
-        descriptor = os.open(path, os.O_RDONLY)
-        weakref.finalize(read, os.close, descriptor)
-    return read
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a local file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def kvstore(path: Place) -> dict[str, Any]:
-    """How tensorstore reaches a place, with the endpoint and region that AWS tools read."""
-    if isinstance(path, Path):
-        return {"driver": "file", "path": str(path)}
-    bucket, _, key = path.path.partition("/")
-    if path.protocol in ("gs", "gcs"):
-        return {"driver": "gcs", "bucket": bucket, "path": key}
-    if path.protocol not in ("s3", "s3a"):
-        raise UsageError(
-            f"Slices cannot be read from {path.protocol}://: tensorstore knows local folders, "
-            "s3:// and gs://. Copy the store to one of those."
-        )
-    spec = {"driver": "s3", "bucket": bucket, "path": key}
-    environment = os.environ
-    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        # Beside an own endpoint tensorstore asks no one for the region.
-        spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
-    elif region:
-        spec |= {"aws_region": region}
-    if "AWS_ACCESS_KEY_ID" in environment:
-        # Its default chain would complain on stderr of each configuration file that is not there.
-        return spec | {"aws_credentials": {"type": "environment"}}
-    return spec
+    return path

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from data_prep.commit import commit_path
 from data_prep.errors import VolumeError, as_volume_error
-from data_prep.place import Place
+from data_prep.place import StoragePath
 from data_prep.progress import progress
 from data_prep.source import Leniency, Source
 from data_prep.volume import Grid
@@ -27,7 +27,7 @@ class Preview:
         return self.grid is None and self.refusal is None
 
 
-def preview(sources: Collection[Source], leniency: Leniency, out: Place) -> list[Preview]:
+def preview(sources: Collection[Source], leniency: Leniency, out: StoragePath) -> list[Preview]:
     """Look at the headers of all sources that the store `out` (if there is one) lacks."""
     previews = []
     with progress("headers", total=len(sources)) as advance:
@@ -37,7 +37,7 @@ def preview(sources: Collection[Source], leniency: Leniency, out: Place) -> list
     return previews
 
 
-def _preview(source: Source, leniency: Leniency, out: Place) -> Preview:
+def _preview(source: Source, leniency: Leniency, out: StoragePath) -> Preview:
     if commit_path(out, source.name).exists():
         return Preview(source=source)
     try:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from data_prep.commit import commit_path, committed, seal, verify
 from data_prep.errors import StoreError
-from data_prep.place import Place, put, remove
+from data_prep.place import StoragePath
 from data_prep.progress import progress
 from data_prep.split import Split
 from data_prep.store import open_store, read_root
 from data_prep.write import SPLITS_FILE, frozen_splits, rebuild_index, writing
 
 
-def repair(path: Place, say: Callable[[str], None], *, full: bool = False) -> int:
+def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False) -> int:
     """Take the damaged volumes out and make the index anew; returns how many there were.
 
     Raises StoreError where there is no store or another command writes to it.
@@ -25,7 +25,7 @@ def repair(path: Place, say: Callable[[str], None], *, full: bool = False) -> in
         return take_out_damaged(path, say, full=full)
 
 
-def take_out_damaged(path: Place, say: Callable[[str], None], *, full: bool) -> int:
+def take_out_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
     """`repair` for a caller that holds the store's lock; `say` hears what is wrong with each.
 
     A volume that is made again gets the split that its subject had.
@@ -41,18 +41,18 @@ def take_out_damaged(path: Place, say: Callable[[str], None], *, full: bool) -> 
                 damaged.append(name)
             advance()
     for name in damaged:
-        remove(commit_path(path, name))  # first: without it the volume does not exist
-        remove(path / name)
+        commit_path(path, name).remove()  # first: without it the volume does not exist
+        (path / name).remove()
     try:
         frozen_splits(path)
     except StoreError as error:
         say(str(error))
-        put(path / SPLITS_FILE, seal({"splits": _splits_in_index(path)}))
+        (path / SPLITS_FILE).put(seal({"splits": _splits_in_index(path)}))
     rebuild_index(path)
     return len(damaged)
 
 
-def _splits_in_index(path: Place) -> dict[str, Split]:
+def _splits_in_index(path: StoragePath) -> dict[str, Split]:
     try:
         return {volume.subject: volume.split for volume in open_store(path).volumes}
     except StoreError:

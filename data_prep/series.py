@@ -19,7 +19,7 @@ from data_prep.series_faults import Census, classify, group_fault, is_cut_off
 from data_prep.series_groups import Group, group_slices
 from data_prep.slice_header import SliceHeader
 from data_prep.stack import Stack, stack_slices
-from data_prep.storage import patiently, stamp_of, unreadable
+from data_prep.storage import read_with_retry, stamp_of, unreadable
 from data_prep.volume import Grid, Modality
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -86,7 +86,7 @@ def find_series(folder: Path) -> list[Series]:
     damaged: dict[Path, VolumeError] = {}
     for path in _files(folder, damaged):
         try:
-            patiently(partial(stamp_of, path))
+            read_with_retry(partial(stamp_of, path))
             with path.open("rb") as stream:
                 head = stream.read(_HEAD_BYTES)
             if looks_like_dicom(head):

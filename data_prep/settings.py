@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from data_prep.errors import UsageError
 from data_prep.geometry import Interpolation
-from data_prep.place import PlaceArgument, beside
+from data_prep.path_argument import StoragePathArgument
 from data_prep.recipe import Recipe
 from data_prep.source import Leniency
 from data_prep.split import Fractions
@@ -64,7 +64,7 @@ class ConvertSettings:
     refused and the rest done, 4 storage full.
     """
 
-    out: PlaceArgument
+    out: StoragePathArgument
     """The store to make or to add to: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
     mri: Folder = None
     """Folder of MRIs: volume files and DICOM series at any depth."""
@@ -111,7 +111,7 @@ class ConvertSettings:
     @property
     def key_path(self) -> Path:
         """The file of the pseudonyms' secret."""
-        return self.key_file or beside(self.out, ".key")
+        return self.key_file or self.out.beside(".key")
 
     @property
     def recipe(self) -> Recipe:
@@ -126,14 +126,14 @@ class ConvertSettings:
     @property
     def quarantine_path(self) -> Path:
         """The private list of what was refused."""
-        return beside(self.out, ".quarantine.jsonl")
+        return self.out.beside(".quarantine.jsonl")
 
     def absolute(self) -> "ConvertSettings":
         """The same with absolute paths: Ray's workers have a working folder of their own."""
         places: dict[str, Any] = {
             each.name: value.absolute()
             for each in fields(self)
-            if isinstance(value := getattr(self, each.name), Path)
+            if hasattr(value := getattr(self, each.name), "absolute")
         }
         return replace(self, **places)
 
@@ -164,9 +164,7 @@ class ConvertSettings:
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: give 0, for no Ray, or more.")
         for flag, path in (("--id-map", self.id_map), ("--key-file", self.key_file)):
-            if not (path and isinstance(self.out, Path)):
-                continue
-            if path.resolve().is_relative_to(self.out.resolve()):
+            if path and self.out.contains(path):
                 raise UsageError(
                     f"{flag} {path} lies inside the store, and whoever gets the store would get "
                     f"it too. Give a place outside of {self.out}."

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from data_prep.errors import VolumeError
 from data_prep.formats import decoded_bytes, read_file, read_grid
+from data_prep.local_path import sha256_of
 from data_prep.note import Note, silent
-from data_prep.place import sha256_of
 from data_prep.sandbox import Reading, read_apart
 from data_prep.series import Series, grid_of, refusal
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
-from data_prep.storage import Stamp, patiently, stamp_of
+from data_prep.storage import Stamp, read_with_retry, stamp_of
 from data_prep.volume import Grid, Modality, Volume
 
 _TIMEOUT_S = 120.0
@@ -102,12 +102,14 @@ class Source:
             pseudonym=self.pseudonym,
             timeout_s=_TIMEOUT_S + self.size_bytes() / _SLOWEST_BYTES_PER_S,
         )
-        return patiently(partial(read_apart, reading, note))
+        return read_with_retry(partial(read_apart, reading, note))
 
     def preview(self, leniency: Leniency) -> Grid:
         """The grid that headers claim; raises VolumeError for what they alone can refuse."""
         if self.series is None:
-            return patiently(partial(read_grid, self.path, assume_affine=leniency.assume_affine))
+            return read_with_retry(
+                partial(read_grid, self.path, assume_affine=leniency.assume_affine)
+            )
         tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
         if error := refusal(self.series, resample_tilt=tilt, resample_irregular=irregular):
             raise error
@@ -130,13 +132,13 @@ class Source:
 
         Raises VolumeError where they cannot be read.
         """
-        digests = sorted(patiently(partial(sha256_of, path)) for path in self.paths)
+        digests = sorted(read_with_retry(partial(sha256_of, path)) for path in self.paths)
         is_one_file = self.series is None and self.mask is None
         return digests[0] if is_one_file else _joined(digests)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """The state of its files; raises VolumeError where one is not there or is no file."""
-        return tuple(patiently(partial(stamp_of, path)) for path in self.paths)
+        return tuple(read_with_retry(partial(stamp_of, path)) for path in self.paths)
 
     def size_bytes(self) -> int:
         """On disk, of what can be found."""

@@ -1,14 +1,12 @@
 """How many bytes a conversion will add to its store, and whether they fit. It writes nothing."""
 
 import math
-import shutil
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from data_prep.errors import StorageFullError
-from data_prep.place import Place
+from data_prep.place import StoragePath
 from data_prep.preview import Preview
 from data_prep.settings import ConvertSettings
 from data_prep.volume import Grid, Modality
@@ -45,19 +43,9 @@ def bytes_needed(
     return round(needed)
 
 
-def bytes_free(out: Place) -> int | None:
-    """What the file system of a store has left for us; None where that has no meaning (a URL)."""
-    if not isinstance(out, Path):
-        return None
-    folder = out.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def check_space(needed: int, out: Place) -> None:
+def check_space(needed: int, out: StoragePath) -> None:
     """Raise StorageFullError where the store cannot fit."""
-    free = bytes_free(out)
+    free = out.bytes_free()
     if free is not None and needed > free:
         raise StorageFullError(
             f"The store would not fit: its new volumes need about {in_units(needed)}, and the file "

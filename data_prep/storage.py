@@ -3,41 +3,28 @@
 It knows nothing of what the files hold. Messages name no path.
 """
 
-import errno
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from data_prep.errors import VolumeError
+from mrct.storage.retry import READ_DELAYS_S, STORAGE_FAULT, may_pass, retry
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int]
 """A file's inode, size in bytes and time of the last change in ns: another one, another file."""
-STORAGE_FAULT = "storage-fault"
-"""The code of a refusal that another try may mend."""
-_PASSING = {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY}
-"""What network storage answers now and not a moment later."""
-_PAUSES_S = (0.5, 2.0, 8.0)
 
 
-def patiently(action: Callable[[], T]) -> T:
-    """What `action` gives, tried again after a pause where the storage failed.
+def read_with_retry(read: Callable[[], T]) -> T:
+    """Return what reading a file returns, tried again where its storage failed for a moment.
 
     Its OSError becomes a VolumeError.
     """
-    for pause_s in (*_PAUSES_S, None):
-        try:
-            return action()
-        except OSError as error:
-            fault = unreadable(error)
-        except VolumeError as error:
-            fault = error
-        if fault.code != STORAGE_FAULT or pause_s is None:
-            break
-        time.sleep(pause_s)
-    raise fault from None
+    try:
+        return retry(read, delays_s=READ_DELAYS_S)
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -55,7 +42,7 @@ def stamp_of(path: Path) -> Stamp:
 def unreadable(error: OSError) -> VolumeError:
     """Why a file could not be read."""
     found = error.strerror or type(error).__name__
-    if error.errno in _PASSING:
+    if may_pass(error):
         return VolumeError(
             STORAGE_FAULT,
             f"The storage failed while the file was read ({found}).",

@@ -25,7 +25,8 @@ from data_prep.commit import BODY, COMMITS, IMAGE, commit_path, damaged, verify
 from data_prep.encoding import METADATA, SHARD, decode
 from data_prep.errors import NoStoreError, StoreError, UsageError
 from data_prep.index import INDEX, Index, Volumes
-from data_prep.place import Place, reached, read_files, sha256_of
+from data_prep.local_path import sha256_of
+from data_prep.place import StoragePath
 from data_prep.recipe import Recipe
 from data_prep.split import Split
 from data_prep.stored_volume import StoredVolume
@@ -42,7 +43,7 @@ ATTRIBUTE = "mri_ct_store"
 class Store:
     """An open store: what its index says, and whole volumes on demand."""
 
-    path: Place
+    path: StoragePath
     spacing_mm: tuple[float, float, float]
     """(z, y, x) of every volume."""
     size: tuple[int, int]
@@ -90,7 +91,7 @@ class Store:
         self.verify(volume)
         folder = self.path / volume.name / array
         try:
-            return decode(read_files(folder, [METADATA, SHARD]))
+            return decode(folder.read_files([METADATA, SHARD]))
         except (ValueError, FileNotFoundError) as error:  # a checksum; lost since `verify`
             shard = f"{volume.name}/{array}/{SHARD}"
             raise damaged(self.path, volume.name, shard, str(error)) from error
@@ -100,7 +101,7 @@ class Store:
         verify(self.path, volume.name, full=full)
 
 
-def open_store(path: Place) -> Store:
+def open_store(path: StoragePath) -> Store:
     """Open a store by its root attributes and its index's header, however many volumes it has.
 
     Raises StoreError where nothing is there, where the index is missing or damaged, or where the
@@ -125,9 +126,9 @@ def open_store(path: Place) -> Store:
     )
 
 
-def read_root(path: Place) -> dict[str, Any]:
+def read_root(path: StoragePath) -> dict[str, Any]:
     """The root attributes of a store, its schema checked."""
-    with reached(path):
+    with path.reached():
         exists = path.exists()
     if not exists:
         raise NoStoreError(

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +27,7 @@ from data_prep.harmonise import HarmonisedVolume
 from data_prep.index import INDEX, index_of
 from data_prep.intensity import normalise
 from data_prep.lock import exclusive, in_turn
-from data_prep.place import Place, names_in, put, put_folder, put_new, reached, remove
+from data_prep.place import StoragePath
 from data_prep.split import Split
 from data_prep.store import ATTRIBUTE, SCHEMA, fingerprint_of, read_root
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
@@ -68,7 +67,7 @@ class PreparedVolume:
 
 
 def create_store(
-    path: Place,
+    path: StoragePath,
     *,
     spacing_mm: tuple[float, float, float],
     size: tuple[int, int],
@@ -86,8 +85,8 @@ def create_store(
     fingerprint = fingerprint_of(wanted)
     # A conversion killed at its start leaves a part of our own names, and nothing else.
     own = {*_MODALITIES, COMMITS}
-    with reached(path):
-        found = names_in(path)
+    with path.reached():
+        found = path.names()
     if any(name not in own and not name.startswith(PARTIAL) for name in found):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
@@ -99,18 +98,17 @@ def create_store(
             )
         return fingerprint
     root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
-    with reached(path):
-        if isinstance(path, Path):
-            for name in sorted(own):
-                (path / name).mkdir(parents=True, exist_ok=True)
+    with path.reached():
+        for name in sorted(own):
+            (path / name).make_folder()
         for modality in _MODALITIES:
-            put(path / modality / METADATA, _group({}))
+            (path / modality / METADATA).put(_group({}))
         # Last: only now do the folders make a store.
-        put(path / METADATA, _group({ATTRIBUTE: root}))
+        (path / METADATA).put(_group({ATTRIBUTE: root}))
     return fingerprint
 
 
-def _refuse_other(path: Place, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     if found["fingerprint"] == wanted["fingerprint"]:
         return
     found, wanted = found | found["settings"], wanted | wanted["settings"]
@@ -128,7 +126,7 @@ def _refuse_other(path: Place, found: dict[str, Any], wanted: dict[str, Any]) ->
 
 
 @contextmanager
-def writing(path: Place) -> Iterator[int]:
+def writing(path: StoragePath) -> Iterator[int]:
     """Hold the store's lock, and sweep first what killed writers left; yields how many things."""
     busy = StoreError(
         f"Another conversion is writing to {path}: two would undo each other. "
@@ -141,20 +139,22 @@ def writing(path: Place) -> Iterator[int]:
         yield swept
 
 
-def _sweep(path: Place) -> int:
+def _sweep(path: StoragePath) -> int:
     kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in _MODALITIES}
+    folders = [path, *(path / name for name in (COMMITS, *_MODALITIES))]
     litter = [
-        path / folder / name
-        for folder in (".", COMMITS, *_MODALITIES)
-        for name in names_in(path / folder)
-        if name.startswith(PARTIAL) or (folder in _MODALITIES and f"{folder}/{name}" not in kept)
+        folder / name
+        for folder in folders
+        for name in folder.names()
+        if name.startswith(PARTIAL)
+        or (folder.name in _MODALITIES and f"{folder.name}/{name}" not in kept)
     ]
     for thing in litter:
-        remove(thing)
+        thing.remove()
     return len(litter)
 
 
-def write_volume(store: Place, prepared: PreparedVolume) -> StoredVolume:
+def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     """Write and commit one volume: its files, whole and synced, then the commit record.
 
     Killed anywhere before the record, the volume does not exist and is made again. A volume that
@@ -178,11 +178,11 @@ def write_volume(store: Place, prepared: PreparedVolume) -> StoredVolume:
     commit = {"schema": SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
     with in_turn(store / ".commit"):
-        remove(commit_path(store, stored.name))
-        remove(store / stored.name)
-        put_folder(store / stored.name, files)
+        commit_path(store, stored.name).remove()
+        (store / stored.name).remove()
+        (store / stored.name).put_files(files)
         try:
-            put_new(commit_path(store, stored.name), record)
+            commit_path(store, stored.name).put_new(record)
         except FileExistsError as error:
             raise StoreError(
                 f"Another process committed {stored.name} to {store} meanwhile, from other bytes. "
@@ -191,15 +191,17 @@ def write_volume(store: Place, prepared: PreparedVolume) -> StoredVolume:
     return stored
 
 
-def rebuild_index(store: Place) -> None:
+def rebuild_index(store: StoragePath) -> None:
     """Write the index and the frozen splits from the commit records."""
     records = read_commits(store)
     splits = frozen_splits(store, records)
-    put(store / SPLITS_FILE, seal({"splits": dict(sorted(splits.items()))}))
-    put(store / INDEX, index_of(records))
+    (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
+    (store / INDEX).put(index_of(records))
 
 
-def frozen_splits(store: Place, records: list[dict[str, Any]] | None = None) -> dict[str, Split]:
+def frozen_splits(
+    store: StoragePath, records: list[dict[str, Any]] | None = None
+) -> dict[str, Split]:
     """The split of every subject that has or had a volume: it keeps it when that is made anew."""
     path = store / SPLITS_FILE
     kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}

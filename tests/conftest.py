@@ -18,7 +18,17 @@ if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
 
     import tests.shape_checks  # noqa: F401  the hook looks it up by name
 
-    install_import_hook(["data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
+    install_import_hook(["mrct", "data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
+
+from data_prep.local_path import LocalPath  # noqa: E402  after the hook
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPathFactory:
+    """pytest's own, with folders of the type that stores and runs want; so is `tmp_path`."""
+    make = tmp_path_factory.mktemp
+    tmp_path_factory.mktemp = lambda *names, **options: LocalPath(make(*names, **options))
+    return tmp_path_factory
 
 
 @pytest.fixture(scope="session")

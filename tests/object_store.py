@@ -5,18 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import Request, urlopen
 
+import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
-from upath import UPath
+
+from data_prep.object_path import ObjectPath
 
 
-def unreachable(monkeypatch: pytest.MonkeyPatch) -> UPath:
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
     """A folder of a server that is down, which its client finds out at once."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    return UPath("s3://bucket/folder", skip_instance_cache=True)
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    monkeypatch.setattr(ObjectPath, "_reach", lambda self: (fs, fs._strip_protocol(self.url)))
+    return ObjectPath("s3://bucket/folder")
 
 
 @contextmanager
@@ -34,8 +38,8 @@ def s3_server() -> Iterator[str]:
         # moto's servers of one process share their buckets.
         urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         # fsspec keeps one client for all who ask in the same words: that of an earlier server, too.
-        UPath("s3://bucket").fs.clear_instance_cache()
-        UPath("s3://bucket").fs.mkdir("bucket")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        fsspec.filesystem("s3").mkdir("bucket")
         try:
             yield "s3://bucket"
         finally:

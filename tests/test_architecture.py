@@ -1,6 +1,8 @@
 """The architecture is a promise that machines keep: one direction of flow, one home per library."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Each imports only from those before it.
 FLOW = [
+    "mrct",
     "data_prep",
     "cyclegan.errors",
     "cyclegan.config_loss",
@@ -39,8 +42,7 @@ HOMES = {
     "isal": {"data_prep/inflate.py"},
     "SimpleITK": {"data_prep/itk.py"},
     "zarr": {"data_prep/encoding.py"},
-    "upath": {"data_prep/place.py", "data_prep/transfer.py"},
-    "fsspec": {"data_prep/place.py"},
+    "fsspec": {"data_prep/object_path.py"},
     "tensorstore": {"cyclegan/data/reader.py"},
     "nvidia": {"cyclegan/data/pipeline.py"},
     "torchmetrics": {"cyclegan/scores/unpaired.py"},
@@ -85,7 +87,7 @@ HOMES = {
 }
 SOURCES = sorted(
     path
-    for package in ("data_prep", "cyclegan", "tune", "cluster")
+    for package in ("mrct", "data_prep", "cyclegan", "tune", "cluster")
     for path in (ROOT / package).rglob("*.py")
 )
 
@@ -149,6 +151,52 @@ def test_every_module_says_what_it_owns():
     for path in SOURCES:
         if path.name != "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+PATH_HOMES = {
+    "data_prep/place.py",
+    "data_prep/local_path.py",
+    "data_prep/object_path.py",
+    "data_prep/path_argument.py",
+}
+PATH_TYPES = {"Path", "PosixPath", "PurePath", "LocalPath", "ObjectPath", "StoragePath", "PathLike"}
+
+
+def questions_of_type(tree: ast.AST) -> set[str]:
+    """The names of the types that a file asks a value for."""
+    asked: list[ast.AST] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass")):
+                asked += node.args[1:]
+            case ast.MatchClass():
+                asked.append(node.cls)
+    names = [node for each in asked for node in ast.walk(each)]
+    return {node.id for node in names if isinstance(node, ast.Name)} | {
+        node.attr for node in names if isinstance(node, ast.Attribute)
+    }
+
+
+def test_nobody_asks_whether_a_path_is_local():
+    asks = "isinstance(x, (str, pathlib.Path))\nmatch x:\n    case LocalPath(): pass"
+    assert questions_of_type(ast.parse(asks)) >= {"Path", "LocalPath"}
+
+    askers = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if questions_of_type(ast.parse(path.read_text())) & PATH_TYPES
+    }
+
+    assert askers <= PATH_HOMES
+
+
+def test_a_path_costs_the_standard_library_alone():
+    code = "import sys, data_prep.place; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    loaded = {name.partition(".")[0] for name in told.stdout.decode().split()}
+
+    assert "data_prep" in loaded
+    assert not loaded & {"fsspec", "upath", "pyarrow", "s3fs", "tyro", "numpy", "rich"}
 
 
 def test_the_network_code_of_a_step_knows_no_device_worker_or_file():

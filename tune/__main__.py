@@ -10,6 +10,7 @@ from cyclegan.config import Config
 from cyclegan.config_file import resolve
 from cyclegan.presets import PRESETS, preset
 from data_prep.errors import ExitCode, UsageError, run_command
+from data_prep.local_path import LocalPath
 from data_prep.lock import exclusive
 from data_prep.store import open_store
 from tune.compare import compare
@@ -140,7 +141,7 @@ def run_search(flags: argparse.Namespace, rest: list[str], prog: str) -> ExitCod
     steps = base.train.max_steps
     space = load_space(flags.space, base)
     settings = Settings(
-        folder=Path(flags.storage).expanduser().absolute()
+        folder=LocalPath(flags.storage).expanduser().absolute()
         / (flags.name or f"{Path(flags.space).stem}-{flags.preset}"),
         metric=objective_for(store, flags.metric).metric,
         look_every_steps=min(steps, flags.look_every or look_for(steps)),

@@ -21,6 +21,7 @@ from cyclegan.train import checkpoint
 from cyclegan.train.validate import validation_scores
 from data_prep.atomic import write_atomic
 from data_prep.errors import UserError
+from data_prep.local_path import LocalPath
 from data_prep.lock import exclusive
 from data_prep.split import Split
 from data_prep.store import Store, open_store
@@ -192,7 +193,7 @@ def split_to_judge_on(store: Store, objective: Objective) -> Split:
     return "test" if mris and (paired or not objective.needs_pairs) and not by_ct else "val"
 
 
-def score_of(run_folder: Path, store: Store, objective: Objective, split: Split) -> float:
+def score_of(run_folder: LocalPath, store: Store, objective: Objective, split: Split) -> float:
     """The objective of a run's best checkpoint, on all volumes of a split."""
     config = load_config(run_folder / "config.yaml")
     folder = checkpoint.best(run_folder)

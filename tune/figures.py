@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -14,6 +13,7 @@ from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
 from cyclegan.scores.metrics import mae_hu
 from cyclegan.train import checkpoint
+from data_prep.local_path import LocalPath
 from data_prep.store import open_store
 from tune.ledger import Trial
 from tune.objective import Objective
@@ -81,7 +81,7 @@ def importance_bars(shares: Mapping[str, float]) -> bytes | None:
     return png(figure)
 
 
-def slices_of(run_folder: Path) -> tuple[bytes, str] | None:
+def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
     """The first MRI of the val split, one with a real CT if there is any, through a run's best
     checkpoint, as a PNG and a line of words. None where it has no checkpoint with a score."""
     if not (run_folder / "config.yaml").exists():

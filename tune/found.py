@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclegan.config import Config
 from cyclegan.config_file import load_config
 from data_prep.errors import UserError
+from data_prep.local_path import LocalPath
 from tune.ledger import LEDGER, Ledger, Trial, ranked
 from tune.objective import Objective
 from tune.settings import BASE, SPACE, load_settings
@@ -19,7 +20,7 @@ from tune.trial import RUNS
 class Found:
     """What was asked, and what came of it."""
 
-    folder: Path
+    folder: LocalPath
     base: Config
     space: Space
     objective: Objective
@@ -48,7 +49,7 @@ class Found:
             "under another --name, in a narrower space or from another preset."
         )
 
-    def run_folder(self, trial: Trial) -> Path:
+    def run_folder(self, trial: Trial) -> LocalPath:
         """Where a trial trains."""
         return self.folder / RUNS / trial.run
 
@@ -59,15 +60,15 @@ def open_search(folder: Path) -> Found:
     Raises:
         UsageError: The folder holds no search.
     """
-    folder = folder.expanduser().absolute()
-    settings = load_settings(folder)
-    base = load_config(folder / BASE)
+    here = LocalPath(folder).expanduser().absolute()
+    settings = load_settings(here)
+    base = load_config(here / BASE)
     objective = Objective(metric=str(settings["metric"]))
     return Found(
-        folder=folder,
+        folder=here,
         base=base,
-        space=load_space(str(folder / SPACE), base),
+        space=load_space(str(here / SPACE), base),
         objective=objective,
         settings=settings,
-        trials=ranked(Ledger(folder / LEDGER, writes=False).trials, objective),
+        trials=ranked(Ledger(here / LEDGER, writes=False).trials, objective),
     )

@@ -117,7 +117,7 @@ class Population(PopulationBasedTraining):
         values = dict(perturbed(donor["values"], self.space, self.course.base, random))
         step = int(self._trial_state[trial_to_clone].last_train_time)
         runs = self.course.runs
-        start = str(folder_of(runs / donor["run"], step).relative_to(str(runs)))
+        start = str(folder_of(runs / donor["run"], step)).removeprefix(f"{runs}/")
         self.ledger.exploit(own["name"], values, donor["name"], start)
         run = self.ledger.by_name[own["name"]].run
         return {"trial": own | {"values": values, "run": run, "start": start}}, {}

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from cyclegan.config import Config
 from cyclegan.config_file import decisive, load_config, to_yaml
@@ -14,6 +13,7 @@ from cyclegan.train.plan import total_steps
 from cyclegan.train.resume import STATE_SHAPE
 from data_prep.atomic import write_atomic
 from data_prep.errors import UsageError
+from data_prep.local_path import LocalPath
 from data_prep.store import Store
 from tune import space_file
 from tune.ledger import LEDGER, Ledger, Trial
@@ -34,7 +34,7 @@ Draw = Callable[[list[Trial]], tuple[Values, str]]
 class Settings:
     """How to search, and where it is kept."""
 
-    folder: Path
+    folder: LocalPath
     """Of the search; absolute, since workers run in other folders."""
     metric: str
     """Name in `metrics.jsonl` of what is made better."""
@@ -120,7 +120,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     return Ledger(folder / LEDGER)
 
 
-def load_settings(folder: Path) -> dict[str, object]:
+def load_settings(folder: LocalPath) -> dict[str, object]:
     """What a search's folder says of how it is made.
 
     Raises:

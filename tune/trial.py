@@ -22,7 +22,8 @@ from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.launch import fit
 from cyclegan.train.resume import done_steps
 from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
-from data_prep.place import Place
+from data_prep.local_path import LocalPath
+from data_prep.place import StoragePath
 from tune.objective import Objective
 from tune.space import Value, apply
 
@@ -48,7 +49,7 @@ class Course:
 
     base: Config
     """With the number of steps fixed: the schedules' horizon is the whole run for every trial."""
-    runs: Path
+    runs: LocalPath
     objective: Objective
     look_every_steps: int
     """Steps from one validation, and one decision of the scheduler, to the next."""
@@ -137,19 +138,20 @@ def run_segments(config: Config, start: str, course: Course) -> None:
             return
 
 
-def still_there(named: Path) -> Place:
+def still_there(named: StoragePath) -> StoragePath:
     """The checkpoint that is named; where its run has let it go since, the next later one.
 
     Raises:
         CheckpointError: The run has none any more.
     """
-    folders = [each for each in checkpoint.saved(named.parent.parent) if each >= named]
+    saved = checkpoint.saved(named.parent.parent)
+    folders = [each for each in saved if each.name >= named.name]
     if not folders:
         raise CheckpointError(f"{named} and all later checkpoints of its run are gone.")
     return folders[0]
 
 
-def validations(run_folder: Place) -> list[Told]:
+def validations(run_folder: StoragePath) -> list[Told]:
     """What a run's validations found: finite scores by name, and the step."""
     return [
         {name: value for name, value in line.items() if value is not None}

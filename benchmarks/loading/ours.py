@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +25,7 @@ from cyclegan.data.order import Order
 from cyclegan.data.pipeline import Form, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.stream import open_stream, steps_per_epoch
+from data_prep.local_path import LocalPath
 from data_prep.store import BODY, IMAGE, Store, open_store
 
 AHEAD = 3
@@ -43,7 +43,7 @@ def chosen(store: Store, batch: int) -> Iterator[list[tuple[Any, int]]]:
         yield [(volumes[n], z) for n, z in zip(numbers.tolist(), slices.tolist(), strict=True)]
 
 
-def memmap(folder: Path, batch: int) -> Iterator[Any]:
+def memmap(folder: LocalPath, batch: int) -> Iterator[Any]:
     """numpy, uncompressed: what the memory or the disk gives."""
     slices = np.load(folder / "slices.npy", mmap_mode="r")
     random = np.random.default_rng(1)
@@ -51,7 +51,7 @@ def memmap(folder: Path, batch: int) -> Iterator[Any]:
         yield slices[random.integers(len(slices), size=2 * batch)]
 
 
-def zarr_loop(folder: Path, batch: int, arrays: tuple[str, ...]) -> Iterator[Any]:
+def zarr_loop(folder: LocalPath, batch: int, arrays: tuple[str, ...]) -> Iterator[Any]:
     """zarr-python, one slice after the other."""
     store = open_store(folder / "bench.zarr")
     opened = {
@@ -63,7 +63,7 @@ def zarr_loop(folder: Path, batch: int, arrays: tuple[str, ...]) -> Iterator[Any
         yield [np.stack([opened[v.name, array][z] for v, z in refs]) for array in arrays]
 
 
-def tensorstore_alone(folder: Path, batch: int) -> Iterator[Any]:
+def tensorstore_alone(folder: LocalPath, batch: int) -> Iterator[Any]:
     """tensorstore as it comes, all images of a batch asked for at once."""
     store = open_store(folder / "bench.zarr")
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 16 * 2**20}})
@@ -84,7 +84,7 @@ def tensorstore_alone(folder: Path, batch: int) -> Iterator[Any]:
         yield np.stack([read.result() for read in reads])
 
 
-def reader(folder: Path, batch: int, cache_bytes: int = 0) -> Iterator[Any]:
+def reader(folder: LocalPath, batch: int, cache_bytes: int = 0) -> Iterator[Any]:
     """Ours: images and masks, verified, some batches in flight, as the stream reads them."""
     store = open_store(folder / "bench.zarr")
     ours = SliceReader(store, cache_bytes)
@@ -101,7 +101,7 @@ def config_of(batch: int, threads: int) -> Config:
     return Config(data=data, batch=BatchConfig(shards=1, shard_size=batch))
 
 
-def pipeline(folder: Path, batch: int, threads: int) -> Iterator[Any]:
+def pipeline(folder: LocalPath, batch: int, threads: int) -> Iterator[Any]:
     """The whole stream: order, reader, DALI, torch."""
     return open_stream(
         open_store(folder / "bench.zarr"),
@@ -116,7 +116,7 @@ def pipeline(folder: Path, batch: int, threads: int) -> Iterator[Any]:
 class SpawnedSource:
     """The same slices as the stream's, read in a process that DALI spawned."""
 
-    def __init__(self, folder: Path, batch: int) -> None:
+    def __init__(self, folder: LocalPath, batch: int) -> None:
         self.folder, self.batch = folder, batch
         self.read: Any = None
 
@@ -169,7 +169,7 @@ KINDS = [(types.INT16, 4, "FHWC"), (types.UINT8, 4, "FHWC"), (types.FLOAT, 2, ""
 KINDS += [(types.FLOAT, 0, "")] * 2
 
 
-def spawned(folder: Path, batch: int, workers: int) -> Iterator[Any]:
+def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
     """The same graph, fed through shared memory by processes that DALI spawns."""
     graph = Pipeline(
         batch_size=batch,
@@ -217,7 +217,7 @@ class Fed:
         return getattr(fn, name)
 
 
-def batches(name: str, folder: Path, batch: int, workers: int) -> Iterator[Any]:
+def batches(name: str, folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
     """The batches of one stage."""
     return {
         "memmap": lambda: memmap(folder, batch),
@@ -237,7 +237,7 @@ def cpu_s() -> float:
     return sum(sum(times[:4]) for times in each)  # of workers that have ended too
 
 
-def memory(folder: Path, batch: int, workers: int, epochs: int) -> dict[str, float]:
+def memory(folder: LocalPath, batch: int, workers: int, epochs: int) -> dict[str, float]:
     """Resident memory of the whole pipeline early and late in a run."""
     steps = steps_per_epoch(open_store(folder / "bench.zarr"), config_of(batch, workers))
     stream, me = pipeline(folder, batch, workers), psutil.Process()
@@ -251,7 +251,7 @@ def memory(folder: Path, batch: int, workers: int, epochs: int) -> dict[str, flo
 
 def main() -> None:
     """Warm up, then count slices."""
-    name, folder, batch, workers, seconds = sys.argv[1], Path(sys.argv[2]), *sys.argv[3:6]
+    name, folder, batch, workers, seconds = sys.argv[1], LocalPath(sys.argv[2]), *sys.argv[3:6]
     if name == "memory":
         print(json.dumps(memory(folder, int(batch), int(workers), int(seconds))))
         return

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.intensity import WINDOW_HU
+from data_prep.local_path import LocalPath
 from data_prep.store import Store, open_store
 from data_prep.write import create_store, rebuild_index, write_volume
 from tests.stores import SPACING_MM, prepared, random_head
@@ -41,7 +42,7 @@ FULL = Amount(volumes=110, depth=160, num_files=1024)
 SMALL = Amount(volumes=8, depth=64, num_files=256)
 
 
-def make_slices(folder: Path, amount: Amount) -> Store:
+def make_slices(folder: LocalPath, amount: Amount) -> Store:
     """Write the store and the other forms, where they are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "bench.zarr"
@@ -52,7 +53,7 @@ def make_slices(folder: Path, amount: Amount) -> Store:
     return open_store(path)
 
 
-def write_store(path: Path, volumes: int, depth: int) -> None:
+def write_store(path: LocalPath, volumes: int, depth: int) -> None:
     """`volumes` of each domain."""
     random = np.random.default_rng(0)
     shape = (depth, SIZE, SIZE)

@@ -5,7 +5,6 @@ import os
 import tempfile
 import time
 import warnings
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,6 +15,7 @@ from cyclegan.infer.slices import translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.train import checkpoint, placement, workers
 from cyclegan.train.workers import Worker
+from data_prep.local_path import LocalPath
 
 
 def no_sync(bench: Bench) -> str:
@@ -84,9 +84,9 @@ def kept_and_restored(bench: Bench) -> str:
     bench.sync()
     with tempfile.TemporaryDirectory() as temporary:
         began = time.monotonic()
-        folder = checkpoint.save(one.state, Path(temporary))
+        folder = checkpoint.save(one.state, LocalPath(temporary))
         save_s = time.monotonic() - began
-        megabytes = sum(path.stat().st_size for path in Path(str(folder)).iterdir()) / 1e6
+        megabytes = sum(folder.sizes().values()) / 1e6
         other = bench.stepper(config, total_steps=100)
         began = time.monotonic()
         checkpoint.restore(other.state, folder)

@@ -18,6 +18,7 @@ from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.validate import train_ct_population
 from data_prep.body import body_mask
 from data_prep.nifti import read_nifti
+from data_prep.place import StoragePath
 from data_prep.store import Store, StoredVolume
 
 HEIGHTS = (0.25, 0.42, 0.6, 0.78)
@@ -31,7 +32,9 @@ def test_heads(store: Store) -> list[StoredVolume]:
     return sorted(volumes, key=lambda volume: float(np.abs(volume.affine).sum()))
 
 
-def judge(checkpoint: Path, config: Config, store: Store) -> tuple[Subjects, NDArray[np.int16]]:
+def judge(
+    checkpoint: StoragePath, config: Config, store: Store
+) -> tuple[Subjects, NDArray[np.int16]]:
     """Scores of each test head, and the pictured slices [heads x heights, H, W] in HU."""
     to_ct, to_mri = load_translators(checkpoint, config)
     return judge_networks(to_ct.to(DEVICE), to_mri.to(DEVICE), config, store)

@@ -8,10 +8,10 @@ field. The reference recipe falls into contrast lock-in on it (`docs/recipe.md`)
 import hashlib
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
+from data_prep.local_path import LocalPath
 from data_prep.split import SPLITS, Split
 from data_prep.store import Store, open_store
 from data_prep.stored_volume import StoredVolume
@@ -38,7 +38,7 @@ CONVERT = "--spacing-mm 3 2.4 2.4 --size 96 96"
 """As `demo.py` does."""
 
 
-def phantom(folder: Path) -> Store:
+def phantom(folder: LocalPath) -> Store:
     """The store under `folder`, made by the commands that a user would type where it is absent."""
     cohort, store = folder / "cohort", folder / "heads.zarr"
     if not (cohort / "manifest.csv").exists():

@@ -12,7 +12,6 @@ import tensorstore
 from numpy.typing import NDArray
 
 from data_prep.errors import StoreError
-from data_prep.place import kvstore
 from data_prep.store import BODY, IMAGE, Store, StoredVolume, damaged
 
 OPEN_VOLUMES = 4096
@@ -152,7 +151,7 @@ class SliceReader:
     def _array(self, volume: StoredVolume, array: str) -> Any:
         spec = {
             "driver": "zarr3",
-            "kvstore": kvstore(self._store.path / volume.name / array),
+            "kvstore": (self._store.path / volume.name / array).kvstore(),
             "metadata_cache_pool": "cache_pool#tables",
             # Committed volumes never change: what is in the cache need not be looked up on disk.
             "recheck_cached_metadata": "open",

@@ -7,11 +7,10 @@ which a bad sample cannot be caught, sees an array.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from cyclegan.config import DataConfig
 from data_prep.errors import StoreError
-from data_prep.place import Place, put
+from data_prep.place import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,12 +31,8 @@ class Substitution:
 Record = Callable[[Substitution], None]
 
 
-def append_to(path: Place, note: Callable[[str], None]) -> Record:
-    """A record that adds a line of JSON to a file, which workers may share, and tells of it.
-
-    On an object store, where no file can grow, it puts a file for each substitution into a folder
-    of that name.
-    """
+def append_to(path: StoragePath, note: Callable[[str], None]) -> Record:
+    """A record that adds a line of JSON to a file, which workers may share, and tells of it."""
 
     def append(substitution: Substitution) -> None:
         note(
@@ -45,11 +40,7 @@ def append_to(path: Place, note: Callable[[str], None]) -> Record:
             f"{substitution.damaged} is damaged; {path.name} says more."
         )
         line = json.dumps(asdict(substitution)) + "\n"
-        if isinstance(path, Path):
-            with path.open("a") as file:  # one short write: lines of two workers do not mix
-                file.write(line)
-        else:
-            put(path / f"{substitution.index}-{substitution.attempt}.json", line.encode())
+        path.append(line, f"{substitution.index}-{substitution.attempt}.json")
 
     return append
 

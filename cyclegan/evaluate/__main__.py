@@ -19,7 +19,8 @@ from cyclegan.infer.device import best_device
 from cyclegan.scores.metrics import ProtocolName
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode, UsageError, run_command
-from data_prep.place import Place, PlaceArgument
+from data_prep.path_argument import StoragePathArgument
+from data_prep.place import StoragePath
 from data_prep.split import Split
 from data_prep.store import Store
 
@@ -31,17 +32,17 @@ class Command:
     scores.json, per_volume.csv and report.html.
     """
 
-    run: Annotated[PlaceArgument | None, tyro.conf.Positional] = None
+    run: Annotated[StoragePathArgument | None, tyro.conf.Positional] = None
     """Folder or URL of a run (its best checkpoint is taken), one of its checkpoints/step_*, or an
     exported model; default: the first of --compare."""
-    store: PlaceArgument | None = None
+    store: StoragePathArgument | None = None
     """Zarr store; default: the run's own."""
     split: Split = "test"
     """Which subjects."""
     protocol: ProtocolName = "synthrad2025"
     """Whose definition of PSNR and SSIM: the HU range is [-1024, 3071] or, in 2023, [-1024, 3000];
     multi-scale SSIM came with 2025."""
-    compare: tuple[PlaceArgument, ...] = ()
+    compare: tuple[StoragePathArgument, ...] = ()
     """Other runs, checkpoints or model folders to score on the same volumes, with a paired test."""
     register: Literal["no", "rigid"] = "no"
     """Move each real CT onto its MRI by a turn and a shift first, found from the two scans alone;
@@ -116,7 +117,7 @@ def main(command: Command) -> ExitCode:
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 
-def _named(command: Command) -> list[Place]:
+def _named(command: Command) -> list[StoragePath]:
     """The paths to score, the one that the report is about first."""
     named = [*([command.run] if command.run else []), *command.compare]
     if not named:

@@ -1,11 +1,10 @@
 """Who is scored: a run's checkpoint or an exported model, opened as networks."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 
@@ -19,7 +18,8 @@ from cyclegan.train.checkpoint import MANIFEST, best, load_translators, results_
 from cyclegan.train.environment import require_same_grid
 from cyclegan.train.journal import METRICS, read_lines
 from data_prep.errors import UsageError
-from data_prep.place import Place
+from data_prep.local_path import sha256_of
+from data_prep.place import StoragePath
 from data_prep.store import Store, open_store
 
 
@@ -45,12 +45,12 @@ class Contestant:
 class Located:
     """A checkpoint and the run that it belongs to."""
 
-    run_folder: Place
-    checkpoint: Place
+    run_folder: StoragePath
+    checkpoint: StoragePath
     config: Config
 
 
-def located(path: Place) -> Located:
+def located(path: StoragePath) -> Located:
     """The checkpoint to score: a run's best one, or the one that is named.
 
     Raises:
@@ -78,7 +78,7 @@ def located(path: Place) -> Located:
     )
 
 
-def store_for(path: Place, named: Place | None) -> Store:
+def store_for(path: StoragePath, named: StoragePath | None) -> Store:
     """The store that was named, else the run's own.
 
     Raises:
@@ -86,7 +86,7 @@ def store_for(path: Place, named: Place | None) -> Store:
     """
     if named is not None:
         return open_store(named)
-    if is_exported(path):
+    if exported_at(path):
         raise UsageError(
             f"{path} is an exported model and does not say where volumes to score it on are. "
             "Name a store with --store."
@@ -95,15 +95,15 @@ def store_for(path: Place, named: Place | None) -> Store:
 
 
 def contestant(
-    path: Place, store: Store, device: torch.device | str = "cpu", batch_size: int = 8
+    path: StoragePath, store: Store, device: torch.device | str = "cpu", batch_size: int = 8
 ) -> Contestant:
     """Open a run, a checkpoint or a model folder to be scored on `store`.
 
     Raises:
         UserError: It is none of them, makes no CT, or was trained on another grid.
     """
-    if is_exported(path):
-        return _exported(path, store, device, batch_size)
+    if model := exported_at(path):
+        return _exported(model, store, device, batch_size)
     found = located(path)
     require_same_grid(found.run_folder, store)
     config = found.config
@@ -119,7 +119,7 @@ def contestant(
             "preset": config.preset,
             "config": config_hash(config)[:8],
         },
-        sha256=_sha256(found.checkpoint / MANIFEST),
+        sha256=(found.checkpoint / MANIFEST).sha256(),
         records=read_lines(found.run_folder / METRICS),
         folder=results_folder(found.run_folder, ""),
         suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",
@@ -137,9 +137,10 @@ def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
     ]
 
 
-def is_exported(path: Place) -> TypeGuard[Path]:
-    """Whether it is a model folder, of one direction or of both; models lie in folders only."""
-    return isinstance(path, Path) and ((path / SUMS).exists() or is_of_both(path))
+def exported_at(path: StoragePath) -> Path | None:
+    """The model folder at a path, of one direction or of both; models lie in local folders only."""
+    local = path.local
+    return local if local and ((local / SUMS).exists() or is_of_both(local)) else None
 
 
 def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
@@ -177,11 +178,7 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
             "model": path.name,
             "config": info.config_hash[:8],
         },
-        sha256=_sha256(folder / SUMS),
+        sha256=sha256_of(folder / SUMS),
         folder=path.absolute().parent,
         suffix=f"_{path.name}",
     )
-
-
-def _sha256(listing: Place) -> str:
-    return hashlib.sha256(listing.read_bytes()).hexdigest()

@@ -22,7 +22,7 @@ from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import load_translators, results_folder
 from cyclegan.train.environment import require_same_preprocessing
 from data_prep.errors import ExitCode, run_command
-from data_prep.place import PlaceArgument
+from data_prep.path_argument import StoragePathArgument
 from data_prep.store import Store, open_store
 from data_prep.volume import Modality
 
@@ -41,7 +41,7 @@ class Command:
     1 HU, on real slices of the run's store.
     """
 
-    run_folder: Annotated[PlaceArgument, tyro.conf.Positional]
+    run_folder: Annotated[StoragePathArgument, tyro.conf.Positional]
     """Folder or URL of the run, which holds config.yaml and checkpoints."""
     direction: Literal["mri-to-ct", "ct-to-mri", "both"] = "mri-to-ct"
     """What the generator makes of what. `both` gives a folder that holds two model folders, to_ct
@@ -56,7 +56,7 @@ class Command:
     or val/ssim. Errors and distances count as better where they are lower."""
     scores: Path | None = None
     """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
-    store: PlaceArgument | None = None
+    store: StoragePathArgument | None = None
     """The store to check on, where it is not at the run's data.store any more; made with the same
     preprocessing."""
     overwrite: bool = False

@@ -6,10 +6,10 @@ from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint import best, newest, whole
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.validate import SELECTION, higher_is_better
-from data_prep.place import Place, place
+from data_prep.place import StoragePath, storage_path
 
 
-def chosen_checkpoint(run_folder: Place, which: str, metric: str = SELECTION) -> Place:
+def chosen_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTION) -> StoragePath:
     """The folder of the checkpoint `which`: `best` in `metric`, `newest`, a name, or a folder.
 
     It is verified when it is loaded.
@@ -23,7 +23,7 @@ def chosen_checkpoint(run_folder: Place, which: str, metric: str = SELECTION) ->
         folder = best(run_folder) if metric == SELECTION else _best_in(run_folder, metric)
     else:
         named = run_folder / "checkpoints" / which
-        return named if named.is_dir() else place(which)
+        return named if named.exists() else storage_path(which)
     if folder is None:
         raise CheckpointError(
             f"{run_folder} has no checkpoint: there is nothing to export. Train it first, "
@@ -33,7 +33,7 @@ def chosen_checkpoint(run_folder: Place, which: str, metric: str = SELECTION) ->
     return folder
 
 
-def _best_in(run_folder: Place, metric: str) -> Place | None:
+def _best_in(run_folder: StoragePath, metric: str) -> StoragePath | None:
     """The whole checkpoint whose validation, at its own step, was best in a score."""
     lines = [line for line in read_lines(run_folder / METRICS) if "step" in line]
     found = {
@@ -53,5 +53,5 @@ def _best_in(run_folder: Place, metric: str) -> Place | None:
     return min(scored, key=lambda folder: sign * found[_step_of(folder)], default=None)
 
 
-def _step_of(folder: Place) -> int:
+def _step_of(folder: StoragePath) -> int:
     return int(folder.name.removeprefix("step_"))

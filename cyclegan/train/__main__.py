@@ -14,7 +14,7 @@ from cyclegan.train.launch import launch
 from cyclegan.train.plan import make_plan
 from cyclegan.train.rehearsal import rehearse
 from data_prep.errors import ExitCode, run_command
-from data_prep.place import place
+from data_prep.place import storage_path
 from data_prep.store import open_store
 
 DESCRIPTION = f"""Train MRI -> CT and CT -> MRI translators from a Zarr store.
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> ExitCode:
     if flags.plan:
         print(rehearse(config, store))
         return ExitCode.DONE
-    resume = flags.resume if flags.resume in ("auto", "never") else place(flags.resume)
+    resume = flags.resume if flags.resume in ("auto", "never") else storage_path(flags.resume)
     if not launch(config, resume):
         print("this run is finished; nothing was done. Another --run.name starts a new one.")
         return ExitCode.DONE

@@ -7,9 +7,7 @@ checkpoint, whole or not at all, and which of them are kept is the business of `
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +22,6 @@ from cyclegan.nets.generator import Generator
 from cyclegan.train.shelf import (
     MANIFEST,
     STATE,
-    at_hand,
     best,
     commit,
     discard,
@@ -41,8 +38,8 @@ from cyclegan.train.shelf import (
     whole,
 )
 from cyclegan.train.state import TrainState, build_translators
-from data_prep.place import Place, sha256_of
-from data_prep.transfer import put_file
+from data_prep.local_path import sha256_of
+from data_prep.place import StoragePath
 
 __all__ = [
     "MANIFEST",
@@ -69,14 +66,14 @@ __all__ = [
 
 def save(
     state: TrainState,
-    run_folder: Place,
+    run_folder: StoragePath,
     *,
     score: float | None = None,
     attempt: str = "",
     leads: bool = True,
     barrier: Callable[[], None] = lambda: None,
     gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
-) -> Place:
+) -> StoragePath:
     """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
 
     `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
@@ -86,16 +83,17 @@ def save(
     """
     final = folder_of(run_folder, state.step)
     gathering = unfinished(final, attempt)
-    if leads and isinstance(gathering, Path):
-        gathering.mkdir(parents=True)
+    if leads:
+        gathering.make_folder(exist_ok=False)
     barrier()
     hashes: dict[str, str] = {}
-    with writing_to(gathering) as folder:
+    with gathering.staging() as folder:
         for name, write in files_of(state, score, leads):
             hashes[name] = ""
             try:
                 write(folder / name)
-                hashes[name] = settled(folder / name, gathering)
+                hashes[name] = sha256_of(folder / name)
+                gathering.settle(folder / name)
             except OSError:  # what does not fit whole must not take the space for a word about it
                 for own in hashes:
                     (folder / own).unlink(missing_ok=True)
@@ -132,31 +130,9 @@ def files_of(
     yield STATE, partial(write_text, json.dumps(facts, indent=1))
 
 
-@contextmanager
-def writing_to(folder: Place) -> Iterator[Path]:
-    """The folder itself, or a local one for what goes to an object store."""
-    if isinstance(folder, Path):
-        yield folder
-    else:
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
-            yield Path(temporary)
-
-
-def settled(path: Path, folder: Place) -> str:
-    """Make sure that a file is where the checkpoint gathers, to stay; returns its SHA-256."""
-    digest = sha256_of(path)
-    if isinstance(folder, Path):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    else:
-        put_file(path, folder / path.name)
-        path.unlink()
-    return digest
-
-
-def restore(state: TrainState, folder: Place) -> None:
+def restore(state: TrainState, folder: StoragePath) -> None:
     """Put the whole state back, in place."""
-    with at_hand(folder) as here:
+    with folder.fetched() as here:
         facts = verify(here)
         for name, module in modules_of(state).items():
             module.load_state_dict(load_tensors(here / f"{name}.safetensors"))
@@ -174,9 +150,9 @@ def restore(state: TrainState, folder: Place) -> None:
     state.step = facts["step"]
 
 
-def load_translators(folder: Place, config: Config) -> tuple[Generator, Generator]:
+def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Generator]:
     """(to_ct, to_mri) with the mean weights, on the CPU, in evaluation mode."""
-    with at_hand(folder) as here:
+    with folder.fetched() as here:
         verify(here)
         translators = build_translators(config)
         translators.load_state_dict(load_tensors(here / "mean.safetensors"))

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from cyclegan.errors import ConfigError
-from data_prep.place import Place, put
+from data_prep.place import StoragePath
 from data_prep.store import Store
 
 ENVIRONMENT = "environment.json"
 
 
-def record_environment(run_folder: Place, store: Store, workers: int) -> None:
+def record_environment(run_folder: StoragePath, store: Store, workers: int) -> None:
     """Write versions, hardware and the store's grid; no host name, user or path."""
     facts = {
         "torch": torch.__version__,
@@ -27,10 +27,10 @@ def record_environment(run_folder: Place, store: Store, workers: int) -> None:
         "store_fingerprint": store.fingerprint,
         "store_contents": store.contents,
     }
-    put(run_folder / ENVIRONMENT, json.dumps(facts, indent=1).encode())
+    (run_folder / ENVIRONMENT).put(json.dumps(facts, indent=1).encode())
 
 
-def require_same_grid(run_folder: Place, store: Store) -> None:
+def require_same_grid(run_folder: StoragePath, store: Store) -> None:
     """Refuse a store whose voxels or slices are not of the size that a run was trained on.
 
     Raises:
@@ -53,7 +53,7 @@ def require_same_grid(run_folder: Place, store: Store) -> None:
     )
 
 
-def require_same_data(run_folder: Place, store: Store) -> None:
+def require_same_data(run_folder: StoragePath, store: Store) -> None:
     """Refuse to go on with a run on other volumes or other splits than it began with.
 
     Raises:
@@ -70,7 +70,7 @@ def require_same_data(run_folder: Place, store: Store) -> None:
         )
 
 
-def require_same_preprocessing(run_folder: Place, store: Store) -> str:
+def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:
     """Refuse a store that was not made as the one that a run was trained on; returns the hash of
     that one's volumes and splits.
 
@@ -89,7 +89,7 @@ def require_same_preprocessing(run_folder: Place, store: Store) -> str:
     return str(run.get("store_contents", store.contents))
 
 
-def recorded(run_folder: Place) -> dict[str, Any] | None:
+def recorded(run_folder: StoragePath) -> dict[str, Any] | None:
     """What a run wrote down; None where it has not begun."""
     path = run_folder / ENVIRONMENT
     if not path.exists():

@@ -15,16 +15,16 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from cyclegan.errors import StoppedError
-from data_prep.place import Place, outages_as_os_errors, put, remove
+from data_prep.place import StoragePath
 
 STOP = ".stop"
 """In the run folder: the workers are to save and return."""
 Signals = list[signal.Signals]
 
 
-def told_to_stop(run_folder: Place) -> bool:
+def told_to_stop(run_folder: StoragePath) -> bool:
     """Whether the command asks its workers to end; in an outage of the storage, not yet."""
-    with suppress(OSError), outages_as_os_errors():
+    with suppress(OSError):
         return (run_folder / STOP).exists()
     return False
 
@@ -45,7 +45,7 @@ def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], b
 
 
 @contextmanager
-def noted_signals(run_folder: Place) -> Iterator[Signals]:
+def noted_signals(run_folder: StoragePath) -> Iterator[Signals]:
     """Collect SIGTERM, which schedulers send before they take a machine away, and SIGINT, which is
     Ctrl-C, instead of dying of them. In the main thread only, as Python wants it."""
     came: Signals = []
@@ -53,18 +53,18 @@ def noted_signals(run_folder: Place) -> Iterator[Signals]:
     def note(number: int, frame: object) -> None:
         came.append(signal.Signals(number))
 
-    remove(run_folder / STOP)
+    (run_folder / STOP).remove()
     before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield came
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        remove(run_folder / STOP)
+        (run_folder / STOP).remove()
 
 
 def run_until_told(
-    work: Callable[[], None], run_folder: Place, came: Signals, grace_s: float
+    work: Callable[[], None], run_folder: StoragePath, came: Signals, grace_s: float
 ) -> bool:
     """Do the work in another thread; when a signal comes, ask the workers to end and wait.
 
@@ -86,7 +86,7 @@ def run_until_told(
     while not wait([ended], timeout=0.2).done:
         if came and deadline == float("inf"):
             deadline = time.monotonic() + grace_s
-            put(run_folder / STOP, b"")
+            (run_folder / STOP).put(b"")
             print(
                 f"{came[0].name}: the workers save and end. A second signal ends them at once.",
                 file=sys.stderr,

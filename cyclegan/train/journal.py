@@ -9,13 +9,12 @@ import shutil
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from data_prep.atomic import write_atomic
-from data_prep.place import Place, outages_as_os_errors, put
+from data_prep.local_path import LocalPath
+from data_prep.place import StoragePath
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -26,14 +25,10 @@ PUT_EVERY_S = 10.0
 class Journal:
     """Both files, written by one worker."""
 
-    def __init__(self, run_folder: Place) -> None:
+    def __init__(self, run_folder: StoragePath) -> None:
         self.run_folder = run_folder
-        self.local = isinstance(run_folder, Path)
-        self.folder = (
-            run_folder
-            if isinstance(run_folder, Path)
-            else Path(tempfile.mkdtemp(prefix="cyclegan-"))
-        )
+        self.local = run_folder.local is not None
+        self.folder = run_folder.local or LocalPath(tempfile.mkdtemp(prefix="cyclegan-"))
         self.path = self.folder / METRICS
         self.put_at = 0.0
         self.writer: SummaryWriter | None = None
@@ -48,7 +43,7 @@ class Journal:
         """
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
         if self.path.exists():
-            write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            self.path.put("".join(json.dumps(line) + "\n" for line in kept).encode())
         self.close()
         self.writer = SummaryWriter(str(self.folder / TENSORBOARD), purge_step=step + 1)
         return kept
@@ -72,7 +67,7 @@ class Journal:
         them too."""
         self.put_at = time.monotonic()
         try:
-            put(self.run_folder / METRICS, self.path.read_bytes())
+            (self.run_folder / METRICS).put(self.path.read_bytes())
         except OSError as error:
             print(f"warning: {METRICS} was not put ({type(error).__name__}).", file=sys.stderr)
 
@@ -85,7 +80,7 @@ class Journal:
         for segment in (self.folder / TENSORBOARD).iterdir():
             target = self.run_folder / TENSORBOARD / segment.name
             try:
-                put(target, segment.read_bytes())
+                target.put(segment.read_bytes())
             except OSError as error:  # it stays, and comes with the next ones
                 print(f"warning: {segment.name} was not put ({type(error).__name__}).")
             else:
@@ -103,11 +98,10 @@ class Journal:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def read_lines(path: Place) -> list[dict[str, Any]]:
+def read_lines(path: StoragePath) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
     try:
-        with outages_as_os_errors():
-            text = path.read_text()
+        text = path.read_text()
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

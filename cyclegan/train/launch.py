@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import ray
@@ -36,10 +35,9 @@ from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import chosen, require_mri
 from cyclegan.train.workers import Worker
 from data_prep.errors import UserError
-from data_prep.place import Place, names_in, place, reached
+from data_prep.place import StoragePath, storage_path
 from data_prep.ray_session import WHERE_ADDED, machines, ray_session
 from data_prep.store import open_store
-from data_prep.transfer import arrow_filesystem
 
 FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 LEAVE_GROUP_WITHIN_S = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
@@ -51,10 +49,10 @@ class Job(TypedDict):
     """What travels to each worker."""
 
     config: Config
-    start: Place | None
+    start: StoragePath | None
 
 
-def launch(config: Config, resume: Literal["auto", "never"] | Place = "auto") -> bool:
+def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
     """Train until the run is done; False when it had been done before.
 
     Raises:
@@ -65,8 +63,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | Place = "auto") ->
     for mri in chosen(store, "mri", "val", config):
         store.partner(mri)
     steps = total_steps(config, store)
-    with reached(config.run_folder):
-        names_in(config.run_folder)
+    with config.run_folder.reached():
+        config.run_folder.names()
     with held(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
@@ -98,7 +96,9 @@ def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
 
 
 def fit(
-    config: Config, start: Place | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
+    config: Config,
+    start: StoragePath | None = None,
+    callbacks: Sequence[ray.train.UserCallback] = (),
 ) -> None:
     """Run the workers to the end on the Ray that this process is connected to.
 
@@ -136,7 +136,7 @@ def fit(
 class Witness(ray.train.UserCallback):
     """Sees workers fail, in Ray's controller."""
 
-    def __init__(self, run_folder: Place) -> None:
+    def __init__(self, run_folder: StoragePath) -> None:
         self.run_folder = run_folder
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
@@ -148,10 +148,8 @@ class Witness(ray.train.UserCallback):
 
 def ray_storage(config: Config) -> dict[str, Any]:
     """Where Ray keeps its own notes on the run: beside it, and reached in the same way."""
-    storage = place(config.run.storage)
-    if isinstance(storage, Path):
-        return {"storage_path": str(storage)}
-    return {"storage_path": storage.path, "storage_filesystem": arrow_filesystem(storage)}
+    path, filesystem = storage_path(config.run.storage).arrow()
+    return {"storage_path": path, "storage_filesystem": filesystem}
 
 
 def machine_goes() -> Callable[[], bool]:
@@ -193,7 +191,7 @@ def run_worker(job: Job) -> None:
             report=ray.train.report,
             start=job["start"],
             told_to_stop=question
-            if isinstance(run_folder, Path)
+            if run_folder.local
             else now_and_then(question, ASK_STORAGE_EVERY_S),
             machine_goes=machine_goes(),
         )

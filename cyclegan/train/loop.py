@@ -24,7 +24,7 @@ from cyclegan.train.telemetry import Telemetry
 from cyclegan.train.trace import traced
 from cyclegan.train.watch import Watch
 from cyclegan.train.workers import Worker, exposed_sync_ms, highest, mean_over_workers
-from data_prep.place import Place
+from data_prep.place import StoragePath
 from data_prep.store import open_store
 
 SUBSTITUTED = "substituted.jsonl"
@@ -38,7 +38,7 @@ def train_worker(
     config: Config,
     worker: Worker,
     report: Report = lambda metrics: None,
-    start: Place | None = None,
+    start: StoragePath | None = None,
     told_to_stop: Callable[[], bool] = lambda: False,
     machine_goes: Callable[[], bool] = lambda: False,
 ) -> TrainState:

@@ -6,20 +6,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from cyclegan.train.journal import METRICS, PUT_EVERY_S, read_lines
-from data_prep.place import Place
+from data_prep.place import StoragePath
 from data_prep.progress import progress
 
 
 @contextmanager
-def following(run_folder: Place, *, total_steps: int, first_step: int) -> Iterator[None]:
+def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> Iterator[None]:
     """Show a run's progress while the body of the `with` waits for it."""
     ended = threading.Event()
     path = run_folder / METRICS
-    look_every_s = 1.0 if isinstance(run_folder, Path) else PUT_EVERY_S
+    look_every_s = 1.0 if run_folder.local else PUT_EVERY_S
 
     def follow() -> None:
         shown = first_step

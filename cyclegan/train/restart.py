@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
-from data_prep.place import Place, make_folder, put, remove
+from data_prep.place import StoragePath
 
 FAILURES = ".restarted"
 VERDICT = ".failed"
@@ -26,13 +26,13 @@ STORAGE_FULL = (
 LONGEST = 200
 
 
-def leave_word(run_folder: Place, failed: Mapping[int, Exception]) -> None:
+def leave_word(run_folder: StoragePath, failed: Mapping[int, Exception]) -> None:
     """Note why workers are about to be started again, by their ranks."""
     rank, why = culprit(failed)
-    put(run_folder / FAILURES, json.dumps({"rank": rank, "why": why}).encode())
+    (run_folder / FAILURES).put(json.dumps({"rank": rank, "why": why}).encode())
 
 
-def word_left(run_folder: Place) -> Iterator[str]:
+def word_left(run_folder: StoragePath) -> Iterator[str]:
     """What there is to tell of a failure, once."""
     path = run_folder / FAILURES
     try:
@@ -40,10 +40,10 @@ def word_left(run_folder: Place) -> Iterator[str]:
     except FileNotFoundError:
         return
     yield f"warning: worker {word['rank']} {word['why']}; all workers were started again."
-    remove(path)
+    path.remove()
 
 
-def leave_verdict(run_folder: Place, error: UserError | OSError) -> None:
+def leave_verdict(run_folder: StoragePath, error: UserError | OSError) -> None:
     """Say for the command, in its words and with its exit code, what no other try would mend."""
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
@@ -52,12 +52,12 @@ def leave_verdict(run_folder: Place, error: UserError | OSError) -> None:
     else:
         return
     with suppress(OSError):  # where not even this fits, the next worker comes to the same end
-        make_folder(run_folder)
+        run_folder.make_folder()
         verdict = {"message": message, "exit_code": int(code)}
-        put(run_folder / VERDICT, json.dumps(verdict).encode())
+        (run_folder / VERDICT).put(json.dumps(verdict).encode())
 
 
-def verdict_left(run_folder: Place) -> UserError | None:
+def verdict_left(run_folder: StoragePath) -> UserError | None:
     """The error that ends the run, where there is one."""
     try:
         verdict = json.loads((run_folder / VERDICT).read_text())
@@ -68,10 +68,10 @@ def verdict_left(run_folder: Place) -> UserError | None:
     return error
 
 
-def forget(run_folder: Place) -> None:
+def forget(run_folder: StoragePath) -> None:
     """Of a run that ended, or has not begun, there is nothing to tell."""
     for name in (FAILURES, VERDICT):
-        remove(run_folder / name)
+        (run_folder / name).remove()
 
 
 def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import require_same_data, require_same_grid
 from data_prep.lock import exclusive
-from data_prep.place import Place, make_folder, place
+from data_prep.place import StoragePath, storage_path
 from data_prep.store import Store
 
 STATE_SHAPE = (
@@ -26,8 +26,8 @@ BEGAN_AT = "began_at.txt"
 
 
 def check_resume(
-    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | Place
-) -> Place | None:
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | StoragePath
+) -> StoragePath | None:
     """Refuse to mix two runs in one folder. Returns the checkpoint of another run to start from, if
     this one is to begin at one and has none of its own yet.
 
@@ -74,10 +74,10 @@ def check_resume(
     return resume
 
 
-def began_at(run_folder: Place) -> Place | None:
+def began_at(run_folder: StoragePath) -> StoragePath | None:
     """The checkpoint of another run that this one began at."""
     path = run_folder / BEGAN_AT
-    return place(path.read_text()) if path.exists() else None
+    return storage_path(path.read_text()) if path.exists() else None
 
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
@@ -90,19 +90,19 @@ def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) 
     )
 
 
-def done_steps(run_folder: Place) -> int:
+def done_steps(run_folder: StoragePath) -> int:
     """The step of the newest whole checkpoint; 0 without one."""
     found = checkpoint.newest(run_folder)
     return int(checkpoint.verify(found)["step"]) if found else 0
 
 
-def held(run_folder: Place) -> AbstractContextManager[None]:
+def held(run_folder: StoragePath) -> AbstractContextManager[None]:
     """Keep others from the run.
 
     Raises:
         ConfigError: Another command trains this run now; when the context is entered.
     """
-    make_folder(run_folder)
+    run_folder.make_folder()
     return exclusive(
         run_folder / ".lock",
         ConfigError(

@@ -17,7 +17,7 @@ from cyclegan.train.step import Engine
 from cyclegan.train.telemetry import Telemetry
 from cyclegan.train.validate import SELECTION, findings, summed_up
 from cyclegan.train.workers import Worker, agree, barrier, gathered, highest
-from data_prep.place import Place, make_folder, place, put
+from data_prep.place import StoragePath, storage_path
 from data_prep.store import Store
 
 Report = Callable[[dict[str, float]], None]
@@ -94,7 +94,7 @@ class Run:
         """Take up the last checkpoint from before the updates that were not finite, at half the
         rates. Later checkpoints are deleted: they stand on the brink."""
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
-        target = place(agree(lambda: str(checkpoint.way_back(folder)), self.worker))
+        target = storage_path(agree(lambda: str(checkpoint.way_back(folder)), self.worker))
         checkpoint.restore(state, target)
         state.rollbacks = rollbacks + 1
         if self.worker.leads:
@@ -109,7 +109,7 @@ class Run:
 
 
 def take_up(
-    state: TrainState, config: Config, worker: Worker, store: Store, start: Place | None
+    state: TrainState, config: Config, worker: Worker, store: Store, start: StoragePath | None
 ) -> bool:
     """Restore the newest whole checkpoint of the run, or `start`; worker 0 chooses for all.
 
@@ -117,12 +117,12 @@ def take_up(
     """
     own = agree(lambda: str(checkpoint.newest(config.run_folder) or ""), worker)
     if found := own or str(start or ""):
-        checkpoint.restore(state, place(found))
+        checkpoint.restore(state, storage_path(found))
     if worker.leads:
-        make_folder(config.run_folder)
+        config.run_folder.make_folder()
         checkpoint.sweep(config.run_folder)
         if start and not own:
-            put(config.run_folder / BEGAN_AT, str(start).encode())
-        put(config.run_folder / "config.yaml", to_yaml(config).encode())
+            (config.run_folder / BEGAN_AT).put(str(start).encode())
+        (config.run_folder / "config.yaml").put(to_yaml(config).encode())
         record_environment(config.run_folder, store, worker.world_size)
     return bool(own)

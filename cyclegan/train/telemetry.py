@@ -14,7 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from cyclegan.train.journal import Journal
 from cyclegan.train.stopwatch import Stopwatch, peak_memory
-from data_prep.place import Place
+from data_prep.place import StoragePath
 
 STEP_PARTS = ("data_wait", "translators", "critics")
 SESSION_TAGS = ("val/selection", "val/mae_hu", "val/bone_dice", "val/ssim")
@@ -26,7 +26,7 @@ class Telemetry:
 
     def __init__(
         self,
-        run_folder: Place,
+        run_folder: StoragePath,
         *,
         leads: bool,
         first_step: int,

@@ -12,7 +12,6 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from cyclegan.config import Config
 from cyclegan.train.workers import Worker
-from data_prep.place import make_folder, put
 
 LEFT_OUT, WARM_UP, TRACED = 8, 2, 5
 """Steps that compile and settle, that the profiler settles in, and that are traced."""
@@ -33,8 +32,8 @@ def traced(
             path = Path(folder) / name
             profiler.export_chrome_trace(str(path))
             target = config.run_folder / "profile"
-            make_folder(target)
-            put(target / name, path.read_bytes())
+            target.make_folder()
+            (target / name).put(path.read_bytes())
         note(f"{TRACED} steps were traced: {target / name} opens in Perfetto.")
 
     activities = [ProfilerActivity.CPU]

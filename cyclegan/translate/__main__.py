@@ -22,7 +22,7 @@ from cyclegan.translate.job import Job, Made, Outcome
 from cyclegan.translate.overlap import overlapped
 from cyclegan.translate.results import Format, sweep
 from data_prep.errors import ExitCode, UsageError, run_command
-from data_prep.place import beside
+from data_prep.local_path import LocalPath
 from data_prep.progress import progress
 from data_prep.pseudonym import open_key
 from data_prep.quarantine import Quarantine
@@ -110,8 +110,8 @@ def run(command: Command) -> ExitCode:
     sweep(command.out)
     outcomes: list[Outcome] = []
     # What is private lies beside the results and not among them: those may be handed on.
-    out = command.out.absolute()
-    quarantine = Quarantine(path=beside(out, ".quarantine.jsonl"))
+    out = LocalPath(command.out).absolute()
+    quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
     with progress("translate", total=len(found.inputs)) as advance:
         job = Job(
             engine=engine,
@@ -125,7 +125,7 @@ def run(command: Command) -> ExitCode:
             uncertainty=command.uncertainty,
             preview=command.preview,
             leniency=command.leniency,
-            key=open_key(beside(out, ".key")) if command.deidentify else None,
+            key=open_key(out.beside(".key")) if command.deidentify else None,
             labels=Counter(item.label for item in found.inputs),
             heard=partial(advance, 0),
         )
@@ -142,7 +142,7 @@ def run(command: Command) -> ExitCode:
                 quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
             advance()
-    write_id_map(outcomes, beside(out, ".id-map.csv"))
+    write_id_map(outcomes, out.beside(".id-map.csv"))
     report(outcomes, found.left, command.out)
     if all(outcome.result for outcome in outcomes):
         return ExitCode.DONE

@@ -17,6 +17,7 @@ from data_prep.errors import UsageError
 from data_prep.formats import SUFFIXES, stem_of
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.layout import SUFFIXES_TEXT, volume_files
+from data_prep.local_path import LocalPath
 from data_prep.note import Note
 from data_prep.recipe import Recipe
 from data_prep.series import Series, find_series
@@ -217,7 +218,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> list[StoredInput]:
-    store = open_store(path)
+    store = open_store(LocalPath(path))
     if store.recipe != recipe:
         raise UsageError(
             f"the store {path.name} was made by {store.recipe}, and the model wants {recipe}. What "

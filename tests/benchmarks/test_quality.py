@@ -20,7 +20,7 @@ from benchmarks.recipes.table import LOCK_IN
 from cyclegan.config_file import load_config
 from cyclegan.train.watch import Watch
 from data_prep.errors import ExitCode
-from data_prep.place import place
+from data_prep.place import storage_path
 from data_prep.store import Store, open_store
 from tests.stores import make_store
 
@@ -63,7 +63,7 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
     run(out)
     (row,) = rows_of(out / "rows.jsonl")
     folder = next(out.glob("runs-*/smoke-0"))
-    store = open_store(place(str(out / "heads.zarr")))
+    store = open_store(storage_path(str(out / "heads.zarr")))
     monkeypatch.setattr(
         "benchmarks.recipes.judge.linked_ct",
         lambda store, volume: (np.zeros(volume.shape, np.int16), np.ones(volume.shape, bool)),

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.local_path import LocalPath
 from tests.cluster.ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
@@ -76,7 +77,7 @@ def search_path() -> str:
 @contextmanager
 def running() -> Iterator[Slurm]:
     """Start munge, the controller and the node's daemon, and end them again."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder = LocalPath(tempfile.mkdtemp(prefix="slurm-"))
     controller, *ports = free_ports(1 + len(NODES))
     (folder / "state").mkdir()
     nodes = "\n".join(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from data_prep import index, place
+from data_prep import index, local_path
 from data_prep.commit import read_commits
 from data_prep.errors import StorageFullError, StoreError
 from data_prep.index import INDEX, Index, Volumes, index_of
-from data_prep.place import byte_ranges, put
+from data_prep.local_path import LocalPath
+from data_prep.place import storage_path
 from data_prep.store import open_store
 from tests.stores import make_store
 
@@ -74,13 +75,13 @@ def test_a_store_of_no_volume_opens(tmp_path):
 
 
 def test_opening_reads_the_header_alone(store, monkeypatch):
-    reached = []
+    reached, ranges = [], LocalPath.ranges
 
     def watched(path):
-        read = byte_ranges(path)
+        read = ranges(path)
         return lambda start, stop: reached.append(stop) or read(start, stop)
 
-    monkeypatch.setattr("data_prep.index.byte_ranges", watched)
+    monkeypatch.setattr(LocalPath, "ranges", watched)
     volumes = Volumes(Index(store.path / INDEX))
     assert len(volumes) == 7
     header = max(reached)
@@ -165,7 +166,7 @@ def test_no_column_stays_in_memory(tmp_path):
     tracemalloc.start()
     volumes = Volumes(Index(path))
     assert sum(len(volume.height) for volume in volumes) == 40 * 2000
-    readers = [tracemalloc.Filter(True, read.__file__) for read in (index, place)]
+    readers = [tracemalloc.Filter(True, read.__file__) for read in (index, local_path)]
     kept = tracemalloc.take_snapshot().filter_traces(readers)
     tracemalloc.stop()
 
@@ -175,8 +176,8 @@ def test_no_column_stays_in_memory(tmp_path):
 
 def test_an_index_under_a_url_is_read_like_a_local_one(store, monkeypatch):
     monkeypatch.setattr("data_prep.index._READ_AT_ONCE", 100)
-    url = place.place(f"memory://{INDEX}")
-    put(url, (store.path / INDEX).read_bytes())
+    url = storage_path(f"memory://{INDEX}")
+    url.put((store.path / INDEX).read_bytes())
 
     assert [v.to_json() for v in Volumes(Index(url))] == [v.to_json() for v in store.volumes]
 
@@ -186,11 +187,13 @@ def test_threads_that_check_columns_at_the_same_time_do_not_mix_them(store, monk
     names = ["name", "subject", "affine", "source_affine", "height", "body_fraction"]
     expected = {name: store.volumes._index.column(name).tobytes() for name in names}
 
+    ranges = LocalPath.ranges
+
     def slowly(path):
-        read = byte_ranges(path)
+        read = ranges(path)
         return lambda start, stop: time.sleep(1e-5) or read(start, stop)
 
-    monkeypatch.setattr("data_prep.index.byte_ranges", slowly)
+    monkeypatch.setattr(LocalPath, "ranges", slowly)
     index = Index(store.path / INDEX)
     with ThreadPoolExecutor(len(names)) as threads:
         found = list(threads.map(lambda name: index.column(name).tobytes(), names))

@@ -11,18 +11,18 @@ import pytest
 from s3fs import S3FileSystem
 
 from cyclegan.data.reader import SliceReader, SliceRef
-from data_prep import transfer
 from data_prep.check import check
 from data_prep.commit import commit_path
 from data_prep.convert import convert
 from data_prep.errors import StoreError, UsageError
 from data_prep.lock import exclusive
-from data_prep.place import kvstore, modified, names_in, place, put, put_new, read_files, sizes_in
+from data_prep.object_path import ObjectPath
+from data_prep.place import storage_path
 from data_prep.repair import repair
 from data_prep.settings import ConvertSettings
 from data_prep.store import open_store
-from data_prep.transfer import put_file
 from data_prep.write import create_store, rebuild_index, write_volume, writing
+from mrct.storage import retry
 from tests.conftest import ROOT
 from tests.data_prep.test_write import new_volume
 from tests.object_store import s3_server, unreachable
@@ -49,13 +49,13 @@ def folders(tmp_path):
 
 def files_of(path) -> dict[str, bytes]:
     """All of a store but its locks."""
-    names = [name for name in sizes_in(path) if name not in (".lock", ".commit")]
+    names = [name for name in path.sizes() if name not in (".lock", ".commit")]
     return {name: (path / name).read_bytes() for name in names}
 
 
 def test_convert_writes_the_same_files_to_s3_as_to_a_folder(bucket, folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    remote, local = place(f"{bucket}/same.zarr"), tmp_path / "same.zarr"
+    remote, local = storage_path(f"{bucket}/same.zarr"), tmp_path / "same.zarr"
 
     report = convert(ConvertSettings(out=remote, **folders, **GRID))
     convert(ConvertSettings(out=local, **folders, **GRID))
@@ -67,7 +67,7 @@ def test_convert_writes_the_same_files_to_s3_as_to_a_folder(bucket, folders, tmp
 
 
 def test_a_store_on_s3_is_checked_and_its_slices_are_read(bucket):
-    store = make_store(place(f"{bucket}/read.zarr"), mri=2, ct=2)
+    store = make_store(storage_path(f"{bucket}/read.zarr"), mri=2, ct=2)
     refs = [SliceRef(volume, z) for volume, z in zip(store.volumes, [0, 3, 5, 2], strict=True)]
 
     voxels, body = SliceReader(store, cache_bytes=2**20).start(refs).whole()
@@ -80,7 +80,7 @@ def test_a_store_on_s3_is_checked_and_its_slices_are_read(bucket):
 
 @pytest.mark.parametrize("loss", ["gone", "cut", "changed"])
 def test_a_damaged_object_is_an_error_and_never_zeros(bucket, loss):
-    store = make_store(place(f"{bucket}/{loss}.zarr"), mri=1, ct=1)
+    store = make_store(storage_path(f"{bucket}/{loss}.zarr"), mri=1, ct=1)
     volume = store.volumes[0]
     name = volume.name
     shard = store.path / name / "0/c/0/0/0"
@@ -89,9 +89,9 @@ def test_a_damaged_object_is_an_error_and_never_zeros(bucket, loss):
     reader.start([SliceRef(volume, 0)]).whole()
 
     if loss == "gone":
-        shard.unlink()
+        shard.remove()
     else:
-        put(shard, content[:-40] if loss == "cut" else bytes(len(content)))
+        shard.put(content[:-40] if loss == "cut" else bytes(len(content)))
 
     assert len(check(store, full=True)) == 1
     for fails in (
@@ -103,34 +103,34 @@ def test_a_damaged_object_is_an_error_and_never_zeros(bucket, loss):
 
 
 def test_repair_takes_the_damaged_volume_out(bucket):
-    store = make_store(place(f"{bucket}/repair.zarr"), mri=2, ct=1)
+    store = make_store(storage_path(f"{bucket}/repair.zarr"), mri=2, ct=1)
     victim = store.volumes[0].name
-    put(store.path / victim / "0/c/0/0/0", b"?")
+    (store.path / victim / "0/c/0/0/0").put(b"?")
     said = []
 
     assert repair(store.path, said.append) == 1
 
     assert victim in said[0]
     assert check(open_store(store.path), full=True) == []
-    assert not [name for name in sizes_in(store.path) if victim in name]
+    assert not [name for name in store.path.sizes() if victim in name]
 
 
 def test_what_is_not_committed_does_not_exist_and_is_swept(bucket):
-    store = make_store(place(f"{bucket}/sweep.zarr"), mri=1, ct=1)
+    store = make_store(storage_path(f"{bucket}/sweep.zarr"), mri=1, ct=1)
     victim = store.volumes[0].name
-    commit_path(store.path, victim).unlink()
+    commit_path(store.path, victim).remove()
 
     with writing(store.path) as swept:
         rebuild_index(store.path)
 
     assert swept == 1
-    assert sizes_in(store.path / victim) == {}
+    assert (store.path / victim).sizes() == {}
     assert len(open_store(store.path).volumes) == 1
 
 
 def test_any_place_that_fsspec_knows_takes_a_store(folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    out, local = place("memory://bucket/any.zarr"), tmp_path / "any.zarr"
+    out, local = storage_path("memory://bucket/any.zarr"), tmp_path / "any.zarr"
 
     for path in (out, local):
         assert convert(ConvertSettings(out=path, **folders, **GRID)).written == 4
@@ -139,14 +139,14 @@ def test_any_place_that_fsspec_knows_takes_a_store(folders, tmp_path, monkeypatc
         assert check(open_store(out), full=True) == []
         assert files_of(out) == files_of(local)
     finally:
-        out.fs.rm(out.path, recursive=True)
+        out.remove()
 
 
 def test_another_commit_of_the_same_volume_is_not_overwritten(bucket, monkeypatch):
-    store = make_store(place(f"{bucket}/twice.zarr"), mri=0, ct=1)
+    store = make_store(storage_path(f"{bucket}/twice.zarr"), mri=0, ct=1)
     record = commit_path(store.path, new_volume().name)
     # Another writer's record appears between this one's look and its put.
-    monkeypatch.setattr("data_prep.write.put_folder", lambda *_: put(record, b"another"))
+    monkeypatch.setattr(ObjectPath, "put_files", lambda *_: record.put(b"another"))
 
     with pytest.raises(StoreError, match="Another process committed"):
         write_volume(store.path, new_volume())
@@ -155,15 +155,15 @@ def test_another_commit_of_the_same_volume_is_not_overwritten(bucket, monkeypatc
 
 
 def test_a_put_that_is_tried_again_after_a_lost_answer_is_no_conflict(bucket):
-    path = place(f"{bucket}/object")
-    put_new(path, b"content")
-    put_new(path, b"content")
+    path = storage_path(f"{bucket}/object")
+    path.put_new(b"content")
+    path.put_new(b"content")
     with pytest.raises(FileExistsError):
-        put_new(path, b"other")
+        path.put_new(b"other")
 
 
 def test_a_second_writer_is_told_who_writes_and_since_when(bucket):
-    path = make_store(place(f"{bucket}/lock.zarr"), mri=1, ct=1).path
+    path = make_store(storage_path(f"{bucket}/lock.zarr"), mri=1, ct=1).path
     with (
         writing(path),
         pytest.raises(StoreError, match=rf"Held by process {os.getpid()} on .* since 20"),
@@ -172,23 +172,23 @@ def test_a_second_writer_is_told_who_writes_and_since_when(bucket):
         pass
     with writing(path):
         pass
-    assert names_in(path / ".lock") == []
+    assert (path / ".lock").names() == []
 
 
 def test_the_flag_of_a_dead_process_is_taken_down(bucket):
-    path = place(f"{bucket}/dead.zarr")
+    path = storage_path(f"{bucket}/dead.zarr")
     code = "import os; from data_prep.lock import _owner; print(_owner())"
     dead = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
-    put(path / ".lock/dead.json", dead.stdout)
+    (path / ".lock/dead.json").put(dead.stdout)
 
     with exclusive(path / ".lock", StoreError("busy")):
-        assert len(names_in(path / ".lock")) == 1
+        assert len((path / ".lock").names()) == 1
 
 
 def test_a_flag_without_signs_of_life_is_taken_down_and_a_living_one_is_not(bucket, monkeypatch):
-    path = place(f"{bucket}/stale.zarr")
+    path = storage_path(f"{bucket}/stale.zarr")
     stranger = {"host": "elsewhere", "pid": 1, "since": "2026-01-01T00:00:00+00:00"}
-    put(path / ".lock/other.json", json.dumps(stranger).encode())
+    (path / ".lock/other.json").put(json.dumps(stranger).encode())
 
     with (
         pytest.raises(StoreError, match="process 1 on elsewhere since 2026-01-01"),
@@ -197,11 +197,11 @@ def test_a_flag_without_signs_of_life_is_taken_down_and_a_living_one_is_not(buck
         pass
     monkeypatch.setattr("data_prep.lock.STALE_S", -1.0)
     with exclusive(path / ".lock", StoreError("busy")):
-        assert len(names_in(path / ".lock")) == 1
+        assert len((path / ".lock").names()) == 1
 
 
 def test_of_many_that_come_at_once_never_two_hold_the_lock(bucket):
-    path = place(f"{bucket}/race.zarr")
+    path = storage_path(f"{bucket}/race.zarr")
     inside, most, barrier = [0], [0], threading.Barrier(6)
 
     def contend():
@@ -229,26 +229,26 @@ def test_of_many_that_come_at_once_never_two_hold_the_lock(bucket):
 
 def test_places_are_told_apart(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert place("a/b.zarr") == tmp_path / "a/b.zarr"
+    assert storage_path("a/b.zarr") == tmp_path / "a/b.zarr"
     for protocol in ("file", "local"):
-        assert place(f"{protocol}://{tmp_path}/b.zarr") == tmp_path / "b.zarr"
-    assert str(place("s3://bucket/b.zarr/")) == "s3://bucket/b.zarr"
+        assert storage_path(f"{protocol}://{tmp_path}/b.zarr") == tmp_path / "b.zarr"
+    assert str(storage_path("s3://bucket/b.zarr/")) == "s3://bucket/b.zarr"
     with pytest.raises(UsageError, match="frob://"):
-        place("frob://bucket/b.zarr")
+        storage_path("frob://bucket/b.zarr")
 
 
 def test_tensorstore_is_told_the_endpoint_and_refuses_what_it_cannot_read(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    spec = kvstore(place("s3://bucket/a/b"))
+    spec = storage_path("s3://bucket/a/b").kvstore()
     assert (spec["driver"], spec["bucket"], spec["path"]) == ("s3", "bucket", "a/b")
     assert spec["endpoint"] == "http://127.0.0.1:9"
     with pytest.raises(UsageError, match="memory://"):
-        kvstore(place("memory://bucket/a"))
+        storage_path("memory://bucket/a").kvstore()
 
 
 @pytest.mark.parametrize("trouble", ["no bucket", "no server", "no credentials"])
 def test_a_place_that_cannot_be_reached_is_explained(bucket, folders, monkeypatch, trouble):
-    out = place("s3://absent/s.zarr" if trouble == "no bucket" else f"{bucket}/s.zarr")
+    out = storage_path("s3://absent/s.zarr" if trouble == "no bucket" else f"{bucket}/s.zarr")
     if trouble == "no bucket":
         with pytest.raises(StoreError, match=r"s3://absent/s.zarr cannot be reached.*bucket"):
             convert(ConvertSettings(out=out, **folders, **GRID))
@@ -262,7 +262,7 @@ def test_a_place_that_cannot_be_reached_is_explained(bucket, folders, monkeypatc
     try:
         for use in (open_store, lambda path: create_store(path, **GRID_OF_STORE)):
             with pytest.raises(StoreError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
-                use(place(str(out)))
+                use(storage_path(str(out)))
     finally:
         S3FileSystem.clear_instance_cache()
 
@@ -271,15 +271,15 @@ def test_a_store_that_does_not_answer_fails_as_a_disk_would(monkeypatch, tmp_pat
     folder, file = unreachable(monkeypatch), tmp_path / "file"
     file.write_bytes(b"content")
     pauses: list[float] = []
-    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    monkeypatch.setattr(retry.time, "sleep", pauses.append)
 
     for access in (
-        lambda: put(folder / "file", b"content"),
-        lambda: names_in(folder),
-        lambda: modified(folder / "file"),
-        lambda: read_files(folder, ["file"]),
-        lambda: put_file(file, folder / "file"),
+        lambda: (folder / "file").put(b"content"),
+        lambda: folder.names(),
+        lambda: (folder / "file").modified(),
+        lambda: folder.read_files(["file"]),
+        lambda: folder.settle(file),
     ):
         with pytest.raises(OSError, match="EndpointConnectionError"):
             access()
-    assert tuple(pauses) == transfer.PAUSES_S
+    assert tuple(pauses) == retry.TRANSFER_DELAYS_S

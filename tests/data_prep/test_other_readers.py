@@ -8,7 +8,6 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 from ome_zarr_models.v05 import Image, ImageLabel, Labels
 
-from data_prep.place import kvstore
 from data_prep.store import Store
 from tests.stores import make_store
 
@@ -46,7 +45,7 @@ def test_the_models_of_ome_zarr_0_5_find_nothing_wrong(store):
 def test_zarr_python_and_tensorstore_alone_read_the_same_voxels(store, array):
     for volume in store.volumes:
         path = store.path / volume.name / array
-        spec = {"driver": "zarr3", "kvstore": kvstore(path), "fill_missing_data_reads": False}
+        spec = {"driver": "zarr3", "kvstore": path.kvstore(), "fill_missing_data_reads": False}
         ours = store.voxels(volume) if array == "0" else store.body(volume)
 
         np.testing.assert_array_equal(zarr.open_array(path, mode="r")[:], ours)

@@ -14,7 +14,7 @@ from data_prep.errors import StorageFullError, VolumeError
 from data_prep.preview import Preview
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
-from data_prep.space import bytes_free, bytes_needed, check_space, in_units, stored_slices
+from data_prep.space import bytes_needed, check_space, in_units, stored_slices
 from data_prep.store import open_store
 from data_prep.volume import Grid
 from tests.volumes import write_head
@@ -69,7 +69,7 @@ def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have
 
 
 def test_what_cannot_fit_is_refused_with_the_numbers_and_the_remedy(tmp_path):
-    free = bytes_free(tmp_path / "not/yet/there.zarr")
+    free = (tmp_path / "not/yet/there.zarr").bytes_free()
     assert free == pytest.approx(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize, 0.1)
 
     check_space(10, tmp_path / "s.zarr")

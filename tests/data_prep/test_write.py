@@ -58,13 +58,13 @@ def test_a_failure_before_the_commit_leaves_the_store_as_it_was(tmp_path, monkey
 
 WRITER = """
 import itertools, sys
-from pathlib import Path
+from data_prep.place import storage_path
 from tests.data_prep.test_write import new_volume
 from data_prep.write import write_volume
 for seed in itertools.count(int(sys.argv[2])):
     volume = new_volume(seed)
     print("next", flush=True)
-    write_volume(Path(sys.argv[1]), volume)
+    write_volume(storage_path(sys.argv[1]), volume)
 """
 
 
@@ -88,10 +88,10 @@ def test_what_a_killed_writer_leaves_is_sound_or_invisible(tmp_path):
 
 FORKS = """
 import os, signal, sys, time
-from pathlib import Path
+from data_prep.place import storage_path
 from data_prep.errors import StoreError
 from data_prep.lock import exclusive
-with exclusive(Path(sys.argv[1]), StoreError("busy")):
+with exclusive(storage_path(sys.argv[1]), StoreError("busy")):
     if os.fork() == 0:
         time.sleep(1)
         os._exit(0)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from data_prep.local_path import LocalPath
 from tests.faults import (
     harmful_formats,
     harmful_nifti,
@@ -114,7 +115,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def main() -> None:
     """Convert everything and write the page."""
-    folder = Path(tempfile.mkdtemp())
+    folder = LocalPath(tempfile.mkdtemp())
     try:
         answers: dict[int, Outcome] = {}
 

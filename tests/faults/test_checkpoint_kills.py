@@ -20,11 +20,11 @@ from cyclegan.train import checkpoint
 KILLS = 100 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
 SAVE_FOR_EVER = """
 import sys, torch
-from pathlib import Path
+from data_prep.place import storage_path
 from cyclegan.config_file import load_config
 from cyclegan.train import checkpoint
 from cyclegan.train.state import build_state
-config = load_config(Path(sys.argv[1]))
+config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
 print("ready", flush=True)
 while True:

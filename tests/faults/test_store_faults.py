@@ -201,9 +201,9 @@ def test_z7_another_preprocessing_may_not_append(inputs, store):
 
 HOLD = """
 import sys, time
-from pathlib import Path
+from data_prep.place import storage_path
 from data_prep.write import writing
-with writing(Path(sys.argv[1])):
+with writing(storage_path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

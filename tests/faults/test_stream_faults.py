@@ -40,6 +40,7 @@ from pathlib import Path
 import torch
 from cyclegan.config import BatchConfig, Config, DataConfig
 from cyclegan.data.stream import open_stream
+from data_prep.place import storage_path
 from data_prep.store import open_store
 path, ledger, world_size, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 config = Config(
@@ -48,7 +49,7 @@ config = Config(
 done = len(ledger.read_text().splitlines()) if ledger.exists() else 0
 streams = [
     open_stream(
-        open_store(Path(path)),
+        open_store(storage_path(path)),
         config,
         "train",
         shards=config.batch.shards_of(rank, world_size),

@@ -6,6 +6,7 @@ from pathlib import Path
 from cyclegan.config import Config
 from cyclegan.config_file import resolve
 from cyclegan.presets import smoke
+from data_prep.local_path import LocalPath
 from tune.ledger import LEDGER, Ledger, Score, State, Trial
 from tune.settings import Settings, open_folder
 from tune.space import SPACES, Space, Values, values_of
@@ -31,7 +32,7 @@ BASE = base_config()
 
 def settings(folder: Path, **changed: object) -> Settings:
     """How to search in a folder."""
-    usual = Settings(folder=folder, metric="val/selection", look_every_steps=2, trials=4)
+    usual = Settings(folder=LocalPath(folder), metric="val/selection", look_every_steps=2, trials=4)
     return replace(usual, **changed)
 
 

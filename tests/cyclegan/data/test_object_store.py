@@ -13,7 +13,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import Substitution
 from data_prep.errors import StoreError
-from data_prep.place import place, put
+from data_prep.place import storage_path
 from data_prep.store import Store
 from tests.object_store import s3_server
 from tests.stores import make_store
@@ -51,7 +51,7 @@ def test_batches_from_a_url_are_those_from_a_folder_also_resumed(
     bucket: str, tmp_path: Path
 ) -> None:
     local = make_store(tmp_path / "s.zarr", shape=(6, 32, 24))
-    remote = make_store(place(f"{bucket}/same.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
+    remote = make_store(storage_path(f"{bucket}/same.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
 
     expected, _ = batches(local)
 
@@ -63,12 +63,12 @@ def test_batches_from_a_url_are_those_from_a_folder_also_resumed(
 
 
 def test_a_damaged_object_stops_the_stream_or_is_stood_in_for(bucket: str) -> None:
-    store = make_store(place(f"{bucket}/damaged.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
+    store = make_store(storage_path(f"{bucket}/damaged.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
     name = store.volumes[0].name
     shard = store.path / name / "0/c/0/0/0"
     content = bytearray(shard.read_bytes())
     content[20] ^= 1  # behind Blosc's header, in the first slice's chunk
-    put(shard, bytes(content))
+    shard.put(bytes(content))
 
     with pytest.raises(StoreError, match=f"{name}.*slice 0"):
         batches(store)

@@ -125,7 +125,7 @@ def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
 COMPILE_ONCE = """
 import sys
 from dataclasses import replace
-from pathlib import Path
+from data_prep.place import storage_path
 import torch
 from torch._dynamo.utils import counters
 from cyclegan.config_file import load_config
@@ -134,7 +134,7 @@ from cyclegan.train.compilation import compile_warning, compiled_graphs, expecte
 from cyclegan.train.placement import place
 from cyclegan.train.state import build_state
 from cyclegan.train.workers import Worker
-config = load_config(Path(sys.argv[1]))
+config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
 engine = place(state, config, Worker(), print)
 image = torch.zeros(1, 1, 32, 32)

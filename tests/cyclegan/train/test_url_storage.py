@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from upath import UPath
 
 from cyclegan.config import Config
 from cyclegan.config_file import resolve
@@ -20,8 +19,6 @@ from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
 from cyclegan.train.resume import done_steps, held
 from cyclegan.train.workers import Worker
-from data_prep.place import put, remove, sizes_in
-from data_prep.transfer import fetch
 from tests.cyclegan.train.test_checkpoint import digest
 from tests.object_store import s3_server, unreachable
 
@@ -62,20 +59,20 @@ def test_a_run_that_was_stopped_ends_on_an_object_store_with_the_bits_of_a_local
     assert calls == [0, 1, 2, 3, 4, 3, 4, 5]
     assert digest(resumed) == digest(unbroken)
     folder = remote.run_folder
-    assert isinstance(folder, UPath)
+    assert folder.local is None
     assert [each.name for each in checkpoint.saved(folder)] == ["step_00000003", "step_00000006"]
     local = checkpoint.folder_of(config.run_folder, 6)
     assert (checkpoint.folder_of(folder, 6) / checkpoint.MANIFEST).read_bytes() == (
         local / checkpoint.MANIFEST
     ).read_bytes()
-    assert not [name for name in sizes_in(folder) if ".partial" in name]
+    assert not [name for name in folder.sizes() if ".partial" in name]
     lines = read_lines(folder / METRICS)
     assert [line["step"] for line in lines if "rate/critics" in line] == [2, 4, 6]
     # Segments: one from before the kill, closed when step 3 was saved, and later ones.
-    fetch(folder / "tensorboard", tmp_path / "board")
-    assert len(list((tmp_path / "board").iterdir())) >= 2
-    events = EventAccumulator(str(tmp_path / "board"), size_guidance={"images": 0})
-    events.Reload()
+    with (folder / "tensorboard").fetched() as board:
+        assert len(board.names()) >= 2
+        events = EventAccumulator(str(board), size_guidance={"images": 0})
+        events.Reload()
     assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
     assert [event.step for event in events.Images("val/cycles")] == [3, 6]
 
@@ -84,15 +81,15 @@ def test_a_damaged_checkpoint_is_fallen_back_from_and_half_a_one_is_none(remote,
     train_worker(remote, Worker())
     folder = remote.run_folder
     whole, damaged = checkpoint.saved(folder)
-    put(damaged / "mean.safetensors", b"other bytes")
-    put(checkpoint.folder_of(folder, 9) / "mean.safetensors", b"without a manifest")
-    put(folder / "checkpoints/.partial-word-step_00000009/state.json", b"{}")
+    (damaged / "mean.safetensors").put(b"other bytes")
+    (checkpoint.folder_of(folder, 9) / "mean.safetensors").put(b"without a manifest")
+    (folder / "checkpoints/.partial-word-step_00000009/state.json").put(b"{}")
 
     assert done_steps(folder) == 3
     assert "step_00000006/mean.safetensors is damaged" in capsys.readouterr().err
     checkpoint.sweep(folder)
     assert checkpoint.saved(folder) == [whole, damaged]
-    assert {name.split("/")[0] for name in sizes_in(folder / "checkpoints")} == {
+    assert {name.split("/")[0] for name in (folder / "checkpoints").sizes()} == {
         "step_00000003",
         "step_00000006",
     }
@@ -100,6 +97,7 @@ def test_a_damaged_checkpoint_is_fallen_back_from_and_half_a_one_is_none(remote,
 
 def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     train_worker(remote, Worker())
+    before = checkpoint.saved(remote.run_folder)
 
     def unreachable(*arguments, **options):
         raise OSError("connection reset")
@@ -108,6 +106,10 @@ def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     monkeypatch.setattr(type(remote.run_folder.fs), "open", unreachable)
     with pytest.raises(OSError, match="connection reset"):
         checkpoint.newest(remote.run_folder)
+    with pytest.raises(OSError, match="connection reset"):  # no score would be no reason to keep it
+        checkpoint.prune(remote.run_folder, keep_last=1, keep_best=1)
+    monkeypatch.undo()
+    assert checkpoint.saved(remote.run_folder) == before
 
 
 def test_workers_go_on_while_the_store_does_not_answer(monkeypatch):
@@ -123,10 +125,10 @@ def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
         with held(remote.run_folder):
             pass
 
-    put(remote.run_folder / STOP, b"")
+    (remote.run_folder / STOP).put(b"")
     ask = now_and_then(lambda: told_to_stop(remote.run_folder), 1000.0)
     assert [ask(), ask()] == [True, False]
-    remove(remote.run_folder / STOP)
+    (remote.run_folder / STOP).remove()
     assert not told_to_stop(remote.run_folder)
 
 
