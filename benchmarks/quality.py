@@ -36,9 +36,9 @@ from benchmarks.recipes.pace import DEVICE, step_ratio
 from benchmarks.recipes.phantom import FROZEN, phantom, phantom_name
 from benchmarks.recipes.table import COLUMNS, draw, print_table
 from cyclegan.config import Config
-from cyclegan.train import shelf
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
+from cyclegan.train.shelf import saved, score_of
 from cyclegan.train.workers import Worker
 from data_prep.errors import ExitCode
 from data_prep.local_path import LocalPath
@@ -159,8 +159,8 @@ def compare(
 def judged(config: Config, store: Store, slices: Path) -> Row:
     """The truth's verdict on every checkpoint, the one that was selected, and what it cost."""
     curve, heads, shown = [], [], []
-    for folder in shelf.saved(config.run_folder):
-        if (selection := shelf.score_of(folder)) == float("inf"):
+    for folder in saved(config.run_folder):
+        if (selection := score_of(folder)) == float("inf"):
             continue  # the one before the first step, or one between that a stop left
         subjects, pictures = judge(folder, config, store)
         facts = {"step": int(folder.name.split("_")[1]), "selection": round(selection, 4)}
