@@ -18,15 +18,15 @@ from data_prep.volume import Modality
 
 CT_WINDOW_HU = (-160, 240)
 """Soft tissue: what is brighter is bone, what is darker is fat or air."""
-COLUMNS = 6
+VOLUMES_PER_ROW = 6
 _TILE_INCHES = 1.8
 _MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 
 
 def contact_sheet(store: Store) -> Figure:
-    """A row per split and domain that has volumes, at most COLUMNS of them, evenly chosen."""
+    """A row per split and domain that has volumes, at most VOLUMES_PER_ROW of them, evenly chosen."""
     rows = [
-        (f"{split}\n{modality.upper()}, {len(volumes)}", sampled(volumes, COLUMNS))
+        (f"{split}\n{modality.upper()}, {len(volumes)}", sampled(volumes, VOLUMES_PER_ROW))
         for split in SPLITS
         for modality in _MODALITIES
         if (volumes := store.select(modality, split))

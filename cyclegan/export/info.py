@@ -15,15 +15,18 @@ from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.trained_on import TrainedOn
 from cyclegan.infer.slices import Contrast
 from data_prep.errors import UsageError
-from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, WINDOW_HU, Window
+from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
 from data_prep.recipe import VERSION as RECIPE_VERSION
 from data_prep.recipe import Recipe
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import WINDOW_HU
 
 SCHEMA_VERSION = 3
 INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
+"""What `--direction` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cyclegan.infer.cycle import Cycle
-from data_prep.intensity import WINDOW_HU, denormalise
+from data_prep.intensity import denormalise
+from mrct.imaging.hounsfield import WINDOW_HU
 
-HEIGHT = 0.6
+SHOWN_HEIGHT = 0.6
 """Relative height of the pictured slice: above the orbits, through the ventricles."""
 DOTS_PER_INCH = 100
 TILE_INCHES = 2.2
@@ -50,7 +51,7 @@ class Tile(NamedTuple):
 def tiles_of(cycle: Cycle, real: NDArray[Any] | None = None) -> list[Tile]:
     """A volume there and back; beside a real CT [z, y, x] in HU also how far the synthetic one is
     from it, inside the body."""
-    z = int(np.abs(np.array(cycle.volume.height) - HEIGHT).argmin())
+    z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
     body = cycle.body[z]
     assert cycle.returned is not None, "validation goes both ways"
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import image as pictures
 from matplotlib.text import Text
 
-from data_prep.contact_sheet import COLUMNS, contact_sheet, save_contact_sheet
+from data_prep.contact_sheet import VOLUMES_PER_ROW, contact_sheet, save_contact_sheet
 from data_prep.describe import describe, hu_lines
 from data_prep.histogram import EDGES_HU, histogram_of, sampled
 from tests.stores import make_store
@@ -57,7 +57,7 @@ def test_the_sheet_shows_middle_slices_in_their_windows_with_the_body_outlined(s
 
     shown = [axis for axis in figure.axes if axis.images]
     rows = [store.select(m, s) for s in ("train", "val") for m in ("mri", "ct")]
-    wanted = [volume for row in rows for volume in sampled(row, COLUMNS)]
+    wanted = [volume for row in rows for volume in sampled(row, VOLUMES_PER_ROW)]
     assert len(shown) == len(wanted)
     for axis, volume in zip(shown, wanted, strict=True):
         z = int(axis.get_title().split()[2])

@@ -5,7 +5,8 @@ import pytest
 
 from cyclegan.infer.cycle import Cycle
 from cyclegan.train.panel import BONE, CHANGE_HU, CHANGE_MRI, MRI, panel, tiles_of
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import make_store
 
 
