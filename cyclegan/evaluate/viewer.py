@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cyclegan.evaluate.figures import body_box, coloured, columns_of
+from cyclegan.evaluate.figures import body_box, columns_of
 from cyclegan.evaluate.scorecard import Shown
+from mrct.drawing.slices import coloured
 
 MOST_SHOWN = 64
 """More would make the page heavy: of taller volumes every second, third ... slice is shown."""
