@@ -30,10 +30,10 @@ from cyclegan.config import BatchConfig, Config, DataConfig
 from cyclegan.data.domain import find_domain
 from cyclegan.data.order import Order
 from cyclegan.data.stream import open_stream
-from data_prep.intensity import WINDOW_HU
 from data_prep.local_path import LocalPath
 from data_prep.store import open_store
 from data_prep.write import create_store, rebuild_index, write_volume
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import SPACING_MM, prepared, random_head
 
 SHAPE = (16, 64, 64)

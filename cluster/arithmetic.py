@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cyclegan.config import Config
-from cyclegan.train.state import build_critics, build_translators
+from cyclegan.train.state import build_critics, build_translators, num_parameters
 
 FP32_BYTES = 4
 
@@ -52,8 +52,3 @@ def work_of(config: Config, size: tuple[int, int]) -> Work:
 def descend(*outputs: Tensor) -> None:
     """A backward through all of them."""
     torch.stack([each.sum() for each in outputs]).sum().backward()
-
-
-def num_parameters(module: nn.Module) -> int:
-    """All trainable numbers."""
-    return sum(p.numel() for p in module.parameters())

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 GRADIENT_BYTES = 113_000_000
 """What the default networks exchange in a step: two ResNet-9 and two PatchGAN in fp32."""
-ROUNDS = 3
+REPEATS = 3
 
 
 def all_reduce_gb_per_s(rank: int, world_size: int, store: str, timeout_s: int = 60) -> float:
@@ -35,11 +35,11 @@ def all_reduce_gb_per_s(rank: int, world_size: int, store: str, timeout_s: int =
         dist.all_reduce(gradient)  # connections are made now
         dist.barrier()
         started = time.monotonic()
-        for _ in range(ROUNDS):
+        for _ in range(REPEATS):
             dist.all_reduce(gradient)
         if gpu:
             torch.cuda.synchronize()
-        spent = (time.monotonic() - started) / ROUNDS
+        spent = (time.monotonic() - started) / REPEATS
     finally:
         dist.destroy_process_group()
     return 2 * (world_size - 1) / world_size * GRADIENT_BYTES / spent / 1e9

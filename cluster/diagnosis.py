@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.box import SIMPLE
 from rich.table import Table
 
-from cluster.probe import DRIVER, NONE, PROJECT, NodeFacts, Reading
+from cluster.probe import DRIVER, NONE, SOURCES, NodeFacts, Reading
 
 MIN_SHARED_MIB = 1024
 """NCCL takes tens of MiB for each pair of GPUs of a machine, Ray its objects in flight; Docker's
@@ -61,7 +61,7 @@ def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
             well=False,
             found=f"{', '.join(sorted({found[node] for node in odd}))}; elsewhere {usual}",
             remedy="give every node the same project folder or image"
-            if name == PROJECT
+            if name == SOURCES
             else "give every node the same environment (constraints.txt, one image)",
         )
 

@@ -14,7 +14,7 @@ from cluster.arithmetic import Work, work_of
 from cluster.hardware import GB, GPUS, GpuKind
 from cluster.model import Forecast, Links, Rhythm, Site, Step, forecast
 from cyclegan.config import Config
-from cyclegan.data.stream import MODALITIES, steps_per_epoch
+from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ConfigError
 from cyclegan.train.environment import recorded
 from cyclegan.train.journal import METRICS, read_lines
@@ -22,6 +22,7 @@ from cyclegan.train.plan import make_plan, total_steps
 from data_prep.place import StoragePath
 from data_prep.progress import duration
 from data_prep.store import Store
+from data_prep.volume import MODALITIES
 
 CPU_S_PER_PAIR = {"gpu": 700e-6, "cpu": 2050e-6}
 """Processor time of a pair of 256 x 256, by where DALI warps: benchmarks/demand.py."""

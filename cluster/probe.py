@@ -16,7 +16,7 @@ from data_prep.errors import UserError
 from data_prep.place import StoragePath
 
 PACKAGES = ("torch", "ray", "nvidia-dali-cuda130", "zarr", "tensorstore", "monai")
-PROJECT = "this project"
+SOURCES = "this project"
 DRIVER = "driver"
 NONE = "not installed"
 SHARED_MEMORY = Path("/dev/shm")
@@ -97,14 +97,14 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = NONE
-    return found | {"cuda": torch.version.cuda or "none (CPU build)", PROJECT: source_hash()}
+    return found | {"cuda": torch.version.cuda or "none (CPU build)", SOURCES: source_hash()}
 
 
 def source_hash() -> str:
     """Eight characters that change with any line of the project's code."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for package in ("data_prep", "cyclegan", "tune", "cluster"):
+    for package in ("mrct", "data_prep", "cyclegan", "tune", "cluster"):
         for path in sorted((root / package).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:8]

@@ -14,6 +14,7 @@ from data_prep.anatomy import Anatomy
 from data_prep.shapes import Array, smooth_noise
 from data_prep.tissue import CONTRAST, Tissue
 from data_prep.volume import Affine, Grid, spacing_of
+from mrct.imaging.hounsfield import WINDOW_HU
 
 FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
 HOLDER_HU = -150.0
@@ -123,7 +124,7 @@ def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Genera
         shell = _holder(anatomy, grid)
         picture += shell * (np.float32(HOLDER_HU) - picture)
     picture += rng.standard_normal(picture.shape, np.float32) * np.float32(scan.noise_hu)
-    return np.clip(picture, -1024, 3071)
+    return np.clip(picture, *WINDOW_HU)
 
 
 def _mix(anatomy: Anatomy, values: NDArray[np.float64]) -> Array:

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from data_prep.errors import UsageError
-from data_prep.formats import SUFFIXES, stem_of
+from data_prep.formats import VOLUME_SUFFIXES, stem_of
 from data_prep.layout import Findings, Found, check_folder
 from data_prep.volume import Modality
 
@@ -73,7 +73,7 @@ def _plainest(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
         path
         for path in session.glob("*/*")
         if path.name.startswith("sub-")
-        and path.name.lower().endswith(SUFFIXES)
+        and path.name.lower().endswith(VOLUME_SUFFIXES)
         and stem_of(path.name).lower().endswith(f"_{ending.lower()}")
     ]
     if not candidates:

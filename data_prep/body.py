@@ -1,6 +1,7 @@
 """The body mask: where the patient is, cavities included, and neither table nor noise is."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,8 @@ from scipy import ndimage
 
 from data_prep.parts import Box, Mask, filled, largest_part, parts_where
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import BODY_HU
 
-_CT_THRESHOLD_HU = -300.0
-"""Half way between air and fat with a margin: skin's partial volume still counts."""
 _OPENING_MM = 4.0
 """Thinner things that cling to the head are the holder, not the head."""
 _CLOSING_MM = 6.0
@@ -55,7 +55,7 @@ def body_mask(
     """
     is_ct = modality == "ct"
     image = voxels if is_ct else _smooth(voxels, spacing_mm)
-    tissue = image > _CT_THRESHOLD_HU if is_ct else _mri_tissue(image, spacing_mm)
+    tissue = image > BODY_HU if is_ct else _mri_tissue(image, spacing_mm)
     found = np.zeros(tissue.shape, np.bool_)
     around = _around(tissue, 0, spacing_mm)
     if not is_ct:  # Dark skull parts scalp from brain; no holder is there whose gap would close.
@@ -99,15 +99,31 @@ def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
 
 
-def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
-    """The mask's box and a margin, at least a voxel wide: work in it is work on the whole."""
+def bounding_box(mask: Mask, margins: Sequence[int] = (0, 0, 0)) -> Box | None:
+    """The smallest box that holds a mask [z, y, x], grown by so many voxels on each side as far as
+    the array goes. None where the mask is empty.
+    """
     box = []
-    for axis, mm in enumerate(spacing_mm):
+    for axis, (length, margin) in enumerate(zip(mask.shape, margins, strict=True)):
         across = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = int(margin_mm / mm) + 1
-        first, last = (across[0], across[-1]) if len(across) else (0, -1)
-        box.append(slice(max(0, first - margin), last + margin + 1))
+        if not len(across):
+            return None
+        first, last = int(across[0]), int(across[-1])
+        box.append(slice(max(0, first - margin), min(length, last + 1 + margin)))
     return tuple(box)
+
+
+def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
+    """The mask's box and a margin, at least a voxel wide: work in it is work on the whole.
+
+    It may end beyond the array, which slicing forgives; `_without_holder` measures from its ends.
+    """
+    box = bounding_box(mask) or (slice(0, 0),) * 3
+    margins = [int(margin_mm / mm) + 1 for mm in spacing_mm]
+    return tuple(
+        slice(max(0, side.start - margin), side.stop + margin)
+        for side, margin in zip(box, margins, strict=True)
+    )
 
 
 def _mri_tissue(

@@ -12,7 +12,6 @@ from data_prep.cut import Cut
 from data_prep.discover import find, name_sources, plan_jobs
 from data_prep.errors import UsageError
 from data_prep.id_map import write_id_map
-from data_prep.intensity import WINDOW_HU
 from data_prep.preview import preview, unusable
 from data_prep.progress import progress
 from data_prep.pseudonym import Key, open_key
@@ -22,6 +21,7 @@ from data_prep.settings import ConvertSettings
 from data_prep.space import bytes_needed, check_space
 from data_prep.tasks import outcomes_of
 from data_prep.write import create_store, frozen_splits, rebuild_index, writing
+from mrct.imaging.hounsfield import WINDOW_HU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

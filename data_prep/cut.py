@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.geometry import Box
+from data_prep.parts import Box
 from data_prep.volume import Affine, Grid
 
 _SIDES = (("front", "back"), ("right", "left"))
 """Where rows and columns begin and end."""
-_ROUGH_MM = 6.0
+_UNSURE_MM = 6.0
 """A box that was found on coarse voxels may reach this far beyond the body."""
-_MARGIN_MM = 5.0
+_SPARE_MM = 5.0
 _MULTIPLE = 4
 
 
@@ -46,7 +46,7 @@ def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
     what its partner shows.
     """
     way = np.linalg.inv(grid.affine) @ source.affine
-    reach = _bounds(way, tuple((0, n - 1) for n in source.shape))
+    reach = _bounds(way, tuple(slice(0, n) for n in source.shape))
     extent = _bounds(way, box)
     lost_mm, needed = [], list(grid.shape[1:])
     for axis, sides in enumerate(_SIDES):
@@ -55,9 +55,9 @@ def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
             beyond = (-0.5 - extent[axis][0], extent[axis][1] - last)[end] * mm
             goes_on = (-0.5 - reach[axis][0], reach[axis][1] - last)[end] * mm > mm
             touches = bool(body.take(-end, 1 + axis).any())
-            if goes_on and (touches or beyond > _ROUGH_MM):
+            if goes_on and (touches or beyond > _UNSURE_MM):
                 lost_mm.append((side, max(beyond, mm)))
-                more = 2 * (lost_mm[-1][1] + _MARGIN_MM) / mm  # it grows at both ends
+                more = 2 * (lost_mm[-1][1] + _SPARE_MM) / mm  # it grows at both ends
                 whole = -int(-(grid.shape[1 + axis] + more) // _MULTIPLE) * _MULTIPLE
                 needed[axis] = max(needed[axis], whole)
     return Cut(lost_mm=tuple(lost_mm), needed_size=(needed[0], needed[1]))
@@ -65,6 +65,6 @@ def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
 
 def _bounds(way: Affine, box: Box) -> list[tuple[float, float]]:
     """Where a box of voxels begins and ends along the rows and columns that `way` leads to."""
-    z, y, x = ((low - 0.5, high + 0.5) for low, high in box)
+    z, y, x = ((side.start - 0.5, side.stop - 0.5) for side in box)
     corners = np.array([(i, j, k, 1) for i in x for j in y for k in z]) @ way.T
     return [(float(at.min()), float(at.max())) for at in (corners[:, 1], corners[:, 0])]

@@ -22,12 +22,13 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom_tags import HEADER_TAGS, frames_of, slice_header
 from data_prep.errors import VolumeError
+from data_prep.file_faults import MAX_BYTES
 from data_prep.header_file import HeaderFile, check_inflated, too_large
 from data_prep.slice_header import SliceHeader
 from data_prep.storage import file_changed, stamp_of, unreadable
 
-MAX_BYTES = 4 << 30
-"""Of one file's pixels: above it is a mistake or a bomb."""
+HEAD_BYTES = 132
+"""Of a file, which `looks_like_dicom` wants to see."""
 # fmt: off
 _PIXEL_TAGS = [
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",

@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 METADATA, SHARD = "zarr.json", "c/0/0/0"
 """The two files of an array."""
 _CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
-_DTYPES = {"int16", "uint8"}
+_STORED_DTYPES = {"int16", "uint8"}
 
 
 def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def unknown_encoding(metadata: bytes) -> str:
     """What an array's `zarr.json` asks for that this project never writes; empty if nothing."""
     array = json.loads(metadata)
     codecs = {codec["name"] for codec in _flat(array["codecs"])}
-    if array["data_type"] in _DTYPES and codecs <= _CODECS:
+    if array["data_type"] in _STORED_DTYPES and codecs <= _CODECS:
         return ""
     return f"{array['data_type']} by {sorted(codecs)}"
 

@@ -12,7 +12,7 @@ from data_prep.errors import VolumeError
 from data_prep.volume import Affine
 
 MAX_BYTES = 4 << 30
-"""Above this a head volume is a mistake or a bomb."""
+"""Above this a volume, or the pixels of one DICOM file, is a mistake or a bomb."""
 ASSUMED = "The file does not say where its axes point; they were taken as the format's default."
 _LEAST_DETERMINANT = 1e-3
 

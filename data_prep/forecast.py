@@ -23,7 +23,7 @@ from data_prep.tasks import num_workers
 from data_prep.volume import MODALITIES, Grid, Modality
 from data_prep.write import encoded_bytes, frozen_splits
 
-_TRIES = 3
+_NUM_TIMED = 3
 """Volumes that may turn out unusable before a modality's sample is given up."""
 
 
@@ -165,7 +165,7 @@ def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modalit
     samples: dict[Modality, Sample] = {}
     for modality in MODALITIES:
         to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
-        for source in to_come[:_TRIES]:
+        for source in to_come[:_NUM_TIMED]:
             try:
                 samples[modality] = _sample(source, settings)
                 break

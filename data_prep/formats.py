@@ -19,15 +19,20 @@ from data_prep.storage import unreadable
 from data_prep.value_checks import check_values
 from data_prep.volume import Grid, Modality, Volume
 
-DETACHED = (".hdr", ".mhd", ".nhdr")
+DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
 """Headers whose voxels lie in another file: found, and refused with a reason."""
-SUFFIXES = (*nifti.SUFFIXES, *metaimage.SUFFIXES, *nrrd.SUFFIXES, *DETACHED)
+VOLUME_SUFFIXES = (
+    *nifti.NIFTI_SUFFIXES,
+    *metaimage.METAIMAGE_SUFFIXES,
+    *nrrd.NRRD_SUFFIXES,
+    *DETACHED_SUFFIXES,
+)
 """Of all files that are taken for a volume, in lower case."""
 
 
 def stem_of(name: str) -> str:
     """A file's name without the suffix of its format."""
-    suffix = max((s for s in SUFFIXES if name.lower().endswith(s)), key=len, default="")
+    suffix = max((s for s in VOLUME_SUFFIXES if name.lower().endswith(s)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
 
@@ -92,10 +97,10 @@ def decoded_bytes(path: Path) -> int:
 def _reader_of(path: Path) -> Callable[[BufferedIOBase, bool], FileHeader] | None:
     """What reads the header; None for NIfTI, which has a library of its own."""
     suffix = path.suffix.lower()
-    if suffix in DETACHED:
+    if suffix in DETACHED_SUFFIXES:
         raise detached(f"A {suffix} file is a header alone")
-    if suffix in metaimage.SUFFIXES:
+    if suffix in metaimage.METAIMAGE_SUFFIXES:
         return read_metaimage_header
-    if suffix in nrrd.SUFFIXES:
+    if suffix in nrrd.NRRD_SUFFIXES:
         return read_nrrd_header
     return None

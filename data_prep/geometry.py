@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_prep.separable import Route, pick, route, sample
+from data_prep.parts import Box
+from data_prep.separable import Route, covered, pick, route, sample
 from data_prep.volume import Affine, Grid, Volume
 
 Interpolation = Literal["linear", "cubic"]
-Box = tuple[tuple[int, int], ...]
-"""The first and the last index along z, y and x."""
-
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Signs along RAS of the canonical axes: x to the left, y to the back, z up."""
 _REVERSED = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -52,15 +50,6 @@ def canonical(volume: Volume) -> Volume:
     return volume.on(grid, turned)
 
 
-def box_of(mask: NDArray[np.bool_]) -> Box:
-    """Where a mask begins and ends; all of its grid where it is empty."""
-    box = []
-    for axis, length in enumerate(mask.shape):
-        across = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append((int(across[0]), int(across[-1])) if len(across) else (0, length - 1))
-    return tuple(box)
-
-
 def target_grid(
     grid: Grid, spacing_mm: tuple[float, float, float], size_yx: tuple[int, int], box: Box
 ) -> Grid:
@@ -77,8 +66,8 @@ def target_grid(
     extent_mm = grid.shape[0] * grid.spacing_mm[0]
     shape = (max(1, int(np.ceil(extent_mm / spacing_mm[0] - 1e-3))), *size_yx)
     middle = (np.array(grid.shape)[::-1] - 1) / 2  # (x, y, z)
-    for axis, (low, high) in enumerate(box[:0:-1]):
-        middle[axis] = (low + high) / 2
+    for axis, side in enumerate(box[:0:-1]):
+        middle[axis] = (side.start + side.stop - 1) / 2
         if abs(grid.spacing_mm[2 - axis] / spacing_mm[2 - axis] - 1) < _SAME_SPACING:
             half = (size_yx[1 - axis] - 1) / 2
             middle[axis] = np.floor(middle[axis] - half + 0.5) + half
@@ -113,7 +102,7 @@ def resample(
     else:
         voxels = ndimage.gaussian_filter(volume.voxels.astype(np.float32), sigmas, mode="nearest")
         values = _turn(voxels, volume.affine, grid, "bilinear" if order == 1 else order)
-        values[~_reached(volume.grid, grid)] = fill
+        values[~reached(volume.grid, grid)] = fill
     if order > 1:
         low, high = float(volume.voxels.min()), float(volume.voxels.max())
         values = values.clip(min(low, fill), max(high, fill))
@@ -125,7 +114,7 @@ def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[
     if way := _route(source, grid):
         return pick(mask, way)
     turned = _turn(mask.astype(np.float32), source.affine, grid, "nearest")
-    return (turned > 0.5) & _reached(source, grid)
+    return (turned > 0.5) & reached(source, grid)
 
 
 def _way(source: Grid, grid: Grid) -> Affine:
@@ -138,13 +127,13 @@ def _route(source: Grid, grid: Grid) -> Route | None:
     return route(_way(source, grid), source.shape, grid.shape)
 
 
-def _reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
+def reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """Which voxels of a grid have their centre in a voxel of the source."""
     way, inside = _way(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
     indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
     for axis, length in enumerate(source.shape):
         at = way[axis, 3] + sum(way[axis, own] * indices[own] for own in range(3))
-        inside &= (at >= -0.5) & (at <= length - 0.5)
+        inside &= covered(at, length)
     return inside
 
 

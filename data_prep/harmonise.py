@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.body import body_mask
+from data_prep.body import body_mask, bounding_box
 from data_prep.cut import Cut, cut_of
 from data_prep.errors import VolumeError
-from data_prep.geometry import Box, box_of, canonical, resample, resample_mask, target_grid
-from data_prep.intensity import WINDOW_HU, Window, robust_window
+from data_prep.geometry import canonical, resample, resample_mask, target_grid
+from data_prep.intensity import AIR, Window, robust_window
 from data_prep.itk import corrected_for_bias
+from data_prep.parts import Box
 from data_prep.recipe import Recipe
 from data_prep.stored_volume import relative_height
-from data_prep.volume import Affine, Grid, Modality, Volume
+from data_prep.volume import Affine, Grid, Volume
+from mrct.imaging.hounsfield import WINDOW_HU
 
-AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
-"""What lies where a volume does not reach."""
 _ROUGH_MM = 3.0
 _INT16_MAX = 32767
 _FINE_ENOUGH = 1000
@@ -76,9 +76,10 @@ def harmonise(
         # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
         low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
         upright = replace(upright, voxels=upright.voxels.clip(low, high))
-    box = _rough_box(upright)
+    whole = tuple(slice(0, n) for n in upright.voxels.shape)
+    box = _rough_box(upright) or whole
     if given_body is not None:
-        box = box_of(_moved(given_body, upright.grid))
+        box = bounding_box(_moved(given_body, upright.grid)) or whole
     grid = grid or target_grid(upright.grid, recipe.spacing_mm, recipe.size, box)
     air = AIR[volume.modality]
     values = resample(upright, grid, fill=air, interpolation=recipe.interpolation).voxels
@@ -119,10 +120,10 @@ def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
     return resample_mask(body.voxels > 0, body.grid, grid)
 
 
-def _rough_box(volume: Volume) -> Box:
+def _rough_box(volume: Volume) -> Box | None:
     """The body's box on the volume's own grid, from voxels of about 3 mm: enough to centre on.
 
-    All of the volume where no body is found.
+    None where no body is found.
     """
     shape = volume.voxels.shape
     steps = [
@@ -134,9 +135,10 @@ def _rough_box(volume: Volume) -> Box:
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
     # Not drawn in: a picture as large as its grid must not lose the patient's dark rim.
     mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
-    return tuple(
-        (first * step, min((last + 1) * step, n) - 1)
-        for (first, last), step, n in zip(box_of(mask), steps, shape, strict=True)
+    box = bounding_box(mask)
+    return box and tuple(
+        slice(side.start * step, min(side.stop * step, n))
+        for side, step, n in zip(box, steps, shape, strict=True)
     )
 
 

@@ -26,15 +26,14 @@ from data_prep.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from data_prep.place import StoragePath
 from data_prep.split import SPLITS, Split
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
-from data_prep.volume import Modality
+from data_prep.volume import MODALITIES, Modality
 
 INDEX = "index.safetensors"
-_SCHEMA = 1
-_MODALITIES: tuple[Modality, ...] = ("mri", "ct")
+_INDEX_SCHEMA = 1
 _MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
 _TEXTS = ("name", "subject", "link")
-_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
+_COLUMN_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _PER_SLICE = ("body_fraction", "height", "deviation")
 
 
@@ -45,7 +44,7 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
     columns: dict[str, NDArray[Any]] = {
         name: _texts(v[name] or "" for v in volumes) for name in _TEXTS
     } | {
-        "modality": np.array([_MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
+        "modality": np.array([MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
         "split": np.array([SPLITS.index(v["split"]) for v in volumes], np.uint8),
         "shape": np.array([v["shape"] for v in volumes], np.int32).reshape(-1, 3),
         "source_shape": np.array([v["source_shape"] for v in volumes], np.int32).reshape(-1, 3),
@@ -62,7 +61,7 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
     header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
     sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
     # One entry only: safetensors writes several in no fixed order.
-    sealed = seal({"schema": _SCHEMA, "columns": header, "sha256_of": sums}).decode()
+    sealed = seal({"schema": _INDEX_SCHEMA, "columns": header, "sha256_of": sums}).decode()
     return safetensors.numpy.save(columns, metadata={"sealed": sealed})
 
 
@@ -81,7 +80,7 @@ class Index:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
-        if self._sealed["schema"] != _SCHEMA or self._sealed["columns"] != header:
+        if self._sealed["schema"] != _INDEX_SCHEMA or self._sealed["columns"] != header:
             raise self._damaged("its header was changed, or another version wrote it")
         self._columns: dict[str, IO[bytes]] = {}
         """The columns that were found to be what was written."""
@@ -107,7 +106,7 @@ class Index:
         if column is None:  # two threads may check one at once: each in a file of its own
             column = self._columns[name] = self._checked(name)
         facts = self._sealed["columns"][name]
-        dtype, shape = np.dtype(_DTYPES[facts["dtype"]]), facts["shape"][1:]
+        dtype, shape = np.dtype(_COLUMN_DTYPES[facts["dtype"]]), facts["shape"][1:]
         row_bytes = dtype.itemsize * prod(shape)
         content = os.pread(column.fileno(), (stop - start) * row_bytes, start * row_bytes)
         return np.frombuffer(content, dtype).reshape(stop - start, *shape)
@@ -174,7 +173,7 @@ class Volumes(Sequence[StoredVolume]):
 
     def select(self, modality: Modality, split: Split) -> "Volumes":
         """Those of one domain and split."""
-        wanted = self.column("modality") == _MODALITIES.index(modality)
+        wanted = self.column("modality") == MODALITIES.index(modality)
         wanted &= self.column("split") == SPLITS.index(split)
         return Volumes(self._index, self._rows[wanted])
 
@@ -241,7 +240,7 @@ class Volumes(Sequence[StoredVolume]):
 
         return StoredVolume(
             name=index.text("name", row),
-            modality=_MODALITIES[fact("modality")],
+            modality=MODALITIES[fact("modality")],
             subject=index.text("subject", row),
             split=SPLITS[fact("split")],
             link=index.text("link", row) or None,

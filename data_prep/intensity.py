@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.volume import Modality
+from mrct.imaging.hounsfield import AIR_HU
+
 Window = tuple[float, float]
 """The values that become -1 and +1."""
 Array = TypeVar("Array", bound=Any)
 
-WINDOW_HU: Window = (-1024.0, 3071.0)
-"""CT: the 12-bit range of scanners. One network unit is 2047.5 HU."""
-
+AIR: dict[Modality, float] = {"mri": 0.0, "ct": AIR_HU}
+"""What stands where nothing was measured: in padding, and beyond a volume's reach."""
 INVERTED_CENTRE = 0.05
 INVERTED_SLOPE = 0.45
 INVERTED_AIR = -0.7

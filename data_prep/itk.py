@@ -15,11 +15,11 @@ _SHRUNK_MM = 4.0
 _LEAST_SHARE = 1e-3
 """Voxels are taken as at least this share of the brightest, because N4 works on logarithms."""
 
-_LEVELS = ((4, 4.0), (2, 2.0), (1, 0.0))
+_PYRAMID = ((4, 4.0), (2, 2.0), (1, 0.0))
 """Of a registration, coarse to fine: how often voxels are shrunk, and the smoothing in mm."""
 _ENOUGH = 100_000
 """Voxels that the mutual information is taken from, where there are so many."""
-_BINS = 50
+_MUTUAL_INFORMATION_BINS = 50
 _ROOM_MM = 50.0
 """More than scans of one sitting lie apart."""
 Values = NDArray[Any]
@@ -117,7 +117,7 @@ def registered(
     method = sitk.ImageRegistrationMethod()
     method.SetInitialTransform(start, inPlace=False)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricAsMattesMutualInformation(_MUTUAL_INFORMATION_BINS)
     method.SetMetricFixedMask(_image(fixed_body.astype(np.uint8), spacing_mm))
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(min(1.0, _ENOUGH / fixed.size), seed=1)
@@ -126,9 +126,9 @@ def registered(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     # A slab of few slices is not shrunk to nothing along z: never below 8 voxels.
-    shrink = [[max(1, min(by, n // 8)) for n in fixed.shape[::-1]] for by, _ in _LEVELS]
+    shrink = [[max(1, min(by, n // 8)) for n in fixed.shape[::-1]] for by, _ in _PYRAMID]
     method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
-    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _LEVELS])
+    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _PYRAMID])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     # The metric takes its threads from this global, whatever the method itself is told.
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.errors import UsageError
-from data_prep.formats import DETACHED, SUFFIXES
+from data_prep.formats import DETACHED_SUFFIXES, VOLUME_SUFFIXES
 from data_prep.series import Series
 from data_prep.split import Split
 from data_prep.volume import Modality
 
-SUFFIXES_TEXT = ", ".join(suffix for suffix in SUFFIXES if suffix not in DETACHED)
+SUFFIXES_TEXT = ", ".join(suffix for suffix in VOLUME_SUFFIXES if suffix not in DETACHED_SUFFIXES)
 """Files that are a volume each; DICOM is told by its content."""
 _LITTER = "__MACOSX"
 
@@ -68,7 +68,7 @@ def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not _is_litter(name))
         for name in sorted(names):
-            if _is_litter(name) or not name.lower().endswith(SUFFIXES):
+            if _is_litter(name) or not name.lower().endswith(VOLUME_SUFFIXES):
                 continue
             path = Path(parent, name)
             if path.resolve().is_relative_to(root):

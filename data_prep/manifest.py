@@ -12,14 +12,14 @@ from pathlib import Path
 
 from data_prep.atomic import write_atomic
 from data_prep.errors import UsageError
-from data_prep.formats import SUFFIXES
+from data_prep.formats import VOLUME_SUFFIXES
 from data_prep.layout import SUFFIXES_TEXT, Findings, Found
 from data_prep.series import Series, find_series
 from data_prep.split import SPLITS, Split
 from data_prep.volume import MODALITIES, Modality
 
-COLUMNS = ("path", "modality", "subject", "split", "pair")
-REQUIRED = COLUMNS[:3]
+MANIFEST_COLUMNS = ("path", "modality", "subject", "split", "pair")
+REQUIRED = MANIFEST_COLUMNS[:3]
 MASK = "mask"
 
 
@@ -82,14 +82,14 @@ def _numbered_rows(path: Path) -> list[tuple[int, Row]]:
         raise ManifestError(
             f"The manifest cannot be read: {getattr(error, 'strerror', 'it is not UTF-8 text')} "
             f"({path}). Without it no volume is known. "
-            f"Give a CSV file with the columns {','.join(COLUMNS)}."
+            f"Give a CSV file with the columns {','.join(MANIFEST_COLUMNS)}."
         ) from error
     lines = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     missing = set(REQUIRED) - set(lines.fieldnames or ())
     if missing:
         raise ManifestError(
             f"The manifest {path} has no column {', '.join(sorted(missing))}: its first line must "
-            f"name the columns. Begin it with {','.join(COLUMNS)}."
+            f"name the columns. Begin it with {','.join(MANIFEST_COLUMNS)}."
         )
     numbered = [(lines.line_num, _row(path, lines.line_num, line)) for line in lines]
     if not numbered:
@@ -107,7 +107,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     has_masks = any(row.mask for row in rows)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow((*COLUMNS, MASK) if has_masks else COLUMNS)
+    table.writerow((*MANIFEST_COLUMNS, MASK) if has_masks else MANIFEST_COLUMNS)
     for row in rows:
         place = os.path.relpath(row.path, path.parent)
         cells = [place, row.modality, row.subject, row.split or "", row.pair or ""]
@@ -118,7 +118,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
-    cells = {name: (line.get(name) or "").strip() for name in (*COLUMNS, MASK)}
+    cells = {name: (line.get(name) or "").strip() for name in (*MANIFEST_COLUMNS, MASK)}
     for name in REQUIRED:
         if not cells[name]:
             raise _error(manifest, number, f"{name} is empty", "Fill it in, or delete the line.")
@@ -156,7 +156,7 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
 
 
 def _found(manifest: Path, number: int, row: Row) -> Found:
-    is_file = row.path.is_file() and row.path.name.lower().endswith(SUFFIXES)
+    is_file = row.path.is_file() and row.path.name.lower().endswith(VOLUME_SUFFIXES)
     return Found(
         path=row.path,
         modality=row.modality,

@@ -22,11 +22,11 @@ from data_prep.file_faults import (
 from data_prep.payload import FileHeader
 from data_prep.volume import LPS_TO_RAS, Affine
 
-SUFFIXES = (".mha",)
-_NAME = "MetaImage"
-_LINE_BYTES = 4096
+METAIMAGE_SUFFIXES = (".mha",)
+_METAIMAGE = "MetaImage"
+_MAX_LINE_BYTES = 4096
 _MAX_LINES = 1000
-_TYPES = {
+_MET_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
@@ -70,17 +70,17 @@ def read_metaimage_header(stream: BufferedIOBase, assume_affine: bool) -> FileHe
         if fields.get(name, plain) not in (plain, f"{plain}.0"):
             raise _bad(f"{name} is not {plain}")
     check_number("several to a place", fields.get("ElementNumberOfChannels", "1") == "1")
-    check_number("of an unknown type (ElementType)", fields.get("ElementType") in _TYPES)
-    shape = sizes(fields.get("DimSize", ""), "DimSize", _NAME)
+    check_number("of an unknown type (ElementType)", fields.get("ElementType") in _MET_TYPES)
+    shape = sizes(fields.get("DimSize", ""), "DimSize", _METAIMAGE)
     rank = len(shape)
     if fields.get("NDims") != str(rank):
         raise _bad("DimSize and NDims do not fit together")
     order = ">" if _flag(fields, "BinaryDataByteOrderMSB") else "<"
     return FileHeader(
-        format_name=_NAME,
+        format_name=_METAIMAGE,
         shape=check_shape(shape),
         affine=_affine(fields, rank, assume_affine),
-        dtype=np.dtype(order + _TYPES[fields["ElementType"]]),
+        dtype=np.dtype(order + _MET_TYPES[fields["ElementType"]]),
         is_affine_assumed=not _is_placed(fields),
         packing="zlib" if _flag(fields, "CompressedData") else "raw",
     )
@@ -90,7 +90,7 @@ def _fields(stream: BufferedIOBase) -> dict[str, str]:
     """The header's lines `Key = Value`; `stream` then stands at the voxels."""
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
-        line = stream.readline(_LINE_BYTES)
+        line = stream.readline(_MAX_LINE_BYTES)
         name, equals, value = line.decode("latin-1").partition("=")
         name = _SYNONYMS.get(name.strip(), name.strip())
         if not equals or not line.endswith(b"\n") or name in fields or len(fields) > _MAX_LINES:
@@ -128,7 +128,7 @@ def _affine(fields: dict[str, str], rank: int, assume_affine: bool) -> Affine:
 
 
 def _numbers(fields: dict[str, str], name: str) -> list[float]:
-    return numbers(fields.get(name, ""), name, _NAME)
+    return numbers(fields.get(name, ""), name, _METAIMAGE)
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:
@@ -139,4 +139,4 @@ def _flag(fields: dict[str, str], name: str) -> bool:
 
 
 def _bad(found: str) -> VolumeError:
-    return bad_header(_NAME, found)
+    return bad_header(_METAIMAGE, found)

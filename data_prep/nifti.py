@@ -34,7 +34,7 @@ from data_prep.note import Note, silent
 from data_prep.storage import unreadable
 from data_prep.volume import Affine, Grid, Modality, Volume
 
-SUFFIXES = (".nii", ".nii.gz")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DESCRIPTION_LENGTH = 79
 """ASCII characters of the header's description; nibabel cuts what is longer."""
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
@@ -42,7 +42,7 @@ _DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
 _PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
 _MILLIMETRES = (0, 2)
 """Of xyzt_units: not told, or told."""
-_WRITTEN_LOSS = 1e-2
+_NIFTI_WRITTEN_LOSS = 1e-2
 """Of a voxel's size: pixdim is often rounded when written."""
 _MOST_APART = 0.5
 """Of the smallest voxel side, between the places that sform and qform give to a corner."""
@@ -265,7 +265,7 @@ def _check_affines(header: Any, *, assume_affine: bool) -> None:
         return
     sform = header.get_sform()
     check_affine(sform)
-    if np.abs(np.linalg.norm(sform[:3, :3], axis=0) / spacing - 1).max() > _WRITTEN_LOSS:
+    if np.abs(np.linalg.norm(sform[:3, :3], axis=0) / spacing - 1).max() > _NIFTI_WRITTEN_LOSS:
         raise _conflict(f"sform has voxels of other sizes than pixdim, {spacing.tolist()} mm")
     if header["qform_code"] <= 0:
         return

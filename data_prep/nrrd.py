@@ -22,11 +22,11 @@ from data_prep.file_faults import (
 from data_prep.payload import FileHeader, Packing
 from data_prep.volume import LPS_TO_RAS, Affine
 
-SUFFIXES = (".nrrd",)
-_NAME = "NRRD"
-_LINE_BYTES = 1 << 16
-_MAX_LINES = 10_000
-_TYPES = {
+NRRD_SUFFIXES = (".nrrd",)
+_NRRD = "NRRD"
+_NRRD_LINE_BYTES = 1 << 16
+_NRRD_MAX_LINES = 10_000
+_TYPES_OF_DTYPE = {
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
     "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
@@ -38,9 +38,9 @@ _TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
-_DTYPES = {name: dtype for dtype, names in _TYPES.items() for name in names}
+_DTYPE_OF_TYPE = {name: dtype for dtype, names in _TYPES_OF_DTYPE.items() for name in names}
 _PACKINGS: dict[str, Packing] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
-_SPACES = {
+_TO_RAS = {
     "left-posterior-superior": LPS_TO_RAS,
     "lps": LPS_TO_RAS,
     "right-anterior-superior": np.eye(4),
@@ -48,7 +48,7 @@ _SPACES = {
     "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
     "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
 }
-_DETACHED = ("data file", "datafile")
+_DATA_FILE_KEYS = ("data file", "datafile")
 _SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")
 _VECTOR = re.compile(r"none|\([^()]*\)")
 
@@ -59,12 +59,12 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
     With `assume_affine` a file whose space has no name is in LPS, as ITK takes it.
     """
     fields = _fields(stream)
-    if any(name in fields for name in _DETACHED):
+    if any(name in fields for name in _DATA_FILE_KEYS):
         raise detached("The voxels lie in other files (data file)")
     if any(fields.get(name, "0") != "0" for name in _SKIPS):
         raise _bad("it skips lines or bytes before the voxels")
-    check_number("of an unknown type", fields.get("type", "") in _DTYPES)
-    dtype = np.dtype(_DTYPES[fields["type"]])
+    check_number("of an unknown type", fields.get("type", "") in _DTYPE_OF_TYPE)
+    dtype = np.dtype(_DTYPE_OF_TYPE[fields["type"]])
     if dtype.itemsize > 1:
         if fields.get("endian") not in ("little", "big"):
             raise _bad("endian is neither little nor big")
@@ -72,7 +72,7 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
     packing = _PACKINGS.get(fields.get("encoding", "").lower())
     if packing is None:
         raise _bad("encoding is neither raw nor gzip")
-    counts = sizes(fields.get("sizes", ""), "sizes", _NAME)
+    counts = sizes(fields.get("sizes", ""), "sizes", _NRRD)
     axes = _VECTOR.findall(fields.get("space directions", "none " * len(counts)))
     if fields.get("dimension") != str(len(counts)) or len(axes) != len(counts):
         raise _bad("dimension, sizes and space directions do not fit together")
@@ -85,7 +85,7 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
     shape = check_shape([counts[axis] for axis in placed] + rest)
     affine = _affine(fields, [axes[axis] for axis in placed], assume_affine)
     return FileHeader(
-        format_name=_NAME,
+        format_name=_NRRD,
         shape=shape,
         affine=affine,
         dtype=dtype,
@@ -99,11 +99,11 @@ def _fields(stream: BufferedIOBase) -> dict[str, str]:
 
     Comments and `key:=value` pairs are no fields, and may hold anything.
     """
-    if not re.fullmatch(rb"NRRD000[1-5]\r?\n", stream.readline(_LINE_BYTES)):
+    if not re.fullmatch(rb"NRRD000[1-5]\r?\n", stream.readline(_NRRD_LINE_BYTES)):
         raise _bad("it does not begin as NRRD")
     fields: dict[str, str] = {}
-    for _ in range(_MAX_LINES):
-        line = stream.readline(_LINE_BYTES)
+    for _ in range(_NRRD_MAX_LINES):
+        line = stream.readline(_NRRD_LINE_BYTES)
         if line in (b"\n", b"\r\n"):
             return fields
         text = line.decode("latin-1").rstrip("\r\n")
@@ -120,7 +120,7 @@ def _fields(stream: BufferedIOBase) -> dict[str, str]:
 
 def _affine(fields: dict[str, str], vectors: list[str], assume_affine: bool) -> Affine:
     space = fields.get("space", "").lower()
-    if space not in _SPACES and not (assume_affine and not space):
+    if space not in _TO_RAS and not (assume_affine and not space):
         raise no_affine(
             "space is none of left-posterior-superior, right- or left-anterior-superior"
         )
@@ -130,17 +130,17 @@ def _affine(fields: dict[str, str], vectors: list[str], assume_affine: bool) -> 
     for axis, vector in enumerate(vectors):
         affine[:3, axis] = _vector(vector, "space directions")
     affine[:3, 3] = _vector(fields.get("space origin", ""), "space origin")
-    affine = _SPACES.get(space, LPS_TO_RAS) @ affine
+    affine = _TO_RAS.get(space, LPS_TO_RAS) @ affine
     check_affine(affine)
     return affine
 
 
 def _vector(text: str, name: str) -> list[float]:
-    found = numbers(text.strip("() ").replace(",", " "), name, _NAME)
+    found = numbers(text.strip("() ").replace(",", " "), name, _NRRD)
     if len(found) != 3:
         raise _bad(f"{name} is no vector of 3 numbers")
     return found
 
 
 def _bad(found: str) -> VolumeError:
-    return bad_header(_NAME, found)
+    return bad_header(_NRRD, found)

@@ -28,7 +28,7 @@ ORIENTATIONS: dict[Modality, tuple[str, ...]] = {
     "ct": ("LPS", "RAS", "RPS"),
 }
 """How volumes are stored: where the first, second and third (slice) index points to."""
-DTYPES: dict[Modality, tuple[str, ...]] = {
+SCAN_DTYPES: dict[Modality, tuple[str, ...]] = {
     "mri": ("uint16", "int16", "float32"),
     "ct": ("int16", "int16", "float32"),
 }
@@ -140,7 +140,7 @@ def _scan_subject(out: Path, settings: CohortSettings, seed: int, visit: _Visit)
             voxels = acquire_mri(anatomy, grid, MriScan.draw(rng), rng)
         else:
             voxels = acquire_ct(anatomy, grid, CtScan.draw(rng), rng)
-        dtype = np.dtype(rng.choice(DTYPES[modality]))
+        dtype = np.dtype(rng.choice(SCAN_DTYPES[modality]))
         path = out / modality / f"{name}.nii.gz"
         write_nifti(path, _stored(voxels, dtype), grid.affine)
         pair = name if len(visit.modalities) > 1 else None

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import VolumeError
-from data_prep.intensity import WINDOW_HU
+from data_prep.intensity import AIR
 from data_prep.slice_header import SliceHeader
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import (
+    PADDING_HU,
+    WINDOW_HU,
+)
 
-AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}
-"""What padding becomes."""
 _HU_TYPES = {"", "HU", "US"}
 """US is "unspecified": then the values themselves must look like HU."""
-_AIR_HU = -900.0
 
 
 def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_hu: bool) -> None:
@@ -108,7 +109,7 @@ def _used_bits(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
 
 
 def _check_padding(ends_hu: Sequence[float]) -> None:
-    tissue = [hu for hu in ends_hu if _AIR_HU < hu < WINDOW_HU[1]]
+    tissue = [hu for hu in ends_hu if PADDING_HU < hu < WINDOW_HU[1]]
     if tissue:
         raise VolumeError(
             "padding-in-tissue",

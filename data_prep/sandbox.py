@@ -35,7 +35,7 @@ _FLOOR_BYTES = 512 << 20
 _BYTES_PER_DECODED = 10
 """Working memory: float64 between, copies, masks. A DICOM series takes about 8."""
 _LETTER_BYTES = 1 << 20
-_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
+_VOXEL_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
 _GRACE_S = 30.0
 """For the server to kill a child whose time is over, and for a process to end."""
 
@@ -81,7 +81,7 @@ def read_apart(reading: Reading, note: Note) -> Volume:
             for text in answer["notes"]:
                 note(str(text))
             return Volume(
-                voxels=_mapped(voxels, answer["shape"], _DTYPES[answer["dtype"]]),
+                voxels=_mapped(voxels, answer["shape"], _VOXEL_DTYPES[answer["dtype"]]),
                 affine=np.array(answer["affine"], np.float64).reshape(4, 4),
                 modality=reading.modality,
                 pseudonym=reading.pseudonym,

@@ -15,7 +15,10 @@ _PARALLEL = 1e-4
 """Voxels by which a point may miss a parallel axis: far below what float32 voxels resolve."""
 _NEGLIGIBLE = 1e-7
 """Weights below it do not change a float32."""
-_BLOCK = 8
+_ON_THE_BORDER = 1e-3
+"""Voxels: a centre on the source's very border is inside, whichever way it was rounded. Far above
+the rounding of a float32 index (3e-5 at 500), far below what a picture shows."""
+_BLOCK_ROWS = 8
 """Rows of a matrix that are applied at a time: few, so that far zeros cost nothing."""
 Values = NDArray[np.float32]
 
@@ -35,8 +38,7 @@ class Route:
     def reached(self) -> tuple[NDArray[np.bool_], ...]:
         """For each axis of the target, which of its voxels lie in a voxel of the source."""
         return tuple(
-            (at >= -0.5) & (at <= length - 0.5)
-            for at, length in zip(self.positions, self.lengths, strict=True)
+            covered(at, length) for at, length in zip(self.positions, self.lengths, strict=True)
         )
 
 
@@ -60,6 +62,12 @@ def route(
     return Route(
         axes=(z, y, x), positions=positions, lengths=tuple(source[axis] for axis in (z, y, x))
     )
+
+
+def covered(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
+    """Which positions along an axis of `length` voxels lie in one of them, half a voxel around each
+    centre."""
+    return (at >= -0.5 - _ON_THE_BORDER) & (at <= length - 0.5 + _ON_THE_BORDER)
 
 
 def sample(
@@ -134,4 +142,4 @@ def _band(weights: Values) -> slice:
 
 
 def _blocks(length: int) -> list[slice]:
-    return [slice(start, start + _BLOCK) for start in range(0, length, _BLOCK)]
+    return [slice(start, start + _BLOCK_ROWS) for start in range(0, length, _BLOCK_ROWS)]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.dicom import looks_like_dicom, read_headers
+from data_prep.dicom import HEAD_BYTES, looks_like_dicom, read_headers
 from data_prep.errors import VolumeError
-from data_prep.formats import SUFFIXES
+from data_prep.formats import VOLUME_SUFFIXES
 from data_prep.series_faults import Census, classify, group_fault, is_cut_off
 from data_prep.series_groups import Group, group_slices
 from data_prep.slice_header import SliceHeader
@@ -22,8 +22,7 @@ from data_prep.stack import Stack, stack_slices
 from data_prep.storage import read_with_retry, stamp_of, unreadable
 from data_prep.volume import Grid, Modality
 
-_SUFFIXES = (".dcm", ".dicom", ".ima")
-_HEAD_BYTES = 132
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -88,14 +87,14 @@ def find_series(folder: Path) -> list[Series]:
         try:
             read_with_retry(partial(stamp_of, path))
             with path.open("rb") as stream:
-                head = stream.read(_HEAD_BYTES)
+                head = stream.read(HEAD_BYTES)
             if looks_like_dicom(head):
                 frames = read_headers(path)
                 if any(map(is_cut_off, frames)):
                     damaged[path] = _no_content("It ends within its header.")
                 else:
                     headers += frames
-            elif not any(head) or path.suffix.lower() in _SUFFIXES:
+            elif not any(head) or path.suffix.lower() in _DICOM_SUFFIXES:
                 found = (
                     "It is named like DICOM but begins unlike it." if any(head) else "It is empty."
                 )
@@ -155,7 +154,7 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
-            if name.startswith(".") or name.lower().endswith(SUFFIXES):
+            if name.startswith(".") or name.lower().endswith(VOLUME_SUFFIXES):
                 continue  # hidden, or a file of one volume, which is read as such
             try:
                 if not path.resolve().is_relative_to(root):

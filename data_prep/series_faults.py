@@ -12,7 +12,7 @@ from data_prep.slice_header import SliceHeader
 from data_prep.volume import Modality
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_MODALITIES: dict[str, Modality] = {
+_MODALITY_OF_CLASS: dict[str, Modality] = {
     f"{_STORAGE}2": "ct",
     f"{_STORAGE}2.1": "ct",  # enhanced
     f"{_STORAGE}2.2": "ct",  # enhanced, converted from single frames
@@ -37,7 +37,7 @@ _WRITTEN_LOSS = 1e-3
 
 def classify(header: SliceHeader) -> Modality | VolumeError:
     """A CT or MR slice, or why the object is skipped."""
-    modality = _MODALITIES.get(header.sop_class)
+    modality = _MODALITY_OF_CLASS.get(header.sop_class)
     if modality is None:
         _, code, what = next(row for row in _OTHERS if header.sop_class.startswith(row[0]))
         return _skipped(code, what)
@@ -57,7 +57,7 @@ def is_cut_off(header: SliceHeader) -> bool:
     Such a slice cannot be put to its series, and its class may be cut off too, so that it must
     not be left aside as something else.
     """
-    if header.sop_class in _MODALITIES:
+    if header.sop_class in _MODALITY_OF_CLASS:
         return not (header.series_uid and header.rows * header.columns * header.bits_allocated)
     return not header.series_uid and header.sop_class != _DICOMDIR
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dicom import MAX_BYTES, read_stored
+from data_prep.dicom import read_stored
 from data_prep.errors import VolumeError
+from data_prep.file_faults import MAX_BYTES
 from data_prep.note import Note, silent
 from data_prep.rescale import check_rescale, finish_values, slice_values
 from data_prep.series import Series, refusal, stack_of
 from data_prep.slice_header import SliceHeader
-from data_prep.stack import Stack
+from data_prep.stack import SAME_PLACE_MM, Stack
 from data_prep.value_checks import check_values
 from data_prep.volume import Modality, Volume
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
-_SAME_PLACE_MM = 0.01
 
 
 def read_series(
@@ -125,7 +125,7 @@ def _one_per_place(
     for place, position in zip(stack.places, stack.positions, strict=True):
         for other in place[1:]:
             is_same = (
-                np.abs(positions[other] - position).max() < _SAME_PLACE_MM
+                np.abs(positions[other] - position).max() < SAME_PLACE_MM
                 and np.array_equal(values[other], values[place[0]])
                 and np.array_equal(padded[other], padded[place[0]])
             )

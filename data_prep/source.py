@@ -17,7 +17,7 @@ from data_prep.split import Split
 from data_prep.storage import Stamp, read_with_retry, stamp_of
 from data_prep.volume import Grid, Modality, Volume
 
-_TIMEOUT_S = 120.0
+_READ_TIMEOUT_S = 120.0
 _SLOWEST_BYTES_PER_S = 1 << 20
 """Of reading and decoding together, per byte on disk."""
 
@@ -100,7 +100,7 @@ class Source:
             decoded_bytes=claim,
             modality=self.modality,
             pseudonym=self.pseudonym,
-            timeout_s=_TIMEOUT_S + self.size_bytes() / _SLOWEST_BYTES_PER_S,
+            timeout_s=_READ_TIMEOUT_S + self.size_bytes() / _SLOWEST_BYTES_PER_S,
         )
         return read_with_retry(partial(read_apart, reading, note))
 

@@ -22,7 +22,7 @@ MAX_TILT_DEGREES = 0.5
 """Below this, the affine's slice axis carries the tilt exactly and nothing is refused."""
 MIN_SLICES = 3
 """Fewer have one gap at most, which cannot be compared with another: localizers, leftovers."""
-_SAME_PLACE_MM = 0.01
+SAME_PLACE_MM = 0.01
 _WHOLE_MULTIPLE = 0.05
 _LISTED = 8
 
@@ -110,7 +110,7 @@ class Stack:
         origin, step = self._line()
         index = np.arange(len(self.places))[:, None]
         spacing = abs(float(step @ self.normal))
-        tolerance = max(MAX_OFF_GRID * spacing, _SAME_PLACE_MM)
+        tolerance = max(MAX_OFF_GRID * spacing, SAME_PLACE_MM)
         off = (self.positions - origin - index * step) @ self.normal
         faults = []
         if np.abs(off).max() > tolerance:
@@ -155,7 +155,7 @@ def stack_slices(
     heights = positions @ np.cross(row, column)
     places: list[list[int]] = []
     for index in np.argsort(heights, kind="stable").tolist():
-        if places and heights[index] - heights[places[-1][0]] < _SAME_PLACE_MM:
+        if places and heights[index] - heights[places[-1][0]] < SAME_PLACE_MM:
             places[-1].append(index)
         else:
             places.append([index])

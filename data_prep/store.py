@@ -34,7 +34,7 @@ from data_prep.volume import Modality
 
 __all__ = ["BODY", "IMAGE", "Store", "StoredVolume", "damaged", "open_store", "sha256_of"]
 
-SCHEMA = 2
+STORE_SCHEMA = 2
 ATTRIBUTE = "mri_ct_store"
 """The root group's attribute that makes a Zarr group one of our stores."""
 
@@ -143,10 +143,10 @@ def read_root(path: StoragePath) -> dict[str, Any]:
             f"{path} is not a store of this project: its zarr.json is missing, damaged or without "
             f"the attribute {ATTRIBUTE}. Give a folder that `python -m data_prep convert` made."
         ) from error
-    if root.get("schema") != SCHEMA:
+    if root.get("schema") != STORE_SCHEMA:
         raise StoreError(
-            f"The store {path} has schema {root.get('schema')}; this version reads {SCHEMA} and "
-            "would misread another. Convert again, or use the version that wrote it."
+            f"The store {path} has schema {root.get('schema')}; this version reads {STORE_SCHEMA} "
+            "and would misread another. Convert again, or use the version that wrote it."
         )
     if root.get("fingerprint") != fingerprint_of(root):
         raise StoreError(

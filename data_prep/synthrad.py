@@ -16,7 +16,7 @@ from data_prep.formats import stem_of
 from data_prep.layout import Findings, Found, check_folder, volume_files
 from data_prep.volume import Modality
 
-_NAMES: dict[Modality, str] = {"mri": "mr", "ct": "ct"}
+_FILE_NAMES: dict[Modality, str] = {"mri": "mr", "ct": "ct"}
 _MASK = "mask"
 _CONE_BEAM = "cbct"
 
@@ -40,7 +40,7 @@ def find_in_synthrad(root: Path) -> Findings:
         if _CONE_BEAM in files:
             skipped["SynthRAD: case with cone-beam CT (task 2)"] += 1
             continue
-        found = {modality: files[name] for modality, name in _NAMES.items() if name in files}
+        found = {modality: files[name] for modality, name in _FILE_NAMES.items() if name in files}
         pair = folder.relative_to(root).as_posix() if len(found) > 1 else None
         volumes += [
             Found(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.errors import VolumeError
 from data_prep.note import Note, silent
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import BODY_HU, LOWEST_HU, PARTLY_AIR_HU, SOFT_TISSUE_LIMIT_HU
 
 _SAMPLE = 1_000_000
 """Voxels that tell of shares as much as all of them."""
@@ -20,12 +21,8 @@ _MOST_BELOW_MR = 0.05
 _JUNK_DEPTH = 1.0
 """An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
 overflow or a phase picture. Standardised and filtered magnitudes stay far from that."""
-_LOWEST_HU = -1100.0
-_NO_BODY_HU = -300.0
 _LEAST_BODY = 1e-3
-"""Of a CT's voxels above _NO_BODY_HU; the sparsest of the real heads has 0.05."""
-_PARTLY_AIR_HU = -750.0
-_TISSUE_HU = 150.0
+"""Of a CT's voxels above BODY_HU; the sparsest of the real heads has 0.05."""
 _LEAST_TISSUE = 0.25
 """Of what is no air; real heads and a thigh have 0.74 to 0.84."""
 
@@ -43,9 +40,9 @@ def check_values(measured: NDArray[Any], modality: Modality, note: Note = silent
         _check_magnitudes(measured, sample)
         return
     _check_hounsfield(sample)
-    below = int((measured < _LOWEST_HU).sum())
+    below = int((measured < LOWEST_HU).sum())
     if below:
-        note(f"{below} voxels are below {_LOWEST_HU:g} HU, which nothing is; they become air.")
+        note(f"{below} voxels are below {LOWEST_HU:g} HU, which nothing is; they become air.")
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:
@@ -72,11 +69,11 @@ def _check_not_constant(values: NDArray[Any], sample: NDArray[Any]) -> None:
 def _check_magnitudes(values: NDArray[Any], sample: NDArray[Any]) -> None:
     if values.min() >= 0:
         return
-    below = float((sample < _NO_BODY_HU).mean())
+    below = float((sample < BODY_HU).mean())
     if below > _MOST_BELOW_MR:
         raise _conflict(
             f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
-            f"{_NO_BODY_HU:g}: this is a CT, or a phase picture",
+            f"{BODY_HU:g}: this is a CT, or a phase picture",
             "Look at the volume; file it under its true modality, or leave it out.",
         )
     bright = float(np.percentile(sample, 99.9))
@@ -92,11 +89,11 @@ def _check_magnitudes(values: NDArray[Any], sample: NDArray[Any]) -> None:
 
 
 def _check_hounsfield(sample: NDArray[Any]) -> None:
-    num_body = int((sample > _NO_BODY_HU).sum())
+    num_body = int((sample > BODY_HU).sum())
     if num_body < _LEAST_BODY * sample.size:
         raise VolumeError(
             "all-air",
-            f"Of this CT {1 - num_body / sample.size:.2%} is air (below {_NO_BODY_HU:g} HU).",
+            f"Of this CT {1 - num_body / sample.size:.2%} is air (below {BODY_HU:g} HU).",
             "Look at the volume: the body lies outside, it is an MR, or the rescale was applied "
             "twice.",
         )
@@ -105,14 +102,14 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
         "file it under its true modality, or leave it out."
     )
     lowest = float(np.percentile(sample, 1))
-    if lowest > _NO_BODY_HU:
+    if lowest > BODY_HU:
         raise _conflict(
             f"a CT without air, 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU: "
             "this is an MR, or the rescale was never applied",
             remedy,
         )
-    num_tissue = int(((sample > -_TISSUE_HU) & (sample < _TISSUE_HU)).sum())
-    num_partly_air = int(((sample > _PARTLY_AIR_HU) & (sample <= _NO_BODY_HU)).sum())
+    num_tissue = int(((sample > -SOFT_TISSUE_LIMIT_HU) & (sample < SOFT_TISSUE_LIMIT_HU)).sum())
+    num_partly_air = int(((sample > PARTLY_AIR_HU) & (sample <= BODY_HU)).sum())
     if num_tissue < max(_LEAST_TISSUE * num_body, num_partly_air):
         whole = num_body + num_partly_air
         raise _conflict(

@@ -29,14 +29,13 @@ from data_prep.intensity import normalise
 from data_prep.lock import exclusive, in_turn
 from data_prep.place import StoragePath
 from data_prep.split import Split
-from data_prep.store import ATTRIBUTE, SCHEMA, fingerprint_of, read_root
+from data_prep.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
 from data_prep.stored_volume import SLICE_STEPS, StoredVolume
-from data_prep.volume import Grid, Modality, spacing_of
+from data_prep.volume import MODALITIES, Grid, Modality, spacing_of
 
-_MODALITIES = ("mri", "ct")
 SPLITS_FILE = "splits.json"
 _OME_VERSION = "0.5"
-_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
+_OME_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,11 +79,11 @@ def create_store(
     Raises StoreError where a store with another preprocessing or of another key lies there:
     volumes of two kinds must not mix, nor one volume get two names.
     """
-    wanted = {"schema": SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
+    wanted = {"schema": STORE_SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = fingerprint_of(wanted)
     # A conversion killed at its start leaves a part of our own names, and nothing else.
-    own = {*_MODALITIES, COMMITS}
+    own = {*MODALITIES, COMMITS}
     with path.reached():
         found = path.names()
     if any(name not in own and not name.startswith(PARTIAL) for name in found):
@@ -101,7 +100,7 @@ def create_store(
     with path.reached():
         for name in sorted(own):
             (path / name).make_folder()
-        for modality in _MODALITIES:
+        for modality in MODALITIES:
             (path / modality / METADATA).put(_group({}))
         # Last: only now do the folders make a store.
         (path / METADATA).put(_group({ATTRIBUTE: root}))
@@ -140,14 +139,14 @@ def writing(path: StoragePath) -> Iterator[int]:
 
 
 def _sweep(path: StoragePath) -> int:
-    kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in _MODALITIES}
-    folders = [path, *(path / name for name in (COMMITS, *_MODALITIES))]
+    kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in MODALITIES}
+    folders = [path, *(path / name for name in (COMMITS, *MODALITIES))]
     litter = [
         folder / name
         for folder in folders
         for name in folder.names()
         if name.startswith(PARTIAL)
-        or (folder.name in _MODALITIES and f"{folder.name}/{name}" not in kept)
+        or (folder.name in MODALITIES and f"{folder.name}/{name}" not in kept)
     ]
     for thing in litter:
         thing.remove()
@@ -175,7 +174,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in sorted(files.items())
     }
-    commit = {"schema": SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
+    commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
     with in_turn(store / ".commit"):
         commit_path(store, stored.name).remove()
@@ -243,7 +242,7 @@ def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
     dataset = {"path": "0", "coordinateTransformations": [scale]}
     image = {
         "version": _OME_VERSION,
-        "multiscales": [{"name": stored.modality, "axes": _AXES, "datasets": [dataset]}],
+        "multiscales": [{"name": stored.modality, "axes": _OME_AXES, "datasets": [dataset]}],
     }
     colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
     label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}

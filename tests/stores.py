@@ -7,11 +7,12 @@ import numpy as np
 from scipy import ndimage
 
 from data_prep.harmonise import HarmonisedVolume
-from data_prep.intensity import WINDOW_HU, robust_window
+from data_prep.intensity import robust_window
 from data_prep.split import Split
 from data_prep.store import Store, open_store
 from data_prep.volume import Grid, Modality
 from data_prep.write import PreparedVolume, create_store, rebuild_index, write_volume
+from mrct.imaging.hounsfield import WINDOW_HU
 
 SPACING_MM = (3.0, 2.0, 2.0)
 

@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,19 +74,14 @@ HOMES = {
         "tune/search.py",
         "tune/trial.py",
     },
-    "matplotlib": {
-        "data_prep/contact_sheet.py",
-        "cyclegan/train/panel.py",
-        "cyclegan/evaluate/figures.py",
-        "cyclegan/evaluate/plots.py",
-        "cyclegan/translate/preview.py",
-        "tune/figures.py",
-        "tune/html.py",
-    },
+    "matplotlib": {"mrct/drawing/slices.py", "mrct/drawing/curves.py"},
     "jinja2": {"cyclegan/evaluate/report.py", "tune/html.py"},
     "onnx": {"cyclegan/export/formats.py"},
     "onnxruntime": {"cyclegan/export/formats.py"},
 }
+HOUNSFIELD = ROOT / "mrct/imaging/hounsfield.py"
+NO_THRESHOLD = {"EDGES_HU", "HU_EDGES", "BIN_HU", "HOLDER_HU"}
+"""Written where they are used: bins of histograms, and the material of the phantom's holder."""
 SOURCES = sorted(
     path
     for package in ("mrct", "data_prep", "cyclegan", "tune", "cluster")
@@ -197,6 +194,47 @@ def test_a_path_costs_the_standard_library_alone():
 
     assert "data_prep" in loaded
     assert not loaded & {"fsspec", "upath", "pyarrow", "s3fs", "tyro", "numpy", "rich"}
+
+
+def constants_of(path: Path) -> Iterator[tuple[str, ast.expr]]:
+    """The constants of a module, without a leading underscore, and what they are bound to."""
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = zip(target.elts, value.elts, strict=True)
+            else:
+                pairs = iter([(target, value)])
+            for name, bound in pairs:
+                if isinstance(name, ast.Name) and name.id.isupper() and bound is not None:
+                    yield name.id.lstrip("_"), bound
+
+
+def test_no_two_constants_of_one_name_differ():
+    bound: dict[str, dict[str, str]] = defaultdict(dict)
+    for path in SOURCES:
+        for name, value in constants_of(path):
+            bound[name][str(path.relative_to(ROOT))] = ast.unparse(value)
+
+    differing = {name: at for name, at in bound.items() if len(set(at.values())) > 1}
+
+    assert not differing, "two quantities need two names, and one needs one definition"
+
+
+def test_hounsfield_units_are_written_in_one_place():
+    def is_written(value: ast.expr) -> bool:  # below 10 it is an index or a count
+        numbers = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
+        return any(isinstance(number, int | float) and number >= 10 for number in numbers)
+
+    elsewhere = {
+        name: str(path.relative_to(ROOT))
+        for path in SOURCES
+        for name, value in constants_of(path)
+        if "HU" in name.split("_") and is_written(value) and path != HOUNSFIELD
+    }
+
+    assert elsewhere.keys() == NO_THRESHOLD
 
 
 def test_the_network_code_of_a_step_knows_no_device_worker_or_file():

@@ -34,7 +34,7 @@ from tune.space import Values, apply, values_of
 
 CONFIDENCE = 0.95
 PREFIX = "compare-"
-BEST = "best"
+BEST_ARM = "best"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +107,7 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     arms = [
         ({**values, "run.seed": first + number}, arm)
         for number in range(seeds)
-        for arm, values in ((BEST, best.values), (name, rival))
+        for arm, values in ((BEST_ARM, best.values), (name, rival))
     ]
     settings = Settings(
         # Other settings under the name of before are another comparison.

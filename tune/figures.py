@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from cyclegan.config_file import load_config
 from cyclegan.evaluate.figures import volume_figure
-from cyclegan.evaluate.plots import png
 from cyclegan.evaluate.scorecard import Shown
 from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
@@ -15,6 +13,7 @@ from cyclegan.scores.metrics import mae_hu
 from cyclegan.train import checkpoint
 from data_prep.local_path import LocalPath
 from data_prep.store import open_store
+from mrct.drawing.curves import Curve, Plot, draw_bars, draw_plots
 from tune.ledger import Trial
 from tune.objective import Objective
 
@@ -26,8 +25,7 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     None without any score."""
     latest_s = max((score.time_s for trial in trials for score in trial.scores), default=0.0)
     unit, unit_s = ("hours", 3600) if latest_s > 2 * 3600 else ("minutes", 60)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    ax = figure.subplots()
+    curves: list[Curve] = []
     points: list[tuple[float, float]] = []
     for trial in trials:
         own = [
@@ -37,8 +35,7 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
         ]
         if own:
             times, values = zip(*own, strict=True)
-            colour = COLOURS.get(trial.state, "0.75")
-            ax.plot(times, values, color=colour, marker="o", markersize=3, linewidth=0.8)
+            curves.append(Curve(times, values, look_of(trial.state)))
             points += own
     if not points:
         return None
@@ -46,39 +43,32 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     points.sort()
     for _, value in points:
         best.append(value if not best else min(value, best[-1], key=objective.cost))
-    ax.step(
-        [moment for moment, _ in points],
-        best,
-        where="post",
-        color="tab:orange",
-        label="best so far",
-    )
-    for state, colour in COLOURS.items():
+    look = {"drawstyle": "steps-post", "color": "tab:orange", "label": "best so far"}
+    curves.append(Curve([moment for moment, _ in points], best, look))
+    for state in COLOURS:
         if any(trial.state == state for trial in trials):
             label = "stopped early" if state == "stopped" else state
-            ax.plot([], [], color=colour, marker="o", markersize=3, linewidth=0.8, label=label)
-    ax.set_xlabel(f"{unit} of searching")
-    ax.set_ylabel(f"{objective.metric.removeprefix('val/')} ({objective.direction})")
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
-    return png(figure)
+            curves.append(Curve([], [], look_of(state) | {"label": label}))
+    plot = Plot(
+        curves=curves,
+        x_label=f"{unit} of searching",
+        y_label=f"{objective.metric.removeprefix('val/')} ({objective.direction})",
+    )
+    return draw_plots([plot], (9, 3.4))
+
+
+def look_of(state: str) -> dict[str, Any]:
+    """A trial's curve."""
+    colour = COLOURS.get(state, "0.75")
+    return {"color": colour, "marker": "o", "markersize": 3, "linewidth": 0.8}
 
 
 def importance_bars(shares: Mapping[str, float]) -> bytes | None:
     """The share of each setting, longest bar on top, as a PNG; None without any."""
     if not shares:
         return None
-    ordered = sorted(shares.items(), key=lambda item: item[1])
-    figure = Figure(figsize=(7, 0.6 + 0.26 * len(ordered)), layout="constrained")
-    ax = figure.subplots()
-    bars = ax.barh([name for name, _ in ordered], [share for _, share in ordered])
-    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    ax.margins(x=0.1)
-    ax.tick_params(labelsize=8)
-    ax.set_xlabel("share of the importance")
-    ax.spines[["top", "right"]].set_visible(False)
-    return png(figure)
+    ordered = dict(sorted(shares.items(), key=lambda item: item[1]))
+    return draw_bars(ordered, "share of the importance")
 
 
 def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:

@@ -3,10 +3,9 @@
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 
 from cyclegan.evaluate.report import inline
+from mrct.drawing.curves import hex_colour
 from tune.compare import verdicts
 from tune.figures import importance_bars, score_over_time, slices_of
 from tune.found import Found
@@ -37,7 +36,7 @@ def html_report(found: Found, *, pictures: bool = True) -> str:
         columns=without_switches(found.space),
         first_step=min(first, default=0),
         parallel=picture(found.trials, found.space, found.objective),
-        colour=lambda rank: to_hex(colormaps["viridis_r"](0.05 + 0.95 * (1 - rank))),
+        colour=lambda rank: hex_colour(0.05 + 0.95 * (1 - rank), "viridis_r"),
         over_time=inline(over_time) if over_time else None,
         importance=inline(bars) if bars else None,
         shown=shown,

@@ -18,7 +18,7 @@ from tune.space import Value, without_switches
 
 ROWS = 12
 """Trials of the table while searching; the report has all."""
-COLUMNS = 6
+SHOWN_SETTINGS = 6
 """Settings in it, of those that vary."""
 Tell = Callable[[str], None]
 
@@ -89,7 +89,7 @@ def progress_line(
     return ", ".join(parts)
 
 
-def table(trials: Sequence[Trial], objective: Objective, columns: int = COLUMNS) -> Table:
+def table(trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SETTINGS) -> Table:
     """One line a trial, in the order given; settings without their section, for width."""
     names = varied(trials)[:columns]
     result = Table(

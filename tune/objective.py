@@ -23,7 +23,7 @@ SCORES = (
     "val/cycle_psnr_db_mri",
     "val/cycle_psnr_db_ct",
 )
-PAIRED = ("val/mae_hu", "val/psnr_db", "val/ssim", "val/bone_dice")
+PAIRED_TAGS = ("val/mae_hu", "val/psnr_db", "val/ssim", "val/bone_dice")
 """Those that need an MRI and a CT of one subject in the val split."""
 MAE = "val/mae_hu"
 
@@ -42,7 +42,7 @@ class Objective:
     @property
     def needs_pairs(self) -> bool:
         """Whether it compares synthetic with real CTs."""
-        return self.metric in PAIRED
+        return self.metric in PAIRED_TAGS
 
     @property
     def direction(self) -> str:
@@ -81,11 +81,11 @@ def objective_for(store: Store, metric: str = "") -> Objective:
     there = [
         each
         for each in SCORES
-        if (paired or each not in PAIRED) and (has_ct or not each.endswith("_ct"))
+        if (paired or each not in PAIRED_TAGS) and (has_ct or not each.endswith("_ct"))
     ]
     if name in there:
         return Objective(metric=name)
-    if name in PAIRED:
+    if name in PAIRED_TAGS:
         why = "it compares synthetic with real CTs, and the val split has no pair of MRI and CT"
     elif name in SCORES:
         why = "the val split has no CT"

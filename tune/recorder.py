@@ -15,7 +15,7 @@ from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode
 from tune.ledger import Ledger, State
 from tune.live import short, short_name
-from tune.trial import EXIT_CODE, FAILURE, RUN, Course, Handed
+from tune.trial import EXIT_CODE, FAILURE, RUN_NAME, Course, Handed
 
 Told = dict[str, Any]
 
@@ -97,7 +97,7 @@ class Recorder(ray.tune.Callback):
     def score(self, handed: Handed, result: Told) -> None:
         """Take a score down, once, unless the trial has left that run behind since."""
         known = self.ledger.by_name[handed["name"]]
-        if result.get(RUN) != known.run:
+        if result.get(RUN_NAME) != known.run:
             return
         step, score = int(result["step"]), float(result[self.course.objective.metric])
         value = score if isfinite(score) else None

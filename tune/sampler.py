@@ -21,7 +21,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study of its own for e
 
 FIRST_RANDOM = 8
 """Trials with an outcome before TPE begins to lean on them."""
-FEWEST = 8
+FEWEST_TRIALS = 8
 """Trials below which no importance is told."""
 
 
@@ -117,7 +117,7 @@ def importances(trials: Sequence[Trial], space: Space, objective: Objective) -> 
                     )
                 )
         drawn = {str(each.params[name]) for each in study.trials}
-        if len(study.trials) >= FEWEST and len(drawn) > 1:
+        if len(study.trials) >= FEWEST_TRIALS and len(drawn) > 1:
             evaluator = PedAnovaImportanceEvaluator(target_quantile=0.5)
             found = evaluator.evaluate(study, params=[name])
             shares[name] = max(0.0, found[name])

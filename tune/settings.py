@@ -25,7 +25,7 @@ from tune.space_file import load_space
 from tune.trial import RUNS, Course
 
 BASE, SPACE, SETTINGS = "base.yaml", "space.yaml", "search.json"
-FREE_ON_RESUME = ("folder", "trials", "max_concurrent", "time_budget_s")
+CHANGEABLE_ON_RESUME = ("folder", "trials", "max_concurrent", "time_budget_s")
 Draw = Callable[[list[Trial]], tuple[Values, str]]
 """Values for the trial that comes after those, and where they come from."""
 
@@ -83,7 +83,9 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
         ConfigError: It holds a search and `resume` is off, or that was another one.
     """
     folder = settings.folder
-    kept = {name: value for name, value in asdict(settings).items() if name not in FREE_ON_RESUME}
+    kept = {
+        name: value for name, value in asdict(settings).items() if name not in CHANGEABLE_ON_RESUME
+    }
     if not (folder / SETTINGS).exists():
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
         write_atomic(folder / BASE, to_yaml(base).encode())

@@ -27,7 +27,7 @@ from data_prep.place import StoragePath
 from tune.objective import Objective
 from tune.space import Value, apply
 
-RUN, FAILURE, EXIT_CODE = "run", "failure", "exit_code"
+RUN_NAME, FAILURE, EXIT_CODE = "run", "failure", "exit_code"
 """In what a trial tells: its run folder; why it cannot go on, and which exit code that means."""
 RUNS = "runs"
 """In the search's folder: the run folders of its trials."""
@@ -74,7 +74,7 @@ class Course:
     def told(self, config: Config, scores: Told) -> Told:
         """What Tune is told of a validation: the worst score where none was finite, for it needs
         one, and whose it is."""
-        return {self.objective.metric: self.objective.worst} | scores | {RUN: config.run.name}
+        return {self.objective.metric: self.objective.worst} | scores | {RUN_NAME: config.run.name}
 
 
 class ReportScores(TuneReportCallback):

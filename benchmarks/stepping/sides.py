@@ -17,7 +17,8 @@ from cyclegan.train.placement import arithmetic, memory_format, place
 from cyclegan.train.state import TrainState, build_state
 from cyclegan.train.step import train_step
 from cyclegan.train.workers import Worker
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import random_head
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from data_prep.split import Split
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
 
-BLOCK = 1024
+VOLUMES_AT_ONCE = 1024
 """Volumes whose slices are looked at together: facts of all slices would fill memory."""
 
 
@@ -35,7 +35,10 @@ def find_domain(store: Store, config: DataConfig, modality: Modality, split: Spl
         DataError: There are none; says why, and which setting or command mends it.
     """
     volumes = _serving(store, config, modality, split)
-    parts = [volumes[start : start + BLOCK] for start in range(0, len(volumes), BLOCK)]
+    parts = [
+        volumes[start : start + VOLUMES_AT_ONCE]
+        for start in range(0, len(volumes), VOLUMES_AT_ONCE)
+    ]
     tables = [_shown(part, config) for part in parts]
     if not any(len(table) for table in tables):
         has_body = any(_with_body(part, config).any() for part in parts)

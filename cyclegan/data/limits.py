@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cyclegan.errors import DataError
 
-FILES = 4096
+OPEN_FILES = 4096
 """Open files a worker may need: reads in flight, sockets of Ray and of the collectives."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_BYTES = 256 * 2**20
 """Shared memory for each worker of a machine: NCCL's buffers between its GPUs."""
 
 
-def require_files(files: int = FILES) -> None:
+def require_files(files: int = OPEN_FILES) -> None:
     """Raise the process's limit of open files to what is needed.
 
     Raises:

@@ -18,7 +18,7 @@ ITEMS_AHEAD = 2
 """Items that wait ready while a step computes."""
 TICK_S = 0.25
 """How often a waiting consumer looks after the thread."""
-TRIES = 2
+MOST_LOST_THREADS = 2
 """Threads started for one item before the loader gives up."""
 LEAVE_S = 5.0
 """How long a thread that is told to end is waited for."""
@@ -49,7 +49,7 @@ def load_ahead(
     at the same step: items depend on their step alone, so nothing is lost or repeated.
 
     Raises:
-        LoaderError: TRIES threads in a row stalled or died; says what they were doing.
+        LoaderError: MOST_LOST_THREADS threads in a row stalled or died; says what they were doing.
     """
     step, tries = start_step, 0
     while True:
@@ -63,7 +63,7 @@ def load_ahead(
                 step += 1
         except LoaderError as error:
             tries, leave_s = tries + 1, 0.0  # it may never wake
-            if tries == TRIES:
+            if tries == MOST_LOST_THREADS:
                 raise
             note(f"{error} It is started again at step {step}.")
         finally:

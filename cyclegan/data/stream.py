@@ -38,14 +38,13 @@ from cyclegan.data.substitute import Record
 from data_prep.errors import StoreError
 from data_prep.split import Split
 from data_prep.store import Store
-from data_prep.volume import Modality
+from data_prep.volume import MODALITIES, Modality
 
 Heights = NDArray[np.float32]
 Pair = tuple[StoredSlices, StoredSlices]
 """MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
-MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 READS_AHEAD = 2
 """Steps whose slices are being read while a batch is made."""
 

@@ -13,12 +13,12 @@ from cyclegan.infer.pairs import field_of_view
 from cyclegan.scores.metrics import dice
 from data_prep.body import body_mask
 from data_prep.geometry import canonical, resample, resample_mask
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
 from data_prep.itk import Rigid, registered
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Affine, Grid, Volume
+from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
 
-AIR_HU = WINDOW_HU[0]
 AROUND_MM = 10.0
 """How far around the body a registration looks."""
 

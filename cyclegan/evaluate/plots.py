@@ -1,18 +1,15 @@
 """The plots of a report as PNG bytes: scores by volume and height, and learning curves."""
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from cyclegan.evaluate.scorecard import TRANSLATOR, Scores
 from cyclegan.evaluate.wording import LABELS
 from cyclegan.train.validate import SELECTION
+from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 
-DOTS_PER_INCH = 100
 NAMED = 40
 """Volumes up to which each has its name below the plot."""
 PER_VOLUME = ("mae_hu", "bone_dice")
@@ -29,33 +26,30 @@ def volumes_plot(scores: Scores) -> bytes | None:
     if not ours:
         return None
     order = sorted(ours, key=lambda volume: -ours[volume])
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for ax, metric in zip(figure.subplots(1, len(PER_VOLUME)), PER_VOLUME, strict=True):
+    names = [volume.split("/")[-1][:8] for volume in order]
+    plots = []
+    for metric in PER_VOLUME:
+        curves = []
         for number, method in enumerate(scores.methods):
+            look: dict[str, Any] = {"color": f"C{number}", "linewidth": 0.8, "markersize": 5}
+            look |= {"marker": "o"} if method == TRANSLATOR else {"marker": "x", "linestyle": ":"}
+            look |= {"label": method} if metric == PER_VOLUME[0] else {}
             values = {
                 row.volume: row.values[metric]
                 for row in scores.volumes
                 if row.method == method and metric in row.values
             }
             known = [place for place, volume in enumerate(order) if volume in values]
-            ax.plot(
-                known,
-                [values[order[place]] for place in known],
-                label=method,
-                marker="o" if method == TRANSLATOR else "x",
-                markersize=5,
-                linestyle="-" if method == TRANSLATOR else ":",
-                linewidth=0.8,
-                color=f"C{number}",
+            curves.append(Curve(known, [values[order[place]] for place in known], look))
+        plots.append(
+            Plot(
+                curves=curves,
+                title=LABELS[metric],
+                x_label="volume, largest error first",
+                x_names=names if len(names) <= NAMED else [],
             )
-        names = [volume.split("/")[-1][:8] for volume in order]
-        ax.set_xticks(range(len(order)) if len(order) <= NAMED else [])
-        if len(order) <= NAMED:
-            ax.set_xticklabels(names, rotation=60, ha="right", size=7)
-        ax.set_xlabel("volume, largest error first", size=8)
-        tidy(ax, LABELS[metric])
-    figure.axes[0].legend(fontsize=7)
-    return png(figure)
+        )
+    return draw_plots(plots, (12, 3.6))
 
 
 def heights_plot(scores: Scores) -> bytes | None:
@@ -63,17 +57,15 @@ def heights_plot(scores: Scores) -> bytes | None:
     profiles = {method: scores.mean_heights(method) for method in scores.methods}
     if not any(profiles.values()):
         return None
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    ax = figure.subplots()
+    curves = []
     for number, (method, profile) in enumerate(profiles.items()):
         if profile:
-            middles = (np.arange(len(profile)) + 0.5) / len(profile)
+            middles = [(tenth + 0.5) / len(profile) for tenth in range(len(profile))]
             values = [np.nan if value is None else value for value in profile]
-            ax.plot(middles, values, marker="o", markersize=3, color=f"C{number}", label=method)
-    ax.set_xlabel("height: 0 the lowest, 1 the highest compared slice", size=8)
-    ax.legend(fontsize=7)
-    tidy(ax, LABELS["mae_hu"])
-    return png(figure)
+            look = {"color": f"C{number}", "marker": "o", "markersize": 3, "label": method}
+            curves.append(Curve(middles, values, look))
+    x_label = "height: 0 the lowest, 1 the highest compared slice"
+    return draw_plots([Plot(curves=curves, title=LABELS["mae_hu"], x_label=x_label)], (6, 3.4))
 
 
 def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
@@ -86,41 +78,11 @@ def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
     if not curves:
         return None
     names = sorted(curves, key=lambda name: (name != SELECTION, name.startswith("loss/"), name))
-    across = 4
-    down = -(-len(names) // across)
-    tall = 1.9 * down
-    figure = Figure(figsize=(3 * across, tall))
-    margins = {"left": 0.04, "right": 0.99, "top": 1 - 0.3 / tall, "bottom": 0.3 / tall}
-    axes = figure.subplots(
-        down, across, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.25}
-    ).ravel()
-    for ax, name in zip(axes, names, strict=False):
+    plots = []
+    for name in names:
         steps, values = zip(*curves[name], strict=True)
-        validation = name.startswith("val/")
-        ax.plot(
-            steps,
-            values,
-            color="tab:orange" if validation else "tab:blue",
-            marker="o" if validation else None,
-            markersize=3,
-            linewidth=1.2,
-        )
-        tidy(ax, name)
-    for ax in axes[len(names) :]:
-        ax.set_axis_off()
-    return png(figure)
-
-
-def tidy(ax: Axes, title: str) -> None:
-    """The same plain look for every plot."""
-    ax.set_title(title, size=9)
-    ax.tick_params(labelsize=7)
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH, facecolor=figure.get_facecolor())
-    return file.getvalue()
+        look: dict[str, Any] = {"color": "tab:blue", "linewidth": 1.2}
+        if name.startswith("val/"):
+            look |= {"color": "tab:orange", "marker": "o", "markersize": 3}
+        plots.append(Plot(curves=[Curve(steps, values, look)], title=name))
+    return draw_small_plots(plots, num_columns=4)

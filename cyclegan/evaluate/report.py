@@ -20,6 +20,7 @@ from cyclegan.evaluate.wording import (
     spread_of,
     text_of,
 )
+from mrct.imaging.hounsfield import BONE_WINDOW_HU, DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 
 NO_CURVES = "The run left no metrics.jsonl with losses or scores."
 NO_RUN = "An exported model holds no learning curves; its run's folder does."
@@ -73,9 +74,17 @@ def html_report(
             (viewer_of(shown), inline(volume_figure(shown)), inline(error_maps(shown)))
             for shown in scores.shown
         ],
+        soft_window=window_text(SOFT_TISSUE_WINDOW_HU),
+        bone_window=window_text(BONE_WINDOW_HU),
+        difference_window=window_text(DIFFERENCE_WINDOW_HU),
         inline=inline,
         **{name: inline(plot) for name, plot in plots.items()},
     )
+
+
+def window_text(window_hu: tuple[float, float]) -> str:
+    """A window for people."""
+    return "{:g} to {:g} HU".format(*window_hu).replace("-", "−")
 
 
 def inline(image: bytes | None, kind: str = "png") -> str:

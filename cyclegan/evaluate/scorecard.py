@@ -14,7 +14,7 @@ from cyclegan.scores.intervals import Interval, mean_interval
 from cyclegan.scores.metrics import ProtocolName
 from cyclegan.scores.significance import Comparison, compare
 from data_prep.split import Split
-from data_prep.volume import Modality
+from data_prep.volume import MODALITIES, Modality
 
 TRANSLATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"
@@ -27,7 +27,6 @@ MOSTLY_SEEN = 0.9
 """Share of a pair's bodies below which the other scan's field of view is called partial."""
 FEWEST_SUBJECTS = 3
 """Below this a mean says nothing of other people."""
-MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
 DETAIL = (
     "mae_air_hu",

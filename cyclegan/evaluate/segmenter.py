@@ -20,7 +20,7 @@ from cyclegan.scores.metrics import dice
 from cyclegan.scores.surface import hd95_mm
 from data_prep.errors import UsageError
 from data_prep.itk import read_labels
-from data_prep.nifti import SUFFIXES, write_nifti
+from data_prep.nifti import NIFTI_SUFFIXES, write_nifti
 from data_prep.volume import Affine
 
 EXAMPLE = "TotalSegmentator -i {ct} -o {out} --fast"
@@ -115,11 +115,11 @@ def plainly_named(scores: Sequence[StructureScores]) -> Iterator[StructureScores
 
 
 def _masks_in(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    files = sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES))
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith(NIFTI_SUFFIXES))
     if not files:
         raise DataError(
-            f"the segmenter wrote no {' or '.join(SUFFIXES)} file into the folder that stands for "
-            "{out} in its command. Let it write its masks there."
+            f"the segmenter wrote no {' or '.join(NIFTI_SUFFIXES)} file into the folder that "
+            "stands for {out} in its command. Let it write its masks there."
         )
     for path in files:
         name = path.name.removesuffix(".gz").removesuffix(".nii")

@@ -15,7 +15,6 @@ from cyclegan.evaluate.scorecard import (
     ALIGNMENT,
     CYCLE,
     DETAIL,
-    MODALITIES,
     PAIRED,
     TRANSLATOR,
     UNPAIRED,
@@ -29,15 +28,16 @@ from cyclegan.evaluate.wording import (
     text_of,
 )
 from cyclegan.scores.intervals import mean_interval
+from data_prep.volume import MODALITIES
 
-SCHEMA = 2
+SCORES_SCHEMA = 2
 """Version of the JSON; 1 had no such field."""
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
     """Everything, in plain JSON values; what is unknown is left out."""
     return {
-        "schema": SCHEMA,
+        "schema": SCORES_SCHEMA,
         "split": scores.split,
         "protocol": scores.protocol,
         "grid": scores.grid,

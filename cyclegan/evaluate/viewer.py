@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cyclegan.evaluate.figures import body_box, coloured, columns_of
+from cyclegan.evaluate.figures import body_box, columns_of
 from cyclegan.evaluate.scorecard import Shown
+from mrct.drawing.slices import coloured
 
-MOST_SLICES = 64
+MOST_SHOWN = 64
 """More would make the page heavy: of taller volumes every second, third ... slice is shown."""
 JPEG_QUALITY = 85
 
@@ -40,7 +41,7 @@ class Viewer:
 def viewer_of(shown: Shown) -> Viewer:
     """The axial slices that hold the body, cut close to it."""
     z, y, x = body_box(shown)
-    every = -(-(z.stop - z.start) // MOST_SLICES)
+    every = -(-(z.stop - z.start) // MOST_SHOWN)
     slices = range(z.start, z.stop, every)
     _, dy, dx = shown.spacing_mm
     strips = []

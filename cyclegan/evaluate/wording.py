@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from cyclegan.evaluate.scorecard import ALIGNED, MOSTLY_SEEN, PAIRED, TRANSLATOR, Scores
 from cyclegan.scores.metrics import PROTOCOLS
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
 
 LABELS = {
     "mae_hu": "MAE, HU ↓",
@@ -52,11 +53,11 @@ DIGITS = {
 }
 MISSING = "–"
 SAME_DEFINITIONS = (
-    "Bone Dice and HD95: voxels above 250 HU; HD95 is the larger of both directions' 95th "
-    "percentile of surface distances. MAE by tissue: what the real CT shows, air below -200 HU, "
-    "bone above 250 HU. Mean error: above 0 where the synthetic CT is too dense. HU histogram "
-    "distance: Wasserstein-1 between the two CTs' histograms, 0 where the values are right, "
-    "wherever they lie.",
+    f"Bone Dice and HD95: voxels above {BONE_HU:g} HU; HD95 is the larger of both directions' 95th "
+    "percentile of surface distances. MAE by tissue: what the real CT shows, air below "
+    f"{CAVITY_HU:g} HU, bone above {BONE_HU:g} HU. Mean error: above 0 where the synthetic "
+    "CT is too dense. HU histogram distance: Wasserstein-1 between the two CTs' histograms, 0 "
+    "where the values are right, wherever they lie.",
     "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on. p: two-sided "
     "sign-flip permutation test on the subjects' mean differences.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "

@@ -14,7 +14,15 @@ from cyclegan.errors import ModelError
 from cyclegan.export.card import model_card
 from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.formats import write_formats
-from cyclegan.export.info import Direction, Intensity, ModelInfo, channels_of, write_info
+from cyclegan.export.info import (
+    DIRECTION_OF_FLAG,
+    DIRECTIONS,
+    Direction,
+    Intensity,
+    ModelInfo,
+    channels_of,
+    write_info,
+)
 from cyclegan.export.model import CARD, publish
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
 from cyclegan.export.trained_on import TrainedOn, trained_on
@@ -25,12 +33,6 @@ from data_prep.errors import ExitCode, run_command
 from data_prep.path_argument import StoragePathArgument
 from data_prep.store import Store, open_store
 from data_prep.volume import Modality
-
-WAYS: dict[str, tuple[Direction, ...]] = {
-    "mri-to-ct": ("to_ct",),
-    "ct-to-mri": ("to_mri",),
-    "both": ("to_ct", "to_mri"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +76,8 @@ def export(command: Command) -> ExitCode:
             "not say what it was trained on, and translate cannot warn of scans unlike it."
         )
     checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
-    networks = dict(zip(WAYS["both"], load_translators(checkpoint, config), strict=True))
-    ways = WAYS[command.direction]
+    networks = dict(zip(DIRECTIONS, load_translators(checkpoint, config), strict=True))
+    ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
     name = "both" if len(ways) > 1 else ways[0]
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint.name)

@@ -15,15 +15,18 @@ from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.trained_on import TrainedOn
 from cyclegan.infer.slices import Contrast
 from data_prep.errors import UsageError
-from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, WINDOW_HU, Window
+from data_prep.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
 from data_prep.recipe import VERSION as RECIPE_VERSION
 from data_prep.recipe import Recipe
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import WINDOW_HU
 
-SCHEMA_VERSION = 3
+MODEL_SCHEMA_VERSION = 3
 INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
+"""What `--direction` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +84,7 @@ class ModelInfo:
     orientation: str = "z up, row 0 anterior, column 0 the patient's right"
     onnx_opset: int = OPSET
     size_multiple: int = MULTIPLE
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = MODEL_SCHEMA_VERSION
 
     @property
     def source(self) -> Modality:
@@ -108,8 +111,8 @@ def parse_info(text: str, folder: Path) -> ModelInfo:
     """The content of a `model.json`, refused where this version would misread it."""
     values = json.loads(text)
     version, direction = values.get("schema_version"), values.get("direction")
-    if version != SCHEMA_VERSION:
-        raise _other(folder, f"schema_version {version!r}", f"{SCHEMA_VERSION}")
+    if version != MODEL_SCHEMA_VERSION:
+        raise _other(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
     if direction not in DIRECTIONS:
         raise _other(folder, f"direction {direction!r}", " or ".join(DIRECTIONS))
     try:

@@ -16,16 +16,16 @@ from cyclegan.errors import ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, open_format
 from cyclegan.export.info import ModelInfo
 from cyclegan.infer.slices import Conditions, Network, shown, to_input, translate_volume
-from data_prep.intensity import WINDOW_HU
 from data_prep.split import Split
 from data_prep.store import Store
+from mrct.imaging.hounsfield import WINDOW_HU
 
-LEVELS = WINDOW_HU[1] - WINDOW_HU[0]
+VALUE_RANGE = WINDOW_HU[1] - WINDOW_HU[0]
 """[-1, 1] in HU; for an MRI, grey levels."""
 TOLERANCE = 1.0
 """HU, or grey levels of 4095: the step of the int16 that a result is written in."""
 VOLUMES, SLICES = 4, 2
-SPLITS: tuple[Split, ...] = ("val", "test", "train")
+SPLITS_TO_TRY: tuple[Split, ...] = ("val", "test", "train")
 
 
 def check_parity(
@@ -53,9 +53,9 @@ def check_parity(
         raise ModelError(
             "the exported files do not do what the trained network does: "
             + ", ".join(f"{name} differs by up to {d:.3g}" for name, d in broken.items())
-            + f" of {LEVELS:g} HU or grey levels on {len(images)} slices of the store, allowed is "
-            f"less than {TOLERANCE:g}. Nothing was published. Try again with the library versions "
-            "of constraints.txt; if it stays, report it with this message."
+            + f" of {VALUE_RANGE:g} HU or grey levels on {len(images)} slices of the store, "
+            f"allowed is less than {TOLERANCE:g}. Nothing was published. Try again with the "
+            "library versions of constraints.txt; if it stays, report it with this message."
         )
     return differences
 
@@ -70,7 +70,7 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> float:
     """The largest absolute difference between two networks' answers, in HU or grey levels."""
     worst = [(a - b).abs().max() for a, b in zip(expected, found, strict=True)]
     # A NaN on either side stays one through the maximum, and is not below any tolerance.
-    return float(torch.stack(worst).max()) * LEVELS / 2
+    return float(torch.stack(worst).max()) * VALUE_RANGE / 2
 
 
 def real_slices(store: Store, info: ModelInfo) -> Float[Tensor, "N C H W"]:
@@ -81,7 +81,7 @@ def real_slices(store: Store, info: ModelInfo) -> Float[Tensor, "N C H W"]:
     Raises:
         ModelError: The store holds no volume of this modality.
     """
-    for split in SPLITS:
+    for split in SPLITS_TO_TRY:
         if volumes := store.select(info.source, split)[:VOLUMES]:
             break
     else:

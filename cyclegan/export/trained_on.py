@@ -28,8 +28,8 @@ _LEAST_MARGIN = 0.1
 _DEVIATIONS = 4.0
 """How far from the middle of the known values one may lie, in standard deviations between
 volumes."""
-_AXES = ("between slices", "between rows", "between columns")
-_SIDES = ("foot to head", "front to back", "right to left")
+_SPACING_NAMES = ("between slices", "between rows", "between columns")
+_EXTENT_NAMES = ("foot to head", "front to back", "right to left")
 
 Triple = tuple[float, float, float]
 
@@ -85,7 +85,7 @@ def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
     source, found = shown.source, []
     grid = upright(source)
     for mm, low, high, where in zip(
-        grid.spacing_mm, known.spacing_mm_low, known.spacing_mm_high, _AXES, strict=True
+        grid.spacing_mm, known.spacing_mm_low, known.spacing_mm_high, _SPACING_NAMES, strict=True
     ):
         if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:
             found.append(
@@ -93,7 +93,7 @@ def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
                 f"{low:.2f} to {high:.2f} mm."
             )
     for mm, low, high, where in zip(
-        extent_mm(grid), known.extent_mm_low, known.extent_mm_high, _SIDES, strict=True
+        extent_mm(grid), known.extent_mm_low, known.extent_mm_high, _EXTENT_NAMES, strict=True
     ):
         if not low / _EXTENT_FACTOR <= mm <= high * _EXTENT_FACTOR:
             found.append(

@@ -21,9 +21,10 @@ from cyclegan.infer.slices import (
     to_values,
     translate_volume,
 )
-from data_prep.intensity import WINDOW_HU, Window, normalise
+from data_prep.intensity import Window, normalise
 from data_prep.store import Store, StoredVolume
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import WINDOW_HU
 
 UNIT_WINDOW: Window = (0.0, 1.0)
 """A synthetic MRI has no unit: 0 is air and 1 the bright end of an MRI's window."""

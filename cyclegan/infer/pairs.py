@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.geometry import reached
 from data_prep.store import Store, StoredVolume
+from data_prep.volume import Grid
 
 
 def linked_ct(
@@ -22,12 +24,5 @@ def linked_ct(
 
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:
     """Which stored voxels [z, y, x] have their centre inside the volume's own file."""
-    to_source = np.linalg.inv(volume.source_affine) @ volume.affine
-    z, y, x = np.ogrid[tuple(slice(size) for size in volume.shape)]
-    inside = np.ones(volume.shape, bool)
-    # Affines and their rows go (x, y, z), shapes (z, y, x).
-    for (by_x, by_y, by_z, start), size in zip(to_source, volume.source_shape[::-1], strict=False):
-        index = by_x * x + by_y * y + by_z * z + start
-        # A voxel reaches half a voxel around its centre; the rest is for rounding.
-        inside &= (index >= -0.501) & (index <= size - 0.499)
-    return inside
+    source = Grid(shape=volume.source_shape, affine=volume.source_affine)
+    return reached(source, Grid(shape=volume.shape, affine=volume.affine))

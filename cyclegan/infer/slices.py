@@ -15,19 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclegan.data.channels import with_conditions
-from data_prep.intensity import (
-    WINDOW_HU,
-    Window,
-    denormalise,
-    invert_contrast,
-    normalise,
-    restore_contrast,
-)
+from data_prep.intensity import Window, denormalise, invert_contrast, normalise, restore_contrast
 from data_prep.volume import Modality
+from mrct.imaging.hounsfield import AIR_HU
 
 Contrast = Literal["plain", "inverted"]
 Network = Callable[[Tensor], Tensor]
-AIR_HU = WINDOW_HU[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

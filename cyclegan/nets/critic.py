@@ -14,9 +14,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from cyclegan.nets.generator import initialise
 from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
-SMALLEST = 24
+SMALLEST_IMAGE = 24
 """Pixels of a side from which on there is a patch to judge."""
-PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
+CRITIC_PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
 
 
 class Critic(nn.Module):

@@ -8,11 +8,7 @@ from numpy.typing import NDArray
 
 from cyclegan.scores.histogram import LOW_HU
 from cyclegan.scores.unpaired import Population
-from data_prep.intensity import WINDOW_HU
-
-SOFT_TISSUE_HU = 40.0
-"""Brain and muscle."""
-AIR_HU = WINDOW_HU[0]
+from mrct.imaging.hounsfield import AIR_HU, SOFT_TISSUE_HU
 
 
 def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
@@ -60,7 +56,7 @@ class IntensityRegression:
         Bins that no voxel fell into take what lies between their neighbours.
         """
         (seen,) = np.nonzero(self.count)
-        fitted = np.interp(np.arange(_BINS), seen, self.hu[seen] / self.count[seen])
+        fitted = np.interp(np.arange(_MRI_BINS), seen, self.hu[seen] / self.count[seen])
         return np.where(body, fitted[_bins_of(mri)], AIR_HU).astype(np.float32)
 
 
@@ -69,13 +65,13 @@ def regression_of(mri: NDArray[Any], real: NDArray[Any], body: NDArray[Any]) -> 
     inside = body.astype(bool)
     bins = _bins_of(mri)[inside]
     return IntensityRegression(
-        hu=np.bincount(bins, real[inside], minlength=_BINS).astype(np.float64),
-        count=np.bincount(bins, minlength=_BINS),
+        hu=np.bincount(bins, real[inside], minlength=_MRI_BINS).astype(np.float64),
+        count=np.bincount(bins, minlength=_MRI_BINS),
     )
 
 
-_BINS = 256
+_MRI_BINS = 256
 
 
 def _bins_of(mri: NDArray[Any]) -> NDArray[np.intp]:
-    return ((mri + 1) * (_BINS / 2)).astype(np.intp).clip(0, _BINS - 1)
+    return ((mri + 1) * (_MRI_BINS / 2)).astype(np.intp).clip(0, _MRI_BINS - 1)

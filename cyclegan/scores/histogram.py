@@ -5,15 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.intensity import WINDOW_HU
+from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU, WINDOW_HU
 
 LOW_HU = int(WINDOW_HU[0])
 NUM_HU = int(WINDOW_HU[1]) - LOW_HU + 1
 """Bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
-BONE_HU = 250.0
-"""Above this a voxel is bone: between contrast-free soft tissue and spongy bone."""
-AIR_HU = -200.0
-"""Below this a voxel inside the body is air: sinuses, airways, bowel gas."""
 
 Counts = NDArray[np.int64]
 """[4096], voxels at each whole HU from -1024 to 3071."""
@@ -21,7 +17,7 @@ Counts = NDArray[np.int64]
 
 def tissues_of(hu: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
     """Where HU are those of air (below -200), soft tissue, or bone (above 250)."""
-    air, bone = hu < AIR_HU, hu > BONE_HU
+    air, bone = hu < CAVITY_HU, hu > BONE_HU
     return {"air": air, "soft": ~(air | bone), "bone": bone}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 CONFIDENCE = 0.95
-RESAMPLES = 5000
+BOOTSTRAP_RESAMPLES = 5000
 Interval = tuple[float, float]
 
 
@@ -24,7 +24,7 @@ def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval 
     drawn = bootstrap(
         (means,),
         np.mean,
-        n_resamples=RESAMPLES,
+        n_resamples=BOOTSTRAP_RESAMPLES,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.scores.histogram import BONE_HU, distance_hu, histogram_of, tissues_of
+from cyclegan.scores.histogram import distance_hu, histogram_of, tissues_of
 from cyclegan.scores.similarity import multiscale_similarity, similarity
 from cyclegan.scores.surface import hd95_mm
-from data_prep.intensity import WINDOW_HU, Window
+from data_prep.intensity import Window
+from mrct.imaging.hounsfield import BONE_HU, SYNTHRAD2023_WINDOW_HU, WINDOW_HU
 
-NUM_HEIGHTS = 10
+NUM_TENTHS = 10
 """Slabs of equal height that an error is told by."""
 MAX_PSNR_DB = 100.0
 """What identical images are given in place of infinity, so that means and JSON stay finite."""
@@ -41,7 +42,7 @@ class Protocol:
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {
     "synthrad2025": Protocol(window_hu=WINDOW_HU, multiscale=True),
-    "synthrad2023": Protocol(window_hu=(-1024.0, 3000.0), multiscale=False),
+    "synthrad2023": Protocol(window_hu=SYNTHRAD2023_WINDOW_HU, multiscale=False),
 }
 SYNTHRAD2025 = PROTOCOLS["synthrad2025"]
 
@@ -76,9 +77,9 @@ def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
     voxels = inside.sum(axis=(1, 2))
     (slices,) = np.nonzero(voxels)
     totals = [float(np.abs(_errors(synthetic[z], real[z], inside[z])).sum()) for z in slices]
-    slabs = (slices - slices[0]) * NUM_HEIGHTS // (slices[-1] - slices[0] + 1)
-    error = np.bincount(slabs, totals, minlength=NUM_HEIGHTS)
-    counts = np.bincount(slabs, voxels[slices], minlength=NUM_HEIGHTS)
+    slabs = (slices - slices[0]) * NUM_TENTHS // (slices[-1] - slices[0] + 1)
+    error = np.bincount(slabs, totals, minlength=NUM_TENTHS)
+    counts = np.bincount(slabs, voxels[slices], minlength=NUM_TENTHS)
     return [float(e / n) if n else None for e, n in zip(error, counts, strict=True)]
 
 

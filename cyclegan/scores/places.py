@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.scores.histogram import BONE_HU, LOW_HU
-from data_prep.intensity import WINDOW_HU
+from cyclegan.scores.histogram import LOW_HU
+from mrct.imaging.hounsfield import BONE_HU, WINDOW_HU
 
 DEPTH_EDGES_MM = np.array([3.0, 6, 9, 12, 16, 20, 25, 30, 40, 55])
 """Finer at the surface, where fat, bone and brain follow within millimetres."""

@@ -4,9 +4,9 @@ A losing run's cycle, identity and adversarial losses look fine (contrast lock-i
 rests on the synthetic CTs themselves, as a population. docs/evaluation.md shows how well it works.
 """
 
-from cyclegan.scores.baselines import SOFT_TISSUE_HU
 from cyclegan.scores.places import bone_place_mismatch, place_distance_hu
 from cyclegan.scores.unpaired import Population
+from mrct.imaging.hounsfield import SOFT_TISSUE_HU
 
 VALUES_WEIGHT = 0.25
 CYCLE_WEIGHT = 0.1

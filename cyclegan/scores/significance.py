@@ -8,8 +8,8 @@ from scipy.stats import permutation_test
 
 from cyclegan.scores.intervals import Interval, mean_interval, means_by_subject
 
-RESAMPLES = 9999
-FEWEST = 3
+PERMUTATIONS = 9999
+FEWEST_SUBJECTS = 3
 """Subjects below which nothing can be said."""
 
 
@@ -34,13 +34,13 @@ def compare(first: Sequence[float], second: Sequence[float], subjects: Sequence[
     differences = [a - b for a, b in zip(first, second, strict=True)]
     means = np.array(means_by_subject(differences, subjects))
     p = None
-    if len(means) >= FEWEST:
+    if len(means) >= FEWEST_SUBJECTS:
         test = permutation_test(
             (means, np.zeros_like(means)),
             lambda a, b, axis: (a - b).mean(axis=axis),
             permutation_type="samples",
             vectorized=True,
-            n_resamples=RESAMPLES,
+            n_resamples=PERMUTATIONS,
             rng=np.random.default_rng(0),
         )
         p = float(test.pvalue)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from data_prep.body import bounding_box
+
 Image = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Wang, Simoncelli and Bovik 2003, section 3.2, finest scale first."""
-SMALLEST = 97
+SMALLEST_MULTISCALE = 97
 """Voxels along an axis from which five scales of 7^3 windows can be taken."""
 _WINDOW = 7
 _MARGIN = _WINDOW // 2
@@ -114,17 +116,13 @@ def needed(body: Mask) -> tuple[tuple[slice, ...], Mask]:
     counted[inner] = body[inner]
     if not counted.any():
         counted = body
-    box = []
-    for axis, size in enumerate(body.shape):
-        across = np.flatnonzero(counted.any(axis=tuple({0, 1, 2} - {axis})))
-        low, high = (across[0], across[-1]) if len(across) else (0, size - 1)
-        box.append(slice(max(0, low - _MARGIN), min(size, high + _MARGIN + 1)))
-    return tuple(box), counted[tuple(box)]
+    box = bounding_box(counted, [_MARGIN] * 3) or (slice(None),) * 3
+    return box, counted[box]
 
 
 def padding_of(size: int) -> tuple[int, int]:
-    """Voxels before and after an axis that make it `SMALLEST` long."""
-    missing = max(0, SMALLEST - size)
+    """Voxels before and after an axis that make it `SMALLEST_MULTISCALE` long."""
+    missing = max(0, SMALLEST_MULTISCALE - size)
     return missing // 2, missing - missing // 2
 
 

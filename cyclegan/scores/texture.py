@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.intensity import WINDOW_HU
+from mrct.imaging.hounsfield import WINDOW_HU
 
 NUM_FEATURE_BINS = 16
 MOST_SLICES = 2000

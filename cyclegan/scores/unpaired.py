@@ -18,7 +18,6 @@ from torchmetrics.functional.image import (
 )
 
 from cyclegan.scores.histogram import (
-    BONE_HU,
     NUM_HU,
     Counts,
     distance_hu,
@@ -34,6 +33,7 @@ from cyclegan.scores.places import (
     places_of,
 )
 from cyclegan.scores.texture import NUM_FEATURE_BINS, roughness_of, slice_features
+from mrct.imaging.hounsfield import BONE_HU
 
 SLICES_AT_ONCE = 8
 """SSIM makes eleven copies of what it is given: of a whole volume they would be gigabytes."""

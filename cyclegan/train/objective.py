@@ -23,12 +23,13 @@ from cyclegan.nets.losses import (
 )
 from cyclegan.nets.pairs import Translated
 from cyclegan.nets.population import depth_loss, population_loss
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
 
 Terms = dict[str, Tensor]
 
-AIR_IN_CT: float = normalise(np.float64(-300.0), WINDOW_HU)
-"""Half way between air and fat, where `data_prep.body` draws the line."""
+AIR_IN_CT: float = normalise(np.float64(BODY_HU), WINDOW_HU)
+"""What `data_prep.body` draws the line at, as a network sees it."""
 AIR_IN_MRI = -0.8
 """Below most tissue of a plain MRI, and below all of an inverted one."""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cyclegan.config import Config
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.train.placement import num_parts
-from cyclegan.train.state import build_critics, build_translators
+from cyclegan.train.state import build_critics, build_translators, num_parameters
 from cyclegan.train.workers import Worker
 from data_prep.store import Store
 
@@ -80,11 +80,6 @@ def make_plan(config: Config, store: Store) -> Plan:
         ),
         checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
     )
-
-
-def num_parameters(module: nn.Module) -> int:
-    """All trainable numbers of a module."""
-    return sum(p.numel() for p in module.parameters())
 
 
 def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int:

@@ -18,7 +18,7 @@ DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
 """What Ray says of a worker whose process is gone, and of one that answers no more."""
 IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out")
 """What a worker says that only waited for another."""
-STORAGE_FULL = (
+STORAGE_FULL_MESSAGE = (
     "storage is full: a checkpoint or a log could not be written. Earlier checkpoints are whole. "
     "Free some space, or keep fewer (--schedule.keep-last, --schedule.keep-best), and run the same "
     "command again."
@@ -48,7 +48,7 @@ def leave_verdict(run_folder: StoragePath, error: UserError | OSError) -> None:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif error.errno in STORAGE_FULL_ERRNOS:
-        message, code = STORAGE_FULL, ExitCode.STORAGE_FULL
+        message, code = STORAGE_FULL_MESSAGE, ExitCode.STORAGE_FULL
     else:
         return
     with suppress(OSError):  # where not even this fits, the next worker comes to the same end

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cyclegan.config import Config
 from cyclegan.data.philox import Stream
 from cyclegan.errors import require
-from cyclegan.nets.critic import SMALLEST, Critic
+from cyclegan.nets.critic import SMALLEST_IMAGE, Critic
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.pairs import Critics, Translators
 from cyclegan.train.replay import ReplayPools
@@ -83,10 +83,10 @@ def build_state(
     """
     coarsest = min(size) // 2 ** (config.critic.scales - 1)
     require(
-        coarsest >= SMALLEST,
+        coarsest >= SMALLEST_IMAGE,
         f"critic.scales is {config.critic.scales}, so the last critic would see slices of {size} "
-        f"at {coarsest} pixels; it needs {SMALLEST}. Give fewer --critic.scales, or a store of "
-        "larger slices.",
+        f"at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Give fewer --critic.scales, or a "
+        "store of larger slices.",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
@@ -125,3 +125,8 @@ def build_state(
         skipped=torch.zeros((), device=device),
         streak=torch.zeros((), device=device),
     )
+
+
+def num_parameters(module: nn.Module) -> int:
+    """All trainable numbers of a module."""
+    return sum(p.numel() for p in module.parameters())

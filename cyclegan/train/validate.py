@@ -28,16 +28,16 @@ from cyclegan.scores.unpaired import (
     pooled,
     population_of,
 )
-from cyclegan.train.panel import Tile, panel, tiles_of
+from cyclegan.train.panel import panel, tiles_of
 from data_prep.split import Split
 from data_prep.store import Store, StoredVolume
-from data_prep.volume import Modality
+from data_prep.volume import MODALITIES, Modality
+from mrct.drawing.slices import Picture
 
 SELECTION = "val/selection"
 """The score that the best checkpoint is chosen by; lower is better, no pair needed."""
 HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
 """Words in the names of scores that grow with quality; all others are errors and distances."""
-MODALITIES: tuple[Modality, ...] = ("mri", "ct")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ class Finding:
     scores: dict[str, float]
     synthetic: Population | None
     """Of an MRI's synthetic CT."""
-    tiles: list[Tile]
+    tiles: list[Picture]
     """Of the first volume of a modality."""
 
 
@@ -137,7 +137,7 @@ def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int)
         number=number,
         scores=scores,
         synthetic=population_of(cycle.translated, cycle.body, store.spacing_mm) if of_mri else None,
-        tiles=[] if number else tiles_of(cycle, real[0] if real else None),
+        tiles=[] if number else tiles_of(cycle, store.spacing_mm[1:], real[0] if real else None),
     )
 
 
@@ -160,7 +160,7 @@ def summed_up(
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
     rows = [each.tiles for each in in_order if each.tiles]
     named = {f"val/{name}": score for name, score in scores.items()}
-    return named, panel(rows, store.spacing_mm[1:])
+    return named, panel(rows)
 
 
 def require_mri(store: Store, split: Split = "val") -> None:

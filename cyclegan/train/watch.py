@@ -16,15 +16,15 @@ from torch import Tensor
 from cyclegan.data.batch import Batch, own
 from cyclegan.nets.pairs import Translated
 from cyclegan.nets.population import layers, population_loss
-from data_prep.intensity import WINDOW_HU
+from mrct.imaging.hounsfield import MONITORED_BONE_HU, WINDOW_HU
 
 Image = Float[Tensor, "B 1 H W"]
 Scalar = Float[Tensor, ""]
 
 MEASURE_EVERY_STEPS = 10
 """Steps from one measurement of the images to the next."""
-BONE = 2 * (300 - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]) - 1
-"""300 HU as a network sees it; above it is bone."""
+BONE_IN_CT = 2 * (MONITORED_BONE_HU - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]) - 1
+"""`MONITORED_BONE_HU` as a network sees it."""
 HU_PER_UNIT = (WINDOW_HU[1] - WINDOW_HU[0]) / 2
 TOO_RIGHT = 0.98
 """Share of patches that a critic judges rightly, from which on it no longer teaches."""
@@ -63,7 +63,7 @@ def signs(batch: Batch, images: Translated) -> dict[str, Tensor]:
     ct, fake_mri = batch.own_ct.float(), own(images.fake_mri)
     mri_body, ct_body = batch.mri_body.float(), batch.ct_body.float()
     mean, spread = moments(mri, mri_body)
-    bone = mri_body * (fake_ct > BONE)
+    bone = mri_body * (fake_ct > BONE_IN_CT)
     near_surface = layers(mri_body)[:, :2].sum(1, keepdim=True)
     return {
         "watch/spread_ct": moments(fake_ct, mri_body)[1] / moments(ct, ct_body)[1],

@@ -11,7 +11,7 @@ import torch
 import tyro
 
 from cyclegan.export.formats import Format as File
-from cyclegan.export.info import Direction
+from cyclegan.export.info import DIRECTION_OF_FLAG, Direction
 from cyclegan.export.model import SUMS, Model, folder_of, is_of_both, read_model
 from cyclegan.infer.device import best_device
 from cyclegan.translate.account import list_result, report, write_id_map
@@ -30,8 +30,7 @@ from data_prep.source import Leniency
 from data_prep.split import Split
 from data_prep.store import sha256_of
 
-WAYS: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
-FILES: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
+FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,9 +164,10 @@ def opened(command: Command) -> Engine:
             "use --engine torch."
         )
     where = device if device != "auto" else "cpu" if on_onnx else best_device().type
-    folder = folder_of(command.model, WAYS[command.direction] if command.direction else None)
-    model = read_model(folder, FILES[command.engine], where)
-    if command.direction and model.info.direction != WAYS[command.direction]:
+    direction = DIRECTION_OF_FLAG[command.direction] if command.direction else None
+    folder = folder_of(command.model, direction)
+    model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
+    if direction and model.info.direction != direction:
         raise UsageError(
             f"--direction {command.direction}, but this is a {model.info.direction} model."
         )
@@ -212,7 +212,7 @@ def way_back(command: Command, engine: Engine) -> Engine | None:
     if not is_of_both(command.model):
         return None
     folder = folder_of(command.model, other)
-    model = read_model(folder, FILES[command.engine], engine.model.device)
+    model = read_model(folder, FORMAT_OF_ENGINE[command.engine], engine.model.device)
     return replace(engine, model=compiled(model, command) if command.compile else model)
 
 

@@ -4,8 +4,6 @@ Messages and the list name inputs by number and hash; paths stand in the two pri
 a terminal.
 """
 
-import csv
-import io
 import json
 import os
 import sys
@@ -14,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cyclegan.translate.job import Outcome
-from data_prep.atomic import write_atomic
+from data_prep.id_map import extend_id_map
 
 LIST = "translations.jsonl"
-_COLUMNS = ("result", "input")
 
 
 def list_result(outcome: Outcome, out: Path) -> None:
@@ -36,18 +33,12 @@ def list_result(outcome: Outcome, out: Path) -> None:
 
 def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write, or extend, the table of which result was made of which input; 0600."""
-    rows: dict[str, str] = {}
-    if path.exists():
-        old = csv.DictReader(io.StringIO(path.read_text("utf-8", "surrogateescape")))
-        rows = {row["result"]: row["input"] for row in old if row.keys() >= set(_COLUMNS)}
-    for outcome in outcomes:
-        if outcome.result:
-            rows[outcome.result.name] = os.fspath(outcome.input.path.absolute())
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    table.writerows(sorted(rows.items()))
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"), mode=0o600)
+    rows = [
+        (outcome.result.name, os.fspath(outcome.input.path.absolute()))
+        for outcome in outcomes
+        if outcome.result
+    ]
+    extend_id_map(path, ("result", "input"), rows)
 
 
 def report(outcomes: Sequence[Outcome], left: Counter[str], out: Path) -> None:

@@ -23,8 +23,8 @@ from pydicom.valuerep import DSfloat
 
 from cyclegan.translate.dicom_source import Origin, Reference, images_at
 from data_prep.errors import VolumeError
-from data_prep.intensity import WINDOW_HU
 from data_prep.volume import LPS_TO_RAS, Affine
+from mrct.imaging.hounsfield import SOFT_TISSUE_WINDOW_HU, WINDOW_HU
 
 RESEARCH_ONLY = "For research only: not for diagnosis, treatment or dose."
 SERIES = "Synthetic CT (research only)"
@@ -132,7 +132,8 @@ def _series(origin: Origin, making: Making) -> Dataset:
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 1
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, 0, "HU"
-    dataset.WindowCenter, dataset.WindowWidth = 40, 400
+    low, high = SOFT_TISSUE_WINDOW_HU
+    dataset.WindowCenter, dataset.WindowWidth = round((low + high) / 2), round(high - low)
     return dataset
 
 

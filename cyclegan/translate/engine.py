@@ -20,11 +20,10 @@ from cyclegan.infer.slices import Conditions, to_input, to_values, translate_vol
 from cyclegan.translate.own_grid import on_grid
 from data_prep.errors import VolumeError
 from data_prep.harmonise import HarmonisedVolume, harmonise
-from data_prep.intensity import WINDOW_HU, Window
+from data_prep.intensity import Window
 from data_prep.volume import Volume
+from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
 
-CT_AIR_BELOW = -300.0
-"""Only CT has more than a hundredth of its voxels below this: air."""
 Precision = Literal["fp32", "bf16"]
 Done = Callable[[int], None]
 
@@ -149,7 +148,7 @@ def target_window(info: ModelInfo) -> Window:
 def _check_modality(volume: Volume, info: ModelInfo) -> None:
     """Refuse a CT where an MRI is due; `harmonise` refuses a CT that is not in HU."""
     lowest = float(np.percentile(volume.voxels[::2, ::2, ::2], 1))
-    if info.source == "mri" and lowest < CT_AIR_BELOW:
+    if info.source == "mri" and lowest < BODY_HU:  # only a CT has so much air
         raise VolumeError(
             "modality",
             f"The model takes MRI, and this is a CT: its values go down to {lowest:.0f}, as only "

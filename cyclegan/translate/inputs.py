@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.commit import read_commit
-from data_prep.dicom import looks_like_dicom
+from data_prep.dicom import HEAD_BYTES, looks_like_dicom
 from data_prep.encoding import METADATA
 from data_prep.errors import UsageError
-from data_prep.formats import SUFFIXES, stem_of
+from data_prep.formats import VOLUME_SUFFIXES, stem_of
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.layout import SUFFIXES_TEXT, volume_files
 from data_prep.local_path import LocalPath
@@ -26,8 +26,6 @@ from data_prep.split import Split
 from data_prep.storage import file_changed
 from data_prep.store import Store, StoredVolume, open_store
 from data_prep.volume import Grid, Modality, Volume
-
-_HEAD_BYTES = 132
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,10 +209,10 @@ def _source(path: Path, modality: Modality, series: Series | None = None) -> Sou
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name.lower().endswith(SUFFIXES) or not path.is_file():
+    if path.name.lower().endswith(VOLUME_SUFFIXES) or not path.is_file():
         return False
     with path.open("rb") as stream:
-        return looks_like_dicom(stream.read(_HEAD_BYTES))
+        return looks_like_dicom(stream.read(HEAD_BYTES))
 
 
 def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> list[StoredInput]:

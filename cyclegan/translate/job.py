@@ -30,7 +30,7 @@ from data_prep.quarantine import Refusal
 from data_prep.source import Leniency
 from data_prep.volume import Grid
 
-_NAME_LENGTH = 12
+_RESULT_NAME_LENGTH = 12
 _UNSURE = (0.0, 32767.0)
 """No more fits into an int16."""
 Stage = TypeVar("Stage")
@@ -181,7 +181,7 @@ class Job:
         if self.preview:
             target = self.engine.model.info.target
             picture = (shown, made.values, target, made.uncertainty)
-            save_preview(result.preview, loaded.sha256[:_NAME_LENGTH], *picture)
+            save_preview(result.preview, loaded.sha256[:_RESULT_NAME_LENGTH], *picture)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
         write_volume(result, voxels, grid.affine, making, loaded.origin)
         return Outcome(
@@ -198,7 +198,7 @@ class Job:
 
     def _result_of(self, item: Input, sha256: str) -> Result:
         """Its name is the content's hash, or the owner's name for it where that is wished for."""
-        name = sha256[:_NAME_LENGTH]
+        name = sha256[:_RESULT_NAME_LENGTH]
         if item.frame:
             name += f"-{item.frame}"
         if isinstance(item, StoredInput):
@@ -224,7 +224,8 @@ class Job:
         series = item.series
         if series is not None and series.error:
             raise series.error
-        origin = origin_of_series(series) if series else origin_of_file(sha256[:_NAME_LENGTH])
+        name = sha256[:_RESULT_NAME_LENGTH]
+        origin = origin_of_series(series) if series else origin_of_file(name)
         return deidentified(origin, self.key) if self.key and series else origin
 
     def _guarded(self, item: Input, sha256: str, stage: Callable[[], Stage]) -> Stage | Outcome:

@@ -1,30 +1,22 @@
 """A picture of one result: source, synthetic volume and its uncertainty in four planes.
 
-On the model's grid, upright; the patient's right is at the left. It holds no patient text. The
-home of matplotlib in translate.
+On the model's grid, upright; the patient's right is at the left. It holds no patient text.
 """
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data_prep.atomic import write_atomic
+from data_prep.body import bounding_box
 from data_prep.harmonise import HarmonisedVolume
-from data_prep.intensity import Window
 from data_prep.volume import Modality
+from mrct.drawing.slices import CT_BONE, Picture, Windowing, png, sheet
 
-CT_WINDOW_HU: Window = (-450.0, 1050.0)
-"""Wide enough for fat, brain and bone."""
 HEIGHTS = (0.45, 0.7)
 """Of the axial slices in the body: 0 is its lowest slice, 1 its highest."""
-_INCHES = 2.4
-_NAMES: dict[Modality, str] = {"ct": "CT", "mri": "MRI"}
-Planes = list[tuple[NDArray[Any], float]]
 
 
 def save_preview(
@@ -36,69 +28,43 @@ def save_preview(
     uncertainty: NDArray[np.float32] | None,
 ) -> None:
     """Write the picture as a PNG; `values` and `uncertainty` [z, y, x] are on the model's grid."""
-    source: Modality = "mri" if target == "ct" else "ct"
-    rows: list[tuple[str, NDArray[Any], Window, str]] = [
-        (_NAMES[source], shown.voxels, _window(source, shown.window), "gray"),
-        (f"synthetic {_NAMES[target]}", values, _window(target, _range(values)), "gray"),
+    if target == "ct":
+        source, made = Windowing("gray", *shown.window, "MRI"), CT_BONE
+    else:
+        low, high = np.percentile(values, [0, 99.5])
+        source, made = CT_BONE, Windowing("gray", float(low), float(high), "MRI")
+    names = ("MRI", "synthetic CT") if target == "ct" else ("CT", "synthetic MRI")
+    rows = [
+        (names[0], planes(shown.voxels, shown, source)),
+        (names[1], planes(values, shown, made)),
     ]
     if uncertainty is not None:
         top = float(np.percentile(uncertainty[shown.body], 99))
-        rows.append((f"unsure by, 0 to {top:.0f}", uncertainty, (0.0, max(top, 1.0)), "magma"))
-    spacing_mm = shown.grid.spacing_mm
-    columns = planes(rows[0][1], shown.body, spacing_mm)
-    figure = Figure(
-        figsize=(_INCHES * len(columns), _INCHES * len(rows) + 0.4),
-        facecolor="white",
-        layout="constrained",
+        unsure = Windowing("magma", 0.0, max(top, 1.0), "unsure by")
+        rows.append((f"unsure by, 0 to {top:.0f}", planes(uncertainty, shown, unsure)))
+    figure = sheet(
+        rows,
+        caption=f"{name}: for research only. CT from {CT_BONE.low:.0f} to {CT_BONE.high:.0f} HU, "
+        "right at the left.",
+        tile_inches=2.4,
+        label_rotation=90,
     )
-    low, high = CT_WINDOW_HU
-    figure.suptitle(
-        f"{name}: for research only. CT from {low:.0f} to {high:.0f} HU, right at the left.",
-        fontsize=8,
-    )
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for line, (label, volume, window, colours) in zip(axes, rows, strict=True):
-        for axis, (image, aspect) in zip(line, planes(volume, shown.body, spacing_mm), strict=True):
-            _draw(axis, image, aspect, window, colours)
-        line[0].text(
-            -0.04,
-            0.5,
-            label,
-            fontsize=8,
-            rotation=90,
-            va="center",
-            ha="right",
-            transform=line[0].transAxes,
-        )
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    write_atomic(path, content.getvalue())
+    write_atomic(path, png(figure, 110))
 
 
-def planes(
-    volume: NDArray[Any], body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> Planes:
-    """Two axial, a coronal and a sagittal slice through the body, and a pixel's height to width."""
-    dz, dy, dx = spacing_mm
-    z, y, x = (np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
-    heights = [round(z[0] + share * (z[-1] - z[0])) for share in HEIGHTS]
-    middle_y, middle_x = int(y[len(y) // 2]), int(x[len(x) // 2])
-    return [
-        *((volume[height], dy / dx) for height in heights),
-        (volume[::-1, middle_y], dz / dx),
-        (volume[::-1, :, middle_x], dz / dy),
+def planes(volume: NDArray[Any], shown: HarmonisedVolume, windowing: Windowing) -> list[Picture]:
+    """Two axial, a coronal and a sagittal slice through the body."""
+    dz, dy, dx = shown.grid.spacing_mm
+    box = bounding_box(shown.body)
+    assert box is not None, "without a body nothing is translated"
+    z, y, x = box
+    heights = [round(z.start + share * (z.stop - 1 - z.start)) for share in HEIGHTS]
+    slices = [
+        *((volume[height], (dy, dx)) for height in heights),
+        (volume[::-1, (y.start + y.stop) // 2], (dz, dx)),
+        (volume[::-1, :, (x.start + x.stop) // 2], (dz, dy)),
     ]
-
-
-def _draw(axis: Axes, image: NDArray[Any], aspect: float, window: Window, colours: str) -> None:
-    axis.set_axis_off()
-    axis.imshow(image, cmap=colours, vmin=window[0], vmax=window[1], aspect=aspect)
-
-
-def _window(modality: Modality, own: Window) -> Window:
-    return CT_WINDOW_HU if modality == "ct" else own
-
-
-def _range(values: NDArray[np.float32]) -> Window:
-    low, high = np.percentile(values, [0, 99.5])
-    return float(low), float(high)
+    return [
+        Picture(values=values, windowing=windowing, pixel_mm=pixel_mm)
+        for values, pixel_mm in slices
+    ]

@@ -22,11 +22,10 @@ from torch import Tensor
 from cyclegan.translate.engine import Done, Engine, unheard
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import VOID_HU
 
 SMOOTH_MM = 3.0
 """Standard deviation of the Gaussian over the map: what is unsure lies beside what is wrong."""
-VOID_HU = 1000.0
-"""Half the way from air to compact bone: the error of a guess between them."""
 VOID_POWER = 4
 """Of the darkness, 0 to 1: tissue that is merely dark is no void."""
 Images = Float[Tensor, "Z 1 H W"]

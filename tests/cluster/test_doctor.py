@@ -16,14 +16,14 @@ from cluster import diagnosis
 from cluster.__main__ import main
 from cluster.diagnosis import Finding
 from cluster.doctor import HERE, examine_here
-from cluster.probe import DRIVER, PROJECT, Gpu, NodeFacts, Reading
+from cluster.probe import DRIVER, SOURCES, Gpu, NodeFacts, Reading
 from data_prep.errors import ExitCode
 from tests.ray_nodes import Cluster, head, node
 from tests.stores import make_store
 
 FACTS = NodeFacts(
     node="a",
-    versions={"torch": "2.13.0", PROJECT: "0123abcd", "driver": "580.1"},
+    versions={"torch": "2.13.0", SOURCES: "0123abcd", "driver": "580.1"},
     shared_mib=16384,
     files=65536,
     free_mib={"/tmp": 100_000},
@@ -104,7 +104,7 @@ def test_everything_that_was_planted_is_found_on_its_node_and_told_first(two_nod
     assert "9.9.9; elsewhere 3" in found["zarr"][3]
     assert "does not see what" in found["storage"][3]
     fine = {row[1] for row in rows if row[0] == "ok"}
-    assert {"torch", "ray", PROJECT, "clock", "store", "all-reduce"} <= fine
+    assert {"torch", "ray", SOURCES, "clock", "store", "all-reduce"} <= fine
     assert list(two_nodes.storage.iterdir()) == []
 
 
@@ -171,7 +171,7 @@ def test_this_machine_has_what_the_tests_run_on(tmp_path):
 
     assert not bad(findings)
     assert {each.where for each in findings} == {"all", HERE}
-    assert {"torch", "ray", PROJECT, "cuda", "driver", "/dev/shm", "open files", "clock"} <= {
+    assert {"torch", "ray", SOURCES, "cuda", "driver", "/dev/shm", "open files", "clock"} <= {
         each.what for each in findings
     }
     (reading,) = (each.found for each in findings if each.what == "store")
@@ -227,7 +227,7 @@ def test_a_clock_is_not_blamed_for_the_length_of_the_way():
     assert bad(diagnosis.judge_node(slow)) == []
 
 
-@pytest.mark.parametrize("name", ["torch", PROJECT, "driver"])
+@pytest.mark.parametrize("name", ["torch", SOURCES, "driver"])
 def test_the_node_with_another_version_is_named(name):
     others = [replace(FACTS, node=node) for node in "bc"]
     odd = replace(FACTS, versions=FACTS.versions | {name: "other"})

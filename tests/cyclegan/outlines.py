@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_erosion
 
-from data_prep.intensity import WINDOW_HU
 from data_prep.split import Split
 from data_prep.store import Store, open_store
 from data_prep.write import create_store, rebuild_index, write_volume
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import SPACING_MM, prepared, random_head
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.filters import threshold_otsu
 
-from data_prep.body import body_mask, otsu_threshold
+from data_prep.body import body_mask, bounding_box, otsu_threshold
 from data_prep.geometry import canonical
 from data_prep.nifti import read_nifti
 
@@ -85,3 +85,18 @@ def test_the_head_holder_of_a_real_ct_is_left_out(shared):
     for beyond in (np.s_[:, 124:], np.s_[:, :, :16], np.s_[:, :, 114:]):
         assert solid[beyond].any()
         assert not mask[beyond].any()
+
+
+def test_a_bounding_box_is_numpys_extent_of_the_true_voxels():
+    assert bounding_box(np.zeros((6, 7, 8), bool)) is None
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        mask = random.random((6, 7, 8)) < 0.02
+        box = bounding_box(mask)
+        ends = [(at.min(), at.max() + 1) for at in np.nonzero(mask)]
+        assert [(side.start, side.stop) for side in box] == ends
+        wide = bounding_box(mask, (1, 2, 99))
+        assert [(side.start, side.stop) for side in wide] == [
+            (max(0, low - margin), min(length, high + margin))
+            for (low, high), margin, length in zip(ends, (1, 2, 99), mask.shape, strict=True)
+        ]

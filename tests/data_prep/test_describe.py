@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from matplotlib import image as pictures
-from matplotlib.text import Text
 
-from data_prep.contact_sheet import COLUMNS, contact_sheet, save_contact_sheet
+from data_prep.contact_sheet import VOLUMES_PER_ROW, caption_of, rows_of, save_contact_sheet
 from data_prep.describe import describe, hu_lines
 from data_prep.histogram import EDGES_HU, histogram_of, sampled
 from tests.stores import make_store
@@ -53,25 +52,25 @@ def test_samples_are_spread_over_all_and_never_more_than_asked(store):
 
 
 def test_the_sheet_shows_middle_slices_in_their_windows_with_the_body_outlined(store):
-    figure = contact_sheet(store)
+    shown = [picture for _, pictures in rows_of(store) for picture in pictures]
 
-    shown = [axis for axis in figure.axes if axis.images]
     rows = [store.select(m, s) for s in ("train", "val") for m in ("mri", "ct")]
-    wanted = [volume for row in rows for volume in sampled(row, COLUMNS)]
+    wanted = [volume for row in rows for volume in sampled(row, VOLUMES_PER_ROW)]
     assert len(shown) == len(wanted)
-    for axis, volume in zip(shown, wanted, strict=True):
-        z = int(axis.get_title().split()[2])
+    for picture, volume in zip(shown, wanted, strict=True):
+        z = int(picture.title.split()[2])
         assert abs(volume.height[z] - 0.5) == np.abs(volume.height - 0.5).min()
-        np.testing.assert_array_equal(axis.images[0].get_array(), store.voxels(volume)[z])
+        np.testing.assert_array_equal(picture.values, store.voxels(volume)[z])
+        np.testing.assert_array_equal(picture.outline, store.body(volume)[z] == 1)
         ends = (-160, 240) if volume.modality == "ct" else volume.window
-        assert axis.images[0].get_clim() == ends
-        assert len(axis.collections) == 1
+        assert (picture.windowing.low, picture.windowing.high) == ends
 
 
 def test_pictures_and_texts_hold_pseudonyms_only(store, tmp_path):
-    texts = [text.get_text() for text in contact_sheet(store).findobj(Text)]
+    titles = [picture.title for _, pictures in rows_of(store) for picture in pictures]
     names = {volume.name.split("/")[1][:8] for volume in store.volumes}
-    assert {text.split(",")[0] for text in texts if ", slice" in text} <= names
+    assert {title.split(",")[0] for title in titles} <= names
+    assert not any(volume.name.split("/")[1] in caption_of(store) for volume in store.volumes)
 
     save_contact_sheet(store, tmp_path / "sheet.png")
 

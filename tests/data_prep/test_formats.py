@@ -9,7 +9,14 @@ import pytest
 import SimpleITK
 
 from data_prep.errors import VolumeError
-from data_prep.formats import DETACHED, SUFFIXES, decoded_bytes, read_file, read_grid, stem_of
+from data_prep.formats import (
+    DETACHED_SUFFIXES,
+    VOLUME_SUFFIXES,
+    decoded_bytes,
+    read_file,
+    read_grid,
+    stem_of,
+)
 
 RANDOM = np.random.default_rng(0)
 # Air and tissue, since numbers that cannot be HU are refused.
@@ -220,8 +227,10 @@ def test_a_claim_is_known_before_voxels_are_read(tmp_path):
 
 
 def test_a_stem_is_the_name_without_its_format():
-    assert [stem_of(f"P.1{suffix.upper()}") for suffix in SUFFIXES] == ["P.1"] * len(SUFFIXES)
-    assert set(DETACHED) < set(SUFFIXES)
+    assert [stem_of(f"P.1{suffix.upper()}") for suffix in VOLUME_SUFFIXES] == ["P.1"] * len(
+        VOLUME_SUFFIXES
+    )
+    assert set(DETACHED_SUFFIXES) < set(VOLUME_SUFFIXES)
     assert stem_of("notes.txt") == "notes.txt"
 
 

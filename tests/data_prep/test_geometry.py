@@ -8,7 +8,7 @@ import pytest
 from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from data_prep.geometry import canonical, resample, resample_mask, target_grid
+from data_prep.geometry import canonical, reached, resample, resample_mask, target_grid
 from data_prep.nifti import read_nifti
 from data_prep.volume import Grid, Volume
 
@@ -34,7 +34,7 @@ def volume_of(voxels, affine) -> Volume:
 
 def whole(grid: Grid):
     """The box that is all of a grid."""
-    return tuple((0, n - 1) for n in grid.shape)
+    return tuple(slice(0, n) for n in grid.shape)
 
 
 def positions_mm(grid: Grid) -> np.ndarray:
@@ -67,7 +67,7 @@ SOURCE = Grid(
 )
 BODY = np.zeros(SOURCE.shape, bool)
 BODY[:, 4:21, 8:20] = True
-BOX = ((0, 9), (4, 20), (8, 19))
+BOX = (slice(0, 10), slice(4, 21), slice(8, 20))
 
 
 def test_the_target_grid_has_the_store_s_spacing_and_size_and_covers_all_of_z():
@@ -158,8 +158,9 @@ def test_a_real_oblique_head_comes_back_to_its_own_grid(shared):
     assert np.corrcoef(back.voxels.ravel(), volume.voxels.ravel())[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("box", [((0, 9), (3, 20), (4, 30)), ((0, 9), (3, 21), (4, 31))])
-def test_pixels_of_the_wanted_size_keep_their_values(box):
+@pytest.mark.parametrize("stops", [(21, 31), (22, 32)])
+def test_pixels_of_the_wanted_size_keep_their_values(stops):
+    box = (slice(0, 10), slice(3, stops[0]), slice(4, stops[1]))
     random = np.random.default_rng(0)
     shape = (10, 33, 38)
     affine = affine_of(rotation(ANGLES) @ np.diag([-1, -1, 1]), (1.2, 1.3, 2.0), (5, 6, 7))
@@ -177,3 +178,23 @@ def test_pixels_of_the_wanted_size_keep_their_values(box):
         inside,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("turn", [0, 17])
+def test_a_centre_on_the_very_border_of_the_source_is_inside(turn):
+    """However the numbers are rounded; a hundredth of a voxel beyond it is outside."""
+    random, inside, beyond = np.random.default_rng(5), [], []
+    for _ in range(30):
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_euler("z", turn, degrees=True).as_matrix()
+        affine[:3, :3] *= random.uniform(0.3, 3, 3)
+        affine[:3, 3] = random.uniform(-300, 300, 3)
+        source = Grid(shape=(4, 5, 6), affine=affine)
+        for shift, found in ((0.5, inside), (0.51, beyond)):
+            moved = np.eye(4)
+            moved[:3, 3] = shift  # so far beyond the last centres
+            grid = Grid(shape=(4, 5, 6), affine=affine @ moved)
+            found.append(reached(source, grid)[-1, -1, -1])
+
+    assert all(inside)
+    assert not any(beyond)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from data_prep.intensity import (
-    WINDOW_HU,
     denormalise,
     invert_contrast,
     normalise,
     restore_contrast,
     robust_window,
 )
+from mrct.imaging.hounsfield import WINDOW_HU
 
 HU = np.array([-3000, -1024, -1000, 0, 1023.5, 3071, 5000], np.float32)
 X = np.linspace(-1, 1, 9, dtype=np.float32)

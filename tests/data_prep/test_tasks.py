@@ -5,11 +5,11 @@ import os
 import pytest
 
 from data_prep.discover import Job
-from data_prep.intensity import WINDOW_HU
 from data_prep.settings import ConvertSettings
 from data_prep.source import Source
 from data_prep.tasks import outcomes_of
 from data_prep.write import create_store
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.hostile import Deadly
 from tests.volumes import write_head
 

@@ -12,7 +12,7 @@ from tests.tune.searches import BASE, STEPS, settings
 from tune.ledger import LEDGER, Ledger
 from tune.recorder import Ending, Recorder
 from tune.settings import course_of
-from tune.trial import EXIT_CODE, FAILURE, RUN
+from tune.trial import EXIT_CODE, FAILURE, RUN_NAME
 
 METRIC = "val/selection"
 
@@ -32,7 +32,7 @@ class Watched:
         self.trial = SimpleNamespace(config={"trial": handed})
 
     def tell(self, step: int, score: float, **more: object) -> None:
-        result = {METRIC: score, "step": float(step), RUN: "t000"} | more
+        result = {METRIC: score, "step": float(step), RUN_NAME: "t000"} | more
         self.recorder.on_trial_result(iteration=1, trials=[], trial=self.trial, result=result)
 
     def complete(self) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from cyclegan.data.batch import Batch
 from cyclegan.data.philox import Stream
 from cyclegan.data.pipeline import BatchMaker, Form, Outputs, StoredSlices, to_batch
 from cyclegan.data.variation import Variation
-from data_prep.intensity import WINDOW_HU, Window
+from data_prep.intensity import Window
+from mrct.imaging.hounsfield import WINDOW_HU
 
 CPU = torch.device("cpu")
 SIZE = (40, 32)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from cyclegan.data.philox import Stream
 from cyclegan.data.pipeline import StoredSlices
 from cyclegan.data.variation import Variation
-from data_prep.intensity import WINDOW_HU
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.cyclegan.data.known_slices import SIZE, WINDOWS, B, drawn, made, some_slices
 
 

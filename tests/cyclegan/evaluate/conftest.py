@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_prep.intensity import WINDOW_HU
 from data_prep.nifti import write_nifti
 from data_prep.store import Store, open_store
 from data_prep.volume import Grid
 from data_prep.write import create_store, rebuild_index, write_volume
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import SPACING_MM, prepared, random_head
 
 SHAPE = (16, 48, 48)

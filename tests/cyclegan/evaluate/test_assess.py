@@ -10,7 +10,8 @@ from cyclegan.evaluate.scorecard import HISTOGRAM, PAIRED, REGRESSION, SOFT_TISS
 from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.baselines import constant_soft_tissue
 from cyclegan.scores.metrics import all_paired_scores
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.cyclegan.outlines import disagreeing_pair
 from tests.stores import make_store
 

@@ -14,7 +14,7 @@ from cyclegan.export.__main__ import export_models
 from cyclegan.export.formats import FILES, write_formats
 from cyclegan.export.info import INFO, channels_of
 from cyclegan.export.model import CONTENT, SUMS, read_model
-from cyclegan.export.parity import LEVELS, answers, check_parity, difference, real_slices
+from cyclegan.export.parity import VALUE_RANGE, answers, check_parity, difference, real_slices
 from cyclegan.nets.generator import Generator
 
 
@@ -99,7 +99,7 @@ def test_the_slices_are_those_of_the_store_as_networks_see_them(store, info):
     images = real_slices(store, replace(info, direction="to_mri"))
     (volume,) = store.select("ct", "val")
 
-    expected = (store.voxels(volume)[[1, 3]] + 1024) / LEVELS * 2 - 1
+    expected = (store.voxels(volume)[[1, 3]] + 1024) / VALUE_RANGE * 2 - 1
 
     np.testing.assert_allclose(images[:, 0], expected, atol=1e-6)
 

@@ -6,7 +6,7 @@ import torch
 
 from cyclegan.infer.slices import to_input, to_values, translate_volume
 from cyclegan.nets.generator import Generator
-from data_prep.intensity import WINDOW_HU
+from mrct.imaging.hounsfield import WINDOW_HU
 
 RNG = np.random.default_rng(3)
 SHAPE = (5, 8, 12)

@@ -2,11 +2,11 @@
 
 import torch
 
-from cyclegan.nets.critic import PARAMETERS_OF_REFERENCE, Critic
+from cyclegan.nets.critic import CRITIC_PARAMETERS_OF_REFERENCE, Critic
 
 
 def test_the_reference_has_the_published_number_of_parameters():
-    assert sum(p.numel() for p in Critic().parameters()) == PARAMETERS_OF_REFERENCE
+    assert sum(p.numel() for p in Critic().parameters()) == CRITIC_PARAMETERS_OF_REFERENCE
 
 
 def test_a_slice_of_256_gets_30_by_30_scores():

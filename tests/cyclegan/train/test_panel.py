@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from cyclegan.infer.cycle import Cycle
-from cyclegan.train.panel import BONE, CHANGE_HU, CHANGE_MRI, MRI, panel, tiles_of
-from data_prep.intensity import WINDOW_HU, normalise
+from cyclegan.train.panel import CHANGE_HU, CHANGE_MRI, CT, MRI, panel, tiles_of
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import make_store
+
+PIXEL_MM = (2.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +34,12 @@ def test_an_mri_beside_its_real_ct_shows_the_error_in_hu(volumes):
     shown = cycle(volumes, "mri", translated=100.0, returned=0.2)
     real = np.full(volumes["mri"].shape, -50, np.int16)
 
-    tiles = tiles_of(shown, real)
+    tiles = tiles_of(shown, PIXEL_MM, real)
 
     assert [tile.title for tile in tiles] == [
         *("MRI", "synthetic CT", "real CT", "synthetic - real", "returned MRI", "returned - MRI")
     ]
-    windowings = [MRI, BONE, BONE, CHANGE_HU, MRI, CHANGE_MRI]
+    windowings = [MRI, CT, CT, CHANGE_HU, MRI, CHANGE_MRI]
     assert [tile.windowing for tile in tiles] == windowings
     error, body = tiles[3].values, np.isfinite(tiles[3].values)
     assert (error[body] == 150).all()
@@ -49,9 +52,9 @@ def test_a_ct_there_and_back_is_in_hu(volumes):
     per_unit = (WINDOW_HU[1] - WINDOW_HU[0]) / 2
     shown = cycle(volumes, "ct", translated=0.5, returned=100 / per_unit)
 
-    original, synthetic, returned, change = tiles_of(shown)
+    original, synthetic, returned, change = tiles_of(shown, PIXEL_MM)
 
-    assert (original.windowing, synthetic.windowing, change.windowing) == (BONE, MRI, CHANGE_HU)
+    assert (original.windowing, synthetic.windowing, change.windowing) == (CT, MRI, CHANGE_HU)
     body = np.isfinite(change.values)
     np.testing.assert_allclose(change.values[body], 100, atol=0.01)
     np.testing.assert_allclose(returned.values - original.values, 100, atol=0.01)
@@ -64,8 +67,8 @@ def test_a_difference_is_red_where_too_high_and_blue_where_too_low_and_tiles_kee
     colours = []
     for translated in (450.0, -450.0):
         shown = cycle(volumes, "mri", translated=translated, returned=0.0)
-        rows = [tiles_of(shown, np.zeros(volumes["mri"].shape, np.int16))]
-        picture = panel(rows, (2.0, 1.0))
+        rows = [tiles_of(shown, PIXEL_MM, np.zeros(volumes["mri"].shape, np.int16))]
+        picture = panel(rows)
         height, width, _ = picture.shape
         square = width / 6
         assert picture.dtype == np.uint8

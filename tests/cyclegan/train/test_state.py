@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
-from cyclegan.nets.critic import SMALLEST, Critic
+from cyclegan.nets.critic import SMALLEST_IMAGE, Critic
 from cyclegan.train import checkpoint
 from cyclegan.train.journal import METRICS, read_lines
 from cyclegan.train.loop import train_worker
@@ -113,9 +113,9 @@ def test_critics_have_the_scales_of_the_config_and_slices_large_enough_for_them(
 def test_the_smallest_slice_that_a_critic_takes_is_as_told(norm):
     critic = Critic(filters=2, norm=norm)
 
-    assert critic(torch.rand(1, 1, SMALLEST, SMALLEST)).shape == (1, 1, 1, 1)
+    assert critic(torch.rand(1, 1, SMALLEST_IMAGE, SMALLEST_IMAGE)).shape == (1, 1, 1, 1)
     with pytest.raises((RuntimeError, ValueError)):
-        critic(torch.rand(1, 1, SMALLEST - 1, SMALLEST - 1))
+        critic(torch.rand(1, 1, SMALLEST_IMAGE - 1, SMALLEST_IMAGE - 1))
 
 
 def test_what_was_saved_is_what_comes_back(state, config, tmp_path):

@@ -11,7 +11,8 @@ from torch import Tensor
 from cyclegan.data.batch import Batch
 from cyclegan.nets.pairs import Translated
 from cyclegan.train.watch import PATIENCE, Watch, accuracy, edges, signs
-from data_prep.intensity import WINDOW_HU, normalise
+from data_prep.intensity import normalise
+from mrct.imaging.hounsfield import WINDOW_HU
 from tests.stores import random_head
 
 GOOD = {

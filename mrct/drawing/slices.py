@@ -1,0 +1,173 @@
+"""How slices are drawn: windowed, in true proportions, in a grid with colour bars.
+
+What is shown, and why, is up to the caller; nothing else draws slices. A figure becomes a PNG or
+pixels by `png` and `pixels`.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mrct.imaging.hounsfield import (
+    BONE_WINDOW_HU,
+    DIFFERENCE_WINDOW_HU,
+    ERROR_WINDOW_HU,
+    SOFT_TISSUE_WINDOW_HU,
+)
+
+DOTS_PER_INCH = 100
+_TITLE_INCHES = 0.25
+_GAP_INCHES = 0.1
+_BARS_INCHES = 0.5
+
+
+class Windowing(NamedTuple):
+    """What becomes which colour."""
+
+    colours: str
+    low: float
+    high: float
+    unit: str
+    """What stands below the colour bar."""
+
+
+CT_SOFT = Windowing("gray", *SOFT_TISSUE_WINDOW_HU, "HU")
+CT_BONE = Windowing("gray", *BONE_WINDOW_HU, "HU")
+CT_DIFFERENCE = Windowing("RdBu_r", *DIFFERENCE_WINDOW_HU, "HU")
+CT_ERROR = Windowing("magma", *ERROR_WINDOW_HU, "HU")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Picture:
+    """One slice and how it is shown."""
+
+    values: NDArray[Any]
+    """[rows, columns], the first row on top; NaN has no colour."""
+    windowing: Windowing
+    pixel_mm: tuple[float, float]
+    """Height and width of a pixel."""
+    title: str = ""
+    sides: str = ""
+    """What of the patient lies at the left and at the right: R, L, A or P."""
+    outline: NDArray[np.bool_] | None = None
+    """A mask whose edge is drawn."""
+    is_smooth: bool = False
+    """Whether colours between pixels are interpolated."""
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Height and width."""
+        rows, columns = self.values.shape
+        return rows * self.pixel_mm[0], columns * self.pixel_mm[1]
+
+
+Rows = Sequence[tuple[str, Sequence[Picture]]]
+"""The label of each row and its pictures."""
+
+
+def grid(rows: Rows, bars: Sequence[Windowing], *, tile_inches: float) -> Figure:
+    """Pictures on black, all to one scale, the widest `tile_inches` wide; colour bars below.
+
+    The places are computed here: matplotlib's own layout engines take seconds for as many axes.
+    """
+    widest_mm = max(picture.size_mm[1] for _, pictures in rows for picture in pictures)
+    inches_per_mm = (tile_inches - _GAP_INCHES) / widest_mm
+    heights = [max(picture.size_mm[0] for picture in row) * inches_per_mm for _, row in rows]
+    titles = [_TITLE_INCHES if any(p.title for p in row) else _GAP_INCHES / 2 for _, row in rows]
+    wide = tile_inches * max(len(row) for _, row in rows)
+    tall = sum(heights) + sum(titles) + _BARS_INCHES
+    figure = Figure(figsize=(wide, tall), dpi=DOTS_PER_INCH, facecolor="black")
+    bottom = tall
+    for (label, pictures), height, title in zip(rows, heights, titles, strict=True):
+        bottom -= title + height
+        for number, picture in enumerate(pictures):
+            left, width = tile_inches * number + _GAP_INCHES / 2, tile_inches - _GAP_INCHES
+            ax = figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+            _draw(ax, picture)
+            ax.set_title(picture.title, color="white", size=9, pad=3)
+            if number == 0:
+                ax.text(0, 1, label, color="white", size=7, va="top", transform=ax.transAxes)
+    share = 1 / len(bars)
+    for number, windowing in enumerate(bars):
+        # Not all of its share, or the numbers at its ends would run into its neighbours'.
+        place = ((number + 0.1) * share, 0.38 / tall, 0.8 * share, 0.07 / tall)
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(windowing.low, windowing.high), windowing.colours),
+            cax=figure.add_axes(place),
+            orientation="horizontal",
+        )
+        bar.ax.tick_params(colors="white", labelsize=7, pad=1)
+        bar.set_label(windowing.unit, color="white", size=7, labelpad=0)
+    return figure
+
+
+def sheet(
+    rows: Rows, *, caption: str, tile_inches: float, num_columns: int = 1, label_rotation: float = 0
+) -> Figure:
+    """Pictures on white below a caption, each in a square of its own; at least `num_columns`."""
+    across, down = max([num_columns, *(len(row) for _, row in rows)]), max(1, len(rows))
+    figure = Figure(
+        figsize=(tile_inches * across, tile_inches * down + 0.5),
+        facecolor="white",
+        layout="constrained",
+    )
+    figure.suptitle(caption, fontsize=8)
+    axes = figure.subplots(down, across, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for line, (label, pictures) in zip(axes, rows, strict=False):
+        for ax, picture in zip(line, pictures, strict=False):
+            _draw(ax, picture)
+            ax.set_title(picture.title, fontsize=6)
+        at = {"transform": line[0].transAxes, "ha": "right", "va": "center"}
+        line[0].text(-0.05, 0.5, label, fontsize=8, rotation=label_rotation, **at)
+    return figure
+
+
+def _draw(ax: Axes, picture: Picture) -> None:
+    colours, low, high, _ = picture.windowing
+    ax.set_axis_off()
+    ax.imshow(
+        picture.values,
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        aspect=picture.pixel_mm[0] / picture.pixel_mm[1],
+        interpolation="bilinear" if picture.is_smooth else None,
+    )
+    for side, at, align in zip(picture.sides, (0.0, 1.0), ("left", "right"), strict=False):
+        ax.text(at, 0.5, side, color="0.7", size=7, ha=align, transform=ax.transAxes)
+    if picture.outline is not None and picture.outline.any() and not picture.outline.all():
+        ax.contour(picture.outline, levels=[0.5], colors="tab:orange", linewidths=0.6)
+
+
+def coloured(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
+    """Values [rows, columns] as the pixels [rows, columns, 3] of a window; NaN is black."""
+    cmap, low, high, _ = windowing
+    known = np.isfinite(values)
+    colours = colormaps[cmap](Normalize(low, high)(np.where(known, values, low)), bytes=True)
+    return np.asarray(colours[..., :3] * known[..., None], dtype=np.uint8)
+
+
+def png(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """A figure as the content of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dots_per_inch, facecolor=figure.get_facecolor())
+    return file.getvalue()
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """A figure as pixels [rows, columns, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
