@@ -1,5 +1,7 @@
 """A tiny store and a tiny run, so that the loop can be tested without Ray in seconds."""
 
+import shutil
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +48,13 @@ def finished(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Finished
     reports: list[dict[str, float]] = []
     state = train_worker(config, Worker(), reports.append)
     return Finished(config=config, state=state, reports=reports)
+
+
+@pytest.fixture
+def trained(finished: Finished, config: Config) -> TrainState:
+    """A finished run of `config` in its folder, and its state, for a test to change."""
+    shutil.copytree(finished.config.run_folder, config.run_folder)
+    return deepcopy(finished.state)
 
 
 def small(store: Store, folder: Path) -> Config:

@@ -93,7 +93,11 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
 
 
 def test_losses_fall(config):
-    longer = replace(config, train=replace(config.train, max_steps=30))
+    longer = replace(
+        config,
+        train=replace(config.train, max_steps=30),
+        schedule=replace(config.schedule, save_every_steps=0, validate_every_steps=0),
+    )
 
     train_worker(longer, Worker())
 
