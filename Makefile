@@ -1,46 +1,62 @@
-# Every target first makes the environment in .venv when it is missing or stale.
+# Every target first makes what it needs of the environment in .venv, when that is missing or stale.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-STAMP := .venv/.complete
+ENV := .venv/.complete
+DEV := .venv/.complete-dev
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # One thread for each test: the cores belong to the tests beside it and to the workers that they start.
-QUIET := OMP_NUM_THREADS=1
 # A file's tests share what they made, so they stay in one process.
-BOTH := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+    --durations 20
+# What `make test` leaves to `make test-all`, by the markers in pyproject.toml.
+LATER := ray or slow or browser or compile
 
-.PHONY: env demo test check bench faults docs clean
+.PHONY: env demo check test test-all bench faults docs clean
 
-env: $(STAMP)
+# What users need.
+env: $(ENV)
 
-$(STAMP): pyproject.toml constraints.txt
+$(ENV): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+# What checks and tests need beside it.
+$(DEV): $(ENV)
+	$(PIP) -e '.[dev]'
 	touch $@
 
 demo: env
 	$(BIN)/python demo.py
 
-# What people and CI run before a commit: style and types.
-check: env
+# Style and types.
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Before a commit, in minutes.
 test: check
-	$(QUIET) $(BIN)/pytest $(BOTH) -m "not gpu"
-	$(QUIET) CYCLEGAN_NO_SHAPE_CHECKS=1 $(BIN)/pytest -m compile tests/cyclegan/train
+	$(PYTEST) -m "not gpu and not ($(LATER))"
+
+# Everything: `make test` and what that leaves out. The shape checks of the other tests break compiled
+# graphs, so the compile tests have a call of their own.
+test-all: test
+	$(PYTEST) -m "not gpu and not compile and ($(LATER))"
+	CYCLEGAN_NO_SHAPE_CHECKS=1 $(PYTEST) --dist load -m compile $$(grep -rl --include='*.py' 'mark\.compile' tests)
 
 # benchmarks.gpu apart: it measures a GPU, and refuses without one.
-bench: env
+bench: $(DEV)
 	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-faults: env
-	$(QUIET) CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/test_interruption.py
+faults: $(DEV)
+	OMP_NUM_THREADS=1 CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/test_interruption.py
 
 docs: env
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(PIP) -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 clean:

@@ -1,6 +1,7 @@
 """What every test shares: shape checks at import, quiet threads, and the folder of real volumes."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -41,6 +42,6 @@ def shared() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first: else one of two processes waits for the other's last one."""
-    long = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in long)
+    """Files with the most real Rays first: else one of two processes waits for the other's last."""
+    rays = Counter(item.path for item in items if item.get_closest_marker("ray"))
+    items.sort(key=lambda item: -rays[item.path])

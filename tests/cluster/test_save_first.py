@@ -37,6 +37,7 @@ def test_a_drained_head_lets_its_command_save_and_does_not_start_it_again(tmp_pa
     if os.getuid() or subprocess.run([*alone, "true"], check=False).returncode:
         pytest.skip("needs the right to make a namespace of processes (root)")
     (tmp_path / "cyclegan").mkdir()
+    (tmp_path / "cyclegan" / "__init__.py").touch()  # else a real one elsewhere comes before it
     (tmp_path / "cyclegan" / "train.py").write_text(TRAIN)
     for name in ("cluster", "data_prep"):
         (tmp_path / name).symlink_to(PROJECT / name)

@@ -1,6 +1,6 @@
 """P3, the checkpoint half: no kill at any moment leaves a checkpoint that is not whole.
 
-Three kills in every test run, 100 under `make faults`.
+Three kills under `make test-all`, 100 under `make faults`.
 """
 
 import os

@@ -1,6 +1,6 @@
 """P8: a conversion may be killed at any moment; resumed, its store is the unbroken one's.
 
-Thirty kills of the writing path in every test run, 300 under `make faults`; three with Ray.
+Thirty kills of the writing path under `make test-all`, 300 under `make faults`; three with Ray.
 """
 
 import hashlib

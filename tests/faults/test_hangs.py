@@ -1,5 +1,5 @@
 """P11: whatever becomes of one worker, the run does not hang: all are started again in a minute,
-the one that failed first is named, and the run ends. Under `make faults`; in every test run a
+the one that failed first is named, and the run ends. Under `make faults`; under `make test-all` a
 worker is killed in `tests/cyclegan/train/test_interruption.py`.
 """
 

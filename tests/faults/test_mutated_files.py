@@ -1,7 +1,7 @@
 """P12: hostile input cannot hurt. Each mutated file gives a volume or an error for people.
 
-250 in every test run, 20,000 under `make faults`. The parent neither dies nor grows, no file takes
-longer than the cap, and none appears beside the one that is read.
+250 under `make test-all`, 20,000 under `make faults`. The parent neither dies nor grows, no file
+takes longer than the cap, and none appears beside the one that is read.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """P7: the run goes on, and the quarantine is exact: it lists what was planted, and nothing else
 changes by a byte.
 
-42 series in every test run, one of each fault among them; 1000 under `make faults`, 5 % of them
+42 series under `make test-all`, one of each fault among them; 1000 under `make faults`, 5 % of them
 bad.
 """
 

@@ -1,6 +1,6 @@
 """S1 to S8 of the faults to survive: what may happen to a stream of batches, and what it does then.
 
-The same in small under every test run, and with more kills under `make faults`.
+One run with kills under `make test-all`, and more under `make faults`.
 """
 
 import json

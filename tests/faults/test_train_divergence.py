@@ -1,5 +1,5 @@
 """P10: a run that meets numbers that are not finite heals, or stops clean; at most one interval is
-lost. Three injections in every test run, 50 under `make faults`.
+lost. Three injections under `make test-all`, 50 under `make faults`.
 """
 
 import math

@@ -1,7 +1,7 @@
 """P1 and P2: a deterministic run, killed anywhere and restarted on any number of workers, ends with
 the bits of an unbroken one, and sees the same samples in the same order.
 
-Two kills in every test run, 200 under `make faults`.
+Two kills under `make test-all`, 200 under `make faults`.
 """
 
 import hashlib

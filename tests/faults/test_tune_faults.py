@@ -126,9 +126,8 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
 def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
     argv = command(folder, "preempted", "weights", "--trials", "1")
     driver = start(argv)
-    while not (folder / "preempted" / LEDGER).exists():
+    while not ((folder / "preempted" / LEDGER).exists() and trials_of(folder, "preempted")):
         time.sleep(0.1)
-    time.sleep(3)
     driver.send_signal(signal.SIGTERM)
 
     assert driver.wait(60) == ExitCode.PREEMPTED

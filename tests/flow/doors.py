@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import grpc
 import psutil
@@ -25,6 +26,8 @@ METHODS = (
 )
 PATHS = ("api/jobs/", "nodes", "metrics", "get_or_create_runtime_env")
 EVERYWHERE = ("::", "0.0.0.0")
+AGENTS = {"DashboardAgent": 2, "RuntimeEnvAgent": 1}
+"""Processes of Ray that come up last, and how many ports each opens."""
 
 
 def by_http(address: str) -> dict[str, int | str]:
@@ -55,21 +58,39 @@ def by_grpc(address: str) -> dict[str, int | str]:
     return answers
 
 
+def listening() -> list[tuple[str, Any]]:
+    """(command, address) of every door of this process and of all that it started."""
+    me = psutil.Process()
+    return [
+        (" ".join(process.cmdline()), door.laddr)
+        for process in [me, *me.children(recursive=True)]
+        for door in process.net_connections("tcp")
+        if door.status == psutil.CONN_LISTEN
+    ]
+
+
+def agents_are_up() -> bool:
+    ports = [(name, address.port) for name, address in listening()]
+    return all(
+        len({port for name, port in ports if agent in name}) >= num_doors
+        for agent, num_doors in AGENTS.items()
+    )
+
+
 def main() -> None:
     """Knock at every door of this process and of all that it started."""
     doors = []
     with ray_session(num_cpus=1, dashboard=True):
         ray.get(ray.remote(lambda: 1).remote())
-        time.sleep(5)  # the agents come up after the first task
-        me = psutil.Process()
-        for process in [me, *me.children(recursive=True)]:
-            for door in process.net_connections("tcp"):
-                if door.status == psutil.CONN_LISTEN:
-                    host = "127.0.0.1" if door.laddr.ip in EVERYWHERE else door.laddr.ip
-                    address = f"{host}:{door.laddr.port}"
-                    answers = by_http(address) or by_grpc(address)
-                    name = " ".join(process.cmdline())
-                    doors.append([name, door.laddr.ip, door.laddr.port, answers])
+        until = time.monotonic() + 60
+        while not agents_are_up():  # after the first task
+            assert time.monotonic() < until, listening()
+            time.sleep(0.2)
+        for name, door in listening():
+            host = "127.0.0.1" if door.ip in EVERYWHERE else door.ip
+            address = f"{host}:{door.port}"
+            answers = by_http(address) or by_grpc(address)
+            doors.append([name, door.ip, door.port, answers])
     print(json.dumps(doors))
 
 

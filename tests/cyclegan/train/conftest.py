@@ -1,6 +1,8 @@
 """A tiny store and a tiny run, so that the loop can be tested without Ray in seconds."""
 
-from dataclasses import replace
+import shutil
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ import pytest
 from cyclegan.config import Config
 from cyclegan.config_file import resolve
 from cyclegan.presets import smoke
+from cyclegan.train.loop import train_worker
+from cyclegan.train.state import TrainState
+from cyclegan.train.workers import Worker
 from data_prep.store import Store
 from tests.stores import make_store
 
@@ -24,11 +29,40 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def config(store: Store, tmp_path: Path) -> Config:
     """The smoke preset on that store, in a folder of its own."""
+    return small(store, tmp_path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Finished:
+    """A run that nothing disturbed; not to be changed, since tests share it."""
+
+    config: Config
+    state: TrainState
+    reports: list[dict[str, float]]
+
+
+@pytest.fixture(scope="session")
+def finished(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The run of `config`, made once."""
+    config = small(store, tmp_path_factory.mktemp("finished"))
+    reports: list[dict[str, float]] = []
+    state = train_worker(config, Worker(), reports.append)
+    return Finished(config=config, state=state, reports=reports)
+
+
+@pytest.fixture
+def trained(finished: Finished, config: Config) -> TrainState:
+    """A finished run of `config` in its folder, and its state, for a test to change."""
+    shutil.copytree(finished.config.run_folder, config.run_folder)
+    return deepcopy(finished.state)
+
+
+def small(store: Store, folder: Path) -> Config:
     base = smoke()
     return resolve(
         replace(
             base,
-            run=replace(base.run, storage=str(tmp_path / "runs"), name="small"),
+            run=replace(base.run, storage=str(folder / "runs"), name="small"),
             data=replace(base.data, store=str(store.path)),
         )
     )

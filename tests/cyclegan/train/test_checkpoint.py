@@ -15,9 +15,9 @@ from cyclegan.train.workers import Worker
 
 
 @pytest.fixture
-def state(config: Config) -> TrainState:
+def state(trained: TrainState) -> TrainState:
     """A state in which everything has been changed by steps."""
-    return train_worker(config, Worker())
+    return trained
 
 
 def empty(config: Config) -> TrainState:

@@ -24,10 +24,9 @@ from cyclegan.train.workers import Worker
 
 pytestmark = [
     pytest.mark.compile,
-    pytest.mark.slow,
     pytest.mark.skipif(
         "CYCLEGAN_NO_SHAPE_CHECKS" not in os.environ,
-        reason="the shape checks break graphs; `make test` runs these in a second call",
+        reason="the shape checks break graphs; `make test-all` runs these in a call without",
     ),
     pytest.mark.skipif(
         shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler (g++)"

@@ -136,9 +136,8 @@ def test_a_named_checkpoint_must_be_whole(config, store, tmp_path):
         check_resume(config, store, 6, tmp_path)
 
 
-def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(config, store):
-    train_worker(config, Worker())
-    start = folder_of(config.run_folder, 3)
+def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(finished, config, store):
+    start = folder_of(finished.config.run_folder, 3)
     new = replace(config, run=replace(config.run, name="new"))
     wider = replace(new, generator=replace(new.generator, filters=8))
 
@@ -148,12 +147,12 @@ def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(config, 
     with pytest.raises(ConfigError, match="nothing to train"):
         check_resume(new, store, 3, start)
     with pytest.raises(ConfigError, match="already holds a run"):
-        check_resume(config, store, 6, start)
+        check_resume(finished.config, store, 6, start)
 
 
-def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(config, store):
-    train_worker(config, Worker())
-    start = folder_of(config.run_folder, 3)
+def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished, config, store):
+    run = finished.config.run_folder
+    start = folder_of(run, 3)
     new = replace(config, run=replace(config.run, name="new"))
 
     state = train_worker(new, Worker(), start=start)
@@ -161,10 +160,10 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(config, s
     assert state.step == 6
     lines = read_lines(new.run_folder / METRICS)
     assert [line["step"] for line in lines if "rate/critics" in line] == [4, 6]
-    for same in (start, config.run_folder, "auto"):
+    for same in (start, run, "auto"):
         assert check_resume(new, store, 6, same) is None
     with pytest.raises(ConfigError, match="already holds a run"):
-        check_resume(new, store, 6, folder_of(config.run_folder, 6))
+        check_resume(new, store, 6, folder_of(run, 6))
 
     # Killed before its first save: it must not begin from random weights.
     shutil.rmtree(new.run_folder / "checkpoints")

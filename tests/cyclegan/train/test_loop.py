@@ -20,9 +20,7 @@ class KilledError(Exception):
     """Stands for a kill between two steps."""
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_bits(config, monkeypatch, tmp_path):
-    unbroken = train_worker(config, Worker())
-    again = replace(config, run=replace(config.run, storage=str(tmp_path / "again")))
+def test_a_run_that_was_stopped_ends_with_the_same_bits(config, finished, monkeypatch):
     step, steps = loop.train_step, []
 
     def step_until_killed(state, *arguments):
@@ -33,39 +31,32 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config, monkeypatch, tmp
 
     monkeypatch.setattr(loop, "train_step", step_until_killed)
     with pytest.raises(KilledError):
-        train_worker(again, Worker())
-    resumed = train_worker(again, Worker())
+        train_worker(config, Worker())
+    resumed = train_worker(config, Worker())
 
     assert steps == [0, 1, 2, 3, 3, 4, 5]  # saved after the third; the fourth was lost and redone
-    assert digest(resumed) == digest(unbroken)
+    assert digest(resumed) == digest(finished.state)
     logged = [
-        line["step"] for line in read_lines(again.run_folder / METRICS) if "rate/critics" in line
+        line["step"] for line in read_lines(config.run_folder / METRICS) if "rate/critics" in line
     ]
     assert logged == [2, 4, 6]
 
 
-def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(config, tmp_path):
-    unbroken = train_worker(config, Worker())
-    again = replace(config, run=replace(config.run, storage=str(tmp_path / "again")))
-
+def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(config, finished):
     for pause in (2, 4, 0):
-        schedule = replace(again.schedule, pause_at_step=pause, validate_every_steps=0)
-        ended = train_worker(replace(again, schedule=schedule), Worker())
+        schedule = replace(config.schedule, pause_at_step=pause, validate_every_steps=0)
+        ended = train_worker(replace(config, schedule=schedule), Worker())
         assert ended.step == (pause or 6)
 
     # The rates kept to the whole run's course, or the weights would differ.
-    assert digest(ended) == digest(unbroken)
-    lines = read_lines(again.run_folder / METRICS)
+    assert digest(ended) == digest(finished.state)
+    lines = read_lines(config.run_folder / METRICS)
     assert [line["step"] for line in lines if "val/selection" in line] == [2, 4, 6]
 
 
-def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
-    reports: list[dict[str, float]] = []
-
-    train_worker(config, Worker(), reports.append)
-
-    folder = config.run_folder
-    assert resolve(load_config(folder / "config.yaml")) == config
+def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
+    folder = finished.config.run_folder
+    assert resolve(load_config(folder / "config.yaml")) == finished.config
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     told = {name for line in lines for name in line}
     speed = {"pairs_per_s", "slices_per_s", "step_ms", "data_wait_ms", "translators_ms"}
@@ -76,7 +67,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(config):
     events.Reload()
     assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
     assert [picture.step for picture in events.Images("val/cycles")] == [3, 6]
-    assert [report["step"] for report in reports] == [3, 6]
+    assert [report["step"] for report in finished.reports] == [3, 6]
     assert checkpoint.best(folder) in checkpoint.saved(folder)
 
 
@@ -102,7 +93,11 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
 
 
 def test_losses_fall(config):
-    longer = replace(config, train=replace(config.train, max_steps=30))
+    longer = replace(
+        config,
+        train=replace(config.train, max_steps=30),
+        schedule=replace(config.schedule, save_every_steps=0, validate_every_steps=0),
+    )
 
     train_worker(longer, Worker())
 

@@ -8,10 +8,8 @@ import pytest
 from cyclegan.errors import ConfigError
 from cyclegan.presets import brain_256
 from cyclegan.train import checkpoint
-from cyclegan.train.loop import train_worker
 from cyclegan.train.plan import make_plan
 from cyclegan.train.rehearsal import rehearse
-from cyclegan.train.workers import Worker
 from tests.stores import make_store
 
 
@@ -25,13 +23,12 @@ def test_steps_follow_from_the_larger_domain(config, store):
     assert make_plan(config, store).total_steps == 6
 
 
-def test_a_checkpoint_has_the_size_that_was_planned(config, store):
-    train_worker(config, Worker())
-    folder = checkpoint.folder_of(config.run_folder, 6)
+def test_a_checkpoint_has_the_size_that_was_planned(finished, store):
+    folder = checkpoint.folder_of(finished.config.run_folder, 6)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
     # Headers and step counters are the rest: kilobytes, which small networks show.
-    assert make_plan(config, store).checkpoint_bytes == pytest.approx(size, rel=0.1)
+    assert make_plan(finished.config, store).checkpoint_bytes == pytest.approx(size, rel=0.1)
 
 
 def test_two_workers_halve_the_batch_of_each(config, store):

@@ -71,9 +71,8 @@ def test_a_verdict_keeps_message_and_exit_code(tmp_path):
     assert verdict_left(tmp_path) is None
 
 
-def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, monkeypatch):
+def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, trained):
     """A limit on the size of files stands for the disk: the system refuses in the same place."""
-    train_worker(config, Worker())
     first, second = checkpoint.saved(config.run_folder)
     shutil.rmtree(second)
     # Of the files of a checkpoint the optimizer's moments are the largest, and come last.
@@ -92,4 +91,4 @@ def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, monke
     assert checkpoint.newest(config.run_folder) == first
     (litter,) = (config.run_folder / "checkpoints").glob(".partial*")
     assert list(litter.iterdir()) == []
-    assert train_worker(config, Worker()).step == 6
+    assert train_worker(config, Worker()).step == trained.step == 6

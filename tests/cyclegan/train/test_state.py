@@ -64,16 +64,13 @@ def leaves_of(state: TrainState) -> Iterator[Leaf]:
 
 
 @pytest.fixture
-def state(config: Config, monkeypatch: pytest.MonkeyPatch) -> TrainState:
+def state(trained: TrainState, monkeypatch: pytest.MonkeyPatch) -> TrainState:
     """A state in which steps have changed everything, the scaler too."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a check writes some hundred files
-    state = train_worker(replace(config, schedule=FINAL_ONLY), Worker())
+    state = trained
     state.scaler = torch.amp.GradScaler("cpu", enabled=True)
     state.scaler.scale(torch.ones(()))  # makes its tensors
     return state
-
-
-FINAL_ONLY = Config().schedule
 
 
 def manifest(state: TrainState, folder: Path) -> dict[str, str]:

@@ -40,9 +40,8 @@ def remote(config: Config, bucket: str, request: pytest.FixtureRequest) -> Confi
 
 
 def test_a_run_that_was_stopped_ends_on_an_object_store_with_the_bits_of_a_local_one(
-    config, remote, monkeypatch, tmp_path
+    finished, remote, monkeypatch, tmp_path
 ):
-    unbroken = train_worker(config, Worker())
     step, calls = loop.train_step, []
 
     def step_until_killed(state, *arguments):
@@ -57,11 +56,11 @@ def test_a_run_that_was_stopped_ends_on_an_object_store_with_the_bits_of_a_local
     resumed = train_worker(remote, Worker())
 
     assert calls == [0, 1, 2, 3, 4, 3, 4, 5]
-    assert digest(resumed) == digest(unbroken)
+    assert digest(resumed) == digest(finished.state)
     folder = remote.run_folder
     assert folder.local is None
     assert [each.name for each in checkpoint.saved(folder)] == ["step_00000003", "step_00000006"]
-    local = checkpoint.folder_of(config.run_folder, 6)
+    local = checkpoint.folder_of(finished.config.run_folder, 6)
     assert (checkpoint.folder_of(folder, 6) / checkpoint.MANIFEST).read_bytes() == (
         local / checkpoint.MANIFEST
     ).read_bytes()

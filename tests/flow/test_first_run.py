@@ -1,0 +1,67 @@
+"""Volume files become a scored synthetic CT: the one real Ray of `make test`.
+
+`make test-all` has the same by the commands that a user types, with two workers: test_main_job.py.
+"""
+
+import json
+from dataclasses import replace
+
+import nibabel
+import pytest
+import ray
+
+from cyclegan.config_file import resolve
+from cyclegan.evaluate.__main__ import Command as Evaluate
+from cyclegan.evaluate.__main__ import main as evaluate
+from cyclegan.export.__main__ import Command as Export
+from cyclegan.export.__main__ import export
+from cyclegan.presets import smoke
+from cyclegan.train import checkpoint
+from cyclegan.train.journal import METRICS, read_lines
+from cyclegan.train.launch import launch
+from cyclegan.translate.__main__ import Command as Translate
+from cyclegan.translate.__main__ import run as translate
+from data_prep.errors import ExitCode
+from data_prep.ray_session import lets_everyone_in, ray_session
+from tests.conversions import run as convert
+from tests.volumes import write_head
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself
+def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_path):
+    for number in range(3):
+        mri = write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
+        write_head(tmp_path / f"ct/{number}.nii.gz", "ct", number + 10)
+    base = smoke()
+    config = resolve(
+        replace(
+            base,
+            run=replace(base.run, storage=str(tmp_path), name="first"),
+            data=replace(base.data, store=str(tmp_path / "s.zarr")),
+        )
+    )
+    with ray_session(num_cpus=2):
+        assert not lets_everyone_in(ray.get_runtime_context().gcs_address)
+        report, store = convert(
+            workers=2, mri=tmp_path / "mri", ct=tmp_path / "ct", out=tmp_path / "s.zarr"
+        )
+        assert (report.written, report.refused) == (6, ())
+        assert launch(config)
+
+    assert not launch(config), "it had been done before"
+    run = config.run_folder
+    newest = checkpoint.newest(run)
+    assert newest is not None
+    assert checkpoint.verify(newest)["step"] == 6
+    assert "val/selection" in read_lines(run / METRICS)[-1]
+
+    assert evaluate(Evaluate(run=run, pictures=1)) == ExitCode.DONE
+    scores = json.loads((run / "evaluation_test/scores.json").read_text())
+    assert len(store.select("mri", "test")) == 1
+    assert "cycle" in scores
+
+    assert export(Export(run_folder=run)) == ExitCode.DONE
+    out = tmp_path / "synthetic"
+    assert translate(Translate(model=run / "model_to_ct", inputs=(mri,), out=out)) == ExitCode.DONE
+    (made,) = out.glob("*_synthetic-ct.nii.gz")
+    assert nibabel.load(made).shape == nibabel.load(mri).shape
