@@ -5,8 +5,6 @@ import json
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
-import yaml
-
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
 from data_prep.place import Place, place
@@ -69,6 +67,8 @@ def config_hash(config: Config) -> str:
 
 def to_yaml(config: Config) -> str:
     """The whole configuration, reloadable by `load_config`."""
+    import yaml  # only where there is a file: commands must answer at once
+
     return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
 
 
@@ -78,6 +78,8 @@ def load_config(path: Place) -> Config:
     Raises:
         ConfigError: It is absent, not YAML, or has a field that this version does not know.
     """
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:

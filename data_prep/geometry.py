@@ -6,7 +6,7 @@ MONAI's. The home of MONAI's transforms.
 """
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from data_prep.separable import Route, pick, route, sample
 from data_prep.volume import Affine, Grid, Volume
+from mrct.imaging.interpolation import Interpolation
 
-Interpolation = Literal["linear", "cubic"]
 Box = tuple[tuple[int, int], ...]
 """The first and the last index along z, y and x."""
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from tyro.constructors import PrimitiveConstructorSpec
 from upath import UPath
 
 from data_prep.atomic import write_atomic, write_folder
@@ -47,19 +46,6 @@ def place(text: str | Place) -> Place:
             "for it; for s3: pip install 'cyclegan-mri-ct[s3]'."
         ) from error
     return url
-
-
-PlaceArgument = Annotated[
-    Place,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH|URL",
-        instance_from_str=lambda arguments: place(arguments[0]),
-        is_instance=lambda value: isinstance(value, (Path, UPath)),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-"""A `Place` as a field of a command line."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
 
     import tests.shape_checks  # noqa: F401  the hook looks it up by name
 
-    install_import_hook(["data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
+    install_import_hook(["mrct", "data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
 
 
 @pytest.fixture(scope="session")
