@@ -16,6 +16,9 @@ from data_prep.separable import Route, pick, route, sample
 from data_prep.volume import Affine, Grid, Volume
 from mrct.imaging.interpolation import Interpolation
 
+IntLike = NDArray[np.integer] | np.integer | int
+SLICE_STEPS = 10_000
+"""Facts about slices are kept in ten-thousandths."""
 Box = tuple[tuple[int, int], ...]
 """The first and the last index along z, y and x."""
 
@@ -163,3 +166,9 @@ def _turn(
         image, dst_affine=torch.from_numpy(grid.affine @ _REVERSED), spatial_size=grid.shape
     )
     return np.ascontiguousarray(result[0].numpy(), dtype=np.float32)
+
+
+def relative_height(z: IntLike, lowest: IntLike, highest: IntLike) -> NDArray[np.float64]:
+    """0 at the `lowest` and 1 at the `highest` slice that holds body, clipped beyond; in steps."""
+    height = np.clip((z - lowest) / np.maximum(1, highest - lowest), 0, 1)
+    return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)

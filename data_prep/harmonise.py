@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 from data_prep.body import body_mask
 from data_prep.cut import Cut, cut_of
 from data_prep.errors import VolumeError
-from data_prep.geometry import Box, box_of, canonical, resample, resample_mask, target_grid
+from data_prep.geometry import (
+    Box,
+    box_of,
+    canonical,
+    relative_height,
+    resample,
+    resample_mask,
+    target_grid,
+)
 from data_prep.intensity import WINDOW_HU, Window, robust_window
 from data_prep.itk import corrected_for_bias
 from data_prep.recipe import Recipe
-from data_prep.stored_volume import relative_height
 from data_prep.volume import Affine, Grid, Modality, Volume
 
 AIR: dict[Modality, float] = {"mri": 0.0, "ct": WINDOW_HU[0]}

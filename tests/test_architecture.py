@@ -1,6 +1,7 @@
 """The architecture is a promise that machines keep: one direction of flow, one home per library."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,6 @@ HOMES = {
     "torch.utils.tensorboard": {
         "cyclegan/train/journal.py",
         "cyclegan/train/telemetry.py",
-        "tune/hparams.py",
     },
     "ray": {
         "data_prep/tasks.py",
@@ -169,3 +169,20 @@ def test_the_network_code_of_a_step_knows_no_device_worker_or_file():
 
     assert not {name.split(".")[0] for name in names} & {"ray", "pathlib", "os", "time"}
     assert not any(name.startswith("torch.distributed") for name in names)
+
+
+def test_of_ray_only_what_is_public_is_used():
+    private = re.compile(r"\b(ray(\.\w+)*\._\w+)|ray\.train\.v2")
+    users = {str(path.relative_to(ROOT)) for path in SOURCES if private.search(path.read_text())}
+
+    # The name of a logger, whose one line at each start is no news.
+    assert users <= {"data_prep/ray_session.py"}
+
+
+def test_no_scheduler_reaches_into_those_of_ray():
+    tree = ast.parse((ROOT / "tune/schedulers.py").read_text())
+
+    reached = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+    assert not {name for name in reached | defined if re.match("_[^_]", name)}

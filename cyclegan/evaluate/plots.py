@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cyclegan.evaluate.scorecard import TRANSLATOR, Scores
 from cyclegan.evaluate.wording import LABELS
-from cyclegan.train.validate import SELECTION
+from cyclegan.scores.selection import SELECTION
 
 DOTS_PER_INCH = 100
 NAMED = 40
