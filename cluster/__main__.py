@@ -1,31 +1,23 @@
 """python -m cluster submit | doctor | plan: the same commands on other machines."""
 
 import json
+import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from rich.console import Console
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from cluster.diagnosis import table
-from cluster.doctor import examine, store_from_environment
+from cluster.assumptions import Assumptions
 from cluster.hardware import GPUS
-from cluster.machines import Driver, Machines
-from cluster.plan import Assumptions, measured_pair_s, prospects, told
-from cluster.plan import table as prospect_table
-from cluster.ray_jobs import command_line, submit_to_ray
-from cluster.submit import SBATCH, Target, apply, manifest, queue, rayjob, sbatch_line
+from cluster.machines import Driver, Machines, Target
 from cyclegan.presets import preset
 from data_prep.atomic import write_atomic
-from data_prep.errors import ExitCode, UsageError, run_command
-from data_prep.path_argument import StoragePathArgument
-from data_prep.place import storage_path
-from data_prep.store import open_store
+from data_prep.errors import ExitCode, UsageError
+from data_prep.place import StoragePath, storage_path
+from mrct.cli import parse, run_command
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +42,7 @@ class Submit:
 class Doctor:
     """Look whether every node is fit to train; exit code 1 where something is not well."""
 
-    store: StoragePathArgument | None = None
+    store: StoragePath | None = None
     """A store that all must read; default: the environment's CYCLEGAN_STORE."""
     storage: Path | None = None
     """The folder of runs that all must write to, as --run.storage has it."""
@@ -66,7 +58,7 @@ class Plan:
 
     gpus: int
     """GPUs of the run."""
-    store: StoragePathArgument | None = None
+    store: StoragePath | None = None
     """The store that would be trained on; default: the environment's CYCLEGAN_STORE."""
     preset: str = "default"
     """What would be trained."""
@@ -87,7 +79,8 @@ Command = (
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
-    match tyro.cli(Command, args=own, prog="python -m cluster", description=__doc__):
+    command: Command = parse(Command, own, prog="python -m cluster", description=__doc__)
+    match command:
         case Submit() as submit:
             return run_submit(submit, sent)
         case Doctor() as doctor:
@@ -111,6 +104,9 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
             "there is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
+    from cluster.ray_jobs import command_line, submit_to_ray
+    from cluster.submit import SBATCH, apply, manifest, queue, rayjob, sbatch_line
+
     machines, driver = submit.machines, submit.driver
     match submit.target, submit.dry_run:
         case "ray", True:
@@ -130,11 +126,22 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
 
 def run_doctor(doctor: Doctor) -> ExitCode:
     """Print what was found, what is not well first."""
+    from rich.console import Console
+
+    from cluster.diagnosis import table
+    from cluster.doctor import examine
+
     store = doctor.store or store_from_environment()
     storage = doctor.storage and doctor.storage.expanduser().absolute()
     findings = list(examine(doctor.address, store, storage))
     Console().print(table(findings))
     return ExitCode.DONE if all(each.well for each in findings) else ExitCode.FAILED
+
+
+def store_from_environment() -> StoragePath | None:
+    """The store that training would take without `--data.store`."""
+    path = os.environ.get("CYCLEGAN_STORE")
+    return storage_path(path) if path else None
 
 
 def run_plan(plan: Plan) -> ExitCode:
@@ -143,11 +150,16 @@ def run_plan(plan: Plan) -> ExitCode:
     if store is None or plan.gpus < 1:
         raise UsageError("a plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
     config, assumed = preset(plan.preset), plan.assumptions
+    from rich.console import Console
+
+    from cluster.plan import measured_pair_s, prospects, table, told
+    from data_prep.store import open_store
+
     measured = measured_pair_s(storage_path(plan.measured)) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
     found = list(prospects(config, open_store(store), counts, assumed, measured))
-    Console().print(prospect_table(found))
+    Console().print(table(found))
     print(told(plan.preset, assumed, measured))
     if plan.json:
         content = {"assumptions": asdict(assumed), "prospects": [asdict(each) for each in found]}
@@ -156,4 +168,4 @@ def run_plan(plan: Plan) -> ExitCode:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(sys.argv[1:]))
+    run_command(main)

@@ -20,7 +20,7 @@ from cluster.bandwidth import all_reduce_gb_per_s
 from cluster.diagnosis import Finding
 from cluster.probe import NodeFacts, Reading
 from data_prep.errors import UserError
-from data_prep.place import StoragePath, storage_path
+from data_prep.place import StoragePath
 from data_prep.ray_session import ray_session
 
 PINGS = 5
@@ -216,9 +216,3 @@ def examine_link(examiners: list[Any]) -> Finding:
         text = str(error).strip().splitlines()[-1] if str(error) else type(error).__name__
         return diagnosis.judge_link(None, text, count)
     return diagnosis.judge_link(min(speeds), "", count)
-
-
-def store_from_environment() -> StoragePath | None:
-    """The store that training would take without `--data.store`."""
-    path = os.environ.get("CYCLEGAN_STORE")
-    return storage_path(path) if path else None

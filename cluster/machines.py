@@ -2,8 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from data_prep.errors import UsageError
+
+Target = Literal["ray", "kuberay", "slurm"]
+"""Where a job goes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,12 @@
 """`python -m cluster.nodes N`: wait until N nodes have joined the Ray cluster at RAY_ADDRESS."""
 
-import sys
 import time
 
 import ray
 
-from data_prep.errors import ExitCode, UserError, run_command
+from data_prep.errors import ExitCode, UserError
 from data_prep.ray_session import ray_session
+from mrct.cli import run_command
 
 TIMEOUT_S = 600.0
 """The nodes of a large allocation come up minutes apart."""
@@ -37,9 +37,9 @@ def wait_for_nodes(wanted: int, timeout_s: float = TIMEOUT_S) -> None:
     )
 
 
-def main() -> ExitCode:
+def main(argv: list[str]) -> ExitCode:
     """Wait for as many nodes as the first argument says."""
-    wait_for_nodes(int(sys.argv[1]))
+    wait_for_nodes(int(argv[0]))
     return ExitCode.DONE
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -19,7 +19,6 @@ from cluster.ray_jobs import PROJECT, entrypoint
 from data_prep.atomic import write_atomic
 from data_prep.errors import UsageError, UserError
 
-Target = Literal["ray", "kuberay", "slurm"]
 RAYJOB = Path(__file__).parent / "kuberay" / "rayjob.yaml"
 SBATCH = Path(__file__).parent / "slurm" / "train.sbatch"
 GPU = "nvidia.com/gpu"

@@ -8,9 +8,7 @@ torch, Ray or data.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from cyclegan.config_data import DataConfig
 from cyclegan.config_loss import LossConfig
@@ -132,7 +130,7 @@ class CriticConfig:
 class Config:
     """A run of the trainer."""
 
-    preset: Annotated[str, tyro.conf.Suppress] = "default"
+    preset: str = "default"
     """Where the values came from; part of the run's name."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -7,8 +7,6 @@ from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, get_type_hints
 
-import yaml
-
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError
 from data_prep.place import StoragePath, storage_path
@@ -106,6 +104,8 @@ def config_hash(config: Config) -> str:
 
 def to_yaml(config: Config) -> str:
     """The whole configuration, reloadable by `load_config`."""
+    import yaml  # only where there is a file: commands must answer at once
+
     values = {"schema_version": SCHEMA_VERSION} | asdict(config)
     return yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False)
 
@@ -117,6 +117,8 @@ def load_config(path: StoragePath) -> Config:
         ConfigError: It is absent, not YAML, of another version, or has a field that this version
             does not know.
     """
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -14,32 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import tyro
-from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
-from data_prep.check import check
-from data_prep.convert import convert
-from data_prep.describe import describe, hu_lines, notes_of
-from data_prep.errors import ExitCode, run_command
-from data_prep.forecast import forecast
-from data_prep.histogram import EDGES_HU
-from data_prep.path_argument import StoragePathArgument
-from data_prep.phantom import CohortSettings, make_cohort
-from data_prep.repair import repair
+from data_prep.errors import ExitCode
+from data_prep.phantom_settings import CohortSettings
+from data_prep.place import StoragePath
 from data_prep.settings import ConvertSettings
-from data_prep.space import check_space
-from data_prep.split import Split
-from data_prep.store import Store, open_store
-from data_prep.volume import Modality
+from mrct.cli import parse, run_command
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """Compare every file of a store with its commit record; exit code 1 where one differs."""
 
-    store: Positional[StoragePathArgument]
+    store: Positional[StoragePath]
     """The store, a folder or a URL."""
     full: bool = False
     """Read and hash every byte too; without, counts, sizes and metadata only."""
@@ -51,7 +39,7 @@ class Check:
 class Describe:
     """Print what a store holds, per split and modality."""
 
-    store: Positional[StoragePathArgument]
+    store: Positional[StoragePath]
     """The store, a folder or a URL."""
     notes: bool = False
     """List too what convert put right or could not check, volume by volume."""
@@ -78,27 +66,27 @@ Command = (
 )
 
 
-def main() -> ExitCode:
+def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
-    command = tyro.cli(
-        Command, prog="python -m data_prep", description=__doc__, config=(FlagCreatePairsOff,)
+    command: Command = parse(
+        Command, argv, prog="python -m data_prep", description=__doc__, flag_pairs=False
     )
     match command:
         case ConvertSettings():
             return run_dry(command) if command.dry_run else run_convert(command)
         case Check():
-            return run_check(command)
+            return run_repair(command) if command.repair else run_check(command)
         case Describe():
-            run_describe(command)
+            return run_describe(command)
         case Phantom():
-            manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
-            print(f"wrote {manifest}; to make a store of it:")
-            print(f"  python -m data_prep convert --manifest {manifest} --out phantom.zarr")
-    return ExitCode.DONE
+            return run_phantom(command)
 
 
 def run_dry(settings: ConvertSettings) -> ExitCode:
     """Print what convert would do."""
+    from data_prep.forecast import forecast
+    from data_prep.space import check_space
+
     found = forecast(settings)
     for line in found.lines(with_paths=sys.stdout.isatty()):
         print(line)
@@ -108,6 +96,13 @@ def run_dry(settings: ConvertSettings) -> ExitCode:
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
     """Convert, print what is in the store and what was refused."""
+    import numpy as np
+    from rich.console import Console
+
+    from data_prep.convert import convert
+    from data_prep.describe import describe, empty_domains
+    from data_prep.store import open_store
+
     report = convert(settings)
     print(
         f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
@@ -129,7 +124,11 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
         )
     store = open_store(settings.out)
     Console().print(describe(store))
-    warn_of_empty_domains(store)
+    for modality, split in empty_domains(store):
+        print(
+            f"warning: the {split} split has no {modality.upper()}, and training needs one.",
+            file=sys.stderr,
+        )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:
@@ -138,19 +137,14 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 
-def warn_of_empty_domains(store: Store) -> None:
-    """Say which domain of which split has no volume, where training needs one."""
-    needed: list[tuple[Modality, Split]] = [("mri", "train"), ("ct", "train"), ("mri", "val")]
-    for modality, split in needed:
-        if not store.select(modality, split):
-            print(
-                f"warning: the {split} split has no {modality.upper()}, and training needs one.",
-                file=sys.stderr,
-            )
-
-
-def run_describe(command: Describe) -> None:
+def run_describe(command: Describe) -> ExitCode:
     """Print what the index says, then what some voxels say."""
+    from rich.console import Console
+
+    from data_prep.describe import describe, hu_lines, notes_of
+    from data_prep.histogram import EDGES_HU
+    from data_prep.store import open_store
+
     store = open_store(command.store)
     Console().print(describe(store))
     print(f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}, bars as square roots:")
@@ -163,12 +157,24 @@ def run_describe(command: Describe) -> None:
 
         save_contact_sheet(store, command.picture)
         print(f"wrote {command.picture}")
+    return ExitCode.DONE
+
+
+def run_phantom(command: Phantom) -> ExitCode:
+    """Make the cohort, print what to do with it."""
+    from data_prep.phantom import make_cohort
+
+    manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
+    print(f"wrote {manifest}; to make a store of it:")
+    print(f"  python -m data_prep convert --manifest {manifest} --out phantom.zarr")
+    return ExitCode.DONE
 
 
 def run_check(command: Check) -> ExitCode:
     """Check, print a line per problem."""
-    if command.repair:
-        return run_repair(command)
+    from data_prep.check import check
+    from data_prep.store import open_store
+
     store = open_store(command.store)
     problems = check(store, full=command.full)
     for problem in problems:
@@ -180,6 +186,8 @@ def run_check(command: Check) -> ExitCode:
 
 def run_repair(command: Check) -> ExitCode:
     """Repair, print what was taken out and how to get it back."""
+    from data_prep.repair import repair
+
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
     print(f"{count} damaged volumes taken out, the index made anew")
     if not count:

@@ -10,8 +10,9 @@ from rich.table import Table
 from data_prep.commit import read_commit
 from data_prep.histogram import histogram_of, sampled
 from data_prep.index import Volumes
-from data_prep.split import SPLITS
+from data_prep.split import SPLITS, Split
 from data_prep.store import Store
+from data_prep.volume import Modality
 
 SAMPLES = 4
 """CT volumes of each split whose voxels are read for the histograms."""
@@ -65,3 +66,9 @@ def _row(volumes: Volumes) -> list[str]:
         f"{windows[:, 0].min():.0f}..{windows[:, 1].max():.0f}",
         f"{volumes.column('bytes').sum() / 2**20:.1f}",
     ]
+
+
+def empty_domains(store: Store) -> list[tuple[Modality, Split]]:
+    """Which domain of which split has no volume, where training needs one."""
+    needed: list[tuple[Modality, Split]] = [("mri", "train"), ("ct", "train"), ("mri", "val")]
+    return [each for each in needed if not store.select(*each)]

@@ -1,13 +1,10 @@
-"""What goes wrong because of input or use, as opposed to our own mistakes, and how a command ends.
+"""What goes wrong because of input or use, as opposed to our own mistakes.
 
 A message says what is wrong, what was found, why it matters, and what to do about it.
 """
 
 import errno
-import os
-import sys
 import traceback
-from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
@@ -93,29 +90,3 @@ class StorageFullError(UserError):
     """What is to be written does not fit."""
 
     exit_code = ExitCode.STORAGE_FULL
-
-
-def run_command(command: Callable[[], ExitCode]) -> None:
-    """Run a command's body and end the process with its exit code; user errors print plainly."""
-    try:
-        code = command()
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.DONE
-    except OSError as error:
-        if error.errno not in STORAGE_FULL_ERRNOS:
-            raise
-        print(
-            f"error: storage is full ({error.strerror}). What was committed is kept; "
-            "free some space and run the same command again.",
-            file=sys.stderr,
-        )
-        code = ExitCode.STORAGE_FULL
-    except KeyboardInterrupt:
-        print("stopped. Run the same command again to go on.", file=sys.stderr)
-        code = ExitCode.FAILED
-    sys.exit(int(code))

@@ -15,7 +15,7 @@ from data_prep.formats import stem_of
 from data_prep.layout import SUFFIXES_TEXT, Findings, Found, check_folder, volume_files
 from data_prep.pairing import pair_dicom, pair_files
 from data_prep.series import Series, find_series
-from data_prep.source import Leniency
+from data_prep.tolerances import Leniency
 from data_prep.volume import Modality
 
 

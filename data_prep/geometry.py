@@ -6,7 +6,7 @@ MONAI's. The home of MONAI's transforms.
 """
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,12 @@ from scipy import ndimage
 from data_prep.parts import Box
 from data_prep.separable import Route, covered, pick, route, sample
 from data_prep.volume import Affine, Grid, Volume
+from mrct.imaging.interpolation import Interpolation
 
-Interpolation = Literal["linear", "cubic"]
+IntLike = NDArray[np.integer] | np.integer | int
+SLICE_STEPS = 10_000
+"""Facts about slices are kept in ten-thousandths."""
+
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Signs along RAS of the canonical axes: x to the left, y to the back, z up."""
 _REVERSED = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -152,3 +156,9 @@ def _turn(
         image, dst_affine=torch.from_numpy(grid.affine @ _REVERSED), spatial_size=grid.shape
     )
     return np.ascontiguousarray(result[0].numpy(), dtype=np.float32)
+
+
+def relative_height(z: IntLike, lowest: IntLike, highest: IntLike) -> NDArray[np.float64]:
+    """0 at the `lowest` and 1 at the `highest` slice that holds body, clipped beyond; in steps."""
+    height = np.clip((z - lowest) / np.maximum(1, highest - lowest), 0, 1)
+    return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from data_prep.body import body_mask, bounding_box
 from data_prep.cut import Cut, cut_of
 from data_prep.errors import VolumeError
-from data_prep.geometry import canonical, resample, resample_mask, target_grid
+from data_prep.geometry import canonical, relative_height, resample, resample_mask, target_grid
 from data_prep.intensity import AIR, Window, robust_window
 from data_prep.itk import corrected_for_bias
 from data_prep.parts import Box
 from data_prep.recipe import Recipe
-from data_prep.stored_volume import relative_height
 from data_prep.volume import Affine, Grid, Volume
 from mrct.imaging.hounsfield import WINDOW_HU
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from data_prep.commit import digest, seal, unseal
 from data_prep.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
+from data_prep.geometry import SLICE_STEPS
 from data_prep.place import StoragePath
 from data_prep.split import SPLITS, Split
-from data_prep.stored_volume import SLICE_STEPS, StoredVolume
+from data_prep.stored_volume import StoredVolume
 from data_prep.volume import MODALITIES, Modality
 
 INDEX = "index.safetensors"

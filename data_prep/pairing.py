@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.formats import stem_of
 from data_prep.layout import Found
 from data_prep.series import refusal
-from data_prep.source import Leniency
+from data_prep.tolerances import Leniency
 from data_prep.volume import Modality
 
 Lots = dict[str, dict[Modality, list[Found]]]

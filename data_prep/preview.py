@@ -7,7 +7,8 @@ from data_prep.commit import commit_path
 from data_prep.errors import VolumeError, as_volume_error
 from data_prep.place import StoragePath
 from data_prep.progress import progress
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
+from data_prep.tolerances import Leniency
 from data_prep.volume import Grid
 
 

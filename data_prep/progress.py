@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a plain line now and then in a job log."""
 
+import os
 import sys
 import time
 from collections import deque
@@ -7,17 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 RECENT_S = 60.0
+QUIET = "MRCT_QUIET"
+"""The environment variable that says that nobody wants to see progress."""
 
 
 class Advance(Protocol):
@@ -40,7 +33,21 @@ def duration(seconds: float) -> str:
 @contextmanager
 def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
     """Show how far work on `total` items is; `done` of them were done before."""
+    if os.environ.get(QUIET):
+        yield lambda count=1, note="": None
+        return
     if sys.stderr.isatty():
+        # A terminal's bar alone needs rich, which takes a while to import.
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),

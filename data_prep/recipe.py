@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.errors import UsageError
-from data_prep.geometry import Interpolation
+from mrct.imaging.interpolation import Interpolation
 
 VERSION = 4
 """Raise it when the same file gives other voxels: stores and models of two versions do not mix."""

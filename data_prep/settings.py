@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from data_prep.errors import UsageError
-from data_prep.geometry import Interpolation
-from data_prep.path_argument import StoragePathArgument
+from data_prep.place import StoragePath
 from data_prep.recipe import Recipe
-from data_prep.source import Leniency
 from data_prep.split import Fractions
+from data_prep.tolerances import Leniency
+from mrct.imaging.interpolation import Interpolation
 
 
 def _optional(metavar: str, default: str) -> object:
@@ -64,7 +64,7 @@ class ConvertSettings:
     refused and the rest done, 4 storage full.
     """
 
-    out: StoragePathArgument
+    out: StoragePath
     """The store to make or to add to: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
     mri: Folder = None
     """Folder of MRIs: volume files and DICOM series at any depth."""

@@ -15,26 +15,12 @@ from data_prep.series import Series, grid_of, refusal
 from data_prep.series_volume import claimed_bytes, read_series
 from data_prep.split import Split
 from data_prep.storage import Stamp, read_with_retry, stamp_of
+from data_prep.tolerances import Leniency
 from data_prep.volume import Grid, Modality, Volume
 
 _READ_TIMEOUT_S = 120.0
 _SLOWEST_BYTES_PER_S = 1 << 20
 """Of reading and decoding together, per byte on disk."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Leniency:
-    """What a user lets pass that is refused by default."""
-
-    resample_tilt: bool = False
-    """Straighten a DICOM stack whose slices are tilted against their normal (gantry tilt)."""
-    resample_irregular: bool = False
-    """Interpolate a DICOM stack of uneven spacing to its median gap."""
-    assume_hu: bool = False
-    """Take a DICOM CT without any rescale as HU."""
-    assume_affine: bool = False
-    """Take a file that does not say where its axes point as its format's default: NIfTI with both
-    codes 0 goes left, front, up; .mha and .nrrd go left, back, up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

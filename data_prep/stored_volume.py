@@ -10,16 +10,6 @@ from data_prep.intensity import Window
 from data_prep.split import Split
 from data_prep.volume import Affine, Modality
 
-IntLike = NDArray[np.integer] | np.integer | int
-SLICE_STEPS = 10_000
-"""Facts about slices are kept in ten-thousandths."""
-
-
-def relative_height(z: IntLike, lowest: IntLike, highest: IntLike) -> NDArray[np.float64]:
-    """0 at the `lowest` and 1 at the `highest` slice that holds body, clipped beyond; in steps."""
-    height = np.clip((z - lowest) / np.maximum(1, highest - lowest), 0, 1)
-    return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StoredVolume:

@@ -23,6 +23,7 @@ from data_prep.commit import (
 )
 from data_prep.encoding import METADATA, encode
 from data_prep.errors import OtherStoreError, StoreError
+from data_prep.geometry import SLICE_STEPS
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.index import INDEX, index_of
 from data_prep.intensity import normalise
@@ -30,7 +31,7 @@ from data_prep.lock import exclusive, in_turn
 from data_prep.place import StoragePath
 from data_prep.split import Split
 from data_prep.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
-from data_prep.stored_volume import SLICE_STEPS, StoredVolume
+from data_prep.stored_volume import StoredVolume
 from data_prep.volume import MODALITIES, Grid, Modality, spacing_of
 
 SPLITS_FILE = "splits.json"

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.note import Note
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
+from data_prep.tolerances import Leniency
 from data_prep.volume import Volume
 
 

@@ -5,7 +5,7 @@ from math import inf, isfinite
 from typing import Literal
 
 from cyclegan.errors import ConfigError
-from cyclegan.train.validate import SELECTION, higher_is_better
+from cyclegan.scores.selection import SELECTION, higher_is_better
 from data_prep.store import Store
 
 SCORES = (

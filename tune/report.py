@@ -12,7 +12,6 @@ from cyclegan.config_file import to_yaml
 from data_prep.atomic import write_atomic
 from data_prep.errors import ExitCode
 from tune.found import Found, open_search
-from tune.hparams import write_hparams
 from tune.html import html_report
 from tune.live import table
 from tune.space import apply
@@ -38,12 +37,11 @@ def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode
             print(f"{trial.name} failed: {trial.reason}")
     write_atomic(found.folder / CSV, to_csv(found).encode())
     best = write_best(found)
-    write_hparams(found)
     report = found.folder / REPORT
     write_atomic(report, html_report(found, pictures=pictures).encode())
     print(
         f"best         {best}\n  python -m cyclegan.train --config {best}\n"
-        f"report       {report}\n  tensorboard --logdir {found.folder / 'tensorboard'}"
+        f"report       {report}\n  tensorboard --logdir {found.folder / RUNS}"
     )
     failed = sum(trial.state == "failed" for trial in found.trials)
     ended = sum(trial.state != "running" for trial in found.trials)

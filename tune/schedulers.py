@@ -34,7 +34,7 @@ class Named:
     trial_id: str
 
 
-class Halving(AsyncHyperBandScheduler):
+class Halving(FIFOScheduler):
     """Asynchronous successive halving (Li 2020).
 
     A trial that falls behind is asked to save and end, not killed: its checkpoints stay whole, and
@@ -43,18 +43,18 @@ class Halving(AsyncHyperBandScheduler):
     """
 
     def __init__(self, course: Course, ledger: Ledger, ask_to_end: Callable[[str], None]) -> None:
-        objective, steps = course.objective, course.base.train.max_steps
-        super().__init__(
+        super().__init__()
+        self.score, self.steps = course.objective.metric, course.base.train.max_steps
+        self.ask_to_end = ask_to_end
+        self.rungs = AsyncHyperBandScheduler(
             time_attr="step",
-            metric=objective.metric,
-            mode=objective.mode,
-            max_t=steps,
-            grace_period=min(course.look_every_steps, steps),
+            metric=self.score,
+            mode=course.objective.mode,
+            max_t=self.steps,
+            grace_period=min(course.look_every_steps, self.steps),
             reduction_factor=REDUCTION,
             stop_last_trials=False,
         )
-        self.ask_to_end = ask_to_end
-        self.sign = 1.0 if objective.mode == "max" else -1.0
         for trial in ledger.trials:
             for score in trial.scores:
                 if score.value is not None:
@@ -62,23 +62,20 @@ class Halving(AsyncHyperBandScheduler):
 
     def decide(self, name: str, step: int, score: float) -> str:
         """Whether a trial goes on; its score stands at the rung from now on."""
-        decision: str = self._brackets[0].on_result(Named(name), step, self.sign * score)
+        trial = Named(name)
+        self.rungs.on_trial_add(None, trial)  # again does no harm: there is one bracket
+        decision: str = self.rungs.on_trial_result(None, trial, {"step": step, self.score: score})
         return decision
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial validated."""
         if FAILURE in result:
             return str(TrialScheduler.CONTINUE)
-        name, score, step = trial.config["trial"]["name"], result[self._metric], result["step"]
+        name, score, step = trial.config["trial"]["name"], result[self.score], result["step"]
         behind = not isfinite(score) or self.decide(name, int(step), score) == TrialScheduler.STOP
-        if behind and step < self._max_t:
-            self._num_stopped += 1
+        if behind and step < self.steps:
             self.ask_to_end(trial.config["trial"]["run"])
         return str(TrialScheduler.CONTINUE)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """All that it told was counted when it came."""
-        self._trial_info.pop(trial.trial_id, None)
 
 
 class Population(PopulationBasedTraining):
@@ -93,34 +90,42 @@ class Population(PopulationBasedTraining):
             metric=course.objective.metric,
             mode=course.objective.mode,
             perturbation_interval=course.look_every_steps,
-            custom_explore_fn=lambda config: config,  # unused: `_get_new_config` explores
+            custom_explore_fn=self.take_over,
             log_config=False,  # the ledger does
             require_attrs=False,
         )
         self.course, self.ledger, self.space, self.seed = course, ledger, space, seed
         self.record = record
+        self.present: Handed | None = None
+        """The trial that Ray decides on now: exploring, it names the donor alone."""
+        self.reached: dict[str, int] = {}
+        """The step of each member's weights at its last look."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A segment ended; one that failed or was the last takes over nothing."""
         if FAILURE in result or result["step"] >= self.course.base.train.max_steps:
             return str(TrialScheduler.CONTINUE)
         # Now, while its run is still the one that the score belongs to.
-        self.record(trial.config["trial"], result)
+        self.present = own = trial.config["trial"]
+        self.record(own, result)
+        self.reached[own["name"]] = int(result["step"])
         decision: str = super().on_trial_result(tune_controller, trial, result)
         return decision
 
-    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], Any]:
-        """Called when a trial takes over from another, just before it starts again."""
-        own, donor = trial.config["trial"], trial_to_clone.config["trial"]
+    def take_over(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Called with the donor's config when the present trial takes over from it, just before it
+        starts again."""
+        own, donor = self.present, config["trial"]
+        assert own is not None
         exploits = sum(each.exploits for each in self.ledger.trials)
         random = Random(f"{self.seed} {exploits}")
         values = dict(perturbed(donor["values"], self.space, self.course.base, random))
-        step = int(self._trial_state[trial_to_clone].last_train_time)
+        step = self.reached[own["name"]] = self.reached[donor["name"]]
         runs = self.course.runs
         start = str(folder_of(runs / donor["run"], step)).removeprefix(f"{runs}/")
         self.ledger.exploit(own["name"], values, donor["name"], start)
         run = self.ledger.by_name[own["name"]].run
-        return {"trial": own | {"values": values, "run": run, "start": start}}, {}
+        return {"trial": own | {"values": values, "run": run, "start": start}}
 
 
 def scheduler(

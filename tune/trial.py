@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+import ray.train
 import ray.tune
-from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cyclegan.config import Config
@@ -109,7 +109,7 @@ def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
         fit(config, callbacks=[ReportScores(course, config)])
         for scores in validations(config.run_folder)[-1:]:
             ray.tune.report(course.told(config, scores))
-    except (UserError, TrainingFailedError, OSError) as error:
+    except (UserError, ray.train.TrainingFailedError, OSError) as error:
         full = is_storage_full(error)
         code = ExitCode.STORAGE_FULL if full else ExitCode.FAILED
         ray.tune.report(worst | {FAILURE: reason_of(error), EXIT_CODE: int(code)})
@@ -163,7 +163,7 @@ def validations(run_folder: StoragePath) -> list[Told]:
 def reason_of(error: BaseException) -> str:
     """One line for people."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    if isinstance(error, TrainingFailedError):  # a traceback; what was raised stands last
+    if isinstance(error, ray.train.TrainingFailedError):  # a traceback; what was raised stands last
         return lines[-1].strip() if lines else type(error).__name__
     return " ".join(line.strip() for line in lines)
 

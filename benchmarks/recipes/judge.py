@@ -14,8 +14,8 @@ from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network, to_input
 from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram, regression_of
 from cyclegan.scores.metrics import paired_scores, tissue_mae_hu
+from cyclegan.scores.selection import train_ct_population
 from cyclegan.train.checkpoint import load_translators
-from cyclegan.train.validate import train_ct_population
 from data_prep.body import body_mask
 from data_prep.nifti import read_nifti
 from data_prep.place import StoragePath

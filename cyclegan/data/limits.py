@@ -7,7 +7,7 @@ import os
 import resource
 from pathlib import Path
 
-from cyclegan.errors import DataError
+from data_prep.errors import UserError
 
 OPEN_FILES = 4096
 """Open files a worker may need: reads in flight, sockets of Ray and of the collectives."""
@@ -20,12 +20,12 @@ def require_files(files: int = OPEN_FILES) -> None:
     """Raise the process's limit of open files to what is needed.
 
     Raises:
-        DataError: The machine does not allow that many.
+        UserError: The machine does not allow that many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
         if hard != resource.RLIM_INFINITY and hard < files:
-            raise DataError(
+            raise UserError(
                 f"This machine allows a process {hard} open files; a worker needs up to {files} "
                 "and would fail in the middle of a run. Raise the limit before Ray starts "
                 f"(`ulimit -n {files}`, or in a container --ulimit nofile={files})."
@@ -37,7 +37,7 @@ def require_shared_memory(workers: int, folder: Path = SHARED_MEMORY) -> None:
     """Check that the workers of this machine find room for what they exchange.
 
     Raises:
-        DataError: There is less; says how much is needed and how to get it.
+        UserError: There is less; says how much is needed and how to get it.
     """
     if workers < 2 or not folder.is_dir():
         return
@@ -45,7 +45,7 @@ def require_shared_memory(workers: int, folder: Path = SHARED_MEMORY) -> None:
     free, needed = found.f_bavail * found.f_frsize, workers * SHARED_BYTES
     if free < needed:
         mib = 2**20
-        raise DataError(
+        raise UserError(
             f"{folder} has {free // mib} MiB free; {workers} workers on one machine need "
             f"{needed // mib} MiB to exchange gradients, and would crash in their first step. "
             f"A container gets 64 MiB unless told otherwise: docker run --shm-size={needed // mib}m"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.stored_volume import relative_height
+from data_prep.geometry import relative_height
 
 Ints = NDArray[np.int64]
 

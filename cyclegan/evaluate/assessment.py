@@ -18,7 +18,8 @@ from cyclegan.evaluate.scorecard import TRANSLATOR, Shown, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
 from cyclegan.infer.cycle import BothWays
 from cyclegan.scores.anatomy import edge_agreement, outline_agreement
-from cyclegan.scores.metrics import PROTOCOLS, ProtocolName, all_paired_scores, height_mae_hu
+from cyclegan.scores.metrics import PROTOCOLS, all_paired_scores, height_mae_hu
+from cyclegan.scores.protocol import ProtocolName
 from cyclegan.scores.unpaired import Population, cycle_scores, population_of
 from data_prep.store import Store, StoredVolume
 

@@ -16,8 +16,9 @@ from data_prep.layout import Found
 from data_prep.manifest import find_in_manifest
 from data_prep.note import silent
 from data_prep.progress import progress
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
 from data_prep.store import Store, StoredVolume
+from data_prep.tolerances import Leniency
 
 PASSED = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
 """What a user let pass when the store was made holds for the same bytes."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from cyclegan.evaluate.scorecard import TRANSLATOR, Scores
 from cyclegan.evaluate.wording import LABELS
-from cyclegan.train.validate import SELECTION
+from cyclegan.scores.selection import SELECTION
 from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 
 NAMED = 40

@@ -17,8 +17,8 @@ from cyclegan.scores.baselines import (
     matched_histogram,
     regression_of,
 )
+from cyclegan.scores.selection import train_ct_population
 from cyclegan.scores.unpaired import Population
-from cyclegan.train.validate import train_ct_population
 from data_prep.errors import StoreError
 from data_prep.intensity import normalise
 from data_prep.itk import Rigid

@@ -11,7 +11,7 @@ from cyclegan.evaluate.pair import Registration
 from cyclegan.evaluate.segmenter import StructureScores
 from cyclegan.infer.cycle import Cycle
 from cyclegan.scores.intervals import Interval, mean_interval
-from cyclegan.scores.metrics import ProtocolName
+from cyclegan.scores.protocol import ProtocolName
 from cyclegan.scores.significance import Comparison, compare
 from data_prep.split import Split
 from data_prep.volume import MODALITIES, Modality

@@ -3,9 +3,9 @@
 from math import isfinite
 
 from cyclegan.errors import CheckpointError
+from cyclegan.scores.selection import SELECTION, higher_is_better
 from cyclegan.train.checkpoint import best, newest, whole
 from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.validate import SELECTION, higher_is_better
 from data_prep.place import StoragePath, storage_path
 
 

@@ -5,12 +5,13 @@ mask, 0 or 1, of the same shape; what lies outside it never counts.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.scores.histogram import distance_hu, histogram_of, tissues_of
+from cyclegan.scores.protocol import ProtocolName
 from cyclegan.scores.similarity import multiscale_similarity, similarity
 from cyclegan.scores.surface import hd95_mm
 from data_prep.intensity import Window
@@ -23,7 +24,6 @@ MAX_PSNR_DB = 100.0
 
 HU = NDArray[Any]
 Mask = NDArray[Any]
-ProtocolName = Literal["synthrad2025", "synthrad2023"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

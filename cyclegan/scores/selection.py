@@ -4,13 +4,26 @@ A losing run's cycle, identity and adversarial losses look fine (contrast lock-i
 rests on the synthetic CTs themselves, as a population. docs/evaluation.md shows how well it works.
 """
 
+from functools import lru_cache
+
+from cyclegan.errors import DataError
 from cyclegan.scores.places import bone_place_mismatch, place_distance_hu
-from cyclegan.scores.unpaired import Population
+from cyclegan.scores.unpaired import Population, pooled, population_of
+from data_prep.store import Store
 from mrct.imaging.hounsfield import SOFT_TISSUE_HU
 
+SELECTION = "val/selection"
+"""The score that the best checkpoint is chosen by; lower is better, no pair needed."""
+HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
+"""Words in the names of scores that grow with quality; all others are errors and distances."""
 VALUES_WEIGHT = 0.25
 CYCLE_WEIGHT = 0.1
 """Beside 1 for bone. Both were set on the cohort `choose` of benchmarks/selection.py alone."""
+
+
+def higher_is_better(metric: str) -> bool:
+    """Which way a score of validation, by its name in `metrics.jsonl`, gets better."""
+    return any(word in metric for word in HIGHER_IS_BETTER)
 
 
 def selection_score(synthetic: Population, real: Population, cycle_ssim: float) -> float:
@@ -29,4 +42,22 @@ def selection_score(synthetic: Population, real: Population, cycle_ssim: float) 
         bone_place_mismatch(placed, real.placed)
         + VALUES_WEIGHT * distance / max(distance + of_soft_tissue, 1e-9)
         + CYCLE_WEIGHT * (1 - cycle_ssim)
+    )
+
+
+@lru_cache(maxsize=2)
+def train_ct_population(store: Store, num_volumes: int | None = None) -> Population:
+    """What real CTs look like: the first `num_volumes` (or all) of the train split.
+
+    Remembered for the store: a run asks again at every validation.
+    """
+    volumes = store.select("ct", "train")[:num_volumes]
+    if not volumes:
+        raise DataError(
+            f"the train split of {store.path} has no CT, so there is nothing to compare synthetic "
+            "CTs with. Convert again with CT volumes: python -m data_prep convert --ct DIR ..."
+        )
+    return pooled(
+        population_of(store.voxels(volume), store.body(volume), store.spacing_mm)
+        for volume in volumes
     )

@@ -1,74 +1,75 @@
 """`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of translators."""
 
-import argparse
-import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
-import tyro
+from tyro.conf import Positional, arg
 
 from cyclegan.config import Config
 from cyclegan.config_file import load_config, resolve
+from cyclegan.config_flags import Sections, flags_of
 from cyclegan.errors import ConfigError
 from cyclegan.presets import PRESETS, preset
-from cyclegan.train.launch import launch
-from cyclegan.train.plan import make_plan
-from cyclegan.train.rehearsal import rehearse
-from data_prep.errors import ExitCode, run_command
-from data_prep.place import storage_path
-from data_prep.store import open_store
+from data_prep.errors import ExitCode, UsageError
+from data_prep.place import StoragePath, storage_path
+from mrct.cli import parse, parse_known, run_command
 
-DESCRIPTION = f"""Train MRI -> CT and CT -> MRI translators from a Zarr store.
-
-The first word is a preset: {", ".join(PRESETS)} (without one: default). The flags just
-below are no settings; all others are, and change the preset. The same command goes on with the
-same run."""
+PROG = "python -m cyclegan.train"
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The flags that are not config fields."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cyclegan.train",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", type=Path, help="a config.yaml to use instead of a preset")
-    parser.add_argument(
-        "--resume",
-        default="auto",
-        help="auto: go on with this run; never: refuse; PATH: begin at another run or a checkpoint "
-        "of it, or go on with a run that began there",
-    )
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="print the derived numbers, and time and memory from a few steps on this machine",
-    )
-    parser.add_argument("--help", "-h", action="store_true", help="show this and all settings")
-    return parser
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """What the settings start from, beside a preset."""
+
+    config: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """Train MRI -> CT and CT -> MRI translators from a Zarr store. The same command goes on with
+    the same run.
+
+    Every setting is a flag too, --section.field VALUE, and changes the preset: --help-all shows
+    them with their values.
+    """
+
+    preset: Annotated[
+        str, Positional, arg(metavar="[PRESET]", help=f"The first word: {', '.join(PRESETS)}.")
+    ] = "default"
+    config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """A config.yaml to use instead of a preset."""
+    resume: Annotated[str, arg(metavar="auto|never|PATH")] = "auto"
+    """auto: go on with this run; never: refuse; PATH: begin at another run or a checkpoint of it,
+    or go on with a run that began there."""
+    plan: bool = False
+    """Print the derived numbers, and time and memory from a few steps on this machine."""
+    settings: Sections = field(default_factory=dict)
+
+    @property
+    def start(self) -> Literal["auto", "never"] | StoragePath:
+        """Where the run begins; see `resume`."""
+        words: dict[str, Literal["auto", "never"]] = {"auto": "auto", "never": "never"}
+        return words.get(self.resume) or storage_path(self.resume)
 
 
 def main(argv: list[str]) -> ExitCode:
     """Parse, plan, train."""
-    parser = arguments()
-    flags, rest = parser.parse_known_args(argv)
-    named = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    if named and flags.config:
-        raise ConfigError(f"--config replaces a preset; leave out either it or {named!r}.")
-    base = load_config(flags.config) if flags.config else preset(named or "default")
-    if flags.help:
-        print(parser.format_help())
-        rest = ["--help"]
-    config = resolve(tyro.cli(Config, default=base, args=rest, prog=parser.prog))
+    command, config = asked_for(argv)
+    config = resolve(config)
+    from cyclegan.train.plan import make_plan
+    from data_prep.store import open_store
+
     store = open_store(config.store)
-    plan = make_plan(config, store)
-    print(f"run          {config.run_folder}\n{plan}", flush=True)
-    if flags.plan:
+    print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
+    if command.plan:
+        from cyclegan.train.rehearsal import rehearse
+
         print(rehearse(config, store))
         return ExitCode.DONE
-    resume = flags.resume if flags.resume in ("auto", "never") else storage_path(flags.resume)
-    if not launch(config, resume):
+    from cyclegan.train.launch import launch
+
+    if not launch(config, command.start):
         print("this run is finished; nothing was done. Another --run.name starts a new one.")
         return ExitCode.DONE
     print(
@@ -80,5 +81,25 @@ def main(argv: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def asked_for(argv: list[str]) -> tuple[Command, Config]:
+    """The command and its configuration. The preset or --config is looked for before the rest is
+    parsed: it decides what the other flags start from.
+
+    Raises:
+        UsageError: There is no such preset or file, or there are both.
+    """
+    named = argv[0] if argv and not argv[0].startswith("-") else None
+    file = parse_known(Base, argv, prog=PROG)[0].config
+    if named and file:
+        raise ConfigError(f"--config replaces a preset; leave out either it or {named!r}.")
+    base = load_config(file) if file else preset(named or "default")
+    sections, argv = flags_of(base, argv)
+    default = Command(preset=named or "default", settings=sections)
+    command: Command = parse(Command, argv, prog=PROG, default=default)
+    if command.preset != default.preset:
+        raise UsageError(f"a preset is the first word: {PROG} {command.preset} ...")
+    return command, replace(base, **command.settings)
+
+
 if __name__ == "__main__":
-    run_command(lambda: main(sys.argv[1:]))
+    run_command(main)

@@ -13,8 +13,6 @@ from typing import Any, Literal, TypedDict
 import ray
 import ray.train
 import ray.train.torch
-from ray.train.v2._internal.execution.context import get_train_context
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from cyclegan.config import Config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
@@ -30,7 +28,7 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.machines import cores_of_worker, on_gpus, places
 from cyclegan.train.plan import total_steps
 from cyclegan.train.progress import following
-from cyclegan.train.restart import forget, leave_verdict, leave_word, verdict_left
+from cyclegan.train.restart import forget, leave_verdict, leave_word, verdict_left, word_left
 from cyclegan.train.resume import check_resume, done_steps, held
 from cyclegan.train.validate import chosen, require_mri
 from cyclegan.train.workers import Worker
@@ -122,7 +120,7 @@ def fit(
     forget(config.run_folder)
     try:
         trainer.fit()
-    except TrainingFailedError as error:
+    except ray.train.TrainingFailedError as error:
         if verdict := verdict_left(config.run_folder):
             raise verdict from error
         raise
@@ -153,13 +151,12 @@ def ray_storage(config: Config) -> dict[str, Any]:
 
 
 def machine_goes() -> Callable[[], bool]:
-    """A question for each look of a worker: has Ray said anew that it will take a node of this run
-    away, as when a spot instance is reclaimed or a node is drained? All workers are told."""
+    """A question for each look, which all workers ask: has Ray said anew that it will take a node
+    of this run away, as when a spot instance is reclaimed or a node is drained?"""
     told: set[str] = set()
 
     def ask() -> bool:
-        # The public function is a barrier of all workers; `look` has one of its own.
-        info = get_train_context().preemption_context.preemption_info
+        info = ray.train.get_preemption_info()
         new = set(info.preempted_node_ids) - told if info else set()
         told.update(new)
         return bool(new)
@@ -194,6 +191,7 @@ def run_worker(job: Job) -> None:
             if run_folder.local
             else now_and_then(question, ASK_STORAGE_EVERY_S),
             machine_goes=machine_goes(),
+            notes=word_left(run_folder),
         )
     except (UserError, OSError) as error:
         leave_verdict(run_folder, error)

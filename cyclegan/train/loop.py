@@ -1,7 +1,7 @@
 """The training loop of one worker: build, restore, loop. It does not know who started it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 
@@ -15,7 +15,6 @@ from cyclegan.train.compilation import compile_warning
 from cyclegan.train.placement import arithmetic, memory_format, place, share_of
 from cyclegan.train.plan import total_steps
 from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
-from cyclegan.train.restart import word_left
 from cyclegan.train.run import Report, Run, take_up
 from cyclegan.train.schedule import rate_factor
 from cyclegan.train.state import TrainState, build_state
@@ -41,12 +40,13 @@ def train_worker(
     start: StoragePath | None = None,
     told_to_stop: Callable[[], bool] = lambda: False,
     machine_goes: Callable[[], bool] = lambda: False,
+    notes: Iterable[str] = (),
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
     `report` is called on every worker alike, after each validation, with finite floats; it returns
     when all have called it. Once any worker is `told_to_stop`, all save at one step and return;
-    once one hears that a `machine_goes`, all save and go on.
+    once one hears that a `machine_goes`, all save and go on. Worker 0 tells `notes` first.
 
     Raises:
         DivergedError: Updates stay not finite, also from earlier checkpoints and at smaller rates.
@@ -85,7 +85,7 @@ def train_worker(
     steps = total_steps(config, store)
     with closing(telemetry), memory_is_enough(config), traced(config, worker, note) as trace:
         telemetry.settings(decisive(config), done=False)
-        for word in word_left(config.run_folder) if worker.leads else ():
+        for word in notes if worker.leads else ():
             note(word)
         if not begun:  # storage that cannot be written is found out now, and a way back is there
             run.save(score=None)

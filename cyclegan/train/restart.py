@@ -16,7 +16,7 @@ FAILURES = ".restarted"
 VERDICT = ".failed"
 DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
 """What Ray says of a worker whose process is gone, and of one that answers no more."""
-IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out")
+IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out", "SynchronizationBarrier")
 """What a worker says that only waited for another."""
 STORAGE_FULL_MESSAGE = (
     "storage is full: a checkpoint or a log could not be written. Earlier checkpoints are whole. "

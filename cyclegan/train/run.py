@@ -9,13 +9,14 @@ from math import isfinite
 
 from cyclegan.config import Config
 from cyclegan.config_file import to_yaml
+from cyclegan.scores.selection import SELECTION
 from cyclegan.train import checkpoint
 from cyclegan.train.environment import record_environment
 from cyclegan.train.resume import BEGAN_AT
 from cyclegan.train.state import TrainState
 from cyclegan.train.step import Engine
 from cyclegan.train.telemetry import Telemetry
-from cyclegan.train.validate import SELECTION, findings, summed_up
+from cyclegan.train.validate import findings, summed_up
 from cyclegan.train.workers import Worker, agree, barrier, gathered, highest
 from data_prep.place import StoragePath, storage_path
 from data_prep.store import Store

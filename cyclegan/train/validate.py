@@ -6,7 +6,6 @@ It knows nothing of steps, checkpoints or logs: any two callables and a store wi
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from cyclegan.infer.cycle import BothWays
 from cyclegan.infer.pairs import linked_ct
 from cyclegan.infer.slices import Network
 from cyclegan.scores.metrics import paired_scores
-from cyclegan.scores.selection import selection_score
+from cyclegan.scores.selection import selection_score, train_ct_population
 from cyclegan.scores.unpaired import (
     Population,
     bone_depth_mismatch,
@@ -34,11 +33,6 @@ from data_prep.store import Store, StoredVolume
 from data_prep.volume import MODALITIES, Modality
 from mrct.drawing.slices import Picture
 
-SELECTION = "val/selection"
-"""The score that the best checkpoint is chosen by; lower is better, no pair needed."""
-HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
-"""Words in the names of scores that grow with quality; all others are errors and distances."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
@@ -52,11 +46,6 @@ class Finding:
     """Of an MRI's synthetic CT."""
     tiles: list[Picture]
     """Of the first volume of a modality."""
-
-
-def higher_is_better(metric: str) -> bool:
-    """Which way a score of validation, by its name in `metrics.jsonl`, gets better."""
-    return any(word in metric for word in HIGHER_IS_BETTER)
 
 
 def validation_scores(
@@ -171,21 +160,3 @@ def require_mri(store: Store, split: Split = "val") -> None:
             "no best checkpoint chosen. Give some subjects that split in the manifest and convert "
             "again; `python -m data_prep describe` shows the splits."
         )
-
-
-@lru_cache(maxsize=2)
-def train_ct_population(store: Store, num_volumes: int | None = None) -> Population:
-    """What real CTs look like: the first `num_volumes` (or all) of the train split.
-
-    Remembered for the store: a run asks again at every validation.
-    """
-    volumes = store.select("ct", "train")[:num_volumes]
-    if not volumes:
-        raise DataError(
-            f"the train split of {store.path} has no CT, so there is nothing to compare synthetic "
-            "CTs with. Convert again with CT volumes: python -m data_prep convert --ct DIR ..."
-        )
-    return pooled(
-        population_of(store.voxels(volume), store.body(volume), store.spacing_mm)
-        for volume in volumes
-    )

@@ -6,7 +6,6 @@ It knows neither files nor folders. Axes: voxels are [z, y, x].
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from cyclegan.export.info import ModelInfo
 from cyclegan.export.model import Model
 from cyclegan.infer.slices import Conditions, to_input, to_values, translate_volume
+from cyclegan.translate.command import Precision
 from cyclegan.translate.own_grid import on_grid
 from data_prep.errors import VolumeError
 from data_prep.harmonise import HarmonisedVolume, harmonise
@@ -24,7 +24,6 @@ from data_prep.intensity import Window
 from data_prep.volume import Volume
 from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
 
-Precision = Literal["fp32", "bf16"]
 Done = Callable[[int], None]
 
 

@@ -21,10 +21,11 @@ from data_prep.local_path import LocalPath
 from data_prep.note import Note
 from data_prep.recipe import Recipe
 from data_prep.series import Series, find_series
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
 from data_prep.split import Split
 from data_prep.storage import file_changed
 from data_prep.store import Store, StoredVolume, open_store
+from data_prep.tolerances import Leniency
 from data_prep.volume import Grid, Modality, Volume
 
 

@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.export.trained_on import unfamiliar
+from cyclegan.translate.command import Format
 from cyclegan.translate.dicom_ct import Making
 from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file, origin_of_series
 from cyclegan.translate.engine import Engine, shown_to
 from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.own_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
-from cyclegan.translate.results import Format, Result, write_volume
+from cyclegan.translate.results import Result, write_volume
 from cyclegan.translate.uncertainty import passes, uncertainty
 from data_prep.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.nifti import DESCRIPTION_LENGTH, write_nifti
 from data_prep.pseudonym import Key
 from data_prep.quarantine import Refusal
-from data_prep.source import Leniency
+from data_prep.tolerances import Leniency
 from data_prep.volume import Grid
 
 _RESULT_NAME_LENGTH = 12

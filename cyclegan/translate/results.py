@@ -10,7 +10,6 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from data_prep.errors import VolumeError
 from data_prep.nifti import DESCRIPTION_LENGTH, read_description, write_nifti
 from data_prep.volume import Affine, Modality
 
-Format = Literal["same", "nifti", "dicom"]
 _LITTER_AGE_S = 3600.0
 
 

@@ -7,19 +7,18 @@ import sys
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.errors import run_command
 from data_prep.index import INDEX
 from data_prep.store import open_store
+from mrct.cli import run_command
 from tests.stores import make_store
 from tests.volumes import write_head
 
 
 @pytest.fixture
-def data_prep(monkeypatch, capsys):
+def data_prep(capsys):
     def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["data_prep", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            run_command(main)
+            run_command(main, [str(each) for each in arguments])
         return (ended.value.code, *capsys.readouterr())
 
     return run

@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.folders import find_in_folders
 from data_prep.layout import Findings
-from data_prep.source import Leniency
+from data_prep.tolerances import Leniency
 from tests.series import STEP_MM, write_series
 from tests.volumes import touch_files
 

@@ -11,7 +11,8 @@ from scipy import ndimage
 from data_prep.errors import UsageError
 from data_prep.manifest import Row, read_manifest
 from data_prep.nifti import read_nifti
-from data_prep.phantom import CohortSettings, make_cohort
+from data_prep.phantom import make_cohort
+from data_prep.phantom_settings import CohortSettings
 from data_prep.volume import Grid, Volume
 
 TINY = CohortSettings(

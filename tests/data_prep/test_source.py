@@ -10,7 +10,8 @@ from data_prep.formats import read_file
 from data_prep.note import silent
 from data_prep.series import find_series
 from data_prep.series_volume import read_series
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
+from data_prep.tolerances import Leniency
 from tests.series import pixels_of, set_pixels, write_series
 from tests.volumes import write_head
 

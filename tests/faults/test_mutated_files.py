@@ -31,7 +31,8 @@ from data_prep.errors import VolumeError
 from data_prep.nifti import write_nifti
 from data_prep.note import silent
 from data_prep.series import Series, find_series
-from data_prep.source import Leniency, Source
+from data_prep.source import Source
+from data_prep.tolerances import Leniency
 from data_prep.volume import Modality
 from tests.faults.mutations import mutated
 from tests.series import SHAPE, Change, nothing, values, write_enhanced, write_series

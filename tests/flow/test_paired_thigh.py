@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config_file import resolve, to_yaml
-from cyclegan.evaluate.__main__ import Command, main
+from cyclegan.evaluate.command import Command
 from cyclegan.evaluate.pair import pair_of
+from cyclegan.evaluate.results import write_results
 from cyclegan.presets import smoke
 from cyclegan.train.loop import train_worker
 from cyclegan.train.workers import Worker
@@ -66,7 +67,7 @@ def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
 ):
     if "native" in options:
         options = options | {"native": thigh / options["native"]}
-    code = main(Command(run=run, store=thigh / "thigh.zarr", out=tmp_path, **options))
+    code = write_results(Command(run=run, store=thigh / "thigh.zarr", out=tmp_path, **options))
     assert code == ExitCode.DONE
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["num_pairs"] == 1

@@ -11,15 +11,15 @@ import SimpleITK
 
 from cyclegan.config import CriticConfig, GeneratorConfig
 from cyclegan.config_file import resolve
-from cyclegan.evaluate.__main__ import Command as Evaluate
-from cyclegan.evaluate.__main__ import main as evaluate
-from cyclegan.export.__main__ import Command as Export
-from cyclegan.export.__main__ import export
+from cyclegan.evaluate.command import Command as Evaluate
+from cyclegan.evaluate.results import write_results as evaluate
+from cyclegan.export.command import Command as Export
+from cyclegan.export.export import export
 from cyclegan.presets import demo
 from cyclegan.train.loop import train_worker
 from cyclegan.train.workers import Worker
-from cyclegan.translate.__main__ import Command as Translate
-from cyclegan.translate.__main__ import run as translate
+from cyclegan.translate.command import Command as Translate
+from cyclegan.translate.translate import translate
 from data_prep.convert import convert
 from data_prep.errors import ExitCode
 from data_prep.settings import ConvertSettings

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,14 +71,10 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
     ("argv", "message"),
     [
         (["run", "--preset", "smoke"], "which space"),
-        (["run", "weights", "--trials", "0"], "at least 1"),
-        (["run", "weights", "--look-every", "0"], "--look-every is 0"),
         (["run", "nowhere", "--preset", "smoke"], "neither a space"),
         (["run", "weights", "--preset", "smokey"], "no preset 'smokey'"),
         (["run", "weights", "--preset", "smoke", "--metric", "mea_hu"], "no such score"),
         (["run", "weights", "--preset", "smoke", "--time-budget", "8"], "8h, 30m or 90s"),
-        (["report", "folder", "--best"], "takes a folder only"),
-        (["report", "folder", "--compare", "default", "--seeds", "1"], "at least 2"),
         (["report", "folder"], "holds no search"),
     ],
 )
@@ -90,3 +87,22 @@ def test_misuse_is_named_before_anything_is_trained(argv, message, tmp_path, mon
         main(argv)
 
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run", "weights", "--trials", "0"], "--trials is 0; it must be at least 1"),
+        (["run", "weights", "--look-every", "0"], "--look-every is 0"),
+        (["run", "weights", "--storage", "s3://bucket"], "keeps its ledger in a folder"),
+        (["run", "weights", "--loss.cyle-weight", "3"], "--loss.cyle-weight"),
+        (["report", "folder", "--best"], "Unrecognized options: --best"),
+        (["report", "folder", "--compare", "default", "--seeds", "1"], "at least 2"),
+        ([], "run, report"),
+    ],
+)
+def test_wrong_arguments_are_told_by_what_is_there(argv, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+
+    assert message in re.sub(r"[\s│]+", " ", capsys.readouterr().err)

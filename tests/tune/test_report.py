@@ -8,14 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cyclegan.config_file import load_config, resolve
 from data_prep.errors import ExitCode, UserError
 from tests.tune.searches import BASE, WEIGHTS, ended, values, write_search
 from tune.found import open_search
-from tune.hparams import write_hparams
 from tune.html import html_report
 from tune.live import progress_line, table, varied
 from tune.objective import Objective
@@ -58,24 +55,6 @@ def test_the_table_for_other_tools_has_every_trial_and_setting(found):
     assert rows[3]["reason"] == "the run diverged"
 
 
-def test_tensorboard_shows_each_trial_with_settings_and_scores(found):
-    folder = write_hparams(found)
-    write_hparams(found)  # anew, not twice
-
-    assert sorted(path.name for path in folder.iterdir()) == ["t000", "t001"]
-    events = EventAccumulator(str(folder / "t000"))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("val/selection")] == [
-        (2, 3.0),
-        (10, 2.0),
-        (18, 2.5),
-    ]
-    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-    assert session.hparams["loss.cycle.weight"].number_value == 10
-    assert session.hparams["state"].string_value == "done"
-
-
 class Outline(HTMLParser):
     """What a page refers to and draws."""
 
@@ -104,8 +83,10 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
     assert publish(found.folder, pictures=False) == ExitCode.PARTLY_DONE
 
     written = {path.name for path in found.folder.iterdir()}
-    assert {"best.yaml", "trials.csv", "report.html", "tensorboard"} <= written
-    assert "--config" in capsys.readouterr().out
+    assert {"best.yaml", "trials.csv", "report.html"} <= written
+    printed = capsys.readouterr().out
+    assert "--config" in printed
+    assert f"tensorboard --logdir {found.folder / 'runs'}" in printed
 
 
 def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from tests.tune.searches import BASE, WEIGHTS, settings
@@ -85,11 +86,12 @@ def test_a_restart_decides_as_if_there_had_been_none(room):
 def test_without_a_finite_score_a_trial_ends_and_the_bar_stays_where_it_was(room):
     for number, score in enumerate([5.0, 4.0, 3.0]):
         room.tell(f"t{number}", 2, score)
-    bar = room.halving._brackets[0].cutoff(room.halving._brackets[0]._rungs[-1][1])
+    bar = room.halving.rungs.debug_string()
+    assert "Iter 2.000: -3.66" in bar
 
     assert room.tell("t3", 2, inf)
 
-    assert room.halving._brackets[0].cutoff(room.halving._brackets[0]._rungs[-1][1]) == bar
+    assert room.halving.rungs.debug_string() == bar
     assert not room.tell("t4", 2, 2.0)
 
 
@@ -110,6 +112,33 @@ def test_a_failure_is_no_score(room):
     assert room.asked == []
 
 
+class Tune:
+    """Of Tune what a population asks of it: its trials, pausing one, and a checkpoint of one."""
+
+    search_alg = None
+
+    def __init__(self) -> None:
+        self.trials: dict[str, Trial] = {}
+
+    def get_trials(self) -> list[Trial]:
+        return list(self.trials.values())
+
+    def pause_trial(self, trial: Trial, should_checkpoint: bool) -> None:
+        trial.status = Trial.PAUSED
+
+    def _schedule_trial_save(self, trial: Trial, result: dict[str, float]) -> str:
+        return f"checkpoint of {trial.config['trial']['name']}"
+
+    def add(self, population: Population, handed: dict[str, object]) -> None:
+        trial = Trial("run_trial", config={"trial": handed}, stub=True)
+        trial.status = Trial.RUNNING
+        self.trials[str(handed["name"])] = trial
+        population.on_trial_add(self, trial)
+
+    def tell(self, population: Population, name: str, step: int, score: float) -> None:
+        population.on_trial_result(self, self.trials[name], {METRIC: score, "step": float(step)})
+
+
 def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its_own(tmp_path):
     course = course_of(settings(tmp_path, scheduler="pbt"), BASE)
     ledger = Ledger(tmp_path / LEDGER)
@@ -117,17 +146,16 @@ def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its
     ledger.begin("t000", good)
     ledger.begin("t001", {"loss.cycle.weight": 1.0, "loss.ssim.enabled": False})
     population = Population(course, ledger, WEIGHTS, 0, lambda handed, result: None)
-    winner, loser = (
-        SimpleNamespace(config={"trial": {"name": name, "run": name, "start": "", "values": {}}})
-        for name in ("t000", "t001")
-    )
-    winner.config["trial"]["values"] = good
-    # Tune's trials are keys; a namespace cannot be one.
-    population._trial_state = _Keyed(winner, SimpleNamespace(last_train_time=4))
+    tune = Tune()
+    for name, values in (("t000", good), ("t001", {})):
+        tune.add(population, {"name": name, "run": name, "start": "", "values": values})
 
-    config, _ = population._get_new_config(loser, winner)
+    for step in (2, 4):  # at the first look nobody has a checkpoint to take over yet
+        tune.tell(population, "t000", step, 1.0)
+        tune.tell(population, "t001", step, 2.0)
 
-    handed = config["trial"]
+    handed = tune.trials["t001"].config["trial"]
+    assert tune.trials["t000"].config["trial"]["run"] == "t000"
     assert (handed["name"], handed["run"]) == ("t001", "t001-1")
     assert handed["start"] == "t000/checkpoints/step_00000004"
     known = Ledger(tmp_path / LEDGER).by_name["t001"]
@@ -137,14 +165,3 @@ def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its
     )
     assert handed["values"] != good
     assert set(handed["values"]) >= {"loss.cycle.weight", "loss.ssim.enabled"}
-
-
-class _Keyed:
-    """A mapping with one key, found by identity."""
-
-    def __init__(self, key: object, value: object) -> None:
-        self.key, self.value = key, value
-
-    def __getitem__(self, key: object) -> object:
-        assert key is self.key
-        return self.value

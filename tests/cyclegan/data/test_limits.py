@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from cyclegan.data.limits import SHARED_BYTES, require_files, require_shared_memory
-from cyclegan.errors import DataError
+from data_prep.errors import UserError
 
 LIMITED = """
 import resource, sys
 from cyclegan.data.limits import require_files
-from cyclegan.errors import DataError
+from data_prep.errors import UserError
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 try:
     require_files(1000)
-except DataError as error:
+except UserError as error:
     print(error)
 else:
     print(resource.getrlimit(resource.RLIMIT_NOFILE))
@@ -53,7 +53,7 @@ def test_a_limit_that_cannot_be_raised_is_named_with_the_number_needed() -> None
 def test_too_little_shared_memory_is_named_with_the_number_needed(tmp_path: Path) -> None:
     workers = 2**40 // SHARED_BYTES + 2  # 1 TiB and more: no test machine has it free
 
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         require_shared_memory(workers, tmp_path)
 
     needed = workers * SHARED_BYTES // 2**20

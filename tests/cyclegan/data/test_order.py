@@ -12,7 +12,7 @@ from scipy import stats
 from cyclegan.config import BatchConfig, DataConfig
 from cyclegan.data.order import ATTEMPTS, NEAR, Order, Samples
 from cyclegan.data.slice_table import SliceTable
-from data_prep.stored_volume import SLICE_STEPS
+from data_prep.geometry import SLICE_STEPS
 
 Partner = Literal["random", "position"]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclegan.data.slice_table import SliceTable
-from data_prep.stored_volume import relative_height
+from data_prep.geometry import relative_height
 
 VOLUMES = st.lists(st.lists(st.booleans(), min_size=1, max_size=8), min_size=1, max_size=12)
 

@@ -11,10 +11,11 @@ import torch
 
 from cyclegan.config_file import load_config, resolve, to_yaml
 from cyclegan.errors import CheckpointError
-from cyclegan.evaluate.__main__ import Command, main
+from cyclegan.evaluate.command import Command
 from cyclegan.evaluate.contestant import Contestant, contestant, located, told_apart
-from cyclegan.export.__main__ import Command as ExportCommand
-from cyclegan.export.__main__ import export
+from cyclegan.evaluate.results import write_results
+from cyclegan.export.command import Command as ExportCommand
+from cyclegan.export.export import export
 from cyclegan.infer.cycle import BothWays
 from cyclegan.presets import smoke
 from cyclegan.train import checkpoint
@@ -50,7 +51,7 @@ def trained(folder, config):
 
 
 def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
-    code = main(Command(run=run, split="val", out=tmp_path / "out", pictures=1))
+    code = write_results(Command(run=run, split="val", out=tmp_path / "out", pictures=1))
     assert code == ExitCode.DONE
     assert "histogram matching" in capsys.readouterr().out
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -81,7 +82,7 @@ def test_a_checkpoint_folder_can_be_named(run):
 
 
 def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
-    main(Command(run=run, split="val", out=tmp_path, pictures=1, compare=(run,)))
+    write_results(Command(run=run, split="val", out=tmp_path, pictures=1, compare=(run,)))
     scores = json.loads((tmp_path / "scores.json").read_text())
     (name,) = scores["comparisons"]
     assert name == "one, step_00000001"
@@ -111,8 +112,8 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     if not (run / "model_to_ct").exists():
         export(ExportCommand(run_folder=run))
     model, store = run / "model_to_ct", run.parent / "s.zarr"
-    main(Command(run=model, store=store, split="val", out=tmp_path / "m", pictures=1))
-    main(Command(compare=(run, model), split="val", out=tmp_path / "r", pictures=1))
+    write_results(Command(run=model, store=store, split="val", out=tmp_path / "m", pictures=1))
+    write_results(Command(compare=(run, model), split="val", out=tmp_path / "r", pictures=1))
     of_model, of_both = (
         json.loads((tmp_path / name / "scores.json").read_text()) for name in ("m", "r")
     )
@@ -125,12 +126,12 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     )
     assert "nothing comes back" in (tmp_path / "m/report.html").read_text()
     with pytest.raises(UsageError, match="Name a store"):
-        main(Command(run=model))
+        write_results(Command(run=model))
 
 
 def test_nothing_named_is_wrong_use():
     with pytest.raises(UsageError, match="nothing to score"):
-        main(Command())
+        write_results(Command())
 
 
 def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
@@ -145,7 +146,7 @@ def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
     checkpoint.save(state, other, score=None, attempt="a", leads=True, barrier=lambda: None)
     networks = contestant(other, store).networks
     assert (networks.neighbours, networks.conditions) == (1, True)
-    main(Command(run=run, compare=(other,), split="val", out=tmp_path / "out", pictures=0))
+    write_results(Command(run=run, compare=(other,), split="val", out=tmp_path / "out", pictures=0))
 
 
 def test_what_is_no_run_is_refused(tmp_path):
@@ -162,7 +163,7 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path):
 def test_a_damaged_volume_makes_the_result_partly_done(run, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=1, shape=(4, 64, 64), splits=("test",))
     (store.path / store.select("mri", "test")[0].name / "0/c/0/0/0").unlink()
-    code = main(Command(run=run, store=store.path, out=tmp_path, pictures=0))
+    code = write_results(Command(run=run, store=store.path, out=tmp_path, pictures=0))
     assert code == ExitCode.PARTLY_DONE
     assert len(json.loads((tmp_path / "scores.json").read_text())["failed"]) == 1
 
@@ -173,7 +174,9 @@ def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
     run = trained(tmp_path, replace(config, data=shown))
     export(ExportCommand(run_folder=run))
 
-    main(Command(compare=(run, run / "model_to_ct"), split="val", out=tmp_path / "r", pictures=1))
+    write_results(
+        Command(compare=(run, run / "model_to_ct"), split="val", out=tmp_path / "r", pictures=1)
+    )
 
     scores = json.loads((tmp_path / "r/scores.json").read_text())["paired"]
     assert scores["model_to_ct"]["mae_hu"]["mean"] == pytest.approx(

@@ -9,8 +9,9 @@ import torch
 from cyclegan.config import RunConfig
 from cyclegan.config_file import config_hash, resolve, to_yaml
 from cyclegan.errors import CheckpointError, ConfigError, ModelError
-from cyclegan.export.__main__ import Command, export
 from cyclegan.export.chosen import chosen_checkpoint
+from cyclegan.export.command import Command
+from cyclegan.export.export import export
 from cyclegan.export.model import CARD, read_model
 from cyclegan.presets import smoke
 from cyclegan.train.checkpoint import load_translators, newest, save

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cyclegan.errors import ModelError
-from cyclegan.export.__main__ import export_models
+from cyclegan.export.export import export_models
 from cyclegan.export.formats import FILES, write_formats
 from cyclegan.export.info import INFO, channels_of
 from cyclegan.export.model import CONTENT, SUMS, read_model

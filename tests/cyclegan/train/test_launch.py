@@ -18,7 +18,8 @@ from cyclegan.train.launch import launch
 from cyclegan.train.loop import train_worker
 from cyclegan.train.resume import check_resume, held
 from cyclegan.train.workers import Worker
-from data_prep.errors import ExitCode, UserError, run_command
+from data_prep.errors import ExitCode, UserError
+from mrct.cli import run_command
 from tests.stores import make_store
 
 
@@ -29,7 +30,7 @@ def train(*words: str) -> ExitCode:
 
 def test_a_mistake_is_told_in_a_message_without_a_traceback(capsys):
     with pytest.raises(SystemExit, match="2"):
-        run_command(lambda: train("brian"))
+        run_command(main, ["brian"])
 
     told = capsys.readouterr().err
     assert told.startswith("error: there is no preset 'brian'. Presets: default")
@@ -89,8 +90,17 @@ def test_help_shows_flags_settings_and_defaults(capsys):
 
     printed = capsys.readouterr().out
     assert "--resume" in printed
+    assert "--help-all" in printed
+    assert "--loss.cycle.weight" not in printed
+
+    with pytest.raises(SystemExit, match="0"):
+        train("demo", "--help-all")
+
+    printed = capsys.readouterr().out
+    assert printed.count("usage:") == 1
+    assert "--resume" in printed
     assert "--loss.cycle.weight" in printed
-    assert "(default: 10.0)" in printed
+    assert "(default: 6.0)" in printed
 
 
 @pytest.fixture

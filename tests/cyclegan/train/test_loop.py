@@ -7,7 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan.config_file import load_config, resolve
-from cyclegan.export.__main__ import Command, export
+from cyclegan.export.command import Command
+from cyclegan.export.export import export
 from cyclegan.export.model import read_model
 from cyclegan.train import checkpoint, loop, run
 from cyclegan.train.journal import METRICS, read_lines

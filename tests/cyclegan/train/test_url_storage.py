@@ -11,7 +11,8 @@ from cyclegan.config import Config
 from cyclegan.config_file import resolve
 from cyclegan.errors import ConfigError
 from cyclegan.evaluate.contestant import located
-from cyclegan.export.__main__ import Command, export
+from cyclegan.export.command import Command
+from cyclegan.export.export import export
 from cyclegan.train import checkpoint, loop
 from cyclegan.train.checkpoint import load_translators
 from cyclegan.train.interruption import STOP, now_and_then, told_to_stop

@@ -10,7 +10,8 @@ from cyclegan.config import Config, DataConfig
 from cyclegan.errors import DataError
 from cyclegan.nets.generator import Generator
 from cyclegan.scores.metrics import mae_hu
-from cyclegan.train.validate import SELECTION, findings, summed_up, validation_scores
+from cyclegan.scores.selection import SELECTION
+from cyclegan.train.validate import findings, summed_up, validation_scores
 from tests.cyclegan.outlines import disagreeing_pair
 from tests.stores import make_store
 

@@ -13,9 +13,10 @@ import pydicom
 import pytest
 import SimpleITK
 
-from cyclegan.translate.__main__ import Command, run
+from cyclegan.translate.command import Command
 from cyclegan.translate.dicom_ct import Making, ct_files
 from cyclegan.translate.dicom_source import origin_of_file
+from cyclegan.translate.translate import translate
 from data_prep.errors import ExitCode, VolumeError
 from tests.series import both, setting, write_series
 
@@ -51,7 +52,7 @@ def write_mr(folder: Path, plane: str = "axial", change=SCANNED) -> Path:
 def translated(model: Path, source: Path, out: Path, **options) -> Path:
     """The one result in `out`."""
     command = Command(model=model, inputs=(source,), out=out, **options)
-    assert run(command) == ExitCode.DONE
+    assert translate(command) == ExitCode.DONE
     (result,) = out.glob("*synthetic-ct*")
     return result
 
@@ -195,7 +196,7 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
     out = tmp_path / "out"
 
     command = Command(model=tiny_model, inputs=(study,), out=out, deidentify=True)
-    assert run(command) == ExitCode.DONE
+    assert translate(command) == ExitCode.DONE
 
     folders = sorted(path for path in out.iterdir() if path.is_dir())
     firsts = [pydicom.dcmread(next(folder.iterdir())) for folder in folders]
@@ -217,9 +218,9 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
 
 def test_an_identified_result_does_not_pass_for_a_deidentified_one(tmp_path, tiny_model):
     command = Command(model=tiny_model, inputs=(write_mr(tmp_path / "mr"),), out=tmp_path / "out")
-    assert run(command) == ExitCode.DONE
-    assert run(replace(command, deidentify=True)) == ExitCode.FAILED
-    assert run(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
+    assert translate(command) == ExitCode.DONE
+    assert translate(replace(command, deidentify=True)) == ExitCode.FAILED
+    assert translate(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
 
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*/*.dcm"))
     assert content

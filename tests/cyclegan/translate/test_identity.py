@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from cyclegan.translate.__main__ import Command, run
+from cyclegan.translate.command import Command
 from cyclegan.translate.engine import Engine, shown_to
 from cyclegan.translate.own_grid import on_grid
+from cyclegan.translate.translate import translate
 from data_prep.errors import ExitCode
 from data_prep.harmonise import HarmonisedVolume
 from data_prep.recipe import Recipe
@@ -122,7 +123,7 @@ def test_dicom_in_and_out(tmp_path, monkeypatch, orientation):
     out = tmp_path / "out"
 
     command = Command(model=folder, inputs=(source,), out=out, outside_body="network")
-    assert run(command) == ExitCode.DONE
+    assert translate(command) == ExitCode.DONE
 
     (result,) = (path for path in out.iterdir() if path.is_dir())
     mrs = [pydicom.dcmread(path) for path in sorted(source.iterdir())]

@@ -15,8 +15,9 @@ from cyclegan.export.formats import write_formats
 from cyclegan.export.model import read_model
 from cyclegan.infer.cycle import BothWays
 from cyclegan.nets.generator import Generator
-from cyclegan.translate.__main__ import Command, run
+from cyclegan.translate.command import Command
 from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.translate import translate
 from data_prep.convert import convert
 from data_prep.errors import ExitCode, UsageError
 from data_prep.geometry import resample
@@ -41,7 +42,7 @@ def model(tmp_path_factory) -> Path:
 
 def made(command: Command) -> dict[str, nibabel.Nifti1Image]:
     """Every NIfTI result by its name."""
-    assert run(command) == ExitCode.DONE
+    assert translate(command) == ExitCode.DONE
     return {path.name: nibabel.load(path) for path in sorted(command.out.glob("*_synthetic-*.gz"))}
 
 
@@ -75,8 +76,8 @@ def test_a_folder_of_all_kinds_is_found_and_what_is_no_mri_is_counted(tmp_path, 
     (study / "notes.txt").write_text("nothing")
     out = study / "out"
 
-    assert run(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
-    assert run(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
+    assert translate(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
+    assert translate(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
 
     printed = capsys.readouterr()
     assert "0 made, 2 there already, 1 left out" in printed.out
@@ -184,7 +185,7 @@ def test_a_store_of_other_voxels_is_refused(tmp_path, model):
     make_store(tmp_path / "s.zarr", mri=1, ct=0, splits=("test",))
 
     with pytest.raises(UsageError, match="convert them alike"):
-        run(Command(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out"))
+        translate(Command(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out"))
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +218,9 @@ def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
     values = np.asarray(image.dataobj)
     assert 0 <= values.min() < values.max() <= 1000
     with pytest.raises(UsageError, match="CT series"):
-        run(replace(back, format="dicom"))
+        translate(replace(back, format="dicom"))
     with pytest.raises(UsageError, match="to_ct model"):
-        run(replace(back, model=both / "to_ct"))
+        translate(replace(back, model=both / "to_ct"))
 
 
 def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
@@ -238,7 +239,7 @@ def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
     assert np.abs(by_torch - by_onnx).max() <= 1
     assert 0 < np.abs(by_torch - by_bf16).mean() < 20
     with pytest.raises(UsageError, match="fp32"):
-        run(replace(command, engine="onnxruntime", precision="bf16"))
+        translate(replace(command, engine="onnxruntime", precision="bf16"))
 
 
 def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
@@ -258,5 +259,5 @@ def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert b"jane" not in picture.read_bytes()
     picture.unlink()
-    assert run(Command(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
+    assert translate(Command(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
     assert not picture.exists()

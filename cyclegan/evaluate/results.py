@@ -1,0 +1,84 @@
+"""The results of an evaluation as files: scores.json, per_volume.csv and report.html."""
+
+import json
+
+from cyclegan.evaluate.assess import evaluate
+from cyclegan.evaluate.assessment import Options
+from cyclegan.evaluate.command import Command
+from cyclegan.evaluate.contestant import contestant, store_for, told_apart
+from cyclegan.evaluate.native import natives_of
+from cyclegan.evaluate.report import html_report
+from cyclegan.evaluate.segmenter import Segmenter
+from cyclegan.evaluate.table import to_csv, to_json, to_text
+from cyclegan.infer.device import best_device
+from data_prep.atomic import write_atomic
+from data_prep.errors import ExitCode, UsageError
+from data_prep.place import StoragePath
+from data_prep.store import Store
+
+
+def write_results(command: Command) -> ExitCode:
+    """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
+    subject, *rivals = _named(command)
+    segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
+    store = store_for(subject, command.store)
+    device = best_device()
+    ours, *theirs = (
+        contestant(path, store, device, command.batch_size) for path in (subject, *rivals)
+    )
+    theirs = told_apart(theirs)
+    cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
+    native = command.native
+    scores = evaluate(
+        ours.networks,
+        store,
+        command.split,
+        rivals=theirs,
+        options=Options(
+            protocol=command.protocol,
+            register=command.register == "rigid",
+            natives=natives_of(native, store, filter(None, cts)) if native else None,
+            segmenter=segmenter,
+            num_shown=command.pictures,
+            threads=command.threads,
+        ),
+    )
+    facts = ours.facts | {
+        "split": command.split,
+        "store": f"{store.path.name} ({store.fingerprint[:8]})",
+    }
+    hashes = _hashes(store) | {"model": ours.sha256}
+    hashes |= {f"model {each.name}": each.sha256 for each in theirs}
+    report = html_report(
+        scores,
+        title=f"{ours.name} on the {command.split} split",
+        facts=facts,
+        records=ours.records,
+        hashes=hashes,
+    )
+    out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "per_volume.csv", to_csv(scores).encode())
+    write_atomic(out / "report.html", report.encode())
+    # Last, so that where it is, the others are.
+    found = facts | {"hashes": hashes} | to_json(scores)
+    write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
+    print(f"{to_text(scores)}\nreport: {out / 'report.html'}")
+    for reason in scores.failed:
+        print(f"left out: {reason}")
+    return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
+
+
+def _named(command: Command) -> list[StoragePath]:
+    """The paths to score, the one that the report is about first."""
+    named = [*([command.run] if command.run else []), *command.compare]
+    if not named:
+        raise UsageError(
+            "nothing to score: name the folder of a run or of an exported model, such as "
+            "runs/demo, or two or more with --compare."
+        )
+    return named
+
+
+def _hashes(store: Store) -> dict[str, str]:
+    return {"data: volumes and splits": store.contents, "data: preprocessing": store.fingerprint}

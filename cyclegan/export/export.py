@@ -1,0 +1,152 @@
+"""A run's checkpoint becomes a model folder, whole and checked, or nothing does."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cyclegan.config import Config
+from cyclegan.config_file import config_hash, load_config
+from cyclegan.errors import ModelError
+from cyclegan.export.card import model_card
+from cyclegan.export.chosen import chosen_checkpoint
+from cyclegan.export.command import Command
+from cyclegan.export.formats import write_formats
+from cyclegan.export.info import (
+    DIRECTION_OF_FLAG,
+    DIRECTIONS,
+    Direction,
+    Intensity,
+    ModelInfo,
+    channels_of,
+    write_info,
+)
+from cyclegan.export.model import CARD, publish
+from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
+from cyclegan.export.trained_on import TrainedOn, trained_on
+from cyclegan.nets.generator import Generator
+from cyclegan.train.checkpoint import load_translators, results_folder
+from cyclegan.train.environment import require_same_preprocessing
+from data_prep.errors import ExitCode
+from data_prep.store import Store, open_store
+from data_prep.volume import Modality
+
+
+def export(command: Command) -> ExitCode:
+    """Write the model folder that the command asks for, and say where."""
+    config = load_config(command.run_folder / "config.yaml")
+    store = open_store(command.store or config.store)
+    contents = require_same_preprocessing(command.run_folder, store)
+    if contents != store.contents:
+        print(
+            f"note: {store.path.name} has other volumes than when the run began, so the model will "
+            "not say what it was trained on, and translate cannot warn of scans unlike it."
+        )
+    checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
+    networks = dict(zip(DIRECTIONS, load_translators(checkpoint, config), strict=True))
+    ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
+    name = "both" if len(ways) > 1 else ways[0]
+    folder = command.out or results_folder(command.run_folder, f"model_{name}")
+    scores = read_scores(command.scores, config, checkpoint.name)
+    models = {
+        way: (networks[way], describe(config, way, store, checkpoint.name, scores, contents))
+        for way in ways
+    }
+    parity = export_models(models, store, folder, overwrite=command.overwrite)
+    for way, differences in parity.items():
+        unit = "HU" if way == "to_ct" else "grey levels of 4095"
+        for file, value in differences.items():
+            text = f"{way} {file:24} differs by at most {value:.2g} {unit}"
+            print(f"{text} (allowed: < {TOLERANCE:g})")
+    print(f"model: {folder} ({checkpoint.name})")
+    return ExitCode.DONE
+
+
+def export_models(
+    models: Mapping[Direction, tuple[Generator, ModelInfo]],
+    store: Store,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+) -> dict[Direction, dict[str, float]]:
+    """Publish networks, which are on the CPU in fp32, as the model folder `folder`.
+
+    One model fills it; of two, each fills the folder of its direction inside. Returns for each
+    the largest difference of each file from the network; see `check_parity`.
+
+    Raises:
+        ModelError: A file differs too much, or `folder` is taken; nothing was published.
+    """
+    parity: dict[Direction, dict[str, float]] = {}
+
+    def fill(partial: Path) -> None:
+        for way, (network, info) in models.items():
+            part = partial / way if len(models) > 1 else partial
+            part.mkdir(exist_ok=True)
+            write_formats(network, len(info.inputs), part)
+            images = real_slices(store, info)
+            parity[way] = check_parity(network, part, images, info.generator)
+            checked = replace(info, parity=parity[way])
+            write_info(checked, part)
+            (part / CARD).write_text(model_card(checked))
+
+    publish(folder, fill, overwrite=overwrite)
+    return parity
+
+
+def describe(
+    config: Config,
+    direction: Direction,
+    store: Store,
+    checkpoint: str,
+    scores: dict[str, Any] | None = None,
+    contents: str | None = None,
+) -> ModelInfo:
+    """What model.json will say, but for the parity; `contents` is the hash of what the run was
+    trained on, where the store may hold other volumes."""
+    contents = contents or store.contents
+    shown: Modality = "mri" if direction == "to_ct" else "ct"
+    neighbours, conditions = config.data.neighbours, config.data.conditions
+    return ModelInfo(
+        direction=direction,
+        inputs=channels_of(direction, neighbours, conditions),
+        neighbours=neighbours,
+        conditions=conditions,
+        intensity=Intensity(mri_contrast=config.data.mri_contrast),
+        recipe=store.recipe,
+        generator=config.generator,
+        run=config.run.name,
+        config_hash=config_hash(config),
+        checkpoint=checkpoint,
+        store_fingerprint=store.fingerprint,
+        store_contents=contents,
+        trained_on=trained_on(store, shown) if contents == store.contents else TrainedOn(),
+        scores=scores,
+    )
+
+
+def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str, Any] | None:
+    """The content of a score file.
+
+    Raises:
+        ModelError: It cannot be read, or scores another checkpoint than the one exported.
+    """
+    if path is None:
+        return None
+    try:
+        scores: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"no scores can be read from {path} ({error}); the model card would lack them. Make "
+            "them with `python -m cyclegan.evaluate`, or leave out --scores."
+        ) from error
+    found = tuple(scores.get(name) for name in ("run", "checkpoint", "config"))
+    expected = (config.run.name, checkpoint, config_hash(config)[:8])
+    if found != expected:
+        raise ModelError(
+            f"{path} scores another model (run, checkpoint, config): {found}, but {expected} is "
+            "exported. The card would promise what this model does not hold. Evaluate this one:\n"
+            f"  python -m cyclegan.evaluate {config.run_folder}"
+        )
+    return scores

@@ -1,0 +1,146 @@
+"""Volumes in, synthetic volumes on the same grids out: a model applied to all that is named."""
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from cyclegan.export.formats import Format as File
+from cyclegan.export.info import DIRECTION_OF_FLAG, Direction
+from cyclegan.export.model import SUMS, Model, folder_of, is_of_both, read_model
+from cyclegan.infer.device import best_device
+from cyclegan.translate.account import list_result, report, write_id_map
+from cyclegan.translate.command import Command
+from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
+from cyclegan.translate.engine import Engine
+from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.job import Job, Made, Outcome
+from cyclegan.translate.overlap import overlapped
+from cyclegan.translate.results import sweep
+from data_prep.errors import ExitCode, UsageError
+from data_prep.local_path import LocalPath
+from data_prep.progress import progress
+from data_prep.pseudonym import open_key
+from data_prep.quarantine import Quarantine
+from data_prep.store import sha256_of
+
+FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
+
+
+def translate(command: Command) -> ExitCode:
+    """Translate all inputs; one that cannot be used does not stop the others."""
+    engine = opened(command)
+    info = engine.model.info
+    found = find_inputs(command.inputs, command.out, info.source, command.split, info.recipe)
+    make_folder(command.out)
+    sweep(command.out)
+    outcomes: list[Outcome] = []
+    # What is private lies beside the results and not among them: those may be handed on.
+    out = LocalPath(command.out).absolute()
+    quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
+    with progress("translate", total=len(found.inputs)) as advance:
+        job = Job(
+            engine=engine,
+            back=way_back(command, engine) if command.uncertainty else None,
+            out=command.out,
+            made_by=sha256_of(folder_of(command.model, info.direction) / SUMS)[:16],
+            format=command.format,
+            axial=command.axial,
+            keep_names=command.keep_names,
+            overwrite=command.overwrite,
+            uncertainty=command.uncertainty,
+            preview=command.preview,
+            leniency=command.leniency,
+            key=open_key(out.beside(".key")) if command.deidentify else None,
+            labels=Counter(item.label for item in found.inputs),
+            heard=partial(advance, 0),
+        )
+
+        def write(stage: Made | Outcome) -> Outcome:
+            """A result is listed at once: a kill may come before the next one is through."""
+            outcome = job.write(stage)
+            if outcome.is_new:
+                list_result(outcome, command.out)
+            return outcome
+
+        for outcome in overlapped(found.inputs, job.read, job.translate, write):
+            if outcome.refusal:
+                quarantine.add(outcome.refusal, outcome.input.path)
+            outcomes.append(outcome)
+            advance()
+    write_id_map(outcomes, out.beside(".id-map.csv"))
+    report(outcomes, found.left, command.out)
+    if all(outcome.result for outcome in outcomes):
+        return ExitCode.DONE
+    return ExitCode.PARTLY_DONE if any(o.result for o in outcomes) else ExitCode.FAILED
+
+
+def opened(command: Command) -> Engine:
+    """The model as the command wants it run.
+
+    Raises:
+        UsageError: It cannot run so, or makes no CT for a DICOM series.
+        ModelError: There is no such model, or it is damaged.
+    """
+    device, on_onnx = command.device, command.engine == "onnxruntime"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but torch finds no CUDA device here. Use --device cpu.")
+    if on_onnx and (device == "cuda" or command.precision != "fp32"):
+        raise UsageError(
+            "--engine onnxruntime runs on the CPU in fp32. Leave out --device and --precision, or "
+            "use --engine torch."
+        )
+    where = device if device != "auto" else "cpu" if on_onnx else best_device().type
+    direction = DIRECTION_OF_FLAG[command.direction] if command.direction else None
+    folder = folder_of(command.model, direction)
+    model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
+    if direction and model.info.direction != direction:
+        raise UsageError(
+            f"--direction {command.direction}, but this is a {model.info.direction} model."
+        )
+    if command.format == "dicom" and model.info.target != "ct":
+        raise UsageError(
+            "--format dicom writes CT series, and this model makes MRIs. Give --format nifti."
+        )
+    if command.compile:
+        model = compiled(model, command)
+    return Engine(
+        model=model,
+        batch_size=command.batch_size,
+        precision=command.precision,
+        air_outside=command.outside_body == "air",
+    )
+
+
+def compiled(model: Model, command: Command) -> Model:
+    """The model with its network compiled, or as it is where that cannot be."""
+    if command.engine != "torch":
+        raise UsageError("--compile is for --engine torch. Leave one of them out.")
+    if obstacle := obstacle_to_compiling(model.device):
+        print(f"{obstacle}: the network runs eager, which is slower.", file=sys.stderr)
+        return model
+    assert isinstance(model.network, torch.nn.Module)
+    return replace(model, network=Compiled(model.network, command.batch_size))
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of the results where it is not there; raises UsageError where none can be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(
+            f"no results can be written to {out}: {error.strerror}. Give another --out."
+        ) from error
+
+
+def way_back(command: Command, engine: Engine) -> Engine | None:
+    """The model of the other direction, where the folder holds both."""
+    other: Direction = "to_mri" if engine.model.info.direction == "to_ct" else "to_ct"
+    if not is_of_both(command.model):
+        return None
+    folder = folder_of(command.model, other)
+    model = read_model(folder, FORMAT_OF_ENGINE[command.engine], engine.model.device)
+    return replace(engine, model=compiled(model, command) if command.compile else model)

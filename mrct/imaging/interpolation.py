@@ -1,0 +1,6 @@
+"""How voxels between those of a source get their value: a word of command lines and of geometry."""
+
+from typing import Literal
+
+Interpolation = Literal["linear", "cubic"]
+"""`cubic` is a spline of order 3."""

@@ -1,0 +1,124 @@
+"""What can be imported without what: networks without the rest, commands before their work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = [
+    "fsspec",
+    "isal",
+    "jinja2",
+    "matplotlib",
+    "monai",
+    "nibabel",
+    "nvidia.dali",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "optuna",
+    "pandas",
+    "PIL",
+    "psutil",
+    "pyarrow",
+    "pydicom",
+    "ray",
+    "rich",
+    "scipy",
+    "SimpleITK",
+    "tensorboard",
+    "tensorstore",
+    "torchmetrics",
+    "tyro",
+    "upath",
+    "yaml",
+    "zarr",
+]
+"""What the project uses beside torch, numpy, safetensors and jaxtyping."""
+BLOCK = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == each or name.startswith(each + ".") for each in {names!r}):
+            raise ImportError(name + " is imported")
+
+sys.meta_path.insert(0, Blocked())
+"""
+CORE = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in [
+        *(ROOT / "cyclegan/nets").glob("*.py"),
+        *(
+            ROOT / f"cyclegan/train/{name}.py"
+            for name in [
+                "checkpoint",
+                "deterministic",
+                "ema",
+                "gradients",
+                "guard",
+                "objective",
+                "placement",
+                "replay",
+                "schedule",
+                "shelf",
+                "state",
+                "step",
+            ]
+        ),
+    ]
+    if path.stem != "__init__"
+)
+COMMANDS = {
+    "data_prep": ["describe"],
+    "cyclegan.train": ["no-such-preset"],
+    "cyclegan.evaluate": ["--split", "all"],
+    "cyclegan.export": [],
+    "cyclegan.translate": ["model"],
+    "tune": ["run", "weights", "--trials", "0"],
+    "cluster": ["submit", "--target", "moon"],
+}
+"""Each with a wrong use of it."""
+
+
+def run_blocked(names: list[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code where some modules cannot be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK.format(names=names) + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_networks_losses_step_and_checkpoint_need_torch_and_safetensors_only():
+    imports = "".join(f"import {name}\n" for name in CORE)
+
+    done = run_blocked(LIBRARIES, imports)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_its_work_only_when_it_works(command):
+    heavy = [each for each in LIBRARIES if each not in ("tyro", "upath", "fsspec")]
+    code = (
+        "import runpy\n"
+        f"for argv in (['--help'], ['--version'], {COMMANDS[command]!r}):\n"
+        f"    sys.argv = ['-m', *argv]\n"
+        "    try:\n"
+        f"        runpy.run_module({command!r}, run_name='__main__')\n"
+        "    except SystemExit as end:\n"
+        "        print('ends with', end.code)\n"
+    )
+
+    done = run_blocked([*heavy, "numpy", "torch"], code)
+
+    ends = [line for line in done.stdout.splitlines() if line.startswith("ends with")]
+    codes = ["ends with 0", "ends with 0", "ends with 2"]
+    assert [line.replace("None", "0") for line in ends] == codes, done.stderr
+    assert f"usage: python -m {command}" in done.stdout
