@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 RECENT_S = 60.0
-QUIET = "MRCT_QUIET"
+QUIET_VARIABLE = "MRCT_QUIET"
 """The environment variable that says that nobody wants to see progress."""
 
 
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 @contextmanager
 def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
     """Show how far work on `total` items is; `done` of them were done before."""
-    if os.environ.get(QUIET):
+    if os.environ.get(QUIET_VARIABLE):
         yield lambda count=1, note="": None
         return
     if sys.stderr.isatty():

@@ -19,7 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from data_prep.place import StoragePath, storage_path
-from data_prep.progress import QUIET
+from data_prep.progress import QUIET_VARIABLE
 
 DISTRIBUTION = "cyclegan-mri-ct"
 SHARED_HELP = "Every command also takes --quiet, --log-level LEVEL and --version."
@@ -96,7 +96,7 @@ def obey_shared(argv: Sequence[str]) -> list[str]:
         print(importlib.metadata.version(DISTRIBUTION))
         sys.exit()
     if shared.quiet:
-        os.environ[QUIET] = "1"
+        os.environ[QUIET_VARIABLE] = "1"
     if shared.log_level != "warning":
         logging.basicConfig(level=shared.log_level.upper())
     return [*rest, *argv[own:]]

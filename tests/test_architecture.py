@@ -166,6 +166,7 @@ PATH_HOMES = {
     "data_prep/place.py",
     "data_prep/local_path.py",
     "data_prep/object_path.py",
+    "mrct/cli.py",  # is a default of a command line one?
 }
 PATH_TYPES = {"Path", "PosixPath", "PurePath", "LocalPath", "ObjectPath", "StoragePath", "PathLike"}
 

@@ -14,7 +14,7 @@ from data_prep.local_path import LocalPath
 from mrct.cli import parse, parse_known, run_command
 from tune.space import SPACES
 
-PROG = "python -m tune"
+TUNE_COMMAND = "python -m tune"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,14 +110,16 @@ class Report:
 
 def main(argv: list[str]) -> ExitCode:
     """Search, or show what was found."""
-    base = preset(parse_known(Base, argv, prog=PROG)[0].preset)
+    base = preset(parse_known(Base, argv, prog=TUNE_COMMAND)[0].preset)
     names = [word for word in argv[:1] if not word.startswith("-")]
     sections, words = flags_of(base, argv[len(names) :])
     commands = (
         Annotated[Run, subcommand("run", default=Run(preset=base.preset, settings=sections))]
         | Annotated[Report, subcommand("report")]
     )
-    command: Run | Report = parse(commands, [*names, *words], prog=PROG, description=__doc__)
+    command: Run | Report = parse(
+        commands, [*names, *words], prog=TUNE_COMMAND, description=__doc__
+    )
     match command:
         case Run():
             return run_search(command)

@@ -15,7 +15,7 @@ from data_prep.errors import ExitCode, UsageError
 from data_prep.place import StoragePath, storage_path
 from mrct.cli import parse, parse_known, run_command
 
-PROG = "python -m cyclegan.train"
+TRAIN_COMMAND = "python -m cyclegan.train"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,15 +89,15 @@ def asked_for(argv: list[str]) -> tuple[Command, Config]:
         UsageError: There is no such preset or file, or there are both.
     """
     named = argv[0] if argv and not argv[0].startswith("-") else None
-    file = parse_known(Base, argv, prog=PROG)[0].config
+    file = parse_known(Base, argv, prog=TRAIN_COMMAND)[0].config
     if named and file:
         raise ConfigError(f"--config replaces a preset; leave out either it or {named!r}.")
     base = load_config(file) if file else preset(named or "default")
     sections, argv = flags_of(base, argv)
     default = Command(preset=named or "default", settings=sections)
-    command: Command = parse(Command, argv, prog=PROG, default=default)
+    command: Command = parse(Command, argv, prog=TRAIN_COMMAND, default=default)
     if command.preset != default.preset:
-        raise UsageError(f"a preset is the first word: {PROG} {command.preset} ...")
+        raise UsageError(f"a preset is the first word: {TRAIN_COMMAND} {command.preset} ...")
     return command, replace(base, **command.settings)
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch._dynamo.utils import counters
 
 from cyclegan.config import Config
 from cyclegan.nets.generator import ResidualBlock
@@ -54,7 +53,7 @@ def compile_obstacle(device: torch.device) -> str:
         torch.compile(nn.ReLU())(torch.zeros(16, device=device))
     except Exception as error:  # whatever a compiler, a driver or a missing header leads to
         return f"torch.compile failed ({type(error).__name__})"
-    counters.clear()  # the probe is none of the run's graphs
+    torch._dynamo.utils.counters.clear()  # the probe is none of the run's graphs
     return ""
 
 
@@ -81,7 +80,8 @@ def expected_graphs(config: Config, num_parts: int) -> int:
 
 def compiled_graphs() -> int:
     """How many graphs this process has compiled for the run so far."""
-    return counters["stats"]["unique_graphs"]
+    graphs: int = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    return graphs
 
 
 def compile_warning(expected: int) -> str:
