@@ -30,7 +30,7 @@ $(DEV): $(ENV)
 	touch $@
 
 demo: env
-	$(BIN)/python demo.py
+	$(BIN)/python examples/demo.py
 
 # Style and types.
 check: $(DEV)
@@ -53,7 +53,7 @@ bench: $(DEV)
 	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 faults: $(DEV)
-	OMP_NUM_THREADS=1 CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/test_interruption.py
+	OMP_NUM_THREADS=1 CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/run/test_signals.py
 
 docs: env
 	$(PIP) -e '.[docs]'

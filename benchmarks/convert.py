@@ -26,14 +26,14 @@ import torch
 from monai.transforms import Compose, LoadImage, Orientation, SaveImage, Spacing
 from scipy.spatial.transform import Rotation
 
-from data_prep.acquisition import CtScan, MriScan, acquire_ct, acquire_mri
-from data_prep.anatomy import make_anatomy
-from data_prep.convert import convert
-from data_prep.local_path import LocalPath
-from data_prep.nifti import write_nifti
-from data_prep.settings import ConvertSettings
-from data_prep.subject import Subject
-from data_prep.volume import Grid, Modality
+from data_prep.convert.convert import convert
+from data_prep.convert.settings import ConvertSettings
+from data_prep.phantom.anatomy import make_anatomy
+from data_prep.phantom.person import Subject
+from data_prep.phantom.scanner import CtScan, MriScan, acquire_ct, acquire_mri
+from data_prep.readers.nifti import write_nifti
+from mrct.imaging.volume import Grid, Modality
+from mrct.storage.local_path import LocalPath
 
 SPACING_MM = (3.0, 1.0, 1.0)
 SCANS: dict[Modality, tuple[tuple[int, int, int], tuple[float, float, float], tuple[int, ...]]] = {

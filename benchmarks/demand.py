@@ -23,15 +23,15 @@ from typing import Any
 import torch
 
 from benchmarks.loading.slices import FULL, SMALL, make_slices
-from cyclegan.config import BatchConfig, Config, DataConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.domain import find_domain
-from cyclegan.data.loader import Heartbeat, load_ahead
-from cyclegan.data.order import Order
+from cyclegan.data.prefetch import Heartbeat, load_ahead
 from cyclegan.data.reader import SliceReader
-from cyclegan.data.source import DomainSource
+from cyclegan.data.sampler import Order
+from cyclegan.data.slice_source import DomainSource
 from cyclegan.data.stream import open_stream
-from data_prep.local_path import LocalPath
-from data_prep.store import Store, open_store
+from data_prep.store.store import Store, open_store
+from mrct.storage.local_path import LocalPath
 
 PAIRS_PER_S = 200
 BATCH = 16

@@ -11,12 +11,12 @@ from statistics import median
 
 import torch
 
-from cyclegan.config import BatchConfig, Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.config.config import BatchConfig, Config, CriticConfig, GeneratorConfig, TrainConfig
 from cyclegan.data.batch import Batch
-from cyclegan.train.placement import place
-from cyclegan.train.state import build_state
-from cyclegan.train.step import train_step
-from cyclegan.train.workers import Worker
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.engine.step import train_step
 
 CORES = len(os.sched_getaffinity(0))
 SIZE = (64, 64)

@@ -21,17 +21,17 @@ import psutil
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.evaluate.assess import evaluate
-from cyclegan.evaluate.assessment import Options
-from cyclegan.infer.cycle import BothWays
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.intensity import robust_window
-from data_prep.local_path import LocalPath
-from data_prep.split import Split
-from data_prep.store import Store, open_store
-from data_prep.volume import Grid, Modality
-from data_prep.write import PreparedVolume, create_store, rebuild_index, write_volume
+from cyclegan.evaluate.evaluate import evaluate
+from cyclegan.evaluate.score_volume import Options
+from cyclegan.inference.cycle import BothWays
+from data_prep.datasets.split import Split
+from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.store.store import Store, open_store
+from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
+from mrct.imaging.intensity import robust_window
+from mrct.imaging.volume import Grid, Modality
+from mrct.storage.local_path import LocalPath
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SAMPLE_S = 0.1

@@ -26,15 +26,15 @@ import torch
 
 from benchmarks.index import SLICES
 from benchmarks.index import make_store as make_index
-from cyclegan.config import BatchConfig, Config, DataConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.domain import find_domain
-from cyclegan.data.order import Order
+from cyclegan.data.sampler import Order
 from cyclegan.data.stream import open_stream
-from data_prep.local_path import LocalPath
-from data_prep.store import open_store
-from data_prep.write import create_store, rebuild_index, write_volume
+from data_prep.store.store import open_store
+from data_prep.store.writer import create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.stores import SPACING_MM, prepared, random_head
+from mrct.storage.local_path import LocalPath
+from tests.support.stores import SPACING_MM, prepared, random_head
 
 SHAPE = (16, 64, 64)
 CONFIG = Config(

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.commit import seal
-from data_prep.index import INDEX, index_of
-from data_prep.local_path import LocalPath
-from data_prep.split import SPLITS
-from data_prep.store import open_store
-from data_prep.write import create_store
+from data_prep.datasets.split import SPLITS
+from data_prep.store.commits import seal
+from data_prep.store.index import INDEX, index_of
+from data_prep.store.store import open_store
+from data_prep.store.writer import create_store
+from mrct.storage.local_path import LocalPath
 
 VOLUMES = (10, 1_000, 100_000)
 SLICES = 60

@@ -18,16 +18,16 @@ from typing import Any
 
 import torch
 
-from cyclegan.config import BatchConfig, Config
-from cyclegan.config_file import load_config, resolve, to_yaml
-from cyclegan.presets import demo
-from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.launch import launch
+from cyclegan.config.config import BatchConfig, Config
+from cyclegan.config.files import load_config, resolve, to_yaml
+from cyclegan.config.presets import demo
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
-from data_prep.local_path import LocalPath
-from data_prep.ray_session import ray_session
-from tests.stores import make_store
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.run.launch import launch
+from mrct.ray_session import ray_session
+from mrct.storage.local_path import LocalPath
+from tests.support.stores import make_store
 
 CORES = len(os.sched_getaffinity(0))
 SIDES = {

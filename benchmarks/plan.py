@@ -4,10 +4,10 @@ Three things are measured alone, each in processes with one thread: a training s
 and without neighbours, an all-reduce of the run's gradients between two processes over gloo, and
 the processor time of a pair's data. As many steps run at once as the run has workers, since they
 share the machine's memory, and of each the slowest counts, for which the others would wait; before
-and after the training, since these machines change their speed. `cluster.model` puts them together;
-then the real command trains under Ray, and its own `speed/pairs_per_s` is set beside. On a CPU
-nothing travels behind the backward pass, and data is made beside the step only where a core is left
-for it.
+and after the training, since these machines change their speed. `cluster.plan.cost_model` puts
+them together; then the real command trains under Ray, and its own `speed/pairs_per_s` is set
+beside. On a CPU nothing travels behind the backward pass, and data is made beside the step only
+where a core is left for it.
 
 Run it alone on the machine: python -m benchmarks.plan [--json FILE]
 """
@@ -29,21 +29,21 @@ from statistics import mean, median
 import torch
 import torch.distributed as dist
 
-from cluster.arithmetic import work_of
-from cluster.model import Links, Rhythm, Site, Step, forecast
-from cyclegan.config import Config
-from cyclegan.config_file import resolve, to_yaml
+from cluster.plan.cost_model import Links, Rhythm, Site, Step, forecast
+from cluster.plan.flops import work_of
+from cyclegan.config.config import Config
+from cyclegan.config.files import resolve, to_yaml
+from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
-from cyclegan.presets import smoke
-from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.placement import place
-from cyclegan.train.state import build_state
-from cyclegan.train.step import train_step
-from cyclegan.train.workers import Worker
-from data_prep.local_path import LocalPath
-from data_prep.store import open_store
-from tests.stores import make_store
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.engine.step import train_step
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from data_prep.store.store import open_store
+from mrct.storage.local_path import LocalPath
+from tests.support.stores import make_store
 
 CORES = len(os.sched_getaffinity(0))
 SIZE = (64, 64)

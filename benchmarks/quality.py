@@ -35,14 +35,14 @@ from benchmarks.recipes.judge import baselines, judge, mean_of, truth
 from benchmarks.recipes.pace import DEVICE, step_ratio
 from benchmarks.recipes.phantom import FROZEN, phantom, phantom_name
 from benchmarks.recipes.table import COLUMNS, draw, print_table
-from cyclegan.config import Config
-from cyclegan.train.journal import METRICS, read_lines
+from cyclegan.config.config import Config
+from cyclegan.train.checkpoint.folder import saved, score_of
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.shelf import saved, score_of
-from cyclegan.train.workers import Worker
-from data_prep.errors import ExitCode
-from data_prep.local_path import LocalPath
-from data_prep.store import Store
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from data_prep.store.store import Store
+from mrct.errors import ExitCode
+from mrct.storage.local_path import LocalPath
 
 RESULTS = Path("benchmarks/results/quality.jsonl")
 SCREENING_STEPS = 900

@@ -26,16 +26,16 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from benchmarks.recipes.candidate import START, configured
-from cyclegan.config import Config
-from cyclegan.config_file import to_yaml, with_settings
-from cyclegan.presets import reference, seed
-from cyclegan.train.checkpoint import load_translators
+from cyclegan.config.config import Config
+from cyclegan.config.files import to_yaml, with_settings
+from cyclegan.config.presets import reference, seed
+from cyclegan.train.checkpoint.checkpoint import load_translators
+from cyclegan.train.checkpoint.folder import saved
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.shelf import saved
-from cyclegan.train.validate import validation_scores
-from cyclegan.train.workers import Worker
-from data_prep.atomic import write_atomic
-from data_prep.store import open_store
+from cyclegan.train.validation import validation_scores
+from data_prep.store.store import open_store
+from mrct.storage.atomic import write_atomic
 
 STEPS = 1000
 SCORED = (50, 150, 250, 400, 650, 1000)

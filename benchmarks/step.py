@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.stepping.gradients import TOLERANCE, differences
 from benchmarks.stepping.sides import Side, batch_of, doubled, ours, usual
-from cyclegan.config import Config
-from cyclegan.presets import reference
+from cyclegan.config.config import Config
+from cyclegan.config.presets import reference
 
 
 def machine() -> str:

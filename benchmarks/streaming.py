@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.loading.slices import FULL, SMALL, drop_from_cache, make_slices, warm
-from data_prep.local_path import LocalPath
+from mrct.storage.local_path import LocalPath
 
 Figures = dict[str, list[dict[str, float]]]
 """What each loader gave in each turn."""

@@ -23,14 +23,14 @@ from monai.inferers import SliceInferer, sliding_window_inference
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from cyclegan.config.presets import default
 from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
-from cyclegan.infer.slices import translate_volume
+from cyclegan.inference.slices import translate_volume
 from cyclegan.nets.generator import Generator
-from cyclegan.presets import default
-from cyclegan.train.placement import arithmetic
+from cyclegan.train.engine.placement import arithmetic
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
-from data_prep.atomic import write_atomic
-from tests.stores import random_head
+from mrct.storage.atomic import write_atomic
+from tests.support.stores import random_head
 
 SHAPE = (160, 256, 256)
 BATCH = 4

@@ -18,14 +18,14 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from cyclegan.config import GeneratorConfig
+from cyclegan.config.config import GeneratorConfig
 from cyclegan.export.formats import FILES
-from cyclegan.export.info import Intensity, ModelInfo, write_info
-from cyclegan.export.model import CONTENT, publish
+from cyclegan.export.metadata import Intensity, ModelInfo, write_info
+from cyclegan.export.model_folder import CONTENT, publish
 from cyclegan.nets.generator import Generator
-from data_prep.atomic import write_atomic
-from data_prep.nifti import write_nifti
-from data_prep.recipe import Recipe
+from data_prep.preprocess.spec import Recipe
+from data_prep.readers.nifti import write_nifti
+from mrct.storage.atomic import write_atomic
 
 SHAPE, SPACING_MM = (1000, 512, 512), (1.0, 0.5, 0.5)
 RECIPES = {

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from cyclegan.export.model import folder_of, is_of_both, read_model
-from cyclegan.infer.pairs import linked_ct
+from cyclegan.export.model_folder import folder_of, is_of_both, read_model
+from cyclegan.inference.pairs import linked_ct
 from cyclegan.translate.engine import Engine
 from cyclegan.translate.inputs import StoredInput
 from cyclegan.translate.uncertainty import uncertainty
-from data_prep.atomic import write_atomic
-from data_prep.local_path import LocalPath
-from data_prep.store import open_store
+from data_prep.store.store import open_store
+from mrct.storage.atomic import write_atomic
+from mrct.storage.local_path import LocalPath
 
 MODEL, STORE = Path("demo/runs/demo/model_both"), LocalPath("demo/heads.zarr")
 MOST = 0.1

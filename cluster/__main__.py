@@ -10,14 +10,14 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from cluster.assumptions import Assumptions
-from cluster.hardware import GPUS
-from cluster.machines import Driver, Machines, Target
-from cyclegan.presets import preset
-from data_prep.atomic import write_atomic
-from data_prep.errors import ExitCode, UsageError
-from data_prep.place import StoragePath, storage_path
+from cluster.plan.assumptions import Assumptions
+from cluster.plan.gpus import GPUS
+from cluster.submit.job_spec import Driver, Machines, Target
+from cyclegan.config.presets import preset
 from mrct.cli import parse, run_command
+from mrct.errors import ExitCode, UsageError
+from mrct.storage.atomic import write_atomic
+from mrct.storage.paths import StoragePath, storage_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +104,8 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
             "there is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
-    from cluster.ray_jobs import command_line, submit_to_ray
-    from cluster.submit import SBATCH, apply, manifest, queue, rayjob, sbatch_line
+    from cluster.submit.manifests import SBATCH, apply, manifest, queue, rayjob, sbatch_line
+    from cluster.submit.ray_jobs import command_line, submit_to_ray
 
     machines, driver = submit.machines, submit.driver
     match submit.target, submit.dry_run:
@@ -128,8 +128,8 @@ def run_doctor(doctor: Doctor) -> ExitCode:
     """Print what was found, what is not well first."""
     from rich.console import Console
 
-    from cluster.diagnosis import table
-    from cluster.doctor import examine
+    from cluster.doctor.checks import table
+    from cluster.doctor.doctor import examine
 
     store = doctor.store or store_from_environment()
     storage = doctor.storage and doctor.storage.expanduser().absolute()
@@ -152,8 +152,8 @@ def run_plan(plan: Plan) -> ExitCode:
     config, assumed = preset(plan.preset), plan.assumptions
     from rich.console import Console
 
-    from cluster.plan import measured_pair_s, prospects, table, told
-    from data_prep.store import open_store
+    from cluster.plan.scaling_plan import measured_pair_s, prospects, table, told
+    from data_prep.store.store import open_store
 
     measured = measured_pair_s(storage_path(plan.measured)) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node

@@ -1,6 +1,6 @@
 """Errors of training and inference whose message is written for people."""
 
-from data_prep.errors import ExitCode, UsageError, UserError
+from mrct.errors import ExitCode, UsageError, UserError
 
 
 class ConfigError(UsageError):

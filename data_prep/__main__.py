@@ -16,11 +16,11 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
-from data_prep.errors import ExitCode
-from data_prep.phantom_settings import CohortSettings
-from data_prep.place import StoragePath
-from data_prep.settings import ConvertSettings
+from data_prep.convert.settings import ConvertSettings
+from data_prep.phantom.settings import CohortSettings
 from mrct.cli import parse, run_command
+from mrct.errors import ExitCode
+from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +84,8 @@ def main(argv: list[str]) -> ExitCode:
 
 def run_dry(settings: ConvertSettings) -> ExitCode:
     """Print what convert would do."""
-    from data_prep.forecast import forecast
-    from data_prep.space import check_space
+    from data_prep.convert.disk_usage import check_space
+    from data_prep.convert.dry_run import forecast
 
     found = forecast(settings)
     for line in found.lines(with_paths=sys.stdout.isatty()):
@@ -99,9 +99,9 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     import numpy as np
     from rich.console import Console
 
-    from data_prep.convert import convert
-    from data_prep.describe import describe, empty_domains
-    from data_prep.store import open_store
+    from data_prep.convert.convert import convert
+    from data_prep.store.describe import describe, empty_domains
+    from data_prep.store.store import open_store
 
     report = convert(settings)
     print(
@@ -141,9 +141,9 @@ def run_describe(command: Describe) -> ExitCode:
     """Print what the index says, then what some voxels say."""
     from rich.console import Console
 
-    from data_prep.describe import describe, hu_lines, notes_of
-    from data_prep.histogram import EDGES_HU
-    from data_prep.store import open_store
+    from data_prep.store.describe import describe, hu_lines, notes_of
+    from data_prep.store.histogram import EDGES_HU
+    from data_prep.store.store import open_store
 
     store = open_store(command.store)
     Console().print(describe(store))
@@ -153,7 +153,7 @@ def run_describe(command: Describe) -> ExitCode:
     for line in notes_of(store) if command.notes else ():
         print(line)
     if command.picture:
-        from data_prep.contact_sheet import save_contact_sheet  # matplotlib takes a second
+        from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
 
         save_contact_sheet(store, command.picture)
         print(f"wrote {command.picture}")
@@ -162,7 +162,7 @@ def run_describe(command: Describe) -> ExitCode:
 
 def run_phantom(command: Phantom) -> ExitCode:
     """Make the cohort, print what to do with it."""
-    from data_prep.phantom import make_cohort
+    from data_prep.phantom.cohort import make_cohort
 
     manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
     print(f"wrote {manifest}; to make a store of it:")
@@ -172,8 +172,8 @@ def run_phantom(command: Phantom) -> ExitCode:
 
 def run_check(command: Check) -> ExitCode:
     """Check, print a line per problem."""
-    from data_prep.check import check
-    from data_prep.store import open_store
+    from data_prep.store.check import check
+    from data_prep.store.store import open_store
 
     store = open_store(command.store)
     problems = check(store, full=command.full)
@@ -186,7 +186,7 @@ def run_check(command: Check) -> ExitCode:
 
 def run_repair(command: Check) -> ExitCode:
     """Repair, print what was taken out and how to get it back."""
-    from data_prep.repair import repair
+    from data_prep.store.repair import repair
 
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
     print(f"{count} damaged volumes taken out, the index made anew")

@@ -17,9 +17,9 @@ import tyro
 from tyro.conf import FlagCreatePairsOff
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from data_prep.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
-from data_prep.place import StoragePath, storage_path
-from data_prep.progress import QUIET_VARIABLE
+from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.progress import QUIET_VARIABLE
+from mrct.storage.paths import StoragePath, storage_path
 
 DISTRIBUTION = "cyclegan-mri-ct"
 SHARED_HELP = "Every command also takes --quiet, --log-level LEVEL and --version."

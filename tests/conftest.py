@@ -17,11 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
     from jaxtyping import install_import_hook
 
-    import tests.shape_checks  # noqa: F401  the hook looks it up by name
+    import tests.support.shape_checks  # noqa: F401  the hook looks it up by name
 
-    install_import_hook(["mrct", "data_prep", "cyclegan", "tune"], "tests.shape_checks.check")
+    install_import_hook(
+        ["mrct", "data_prep", "cyclegan", "tune"], "tests.support.shape_checks.check"
+    )
 
-from data_prep.local_path import LocalPath  # noqa: E402  after the hook
+from mrct.storage.local_path import LocalPath  # noqa: E402  after the hook
 
 
 @pytest.fixture(scope="session")

@@ -13,76 +13,98 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Each imports only from those before it.
 FLOW = [
-    "mrct",
-    "data_prep",
+    "mrct.errors",
+    "mrct.storage",
+    "mrct.imaging",
+    "mrct.drawing",
+    "mrct.progress",
+    "mrct.host_limits",
+    "mrct.ray_session",
     "mrct.cli",
+    "data_prep.readers",
+    "data_prep.dicom",
+    "data_prep.datasets",
+    "data_prep.sources",
+    "data_prep.preprocess",
+    "data_prep.store",
+    "data_prep.convert",
+    "data_prep.phantom",
     "data_prep.__main__",
     "cyclegan.errors",
-    "cyclegan.config_loss",
-    "cyclegan.config_data",
-    "cyclegan.config_train",
     "cyclegan.config",
-    "cyclegan.config_file",
-    "cyclegan.config_flags",
-    "cyclegan.presets",
-    "cyclegan.data",
     "cyclegan.nets",
-    "cyclegan.infer",
-    "cyclegan.scores",
-    "cyclegan.train",
+    "cyclegan.data",
+    "cyclegan.metrics",
+    "cyclegan.inference",
+    "cyclegan.train.distributed",
+    "cyclegan.train.engine",
+    "cyclegan.train.monitor",
+    "cyclegan.train.checkpoint",
+    "cyclegan.train.training_plan",
+    "cyclegan.train.divergence",
+    "cyclegan.train.validation_figure",
+    "cyclegan.train.validation",
+    "cyclegan.train.run_lifecycle",
+    "cyclegan.train.loop",
+    "cyclegan.train.dry_run",
+    "cyclegan.train.run",
+    "cyclegan.train.__main__",
     "cyclegan.export",
     "cyclegan.evaluate",
     "cyclegan.translate",
-    "tune",
+    "tune.space",
+    "tune.search",
+    "tune.report",
+    "tune.__main__",
     "cluster",
 ]
 HOMES = {
-    "nibabel": {"data_prep/nifti.py"},
+    "nibabel": {"data_prep/readers/nifti.py"},
     "pydicom": {
-        "data_prep/dicom.py",
-        "data_prep/dicom_tags.py",
+        "data_prep/dicom/files.py",
+        "data_prep/dicom/tags.py",
         "cyclegan/translate/dicom_ct.py",
         "cyclegan/translate/dicom_source.py",
     },
-    "monai": {"data_prep/geometry.py"},
-    "isal": {"data_prep/inflate.py"},
-    "SimpleITK": {"data_prep/itk.py"},
-    "zarr": {"data_prep/encoding.py"},
-    "fsspec": {"data_prep/object_path.py"},
+    "monai": {"mrct/imaging/geometry.py"},
+    "isal": {"data_prep/readers/inflate.py"},
+    "SimpleITK": {"mrct/imaging/bias_field.py"},
+    "zarr": {"data_prep/store/zarr_codec.py"},
+    "fsspec": {"mrct/storage/object_path.py"},
     "tensorstore": {"cyclegan/data/reader.py"},
-    "nvidia": {"cyclegan/data/pipeline.py"},
-    "torchmetrics": {"cyclegan/scores/unpaired.py"},
-    "torch.distributed": {"cyclegan/train/workers.py", "cluster/bandwidth.py"},
+    "nvidia": {"cyclegan/data/dali.py"},
+    "torchmetrics": {"cyclegan/metrics/unpaired_scores.py"},
+    "torch.distributed": {"cyclegan/train/distributed.py", "cluster/doctor/bandwidth.py"},
     "torch.utils.tensorboard": {
-        "cyclegan/train/journal.py",
-        "cyclegan/train/telemetry.py",
+        "cyclegan/train/monitor/metrics_log.py",
+        "cyclegan/train/monitor/telemetry.py",
     },
     "ray": {
-        "data_prep/tasks.py",
-        "data_prep/ray_session.py",
-        "cyclegan/train/launch.py",
-        "tune/recorder.py",
-        "tune/schedulers.py",
-        "tune/search.py",
-        "tune/trial.py",
-        "cluster/ray_jobs.py",
-        "cluster/nodes.py",
-        "cluster/doctor.py",
+        "data_prep/convert/executor.py",
+        "mrct/ray_session.py",
+        "cyclegan/train/run/launch.py",
+        "tune/search/callbacks.py",
+        "tune/search/schedulers.py",
+        "tune/search/search.py",
+        "tune/search/trial.py",
+        "cluster/submit/ray_jobs.py",
+        "cluster/wait_for_nodes.py",
+        "cluster/doctor/doctor.py",
     },
-    "optuna": {"tune/sampler.py"},
-    "ray.train": {"cyclegan/train/launch.py", "tune/trial.py"},
+    "optuna": {"tune/search/sampler.py"},
+    "ray.train": {"cyclegan/train/run/launch.py", "tune/search/trial.py"},
     "ray.tune": {
-        "tune/recorder.py",
-        "tune/schedulers.py",
-        "tune/search.py",
-        "tune/trial.py",
+        "tune/search/callbacks.py",
+        "tune/search/schedulers.py",
+        "tune/search/search.py",
+        "tune/search/trial.py",
     },
     "matplotlib": {"mrct/drawing/slices.py", "mrct/drawing/curves.py"},
     "tyro": {
         "mrct/cli.py",
         "data_prep/__main__.py",
-        "data_prep/settings.py",
-        "cyclegan/config_flags.py",
+        "data_prep/convert/settings.py",
+        "cyclegan/config/flags.py",
         "cyclegan/train/__main__.py",
         "cyclegan/evaluate/command.py",
         "cyclegan/export/command.py",
@@ -91,7 +113,7 @@ HOMES = {
         "cluster/__main__.py",
     },
     "argparse": set(),
-    "jinja2": {"cyclegan/evaluate/report.py", "tune/html.py"},
+    "jinja2": {"cyclegan/evaluate/report/report.py", "tune/report/html.py"},
     "onnx": {"cyclegan/export/formats.py"},
     "onnxruntime": {"cyclegan/export/formats.py"},
 }
@@ -163,9 +185,9 @@ def test_every_module_says_what_it_owns():
 
 
 PATH_HOMES = {
-    "data_prep/place.py",
-    "data_prep/local_path.py",
-    "data_prep/object_path.py",
+    "mrct/storage/paths.py",
+    "mrct/storage/local_path.py",
+    "mrct/storage/object_path.py",
     "mrct/cli.py",  # is a default of a command line one?
 }
 PATH_TYPES = {"Path", "PosixPath", "PurePath", "LocalPath", "ObjectPath", "StoragePath", "PathLike"}
@@ -200,11 +222,11 @@ def test_nobody_asks_whether_a_path_is_local():
 
 
 def test_a_path_costs_the_standard_library_alone():
-    code = "import sys, data_prep.place; print(*sys.modules)"
+    code = "import sys, mrct.storage.paths; print(*sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     loaded = {name.partition(".")[0] for name in told.stdout.decode().split()}
 
-    assert "data_prep" in loaded
+    assert "mrct" in loaded
     assert not loaded & {"fsspec", "upath", "pyarrow", "s3fs", "tyro", "numpy", "rich"}
 
 
@@ -250,18 +272,18 @@ def test_hounsfield_units_are_written_in_one_place():
 
 
 def test_the_network_code_of_a_step_knows_no_device_worker_or_file():
-    names = imports_of(ROOT / "cyclegan/train/step.py")
+    names = imports_of(ROOT / "cyclegan/train/engine/step.py")
 
     assert not {name.split(".")[0] for name in names} & {"ray", "pathlib", "os", "time"}
     assert not any(name.startswith("torch.distributed") for name in names)
 
 
 def test_what_values_show_is_judged_in_one_module_that_the_readers_alone_call():
-    judge = ROOT / "data_prep/value_checks.py"
+    judge = ROOT / "data_prep/readers/value_checks.py"
     users = {
         str(path.relative_to(ROOT))
         for path in SOURCES
-        if "data_prep.value_checks.check_values" in imports_of(path)
+        if "data_prep.readers.value_checks.check_values" in imports_of(path)
     }
     others = {
         (code, str(path.relative_to(ROOT)))
@@ -270,9 +292,9 @@ def test_what_values_show_is_judged_in_one_module_that_the_readers_alone_call():
         for code in codes_of(path) & codes_of(judge)
     }
 
-    assert users == {"data_prep/formats.py", "data_prep/series_volume.py"}
+    assert users == {"data_prep/readers/formats.py", "data_prep/dicom/reader.py"}
     # Not by its values but by the tag of that name: DICOM alone has it.
-    assert others == {("modality-conflict", "data_prep/series_faults.py")}
+    assert others == {("modality-conflict", "data_prep/dicom/attribute_checks.py")}
 
 
 def codes_of(path: Path) -> set[str]:
@@ -292,11 +314,11 @@ def test_of_ray_only_what_is_public_is_used():
     users = {str(path.relative_to(ROOT)) for path in SOURCES if private.search(path.read_text())}
 
     # The name of a logger, whose one line at each start is no news.
-    assert users <= {"data_prep/ray_session.py"}
+    assert users <= {"mrct/ray_session.py"}
 
 
 def test_no_scheduler_reaches_into_those_of_ray():
-    tree = ast.parse((ROOT / "tune/schedulers.py").read_text())
+    tree = ast.parse((ROOT / "tune/search/schedulers.py").read_text())
 
     reached = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

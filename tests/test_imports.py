@@ -51,23 +51,9 @@ CORE = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in [
         *(ROOT / "cyclegan/nets").glob("*.py"),
-        *(
-            ROOT / f"cyclegan/train/{name}.py"
-            for name in [
-                "checkpoint",
-                "deterministic",
-                "ema",
-                "gradients",
-                "guard",
-                "objective",
-                "placement",
-                "replay",
-                "schedule",
-                "shelf",
-                "state",
-                "step",
-            ]
-        ),
+        *(ROOT / "cyclegan/train/engine").glob("*.py"),
+        ROOT / "cyclegan/train/checkpoint/checkpoint.py",
+        ROOT / "cyclegan/train/checkpoint/folder.py",
     ]
     if path.stem != "__init__"
 )

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from cyclegan.config_file import resolve
-from cyclegan.config_flags import Sections, flags_of
-from cyclegan.presets import PRESETS, preset
-from data_prep.errors import ExitCode, UsageError
-from data_prep.local_path import LocalPath
+from cyclegan.config.files import resolve
+from cyclegan.config.flags import Sections, flags_of
+from cyclegan.config.presets import PRESETS, preset
 from mrct.cli import parse, parse_known, run_command
-from tune.space import SPACES
+from mrct.errors import ExitCode, UsageError
+from mrct.storage.local_path import LocalPath
+from tune.space.space import SPACES
 
 TUNE_COMMAND = "python -m tune"
 
@@ -129,9 +129,9 @@ def main(argv: list[str]) -> ExitCode:
 
 def run_report(command: Report) -> ExitCode:
     """Compare where asked for, and write the report."""
-    from tune.compare import compare
-    from tune.found import open_search
-    from tune.report import publish
+    from tune.report.compare import compare
+    from tune.report.report import publish
+    from tune.search.search_folder import open_search
 
     if command.compare:
         print(compare(open_search(command.folder), command.compare, command.seeds))
@@ -143,12 +143,11 @@ def run_search(command: Run) -> ExitCode:
     if not command.space:
         raise UsageError(f"which space? One of {', '.join(SPACES)}, or a YAML file.")
     base = resolve(replace(preset(command.preset), **command.settings))
-    from data_prep.lock import exclusive
-    from data_prep.store import open_store
-    from tune.objective import objective_for
-    from tune.report import publish
-    from tune.search import search
-    from tune.settings import (
+    from data_prep.store.store import open_store
+    from mrct.storage.lock import exclusive
+    from tune.report.report import publish
+    from tune.search.search import search
+    from tune.search.settings import (
         Settings,
         check_population,
         course_of,
@@ -159,7 +158,8 @@ def run_search(command: Run) -> ExitCode:
         open_folder,
         seconds,
     )
-    from tune.space_file import load_space
+    from tune.search.trial_score import objective_for
+    from tune.space.space_file import load_space
 
     store = open_store(base.store)
     base = fixed(base, store)

@@ -18,15 +18,15 @@ import torch
 import zarr
 from nvidia.dali import Pipeline, fn, types
 
-import cyclegan.data.pipeline
-from cyclegan.config import BatchConfig, Config, DataConfig
+import cyclegan.data.dali
+from cyclegan.config.config import BatchConfig, Config, DataConfig
+from cyclegan.data.dali import Form, StoredSlices, to_batch
 from cyclegan.data.domain import find_domain
-from cyclegan.data.order import Order
-from cyclegan.data.pipeline import Form, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
+from cyclegan.data.sampler import Order
 from cyclegan.data.stream import open_stream, steps_per_epoch
-from data_prep.local_path import LocalPath
-from data_prep.store import BODY, IMAGE, Store, open_store
+from data_prep.store.store import BODY, IMAGE, Store, open_store
+from mrct.storage.local_path import LocalPath
 
 AHEAD = 3
 """Batches whose reads are in flight."""
@@ -191,9 +191,9 @@ def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
             layout=[kind[2] for kind in KINDS] * 2,
         )
         fed = Fed(dict(zip([f"{m}_{n}" for m in ("mri", "ct") for n in NAMES], nodes, strict=True)))
-        with patch.object(cyclegan.data.pipeline, "fn", fed):
+        with patch.object(cyclegan.data.dali, "fn", fed):
             domains = [
-                cyclegan.data.pipeline._domain(modality, Form(batch_size=batch), False)
+                cyclegan.data.dali._domain(modality, Form(batch_size=batch), False)
                 for modality in ("mri", "ct")
             ]
         (mri, mri_body), (ct, ct_body) = domains

@@ -15,11 +15,11 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from data_prep.local_path import LocalPath
-from data_prep.store import Store, open_store
-from data_prep.write import create_store, rebuild_index, write_volume
+from data_prep.store.store import Store, open_store
+from data_prep.store.writer import create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.stores import SPACING_MM, prepared, random_head
+from mrct.storage.local_path import LocalPath
+from tests.support.stores import SPACING_MM, prepared, random_head
 
 SIZE = 256
 MODELS = 4

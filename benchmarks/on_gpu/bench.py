@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from cyclegan.config import Config, LossConfig
+from cyclegan.config.config import Config, LossConfig
+from cyclegan.config.presets import preset
 from cyclegan.data.batch import Batch
-from cyclegan.data.channels import with_conditions
-from cyclegan.presets import preset
-from cyclegan.train.placement import place
-from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.step import Engine, train_step
-from cyclegan.train.workers import Worker
+from cyclegan.nets.input_channels import with_conditions
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import TrainState, build_state
+from cyclegan.train.engine.step import Engine, train_step
 
 LAYOUTS = {"yes": torch.channels_last, "no": torch.contiguous_format}
 """By the value of `train.channels_last`."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from benchmarks.on_gpu.bench import LAYOUTS, Bench
 from cyclegan.nets import norm
-from cyclegan.nets.critic import Critic
+from cyclegan.nets.discriminator import Critic
 from cyclegan.nets.losses import structural_loss
 
 

@@ -11,11 +11,13 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmarks.on_gpu.bench import Bench
-from cyclegan.infer.slices import translate_volume
+from cyclegan.inference.slices import translate_volume
 from cyclegan.nets.generator import Generator
-from cyclegan.train import checkpoint, placement, workers
-from cyclegan.train.workers import Worker
-from data_prep.local_path import LocalPath
+from cyclegan.train import distributed
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine import placement
+from mrct.storage.local_path import LocalPath
 
 
 def no_sync(bench: Bench) -> str:
@@ -129,9 +131,9 @@ def one_worker_of_ddp(bench: Bench) -> str:
                 stepper.weights = config.loss.at(step, 100)
                 stepper.step()
             bench.sync()
-            said = workers.gathered(["x"], Worker())
-            workers.barrier()
-            workers.highest(torch.zeros(2, device=bench.device))
+            said = distributed.gathered(["x"], Worker())
+            distributed.barrier()
+            distributed.highest(torch.zeros(2, device=bench.device))
     finally:
         dist.destroy_process_group()
     told = sorted({str(warning.message)[:70] for warning in caught})

@@ -5,12 +5,12 @@ import time
 import torch
 
 from benchmarks.on_gpu.bench import LAYOUTS, Bench, Launches
-from cyclegan.data.channels import with_conditions
 from cyclegan.nets.generator import Generator
-from cyclegan.nets.pairs import Translated
-from cyclegan.nets.population import layer_quantiles, layers
-from cyclegan.train.compilation import compiled_graphs
-from cyclegan.train.objective import translator_terms
+from cyclegan.nets.input_channels import with_conditions
+from cyclegan.nets.network_pairs import Translated
+from cyclegan.nets.population_loss import layer_quantiles, layers
+from cyclegan.train.engine.compile import compiled_graphs
+from cyclegan.train.engine.objective import translator_terms
 
 PEAK_TFLOPS = 989
 """An H100's or H200's in dense bf16 (data sheet)."""

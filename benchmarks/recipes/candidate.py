@@ -9,9 +9,9 @@ from typing import Any
 
 import tyro
 
-from cyclegan.config import Config
-from cyclegan.config_file import decisive, resolve
-from cyclegan.presets import preset
+from cyclegan.config.config import Config
+from cyclegan.config.files import decisive, resolve
+from cyclegan.config.presets import preset
 
 SMALL = "--generator.filters 16 --generator.blocks 6 --critic.filters 32 --train.compile blocks"
 REFERENCE = f"reference {SMALL}"

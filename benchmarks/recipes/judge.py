@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from benchmarks.recipes.pace import DEVICE
-from cyclegan.config import Config
-from cyclegan.infer.cycle import BothWays
-from cyclegan.infer.pairs import linked_ct
-from cyclegan.infer.slices import Network, to_input
-from cyclegan.scores.baselines import constant_soft_tissue, matched_histogram, regression_of
-from cyclegan.scores.metrics import paired_scores, tissue_mae_hu
-from cyclegan.scores.selection import train_ct_population
-from cyclegan.train.checkpoint import load_translators
-from data_prep.body import body_mask
-from data_prep.nifti import read_nifti
-from data_prep.place import StoragePath
-from data_prep.store import Store, StoredVolume
+from cyclegan.config.config import Config
+from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.pairs import linked_ct
+from cyclegan.inference.slices import Network, to_input
+from cyclegan.metrics.baselines import constant_soft_tissue, matched_histogram, regression_of
+from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu
+from cyclegan.metrics.selection_score import train_ct_population
+from cyclegan.train.checkpoint.checkpoint import load_translators
+from data_prep.readers.nifti import read_nifti
+from data_prep.store.store import Store, StoredVolume
+from mrct.imaging.body_mask import body_mask
+from mrct.storage.paths import StoragePath
 
 HEIGHTS = (0.25, 0.42, 0.6, 0.78)
 """Relative heights of the slices that every run is pictured at: jaws, orbits, brain, vertex."""

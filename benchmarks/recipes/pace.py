@@ -5,15 +5,15 @@ from statistics import median
 
 import torch
 
-from cyclegan.config import Config
+from cyclegan.config.config import Config
 from cyclegan.data.batch import Batch
-from cyclegan.data.channels import with_conditions
-from cyclegan.infer.device import best_device
-from cyclegan.train.placement import place
-from cyclegan.train.state import build_state
-from cyclegan.train.step import train_step
-from cyclegan.train.workers import Worker
-from data_prep.store import Store
+from cyclegan.inference.device import best_device
+from cyclegan.nets.input_channels import with_conditions
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.engine.step import train_step
+from data_prep.store.store import Store
 
 DEVICE = best_device()
 """Where runs train."""

@@ -11,11 +11,11 @@ import sys
 
 import numpy as np
 
-from data_prep.local_path import LocalPath
-from data_prep.split import SPLITS, Split
-from data_prep.store import Store, open_store
-from data_prep.stored_volume import StoredVolume
-from data_prep.volume import Modality
+from data_prep.datasets.split import SPLITS, Split
+from data_prep.store.store import Store, open_store
+from data_prep.store.stored_volume import StoredVolume
+from mrct.imaging.volume import Modality
+from mrct.storage.local_path import LocalPath
 
 FROZEN = "f49d063acb57f80e"
 """Of the phantom that the committed rows were measured on: `phantom_hash`, where it was first made.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recipes.candidate import slug
-from cyclegan.scores.intervals import mean_interval
+from cyclegan.metrics.statistics import mean_interval
 
 Row = dict[str, Any]
 COLUMNS = {"mae_hu": "MAE HU", "psnr_db": "PSNR", "ssim": "SSIM", "bone_dice": "Dice"}

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cyclegan.config import Config
+from cyclegan.config.config import Config
 from cyclegan.data.batch import Batch
-from cyclegan.train.placement import arithmetic, memory_format, place
-from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.step import train_step
-from cyclegan.train.workers import Worker
-from data_prep.intensity import normalise
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.state import TrainState, build_state
+from cyclegan.train.engine.step import train_step
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.stores import random_head
+from mrct.imaging.intensity import normalise
+from tests.support.stores import random_head
 
 CPU = torch.device("cpu")
 Step = Callable[[Batch], None]

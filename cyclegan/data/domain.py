@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.config import DataConfig
-from cyclegan.data.slice_table import SliceTable
+from cyclegan.config.config import DataConfig
+from cyclegan.data.slice_index import SliceTable
 from cyclegan.errors import DataError
-from data_prep.index import Volumes
-from data_prep.split import Split
-from data_prep.store import Store, StoredVolume
-from data_prep.volume import Modality
+from data_prep.datasets.split import Split
+from data_prep.store.index import Volumes
+from data_prep.store.store import Store, StoredVolume
+from mrct.imaging.volume import Modality
 
 VOLUMES_AT_ONCE = 1024
 """Volumes whose slices are looked at together: facts of all slices would fill memory."""

@@ -11,8 +11,8 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from data_prep.errors import StoreError
-from data_prep.store import BODY, IMAGE, Store, StoredVolume, damaged
+from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
+from mrct.errors import StoreError
 
 OPEN_VOLUMES = 4096
 """Volumes held open, about 33 KB each; the one not used for longest is closed for another."""

@@ -16,29 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.config import Config
+from cyclegan.config.config import Config
 from cyclegan.data.batch import Batch
-from cyclegan.data.channels import with_conditions
+from cyclegan.data.dali import BatchMaker, Form, Outputs, StoredSlices, reading_stream, to_batch
 from cyclegan.data.domain import Domain, find_domain
-from cyclegan.data.limits import require_files, require_shared_memory
-from cyclegan.data.loader import Heartbeat, load_ahead
 from cyclegan.data.noise import NoiseBank
-from cyclegan.data.order import Order
-from cyclegan.data.pipeline import (
-    BatchMaker,
-    Form,
-    Outputs,
-    StoredSlices,
-    reading_stream,
-    to_batch,
-)
+from cyclegan.data.prefetch import Heartbeat, load_ahead
 from cyclegan.data.reader import SliceReader
-from cyclegan.data.source import DomainSource, Pending
+from cyclegan.data.sampler import Order
+from cyclegan.data.slice_source import DomainSource, Pending
 from cyclegan.data.substitute import Record
-from data_prep.errors import StoreError
-from data_prep.split import Split
-from data_prep.store import Store
-from data_prep.volume import MODALITIES, Modality
+from cyclegan.nets.input_channels import with_conditions
+from data_prep.datasets.split import Split
+from data_prep.store.store import Store
+from mrct.errors import StoreError
+from mrct.host_limits import require_files, require_shared_memory
+from mrct.imaging.volume import MODALITIES, Modality
 
 Heights = NDArray[np.float32]
 Pair = tuple[StoredSlices, StoredSlices]

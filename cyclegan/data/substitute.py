@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from cyclegan.config import DataConfig
-from data_prep.errors import StoreError
-from data_prep.place import StoragePath
+from cyclegan.config.config import DataConfig
+from mrct.errors import StoreError
+from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """`python -m cyclegan.evaluate`: scores of a translator on a split, and a report of them."""
 
 from cyclegan.evaluate.command import Command
-from data_prep.errors import ExitCode
 from mrct.cli import parse, run_command
+from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:

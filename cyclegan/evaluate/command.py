@@ -7,9 +7,9 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from cyclegan.scores.protocol import ProtocolName
-from data_prep.place import StoragePath
-from data_prep.split import Split
+from cyclegan.metrics.protocol import ProtocolName
+from data_prep.datasets.split import Split
+from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

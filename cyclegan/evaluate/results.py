@@ -2,19 +2,19 @@
 
 import json
 
-from cyclegan.evaluate.assess import evaluate
-from cyclegan.evaluate.assessment import Options
 from cyclegan.evaluate.command import Command
-from cyclegan.evaluate.contestant import contestant, store_for, told_apart
-from cyclegan.evaluate.native import natives_of
-from cyclegan.evaluate.report import html_report
+from cyclegan.evaluate.evaluate import evaluate
+from cyclegan.evaluate.model_under_test import contestant, store_for, told_apart
+from cyclegan.evaluate.native_grid import natives_of
+from cyclegan.evaluate.report.report import html_report
+from cyclegan.evaluate.report.tables import to_csv, to_json, to_text
+from cyclegan.evaluate.score_volume import Options
 from cyclegan.evaluate.segmenter import Segmenter
-from cyclegan.evaluate.table import to_csv, to_json, to_text
-from cyclegan.infer.device import best_device
-from data_prep.atomic import write_atomic
-from data_prep.errors import ExitCode, UsageError
-from data_prep.place import StoragePath
-from data_prep.store import Store
+from cyclegan.inference.device import best_device
+from data_prep.store.store import Store
+from mrct.errors import ExitCode, UsageError
+from mrct.storage.atomic import write_atomic
+from mrct.storage.paths import StoragePath
 
 
 def write_results(command: Command) -> ExitCode:

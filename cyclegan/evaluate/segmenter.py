@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.errors import DataError
-from cyclegan.scores.metrics import dice
-from cyclegan.scores.surface import hd95_mm
-from data_prep.errors import UsageError
-from data_prep.itk import read_labels
-from data_prep.nifti import NIFTI_SUFFIXES, write_nifti
-from data_prep.volume import Affine
+from cyclegan.metrics.paired_scores import dice
+from cyclegan.metrics.surface import hd95_mm
+from data_prep.readers.nifti import NIFTI_SUFFIXES, write_nifti
+from mrct.errors import UsageError
+from mrct.imaging.bias_field import read_labels
+from mrct.imaging.volume import Affine
 
 EXAMPLE = "TotalSegmentator -i {ct} -o {out} --fast"
 

@@ -1,8 +1,8 @@
 """`python -m cyclegan.export`: a run's checkpoint becomes a model folder, or nothing does."""
 
 from cyclegan.export.command import Command
-from data_prep.errors import ExitCode
 from mrct.cli import parse, run_command
+from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:

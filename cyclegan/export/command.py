@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from data_prep.place import StoragePath
+from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cyclegan.config import Config
-from cyclegan.config_file import config_hash, load_config
+from cyclegan.config.config import Config
+from cyclegan.config.files import config_hash, load_config
 from cyclegan.errors import ModelError
-from cyclegan.export.card import model_card
-from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.command import Command
 from cyclegan.export.formats import write_formats
-from cyclegan.export.info import (
+from cyclegan.export.metadata import (
     DIRECTION_OF_FLAG,
     DIRECTIONS,
     Direction,
@@ -22,15 +20,17 @@ from cyclegan.export.info import (
     channels_of,
     write_info,
 )
-from cyclegan.export.model import CARD, publish
+from cyclegan.export.model_card import model_card
+from cyclegan.export.model_folder import CARD, publish
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
-from cyclegan.export.trained_on import TrainedOn, trained_on
+from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
-from cyclegan.train.checkpoint import load_translators, results_folder
-from cyclegan.train.environment import require_same_preprocessing
-from data_prep.errors import ExitCode
-from data_prep.store import Store, open_store
-from data_prep.volume import Modality
+from cyclegan.train.checkpoint.checkpoint import load_translators, results_folder
+from cyclegan.train.checkpoint.run_record import require_same_preprocessing
+from cyclegan.train.checkpoint.select import chosen_checkpoint
+from data_prep.store.store import Store, open_store
+from mrct.errors import ExitCode
+from mrct.imaging.volume import Modality
 
 
 def export(command: Command) -> ExitCode:

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from cyclegan.config import GeneratorConfig
-from cyclegan.infer.slices import Network
+from cyclegan.config.config import GeneratorConfig
+from cyclegan.inference.slices import Network
 from cyclegan.nets.generator import Generator
 
 Format = Literal["safetensors", "onnx", "pt2"]

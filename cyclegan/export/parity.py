@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cyclegan.config import GeneratorConfig
+from cyclegan.config.config import GeneratorConfig
 from cyclegan.errors import ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, open_format
-from cyclegan.export.info import ModelInfo
-from cyclegan.infer.slices import Conditions, Network, shown, to_input, translate_volume
-from data_prep.split import Split
-from data_prep.store import Store
+from cyclegan.export.metadata import ModelInfo
+from cyclegan.inference.slices import Conditions, Network, shown, to_input, translate_volume
+from data_prep.datasets.split import Split
+from data_prep.store.store import Store
 from mrct.imaging.hounsfield import WINDOW_HU
 
 VALUE_RANGE = WINDOW_HU[1] - WINDOW_HU[0]

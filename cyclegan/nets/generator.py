@@ -1,6 +1,6 @@
 """The ResNet generator: an image with its neighbours in, an image out, all in [-1, 1].
 
-Axes: B batch, C input channels (`data.channels`), H rows, W columns; H and W are multiples of 4.
+Axes: B batch, C input channels (`input_channels`), H rows, W columns; H and W are multiples of 4.
 """
 
 from typing import Literal

@@ -1,7 +1,7 @@
 """Translator and critic losses: pure functions of tensors, with no module, config or device inside.
 
 Axes: B batch, H rows, W columns, S scales and P Q patch grid of the critic.
-Images are normalised to [-1, 1]; one unit of CT is half the HU window (`data_prep.intensity`).
+Images are normalised to [-1, 1]; one unit of CT is half the HU window (`mrct.imaging.intensity`).
 """
 
 import torch

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cyclegan.config import Config
-from cyclegan.config_file import load_config, resolve
-from cyclegan.config_flags import Sections, flags_of
+from cyclegan.config.config import Config
+from cyclegan.config.files import load_config, resolve
+from cyclegan.config.flags import Sections, flags_of
+from cyclegan.config.presets import PRESETS, preset
 from cyclegan.errors import ConfigError
-from cyclegan.presets import PRESETS, preset
-from data_prep.errors import ExitCode, UsageError
-from data_prep.place import StoragePath, storage_path
 from mrct.cli import parse, parse_known, run_command
+from mrct.errors import ExitCode, UsageError
+from mrct.storage.paths import StoragePath, storage_path
 
 TRAIN_COMMAND = "python -m cyclegan.train"
 
@@ -57,17 +57,17 @@ def main(argv: list[str]) -> ExitCode:
     """Parse, plan, train."""
     command, config = asked_for(argv)
     config = resolve(config)
-    from cyclegan.train.plan import make_plan
-    from data_prep.store import open_store
+    from cyclegan.train.training_plan import make_plan
+    from data_prep.store.store import open_store
 
     store = open_store(config.store)
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     if command.plan:
-        from cyclegan.train.rehearsal import rehearse
+        from cyclegan.train.dry_run import rehearse
 
         print(rehearse(config, store))
         return ExitCode.DONE
-    from cyclegan.train.launch import launch
+    from cyclegan.train.run.launch import launch
 
     if not launch(config, command.start):
         print("this run is finished; nothing was done. Another --run.name starts a new one.")

@@ -7,24 +7,24 @@ from functools import partial
 
 import torch
 
-from cyclegan.config import Config
-from cyclegan.config_file import decisive
+from cyclegan.config.config import Config
+from cyclegan.config.files import decisive
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import append_to
-from cyclegan.train.compilation import compile_warning
-from cyclegan.train.placement import arithmetic, memory_format, place, share_of
-from cyclegan.train.plan import total_steps
-from cyclegan.train.recovery import memory_is_enough, reason_to_go_back
-from cyclegan.train.run import Report, Run, take_up
-from cyclegan.train.schedule import rate_factor
-from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.step import Engine, train_step
-from cyclegan.train.telemetry import Telemetry
-from cyclegan.train.trace import traced
-from cyclegan.train.watch import Watch
-from cyclegan.train.workers import Worker, exposed_sync_ms, highest, mean_over_workers
-from data_prep.place import StoragePath
-from data_prep.store import open_store
+from cyclegan.train.distributed import Worker, exposed_sync_ms, highest, mean_over_workers
+from cyclegan.train.divergence import memory_is_enough, reason_to_go_back
+from cyclegan.train.engine.compile import compile_warning
+from cyclegan.train.engine.lr_schedule import rate_factor
+from cyclegan.train.engine.placement import arithmetic, memory_format, place, share_of
+from cyclegan.train.engine.state import TrainState, build_state
+from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.monitor.failure_monitor import Watch
+from cyclegan.train.monitor.profiler import traced
+from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.run_lifecycle import Report, Run, take_up
+from cyclegan.train.training_plan import total_steps
+from data_prep.store.store import open_store
+from mrct.storage.paths import StoragePath
 
 SUBSTITUTED = "substituted.jsonl"
 """In the run folder: a line for each slice that stood in for a damaged one."""

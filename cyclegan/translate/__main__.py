@@ -1,8 +1,8 @@
 """`python -m cyclegan.translate`: volumes in, synthetic volumes on the same grids out."""
 
 from cyclegan.translate.command import Command
-from data_prep.errors import ExitCode
 from mrct.cli import parse, run_command
+from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:

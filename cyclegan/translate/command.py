@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from data_prep.split import Split
-from data_prep.tolerances import Leniency
+from data_prep.datasets.split import Split
+from data_prep.readers.tolerances import Leniency
 
 Format = Literal["same", "nifti", "dicom"]
 Precision = Literal["fp32", "bf16"]

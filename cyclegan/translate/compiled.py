@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cyclegan.train.compilation import compile_obstacle
+from cyclegan.train.engine.compile import compile_obstacle
 
 
 class Compiled:

@@ -22,9 +22,9 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pydicom.valuerep import DSfloat
 
 from cyclegan.translate.dicom_source import Origin, Reference, images_at
-from data_prep.errors import VolumeError
-from data_prep.volume import LPS_TO_RAS, Affine
+from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import SOFT_TISSUE_WINDOW_HU, WINDOW_HU
+from mrct.imaging.volume import LPS_TO_RAS, Affine
 
 RESEARCH_ONLY = "For research only: not for diagnosis, treatment or dose."
 SERIES = "Synthetic CT (research only)"

@@ -15,9 +15,9 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import validate_value
 
-from data_prep.dicom import read_tags
-from data_prep.pseudonym import Key
-from data_prep.series import Series, stack_of
+from data_prep.convert.pseudonyms import Key
+from data_prep.dicom.files import read_tags
+from data_prep.dicom.series import Series, stack_of
 
 # fmt: off
 PATIENT = ["PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"]

@@ -13,16 +13,16 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.export.info import ModelInfo
-from cyclegan.export.model import Model
-from cyclegan.infer.slices import Conditions, to_input, to_values, translate_volume
+from cyclegan.export.metadata import ModelInfo
+from cyclegan.export.model_folder import Model
+from cyclegan.inference.slices import Conditions, to_input, to_values, translate_volume
 from cyclegan.translate.command import Precision
-from cyclegan.translate.own_grid import on_grid
-from data_prep.errors import VolumeError
-from data_prep.harmonise import HarmonisedVolume, harmonise
-from data_prep.intensity import Window
-from data_prep.volume import Volume
+from cyclegan.translate.output_grid import on_grid
+from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
+from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
+from mrct.imaging.intensity import Window
+from mrct.imaging.volume import Volume
 
 Done = Callable[[int], None]
 

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.commit import read_commit
-from data_prep.dicom import HEAD_BYTES, looks_like_dicom
-from data_prep.encoding import METADATA
-from data_prep.errors import UsageError
-from data_prep.formats import VOLUME_SUFFIXES, stem_of
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.layout import SUFFIXES_TEXT, volume_files
-from data_prep.local_path import LocalPath
-from data_prep.note import Note
-from data_prep.recipe import Recipe
-from data_prep.series import Series, find_series
-from data_prep.source import Source
-from data_prep.split import Split
-from data_prep.storage import file_changed
-from data_prep.store import Store, StoredVolume, open_store
-from data_prep.tolerances import Leniency
-from data_prep.volume import Grid, Modality, Volume
+from data_prep.datasets.dataset import SUFFIXES_TEXT, volume_files
+from data_prep.datasets.split import Split
+from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom
+from data_prep.dicom.series import Series, find_series
+from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.spec import Recipe
+from data_prep.readers.file_state import file_changed
+from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
+from data_prep.readers.tolerances import Leniency
+from data_prep.sources.source import Source
+from data_prep.store.commits import read_commit
+from data_prep.store.store import Store, StoredVolume, open_store
+from data_prep.store.zarr_codec import METADATA
+from mrct.errors import UsageError
+from mrct.imaging.note import Note
+from mrct.imaging.volume import Grid, Modality, Volume
+from mrct.storage.local_path import LocalPath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.atomic import write_atomic
-from data_prep.body import bounding_box
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.volume import Modality
+from data_prep.preprocess.preprocess import HarmonisedVolume
 from mrct.drawing.slices import CT_BONE, Picture, Windowing, png, sheet
+from mrct.imaging.body_mask import bounding_box
+from mrct.imaging.volume import Modality
+from mrct.storage.atomic import write_atomic
 
 HEIGHTS = (0.45, 0.7)
 """Of the axial slices in the body: 0 is its lowest slice, 1 its highest."""

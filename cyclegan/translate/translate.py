@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 
 from cyclegan.export.formats import Format as File
-from cyclegan.export.info import DIRECTION_OF_FLAG, Direction
-from cyclegan.export.model import SUMS, Model, folder_of, is_of_both, read_model
-from cyclegan.infer.device import best_device
-from cyclegan.translate.account import list_result, report, write_id_map
+from cyclegan.export.metadata import DIRECTION_OF_FLAG, Direction
+from cyclegan.export.model_folder import SUMS, Model, folder_of, is_of_both, read_model
+from cyclegan.inference.device import best_device
 from cyclegan.translate.command import Command
 from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
 from cyclegan.translate.engine import Engine
 from cyclegan.translate.inputs import find_inputs
-from cyclegan.translate.job import Job, Made, Outcome
-from cyclegan.translate.overlap import overlapped
-from cyclegan.translate.results import sweep
-from data_prep.errors import ExitCode, UsageError
-from data_prep.local_path import LocalPath
-from data_prep.progress import progress
-from data_prep.pseudonym import open_key
-from data_prep.quarantine import Quarantine
-from data_prep.store import sha256_of
+from cyclegan.translate.pipelining import overlapped
+from cyclegan.translate.stages import Job, Made, Outcome
+from cyclegan.translate.summary import list_result, report, write_id_map
+from cyclegan.translate.written_results import sweep
+from data_prep.convert.pseudonyms import open_key
+from data_prep.convert.quarantine import Quarantine
+from data_prep.store.store import sha256_of
+from mrct.errors import ExitCode, UsageError
+from mrct.progress import progress
+from mrct.storage.local_path import LocalPath
 
 FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 

@@ -20,9 +20,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from cyclegan.translate.engine import Done, Engine, unheard
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.intensity import normalise
+from data_prep.preprocess.preprocess import HarmonisedVolume
 from mrct.imaging.hounsfield import VOID_HU
+from mrct.imaging.intensity import normalise
 
 SMOOTH_MM = 3.0
 """Standard deviation of the Gaussian over the map: what is unsure lies beside what is wrong."""

@@ -17,12 +17,12 @@ from benchmarks.recipes.phantom import (
     phantom_name,
 )
 from benchmarks.recipes.table import LOCK_IN
-from cyclegan.config_file import load_config
-from cyclegan.train.watch import Watch
-from data_prep.errors import ExitCode
-from data_prep.place import storage_path
-from data_prep.store import Store, open_store
-from tests.stores import make_store
+from cyclegan.config.files import load_config
+from cyclegan.train.monitor.failure_monitor import Watch
+from data_prep.store.store import Store, open_store
+from mrct.errors import ExitCode
+from mrct.storage.paths import storage_path
+from tests.support.stores import make_store
 
 
 @pytest.fixture(scope="module")

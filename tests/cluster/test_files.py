@@ -17,14 +17,9 @@ import pytest
 import yaml
 from botocore.validate import ParamValidator
 
-from cyclegan.config_train import ScaleConfig
-from data_prep.ray_session import ADDED
-from tests.cluster.schemas import (
-    Kuberay,
-    pod_templates,
-    validate_core,
-    validate_ray_up,
-)
+from cyclegan.config.train import ScaleConfig
+from mrct.ray_session import ADDED
+from tests.support.schemas import Kuberay, pod_templates, validate_core, validate_ray_up
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"

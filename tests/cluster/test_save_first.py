@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.ray_jobs import PROJECT
+from cluster.submit.ray_jobs import PROJECT
 
 TRAIN = """
 import pathlib, signal, sys, time
@@ -22,7 +22,7 @@ while True:
     time.sleep(0.1)
 """
 POD = """
-python -m cluster.again -- python -m cyclegan.train brain-256 &
+python -m cluster.rerun_if_preempted -- python -m cyclegan.train brain-256 &
 while [ ! -s starts ]; do sleep 0.1; done
 bash "$1"
 test -e saved && echo saved before the hook ends

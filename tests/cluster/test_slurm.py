@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines import Machines
-from cluster.submit import PROJECT, SBATCH, sbatch_line
-from cyclegan.train import checkpoint
-from cyclegan.train.journal import read_lines
-from tests.cluster.slurm import Slurm, missing, running
-from tests.stores import make_store
+from cluster.submit.job_spec import Machines
+from cluster.submit.manifests import PROJECT, SBATCH, sbatch_line
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.monitor.metrics_log import read_lines
+from tests.support.slurm import Slurm, missing, running
+from tests.support.stores import make_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from data_prep.anatomy import Anatomy, make_anatomy
-from data_prep.subject import Subject
-from data_prep.volume import Grid
-from tests.heads import SPACING_MM
-from tests.volumes import write_head
+from data_prep.phantom.anatomy import Anatomy, make_anatomy
+from data_prep.phantom.person import Subject
+from mrct.imaging.volume import Grid
+from tests.support.heads import SPACING_MM
+from tests.support.volumes import write_head
 
 
 @pytest.fixture(scope="session")

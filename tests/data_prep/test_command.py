@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.index import INDEX
-from data_prep.store import open_store
+from data_prep.store.index import INDEX
+from data_prep.store.store import open_store
 from mrct.cli import run_command
-from tests.stores import make_store
-from tests.volumes import write_head
+from tests.support.stores import make_store
+from tests.support.volumes import write_head
 
 
 @pytest.fixture

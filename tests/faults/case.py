@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.convert import Report, convert
-from data_prep.settings import ConvertSettings
-from data_prep.store import open_store
-from tests.series import AXIAL, PIXEL_MM, STEP_MM, setting, values, write_series
+from data_prep.convert.convert import Report, convert
+from data_prep.convert.settings import ConvertSettings
+from data_prep.store.store import open_store
+from tests.support.series import AXIAL, PIXEL_MM, STEP_MM, setting, values, write_series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.store import Store, open_store
+from data_prep.store.store import Store, open_store
 from tests.faults.converted import run
-from tests.volumes import write_head
+from tests.support.volumes import write_head
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import time
 import traceback
 from pathlib import Path
 
-from data_prep.convert import convert
-from data_prep.harmonise import harmonise
-from data_prep.nifti import read_nifti
-from data_prep.settings import ConvertSettings
+from data_prep.convert.convert import convert
+from data_prep.convert.settings import ConvertSettings
+from data_prep.preprocess.preprocess import harmonise
+from data_prep.readers.nifti import read_nifti
 
 
 def main() -> None:

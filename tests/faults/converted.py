@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from data_prep.convert import Report, convert
-from data_prep.settings import ConvertSettings
+from data_prep.convert.convert import Report, convert
+from data_prep.convert.settings import ConvertSettings
 
 
 def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:

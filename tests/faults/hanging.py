@@ -12,8 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from cyclegan.data.source import DomainSource
-from cyclegan.train import launch, loop
+from cyclegan.data.slice_source import DomainSource
+from cyclegan.train import loop
+from cyclegan.train.run import launch
 
 KINDS = ("kill", "freeze", "segfault", "deadlock", "loader")
 FAULT = ".fault"

@@ -1,4 +1,4 @@
-"""MHA and NRRD files that must not pass; `tests/data_prep/test_formats.py` has many more."""
+"""MHA and NRRD files that must not pass; `test_formats.py` has many more."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK
 
 from tests.faults.case import Case
-from tests.series import PIXEL_MM, STEP_MM, values
+from tests.support.series import PIXEL_MM, STEP_MM, values
 
 
 def image_of(voxels: np.ndarray | None = None) -> SimpleITK.Image:

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from tests.faults.case import Case
-from tests.series import values
+from tests.support.series import values
 
 AFFINE = np.array([[-0.8, 0, 0, 8], [0, -0.9, 0, -10], [0, 0, 3, -90], [0, 0, 0, 1.0]])
 

@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from tests.faults.case import Case
 from tests.faults.harmful_series import ct, mr
-from tests.series import (
+from tests.support.series import (
     SHAPE,
     Change,
     both,

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from tests.faults.case import Case
-from tests.series import (
+from tests.support.series import (
     Change,
     both,
     lacking,

@@ -1,7 +1,7 @@
 """DICOM objects that are no CT or MR volume: counted by reason, and nobody's fault."""
 
 from tests.faults.case import Case
-from tests.series import setting, write_series
+from tests.support.series import setting, write_series
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 

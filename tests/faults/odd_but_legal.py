@@ -21,7 +21,7 @@ from tests.faults import harmful_formats
 from tests.faults.case import Case
 from tests.faults.harmful_nifti import AFFINE, image_of
 from tests.faults.harmful_pixels import as_signed, stored
-from tests.series import (
+from tests.support.series import (
     SHAPE,
     Change,
     both,

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from data_prep.local_path import LocalPath
+from mrct.storage.local_path import LocalPath
 from tests.faults import (
     harmful_formats,
     harmful_nifti,

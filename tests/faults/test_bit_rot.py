@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from cyclegan.data.reader import SliceReader, SliceRef
-from data_prep.check import check
-from data_prep.commit import commit_path, read_commit
-from data_prep.errors import UserError, VolumeError
-from data_prep.index import INDEX, Index, Volumes
-from data_prep.nifti import read_nifti, write_nifti
-from data_prep.store import open_store, read_root
-from data_prep.write import frozen_splits
+from data_prep.readers.nifti import read_nifti, write_nifti
+from data_prep.store.check import check
+from data_prep.store.commits import commit_path, read_commit
+from data_prep.store.index import INDEX, Index, Volumes
+from data_prep.store.store import open_store, read_root
+from data_prep.store.writer import frozen_splits
+from mrct.errors import UserError, VolumeError
 
 IS_FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
 FLIPS, LOSSES = (1000, 300) if IS_FULL else (60, 40)

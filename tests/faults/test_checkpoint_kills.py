@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config_file import resolve, to_yaml
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint
+from cyclegan.config.files import resolve, to_yaml
+from cyclegan.config.presets import smoke
+from cyclegan.train.checkpoint import checkpoint
 
 KILLS = 100 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
 SAVE_FOR_EVER = """

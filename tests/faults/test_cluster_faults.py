@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.train import checkpoint
-from cyclegan.train.journal import read_lines
-from data_prep.atomic import PARTIAL
-from data_prep.errors import ExitCode
-from tests.ray_nodes import ROOT, Cluster, head, kill, node
-from tests.stores import make_store
-from tune.ledger import LEDGER, Ledger
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.monitor.metrics_log import read_lines
+from mrct.errors import ExitCode
+from mrct.storage.atomic import PARTIAL
+from tests.support.ray_nodes import ROOT, Cluster, head, kill, node
+from tests.support.stores import make_store
+from tune.search.event_log import LEDGER, Ledger
 
 pytestmark = [
     pytest.mark.ray,
@@ -69,7 +69,9 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
         node(cluster, "first", "--num-cpus=1"),
         node(cluster, "second", "--num-cpus=1") as second,
     ):
-        joined = cluster.call("python", "-m", "cluster.nodes", "3", RAY_ADDRESS=cluster.head)
+        joined = cluster.call(
+            "python", "-m", "cluster.wait_for_nodes", "3", RAY_ADDRESS=cluster.head
+        )
         assert joined.returncode == 0, joined.stderr
         sent = cluster.call(*submit, "--no-wait", "--", *command)
         job = sent.stdout.split()[1].rstrip(";")
@@ -112,7 +114,9 @@ def test_a_search_outlives_a_node(cluster, tmp_path):
         node(cluster, "second", "--num-cpus=1") as second,
         (tmp_path / "log").open("w") as log,
     ):
-        joined = cluster.call("python", "-m", "cluster.nodes", "3", RAY_ADDRESS=cluster.head)
+        joined = cluster.call(
+            "python", "-m", "cluster.wait_for_nodes", "3", RAY_ADDRESS=cluster.head
+        )
         assert joined.returncode == 0, joined.stderr
         env = cluster.env | {"RAY_ADDRESS": cluster.head}
         driver = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.check import check
-from data_prep.manifest import Row, write_manifest
-from data_prep.store import open_store
+from data_prep.datasets.manifest import Row, write_manifest
+from data_prep.store.check import check
+from data_prep.store.store import open_store
 from tests.conftest import ROOT
-from tests.volumes import write_head
+from tests.support.volumes import write_head
 
 KILLS = 300 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 30
 LOCKS = {".lock", ".commit"}

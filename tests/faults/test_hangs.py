@@ -1,6 +1,6 @@
 """P11: whatever becomes of one worker, the run does not hang: all are started again in a minute,
 the one that failed first is named, and the run ends. Under `make faults`; under `make test-all` a
-worker is killed in `tests/cyclegan/train/test_interruption.py`.
+worker is killed in `tests/cyclegan/train/run/test_signals.py`.
 """
 
 import json
@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config import Config
-from cyclegan.config_file import resolve
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint, launch
-from cyclegan.train.journal import METRICS, read_lines
-from data_prep.ray_session import ray_session
+from cyclegan.config.config import Config
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import smoke
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.run import launch
+from mrct.ray_session import ray_session
 from tests.faults.hanging import FAULT, KINDS, MOMENTS, run_worker_that_goes_wrong
-from tests.stores import make_store
+from tests.support.stores import make_store
 
 RUNS = 30
 STEPS = 40

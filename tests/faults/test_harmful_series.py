@@ -13,7 +13,7 @@ import pytest
 from tests.faults import left_alone, refusals_page, wild
 from tests.faults.case import Case, Outcome, converted, outcome_of
 from tests.faults.refusals_page import HARMFUL, LEGAL
-from tests.series import write_series
+from tests.support.series import write_series
 
 HARMFUL_CASES = [case for cases in HARMFUL.values() for case in cases]
 LEGAL_CASES = [

@@ -27,15 +27,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from data_prep.errors import VolumeError
-from data_prep.nifti import write_nifti
-from data_prep.note import silent
-from data_prep.series import Series, find_series
-from data_prep.source import Source
-from data_prep.tolerances import Leniency
-from data_prep.volume import Modality
+from data_prep.dicom.series import Series, find_series
+from data_prep.readers.nifti import write_nifti
+from data_prep.readers.tolerances import Leniency
+from data_prep.sources.source import Source
+from mrct.errors import VolumeError
+from mrct.imaging.note import silent
+from mrct.imaging.volume import Modality
 from tests.faults.mutations import mutated
-from tests.series import SHAPE, Change, nothing, values, write_enhanced, write_series
+from tests.support.series import SHAPE, Change, nothing, values, write_enhanced, write_series
 
 FILES = 20_000 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 250
 MOST_S = 30.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.case import converted
-from tests.series import (
+from tests.support.series import (
     both,
     lacking,
     nothing,

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from cyclegan.data.reader import SliceReader, SliceRef
-from data_prep.check import check
-from data_prep.commit import commit_path, seal
-from data_prep.errors import StoreError
-from data_prep.store import open_store
-from data_prep.write import write_volume
+from data_prep.store.check import check
+from data_prep.store.commits import commit_path, seal
+from data_prep.store.store import open_store
+from data_prep.store.writer import write_volume
+from mrct.errors import StoreError
 from tests.conftest import ROOT
-from tests.data_prep.test_write import new_volume
+from tests.data_prep.store.test_writer import new_volume
 from tests.faults.converted import contents, run
-from tests.stores import make_store
+from tests.support.stores import make_store
 
 FILES = [
     "zarr.json",

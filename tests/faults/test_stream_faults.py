@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.config import BatchConfig, Config, DataConfig
-from cyclegan.data import limits, stream
+from cyclegan.config.config import BatchConfig, Config, DataConfig
+from cyclegan.data import stream
 from cyclegan.data.stream import open_stream, steps_per_epoch
 from cyclegan.data.substitute import append_to
 from cyclegan.errors import DataError, LoaderError
-from data_prep.errors import StoreError
-from data_prep.store import Store, open_store
-from tests.stores import make_store
+from data_prep.store.store import Store, open_store
+from mrct import host_limits
+from mrct.errors import StoreError
+from tests.support.stores import make_store
 
 FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
 CPU = torch.device("cpu")
@@ -211,7 +212,7 @@ def test_s6_a_domain_without_volumes_is_named(tmp_path: Path) -> None:
 def test_s7_too_few_open_files_are_noticed_at_the_start(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda which: (64, 128))
+    monkeypatch.setattr(host_limits.resource, "getrlimit", lambda which: (64, 128))
 
     with pytest.raises(DataError, match="128 open files; a worker needs up to 4096"):
         opened(store)

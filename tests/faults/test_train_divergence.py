@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.config import Config, GuardConfig
-from cyclegan.config_file import resolve
+from cyclegan.config.config import Config, GuardConfig
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
 from cyclegan.errors import DivergedError
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint, loop
+from cyclegan.train import loop
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
-from tests.stores import make_store
+from tests.support.stores import make_store
 
 INJECTIONS = 50 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
 STEPS, INTERVAL, MAX_STREAK = 12, 3, 2

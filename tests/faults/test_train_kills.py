@@ -17,13 +17,14 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cyclegan.config import BatchConfig, Config
-from cyclegan.config_file import resolve
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint, loop
-from cyclegan.train.workers import Worker
-from tests.forks import forked
-from tests.stores import make_store
+from cyclegan.config.config import BatchConfig, Config
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import smoke
+from cyclegan.train import loop
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from tests.support.forks import forked
+from tests.support.stores import make_store
 
 KILLS = 200 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 2
 KILLS_OF_A_RUN = 4

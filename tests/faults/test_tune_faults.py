@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cyclegan.train import checkpoint
-from data_prep.errors import ExitCode
-from tests.stores import make_store
-from tune.ledger import LEDGER, Ledger, Trial
+from cyclegan.train.checkpoint import checkpoint
+from mrct.errors import ExitCode
+from tests.support.stores import make_store
+from tune.search.event_log import LEDGER, Ledger, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"

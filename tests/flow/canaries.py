@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
 
-from data_prep.dicom_tags import HEADER_TAGS
-from tests.series import Change, both, every, on, set_pixels, setting, write_series
-from tests.volumes import write_head
+from data_prep.dicom.tags import HEADER_TAGS
+from tests.support.series import Change, both, every, on, set_pixels, setting, write_series
+from tests.support.volumes import write_head
 
 WORD = "KANARIE"
 _TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}

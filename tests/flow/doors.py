@@ -13,7 +13,7 @@ import grpc
 import psutil
 import ray
 
-from data_prep.ray_session import ray_session
+from mrct.ray_session import ray_session
 
 METHODS = (
     "NodeInfoGcsService/CheckAlive",

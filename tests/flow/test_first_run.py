@@ -10,21 +10,21 @@ import nibabel
 import pytest
 import ray
 
-from cyclegan.config_file import resolve
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import smoke
 from cyclegan.evaluate.__main__ import Command as Evaluate
 from cyclegan.evaluate.__main__ import main as evaluate
 from cyclegan.export.__main__ import Command as Export
 from cyclegan.export.__main__ import export
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint
-from cyclegan.train.journal import METRICS, read_lines
-from cyclegan.train.launch import launch
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.run.launch import launch
 from cyclegan.translate.__main__ import Command as Translate
 from cyclegan.translate.__main__ import run as translate
-from data_prep.errors import ExitCode
-from data_prep.ray_session import lets_everyone_in, ray_session
-from tests.conversions import run as convert
-from tests.volumes import write_head
+from mrct.errors import ExitCode
+from mrct.ray_session import lets_everyone_in, ray_session
+from tests.support.conversions import run as convert
+from tests.support.volumes import write_head
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself

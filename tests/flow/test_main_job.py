@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from cyclegan.train.journal import METRICS, read_lines
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TINY = [

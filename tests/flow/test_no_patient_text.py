@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.canaries import Cage, birds_in, found_below
-from tests.series import setting
+from tests.support.series import setting
 
 PRIVATE = ("heads.zarr.quarantine.jsonl", "by-ray.zarr.quarantine.jsonl", "id-map.csv")
 PRIVATE += ("synthetic.quarantine.jsonl", "synthetic.id-map.csv")

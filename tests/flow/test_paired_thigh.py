@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from cyclegan.config_file import resolve, to_yaml
+from cyclegan.config.files import resolve, to_yaml
+from cyclegan.config.presets import smoke
 from cyclegan.evaluate.command import Command
-from cyclegan.evaluate.pair import pair_of
+from cyclegan.evaluate.paired_ct import pair_of
 from cyclegan.evaluate.results import write_results
-from cyclegan.presets import smoke
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
-from data_prep.errors import ExitCode
-from data_prep.store import open_store
-from tests.stores import make_store
+from data_prep.store.store import open_store
+from mrct.errors import ExitCode
+from tests.support.stores import make_store
 
 SPACING_MM, SIZE = (6.0, 5.0, 5.0), (64, 64)
 

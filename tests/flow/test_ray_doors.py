@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.volumes import write_head
+from tests.support.volumes import write_head
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from cyclegan.train import checkpoint
-from cyclegan.train.journal import read_lines
-from data_prep.store import open_store
-from tests.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
-from tests.stores import make_store
-from tests.volumes import write_head
-from tune.ledger import Ledger
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.monitor.metrics_log import read_lines
+from data_prep.store.store import open_store
+from tests.support.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
+from tests.support.stores import make_store
+from tests.support.volumes import write_head
+from tune.search.event_log import Ledger
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

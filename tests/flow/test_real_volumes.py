@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from cyclegan.config import CriticConfig, GeneratorConfig
-from cyclegan.config_file import resolve
+from cyclegan.config.config import CriticConfig, GeneratorConfig
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import demo
 from cyclegan.evaluate.command import Command as Evaluate
 from cyclegan.evaluate.results import write_results as evaluate
 from cyclegan.export.command import Command as Export
 from cyclegan.export.export import export
-from cyclegan.presets import demo
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
 from cyclegan.translate.command import Command as Translate
 from cyclegan.translate.translate import translate
-from data_prep.convert import convert
-from data_prep.errors import ExitCode
-from data_prep.settings import ConvertSettings
+from data_prep.convert.convert import convert
+from data_prep.convert.settings import ConvertSettings
+from mrct.errors import ExitCode
 
 pytestmark = pytest.mark.slow
 STEPS = 200

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.config import BatchConfig, Config, DataConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
-from tests.stores import make_store
+from tests.support.stores import make_store
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
-from cyclegan.presets import smoke
-from cyclegan.train.placement import place
-from cyclegan.train.state import TrainState, build_state
-from cyclegan.train.step import Engine, train_step
-from cyclegan.train.stopwatch import Stopwatch, peak_memory
-from cyclegan.train.workers import Worker
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import TrainState, build_state
+from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.monitor.timers import Stopwatch, peak_memory
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.infer.slices import Conditions, translate_volume
+from cyclegan.inference.slices import Conditions, translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.translate.compiled import Compiled
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config_file import load_config
-from cyclegan.train import checkpoint
-from data_prep.errors import UsageError
-from tests.stores import make_store
+from cyclegan.config.files import load_config
+from cyclegan.train.checkpoint import checkpoint
+from mrct.errors import UsageError
+from tests.support.stores import make_store
 from tune.__main__ import main
-from tune.ledger import LEDGER, Ledger
+from tune.search.event_log import LEDGER, Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 

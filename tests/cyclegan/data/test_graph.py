@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyclegan.data.pipeline import Form, make_graph
+from cyclegan.data.dali import Form, make_graph
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 
-from cyclegan.config import BatchConfig, DataConfig
-from cyclegan.data.order import Order
-from cyclegan.data.slice_table import SliceTable
+from cyclegan.config.config import BatchConfig, DataConfig
+from cyclegan.data.sampler import Order
+from cyclegan.data.slice_index import SliceTable
 
 DEPTH = 30
 STEPS = 10

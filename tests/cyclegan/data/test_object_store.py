@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from cyclegan.config import BatchConfig, Config, DataConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
 from cyclegan.data.substitute import Substitution
-from data_prep.errors import StoreError
-from data_prep.place import storage_path
-from data_prep.store import Store
-from tests.object_store import s3_server
-from tests.stores import make_store
+from data_prep.store.store import Store
+from mrct.errors import StoreError
+from mrct.storage.paths import storage_path
+from tests.support.object_store import s3_server
+from tests.support.stores import make_store
 
 STEPS = 4
 

@@ -7,9 +7,9 @@ import pytest
 import tensorstore
 
 from cyclegan.data.reader import SliceReader, SliceRef
-from data_prep.errors import StoreError
-from data_prep.store import Store, StoredVolume
-from tests.stores import make_store
+from data_prep.store.store import Store, StoredVolume
+from mrct.errors import StoreError
+from tests.support.stores import make_store
 
 CACHE = 2**20
 Pixels = tuple[np.ndarray, np.ndarray]

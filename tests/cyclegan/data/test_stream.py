@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.config import BatchConfig, Config, DataConfig, RunConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig, RunConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream, steps_per_epoch
 from cyclegan.data.substitute import Record, Substitution
 from cyclegan.errors import DataError
-from data_prep.errors import StoreError
-from data_prep.intensity import normalise
-from data_prep.split import Split
-from data_prep.store import Store
-from tests.stores import make_store
+from data_prep.datasets.split import Split
+from data_prep.store.store import Store
+from mrct.errors import StoreError
+from mrct.imaging.intensity import normalise
+from tests.support.stores import make_store
 
 CONFIG = Config(
     data=DataConfig(min_body_fraction=0, mri_contrast="inverted"),

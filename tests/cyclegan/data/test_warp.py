@@ -7,11 +7,11 @@ import torch
 from monai.transforms import Affine
 from scipy import ndimage
 
+from cyclegan.data.augmentation import Variation
+from cyclegan.data.dali import StoredSlices
 from cyclegan.data.philox import Stream
-from cyclegan.data.pipeline import StoredSlices
-from cyclegan.data.variation import Variation
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.cyclegan.data.known_slices import SIZE, WINDOWS, B, drawn, made, some_slices
+from tests.support.known_slices import SIZE, WINDOWS, B, drawn, made, some_slices
 
 
 def scipys(stored: StoredSlices, pixels: np.ndarray, order: int, fill: float) -> np.ndarray:

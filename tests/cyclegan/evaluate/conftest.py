@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_prep.nifti import write_nifti
-from data_prep.store import Store, open_store
-from data_prep.volume import Grid
-from data_prep.write import create_store, rebuild_index, write_volume
+from data_prep.readers.nifti import write_nifti
+from data_prep.store.store import Store, open_store
+from data_prep.store.writer import create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.stores import SPACING_MM, prepared, random_head
+from mrct.imaging.volume import Grid
+from tests.support.stores import SPACING_MM, prepared, random_head
 
 SHAPE = (16, 48, 48)
 SHIFT = (1, -2, 3)

@@ -9,22 +9,22 @@ import jsonschema
 import pytest
 import torch
 
-from cyclegan.config_file import load_config, resolve, to_yaml
+from cyclegan.config.files import load_config, resolve, to_yaml
+from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.command import Command
-from cyclegan.evaluate.contestant import Contestant, contestant, located, told_apart
+from cyclegan.evaluate.model_under_test import Contestant, contestant, located, told_apart
 from cyclegan.evaluate.results import write_results
 from cyclegan.export.command import Command as ExportCommand
 from cyclegan.export.export import export
-from cyclegan.infer.cycle import BothWays
-from cyclegan.presets import smoke
-from cyclegan.train import checkpoint
+from cyclegan.inference.cycle import BothWays
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.state import build_state
 from cyclegan.train.loop import train_worker
-from cyclegan.train.state import build_state
-from cyclegan.train.workers import Worker
-from data_prep.errors import ExitCode, UsageError
-from data_prep.store import open_store
-from tests.stores import make_store
+from data_prep.store.store import open_store
+from mrct.errors import ExitCode, UsageError
+from tests.support.stores import make_store
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
     with (tmp_path / "out/per_volume.csv").open() as file:
         assert {line["volume"] for line in csv.DictReader(file)} > {"mean"}
-    schema = files("cyclegan.evaluate").joinpath("scores.schema.json").read_text()
+    schema = files("cyclegan.evaluate.report").joinpath("scores.schema.json").read_text()
     jsonschema.validate(scores, json.loads(schema))
     html = (tmp_path / "out/report.html").read_text()
     for sha256 in scores["hashes"].values():

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from cyclegan.errors import DataError
-from cyclegan.evaluate.assess import evaluate
-from cyclegan.evaluate.assessment import Options
+from cyclegan.evaluate.evaluate import evaluate
+from cyclegan.evaluate.score_volume import Options
 from cyclegan.evaluate.segmenter import (
     Segmenter,
     StructureScores,
     compared_structures,
     plainly_named,
 )
-from cyclegan.infer.cycle import BothWays
-from data_prep.errors import UsageError
-from tests.stores import make_store
+from cyclegan.inference.cycle import BothWays
+from mrct.errors import UsageError
+from tests.support.stores import make_store
 
 SCRIPT = """
 import sys, nibabel, numpy

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config import GeneratorConfig
-from cyclegan.export.info import Intensity, ModelInfo
-from data_prep.store import Store
-from tests.stores import make_store
+from cyclegan.config.config import GeneratorConfig
+from cyclegan.export.metadata import Intensity, ModelInfo
+from data_prep.store.store import Store
+from tests.support.stores import make_store
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import onnx
 import pytest
 import torch
 
-from cyclegan.config import GeneratorConfig
+from cyclegan.config.config import GeneratorConfig
 from cyclegan.export.formats import FILES, OPSET, open_format, write_formats
 from cyclegan.nets.generator import Generator
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cyclegan.config import RunConfig
-from cyclegan.config_file import config_hash, resolve, to_yaml
+from cyclegan.config.config import RunConfig
+from cyclegan.config.files import config_hash, resolve, to_yaml
+from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError, ConfigError, ModelError
-from cyclegan.export.chosen import chosen_checkpoint
 from cyclegan.export.command import Command
 from cyclegan.export.export import export
-from cyclegan.export.model import CARD, read_model
-from cyclegan.presets import smoke
-from cyclegan.train.checkpoint import load_translators, newest, save
-from cyclegan.train.environment import record_environment
-from cyclegan.train.state import build_state
-from data_prep.errors import ExitCode
+from cyclegan.export.model_folder import CARD, read_model
+from cyclegan.train.checkpoint.checkpoint import load_translators, newest, save
+from cyclegan.train.checkpoint.run_record import record_environment
+from cyclegan.train.checkpoint.select import chosen_checkpoint
+from cyclegan.train.engine.state import build_state
+from mrct.errors import ExitCode
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from cyclegan.errors import ModelError
 from cyclegan.export.export import export_models
 from cyclegan.export.formats import FILES, write_formats
-from cyclegan.export.info import INFO, channels_of
-from cyclegan.export.model import CONTENT, SUMS, read_model
+from cyclegan.export.metadata import INFO, channels_of
+from cyclegan.export.model_folder import CONTENT, SUMS, read_model
 from cyclegan.export.parity import VALUE_RANGE, answers, check_parity, difference, real_slices
 from cyclegan.nets.generator import Generator
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from cyclegan.nets.critic import Critic
+from cyclegan.config.presets import reference
+from cyclegan.nets.discriminator import Critic
 from cyclegan.nets.generator import Generator
-from cyclegan.presets import reference
 
 # Errors relative to the largest value. In fp64 rounding alone; in fp32 more, through 24 layers.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-4}

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan.config import Config
-from cyclegan.config_file import resolve
-from cyclegan.presets import smoke
+from cyclegan.config.config import Config
+from cyclegan.config.files import resolve
+from cyclegan.config.presets import smoke
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.state import TrainState
 from cyclegan.train.loop import train_worker
-from cyclegan.train.state import TrainState
-from cyclegan.train.workers import Worker
-from data_prep.store import Store
-from tests.stores import make_store
+from data_prep.store.store import Store
+from tests.support.stores import make_store
 
 
 @pytest.fixture(scope="session")

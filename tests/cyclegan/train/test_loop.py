@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclegan.config_file import load_config, resolve
+from cyclegan.config.files import load_config, resolve
 from cyclegan.export.command import Command
 from cyclegan.export.export import export
-from cyclegan.export.model import read_model
-from cyclegan.train import checkpoint, loop, run
-from cyclegan.train.journal import METRICS, read_lines
+from cyclegan.export.model_folder import read_model
+from cyclegan.train import loop, run_lifecycle
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
-from tests.cyclegan.train.test_checkpoint import digest
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from tests.cyclegan.train.checkpoint.test_checkpoint import digest
 
 
 class KilledError(Exception):
@@ -73,7 +74,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = run.summed_up, []
+    scores, calls = run_lifecycle.summed_up, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -81,7 +82,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(run, "summed_up", killed_once)
+    monkeypatch.setattr(run_lifecycle, "summed_up", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cyclegan.config import GeneratorConfig
+from cyclegan.config.config import GeneratorConfig
 from cyclegan.export.formats import FILES
-from cyclegan.export.info import Intensity, ModelInfo, write_info
-from cyclegan.export.model import CONTENT, Model, publish
+from cyclegan.export.metadata import Intensity, ModelInfo, write_info
+from cyclegan.export.model_folder import CONTENT, Model, publish
 from cyclegan.nets.generator import Generator
-from data_prep.recipe import Recipe
-from data_prep.volume import Volume
+from data_prep.preprocess.spec import Recipe
+from mrct.imaging.volume import Volume
 
 INFO = ModelInfo(
     direction="to_mri",
@@ -92,7 +92,7 @@ def model_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A real to_ct model for heads of 30 mm, such as `tests.series` writes."""
+    """A real to_ct model for heads of 30 mm, such as `tests.support.series` writes."""
     folder = tmp_path_factory.mktemp("tiny") / "model_to_ct"
     torch.manual_seed(0)
     return publish_model(

@@ -17,8 +17,8 @@ from cyclegan.translate.command import Command
 from cyclegan.translate.dicom_ct import Making, ct_files
 from cyclegan.translate.dicom_source import origin_of_file
 from cyclegan.translate.translate import translate
-from data_prep.errors import ExitCode, VolumeError
-from tests.series import both, setting, write_series
+from mrct.errors import ExitCode, VolumeError
+from tests.support.series import both, setting, write_series
 
 TURN = np.deg2rad(12)
 ORIENTATIONS = {

@@ -8,10 +8,10 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from cyclegan.export.info import Intensity
+from cyclegan.export.metadata import Intensity
 from cyclegan.translate.engine import translate
-from data_prep.errors import VolumeError
-from data_prep.volume import Volume
+from mrct.errors import VolumeError
+from mrct.imaging.volume import Volume
 from tests.cyclegan.translate.conftest import INFO, RADII_MM, centred, head
 
 # Stored to the left and to the back (LPS), 5 and 4 degrees oblique, 3.4 x 3 x 5.2 mm.

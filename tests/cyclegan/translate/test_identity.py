@@ -11,14 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from cyclegan.translate.command import Command
 from cyclegan.translate.engine import Engine, shown_to
-from cyclegan.translate.own_grid import on_grid
+from cyclegan.translate.output_grid import on_grid
 from cyclegan.translate.translate import translate
-from data_prep.errors import ExitCode
-from data_prep.harmonise import HarmonisedVolume
-from data_prep.recipe import Recipe
-from data_prep.volume import Volume
+from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.spec import Recipe
+from mrct.errors import ExitCode
+from mrct.imaging.volume import Volume
 from tests.cyclegan.translate.conftest import centred, head, publish_model
-from tests.series import write_series
+from tests.support.series import write_series
 
 OBLIQUE = Rotation.from_euler("xyz", [7, 4, -11], degrees=True).as_matrix()
 
@@ -119,7 +119,7 @@ def test_dicom_in_and_out(tmp_path, monkeypatch, orientation):
     spacing = (3.0, 0.9, 0.8) if orientation[0] else (0.9, 0.8, 3.0)
     recipe = Recipe(spacing_mm=spacing, size=(40, 40))
     folder = publish_model(tmp_path / "model", torch.nn.Linear(1, 1), recipe)
-    monkeypatch.setattr("cyclegan.export.model.open_format", lambda *args: Identity())
+    monkeypatch.setattr("cyclegan.export.model_folder.open_format", lambda *args: Identity())
     out = tmp_path / "out"
 
     command = Command(model=folder, inputs=(source,), out=out, outside_body="network")

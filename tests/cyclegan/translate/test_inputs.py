@@ -12,23 +12,23 @@ import torch
 from pydicom.dataset import Dataset
 
 from cyclegan.export.formats import write_formats
-from cyclegan.export.model import read_model
-from cyclegan.infer.cycle import BothWays
+from cyclegan.export.model_folder import read_model
+from cyclegan.inference.cycle import BothWays
 from cyclegan.nets.generator import Generator
 from cyclegan.translate.command import Command
 from cyclegan.translate.inputs import find_inputs
 from cyclegan.translate.translate import translate
-from data_prep.convert import convert
-from data_prep.errors import ExitCode, UsageError
-from data_prep.geometry import resample
-from data_prep.recipe import Recipe
-from data_prep.settings import ConvertSettings
-from data_prep.store import open_store
-from data_prep.volume import Grid, Volume
+from data_prep.convert.convert import convert
+from data_prep.convert.settings import ConvertSettings
+from data_prep.preprocess.spec import Recipe
+from data_prep.store.store import open_store
+from mrct.errors import ExitCode, UsageError
+from mrct.imaging.geometry import resample
+from mrct.imaging.volume import Grid, Volume
 from tests.cyclegan.translate.conftest import publish_model
-from tests.series import setting, write_enhanced, write_series
-from tests.stores import make_store
-from tests.volumes import write_head
+from tests.support.series import setting, write_enhanced, write_series
+from tests.support.stores import make_store
+from tests.support.volumes import write_head
 
 RECIPE = Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
 

@@ -17,11 +17,11 @@ import pydicom
 import pytest
 
 from cyclegan.errors import NoModelError
-from cyclegan.translate.account import LIST
 from cyclegan.translate.command import Command
+from cyclegan.translate.summary import LIST
 from cyclegan.translate.translate import translate
-from data_prep.errors import ExitCode, UsageError
-from data_prep.nifti import read_nifti, write_nifti
+from data_prep.readers.nifti import read_nifti, write_nifti
+from mrct.errors import ExitCode, UsageError
 from tests.conftest import ROOT
 from tests.cyclegan.translate.conftest import centred, head
 
@@ -223,7 +223,7 @@ def test_a_full_disk_stops_all_and_leaves_no_half_result(tmp_path, out, model_fo
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("cyclegan.translate.results.ct_files", full)
+    monkeypatch.setattr("cyclegan.translate.written_results.ct_files", full)
     with pytest.raises(OSError, match="No space"):
         translate(Command(model=model_folder, inputs=(source,), out=out, format="dicom"))
     assert list(out.iterdir()) == []

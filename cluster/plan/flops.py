@@ -1,0 +1,54 @@
+"""How much a training step computes and sends, counted from the networks without computing."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cyclegan.config.config import Config
+from cyclegan.train.engine.state import build_critics, build_translators, num_parameters
+
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a step takes."""
+
+    flop_per_pair: float
+    """Convolutions, forward and backward, as torch's FlopCounterMode counts them."""
+    flop_per_translation: float
+    """One slice through one generator."""
+    translator_bytes: int
+    """Gradients that workers exchange for the translators' optimizer."""
+    critic_bytes: int
+    """Likewise for the critics'."""
+
+
+def work_of(config: Config, size: tuple[int, int]) -> Work:
+    """Count one pair of slices [rows, columns], on the meta device: shapes alone are computed."""
+    with torch.device("meta"):
+        translators, critics = build_translators(config), build_critics(config)
+        channels = config.data.channels + config.data.num_conditions
+        image = torch.zeros((1, channels, *size))
+    with FlopCounterMode(display=False) as step:
+        made = translators(image, image)
+        critics.requires_grad_(False)
+        descend(*critics(made.fake_mri, made.fake_ct), *made)
+        critics.requires_grad_(True)
+        seen = torch.cat([made.fake_mri, made.fake_ct]).detach()  # real and fake share a forward
+        descend(*critics(seen, seen))
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        translators.to_ct(image)
+    return Work(
+        flop_per_pair=step.get_total_flops(),
+        flop_per_translation=forward.get_total_flops(),
+        translator_bytes=FP32_BYTES * num_parameters(translators),
+        critic_bytes=FP32_BYTES * num_parameters(critics),
+    )
+
+
+def descend(*outputs: Tensor) -> None:
+    """A backward through all of them."""
+    torch.stack([each.sum() for each in outputs]).sum().backward()

@@ -1,0 +1,37 @@
+"""`python -m cluster.rerun_if_preempted -- COMMAND`: run a command again while it is preempted.
+
+For a job inside a cluster that outlives the command: a run that ends with exit code 5 has saved and
+goes on by the same command. Whoever stops the job itself sends its signal here too, and is obeyed.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from mrct.errors import ExitCode
+
+PAUSE_S = 1.0
+"""Between two starts, so that a command that is preempted at once does not spin."""
+
+
+def run_again(command: Sequence[str]) -> int:
+    """Run a command until it ends otherwise than preempted; returns its exit code.
+
+    SIGTERM and SIGINT are left to the command, which Ray signals itself; here they only end the
+    repetition.
+    """
+    told: list[int] = []
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda number, frame: told.append(number))
+    while True:
+        code = subprocess.Popen(command).wait()
+        if code != ExitCode.PREEMPTED or told:
+            return code if code >= 0 else 128 - code
+        print("preempted; it starts again and goes on with its run", file=sys.stderr, flush=True)
+        time.sleep(PAUSE_S)
+
+
+if __name__ == "__main__":
+    sys.exit(run_again(sys.argv[sys.argv.index("--") + 1 :]))

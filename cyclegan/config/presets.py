@@ -1,0 +1,147 @@
+"""Named runs: functions that return a whole configuration."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from cyclegan.config.config import (
+    BatchConfig,
+    Config,
+    CriticConfig,
+    DataConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from cyclegan.config.loss import Term
+from cyclegan.errors import ConfigError
+
+
+def default() -> Config:
+    """ResNet-9, 70x70 PatchGAN with spectral norm, SSIM, 60 epochs, cosine, AMP, compile.
+
+    And what docs/recipe.md confirms against fat painted as bone: an inverted MRI, networks that
+    know where in the body they are, values held to the population's at each depth.
+    """
+    return Config(
+        preset="default",
+        data=DataConfig(mri_contrast="inverted", conditions=True),
+        batch=BatchConfig(shards=4, shard_size=2),
+        loss=LossConfig(population=Term(weight=5.0)),
+    )
+
+
+def reference() -> Config:
+    """Zhu 2017: InstanceNorm critic, cycle 10, identity 5, no SSIM, linear decay, batch 1."""
+    return Config(
+        preset="reference",
+        data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
+        generator=GeneratorConfig(upsample="transposed"),
+        critic=CriticConfig(norm="instance", spectral=False),
+        loss=LossConfig(ssim=Term(weight=0.0)),
+        optimizer=OptimizerConfig(schedule="linear"),
+        train=TrainConfig(epochs=200, ema_decay=0.0),
+    )
+
+
+def demo() -> Config:
+    """What wins in minutes on a CPU (docs/recipe.md): small networks that know where in the body
+    they are, an inverted MRI, values held to the population's at each depth, a weak critic."""
+    return Config(
+        preset="demo",
+        data=DataConfig(mri_contrast="inverted", conditions=True),
+        batch=BatchConfig(shards=1, shard_size=1),
+        generator=GeneratorConfig(filters=16, blocks=6),
+        critic=CriticConfig(filters=32, norm="instance", spectral=False),
+        loss=LossConfig(
+            adversarial=Term(weight=0.25),
+            cycle=Term(weight=6.0),
+            identity=Term(weight=12.0),
+            ssim=Term(weight=0.0),
+            population=Term(weight=5.0),
+        ),
+        optimizer=OptimizerConfig(
+            learning_rate=4e-4, critic_learning_rate=4e-4, schedule="cosine", warmup_steps=50
+        ),
+        train=TrainConfig(max_steps=1500, compile="blocks", ema_decay=0.995),
+        schedule=ScheduleConfig(log_every_steps=50, save_every_steps=500, validate_every_steps=500),
+    )
+
+
+def smoke() -> Config:
+    """Every stage for a few steps, on tiny networks. The pictures mean nothing."""
+    return Config(
+        preset="smoke",
+        batch=BatchConfig(shards=2, shard_size=1),
+        generator=GeneratorConfig(filters=4, blocks=1),
+        critic=CriticConfig(filters=4),
+        train=TrainConfig(max_steps=6, compile="no", precision="fp32", pool_size=4),
+        schedule=ScheduleConfig(log_every_steps=2, save_every_steps=3, validate_every_steps=3),
+    )
+
+
+def seed() -> Config:
+    """The notebook this project began with, as its text means it: two GPUs, 60 epochs, batch 16.
+
+    Where its code says other than its text: SSIM has a gradient, spectral norm is not cancelled by
+    an InstanceNorm, identity weighs half of the cycle, and cosine ends with the run.
+    """
+    return Config(
+        preset="seed",
+        data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
+        batch=BatchConfig(shards=2, shard_size=8),
+        generator=GeneratorConfig(upsample="transposed"),
+        critic=CriticConfig(norm="none", spectral=True),
+        loss=LossConfig(cycle=Term(weight=10.0), identity=Term(weight=5.0), ssim=Term(weight=1.0)),
+        optimizer=OptimizerConfig(learning_rate=2e-4, schedule="cosine"),
+        train=TrainConfig(epochs=60, ema_decay=0.0, pool_size=0),
+    )
+
+
+def brain_256() -> Config:
+    """Heads of 256 x 256: the default with room to keep slices in memory, and a warm-up."""
+    base = default()
+    return replace(
+        base,
+        preset="brain-256",
+        data=replace(base.data, cache_gib=4.0),
+        optimizer=replace(base.optimizer, warmup_steps=500),
+    )
+
+
+def pelvis_512() -> Config:
+    """Pelves of 512 x 512: one pair a shard for their memory, and less turning: they lie flat."""
+    base = default()
+    return replace(
+        base,
+        preset="pelvis-512",
+        data=replace(base.data, rotate_degrees=5.0, contrast=0.2, cache_gib=8.0),
+        batch=BatchConfig(shards=8, shard_size=1),
+        optimizer=replace(base.optimizer, warmup_steps=500),
+        train=replace(base.train, compile="blocks"),
+    )
+
+
+def deterministic() -> Config:
+    """The default in fp32 and eager: the same bits on 1 to 4 workers and after any restart."""
+    base = default()
+    train = replace(base.train, deterministic=True, precision="fp32", compile="no")
+    return replace(base, preset="deterministic", train=train)
+
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    preset.__name__.replace("_", "-"): preset
+    for preset in (default, reference, demo, smoke, seed, brain_256, pelvis_512, deterministic)
+}
+
+
+def preset(name: str) -> Config:
+    """The configuration of a preset.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}. Presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]()

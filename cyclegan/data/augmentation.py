@@ -1,0 +1,99 @@
+"""How a slice is varied in training: parameters from (seed, index), and the matrices they make.
+
+Pure numpy. The pixels are changed in `dali.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.config.config import DataConfig
+from cyclegan.data.philox import Stream, uniforms
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Variation:
+    """What is done to each of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
+
+    A flip is for appearance only: it never touches the geometry of a volume, and no result of the
+    system is ever flipped.
+    """
+
+    flip: NDArray[np.bool_]
+    """[N], mirrored left to right."""
+    rotate_degrees: Floats
+    """[N], counter-clockwise as the slice is looked at (row 0 on top), about its centre."""
+    zoom: Floats
+    """[N], above 1 enlarges."""
+    shift: Floats
+    """[N, 2], (rows down, columns right) as a share of the slice's height and width."""
+    gain: Floats
+    """[N], factor on the intensities above the window's low end."""
+    noise: Floats
+    """[N], standard deviation of added noise, in network units."""
+    noise_place: Floats
+    """[N], in [0, 1): which piece of the noise bank is added."""
+
+    @classmethod
+    def none(cls, count: int) -> "Variation":
+        """Leaves every slice as it is."""
+        ones, zeros = np.ones(count), np.zeros(count)
+        return cls(
+            flip=zeros.astype(bool),
+            rotate_degrees=zeros,
+            zoom=ones,
+            shift=np.zeros((count, 2)),
+            gain=ones,
+            noise=zeros,
+            noise_place=zeros,
+        )
+
+    @classmethod
+    def draw(
+        cls, config: DataConfig, seed: int, stream: Stream, indices: NDArray[np.int64]
+    ) -> "Variation":
+        """The variation of the samples `indices`, uniform in the configured ranges."""
+        u = uniforms(seed, stream, indices, count=8)
+        signed = 2 * u - 1
+        low, high = config.zoom
+        mri = stream is Stream.MRI_VARIATION  # HU stay HU
+        return cls(
+            flip=config.flip & (u[:, 0] < 0.5),
+            rotate_degrees=config.rotate_degrees * signed[:, 1],
+            zoom=low * (high / low) ** u[:, 2],  # uniform in the logarithm: 1/2 as likely as 2
+            shift=config.translate_fraction * signed[:, 3:5],
+            gain=1 + (config.contrast if mri else 0.0) * signed[:, 5],
+            noise=(config.noise if mri else 0.0) * u[:, 6],
+            noise_place=u[:, 7],
+        )
+
+    def matrices(
+        self, size_yx: tuple[int, int], spacing_yx_mm: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        """[N, 3, 3]: (x, y, 1) of an output pixel to (x, y, 1) of the input pixel that it shows.
+
+        Lengths are in pixels from the outer corner of pixel (0, 0), so centres lie at halves.
+        The rotation is one in millimetres, also where rows and columns are spaced differently.
+        """
+        size = np.array(size_yx[::-1], np.float64)
+        aspect = spacing_yx_mm[0] / spacing_yx_mm[1]
+        angle = np.deg2rad(self.rotate_degrees)
+        cos, sin = np.cos(angle) / self.zoom, np.sin(angle) / self.zoom
+        mirror = np.where(self.flip, -1.0, 1.0)
+        # linear: [N, 2, 2], the inverse of mirror, then rotation and zoom
+        linear = np.stack(
+            [
+                np.stack([mirror * cos, -mirror * sin * aspect], axis=-1),
+                np.stack([sin / aspect, cos], axis=-1),
+            ],
+            axis=-2,
+        )
+        centre = size / 2
+        moved = centre + self.shift[:, ::-1] * size
+        offset = centre - np.einsum("nij,nj->ni", linear, moved)
+        matrices = np.zeros((len(linear), 3, 3), np.float32)
+        matrices[:, :2, :2], matrices[:, :2, 2], matrices[:, 2, 2] = linear, offset, 1
+        return matrices

@@ -1,0 +1,93 @@
+"""What a translator is compared with: baselines, rivals, and what they know of real CTs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.evaluate.model_under_test import Contestant
+from cyclegan.evaluate.paired_ct import Registration, pair_of, registration, rigid_of
+from cyclegan.evaluate.score_table import HISTOGRAM, REGRESSION, SOFT_TISSUE, TRANSLATOR
+from cyclegan.inference.cycle import Cycle
+from cyclegan.metrics.baselines import (
+    IntensityRegression,
+    constant_soft_tissue,
+    matched_histogram,
+    regression_of,
+)
+from cyclegan.metrics.selection_score import train_ct_population
+from cyclegan.metrics.unpaired_scores import Population
+from data_prep.store.store import Store, StoredVolume
+from mrct.errors import StoreError
+from mrct.imaging.bias_field import Rigid
+from mrct.imaging.intensity import normalise
+from mrct.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class References:
+    """What the translator is compared with, and what the baselines know of real CTs."""
+
+    real_cts: Population | None
+    """The train split's."""
+    regressions: Mapping[str, IntensityRegression]
+    """By MRI volume, of the evaluated split's own pairs."""
+    rigids: Mapping[str, Rigid]
+    """By MRI volume, what moves its real CT onto it; none where it is left as it is."""
+    registrations: Mapping[str, Registration]
+    """By MRI volume, what a registration found; empty where none was asked for."""
+    rivals: Sequence[Contestant]
+
+    def regression_without(self, volume: str) -> IntensityRegression | None:
+        """Fitted on all pairs but this volume's; None where there is no other."""
+        others = [fit for name, fit in self.regressions.items() if name != volume]
+        return sum(others[1:], start=others[0]) if others else None
+
+    def synthetic_cts(self, store: Store, cycle: Cycle) -> dict[str, NDArray[np.float32]]:
+        """Each method's CT of the MRI that went through a cycle, in HU."""
+        voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
+        cts = {TRANSLATOR: cycle.translated}
+        for rival in self.rivals:
+            _, cts[rival.name] = rival.networks.translated(voxels, body, cycle.volume)
+        cts[SOFT_TISSUE] = constant_soft_tissue(body)
+        if self.real_cts is not None:
+            cts[HISTOGRAM] = matched_histogram(voxels, body, self.real_cts)
+        if others := self.regression_without(cycle.volume.name):
+            cts[REGRESSION] = others.predict(cycle.original, cycle.body)
+        return cts
+
+
+def references_of(
+    store: Store, mris: Iterable[StoredVolume], rivals: Sequence[Contestant], *, register: bool
+) -> References:
+    """What the baselines are made from; pairs that cannot be read are passed over."""
+    pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
+    regressions: dict[str, IntensityRegression] = {}
+    rigids: dict[str, Rigid] = {}
+    registrations: dict[str, Registration] = {}
+    with progress("register" if register else "fit baselines", len(pairs)) as advance:
+        for mri in pairs:
+            with suppress(StoreError):  # named when its turn comes
+                pair = pair_of(store, mri)
+                assert pair is not None
+                if register:
+                    rigid = rigid_of(store, mri)
+                    moved = pair_of(store, mri, rigid=rigid)
+                    assert moved is not None
+                    registrations[mri.name] = registration(pair, moved)
+                    if registrations[mri.name].applied:
+                        pair, rigids[mri.name] = moved, rigid
+                if pair.body.any():  # else it is told when its turn comes
+                    images = normalise(store.voxels(mri).astype(np.float32), mri.window)
+                    regressions[mri.name] = regression_of(images, pair.real, pair.body)
+            advance()
+    real_cts = train_ct_population(store) if store.select("ct", "train") else None
+    return References(
+        real_cts=real_cts,
+        regressions=regressions,
+        rigids=rigids,
+        registrations=registrations,
+        rivals=rivals,
+    )

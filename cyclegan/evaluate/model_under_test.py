@@ -1,0 +1,184 @@
+"""Who is scored: a run's checkpoint or an exported model, opened as networks."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import config_hash, load_config
+from cyclegan.errors import CheckpointError
+from cyclegan.evaluate.score_table import BASELINES, TRANSLATOR
+from cyclegan.export.model_folder import SUMS, folder_of, is_of_both, read_model
+from cyclegan.inference.cycle import BothWays
+from cyclegan.train.checkpoint.checkpoint import MANIFEST, best, load_translators, results_folder
+from cyclegan.train.checkpoint.run_record import require_same_grid
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from data_prep.store.store import Store, open_store
+from mrct.errors import UsageError
+from mrct.storage.local_path import sha256_of
+from mrct.storage.paths import StoragePath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contestant:
+    """A translator to score, ready to run."""
+
+    name: str
+    networks: BothWays
+    facts: dict[str, str] = field(default_factory=dict)
+    """What heads its report: run, checkpoint, preset."""
+    sha256: str = ""
+    """Of the list of hashes of all its files."""
+    records: list[dict[str, Any]] | None = None
+    """Its run's metrics.jsonl; None for an exported model."""
+    folder: Path = Path()
+    """Where its results go, in a folder of their own, unless another is named."""
+    suffix: str = ""
+    """Of that folder's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """A checkpoint and the run that it belongs to."""
+
+    run_folder: StoragePath
+    checkpoint: StoragePath
+    config: Config
+
+
+def located(path: StoragePath) -> Located:
+    """The checkpoint to score: a run's best one, or the one that is named.
+
+    Raises:
+        UsageError: It is neither a run nor a checkpoint.
+        CheckpointError: The run has no checkpoint yet.
+    """
+    if (path / "config.yaml").exists():
+        checkpoint = best(path)
+        if checkpoint is None:
+            raise CheckpointError(
+                f"the run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
+                "its first one (schedule.save_every_steps), or train on."
+            )
+        return Located(
+            run_folder=path, checkpoint=checkpoint, config=load_config(path / "config.yaml")
+        )
+    run_folder = path.absolute().parent.parent
+    if (run_folder / "config.yaml").exists():
+        config = load_config(run_folder / "config.yaml")
+        return Located(run_folder=run_folder, checkpoint=path, config=config)
+    raise UsageError(
+        f"{path} is neither a run nor a checkpoint nor an exported model: there is no config.yaml "
+        f"in it, nor two folders above, and no {SUMS}. Name the folder RUNS/NAME that "
+        "`python -m cyclegan.train` printed, or a model_to_ct folder."
+    )
+
+
+def store_for(path: StoragePath, named: StoragePath | None) -> Store:
+    """The store that was named, else the run's own.
+
+    Raises:
+        UsageError: None was named, and an exported model knows of none.
+    """
+    if named is not None:
+        return open_store(named)
+    if exported_at(path):
+        raise UsageError(
+            f"{path} is an exported model and does not say where volumes to score it on are. "
+            "Name a store with --store."
+        )
+    return open_store(located(path).config.store)
+
+
+def contestant(
+    path: StoragePath, store: Store, device: torch.device | str = "cpu", batch_size: int = 8
+) -> Contestant:
+    """Open a run, a checkpoint or a model folder to be scored on `store`.
+
+    Raises:
+        UserError: It is none of them, makes no CT, or was trained on another grid.
+    """
+    if model := exported_at(path):
+        return _exported(model, store, device, batch_size)
+    found = located(path)
+    require_same_grid(found.run_folder, store)
+    config = found.config
+    to_ct, to_mri = load_translators(found.checkpoint, config)
+    return Contestant(
+        name=f"{config.run.name}, {found.checkpoint.name}",
+        networks=BothWays.trained(
+            (to_ct.to(device), to_mri.to(device)), config.data, device, batch_size
+        ),
+        facts={
+            "run": config.run.name,
+            "checkpoint": found.checkpoint.name,
+            "preset": config.preset,
+            "config": config_hash(config)[:8],
+        },
+        sha256=(found.checkpoint / MANIFEST).sha256(),
+        records=read_lines(found.run_folder / METRICS),
+        folder=results_folder(found.run_folder, ""),
+        suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",
+    )
+
+
+def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The same ones under names of their own: those that share one, with one another or with what a
+    report calls its own methods, get the first digits of their hash, since tables and reports go by
+    name."""
+    uses = Counter([TRANSLATOR, *BASELINES, *(each.name for each in contestants)])
+    return [
+        replace(each, name=f"{each.name} {each.sha256[:8]}") if uses[each.name] > 1 else each
+        for each in contestants
+    ]
+
+
+def exported_at(path: StoragePath) -> Path | None:
+    """The model folder at a path, of one direction or of both; models lie in local folders only."""
+    local = path.local
+    return local if local and ((local / SUMS).exists() or is_of_both(local)) else None
+
+
+def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
+    """A model folder: no run, and a way back only where it holds both directions."""
+    folder = folder_of(path, "to_ct" if is_of_both(path) else None)
+    model = read_model(folder, device=str(device))
+    back = None
+    if is_of_both(path):
+        back = read_model(folder_of(path, "to_mri"), device=str(device)).network
+    info = model.info
+    if info.direction != "to_ct":
+        raise UsageError(
+            f"{path} makes MRIs, and only synthetic CTs are scored. Name a model_to_ct folder."
+        )
+    if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
+        raise UsageError(
+            f"{path} was trained on voxels of {info.recipe.spacing_mm} mm (z y x) in slices of "
+            f"{info.recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
+            "Scores on two grids do not compare. Convert a store alike."
+        )
+    return Contestant(
+        name=path.name,
+        networks=BothWays(
+            to_ct=model.network,
+            to_mri=back,
+            contrast=info.intensity.mri_contrast,
+            device=device,
+            batch_size=batch_size,
+            neighbours=info.neighbours,
+            conditions=info.conditions,
+        ),
+        facts={
+            "run": info.run,
+            "checkpoint": info.checkpoint,
+            "model": path.name,
+            "config": info.config_hash[:8],
+        },
+        sha256=sha256_of(folder / SUMS),
+        folder=path.absolute().parent,
+        suffix=f"_{path.name}",
+    )

@@ -1,0 +1,102 @@
+"""The files that a store's CTs came from, for scores on their own grids.
+
+A store keeps no paths, so the files are told by what they hold: the SHA-256 in the commit record.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan.errors import DataError
+from cyclegan.evaluate.paired_ct import Pair, on_source_grid
+from data_prep.datasets.dataset import Found
+from data_prep.datasets.folders import find_in_folders
+from data_prep.datasets.manifest import find_in_manifest
+from data_prep.readers.tolerances import Leniency
+from data_prep.sources.source import Source
+from data_prep.store.commits import read_commit
+from data_prep.store.store import Store, StoredVolume
+from mrct.errors import UsageError, VolumeError
+from mrct.imaging.note import silent
+from mrct.progress import progress
+
+PASSED = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
+"""What a user let pass when the store was made holds for the same bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Natives:
+    """The source of each stored CT that was found, by the CT's name in the store."""
+
+    sources: dict[str, Source]
+
+    def place(self, pair: Pair) -> Pair:
+        """The pair on its source CT's grid.
+
+        Raises:
+            DataError: The source is not among the files, or can no longer be read.
+        """
+        source = self.sources.get(pair.mri.link or "")
+        if source is None:
+            raise DataError(
+                f"the source of {pair.mri.link} is not among the files given with --native (none "
+                "has its SHA-256), so it cannot be scored on its own grid. Name the folder or "
+                "manifest that the store was made from."
+            )
+        try:
+            return on_source_grid(pair, source.read(PASSED, silent), source.read_mask(PASSED))
+        except VolumeError as error:
+            raise DataError(f"the source of {pair.mri.link} cannot be read: {error}") from error
+
+
+def natives_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Natives:
+    """Find the sources of `cts` in a folder of CT files and DICOM series, or in a manifest.
+
+    Raises:
+        UsageError: None of them is there.
+    """
+    wanted = {read_commit(store.path, ct.name)["source_sha256"]: ct for ct in cts}
+    found = _found(path)
+    sources = {}
+    with progress("find source CTs", len(found)) as advance:
+        for number, volume in enumerate(found, 1):
+            source = _source(volume, number)
+            ct = wanted.get(_sha256(source))
+            if ct is not None:
+                sources[ct.name] = source
+            advance()
+    if wanted and not sources:
+        raise UsageError(
+            f"none of the {len(found)} CT volumes of {path} is the source of one of the "
+            f"{len(wanted)} CTs to score in {store.path} (no SHA-256 is equal). Name the folder "
+            "or manifest that this store was made from."
+        )
+    return Natives(sources=sources)
+
+
+def _found(path: Path) -> list[Found]:
+    if path.is_file():
+        return [v for v in find_in_manifest(path).volumes if v.modality == "ct"]
+    return find_in_folders({"ct": path}, PASSED).volumes
+
+
+def _source(found: Found, number: int) -> Source:
+    return Source(
+        path=found.path,
+        modality="ct",
+        pseudonym=f"source-{number}",
+        subject="",
+        split=None,
+        pair=None,
+        mask=found.mask,
+        series=found.series,
+        number=number,
+    )
+
+
+def _sha256(source: Source) -> str:
+    """Empty where it cannot be read: then it is not the one that was converted."""
+    try:
+        return source.sha256()
+    except VolumeError:
+        return ""

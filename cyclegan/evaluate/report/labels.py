@@ -1,0 +1,148 @@
+"""Scores in words: what they are called, how many digits they have, how they are defined."""
+
+from collections.abc import Iterator
+
+from cyclegan.evaluate.score_table import ALIGNED, MOSTLY_SEEN, PAIRED, TRANSLATOR, Scores
+from cyclegan.metrics.paired_scores import PROTOCOLS
+from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
+from mrct.imaging.volume import Modality
+
+LABELS = {
+    "mae_hu": "MAE, HU ↓",
+    "psnr_db": "PSNR, dB ↑",
+    "ssim": "SSIM ↑",
+    "ms_ssim": "MS-SSIM ↑",
+    "bone_dice": "bone Dice ↑",
+    "mae_air_hu": "MAE of air, HU ↓",
+    "mae_soft_hu": "MAE of soft tissue, HU ↓",
+    "mae_bone_hu": "MAE of bone, HU ↓",
+    "bias_hu": "mean error, HU (0)",
+    "histogram_hu": "HU histogram distance, HU ↓",
+    "bone_hd95_mm": "bone HD95, mm ↓",
+    "hu_distance": "HU distance, HU ↓",
+    "hu_distance_air": "of air, HU ↓",
+    "hu_distance_soft": "of soft tissue, HU ↓",
+    "hu_distance_bone": "of bone, HU ↓",
+    "hu_place_distance": "by place, HU ↓",
+    "bone_depth_mismatch": "bone depth mismatch ↓",
+    "bone_place_mismatch": "bone place mismatch ↓",
+    "roughness_ratio": "roughness along z (1)",
+    "kernel_distance": "kernel distance ↓",
+    "edge_agreement": "edge agreement ↑",
+    "shape_dice": "outline Dice ↑",
+    "selection": "selection score ↓",
+    "cycle_ssim": "cycle SSIM ↑",
+    "cycle_psnr_db": "cycle PSNR, dB ↑",
+}
+"""With the direction that is better."""
+DIGITS = {
+    "mae_hu": 1,
+    "mae_air_hu": 1,
+    "mae_soft_hu": 1,
+    "mae_bone_hu": 1,
+    "bias_hu": 1,
+    "histogram_hu": 1,
+    "bone_hd95_mm": 1,
+    "psnr_db": 2,
+    "hu_distance": 1,
+    "hu_distance_air": 1,
+    "hu_distance_soft": 1,
+    "hu_distance_bone": 1,
+    "hu_place_distance": 1,
+    "cycle_psnr_db": 2,
+}
+MISSING = "–"
+SAME_DEFINITIONS = (
+    f"Bone Dice and HD95: voxels above {BONE_HU:g} HU; HD95 is the larger of both directions' 95th "
+    "percentile of surface distances. MAE by tissue: what the real CT shows, air below "
+    f"{CAVITY_HU:g} HU, bone above {BONE_HU:g} HU. Mean error: above 0 where the synthetic "
+    "CT is too dense. HU histogram distance: Wasserstein-1 between the two CTs' histograms, 0 "
+    "where the values are right, wherever they lie.",
+    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on. p: two-sided "
+    "sign-flip permutation test on the subjects' mean differences.",
+    "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
+    "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train. By "
+    "tissue, HU distance compares the values above or below the same limits as the MAE, whatever "
+    "the tissue's share.",
+    "By place: the same two asked at each depth, height and direction from the middle of the "
+    "slice, so that the right values at the wrong places count as wrong.",
+    "Roughness: how much more the synthetic CTs jump from slice to slice, relative to their own "
+    "texture in plane, than real CTs; 1 is right. Kernel distance: squared maximum mean "
+    "discrepancy of slices by their histograms of HU and of gradients; 0 is right.",
+    "Edge agreement: rank correlation of gradient magnitudes of MRI and synthetic CT inside the "
+    "body. Outline Dice: the synthetic CT's own body outline against the MRI's.",
+    "Selection score: what the best checkpoint is chosen by (docs/evaluation.md); no pair is used.",
+    "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT. A good cycle does not prove a good CT.",
+    "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
+    "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
+    f"A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
+    f"{ALIGNED}: its voxels do not show the same place. It is flagged as seen in part where less "
+    f"than {MOSTLY_SEEN:.0%} of one body lies in the other scan's field of view.",
+)
+
+
+def captions_of(scores: Scores) -> dict[str, str]:
+    """What each table's numbers are of: grid, mask and HU range; by the table's name in the JSON.
+
+    `paired`, `structures`, `populations`, `unpaired` and `cycle`.
+    """
+    store = f"the store's ({' x '.join(f'{mm:g}' for mm in scores.spacing_mm)} mm, z y x)"
+    grid = store if scores.grid == "store" else "each source CT's own, never interpolated"
+    low, high = PROTOCOLS[scores.protocol].window_hu
+    both = "where the field of view of both scans reaches"
+    return {
+        "paired": f"Grid: {grid}. Mask: the real CT's body, {both}; outside it both are -1024 HU. "
+        f"HU range: CTs are clipped to [-1024, 3071]; for PSNR and SSIM ({scores.protocol}) to "
+        f"[{low:.0f}, {high:.0f}], range {high - low:.0f}.",
+        "structures": f"Grid: {grid}. Mask: {both}. HU range: [-1024, 3071].",
+        "populations": f"Grid: {store}. Mask: the MRI's body for synthetic CTs, the CT's own for "
+        "real ones. HU range: [-1024, 3071].",
+        "unpaired": f"Grid: {store}. Mask: the MRI's body. HU range: [-1024, 3071]; MRI in its "
+        "robust window.",
+        "cycle": f"Grid: {store}. Mask: air outside the volume's body, slices that show any of it. "
+        "Range: [-1, 1], which for a CT is [-1024, 3071] HU; data range 2.",
+    }
+
+
+def definitions_of(scores: Scores) -> tuple[str, ...]:
+    """What the numbers mean, and the source of each."""
+    multiscale = (
+        "MS-SSIM is SynthRAD2025's, whose luminance counts at every scale. "
+        if PROTOCOLS[scores.protocol].multiscale
+        else ""
+    )
+    return (
+        f"MAE, PSNR and SSIM as {scores.protocol} defines them; SSIM with 7 x 7 x 7 uniform "
+        f"windows. {multiscale}Means over volumes, each volume counting once.",
+        *SAME_DEFINITIONS,
+    )
+
+
+def text_of(metric: str, value: float | None) -> str:
+    """A score for people: as many digits as mean something."""
+    return MISSING if value is None else f"{value:.{DIGITS.get(metric, 3)}f}"
+
+
+def spread_of(
+    scores: Scores, metric: str, method: str = TRANSLATOR, modality: Modality = "mri"
+) -> str:
+    """The interval of a mean for people, or ± the deviation where there are too few subjects."""
+    interval = scores.interval(metric, method=method, modality=modality)
+    if interval:
+        return f"[{', '.join(text_of(metric, end) for end in interval)}]"
+    sd = scores.sd(metric, method=method, modality=modality)
+    return "" if sd is None else f"± {text_of(metric, sd)}"
+
+
+def comparisons_of(scores: Scores) -> Iterator[str]:
+    """A sentence per rival and headline score: the difference, its interval, and p."""
+    for rival in scores.rivals:
+        for metric in PAIRED:
+            if found := scores.compare(metric, rival):
+                low, high = found.interval_95 or (None, None)
+                ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
+                p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"
+                yield (
+                    f"{LABELS[metric]}: {TRANSLATOR} minus {rival} "
+                    f"{text_of(metric, found.difference)}{ends}, {p}, {found.subjects} subjects"
+                )

@@ -1,0 +1,94 @@
+"""Scores as one HTML file: tables, pictures and curves are inside it, nothing comes from a URL."""
+
+import base64
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from cyclegan.evaluate.report.figures import error_maps, volume_figure
+from cyclegan.evaluate.report.labels import (
+    LABELS,
+    captions_of,
+    comparisons_of,
+    definitions_of,
+    spread_of,
+    text_of,
+)
+from cyclegan.evaluate.report.plots import heights_plot, learning_curves, volumes_plot
+from cyclegan.evaluate.report.tables import structures_of
+from cyclegan.evaluate.report.viewer import viewer_of
+from cyclegan.evaluate.score_table import CYCLE, DETAIL, PAIRED, POPULATION, UNPAIRED, Scores
+from mrct.imaging.hounsfield import BONE_WINDOW_HU, DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
+
+NO_CURVES = "The run left no metrics.jsonl with losses or scores."
+NO_RUN = "An exported model holds no learning curves; its run's folder does."
+
+
+def html_report(
+    scores: Scores,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    records: list[dict[str, Any]] | None,
+    hashes: Mapping[str, str] | None = None,
+) -> str:
+    """The report.
+
+    Args:
+        scores: What was found.
+        title: The heading: which run.
+        facts: What else stands at the top, by name: checkpoint, store, preset.
+        records: Lines of the run's metrics.jsonl, for the learning curves; None without a run.
+        hashes: SHA-256 of data and model, by what they are of.
+    """
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).from_string(files("cyclegan.evaluate.report").joinpath("report.html.j2").read_text())
+    plots = {
+        "curves": learning_curves(records or []),
+        "by_volume": volumes_plot(scores),
+        "by_height": heights_plot(scores),
+    }
+    return template.render(
+        scores=scores,
+        title=title,
+        facts=facts,
+        paired=PAIRED,
+        detail=DETAIL,
+        populations=POPULATION,
+        unpaired=UNPAIRED,
+        cycle=CYCLE,
+        cycles=[modality for modality, _ in scores.means_by_modality("cycle_ssim")],
+        structures=structures_of(scores),
+        hashes=hashes or {},
+        captions=captions_of(scores),
+        labels=LABELS,
+        text_of=text_of,
+        spread_of=spread_of,
+        comparisons=list(comparisons_of(scores)),
+        definitions=definitions_of(scores),
+        no_curves=NO_RUN if records is None else NO_CURVES,
+        pictures=[
+            (viewer_of(shown), inline(volume_figure(shown)), inline(error_maps(shown)))
+            for shown in scores.shown
+        ],
+        soft_window=window_text(SOFT_TISSUE_WINDOW_HU),
+        bone_window=window_text(BONE_WINDOW_HU),
+        difference_window=window_text(DIFFERENCE_WINDOW_HU),
+        inline=inline,
+        **{name: inline(plot) for name, plot in plots.items()},
+    )
+
+
+def window_text(window_hu: tuple[float, float]) -> str:
+    """A window for people."""
+    return "{:g} to {:g} HU".format(*window_hu).replace("-", "−")
+
+
+def inline(image: bytes | None, kind: str = "png") -> str:
+    """An image as a data URL; empty for none."""
+    if image is None:
+        return ""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -1,0 +1,178 @@
+"""Scores as JSON, CSV and plain text. It computes nothing but means and standard deviations.
+
+`scores.schema.json` beside this file is the JSON's schema; docs/evaluation.md explains it.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cyclegan.evaluate.report.labels import (
+    LABELS,
+    captions_of,
+    comparisons_of,
+    definitions_of,
+    text_of,
+)
+from cyclegan.evaluate.score_table import (
+    ALIGNMENT,
+    CYCLE,
+    DETAIL,
+    PAIRED,
+    TRANSLATOR,
+    UNPAIRED,
+    Scores,
+)
+from cyclegan.metrics.statistics import mean_interval
+from mrct.imaging.volume import MODALITIES
+
+SCORES_SCHEMA = 2
+"""Version of the JSON; 1 had no such field."""
+
+
+def to_json(scores: Scores) -> dict[str, Any]:
+    """Everything, in plain JSON values; what is unknown is left out."""
+    return {
+        "schema": SCORES_SCHEMA,
+        "split": scores.split,
+        "protocol": scores.protocol,
+        "grid": scores.grid,
+        "num_pairs": scores.num_pairs,
+        "num_subjects": scores.num_subjects,
+        "cautions": scores.cautions,
+        "paired": {
+            method: {
+                metric: {
+                    "mean": float(np.mean(values)),
+                    "sd": float(np.std(values)),
+                    "interval_95": scores.interval(metric, method=method),
+                }
+                for metric in (*PAIRED, *DETAIL)
+                if (values := scores.of(metric, method=method))
+            }
+            for method in scores.methods
+        },
+        "mae_by_height_hu": {
+            method: heights for method in scores.methods if (heights := scores.mean_heights(method))
+        },
+        "comparisons": {
+            rival: {
+                metric: asdict(found)
+                for metric in (*PAIRED, *DETAIL)
+                if (found := scores.compare(metric, rival))
+            }
+            for rival in scores.rivals
+        },
+        "populations": scores.populations,
+        "unpaired": {
+            method: {
+                metric: mean
+                for metric in UNPAIRED
+                if (mean := scores.mean(metric, method=method)) is not None
+            }
+            for method in (TRANSLATOR, *scores.rivals)
+        },
+        "cycle": {
+            modality: {
+                metric: mean
+                for metric in CYCLE
+                if (mean := scores.mean(metric, modality=modality)) is not None
+            }
+            for modality in MODALITIES
+        },
+        "segmenter": scores.segmenter,
+        "structures": structures_of(scores),
+        "registrations": None
+        if scores.registrations is None
+        else {name: asdict(each) for name, each in scores.registrations.items()},
+        "volumes": [
+            {
+                "volume": row.volume,
+                "subject": row.subject,
+                "modality": row.modality,
+                "method": row.method,
+            }
+            | row.values
+            | ({"mae_by_height_hu": list(row.heights)} if row.heights else {})
+            for row in scores.volumes
+        ],
+        "misaligned": scores.misaligned,
+        "partly_seen": scores.partly_seen,
+        "failed": list(scores.failed),
+        "captions": captions_of(scores),
+        "definitions": list(definitions_of(scores)),
+    }
+
+
+def structures_of(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
+    """By method and structure: means of Dice and HD95 over volumes, and the interval of Dice."""
+    rows = defaultdict(list)
+    for row in scores.structures:
+        rows[row.method, row.structure].append(row)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (method, structure), those in sorted(rows.items()):
+        overlaps = [row.dice for row in those]
+        distances = [row.hd95_mm for row in those if row.hd95_mm is not None]
+        found.setdefault(method, {})[structure] = {
+            "volumes": len(those),
+            "dice": float(np.mean(overlaps)),
+            "dice_interval_95": mean_interval(overlaps, [row.subject for row in those]),
+            "hd95_mm": float(np.mean(distances)) if distances else None,
+        }
+    return found
+
+
+def to_csv(scores: Scores) -> str:
+    """A line per volume and method, then one `mean` per modality and method; empty is unknown."""
+    metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE, *ALIGNMENT)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["volume", "subject", "modality", "method", *metrics])
+    for row in scores.volumes:
+        values = [row.values.get(metric, "") for metric in metrics]
+        writer.writerow([row.volume, row.subject, row.modality, row.method, *values])
+    for modality in MODALITIES:
+        for method in scores.methods:
+            means = [scores.mean(metric, method=method, modality=modality) for metric in metrics]
+            if any(mean is not None for mean in means):
+                writer.writerow(["mean", "", modality, method, *means])
+    return file.getvalue()
+
+
+def to_text(scores: Scores) -> str:
+    """The means as a table for a terminal."""
+    metrics = (*PAIRED, "hu_distance", "bone_depth_mismatch")
+    lines = [["", *(LABELS[metric] for metric in metrics)]]
+    for method in scores.methods:
+        population = scores.populations.get(method, {})
+        values = [
+            scores.mean(metric, method=method) if metric in PAIRED else population.get(metric)
+            for metric in metrics
+        ]
+        lines.append([method, *map(text_of, metrics, values)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
+    cycles = "; ".join(
+        f"{modality.upper()} "
+        + ", ".join(
+            f"{LABELS[metric]} {text_of(metric, scores.mean(metric, modality=modality))}"
+            for metric in CYCLE
+        )
+        for modality, _ in scores.means_by_modality("cycle_ssim")
+    )
+    pairs = f"{scores.num_pairs} pairs" if scores.num_pairs else "no pair with a real CT"
+    tests = "".join(f"\n{line}" for line in comparisons_of(scores))
+    score = scores.populations.get(TRANSLATOR, {}).get("selection")
+    chosen = "" if score is None else f"\n{LABELS['selection']} {text_of('selection', score)}"
+    cautions = "".join(f"\nnot to be quoted: {reason}" for reason in scores.cautions)
+    return (
+        f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body, "
+        f"on the {scores.grid}'s grid\n{cycles}{chosen}{cautions}"
+    )

@@ -1,0 +1,202 @@
+"""One volume through a translator and scored, the baselines beside.
+
+It knows neither the split that the volume is of nor what a report looks like.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.errors import DataError
+from cyclegan.evaluate.baseline_scores import References
+from cyclegan.evaluate.native_grid import Natives
+from cyclegan.evaluate.paired_ct import Pair, pair_of
+from cyclegan.evaluate.score_table import TRANSLATOR, Shown, VolumeScores
+from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
+from cyclegan.inference.cycle import BothWays
+from cyclegan.metrics.anatomy import edge_agreement, outline_agreement
+from cyclegan.metrics.paired_scores import PROTOCOLS, all_paired_scores, height_mae_hu
+from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.unpaired_scores import Population, cycle_scores, population_of
+from data_prep.store.store import Store, StoredVolume
+
+SyntheticCts = Mapping[str, NDArray[np.float32]]
+"""HU [z, y, x] of one MRI, by method."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How volumes are scored."""
+
+    protocol: ProtocolName = "synthrad2025"
+    register: bool = False
+    """Move each real CT onto its MRI first."""
+    natives: Natives | None = None
+    """Score pairs on the grids of these source CTs; None: on the store's."""
+    segmenter: Segmenter | None = None
+    num_shown: int = 3
+    """MRI volumes kept for pictures, those with the largest error."""
+    threads: int = 1
+    """Methods of a volume that are scored at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Assessed:
+    """One volume's part of an evaluation."""
+
+    rows: list[VolumeScores]
+    populations: dict[str, Population]
+    """By method, of an MRI's synthetic CTs."""
+    structures: list[StructureScores]
+    problems: list[str]
+    """What could not be scored, though the volume could be read."""
+    shown: Shown
+
+
+def assess(
+    networks: BothWays,
+    store: Store,
+    volume: StoredVolume,
+    references: References,
+    options: Options,
+    threads: Executor,
+) -> Assessed:
+    """Translate one volume, both ways where there is a way back, and score it.
+
+    Raises:
+        StoreError: The volume is not what was committed.
+        DataError: The network makes something of it that is not finite.
+    """
+    cycle = networks.cycle(store, volume)
+    cts: SyntheticCts = {}
+    pair = None
+    if volume.modality == "mri":
+        cts = references.synthetic_cts(store, cycle)
+        pair = pair_of(store, volume, rigid=references.rigids.get(volume.name))
+    back = {} if cycle.returned is None else {f"{TRANSLATOR}, on the way back,": cycle.returned}
+    require_finite(volume, {TRANSLATOR: cycle.translated, **cts, **back})
+    table = Table()
+    if cycle.returned is not None:
+        table.add(TRANSLATOR, cycle_scores(*cycle.compared()))
+    trained = [m for m in (TRANSLATOR, *(rival.name for rival in references.rivals)) if m in cts]
+    for method in trained:  # a baseline has the MRI's own outline
+        outline = outline_agreement(cts[method], cycle.body, store.spacing_mm)
+        edges = edge_agreement(cycle.original, cts[method], cycle.body)
+        table.add(method, {"edge_agreement": edges, "shape_dice": outline})
+    if pair is not None:
+        table.add(TRANSLATOR, {"outline_dice": pair.outline_dice, "share_seen": pair.share_seen})
+        try:
+            score_pair(table, pair, cts, trained, options, threads)
+        except DataError as error:
+            table.problems.append(f"{volume.name} against its real CT: {error}")
+    return Assessed(
+        rows=table.rows(volume),
+        structures=table.structures,
+        problems=table.problems,
+        populations={
+            method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
+        },
+        shown=Shown(
+            cycle=cycle,
+            real=pair.real if pair else None,
+            compared=pair.body if pair else None,
+            mae_hu=table.values[TRANSLATOR].get("mae_hu"),
+            spacing_mm=store.spacing_mm,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Table:
+    """What is known of a volume so far, by method."""
+
+    values: dict[str, dict[str, float]] = field(default_factory=lambda: {TRANSLATOR: {}})
+    heights: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    structures: list[StructureScores] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, method: str, values: Mapping[str, float]) -> None:
+        """Take in some scores of a method."""
+        self.values.setdefault(method, {}).update(values)
+
+    def rows(self, volume: StoredVolume) -> list[VolumeScores]:
+        """A row per method."""
+        return [
+            VolumeScores(
+                volume=volume.name,
+                subject=volume.subject,
+                modality=volume.modality,
+                method=method,
+                values=values,
+                heights=self.heights.get(method, ()),
+            )
+            for method, values in self.values.items()
+        ]
+
+
+def score_pair(
+    table: Table,
+    pair: Pair,
+    cts: SyntheticCts,
+    trained: list[str],
+    options: Options,
+    threads: Executor,
+) -> None:
+    """Put in what each method scores against the real CT; the anatomy of networks' CTs too.
+
+    Raises:
+        DataError: There is no voxel to compare, or the source CT or the segmenter is of no use.
+    """
+    if options.natives is not None:
+        pair = options.natives.place(pair)
+    if not pair.body.any():
+        raise DataError(
+            "no voxel of the CT's body lies in the field of view of both scans, so there is "
+            "nothing to compare. Look whether the two are of the same place."
+        )
+
+    def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
+        hu = pair.placed(cts[method])
+        protocol = PROTOCOLS[options.protocol]
+        scores = all_paired_scores(
+            hu, pair.real, pair.body, spacing_mm=pair.spacing_mm, protocol=protocol
+        )
+        return scores, height_mae_hu(hu, pair.real, pair.body)
+
+    for method, (scores, heights) in zip(cts, threads.map(scored, cts), strict=True):
+        table.add(method, scores)
+        table.heights[method] = tuple(heights)
+    if options.segmenter is None:
+        return
+    real = options.segmenter.structures(pair.real, pair.affine)
+    for method in trained:
+        found = options.segmenter.structures(pair.placed(cts[method]), pair.affine)
+        for name, (overlap, distance) in compared_structures(
+            found, real, pair.seen, pair.spacing_mm
+        ).items():
+            structure = StructureScores(
+                volume=pair.mri.name,
+                subject=pair.mri.subject,
+                method=method,
+                structure=name,
+                dice=overlap,
+                hd95_mm=distance,
+            )
+            table.structures.append(structure)
+
+
+def require_finite(volume: StoredVolume, made: SyntheticCts) -> None:
+    """Refuse what a diverged network makes: every number about it would mean nothing.
+
+    Raises:
+        DataError: A method's result has values that are NaN or infinite.
+    """
+    for method, values in made.items():
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{volume.name}: {method} makes values of it that are NaN or infinite, so it has "
+                "no score. Its weights have diverged; score an earlier checkpoint."
+            )

@@ -1,0 +1,143 @@
+"""What `model.json` says of an exported generator: its input, its intensities, its history.
+
+It knows no other file of the model folder.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from cyclegan.config.config import GeneratorConfig
+from cyclegan.config.files import from_mapping
+from cyclegan.errors import ConfigError, ModelError
+from cyclegan.export.formats import MULTIPLE, OPSET
+from cyclegan.export.training_stats import TrainedOn
+from cyclegan.inference.slices import Contrast
+from data_prep.preprocess.spec import VERSION as RECIPE_VERSION
+from data_prep.preprocess.spec import Recipe
+from mrct.errors import UsageError
+from mrct.imaging.hounsfield import WINDOW_HU
+from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
+from mrct.imaging.volume import Modality
+
+MODEL_SCHEMA_VERSION = 3
+INFO = "model.json"
+Direction = Literal["to_ct", "to_mri"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
+"""What `--direction` calls them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intensity:
+    """Voxel values to network values and back. All but the contrast is fixed in this version."""
+
+    mri_contrast: Contrast
+    window_hu: Window = WINDOW_HU
+    """CT values that become -1 and 1; beyond them they are clipped."""
+    mri_window: str = "min(0, 0.5th percentile) to 99.5th percentile, inside the body"
+    """MRI values that become -1 and 1, found for each volume; beyond them they are clipped."""
+    mri_output_window: Window = (0.0, 1000.0)
+    """What -1 and 1 become in a synthetic MRI: arbitrary units, as MRI has none of its own."""
+    inverted_centre: float = INVERTED_CENTRE
+    inverted_slope: float = INVERTED_SLOPE
+    to_network: str = "x = 2 (value - low) / (high - low) - 1, clipped to [-1, 1]"
+    to_network_inverted: str = "inside the body inverted_centre - inverted_slope * x, outside -1"
+    to_values: str = "value = low + (x + 1) / 2 * (high - low); CT outside the body -1024 HU"
+    to_values_inverted: str = "before that x = (inverted_centre - x) / inverted_slope, in the body"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What `model.json` holds."""
+
+    direction: Direction
+    inputs: tuple[str, ...]
+    """What each input channel shows: `channels_of` the next two."""
+    neighbours: int = 0
+    """Slices above and below each one that the network is shown too."""
+    conditions: bool = False
+    """Whether it is shown the depth below the body's surface and the slice's height in the body,
+    both in [-1, 1]."""
+    intensity: Intensity
+    recipe: Recipe
+    """How volumes became the slices that the network was trained on; other rows and columns work
+    as multiples of `size_multiple`."""
+    generator: GeneratorConfig
+    run: str
+    config_hash: str
+    """SHA-256 of the run's settings."""
+    checkpoint: str
+    """The checkpoint that was exported."""
+    store_fingerprint: str
+    """Of the preprocessing of the data that the run learned from."""
+    store_contents: str
+    """Of the volumes and splits of that data."""
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    """The volumes of the train split that the network was shown."""
+    scores: dict[str, Any] | None = None
+    """As `python -m cyclegan.evaluate` wrote them, if they were given."""
+    parity: dict[str, float] = field(default_factory=dict)
+    """Per file, the largest difference from the trained network on real slices: HU for a CT, of
+    4095 grey levels for an MRI."""
+    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
+    onnx_opset: int = OPSET
+    size_multiple: int = MULTIPLE
+    schema_version: int = MODEL_SCHEMA_VERSION
+
+    @property
+    def source(self) -> Modality:
+        """What the network is shown."""
+        return "mri" if self.direction == "to_ct" else "ct"
+
+    @property
+    def target(self) -> Modality:
+        """What the network makes."""
+        return "ct" if self.direction == "to_ct" else "mri"
+
+
+def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
+    """What each input channel of a network shows, in order (`nets.input_channels`)."""
+    source = "mri" if direction == "to_ct" else "ct"
+    slices = [
+        source if offset == 0 else f"{source}, slice {offset:+d}"
+        for offset in range(-neighbours, neighbours + 1)
+    ]
+    return ("depth below the surface", *slices, "height") if conditions else tuple(slices)
+
+
+def parse_info(text: str, folder: Path) -> ModelInfo:
+    """The content of a `model.json`, refused where this version would misread it."""
+    values = json.loads(text)
+    version, direction = values.get("schema_version"), values.get("direction")
+    if version != MODEL_SCHEMA_VERSION:
+        raise _other(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
+    if direction not in DIRECTIONS:
+        raise _other(folder, f"direction {direction!r}", " or ".join(DIRECTIONS))
+    try:
+        info = from_mapping(ModelInfo, values, INFO)
+    except (ConfigError, UsageError, TypeError) as error:
+        raise _other(folder, str(error), "the fields of this version") from error
+    assert isinstance(info, ModelInfo)
+    if info.recipe.version != RECIPE_VERSION:
+        raise _other(folder, f"preprocessing {info.recipe.version}", f"{RECIPE_VERSION}")
+    channels = channels_of(info.direction, info.neighbours, info.conditions)
+    if info.inputs != channels:
+        raise _other(folder, f"inputs {info.inputs}", f"{channels}")
+    if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
+        raise _other(folder, f"intensity {info.intensity}", f"{known}")
+    return info
+
+
+def write_info(info: ModelInfo, folder: Path) -> None:
+    """Write `model.json`."""
+    (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
+
+
+def _other(folder: Path, found: str, known: str) -> ModelError:
+    return ModelError(
+        f"{folder / INFO} is of another version: found {found}, known is {known}. Values would "
+        "come out wrong without a sign. Use the version of this project that wrote the model, or "
+        "export it again:\n  python -m cyclegan.export RUN_FOLDER"
+    )

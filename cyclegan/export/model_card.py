@@ -1,0 +1,122 @@
+"""The model card: the README.md of an exported model, for people who have only that folder.
+
+After Mitchell 2019, "Model Cards for Model Reporting". It states what `model.json` states.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cyclegan.export.metadata import ModelInfo
+from cyclegan.export.training_stats import TrainedOn
+
+NAMES = {"ct": "CT", "mri": "MRI"}
+
+
+def model_card(info: ModelInfo) -> str:
+    """Markdown; research use only stands first, scores or their absence are never left out."""
+    source, target = NAMES[info.source], NAMES[info.target]
+    z, y, x = info.recipe.spacing_mm
+    rows, columns = info.recipe.size
+    low, high = info.intensity.window_hu
+    return f"""\
+# {source} to synthetic {target}: {info.run}
+
+**For research only. Not a medical device: no diagnosis, no treatment, no dose may rest on it.**
+
+A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.filters} filters,
+{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic {target}.
+
+## Use
+
+    python -m cyclegan.translate THIS_FOLDER INPUT --out RESULTS
+
+writes a synthetic {target} on the input's own grid. Without this project: `generator.onnx` (opset
+{info.onnx_opset}, input `image` [batch, {len(info.inputs)}, rows, columns], output `translated`
+[batch, 1, rows, columns], float32 in [-1, 1], rows and columns multiples of
+{info.size_multiple}) or `generator.pt2` (torch.export). `model.json` says how values map to
+[-1, 1] and back. Whole slices only: tiles would each get a brightness of their own.
+`sha256sum -c SHA256SUMS` tells whether a file was changed.
+
+## Input
+
+| | |
+|---|---|
+| channels | {", ".join(info.inputs)} |
+| orientation | {info.orientation} |
+| spacing (z, y, x) | {z:g} x {y:g} x {x:g} mm |
+| slices in training | {rows} x {columns} |
+| interpolation | {info.recipe.interpolation} |
+| MRI bias correction (N4) | {"yes" if info.recipe.bias_correction else "no"} |
+| CT values | {low:g} to {high:g} HU are -1 to 1 |
+| MRI values | {info.intensity.mri_window}, are -1 to 1 |
+| MRI contrast | {info.intensity.mri_contrast} |
+
+## Data and training
+
+{trained_table(info.trained_on)}
+
+Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
+`{info.checkpoint}`, settings `{info.config_hash[:16]}`.
+
+## Scores
+
+{scores_table(info.scores)}
+
+## Exported files against the trained network
+
+Largest difference of any voxel on real slices of the store, fp32,
+in {"HU" if info.target == "ct" else "grey levels of 4095"}:
+
+| file | difference |
+|---|---|
+{table_rows(info.parity)}
+
+## Limits
+
+- Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
+  lesions and implants above all.
+- It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
+  input's voxels, field of view or intensities are outside what is listed above; a lesion, an
+  implant or another organ it does not notice.
+- Image scores do not settle whether a dose computed on the result is right.
+- Faces stay recognisable in results.
+"""
+
+
+def trained_table(known: TrainedOn) -> str:
+    """The ranges over the volumes of the train split, before resampling."""
+    if not known.volumes:
+        return "What volumes it was trained on was not recorded."
+    spacing = zip(known.spacing_mm_low, known.spacing_mm_high, strict=True)
+    extent = zip(known.extent_mm_low, known.extent_mm_high, strict=True)
+    values = zip(known.shares, known.values_low, known.values_high, strict=True)
+    return f"""\
+| train split | {known.volumes} volumes, {", ".join(known.planes)} |
+|---|---|
+| their voxels (z, y, x) | {" x ".join(f"{low:.2f}-{high:.2f}" for low, high in spacing)} mm |
+| field of view (z, y, x) | {" x ".join(f"{low:.0f}-{high:.0f}" for low, high in extent)} mm |
+| values in the body, percentiles | {
+        ", ".join(f"{share}: {low:.2f} to {high:.2f}" for share, low, high in values)
+    } of [-1, 1] |"""
+
+
+def scores_table(scores: dict[str, Any] | None) -> str:
+    """All single numbers of a score file by their dotted names."""
+    numbers = dict(flat_numbers(scores or {}))
+    if not numbers:
+        return "None were given at export. `python -m cyclegan.evaluate` measures them."
+    return f"| score | value |\n|---|---|\n{table_rows(numbers)}"
+
+
+def table_rows(numbers: dict[str, float]) -> str:
+    """Rows of a two-column Markdown table."""
+    return "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
+
+
+def flat_numbers(scores: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in nested mappings; lists, such as scores volume by volume, are left out."""
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            yield from flat_numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", value

@@ -1,0 +1,148 @@
+"""The exported model folder: how it is published, verified and read back.
+
+It knows neither runs nor checkpoints: a model folder is all that `translate` needs. A folder of
+both directions holds two model folders, `to_ct` and `to_mri`, each whole by itself.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan.errors import ModelError, NoModelError
+from cyclegan.export.formats import FILES, Format, open_format
+from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
+from cyclegan.inference.slices import Network
+from mrct.storage.atomic import whole_folder
+
+CARD, SUMS = "README.md", "SHA256SUMS"
+CONTENT = sorted([*FILES.values(), INFO, CARD])
+"""What SHA256SUMS lists."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Model:
+    """A verified model folder, its network ready to run."""
+
+    info: ModelInfo
+    network: Network
+    """Images [B, C, H, W] in [-1, 1] to [B, 1, H, W] in [-1, 1]; H and W multiples of 4."""
+    device: str = "cpu"
+    """Where the network is."""
+
+
+def folder_of(folder: Path, direction: Direction | None) -> Path:
+    """The model folder of one direction: `folder` itself, or the one inside a folder of both.
+
+    Without a direction it is the one that is there, and of both the one that makes CT.
+
+    Raises:
+        ModelError: There is no model folder of this direction.
+    """
+    inside = _inside(folder)
+    if inside and not (folder / SUMS).is_file():
+        if direction in (None, *inside):
+            return folder / (direction or inside[0])
+        raise ModelError(f"{folder} holds no {direction} model, only {', '.join(inside)}.")
+    return folder
+
+
+def is_of_both(folder: Path) -> bool:
+    """Whether a folder holds the models of both directions."""
+    return len(_inside(folder)) == len(DIRECTIONS)
+
+
+def _inside(folder: Path) -> list[Direction]:
+    return [name for name in DIRECTIONS if (folder / name / SUMS).is_file()]
+
+
+def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:
+    """Verify every byte of a model folder, then open its network.
+
+    `form` is the file that runs: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
+
+    Raises:
+        ModelError: The folder is no model folder, a file is damaged or missing, or it was written
+            by a version or for an intensity mapping that this one does not know.
+    """
+    verify(folder)
+    info = parse_info((folder / INFO).read_text(), folder)
+    network = open_format(form, folder, len(info.inputs), info.generator, device)
+    return Model(info=info, network=network, device=device)
+
+
+def verify(folder: Path) -> None:
+    """Compare every file of a model folder with SHA256SUMS."""
+    if not (folder / SUMS).is_file():
+        raise NoModelError(
+            f"{folder} is no model folder: it holds no {SUMS}. To make one from a run:\n"
+            "  python -m cyclegan.export RUN_FOLDER"
+        )
+    listed, found = (folder / SUMS).read_bytes(), sums_of(folder)
+    for name, line in zip(CONTENT, found, strict=True):
+        if line not in listed.splitlines(keepends=True):
+            state = "differs from" if (folder / name).is_file() else "is missing, and stands in"
+            raise _damaged(folder, f"{name} {state} {SUMS}")
+    if listed != b"".join(found):
+        raise _damaged(folder, f"{SUMS} is not the list of {', '.join(CONTENT)}")
+
+
+def sums_of(folder: Path) -> list[bytes]:
+    """The lines of SHA256SUMS as `sha256sum` writes them; an absent file's line matches nothing."""
+    lines = []
+    for name in CONTENT:
+        path = folder / name
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+        lines.append(f"{digest}  {name}\n".encode())
+    return lines
+
+
+def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
+    """Let `fill` write a model's files into a hidden folder, then show it whole as `folder`.
+
+    Or the files of two models, into its folders `to_ct` and `to_mri`.
+
+    If `fill` raises, or the process dies in it, `folder` is what it was before.
+
+    Raises:
+        ModelError: `folder` exists and may not, or must not, be replaced.
+    """
+    if folder.exists():
+        _check_replaceable(folder, overwrite)
+    with whole_folder(folder) as partial:
+        fill(partial)
+        for part in _parts(partial):
+            (part / SUMS).write_bytes(b"".join(sums_of(part)))
+            for path in part.iterdir():
+                path.chmod(0o644)  # safetensors writes for its owner alone; a model is to be shared
+
+
+def _check_replaceable(folder: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise ModelError(
+            f"{folder} exists already, and someone may be using it. Give another --out, or "
+            "--overwrite to replace it."
+        )
+    parts = _parts(folder)
+    others = {path.name for path in folder.iterdir()} - {part.name for part in parts}
+    if parts == [folder]:
+        others = set()
+    others |= {path.name for part in parts for path in part.iterdir()} - {*CONTENT, SUMS}
+    if others or not all((part / SUMS).is_file() for part in parts):
+        raise ModelError(
+            f"{folder} holds other things than a model, which --overwrite would delete. "
+            "Give another --out."
+        )
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The model folders in it: itself, or one for each direction."""
+    return [folder / name for name in DIRECTIONS if (folder / name).is_dir()] or [folder]
+
+
+def _damaged(folder: Path, found: str) -> ModelError:
+    return ModelError(
+        f"the model in {folder} is damaged: {found}. What it would make cannot be trusted. "
+        "Copy the folder again from its source, or export it again:\n"
+        "  python -m cyclegan.export RUN_FOLDER"
+    )

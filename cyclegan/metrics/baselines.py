@@ -1,0 +1,77 @@
+"""What a translator must beat: synthetic CTs that need no network. Results are HU [z, y, x]."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.metrics.histogram import LOW_HU
+from cyclegan.metrics.unpaired_scores import Population
+from mrct.imaging.hounsfield import AIR_HU, SOFT_TISSUE_HU
+
+
+def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
+    """40 HU inside the body, -1024 outside: a strong MAE without a single voxel of bone."""
+    return np.where(body, SOFT_TISSUE_HU, AIR_HU).astype(np.float32)
+
+
+def matched_histogram(
+    mri: NDArray[Any], body: NDArray[Any], real: Population
+) -> NDArray[np.float32]:
+    """The MRI with the CT population's histogram: the darkest voxel becomes the lowest HU.
+
+    Histogram specification inside the body (Gonzalez and Woods, section 3.3), -1024 HU outside.
+    `real` must come from CTs of training subjects: the pair's own CT would give the answer away.
+    """
+    inside = body.astype(bool)
+    _, ranks, counts = np.unique(mri[inside], return_inverse=True, return_counts=True)
+    quantiles = np.cumsum(counts) / counts.sum()
+    (seen,) = np.nonzero(real.hu)
+    real_quantiles = np.cumsum(real.hu[seen]) / real.hu.sum()
+    hu = np.full(mri.shape, AIR_HU, np.float32)
+    hu[inside] = np.interp(quantiles, real_quantiles, seen + LOW_HU)[ranks]
+    return hu
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class IntensityRegression:
+    """The mean HU at each MRI intensity, over the bodies of pairs, as sums that add up.
+
+    No function of a voxel's intensity alone has a smaller squared error on the pairs it is fitted
+    on.
+    """
+
+    hu: NDArray[np.float64]
+    """[256], sum of HU by bin of the normalised MRI."""
+    count: NDArray[np.int64]
+    """[256], voxels by bin."""
+
+    def __add__(self, other: "IntensityRegression") -> "IntensityRegression":
+        return IntensityRegression(hu=self.hu + other.hu, count=self.count + other.count)
+
+    def predict(self, mri: NDArray[Any], body: NDArray[Any]) -> NDArray[np.float32]:
+        """The fitted HU inside the body, -1024 outside; `mri` is normalised to [-1, 1].
+
+        Bins that no voxel fell into take what lies between their neighbours.
+        """
+        (seen,) = np.nonzero(self.count)
+        fitted = np.interp(np.arange(_MRI_BINS), seen, self.hu[seen] / self.count[seen])
+        return np.where(body, fitted[_bins_of(mri)], AIR_HU).astype(np.float32)
+
+
+def regression_of(mri: NDArray[Any], real: NDArray[Any], body: NDArray[Any]) -> IntensityRegression:
+    """One pair's part: `mri` in [-1, 1] and `real` in HU, [z, y, x], over the mask."""
+    inside = body.astype(bool)
+    bins = _bins_of(mri)[inside]
+    return IntensityRegression(
+        hu=np.bincount(bins, real[inside], minlength=_MRI_BINS).astype(np.float64),
+        count=np.bincount(bins, minlength=_MRI_BINS),
+    )
+
+
+_MRI_BINS = 256
+
+
+def _bins_of(mri: NDArray[Any]) -> NDArray[np.intp]:
+    return ((mri + 1) * (_MRI_BINS / 2)).astype(np.intp).clip(0, _MRI_BINS - 1)

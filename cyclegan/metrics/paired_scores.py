@@ -1,0 +1,207 @@
+"""How far a synthetic CT is from the real CT of the same anatomy, over the body.
+
+Definitions of the SynthRAD challenges where they have one. Arrays are HU [z, y, x]; `body` is the
+mask, 0 or 1, of the same shape; what lies outside it never counts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.metrics.histogram import distance_hu, histogram_of, tissues_of
+from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.ssim import multiscale_similarity, similarity
+from cyclegan.metrics.surface import hd95_mm
+from mrct.imaging.hounsfield import BONE_HU, SYNTHRAD2023_WINDOW_HU, WINDOW_HU
+from mrct.imaging.intensity import Window
+
+NUM_TENTHS = 10
+"""Slabs of equal height that an error is told by."""
+MAX_PSNR_DB = 100.0
+"""What identical images are given in place of infinity, so that means and JSON stay finite."""
+
+HU = NDArray[Any]
+Mask = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """What a challenge clips to before it compares."""
+
+    window_hu: Window
+    multiscale: bool
+    """Whether it takes multi-scale similarity beside the one of a single scale."""
+
+    @property
+    def range_hu(self) -> float:
+        """The peak of PSNR and the dynamic range of SSIM."""
+        return self.window_hu[1] - self.window_hu[0]
+
+
+PROTOCOLS: dict[ProtocolName, Protocol] = {
+    "synthrad2025": Protocol(window_hu=WINDOW_HU, multiscale=True),
+    "synthrad2023": Protocol(window_hu=SYNTHRAD2023_WINDOW_HU, multiscale=False),
+}
+SYNTHRAD2025 = PROTOCOLS["synthrad2025"]
+
+
+def mae_hu(synthetic: HU, real: HU, body: Mask) -> float:
+    """Mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025)."""
+    return float(np.abs(_errors(synthetic, real, body)).mean())
+
+
+def bias_hu(synthetic: HU, real: HU, body: Mask) -> float:
+    """Mean error in HU over the body: above 0 where the synthetic CT is too dense."""
+    return float(_errors(synthetic, real, body).mean())
+
+
+def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
+    """Mean absolute error by what the real CT shows: air below -200 HU, bone above 250, soft
+    tissue between. A tissue that the body lacks is left out."""
+    errors, truth = np.abs(_errors(synthetic, real, body)), real[body.astype(bool)]
+    return {
+        f"mae_{tissue}_hu": float(errors[part].mean())
+        for tissue, part in tissues_of(truth).items()
+        if part.any()
+    }
+
+
+def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
+    """Mean absolute error over the body in each of ten slabs of slices, from the lowest up.
+
+    The slabs part the slices that hold any of the mask into tenths; one without any is None.
+    """
+    inside = body.astype(bool)
+    voxels = inside.sum(axis=(1, 2))
+    (slices,) = np.nonzero(voxels)
+    totals = [float(np.abs(_errors(synthetic[z], real[z], inside[z])).sum()) for z in slices]
+    slabs = (slices - slices[0]) * NUM_TENTHS // (slices[-1] - slices[0] + 1)
+    error = np.bincount(slabs, totals, minlength=NUM_TENTHS)
+    counts = np.bincount(slabs, voxels[slices], minlength=NUM_TENTHS)
+    return [float(e / n) if n else None for e, n in zip(error, counts, strict=True)]
+
+
+def histogram_hu(synthetic: HU, real: HU, body: Mask) -> float:
+    """Wasserstein-1 distance in HU of the two histograms inside the body: 0 where the values are
+    right, wherever they lie."""
+    inside = body.astype(bool)
+    return distance_hu(histogram_of(synthetic[inside]), histogram_of(real[inside]))
+
+
+def psnr_db(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
+    """Peak signal-to-noise ratio in dB over the body (SynthRAD2023 and 2025).
+
+    Both are clipped to the protocol's window, and its width is the peak. At most 100 dB.
+    """
+    inside = body.astype(bool)
+    window, peak = protocol.window_hu, protocol.range_hu
+    error = synthetic[inside].astype(np.float64).clip(*window) - real[inside].clip(*window)
+    # The floor is the squared error at which MAX_PSNR_DB is reached.
+    square = max(float(np.mean(error**2)), peak**2 / 10 ** (MAX_PSNR_DB / 10))
+    return float(10 * np.log10(peak**2 / square))
+
+
+def ssim(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
+    """Structural similarity, averaged over the body (`similarity.similarity`)."""
+    return similarity(*_shifted(synthetic, real, body, protocol), protocol.range_hu)
+
+
+def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float | None:
+    """Multi-scale structural similarity (SynthRAD2025; `similarity.multiscale_similarity`), None
+    for a body too thin for its scales."""
+    images = _shifted(synthetic, real, body, SYNTHRAD2025)
+    return multiscale_similarity(*images, SYNTHRAD2025.range_hu)
+
+
+def bone_dice(synthetic: HU, real: HU, body: Mask) -> float:
+    """Dice overlap of what exceeds 250 HU in the body; 1 where neither has bone."""
+    inside = body.astype(bool)
+    return dice(synthetic[inside] > BONE_HU, real[inside] > BONE_HU)
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """2 |A and B| / (|A| + |B|) (Dice 1945); 1 where both are empty."""
+    total = int(a.sum() + b.sum())
+    return float(2 * (a & b).sum() / total) if total else 1.0
+
+
+def bone_hd95_mm(
+    synthetic: HU, real: HU, body: Mask, spacing_mm: tuple[float, float, float]
+) -> float | None:
+    """95th percentile Hausdorff distance of bone's surfaces; None where one CT has no bone."""
+    inside = body.astype(bool)
+    ours, theirs = (inside & (hu > BONE_HU) for hu in (synthetic, real))
+    return hd95_mm(ours, theirs, spacing_mm)
+
+
+def paired_scores(
+    synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025
+) -> dict[str, float]:
+    """The four that are quick enough to watch a training run by.
+
+    `body` is the real CT's: a wrong body outline is an error too. Raises ValueError where the
+    arrays differ in shape, the mask is empty, or a value inside it is not finite.
+    """
+    require_comparable(synthetic, real, body)
+    return {
+        "mae_hu": mae_hu(synthetic, real, body),
+        "psnr_db": psnr_db(synthetic, real, body, protocol),
+        "ssim": ssim(synthetic, real, body, protocol),
+        "bone_dice": bone_dice(synthetic, real, body),
+    }
+
+
+def all_paired_scores(
+    synthetic: HU,
+    real: HU,
+    body: Mask,
+    *,
+    spacing_mm: tuple[float, float, float],
+    protocol: Protocol = SYNTHRAD2025,
+) -> dict[str, float]:
+    """All of the above, by name; what is not defined for this volume is left out.
+
+    Raises ValueError as `paired_scores`.
+    """
+    scores = paired_scores(synthetic, real, body, protocol)
+    scores |= tissue_mae_hu(synthetic, real, body)
+    scores["bias_hu"] = bias_hu(synthetic, real, body)
+    scores["histogram_hu"] = histogram_hu(synthetic, real, body)
+    if protocol.multiscale and (multiscale := ms_ssim(synthetic, real, body)) is not None:
+        scores["ms_ssim"] = multiscale
+    hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)
+    return scores if hd95 is None else scores | {"bone_hd95_mm": hd95}
+
+
+def require_comparable(synthetic: HU, real: HU, body: Mask) -> None:
+    """Refuse what would give a number that means nothing."""
+    if not synthetic.shape == real.shape == body.shape:
+        raise ValueError(
+            f"The synthetic CT has {synthetic.shape} voxels, the real one {real.shape} and the "
+            f"mask {body.shape}: resample them to one grid before they are compared."
+        )
+    inside = body.astype(bool)
+    if not inside.any():
+        raise ValueError("The mask is empty: there is no voxel to compare.")
+    if not (np.isfinite(synthetic[inside]).all() and np.isfinite(real[inside]).all()):
+        raise ValueError("A CT has values that are NaN or infinite inside the mask.")
+
+
+def _errors(synthetic: HU, real: HU, body: Mask) -> NDArray[np.float64]:
+    inside = body.astype(bool)
+    errors: NDArray[np.float64] = synthetic[inside] - real[inside].astype(np.float64)
+    return errors
+
+
+def _shifted(
+    synthetic: HU, real: HU, body: Mask, protocol: Protocol
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Both clipped to the window and shifted to start at 0, which is also what air becomes."""
+    inside, window = body.astype(bool), protocol.window_hu
+
+    def shifted(hu: HU) -> NDArray[np.float64]:
+        return np.where(inside, hu.astype(np.float64).clip(*window) - window[0], 0.0)
+
+    return shifted(synthetic), shifted(real), inside

@@ -1,0 +1,231 @@
+"""Checkpoints: the whole state of a run, as files that are checked before they are used.
+
+Safetensors for networks, optimizers and pools, JSON for the rest; no pickle. How they become a
+checkpoint, whole or not at all, and which of them are kept is the business of `folder.py`.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cyclegan.config.config import Config
+from cyclegan.errors import CheckpointError
+from cyclegan.nets.generator import Generator
+from cyclegan.train.checkpoint.folder import (
+    MANIFEST,
+    STATE,
+    best,
+    commit,
+    discard,
+    folder_of,
+    newest,
+    prune,
+    results_folder,
+    saved,
+    score_of,
+    sweep,
+    unfinished,
+    verify,
+    way_back,
+    whole,
+)
+from cyclegan.train.engine.state import TrainState, build_translators
+from mrct.storage.local_path import sha256_of
+from mrct.storage.paths import StoragePath
+
+__all__ = [
+    "MANIFEST",
+    "STATE",
+    "best",
+    "commit",
+    "discard",
+    "folder_of",
+    "load_tensors",
+    "load_translators",
+    "newest",
+    "prune",
+    "restore",
+    "results_folder",
+    "save",
+    "saved",
+    "score_of",
+    "sweep",
+    "verify",
+    "way_back",
+    "whole",
+]
+
+
+def save(
+    state: TrainState,
+    run_folder: StoragePath,
+    *,
+    score: float | None = None,
+    attempt: str = "",
+    leads: bool = True,
+    barrier: Callable[[], None] = lambda: None,
+    gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
+) -> StoragePath:
+    """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
+
+    `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
+    the best one is found among those that are there. `attempt` is a word that the workers agreed on
+    and nobody used before: a worker left over from before a restart writes elsewhere. `gather`
+    tells what all workers say to it.
+    """
+    final = folder_of(run_folder, state.step)
+    gathering = unfinished(final, attempt)
+    if leads:
+        gathering.make_folder(exist_ok=False)
+    barrier()
+    hashes: dict[str, str] = {}
+    with gathering.staging() as folder:
+        for name, write in files_of(state, score, leads):
+            hashes[name] = ""
+            try:
+                write(folder / name)
+                hashes[name] = sha256_of(folder / name)
+                gathering.settle(folder / name)
+            except OSError:  # what does not fit whole must not take the space for a word about it
+                for own in hashes:
+                    (folder / own).unlink(missing_ok=True)
+                raise
+    told = gather([f"{digest} {name}" for name, digest in hashes.items()])
+    if leads:
+        lines = [line.split(maxsplit=1) for lines in told for line in lines]
+        commit(gathering, final, {name: digest for digest, name in lines})
+    barrier()
+    return final
+
+
+def files_of(
+    state: TrainState, score: float | None, leads: bool
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What one worker has to write: the names of files, and what writes each."""
+    for shard in state.mri_pool.shards:
+        pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
+        yield pool_file(shard), partial(save_tensors, pools)
+    if not leads:
+        return
+    for name, module in modules_of(state).items():
+        yield f"{name}.safetensors", partial(save_tensors, module.state_dict())
+    for name, optimizer in optimizers_of(state).items():
+        yield f"{name}.safetensors", partial(save_tensors, optimizer_tensors(optimizer))
+    facts = {
+        "step": state.step,
+        "score": score,
+        "skipped": float(state.skipped),
+        "streak": float(state.streak),
+        "rollbacks": state.rollbacks,
+        "scaler": state.scaler.state_dict(),
+    }
+    yield STATE, partial(write_text, json.dumps(facts, indent=1))
+
+
+def restore(state: TrainState, folder: StoragePath) -> None:
+    """Put the whole state back, in place."""
+    with folder.fetched() as here:
+        facts = verify(here)
+        for name, module in modules_of(state).items():
+            module.load_state_dict(load_tensors(here / f"{name}.safetensors"))
+        for name, optimizer in optimizers_of(state).items():
+            load_optimizer(optimizer, load_tensors(here / f"{name}.safetensors"))
+        for shard in state.mri_pool.shards:
+            pools = load_tensors(here / pool_file(shard))
+            state.mri_pool.state_of(shard).copy_(pools["mri"])
+            state.ct_pool.state_of(shard).copy_(pools["ct"])
+    if facts["scaler"]:  # empty where the run before needed none
+        state.scaler.load_state_dict(facts["scaler"])
+    state.skipped.fill_(facts["skipped"])
+    state.streak.fill_(facts["streak"])
+    state.rollbacks = facts["rollbacks"]
+    state.step = facts["step"]
+
+
+def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Generator]:
+    """(to_ct, to_mri) with the mean weights, on the CPU, in evaluation mode."""
+    with folder.fetched() as here:
+        verify(here)
+        translators = build_translators(config)
+        translators.load_state_dict(load_tensors(here / "mean.safetensors"))
+    translators.eval()
+    return translators.to_ct, translators.to_mri
+
+
+def modules_of(state: TrainState) -> dict[str, nn.Module]:
+    """The state's networks by the name of their file."""
+    return {"translators": state.translators, "critics": state.critics, "mean": state.mean}
+
+
+def optimizers_of(state: TrainState) -> dict[str, torch.optim.Adam]:
+    """The state's optimizers by the name of their file."""
+    return {
+        "translator_optimizer": state.translator_optimizer,
+        "critic_optimizer": state.critic_optimizer,
+    }
+
+
+def pool_file(shard: int) -> str:
+    """The file of one logical shard's pools."""
+    return f"pools_{shard:03d}.safetensors"
+
+
+def optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Adam's moments and step counts as `<parameter>.<name>`; rates come from the config."""
+    return {
+        f"{index}.{name}": value
+        for index, moments in optimizer.state_dict()["state"].items()
+        for name, value in moments.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".")
+        weight = parameters[int(index)]
+        if value.shape == weight.shape:
+            # Fused Adam walks through memory, so moments must lie as their weight does.
+            value = torch.empty_like(weight).copy_(value)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text, in the order of arguments of `save_tensors`."""
+    path.write_text(text)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, which wants them contiguous.
+
+    Raises:
+        OSError: As any file that cannot be written.
+    """
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path)
+    except SafetensorError as error:
+        # The library tells the system's error in words only.
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors onto the CPU."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error

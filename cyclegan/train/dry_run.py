@@ -1,0 +1,110 @@
+"""A few real steps on this machine, before a run starts: how long it will take, in what memory.
+
+Nothing is written. The networks, the batches and the compiler are those of the run; only other
+workers are missing.
+"""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from cyclegan.config.config import Config
+from cyclegan.data.stream import open_stream, tell
+from cyclegan.train.distributed import Worker
+from cyclegan.train.divergence import memory_is_enough
+from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.engine.step import train_step
+from cyclegan.train.monitor.timers import peak_memory
+from cyclegan.train.training_plan import total_steps
+from data_prep.store.store import Store
+from mrct.progress import duration
+
+MEASURED_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """What a few steps of one worker told."""
+
+    device: str
+    workers: int
+    steps: int
+    """Of the whole run."""
+    first_step_s: float
+    """With what a run does once: compiling, filling the loader."""
+    step_s: float
+    """Median of the steps after it."""
+    peak_gib: float
+    """On a GPU what torch held there; else the process's memory."""
+    memory_gib: float | None
+    """All that the device has; None where it is the host."""
+
+    @property
+    def run_s(self) -> float:
+        """The whole run, without validations and checkpoints."""
+        return self.first_step_s + (self.steps - 1) * self.step_s
+
+    def __str__(self) -> str:
+        alone = "" if self.workers == 1 else ", one worker without the others' gradients"
+        of = "" if self.memory_gib is None else f" of {self.memory_gib:.1f}"
+        return (
+            f"measured     {MEASURED_STEPS} steps on {self.device}{alone}: {self.step_s:.3g} s a "
+            f"step, {self.first_step_s:.3g} s the first\n"
+            f"             peak memory {self.peak_gib:.1f}{of} GiB\n"
+            f"time         about {duration(self.run_s)} without validations and checkpoints"
+        )
+
+
+def rehearse(config: Config, store: Store) -> Rehearsal:
+    """Run the first steps of worker 0, which has the most shards.
+
+    Raises:
+        ConfigError: The device's memory is not enough.
+        DataError, StoreError: As `open_stream`.
+    """
+    cuda = torch.cuda.is_available() and config.scale.gpu != "no"
+    device = torch.device("cuda:0" if cuda else "cpu")
+    worker = Worker(world_size=config.scale.workers, device=device)
+    shards = config.batch.shards_of(0, worker.world_size)
+    layout = memory_format(config.train.channels_last, device)
+    took_s = []
+    with memory_is_enough(config):
+        state = build_state(
+            config,
+            size=store.size,
+            shards=shards,
+            device=device,
+            layout=layout,
+            fp16=arithmetic(config.train.precision, device) == torch.float16,
+        )
+        engine = place(state, config, worker, tell)
+        stream = open_stream(
+            store,
+            config,
+            "train",
+            shards=shards,
+            start_step=0,
+            device=device,
+            channels_last=layout == torch.channels_last,
+        )
+        with closing(stream):
+            for _ in range(1 + MEASURED_STEPS):
+                started = time.monotonic()
+                weights = config.loss.at(state.step, total_steps(config, store))
+                train_step(state, engine, next(stream), weights, config.train.ema_decay)
+                float(state.streak)  # waits for the device
+                took_s.append(time.monotonic() - started)
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if cuda else None
+    return Rehearsal(
+        device=torch.cuda.get_device_name(device) if cuda else "this machine's CPU",
+        workers=worker.world_size,
+        steps=total_steps(config, store),
+        first_step_s=took_s[0],
+        step_s=median(took_s[1:]),
+        peak_gib=peak_memory(device)["memory/peak_gib"],
+        memory_gib=memory,
+    )

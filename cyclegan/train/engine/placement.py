@@ -1,0 +1,94 @@
+"""Where and how the networks run: device, arithmetic, compile, DDP, put on once and in that order.
+
+The step knows nothing of it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+
+from cyclegan.config.config import Config
+from cyclegan.train.distributed import Worker, synchronised
+from cyclegan.train.engine.compile import compile_where_possible
+from cyclegan.train.engine.deterministic import make_deterministic
+from cyclegan.train.engine.gradients import Accumulated, InOrder
+from cyclegan.train.engine.state import TrainState
+from cyclegan.train.engine.step import Engine
+
+
+def arithmetic(
+    precision: Literal["auto", "bf16", "fp16", "fp32"], device: torch.device
+) -> torch.dtype:
+    """What convolutions compute in. `auto` takes bf16 only where the hardware has it."""
+    if precision != "auto":
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    if device.type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if in_hardware else torch.float16
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def memory_format(
+    channels_last: Literal["auto", "yes", "no"], device: torch.device
+) -> torch.memory_format:
+    """`auto` takes channels_last on a GPU only: compiled CPU code ran nine times slower with it."""
+    wanted = channels_last == "yes" or (channels_last == "auto" and device.type == "cuda")
+    return torch.channels_last if wanted else torch.contiguous_format
+
+
+def place(
+    state: TrainState,
+    config: Config,
+    worker: Worker,
+    note: Callable[[str], None],
+    lap: Callable[[str], None] = lambda part: None,
+) -> Engine:
+    """Compile the networks and put DDP around them; what a user should know goes to `note`, and the
+    end of each part of a step to `lap`."""
+    device, deterministic = worker.device, config.train.deterministic
+    if deterministic:
+        make_deterministic(state)
+    elif device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    parts = num_parts(config, worker)
+    num_graphs = compile_where_possible(state, config, parts, device, note)
+    dtype = arithmetic(config.train.precision, device)
+    # DDP adds in an order of its own.
+    networks = [state.translators, state.critics]
+    translators, critics = networks if deterministic else map(synchronised, networks)
+    return Engine(
+        translators=translators,
+        critics=critics,
+        autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
+        gradients=InOrder() if deterministic else Accumulated(),
+        num_graphs=num_graphs,
+        num_parts=parts,
+        part_weight=part_weight(config, worker),
+        clip_norm=config.optimizer.clip_norm,
+        critic_updates=config.optimizer.critic_updates,
+        critic_every_steps=config.optimizer.critic_every_steps,
+        lap=lap,
+    )
+
+
+def num_parts(config: Config, worker: Worker) -> int:
+    """How many forwards a worker's batch is cut into."""
+    one_by_one = config.scale.accumulate or config.train.deterministic
+    return len(config.batch.shards_of(worker.rank, worker.world_size)) if one_by_one else 1
+
+
+def part_weight(config: Config, worker: Worker) -> float:
+    """What the loss of one part counts for, so that all samples of the step count alike."""
+    if config.train.deterministic:  # parts are added up, not averaged over workers
+        return 1 / config.batch.shards
+    return share_of(config, worker) / num_parts(config, worker)
+
+
+def share_of(config: Config, worker: Worker) -> float:
+    """What a worker's mean counts for in a mean over workers, so that all samples count alike."""
+    shards = config.batch.shards_of(worker.rank, worker.world_size)
+    return len(shards) * worker.world_size / config.batch.shards

@@ -1,0 +1,132 @@
+"""Everything that a training step changes, in one object: what a checkpoint must hold."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config.config import Config
+from cyclegan.data.philox import Stream
+from cyclegan.errors import require
+from cyclegan.nets.discriminator import SMALLEST_IMAGE, Critic
+from cyclegan.nets.generator import Generator
+from cyclegan.nets.network_pairs import Critics, Translators
+from cyclegan.train.engine.replay_pool import ReplayPools
+
+
+def build_translators(config: Config) -> Translators:
+    """Both generators, freshly initialised on the CPU."""
+    to_ct, to_mri = (
+        Generator(
+            in_channels=config.data.channels + config.data.num_conditions,
+            filters=config.generator.filters,
+            blocks=config.generator.blocks,
+            upsample=config.generator.upsample,
+        )
+        for _ in range(2)
+    )
+    return Translators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
+
+
+def build_critics(config: Config) -> Critics:
+    """Both critics, freshly initialised on the CPU."""
+    mri, ct = (
+        Critic(
+            in_channels=1 + config.data.num_conditions,
+            filters=config.critic.filters,
+            norm=config.critic.norm,
+            spectral=config.critic.spectral,
+            scales=config.critic.scales,
+        )
+        for _ in range(2)
+    )
+    return Critics(mri=mri, ct=ct)
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainState:
+    """The bare networks, on their device, and all that goes with them."""
+
+    translators: Translators
+    critics: Critics
+    mean: Translators
+    """EMA of the translators."""
+    translator_optimizer: torch.optim.Adam
+    critic_optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+    mri_pool: ReplayPools
+    ct_pool: ReplayPools
+    skipped: Tensor
+    """Steps with an update that was skipped as not finite; stays on the device."""
+    streak: Tensor
+    """How many of them there were in a row up to now; stays on the device."""
+    rollbacks: int = 0
+    """Returns to an earlier checkpoint so far; each halves the learning rates."""
+    step: int = 0
+    """Optimizer steps done."""
+
+
+def build_state(
+    config: Config,
+    *,
+    size: tuple[int, int],
+    shards: range,
+    device: torch.device,
+    layout: torch.memory_format = torch.contiguous_format,
+    fp16: bool = False,
+) -> TrainState:
+    """A state at step 0. The same seed gives the same weights on every worker and device.
+
+    Raises:
+        ConfigError: Slices are too small for so many critics.
+    """
+    coarsest = min(size) // 2 ** (config.critic.scales - 1)
+    require(
+        coarsest >= SMALLEST_IMAGE,
+        f"critic.scales is {config.critic.scales}, so the last critic would see slices of {size} "
+        f"at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Give fewer --critic.scales, or a "
+        "store of larger slices.",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        translators = build_translators(config)
+        critics = build_critics(config)
+    for module in (translators, critics):
+        module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    mean = copy.deepcopy(translators).requires_grad_(False).eval()
+    betas = (config.optimizer.beta1, config.optimizer.beta2)
+
+    def adam(module: nn.Module, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, fused=True)
+
+    mri_pool, ct_pool = (
+        ReplayPools(
+            shards=shards,
+            shard_size=config.batch.shard_size,
+            capacity=config.train.pool_size,
+            size=size,
+            seed=config.run.seed,
+            stream=stream,
+            device=device,
+            channels=1 + config.data.num_conditions,
+        )
+        for stream in (Stream.MRI_REPLAY, Stream.CT_REPLAY)
+    )
+    return TrainState(
+        translators=translators,
+        critics=critics,
+        mean=mean,
+        translator_optimizer=adam(translators, config.optimizer.learning_rate),
+        critic_optimizer=adam(critics, config.optimizer.critic_learning_rate),
+        scaler=torch.amp.GradScaler(device.type, enabled=fp16),
+        mri_pool=mri_pool,
+        ct_pool=ct_pool,
+        skipped=torch.zeros((), device=device),
+        streak=torch.zeros((), device=device),
+    )
+
+
+def num_parameters(module: nn.Module) -> int:
+    """All trainable numbers of a module."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,185 @@
+"""One training step: tensors in, tensors changed. It knows no device, worker, file or clock.
+
+Axes: B slice pairs of this worker, H rows, W columns.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config.config import LossConfig
+from cyclegan.data.batch import Batch
+from cyclegan.nets.losses import critic_loss
+from cyclegan.nets.network_pairs import Critics, Translated
+from cyclegan.train.engine.ema import decay_at, update_mean
+from cyclegan.train.engine.gradients import Accumulated
+from cyclegan.train.engine.guard import clip, gradient_norm, not_finite
+from cyclegan.train.engine.objective import Terms, translator_terms
+from cyclegan.train.engine.state import TrainState
+from cyclegan.train.monitor.failure_monitor import MEASURE_EVERY_STEPS, accuracy, signs
+
+Autocast = Callable[[], AbstractContextManager[None]]
+Fakes = tuple[Tensor, Tensor]
+"""MRI and CT that the critics see as fakes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """How a step is run: the networks as they were placed, the arithmetic and the rhythm."""
+
+    translators: nn.Module
+    """The state's translators, compiled and behind DDP as the placement decided."""
+    critics: nn.Module
+    """The state's critics, likewise."""
+    autocast: Autocast
+    gradients: Accumulated = field(default_factory=Accumulated)
+    """How the gradients of parts and workers become one."""
+    num_graphs: int = 0
+    """Graphs that torch.compile makes of the networks in a run."""
+    num_parts: int = 1
+    """Forwards that this worker's batch is cut into, each with its backward."""
+    part_weight: float = 1.0
+    """What the loss of one part counts for, so that all samples of the step count alike."""
+    clip_norm: float = 0.0
+    """Longest gradient of an optimizer; 0: any."""
+    critic_updates: int = 1
+    """Critic updates in a step."""
+    critic_every_steps: int = 1
+    """Steps from one critic update to the next."""
+    lap: Callable[[str], None] = lambda part: None
+    """Told when a part of the step ends: "translators", then "critics"."""
+
+
+def train_step(
+    state: TrainState, engine: Engine, batch: Batch, weights: LossConfig, ema_decay: float
+) -> Terms:
+    """Update both translators, then both critics.
+
+    Returns the loss terms by name, detached but still on the device: to read one is a sync between
+    host and device, so the caller decides when to pay for it.
+    """
+    parts = cut(batch, engine.num_parts)
+    images, terms, bad = update_translators(state, engine, parts, weights)
+    update_mean(
+        state.mean, state.translators, decay=decay_at(state.step, ema_decay), applied=1 - bad
+    )
+    engine.lap("translators")
+    fakes = replayed(state, images)
+    if state.step % engine.critic_every_steps == 0:
+        for number in range(engine.critic_updates):
+            if number:
+                state.scaler.update()  # it lets an optimizer step once between two updates
+            critic_terms, critic_bad = update_critics(state, engine, parts, fakes)
+            terms |= critic_terms
+            bad = torch.maximum(bad, critic_bad)
+    if state.step % MEASURE_EVERY_STEPS == 0:
+        terms |= signs(parts[0], images[0])
+    state.skipped += bad
+    state.streak.add_(bad).mul_(bad)
+    state.scaler.update()
+    state.step += 1
+    engine.lap("critics")
+    return terms
+
+
+def cut(batch: Batch, num_parts: int) -> list[Batch]:
+    """Equal parts of a batch, in its order."""
+    chunks = [getattr(batch, each.name).chunk(num_parts) for each in fields(batch)]
+    names = [each.name for each in fields(batch)]
+    return [Batch(**dict(zip(names, part, strict=True))) for part in zip(*chunks, strict=True)]
+
+
+def update_translators(
+    state: TrainState, engine: Engine, parts: Sequence[Batch], weights: LossConfig
+) -> tuple[list[Translated], Terms, Tensor]:
+    """Make both translators harder to catch. Returns their images, which the critics learn from."""
+    optimizer, made, found = state.translator_optimizer, [], []
+    optimizer.zero_grad(set_to_none=True)
+    with frozen(state.critics) as judge:
+        for part in parts:
+            with engine.gradients.part(engine.translators, last=part is parts[-1]):
+                with engine.autocast():
+                    images: Translated = engine.translators(part.mri, part.ct)
+                    scores = judge(images.fake_mri, images.fake_ct)
+                terms = translator_terms(part, images, scores, weights)
+                state.scaler.scale(terms["loss/translators"] * engine.part_weight).backward()
+            made.append(Translated(*(image.detach() for image in images)))
+            found.append(terms)
+    engine.gradients.finish(engine.translators)
+    return made, mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)
+
+
+def replayed(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
+    """What the critics see instead of the new fakes, in the same parts."""
+    # [parts x B / parts, 1, H, W]: the pools know shards, not parts
+    fake_mri = state.mri_pool.swap(torch.cat([made.fake_mri for made in images]), state.step)
+    fake_ct = state.ct_pool.swap(torch.cat([made.fake_ct for made in images]), state.step)
+    num_parts = len(images)
+    return list(zip(fake_mri.chunk(num_parts), fake_ct.chunk(num_parts), strict=True))
+
+
+def update_critics(
+    state: TrainState, engine: Engine, parts: Sequence[Batch], fakes: Sequence[Fakes]
+) -> tuple[Terms, Tensor]:
+    """Make both critics better at telling real slices from replayed fakes."""
+    optimizer, found = state.critic_optimizer, []
+    as_judged = state.translators.as_judged
+    optimizer.zero_grad(set_to_none=True)
+    for part, (fake_mri, fake_ct) in zip(parts, fakes, strict=True):
+        # Spectral norm advances its vectors once per update, however many parts there are.
+        state.critics.train(part is parts[0])
+        with engine.gradients.part(engine.critics, last=part is parts[-1]):
+            real_mri = as_judged(part.mri, part.own_mri)
+            real_ct = as_judged(part.ct, part.own_ct)
+            with engine.autocast():
+                # Real and fake share one forward: InstanceNorm keeps no statistics over the batch.
+                mri_scores, ct_scores = engine.critics(
+                    torch.cat([real_mri, fake_mri]), torch.cat([real_ct, fake_ct])
+                )
+            terms = {
+                "loss/critic_mri": critic_loss(*mri_scores.chunk(2)),
+                "loss/critic_ct": critic_loss(*ct_scores.chunk(2)),
+            }
+            total = terms["loss/critic_mri"] + terms["loss/critic_ct"]
+            state.scaler.scale(total * engine.part_weight).backward()
+        terms["accuracy/critic_mri"] = accuracy(*mri_scores.chunk(2))
+        terms["accuracy/critic_ct"] = accuracy(*ct_scores.chunk(2))
+        found.append(terms)
+    state.critics.train()
+    engine.gradients.finish(engine.critics)
+    return mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)
+
+
+def descend(optimizer: torch.optim.Adam, scaler: torch.amp.GradScaler, clip_norm: float) -> Tensor:
+    """One update, unless a gradient is not finite. Returns 1.0 if it was skipped, on the device."""
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    if clip_norm:
+        scaler.unscale_(optimizer)
+    norm = gradient_norm(weights)
+    bad = not_finite(norm)
+    if clip_norm:
+        clip(weights, norm, clip_norm)
+    # What fused Adam reads; an enabled scaler puts its own flag in its place.
+    optimizer.found_inf = bad  # type: ignore[attr-defined]
+    scaler.step(optimizer)
+    return bad
+
+
+def mean_of(found: Sequence[Terms]) -> Terms:
+    """The mean of each term over the parts, detached."""
+    return {
+        name: torch.stack([terms[name].detach() for terms in found]).mean() for name in found[0]
+    }
+
+
+@contextmanager
+def frozen(critics: Critics) -> Iterator[Critics]:
+    """The critics as judges: no gradients of their own, and spectral norm keeps its vectors."""
+    critics.requires_grad_(False).eval()
+    try:
+        yield critics
+    finally:
+        critics.requires_grad_(True).train()

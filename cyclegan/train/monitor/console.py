@@ -1,0 +1,62 @@
+"""How the command that started a run shows its progress: by following the run's `metrics.jsonl`,
+so that it looks the same in a terminal, in a job log and from another machine.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from cyclegan.train.monitor.metrics_log import METRICS, PUT_EVERY_S, read_lines
+from mrct.progress import progress
+from mrct.storage.paths import StoragePath
+
+
+@contextmanager
+def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> Iterator[None]:
+    """Show a run's progress while the body of the `with` waits for it."""
+    ended = threading.Event()
+    path = run_folder / METRICS
+    look_every_s = 1.0 if run_folder.local else PUT_EVERY_S
+
+    def follow() -> None:
+        shown = first_step
+        printed: set[tuple[int, str]] = set()
+        with progress("train", total_steps, done=first_step) as advance:
+            while True:
+                last_look = ended.wait(look_every_s)
+                told: list[dict[str, Any]] = []
+                with suppress(OSError):  # an outage; what it hid is there at the next look
+                    told = read_lines(path)
+                for line in told:
+                    if "note" in line and (note := (line["step"], line["note"])) not in printed:
+                        printed.add(note)
+                        print(line["note"], file=sys.stderr, flush=True)
+                lines = [line for line in told if "loss/translators" in line]
+                if lines and (step := lines[-1]["step"]) > shown:
+                    advance(step - shown, describe(lines[-1]))
+                    shown = step
+                if last_look:
+                    return
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def describe(line: dict[str, Any]) -> str:
+    """The few numbers that tell whether a run is well."""
+    return (
+        f"loss {number(line['loss/translators'])}  {line['speed/slices_per_s']:.1f} slices/s  "
+        f"data wait {line['speed/data_wait_percent']:.0f} %"
+    )
+
+
+def number(value: float | None) -> str:
+    """A loss for people; None is what is not finite."""
+    return "not finite" if value is None else f"{value:.2f}"

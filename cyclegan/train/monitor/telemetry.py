@@ -1,0 +1,151 @@
+"""What a run tells while it runs: loss terms, speed and memory, to `metrics.jsonl` and TensorBoard
+with the same names and numbers. Worker 0 alone writes.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from math import isfinite
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+from cyclegan.train.monitor.metrics_log import Journal
+from cyclegan.train.monitor.timers import Stopwatch, peak_memory
+from mrct.storage.paths import StoragePath
+
+STEP_PARTS = ("data_wait", "translators", "critics")
+SESSION_TAGS = ("val/selection", "val/mae_hu", "val/bone_dice", "val/ssim")
+"""Scores that TensorBoard shows beside a run's settings, where the run has them."""
+
+
+class Telemetry:
+    """Sums the loss terms on the device and writes their means every so many steps."""
+
+    def __init__(
+        self,
+        run_folder: StoragePath,
+        *,
+        leads: bool,
+        first_step: int,
+        global_batch: int,
+        device: torch.device | None = None,
+        average: Callable[[Tensor], Tensor] = lambda values: values,
+        highest: Callable[[Tensor], list[float]] = Tensor.tolist,
+    ) -> None:
+        """`average` takes the mean over all workers: curves do not depend on their number; and
+        `highest` the most of any."""
+        self.global_batch, self.average, self.highest = global_batch, average, highest
+        self.device = device or torch.device("cpu")
+        self.journal = Journal(run_folder) if leads else None
+        self.noted: set[str] = set()
+        self.stopwatch = Stopwatch(self.device, STEP_PARTS)
+        self.go_on_from(first_step)
+
+    def go_on_from(self, step: int) -> None:
+        """Forget what was told of later steps: the run will come to them again."""
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.num_steps = 0
+        self.stopwatch.take()
+        self.stopwatch.start()
+        self.started = self.interval_started = time.monotonic()
+        if self.journal:
+            kept = self.journal.go_on_from(step)
+            # Time goes on over restarts, but for the time between.
+            self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Take a step's terms, which stay on the device."""
+        for name, term in terms.items():
+            self.sums[name] = self.sums[name] + term if name in self.sums else term
+            self.counts[name] = self.counts.get(name, 0) + 1
+        self.num_steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Means since the last call, speed and memory; a sync with the device and the workers.
+
+        The times of a step's parts are means over the workers.
+        """
+        names = list(self.sums)
+        # Not every step has every term.
+        own = torch.stack([self.sums[name] / self.counts[name] for name in names])
+        values = self.average(own).tolist()
+        elapsed_s = time.monotonic() - self.interval_started
+        parts_ms = self.stopwatch.take()
+        times = torch.tensor([ms / self.num_steps for ms in parts_ms.values()], device=self.device)
+        pairs_per_s = self.num_steps * self.global_batch / elapsed_s
+        means = dict(zip(names, values, strict=True)) | {
+            "speed/pairs_per_s": pairs_per_s,
+            "speed/slices_per_s": 2 * pairs_per_s,
+            "speed/step_ms": 1000 * elapsed_s / self.num_steps,
+            **{
+                f"speed/{part}_ms": ms
+                for part, ms in zip(parts_ms, self.average(times).tolist(), strict=True)
+            },
+        }
+        means["speed/data_wait_percent"] = (
+            100 * means["speed/data_wait_ms"] / means["speed/step_ms"]
+        )
+        memory = peak_memory(self.device)
+        peaks = self.highest(torch.tensor(list(memory.values()), device=self.device))
+        self.sums, self.counts, self.num_steps = {}, {}, 0
+        self.interval_started = time.monotonic()
+        self.stopwatch.start()
+        return means | dict(zip(memory, peaks, strict=True))
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One line of `metrics.jsonl`, and a TensorBoard scalar each."""
+        if self.journal is None:
+            return
+        for name, value in metrics.items():
+            self.journal.board.add_scalar(name, value, step)
+        # JSON knows no NaN; TensorBoard does.
+        finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
+        time_s = round(time.monotonic() - self.started, 3)
+        self.journal.append({"step": step, "time_s": time_s} | finite)
+
+    def note(self, step: int, text: str) -> None:
+        """A line for people, which the command that started the run prints; each once."""
+        if self.journal and text not in self.noted:
+            self.noted.add(text)
+            self.journal.append({"step": step, "note": text})
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """An image [rows, columns, 3] for TensorBoard."""
+        if self.journal:
+            self.journal.board.add_image(name, pixels, step, dataformats="HWC")
+            self.journal.board.flush()
+
+    def settings(self, values: Mapping[str, bool | str | float], done: bool) -> None:
+        """The run's settings for TensorBoard's table of runs, which shows the last scores beside
+        them; at the begin and, when the run is `done`, at its end."""
+        if self.journal is None:
+            return
+        plain = {
+            name: value if isinstance(value, bool | str | int | float) else str(value)
+            for name, value in values.items()
+        }
+        experiment, begun, ended = hparams(plain, dict.fromkeys(SESSION_TAGS, 0.0))
+        writer = self.journal.board._get_file_writer()
+        for summary in (ended,) if done else (experiment, begun):
+            writer.add_summary(summary)
+        self.journal.board.flush()
+
+    def pause(self, seconds: float) -> None:
+        """Leave time out of the speed: validating and saving are not steps."""
+        self.interval_started += seconds
+        self.stopwatch.start()
+
+    def settle(self) -> None:
+        """Let what was told so far be where the run is kept."""
+        if self.journal:
+            self.journal.settle()
+
+    def close(self) -> None:
+        """End the files."""
+        if self.journal:
+            self.journal.close()
+            self.journal.forget()

@@ -1,0 +1,99 @@
+"""What a run will be, computed before its first step: numbers that follow from config and store."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config.config import Config
+from cyclegan.data.stream import steps_per_epoch
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine.placement import num_parts
+from cyclegan.train.engine.state import build_critics, build_translators, num_parameters
+from data_prep.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The derived numbers of a run."""
+
+    steps_per_epoch: int
+    total_steps: int
+    global_batch: int
+    worker_batch: int
+    """Slice pairs of the busiest worker."""
+    translator_parameters: int
+    critic_parameters: int
+    state_bytes: int
+    """Weights, gradients, Adam's moments, the running mean and the replay pools of one worker."""
+    activation_bytes: int
+    """Saved for backward in fp32 and eager: an upper bound for AMP and compile."""
+    checkpoint_bytes: int
+
+    def __str__(self) -> str:
+        mib = 2**20
+        return "\n".join(
+            [
+                f"steps        {self.total_steps} ({self.steps_per_epoch} per epoch)",
+                f"batch        {self.global_batch} slice pairs a step, "
+                f"at most {self.worker_batch} on a worker",
+                f"parameters   {self.translator_parameters:,} translators, "
+                f"{self.critic_parameters:,} critics",
+                f"memory       about {(self.state_bytes + self.activation_bytes) / mib:,.0f} MiB a "
+                f"worker: state {self.state_bytes / mib:,.0f}, "
+                f"activations up to {self.activation_bytes / mib:,.0f}",
+                f"checkpoint   {self.checkpoint_bytes / mib:,.0f} MiB each",
+            ]
+        )
+
+
+def total_steps(config: Config, store: Store) -> int:
+    """Optimizer steps of the whole run."""
+    if config.train.max_steps:
+        return config.train.max_steps
+    return ceil(config.train.epochs * steps_per_epoch(store, config))
+
+
+def make_plan(config: Config, store: Store) -> Plan:
+    """Derive the numbers; reads the store's index only."""
+    with torch.device("meta"):
+        translators, critics = build_translators(config), build_critics(config)
+    first = Worker(world_size=config.scale.workers)  # none has more shards
+    worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, first.world_size))
+    image_bytes = 4 * store.size[0] * store.size[1]
+    of_translators, of_critics = num_parameters(translators), num_parameters(critics)
+    stored_bytes = image_bytes * (1 + config.data.num_conditions)
+    pools = 2 * config.train.pool_size * config.batch.shards * stored_bytes
+    channels = config.data.channels + config.data.num_conditions
+    worker_pools = pools * worker_batch // config.batch.global_size
+    return Plan(
+        steps_per_epoch=steps_per_epoch(store, config),
+        total_steps=total_steps(config, store),
+        global_batch=config.batch.global_size,
+        worker_batch=worker_batch,
+        translator_parameters=of_translators,
+        critic_parameters=of_critics,
+        state_bytes=4 * (5 * of_translators + 4 * of_critics) + worker_pools,
+        activation_bytes=saved_bytes(
+            translators, (worker_batch // num_parts(config, first), channels, *store.size)
+        ),
+        checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
+    )
+
+
+def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int:
+    """Bytes that a translators' forward keeps for its backward, counted without computing them."""
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # a freed tensor's id could come again
+
+    def count(tensor: Tensor) -> Tensor:
+        alive.append(tensor)
+        storage = tensor.untyped_storage()
+        kept[id(storage)] = storage.nbytes()
+        return tensor
+
+    image = torch.zeros(shape, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        translators(image, image)
+    return sum(kept.values())

@@ -1,0 +1,70 @@
+"""The picture of a validation: both cycles at one height, with maps of what changed.
+
+Windows are fixed and their colour bars are below, so that pictures of two steps, or of two runs,
+compare. Rows and columns lie as in memory, which is the radiological view.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclegan.inference.cycle import UNIT_WINDOW, Cycle
+from mrct.drawing.slices import CT_BONE, CT_DIFFERENCE, Picture, Windowing, grid, pixels
+from mrct.imaging.hounsfield import WINDOW_HU
+from mrct.imaging.intensity import denormalise
+
+SHOWN_HEIGHT = 0.6
+"""Relative height of the pictured slice: above the orbits, through the ventricles."""
+TILE_INCHES = 2.2
+
+CT = CT_BONE._replace(unit="HU, bone window")
+CHANGE_HU = CT_DIFFERENCE._replace(unit="difference in HU")
+MRI = Windowing("gray", *UNIT_WINDOW, "MRI, of its window")
+CHANGE_MRI = Windowing("RdBu_r", -0.5, 0.5, "difference, of the MRI's window")
+
+
+def tiles_of(
+    cycle: Cycle, pixel_mm: tuple[float, float], real: NDArray[Any] | None = None
+) -> list[Picture]:
+    """A volume there and back; beside a real CT [z, y, x] in HU also how far the synthetic one is
+    from it, inside the body."""
+    z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
+    body = cycle.body[z]
+    assert cycle.returned is not None, "validation goes both ways"
+
+    def tile(title: str, values: NDArray[Any], windowing: Windowing) -> Picture:
+        return Picture(title=title, values=values, windowing=windowing, pixel_mm=pixel_mm)
+
+    def change(after: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
+        return np.where(body, after - before, np.nan)
+
+    original, returned, translated = (
+        images[z] for images in (cycle.original, cycle.returned, cycle.translated)
+    )
+    if cycle.volume.modality == "ct":
+        ct, back = (denormalise(images, WINDOW_HU) for images in (original, returned))
+        return [
+            tile("CT", ct, CT),
+            tile("synthetic MRI", translated, MRI),
+            tile("returned CT", back, CT),
+            tile("returned - CT", change(back, ct), CHANGE_HU),
+        ]
+    mri, back = (0.5 * (images + 1) for images in (original, returned))
+    tiles = [tile("MRI", mri, MRI), tile("synthetic CT", translated, CT)]
+    if real is not None:
+        tiles += [
+            tile("real CT", real[z], CT),
+            tile("synthetic - real", change(translated, real[z].astype(np.float32)), CHANGE_HU),
+        ]
+    return [
+        *tiles,
+        tile("returned MRI", back, MRI),
+        tile("returned - MRI", change(back, mri), CHANGE_MRI),
+    ]
+
+
+def panel(rows: list[list[Picture]]) -> NDArray[np.uint8]:
+    """The tiles of each volume in a row above the colour bars; pixels [rows, columns, 3]."""
+    bars = (CT, CHANGE_HU, MRI, CHANGE_MRI)
+    return pixels(grid([("", tiles) for tiles in rows], bars, tile_inches=TILE_INCHES))

@@ -1,0 +1,60 @@
+"""What a translation tells: lines for people, a list beside the results, and who is who in private.
+
+Messages and the list name inputs by number and hash; paths stand in the two private files, and on
+a terminal.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclegan.translate.stages import Outcome
+from data_prep.convert.id_map import extend_id_map
+
+LIST = "translations.jsonl"
+
+
+def list_result(outcome: Outcome, out: Path) -> None:
+    """Add a line about a new result to the list in the folder of the results."""
+    assert outcome.result is not None
+    line = {
+        "input": outcome.input.number,
+        "sha256": outcome.sha256,
+        "result": outcome.result.name,
+        "warnings": outcome.warnings,
+        "notes": outcome.notes,
+    }
+    with (out / LIST).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write, or extend, the table of which result was made of which input; 0600."""
+    rows = [
+        (outcome.result.name, os.fspath(outcome.input.path.absolute()))
+        for outcome in outcomes
+        if outcome.result
+    ]
+    extend_id_map(path, ("result", "input"), rows)
+
+
+def report(outcomes: Sequence[Outcome], left: Counter[str], out: Path) -> None:
+    """Print what was made, what is unlike the training data, and what was left out."""
+    made = sum(outcome.is_new for outcome in outcomes)
+    refused = [outcome for outcome in outcomes if outcome.refusal]
+    kept = len(outcomes) - made - len(refused)
+    print(f"{made} made, {kept} there already, {len(refused)} left out: {out}")
+    for outcome in outcomes:
+        where = f" {outcome.input.path}" if sys.stderr.isatty() else ""
+        if outcome.result and sys.stderr.isatty():
+            print(f"{outcome.result.name}:{where}", file=sys.stderr)
+        for warning in outcome.warnings:
+            named = f"input {outcome.input.number} ({outcome.sha256[:8]})"
+            print(f"warning: {named}: {warning}", file=sys.stderr)
+        if outcome.refusal:
+            print(f"left out: {outcome.refusal}{where}", file=sys.stderr)
+    for reason, count in left.items():
+        print(f"not looked at: {count} x {reason}", file=sys.stderr)

@@ -1,0 +1,132 @@
+"""What there is to convert: volumes become sources with pseudonyms, and jobs with splits.
+
+It opens no volume and writes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.convert.pseudonyms import Key
+from data_prep.convert.settings import ConvertSettings
+from data_prep.datasets.bids import find_in_bids
+from data_prep.datasets.dataset import Findings, Found
+from data_prep.datasets.folders import find_in_folders
+from data_prep.datasets.manifest import find_in_manifest
+from data_prep.datasets.split import Fractions, Split, assign_splits, read_splits
+from data_prep.datasets.synthrad import find_in_synthrad
+from data_prep.sources.source import Source
+from mrct.errors import UsageError
+from mrct.imaging.volume import Modality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What one task converts: a volume, or the MRI and the CT of a pair."""
+
+    sources: tuple[Source, ...]
+    """Of a pair the MRI first: it sets the grid."""
+    split: Split
+
+
+def find(settings: ConvertSettings) -> Findings:
+    """The volumes of the layout that the settings name, with the split file's splits.
+
+    Raises UsageError where there is none, or no pair where pairs are asked for.
+    """
+    findings = _layout(settings)
+    if settings.paired and not any(volume.pair for volume in findings.volumes):
+        raise UsageError(
+            "--paired, but no MRI and CT belong together: a pair has equal names (or one subject's "
+            "folder) below --mri and --ct, one session in BIDS, or one patient and frame of "
+            "reference in DICOM. Leave --paired out, or list pairs with --manifest."
+        )
+    if settings.split_file is None:
+        return findings
+    splits = read_splits(settings.split_file)
+    unknown = len(splits.keys() - {volume.label for volume in findings.volumes})
+    remark = f"{unknown} subject(s) of the split file are not among the volumes."
+    return replace(
+        findings,
+        volumes=[replace(v, split=v.split or splits.get(v.label)) for v in findings.volumes],
+        remarks=findings.remarks + ([remark] if unknown else []),
+    )
+
+
+def _layout(settings: ConvertSettings) -> Findings:
+    if settings.manifest:
+        return find_in_manifest(settings.manifest)
+    if settings.bids:
+        return find_in_bids(settings.bids, mri_suffix=settings.mri_suffix, paired=settings.paired)
+    if settings.synthrad:
+        return find_in_synthrad(settings.synthrad)
+    folders: dict[Modality, Path | None] = {"mri": settings.mri, "ct": settings.ct}
+    return find_in_folders(
+        {modality: folder for modality, folder in folders.items() if folder},
+        settings.leniency,
+        paired=settings.paired,
+        same_subjects=settings.same_subjects,
+    )
+
+
+def name_sources(volumes: Iterable[Found], key: Key) -> list[Source]:
+    """The volumes under their pseudonyms, numbered from 1."""
+    return [
+        Source(
+            number=number,
+            path=volume.path,
+            modality=volume.modality,
+            pseudonym=key.pseudonym(volume.modality, volume.name),
+            subject=key.pseudonym("subject", volume.subject),
+            label=volume.label,
+            split=volume.split,
+            pair=volume.pair,
+            mask=volume.mask,
+            series=volume.series,
+        )
+        for number, volume in enumerate(volumes, start=1)
+    ]
+
+
+def plan_jobs(
+    sources: Collection[Source],
+    frozen: Mapping[str, Split],
+    fractions: Fractions,
+    unusable: Collection[str] = (),
+) -> list[Job]:
+    """Join pairs, and give each subject its split.
+
+    `frozen` holds the splits of subjects that the store has already; `unusable` names sources
+    that headers rule out, which then count for no quota. Raises UsageError where a subject is to
+    be in two splits.
+    """
+    wanted = _wanted(sources, frozen)
+    modalities: dict[str, set[Modality]] = {source.subject: set() for source in sources}
+    for source in sources:
+        if source.name not in unusable:
+            modalities[source.subject].add(source.modality)
+    kinds = {subject: "+".join(sorted(has)) for subject, has in modalities.items()}
+    splits = assign_splits(kinds, fixed={**frozen, **wanted}, fractions=fractions)
+    groups = defaultdict(list)
+    for source in sorted(sources, key=lambda source: source.modality == "ct"):
+        groups[source.pair or source.number].append(source)
+    return [Job(sources=tuple(g), split=splits[g[0].subject]) for g in groups.values()]
+
+
+def _wanted(sources: Iterable[Source], frozen: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits that the manifest or the split file asks for."""
+    wanted: dict[str, Split] = {}
+    for source in sources:
+        if source.split is None:
+            continue
+        before = frozen.get(source.subject) or wanted.get(source.subject)
+        if before not in (None, source.split):
+            has = "the store has it" if source.subject in frozen else "another volume of it is"
+            raise UsageError(
+                f"Subject {source.subject} is to be in {source.split}, but {has} in {before}. A "
+                "model may have trained on it, and scores on it would then mean nothing. Give all "
+                "its volumes the split that it has, or convert into a new --out."
+            )
+        wanted[source.subject] = source.split
+    return wanted

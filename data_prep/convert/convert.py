@@ -1,0 +1,116 @@
+"""Volume files to a store: discover, plan, convert each, index. It touches no voxel itself."""
+
+import errno
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+
+from data_prep.convert.conversion_plan import find, name_sources, plan_jobs
+from data_prep.convert.disk_usage import bytes_needed, check_space
+from data_prep.convert.executor import outcomes_of
+from data_prep.convert.header_scan import preview, unusable
+from data_prep.convert.id_map import write_id_map
+from data_prep.convert.pseudonyms import Key, open_key
+from data_prep.convert.quarantine import Quarantine, Refusal
+from data_prep.convert.settings import ConvertSettings
+from data_prep.convert.worker import STORAGE_FULL
+from data_prep.preprocess.cropping import Cut
+from data_prep.store.repair import take_out_damaged
+from data_prep.store.writer import create_store, frozen_splits, rebuild_index, writing
+from mrct.errors import UsageError
+from mrct.imaging.hounsfield import WINDOW_HU
+from mrct.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a conversion did."""
+
+    written: int
+    """Volumes made now."""
+    kept: int
+    """Volumes that were there already."""
+    refused: tuple[Refusal, ...]
+    skipped: Counter[str]
+    """What was no volume of the kind asked for, by reason."""
+    remarks: tuple[str, ...]
+    """What the user should know about how names were understood."""
+    notes: int
+    """Things put right or not to be checked, told in the commit records."""
+    cut: tuple[Cut, ...]
+    """Of the volumes made now, those that the slices are too small for."""
+    swept: int
+    """Things that an interrupted run had left and this one removed."""
+
+
+def convert(settings: ConvertSettings) -> Report:
+    """Convert all inputs; what cannot be used is quarantined and the rest goes on.
+
+    Raises UsageError, StoreError or StorageFullError before any volume is touched, and OSError
+    (ENOSPC) when storage fills up on the way: what is committed stays, and the next run goes on.
+    """
+    settings = settings.absolute()
+    out = settings.out
+    findings = find(settings)
+    key = _key(settings)
+    sources = name_sources(findings.volumes, key)
+    previews = preview(sources, settings.leniency, out)
+    check_space(bytes_needed(previews, settings), out)
+    quarantine = Quarantine(path=settings.quarantine_path)
+    create_store(
+        out,
+        spacing_mm=settings.spacing_mm,
+        size=settings.size,
+        settings={"window_hu": WINDOW_HU} | settings.recipe.settings(),
+        key_check=key.check,
+    )
+    outcomes = []
+    with writing(out) as swept:
+        if settings.repair:
+            take_out_damaged(out, partial(print, file=sys.stderr), full=True)
+        jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
+        if settings.id_map:
+            write_id_map(settings.id_map, sources)
+        try:
+            with progress("convert", total=len(sources)) as advance:
+                for outcome in outcomes_of(jobs, settings):
+                    if outcome.refusal:
+                        _stop_when_full(outcome.refusal)
+                        quarantine.add(outcome.refusal, outcome.source.path)
+                    outcomes.append(outcome)
+                    advance()
+        finally:
+            rebuild_index(out)
+    refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
+    written = sum(outcome.written for outcome in outcomes)
+    return Report(
+        written=written,
+        kept=len(outcomes) - written - len(refused),
+        refused=tuple(refused),
+        skipped=findings.skipped,
+        remarks=tuple(findings.remarks),
+        notes=sum(len(outcome.notes) for outcome in outcomes),
+        cut=tuple(o.cut for o in outcomes if o.cut and o.cut.lost_mm),
+        swept=swept,
+    )
+
+
+def _key(settings: ConvertSettings) -> Key:
+    path = settings.key_path
+    try:
+        settings.out.parent.make_folder()
+        return open_key(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UsageError(
+            f"No store can be made at {settings.out} with the key {path}: {error.strerror}. Give "
+            "another --out or --key-file."
+        ) from error
+
+
+def _stop_when_full(refusal: Refusal) -> None:
+    if refusal.code == STORAGE_FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,203 @@
+"""What a conversion would do: its volumes, refusals, bytes, time and splits. It writes nothing."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.convert.conversion_plan import Job, find, name_sources, plan_jobs
+from data_prep.convert.disk_usage import BYTES_PER_VOXEL, bytes_needed, in_units, stored_slices
+from data_prep.convert.executor import num_workers
+from data_prep.convert.header_scan import Preview, preview, unusable
+from data_prep.convert.pseudonyms import Key, open_key
+from data_prep.convert.settings import ConvertSettings
+from data_prep.convert.worker import harmonised_source
+from data_prep.datasets.dataset import Findings
+from data_prep.datasets.split import SPLITS, Split
+from data_prep.sources.source import Source
+from data_prep.store.writer import encoded_bytes, frozen_splits
+from mrct.errors import VolumeError
+from mrct.imaging.geometry import resample_mask
+from mrct.imaging.volume import MODALITIES, Grid, Modality
+
+_NUM_TIMED = 3
+"""Volumes that may turn out unusable before a modality's sample is given up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One volume that was converted in memory, to know what the others will take."""
+
+    number: int
+    """The input's place in the list."""
+    seconds: float
+    """In this process, with one thread of our own."""
+    source_voxels: int
+    bytes_per_voxel: float
+    """Of the store, image and mask."""
+
+    def seconds_for(self, grid: Grid) -> float:
+        """The time of another volume, scaled by its voxels."""
+        return self.seconds * _num_voxels(grid) / self.source_voxels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What would become of the inputs."""
+
+    settings: ConvertSettings
+    findings: Findings
+    previews: list[Preview]
+    jobs: list[Job]
+    has_key: bool
+    """Whether the key is there that deals the splits; else they are dealt by chance here."""
+    samples: Mapping[Modality, Sample]
+    """One of each modality, where one is left to convert and usable."""
+
+    @property
+    def bytes_needed(self) -> int:
+        """What the store would grow by."""
+        measured = {modality: each.bytes_per_voxel for modality, each in self.samples.items()}
+        return bytes_needed(self.previews, self.settings, {**BYTES_PER_VOXEL, **measured})
+
+    @property
+    def seconds(self) -> float | None:
+        """The samples' times scaled by voxels, over the workers; None where there is no sample."""
+        if not self.samples:
+            return None
+        total = sum(
+            self.samples[each.source.modality].seconds_for(each.grid)
+            for each in self.previews
+            if each.grid and each.source.modality in self.samples
+        )
+        return total / self.num_workers
+
+    @property
+    def num_workers(self) -> int:
+        """How many volumes would be converted at a time."""
+        return max(1, min(num_workers(self.settings), len(self.jobs)))
+
+    def lines(self, *, with_paths: bool) -> Iterator[str]:
+        """The forecast for people; paths only where the reader may see them."""
+        splits = {source.name: job.split for job in self.jobs for source in job.sources}
+        for each in self.previews:
+            place = f"  {each.source.path}" if with_paths else ""
+            yield f"input {each.source.number}: {self._line(each, splits)}{place}"
+        yield from (f"left alone: {n} x {why}" for why, n in sorted(self.findings.skipped.items()))
+        yield from (f"note: {remark}" for remark in self.findings.remarks)
+        yield from self._totals(splits)
+
+    def _line(self, each: Preview, splits: dict[str, Split]) -> str:
+        source = each.source
+        kind = f"{source.modality}, {_format_of(source)}"
+        if each.refusal:
+            return f"{kind}, REFUSED: {each.refusal.code}: {each.refusal}"
+        if each.grid is None:
+            return f"{kind}, in the store already"
+        z, y, x = each.grid.shape
+        dz, dy, dx = each.grid.spacing_mm
+        slices = stored_slices(each.grid, self.settings.spacing_mm[0])
+        ends = f"{slices} slices" + (f" for {splits[source.name]}" if self.has_key else "")
+        return f"{kind}, {z} x {y} x {x} of {dz:.3g} x {dy:.3g} x {dx:.3g} mm -> {ends}"
+
+    def _totals(self, splits: dict[str, Split]) -> Iterator[str]:
+        sources = [each.source for each in self.previews if not each.refusal]
+        counts = Counter((source.modality, splits[source.name]) for source in sources)
+        for modality in MODALITIES:
+            dealt = ", ".join(f"{counts[modality, split]} {split}" for split in SPLITS)
+            yield f"{modality.upper()}: {dealt}"
+        refused = len(self.previews) - len(sources)
+        stored = sum(each.is_stored for each in self.previews)
+        pairs = sum(len(job.sources) > 1 for job in self.jobs)
+        subjects = len({source.subject for source in sources})
+        yield (
+            f"{len(sources) - stored} volumes to convert, {stored} there already, {refused} "
+            f"refused as far as headers tell; {subjects} subjects, {pairs} aligned pairs"
+        )
+        if not self.has_key:
+            yield "Which subject goes where is up to the key, which convert makes; the counts hold."
+        yield from self._costs()
+
+    def _costs(self) -> Iterator[str]:
+        free = self.settings.out.bytes_free()
+        room = f"; {in_units(free)} free" if free is not None else ""
+        yield f"store: about {in_units(self.bytes_needed)} more{room}"
+        if self.seconds is not None:
+            at_a_time = f"{self.num_workers} at a time, and Ray's start"
+            yield f"time: about {self.seconds:.0f} s with {at_a_time}"
+        for modality, sample in self.samples.items():
+            yield (
+                f"  by input {sample.number}, converted in memory: {sample.seconds:.1f} s, "
+                f"{sample.bytes_per_voxel:.2f} bytes per voxel; the other {modality.upper()}s "
+                "are scaled by their voxels"
+            )
+        yield "Nothing was written."
+
+
+def forecast(settings: ConvertSettings) -> Forecast:
+    """Look at the inputs as `convert` would, and convert one in memory for a measure.
+
+    Raises UsageError as `convert` does.
+    """
+    settings = settings.absolute()
+    findings = find(settings)
+    has_key = settings.key_path.exists()
+    key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
+    sources = name_sources(findings.volumes, key)
+    previews = preview(sources, settings.leniency, settings.out)
+    jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
+    return Forecast(
+        settings=settings,
+        findings=findings,
+        previews=previews,
+        jobs=jobs,
+        has_key=has_key,
+        samples=_samples(previews, settings),
+    )
+
+
+def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modality, Sample]:
+    """The first usable volume of each modality, converted in memory."""
+    _warm_up()
+    samples: dict[Modality, Sample] = {}
+    for modality in MODALITIES:
+        to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
+        for source in to_come[:_NUM_TIMED]:
+            try:
+                samples[modality] = _sample(source, settings)
+                break
+            except VolumeError:
+                continue
+    return samples
+
+
+def _sample(source: Source, settings: ConvertSettings) -> Sample:
+    started = time.perf_counter()
+    harmonised = harmonised_source(source, settings, None, lambda note: None)
+    size_bytes = encoded_bytes(harmonised)
+    return Sample(
+        number=source.number,
+        seconds=time.perf_counter() - started,
+        source_voxels=_num_voxels(harmonised.source),
+        bytes_per_voxel=size_bytes / harmonised.voxels.size,
+    )
+
+
+def _warm_up() -> None:
+    """Load what resampling needs: seconds that are paid once, not per volume."""
+    grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
+    resample_mask(np.ones(grid.shape, np.bool_), grid, grid)
+
+
+def _num_voxels(grid: Grid) -> int:
+    z, y, x = grid.shape
+    return z * y * x
+
+
+def _format_of(source: Source) -> str:
+    if source.series:
+        return f"DICOM ({source.series})"
+    return "".join(source.path.suffixes[-2:] if source.path.suffix == ".gz" else source.path.suffix)

@@ -1,0 +1,95 @@
+"""Jobs as Ray tasks, or one after the other in this process. The home of Ray in data_prep."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from data_prep.convert.conversion_plan import Job
+from data_prep.convert.settings import ConvertSettings
+from data_prep.convert.worker import Outcome, convert_job, refused
+from mrct.errors import VolumeError
+
+_TASKS_PER_WORKER = 2
+_FLOOR_BYTES = 512 << 20
+_BYTES_PER_STORED = 16
+"""Memory for one byte on disk: packed voxels become float32, and work needs several copies."""
+
+
+def outcomes_of(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
+    """What becomes of each source, in the order in which jobs end."""
+    if settings.workers == 0:
+        for job in jobs:
+            yield from convert_job(job, settings)
+    else:
+        yield from _by_ray(jobs, settings)
+
+
+def num_workers(settings: ConvertSettings) -> int:
+    """How many volumes are converted at a time."""
+    if settings.workers is not None:
+        return max(1, settings.workers)
+    return len(os.sched_getaffinity(0))
+
+
+def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
+    """Run the jobs as Ray tasks, a bounded number in flight; outcomes as they come.
+
+    A job whose task dies (out of memory, a crash in C) runs once more when all others are done
+    and nothing else needs the memory; then it is refused.
+    """
+    import ray  # takes seconds, and workers=0 does without
+
+    from mrct.ray_session import ray_session
+
+    workers = num_workers(settings)
+    queue = iter(jobs)
+    flying: dict[Any, Job] = {}
+    died: list[Job] = []
+    with ray_session(settings.ray_address, num_cpus=workers):
+        start = _starter(settings)
+        while True:
+            for job in itertools.islice(queue, _TASKS_PER_WORKER * workers - len(flying)):
+                flying[start(job)] = job
+            if not flying:
+                break
+            done = ray.wait(list(flying), num_returns=1)[0][0]
+            job = flying.pop(done)
+            try:
+                outcomes = ray.get(done)
+            except ray.exceptions.RayError:
+                died.append(job)
+            else:
+                yield from outcomes
+        for job in died:
+            try:
+                outcomes = ray.get(start(job))
+            except ray.exceptions.RayError as error:
+                outcomes = [refused(source, "", _task_died(error)) for source in job.sources]
+            yield from outcomes
+
+
+def _starter(settings: ConvertSettings) -> Callable[[Job], Any]:
+    """What starts the task of a job, with a memory request that some node can meet."""
+    import ray
+
+    largest = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
+    # No retries by Ray: it would run a task that eats memory beside others again. One CPU per
+    # task also makes Ray set OMP_NUM_THREADS to 1 in it.
+    task = ray.remote(num_cpus=1, max_retries=0)(convert_job)
+
+    def start(job: Job) -> Any:
+        stored = sum(source.size_bytes() for source in job.sources)
+        wanted = _FLOOR_BYTES + _BYTES_PER_STORED * stored
+        return task.options(memory=min(wanted, int(largest))).remote(job, settings)
+
+    return start
+
+
+def _task_died(error: BaseException) -> VolumeError:
+    return VolumeError(
+        "task-died",
+        f"The process that converted it died twice ({type(error).__name__}), the second time with "
+        "nothing beside it: it needs more memory than there is, or crashes a library.",
+        "Convert it alone where more memory is free (--workers 0). If it dies again, report it.",
+    )

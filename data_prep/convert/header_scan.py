@@ -1,0 +1,52 @@
+"""What is known of each source before a voxel is read: its grid, or why it will be refused."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from data_prep.readers.tolerances import Leniency
+from data_prep.sources.source import Source
+from data_prep.store.commits import commit_path
+from mrct.errors import VolumeError, as_volume_error
+from mrct.imaging.volume import Grid
+from mrct.progress import progress
+from mrct.storage.paths import StoragePath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """One source as far as its headers tell."""
+
+    source: Source
+    grid: Grid | None = None
+    """What the headers of a volume that is to come claim."""
+    refusal: VolumeError | None = None
+    """Why it will be refused, if headers show it."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store has a volume of its name; its headers were then not read."""
+        return self.grid is None and self.refusal is None
+
+
+def preview(sources: Collection[Source], leniency: Leniency, out: StoragePath) -> list[Preview]:
+    """Look at the headers of all sources that the store `out` (if there is one) lacks."""
+    previews = []
+    with progress("headers", total=len(sources)) as advance:
+        for source in sources:
+            previews.append(_preview(source, leniency, out))
+            advance()
+    return previews
+
+
+def _preview(source: Source, leniency: Leniency, out: StoragePath) -> Preview:
+    if commit_path(out, source.name).exists():
+        return Preview(source=source)
+    try:
+        return Preview(source=source, grid=source.preview(leniency))
+    except Exception as error:  # as in a conversion: one source's fault is not the others'
+        return Preview(source=source, refusal=as_volume_error(error))
+
+
+def unusable(previews: Collection[Preview]) -> set[str]:
+    """The names of the sources that headers rule out."""
+    return {each.source.name for each in previews if each.refusal}

@@ -1,0 +1,186 @@
+"""One job of a conversion: its sources read, harmonised, written. It knows no Ray and no other job.
+
+A job gets paths and names and gives back outcomes, never arrays and never an exception.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data_prep.convert.conversion_plan import Job
+from data_prep.convert.quarantine import Refusal
+from data_prep.convert.settings import ConvertSettings
+from data_prep.datasets.split import Split
+from data_prep.preprocess.cropping import Cut
+from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
+from data_prep.readers.file_state import Stamp, file_changed
+from data_prep.sources.source import Source
+from data_prep.store.commits import commit_path, read_commit
+from data_prep.store.writer import PreparedVolume, write_volume
+from mrct.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
+from mrct.imaging.note import Note
+from mrct.imaging.volume import Grid
+from mrct.storage.paths import StoragePath
+
+STORAGE_FULL = "storage-full"
+"""The code of a refusal that is no fault of the input."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one source."""
+
+    source: Source
+    written: bool
+    refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
+    """What was put right or could not be checked, a sentence each."""
+    cut: Cut | None = None
+    """What of the body the store's slices are too small for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """The state of a source's files before they were read."""
+
+    stamps: tuple[Stamp, ...]
+    sha256: str
+
+
+def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
+    """Convert a volume, or the MRI and the CT of a pair onto the MRI's grid; never raises.
+
+    What goes wrong with a source becomes its refusal; the other one of a pair is then written
+    without a link, or stays as it was where it has been written before.
+    """
+    seen: dict[str, _Seen] = {}
+    outcomes = []
+    for source in job.sources:
+        try:
+            seen[source.name] = _Seen(stamps=source.stamps(), sha256=source.sha256())
+        except Exception as error:
+            outcomes.append(refused(source, "", error))
+    if _is_committed(job, settings.out, seen):
+        return [Outcome(source=source, written=False) for source in job.sources]
+    ready: list[tuple[Source, PreparedVolume]] = []
+    for source in job.sources:
+        if source.name not in seen:
+            continue
+        try:
+            grid = ready[0][1].grid if ready else None
+            ready.append((source, _prepare(source, job.split, seen[source.name], settings, grid)))
+        except Exception as error:
+            outcomes.append(refused(source, seen[source.name].sha256, error))
+    names = {volume.modality: volume.name for _, volume in ready}
+    for source, volume in ready:
+        link = names.get("ct" if volume.modality == "mri" else "mri")
+        try:
+            if len(ready) < len(job.sources) and _stays(source, job, settings.out, seen):
+                outcomes.append(Outcome(source=source, written=False))
+                continue
+            write_volume(settings.out, replace(volume, link=link))
+            cut = volume.harmonised.cut
+            outcomes.append(Outcome(source=source, written=True, notes=volume.notes, cut=cut))
+        except Exception as error:
+            outcomes.append(refused(source, seen[source.name].sha256, error))
+    return outcomes
+
+
+def _is_committed(job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
+    for source in job.sources:
+        if source.name not in seen:
+            return False
+        record = _record_of(out, source)
+        if not _is_same(record, seen[source.name]):
+            return False
+        if len(job.sources) > 1 and not record["volume"]["link"]:
+            return False
+    return True
+
+
+def _record_of(out: StoragePath, source: Source) -> dict[str, Any]:
+    """What the store says of a volume; empty where it has none."""
+    return read_commit(out, source.name) if commit_path(out, source.name).exists() else {}
+
+
+def _is_same(record: dict[str, Any], seen: _Seen) -> bool:
+    """Whether the store has the volume, made of the very bytes."""
+    return bool(record) and record["source_sha256"] == seen.sha256
+
+
+def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
+    """Whether the store keeps what it has of a source whose partner cannot be used now.
+
+    Raises VolumeError where the store's volume of that partner is linked to another one of this:
+    alone it would lie on a grid of its own, and the link would lead to other places.
+    """
+    if _is_same(_record_of(out, source), seen[source.name]):
+        return True
+    for other in job.sources:
+        record = _record_of(out, other)
+        if record and record["volume"]["link"] == source.name:
+            raise VolumeError(
+                "pair-incomplete",
+                "The other file of its pair cannot be used now, and the store's volume of that one "
+                "is linked to this.",
+                f"Mend the other file, or remove commits/{commit_path(out, other.name).name} from "
+                "the store too, and convert again.",
+            )
+    return False
+
+
+def _prepare(
+    source: Source, split: Split, seen: _Seen, settings: ConvertSettings, grid: Grid | None
+) -> PreparedVolume:
+    notes: list[str] = []
+    harmonised = harmonised_source(source, settings, grid, notes.append)
+    if source.stamps() != seen.stamps:
+        raise file_changed()
+    record = _record_of(settings.out, source)
+    if record and not _is_same(record, seen):
+        name = commit_path(settings.out, source.name).name
+        raise VolumeError(
+            "source-changed",
+            "The store holds this volume made from another file "
+            f"(sha256 {record['source_sha256'][:8]}).",
+            f"To replace it, remove commits/{name} from the store and convert again.",
+        )
+    return PreparedVolume(
+        modality=source.modality,
+        pseudonym=source.pseudonym,
+        subject=source.subject,
+        split=split,
+        link=None,
+        source_sha256=seen.sha256,
+        harmonised=harmonised,
+        notes=tuple(notes),
+    )
+
+
+def harmonised_source(
+    source: Source, settings: ConvertSettings, grid: Grid | None, note: Note
+) -> HarmonisedVolume:
+    """A source read and brought to the store's form, on `grid` if given; raises VolumeError."""
+    volume = source.read(settings.leniency, note)
+    given_body = source.read_mask(settings.leniency)
+    if given_body is not None:
+        note("The body mask is the one that came with the volume.")
+    harmonised = harmonise(volume, settings.recipe, grid=grid, given_body=given_body)
+    for text in harmonised.cut.notes if harmonised.cut else ():
+        note(text)
+    return harmonised
+
+
+def refused(source: Source, digest: str, error: BaseException) -> Outcome:
+    """The outcome of a source that cannot be used; `digest` is empty where it was not read."""
+    if isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
+        error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and go on.")
+    fault = as_volume_error(error)
+    refusal = Refusal(
+        number=source.number,
+        name=source.name,
+        sha256=digest,
+        code=fault.code,
+        reason=fault.reason,
+        remedy=fault.remedy,
+    )
+    return Outcome(source=source, written=False, refusal=refusal)

@@ -1,0 +1,236 @@
+"""The manifest: a CSV file that names the volumes of a data set, the layout that can say it all.
+
+It opens no volume; of a DICOM folder it reads the headers, to find the one series that is meant.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.datasets.dataset import SUFFIXES_TEXT, Findings, Found
+from data_prep.datasets.split import SPLITS, Split
+from data_prep.dicom.series import Series, find_series
+from data_prep.readers.formats import VOLUME_SUFFIXES
+from mrct.errors import UsageError
+from mrct.imaging.volume import MODALITIES, Modality
+from mrct.storage.atomic import write_atomic
+
+MANIFEST_COLUMNS = ("path", "modality", "subject", "split", "pair")
+REQUIRED = MANIFEST_COLUMNS[:3]
+MASK = "mask"
+
+
+class ManifestError(UsageError):
+    """A manifest that cannot be followed. The message tells the line and never its contents:
+    a column that slipped could hold a patient's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One volume."""
+
+    path: Path
+    """The volume file, a DICOM file, or the folder of a DICOM series. In the CSV it is relative to
+    the manifest's folder (or absolute)."""
+    modality: Modality
+    subject: str
+    """Whose volume it is; volumes of one subject share a split."""
+    split: Split | None = None
+    """None leaves the choice to `convert`."""
+    pair: str | None = None
+    """Rows with the same value are an MRI and a CT of one subject in one world frame."""
+    mask: Path | None = None
+    """A body mask of the same frame, as a volume file; above 0 is body."""
+
+
+def find_in_manifest(path: Path) -> Findings:
+    """The volumes that a manifest names, a row each.
+
+    Raises ManifestError too where a row's DICOM folder does not hold exactly one series of its
+    modality.
+    """
+    volumes: list[Found] = []
+    files: set[Path] = set()
+    for number, row in _numbered_rows(path):
+        found = _found(path, number, row)
+        own = found.series.paths if found.series else ()
+        if not files.isdisjoint(own):
+            raise _error(path, number, "its series was named before", "Delete one of the two.")
+        files.update(own)
+        volumes.append(found)
+    return Findings(volumes=volumes)
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """The rows of a manifest, paths joined with its folder.
+
+    Columns `path`, `modality` and `subject` are required; `split`, `pair` and `mask` may be absent
+    or empty; others are ignored. Raises ManifestError, with the line, for what cannot be followed:
+    a missing file or column, an unknown modality or split, a volume named twice, a pair that is
+    not one MRI and one CT of one subject, a subject in two splits.
+    """
+    return [row for _, row in _numbered_rows(path)]
+
+
+def _numbered_rows(path: Path) -> list[tuple[int, Row]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"The manifest cannot be read: {getattr(error, 'strerror', 'it is not UTF-8 text')} "
+            f"({path}). Without it no volume is known. "
+            f"Give a CSV file with the columns {','.join(MANIFEST_COLUMNS)}."
+        ) from error
+    lines = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    missing = set(REQUIRED) - set(lines.fieldnames or ())
+    if missing:
+        raise ManifestError(
+            f"The manifest {path} has no column {', '.join(sorted(missing))}: its first line must "
+            f"name the columns. Begin it with {','.join(MANIFEST_COLUMNS)}."
+        )
+    numbered = [(lines.line_num, _row(path, lines.line_num, line)) for line in lines]
+    if not numbered:
+        raise ManifestError(
+            f"The manifest {path} names no volume: it ends after its first line. "
+            "Add one line per volume."
+        )
+    _check_together(path, numbered)
+    return numbered
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write a manifest, atomically, with paths relative to its folder; `mask` only where needed."""
+    rows = list(rows)
+    has_masks = any(row.mask for row in rows)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*MANIFEST_COLUMNS, MASK) if has_masks else MANIFEST_COLUMNS)
+    for row in rows:
+        place = os.path.relpath(row.path, path.parent)
+        cells = [place, row.modality, row.subject, row.split or "", row.pair or ""]
+        if has_masks:
+            cells.append(os.path.relpath(row.mask, path.parent) if row.mask else "")
+        table.writerow(cells)
+    write_atomic(path, text.getvalue().encode())
+
+
+def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
+    cells = {name: (line.get(name) or "").strip() for name in (*MANIFEST_COLUMNS, MASK)}
+    for name in REQUIRED:
+        if not cells[name]:
+            raise _error(manifest, number, f"{name} is empty", "Fill it in, or delete the line.")
+    modality = next((m for m in MODALITIES if m == cells["modality"].lower()), None)
+    if modality is None:
+        raise _error(
+            manifest, number, "the modality is unknown", f"Write one of {', '.join(MODALITIES)}."
+        )
+    split = next((s for s in SPLITS if s == cells["split"].lower()), None)
+    if cells["split"] and split is None:
+        raise _error(
+            manifest,
+            number,
+            "the split is unknown",
+            f"Write one of {', '.join(SPLITS)}, or leave it empty to have one chosen.",
+        )
+    place = manifest.parent / cells["path"]
+    mask = manifest.parent / cells[MASK] if cells[MASK] else None
+    for what, wanted in (("file or folder at its path", place), ("file at its mask", mask)):
+        if wanted and not wanted.exists():
+            raise _error(
+                manifest,
+                number,
+                f"there is no {what}",
+                "Paths are relative to the manifest's folder: correct the line, or delete it.",
+            )
+    return Row(
+        path=place,
+        modality=modality,
+        subject=cells["subject"],
+        split=split,
+        pair=cells["pair"] or None,
+        mask=mask,
+    )
+
+
+def _found(manifest: Path, number: int, row: Row) -> Found:
+    is_file = row.path.is_file() and row.path.name.lower().endswith(VOLUME_SUFFIXES)
+    return Found(
+        path=row.path,
+        modality=row.modality,
+        name=os.path.relpath(row.path, manifest.parent),
+        subject=row.subject,
+        label=row.subject,
+        split=row.split,
+        pair=row.pair,
+        mask=row.mask,
+        series=None if is_file else _series(manifest, number, row),
+    )
+
+
+def _series(manifest: Path, number: int, row: Row) -> Series:
+    """The one DICOM series of the row's modality in a folder, or the one that a file belongs to."""
+    folder = row.path if row.path.is_dir() else row.path.parent
+    found = find_series(folder)
+    if not row.path.is_dir():
+        found = [series for series in found if row.path in series.paths]
+    meant = [series for series in found if series.modality == row.modality]
+    # Damaged files alone are meant too: they are refused by name later, and the rest goes on.
+    meant = meant or [series for series in found if not series.headers]
+    if len(meant) != 1:
+        raise _error(
+            manifest,
+            number,
+            f"its path holds {len(meant)} DICOM series of its modality, and no volume file",
+            "Name a folder with one series, a file of the series, or a volume file "
+            f"({SUFFIXES_TEXT}).",
+        )
+    return meant[0]
+
+
+def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:
+    """Refuse rows that contradict one another."""
+    places: set[tuple[Path, Modality | None]] = set()
+    splits: dict[str, Split] = {}
+    pairs: dict[str, list[Row]] = {}
+    for number, row in numbered:
+        place = (row.path, row.modality if row.path.is_dir() else None)
+        if place in places:  # a DICOM folder may hold a series of each modality
+            raise _error(manifest, number, "its volume was named before", "Delete one of the two.")
+        places.add(place)
+        if row.split and splits.setdefault(row.subject, row.split) != row.split:
+            raise _error(
+                manifest,
+                number,
+                "its subject was in another split before, and scores on a subject that was "
+                "trained on mean nothing",
+                "Give all lines of a subject one split.",
+            )
+        if row.pair:
+            partners = pairs.setdefault(row.pair, [])
+            partners.append(row)
+            if any(_clash(a, row) for a in partners[:-1]):
+                raise _error(
+                    manifest,
+                    number,
+                    "its pair holds more than one MRI and one CT of one subject",
+                    "Give every pair a value of its own.",
+                )
+    for number, row in numbered:
+        if row.pair and len(pairs[row.pair]) == 1:
+            raise _error(
+                manifest,
+                number,
+                "its pair has no second volume",
+                "Add the line of the other modality, or leave `pair` empty.",
+            )
+
+
+def _clash(a: Row, b: Row) -> bool:
+    return a.modality == b.modality or a.subject != b.subject
+
+
+def _error(manifest: Path, number: int, found: str, remedy: str) -> ManifestError:
+    return ManifestError(f"Line {number} of the manifest {manifest}: {found}. {remedy}")

@@ -1,0 +1,92 @@
+"""Which MRI and which CT are an aligned pair, by names and headers. It reads no voxel."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from data_prep.datasets.dataset import Found
+from data_prep.dicom.series import refusal
+from data_prep.readers.formats import stem_of
+from data_prep.readers.tolerances import Leniency
+from mrct.imaging.volume import Modality
+
+Lots = dict[str, dict[Modality, list[Found]]]
+"""Volumes that belong together, by what they share."""
+
+
+def pair_files(volumes: list[Found]) -> tuple[list[Found], list[str]]:
+    """Pair files of equal relative names, then the only MRI and the only CT of a subject.
+
+    Where several could be meant, none is linked; a remark says so.
+    """
+    volumes, doubtful = _join(volumes, _lots(volumes, _place_without_suffix))
+    rest = [volume for volume in volumes if volume.pair is None]
+    paired, doubtful_subjects = _join(rest, _lots(rest, lambda volume: volume.label))
+    linked = [volume for volume in volumes if volume.pair is not None]
+    if not doubtful | doubtful_subjects:
+        return linked + paired, []
+    return linked + paired, [
+        f"{len(doubtful | doubtful_subjects)} subject(s) have several MRIs or CTs that could be "
+        "the pair: none of these was linked. Say which with --manifest (column pair)."
+    ]
+
+
+def pair_dicom(volumes: list[Found], leniency: Leniency) -> tuple[list[Found], list[str]]:
+    """Pair the MRI and the CT of a patient that share a frame of reference.
+
+    Series that their headers rule out have no partner. Of several, the one of most images counts.
+    """
+
+    def frame_of_reference(volume: Found) -> str | None:
+        series = volume.series
+        assert series is not None
+        tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
+        if series.error or refusal(series, resample_tilt=tilt, resample_irregular=irregular):
+            return None
+        frame = series.headers[0].frame_of_reference_uid
+        return f"{series.identity}\0{frame}" if frame else None
+
+    lots = _lots(volumes, frame_of_reference)
+    chosen: Lots = {
+        frame: {modality: [max(of, key=_num_images)] for modality, of in lot.items()}
+        for frame, lot in lots.items()
+    }
+    paired, _ = _join(volumes, chosen)
+    many = sum(lots[frame] != chosen[frame] for frame in lots)
+    if not many:
+        return paired, []
+    return paired, [
+        f"{many} patient(s) have several series in one frame of reference: the MRI and the CT of "
+        "most images were taken as the pair."
+    ]
+
+
+def _lots(volumes: list[Found], rule: Callable[[Found], str | None]) -> Lots:
+    """The volumes by what `rule` says that they share, where both modalities do."""
+    lots: Lots = defaultdict(lambda: defaultdict(list))
+    for volume in volumes:
+        if (shared := rule(volume)) is not None:
+            lots[shared][volume.modality].append(volume)
+    return {shared: lot for shared, lot in lots.items() if len(lot) > 1}
+
+
+def _join(volumes: list[Found], lots: Lots) -> tuple[list[Found], set[str]]:
+    """Give lots of one MRI and one CT their `pair`; also the subjects of all larger lots."""
+    pairs: dict[tuple[Modality, str], str] = {}
+    doubtful: set[str] = set()
+    for shared, lot in lots.items():
+        members = [volume for of in lot.values() for volume in of]
+        if len(members) == 2:
+            pairs |= {(volume.modality, volume.name): shared for volume in members}
+        else:
+            doubtful |= {volume.subject for volume in members}
+    return [replace(v, pair=pairs.get((v.modality, v.name))) for v in volumes], doubtful
+
+
+def _place_without_suffix(volume: Found) -> str:
+    return (Path(volume.name).parent / stem_of(volume.path.name)).as_posix()
+
+
+def _num_images(volume: Found) -> int:
+    return len(volume.series.headers) if volume.series else 0

@@ -1,0 +1,63 @@
+"""The layout of the SynthRAD challenges' first task: a folder per case with an MRI, a CT, a mask.
+
+    2023: Task1/<brain or pelvis>/<case>/{mr,ct,mask}.nii.gz
+    2025: Task1/<AB, HN or TH>/<case>/{mr,ct,mask}.mha
+
+All three of a case lie on one grid: the two are an aligned pair, and the mask is the body's
+(Thummerer et al., arXiv 2303.16320 and 2502.17609). A validation
+case has no CT. The folders `overview` and `overviews` hold pictures and tables, no case.
+"""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from data_prep.datasets.dataset import Findings, Found, check_folder, volume_files
+from data_prep.readers.formats import stem_of
+from mrct.errors import UsageError
+from mrct.imaging.volume import Modality
+
+_FILE_NAMES: dict[Modality, str] = {"mri": "mr", "ct": "ct"}
+_MASK = "mask"
+_CONE_BEAM = "cbct"
+
+
+def find_in_synthrad(root: Path) -> Findings:
+    """The MRI and the CT of every case at any depth below a folder, paired and with their mask.
+
+    The case's folder names the subject. Cases of the second task (cone-beam CT) are counted as
+    skipped.
+
+    Raises:
+        UsageError: There is no case.
+    """
+    check_folder(root, "--synthrad")
+    skipped: Counter[str] = Counter()
+    cases: dict[Path, dict[str, Path]] = defaultdict(dict)
+    for path in volume_files(root, skipped):
+        cases[path.parent][stem_of(path.name).lower()] = path
+    volumes = []
+    for folder, files in sorted(cases.items()):
+        if _CONE_BEAM in files:
+            skipped["SynthRAD: case with cone-beam CT (task 2)"] += 1
+            continue
+        found = {modality: files[name] for modality, name in _FILE_NAMES.items() if name in files}
+        pair = folder.relative_to(root).as_posix() if len(found) > 1 else None
+        volumes += [
+            Found(
+                path=path,
+                modality=modality,
+                name=path.relative_to(root).as_posix(),
+                subject=folder.name,
+                label=folder.name,
+                pair=pair,
+                mask=files.get(_MASK),
+            )
+            for modality, path in found.items()
+        ]
+    if not volumes:
+        left = "".join(f", {count} x {reason}" for reason, count in skipped.items())
+        raise UsageError(
+            f"--synthrad {root} holds no case: no folder at any depth has a file named mr or ct "
+            f"(.nii.gz, .nii, .mha{left}). Name the folder that was unpacked, such as Task1."
+        )
+    return Findings(volumes=volumes, skipped=skipped)

@@ -1,0 +1,207 @@
+"""What the headers of DICOM slices say against making a volume of them; it opens no file."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.dicom.grouping import Group
+from data_prep.dicom.slice_header import SliceHeader
+from mrct.errors import VolumeError
+from mrct.imaging.volume import Modality
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_MODALITY_OF_CLASS: dict[str, Modality] = {
+    f"{_STORAGE}2": "ct",
+    f"{_STORAGE}2.1": "ct",  # enhanced
+    f"{_STORAGE}2.2": "ct",  # enhanced, converted from single frames
+    f"{_STORAGE}4": "mri",
+    f"{_STORAGE}4.1": "mri",
+    f"{_STORAGE}4.4": "mri",
+}
+_TAGS: dict[Modality, str] = {"ct": "CT", "mri": "MR"}
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_OTHERS = (
+    (f"{_STORAGE}7", "secondary-capture", "a secondary capture (a picture of a screen or print)"),
+    (f"{_STORAGE}88.", "structured-report", "a structured report or dose report"),
+    (f"{_STORAGE}481.", "radiotherapy-object", "a radiotherapy structure set, plan or dose"),
+    (_DICOMDIR, "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
+    ("", "not-ct-or-mr", "no CT or MR image"),
+)
+_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
+_MAPS = {"PERFUSION", "ADC", "PHASE MAP", "P", "R", "I", "MOSAIC", "VELOCITY"}
+"""Values of ImageType for pictures that are no magnitudes or no single volume."""
+_WRITTEN_LOSS = 1e-3
+
+
+def classify(header: SliceHeader) -> Modality | VolumeError:
+    """A CT or MR slice, or why the object is skipped."""
+    modality = _MODALITY_OF_CLASS.get(header.sop_class)
+    if modality is None:
+        _, code, what = next(row for row in _OTHERS if header.sop_class.startswith(row[0]))
+        return _skipped(code, what)
+    if header.is_colour:
+        return _skipped("colour", "a colour picture: its numbers are no HU or magnitudes")
+    kinds = set(header.image_type)
+    if kinds & _LOCALIZERS:
+        return _skipped("localizer", "a localizer")
+    if kinds & _MAPS:
+        return _skipped("derived-map", "a computed map, phase or mosaic picture, not the anatomy")
+    return modality
+
+
+def is_cut_off(header: SliceHeader) -> bool:
+    """Whether an object lacks what all have that follows its class: the file ends in its header.
+
+    Such a slice cannot be put to its series, and its class may be cut off too, so that it must
+    not be left aside as something else.
+    """
+    if header.sop_class in _MODALITY_OF_CLASS:
+        return not (header.series_uid and header.rows * header.columns * header.bits_allocated)
+    return not header.series_uid and header.sop_class != _DICOMDIR
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Census:
+    """What can only be counted over the whole input."""
+
+    patients: Mapping[str, int]
+    """People that share a series UID."""
+    images: Mapping[tuple[str, int | None], int]
+    """Images of (study, acquisition number), copies left out."""
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[SliceHeader]]) -> "Census":
+        """Count people and images."""
+        persons: dict[str, set[str]] = defaultdict(set)
+        images: dict[tuple[str, int | None], set[object]] = defaultdict(set)
+        for group in groups:
+            for header in group:
+                persons[header.series_uid].add(header.person)
+                place = (header.series_uid, header.orientation, header.position)
+                images[header.study_uid, header.acquisition].add(place)
+        return cls(
+            patients={uid: len(people) for uid, people in persons.items()},
+            images={acquisition: len(places) for acquisition, places in images.items()},
+        )
+
+
+def group_fault(group: Group, census: Census, *, num_damaged: int) -> VolumeError | None:
+    """The first thing wrong with slices that would make one volume, or None.
+
+    `num_damaged` files lie beside the slices.
+    """
+    headers, modality = group.headers, group.modality
+    num_patients = census.patients[headers[0].series_uid]
+    if num_patients > 1:
+        return VolumeError(
+            "mixed-patients",
+            f"One SeriesInstanceUID holds slices of {num_patients} patients.",
+            "Export the series again from the archive, one patient at a time.",
+        )
+    wrong = sum(header.modality not in ("", _TAGS[modality]) for header in headers)
+    if wrong:
+        return VolumeError(
+            "modality-conflict",
+            f"{wrong} of {len(headers)} {_TAGS[modality]} images have another modality in their "
+            "Modality tag.",
+            "Look at the series; file it under its true modality, or leave it out.",
+        )
+    if num_damaged:
+        whole = len({header.path for header in headers})
+        return VolumeError(
+            "file-damaged",
+            f"{whole} of {whole + num_damaged} files of the folder can be read; the rest is "
+            "empty, cut off or damaged, and would be missing slices.",
+            "Copy the folder again from its source, or move foreign files out of it.",
+        )
+    return _header_fault(headers) or _mixture(group) or _lost_end(headers, census.images)
+
+
+def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
+    lacking = {
+        "ImagePositionPatient": [header.position is None for header in headers],
+        "ImageOrientationPatient": [header.orientation is None for header in headers],
+        "PixelSpacing": [header.pixel_mm is None for header in headers],
+    }
+    missing = [f"{name} ({sum(have)})" for name, have in lacking.items() if any(have)]
+    if missing:
+        return VolumeError(
+            "header-incomplete",
+            f"Of {len(headers)} images some have no usable {', '.join(missing)}: their place in "
+            "space is unknown.",
+            "Export the series again from the archive, with all tags.",
+        )
+    sizes = np.array([header.pixel_mm for header in headers])
+    if sizes.min() <= 0 or np.ptp(sizes, axis=0).max() > _WRITTEN_LOSS * sizes.min():
+        return _unusable("PixelSpacing is not above 0 and the same on all images")
+    row, column = np.array(headers[0].orientation).reshape(2, 3)
+    products = np.array([row @ row - 1, column @ column - 1, row @ column])
+    if np.abs(products).max() > _WRITTEN_LOSS:
+        return _unusable("ImageOrientationPatient is not two unit vectors at right angles")
+    if any(
+        header.bits_allocated not in (8, 16, 32)
+        or not 1 <= header.bits_stored <= header.bits_allocated
+        or header.high_bit != header.bits_stored - 1
+        for header in headers
+    ):
+        return _unusable("BitsAllocated, BitsStored and HighBit do not fit together")
+    if len({header.photometric for header in headers}) > 1 or headers[0].photometric not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
+        return _unusable("PhotometricInterpretation is not the same monochrome on all images")
+    return None
+
+
+def _mixture(group: Group) -> VolumeError | None:
+    """Whether the slices are several volumes under one series UID.
+
+    Each could pass for a regular volume of wider gaps, so positions cannot be trusted to tell.
+    """
+    echoes = {round(header.echo_ms, 2) for header in group.headers if header.echo_ms is not None}
+    moments = {header.moment for header in group.headers} - {None}
+    for count, what in (
+        (group.num_parallel, "frames of reference, sizes or stacks in one orientation"),
+        (len(echoes), "echo times"),
+        (len(moments), "moments (temporal positions)"),
+    ):
+        if count > 1:
+            return VolumeError(
+                "mixed-volumes",
+                f"One SeriesInstanceUID holds images of {count} {what}: they are not one volume.",
+                "Split it into one series for each of them and give the one that shows the "
+                "anatomy.",
+            )
+    return None
+
+
+def _lost_end(
+    headers: Sequence[SliceHeader], images: Mapping[tuple[str, int | None], int]
+) -> VolumeError | None:
+    """Whether ImagesInAcquisition tells of images that are not there.
+
+    An acquisition may be spread over several series of a study (echoes, phases): then all of them
+    together must hold exactly that many.
+    """
+    for number in {header.acquisition for header in headers}:
+        members = [header for header in headers if header.acquisition == number]
+        expected = max(header.images_in_acquisition or 0 for header in members)
+        have = len({header.position for header in members})
+        if have < expected != images[members[0].study_uid, number]:
+            return VolumeError(
+                "images-missing",
+                f"{have} images of an acquisition that had {expected} (ImagesInAcquisition): "
+                "slices are missing, perhaps at an end, where no gap shows it.",
+                "Export the whole series again from the archive.",
+            )
+    return None
+
+
+def _unusable(found: str) -> VolumeError:
+    return VolumeError("header-unusable", f"{found}.", "Export the series again from the archive.")
+
+
+def _skipped(code: str, what: str) -> VolumeError:
+    return VolumeError(code, f"It is {what}.", "Nothing to do: it is left out.")

@@ -1,0 +1,193 @@
+"""DICOM files to slice headers and stored numbers. The home of pydicom; it knows nothing of series.
+
+Tags are read by allow-list (`data_prep.dicom.tags`); no error carries a value of the file's text.
+"""
+
+import io
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
+from data_prep.dicom.slice_header import SliceHeader
+from data_prep.dicom.tags import HEADER_TAGS, frames_of, slice_header
+from data_prep.readers.file_state import file_changed, stamp_of, unreadable
+from data_prep.readers.header_checks import MAX_BYTES
+from mrct.errors import VolumeError
+
+HEAD_BYTES = 132
+"""Of a file, which `looks_like_dicom` wants to see."""
+# fmt: off
+_PIXEL_TAGS = [
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+]
+# fmt: on
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file that begins so is DICOM: with a preamble, or bare, as old exports are."""
+    return head[128:132] == b"DICM" or (head[:2] == b"\x08\0" and head[3:4] == b"\0")
+
+
+def read_headers(path: Path) -> list[SliceHeader]:
+    """One header per frame of a DICOM file, pixels unread.
+
+    Enhanced CT and MR give one header for each frame, from the functional groups. Raises
+    VolumeError (`unreadable`, `header-damaged`, `too-large`) where the file cannot be understood.
+    """
+    try:
+        stamp = stamp_of(path)
+        with _quiet():
+            dataset = _read(path, HEADER_TAGS, stop_before_pixels=True)
+            shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+            groups = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
+            if len(groups) not in (1, frames_of(dataset)):
+                raise _damaged()
+            return [
+                slice_header(path, stamp, dataset, [group, shared[0]], frame)
+                for frame, group in enumerate(groups)
+            ]
+    except VolumeError:
+        raise
+    except OSError as error:  # pydicom's own, of damaged sequences, have no number
+        raise (unreadable(error) if error.errno else _damaged()) from None
+    except Exception:  # a hostile header makes pydicom raise whatever it likes, and quote itself
+        raise _damaged() from None
+
+
+def read_tags(path: Path, keywords: list[str]) -> Dataset:
+    """The named tags of a DICOM file as they stand there, patient text too; no pixels.
+
+    Raises VolumeError (`unreadable`, `header-damaged`, `too-large`).
+    """
+    try:
+        with _quiet():
+            dataset = _read(path, keywords, stop_before_pixels=True)
+            for keyword in keywords:
+                dataset.get(keyword)  # decodes it, here where what goes wrong is caught
+            return dataset
+    except VolumeError:
+        raise
+    except OSError as error:
+        raise (unreadable(error) if error.errno else _damaged()) from None
+    except Exception:  # a hostile header makes pydicom raise whatever it likes, and quote itself
+        raise _damaged() from None
+
+
+def read_stored(header: SliceHeader) -> NDArray[Any]:
+    """All frames of a file as stored integers [frames, rows, columns], unused high bits and all.
+
+    Raises VolumeError: `transfer-syntax` names what cannot be decoded and the package that would,
+    `too-large` comes before memory is taken, `file-changed` means that it is not the file that the
+    header was read from, `pixels-unreadable` is everything else.
+    """
+    shape = (header.frames, header.rows, header.columns)
+    if math.prod(shape) * header.bits_allocated // 8 > MAX_BYTES:
+        raise too_large(f"{' x '.join(map(str, shape))} pixels")
+    try:
+        with _quiet():
+            syntax = UID(header.transfer_syntax)
+            _check_decoder(syntax)
+            dataset = _read(header.path, _PIXEL_TAGS)
+            dataset.file_meta.TransferSyntaxUID = syntax
+            if not syntax.is_encapsulated:
+                _check_rest(dataset.PixelData, math.prod(shape) * header.bits_allocated // 8)
+            pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
+        if stamp_of(header.path) != header.stamp:
+            raise file_changed()
+        return pixels.reshape(shape)
+    except (VolumeError, MemoryError):
+        raise
+    except OSError as error:
+        raise (unreadable(error) if error.errno else _damaged()) from None
+    except Exception as error:  # each codec has its own; their texts may quote the file
+        raise VolumeError(
+            "pixels-unreadable",
+            f"The pixels cannot be decoded ({type(error).__name__}).",
+            "Copy the file again from its source.",
+        ) from None
+
+
+def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
+    """The allowed tags of a file, with a transfer syntax even where it has no preamble."""
+    with HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
+        whole: io.BufferedReader | Path = stream
+        bare = stream.read(132)[128:] != b"DICM"
+        if not bare:
+            meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                check_inflated(path, stream.tell())
+                whole = path  # pydicom inflates all of it at once, pixels too
+        stream.seek(0)
+        dataset = dcmread(
+            whole, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
+        )
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        number = "" if implicit else ".1" if little else ".2"
+        dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{number}")
+    return dataset
+
+
+def _check_rest(pixels: bytes, expected: int) -> None:
+    """What follows the last pixel may fill up the file, but not hold a picture."""
+    if len(pixels) > expected and pixels[expected:].strip(b"\0"):
+        raise VolumeError(
+            "pixels-unreadable",
+            f"The file holds {len(pixels):,} bytes of pixels, the header's matrix {expected:,}: "
+            "a part of the picture would be cut off.",
+            "Export the series again from the archive.",
+        )
+
+
+def _check_decoder(syntax: UID) -> None:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        packages = "no package here decodes it"
+    else:
+        if decoder.is_available:
+            return
+        packages = "install one of: " + "; ".join(decoder.missing_dependencies)
+    name = "a private syntax" if syntax.is_private else syntax.name
+    name = f"{name} ({syntax})" if syntax.is_valid else "something that is no UID"
+    raise VolumeError(
+        "transfer-syntax",
+        f"The pixels are stored as {name}, which cannot be decoded: {packages}.",
+        "Install the package, or convert the files to Explicit VR Little Endian.",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom's warnings from quoting a patient's data on the terminal."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _damaged() -> VolumeError:
+    return VolumeError(
+        "header-damaged",
+        "The DICOM header is damaged or cut off.",
+        "Copy the file again from its source.",
+    )

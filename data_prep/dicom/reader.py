@@ -1,0 +1,172 @@
+"""The pixels of a DICOM series to a Volume: CT in HU, MR in magnitudes."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.dicom.files import read_stored
+from data_prep.dicom.rescale import check_rescale, finish_values, slice_values
+from data_prep.dicom.series import Series, refusal, stack_of
+from data_prep.dicom.slice_header import SliceHeader
+from data_prep.dicom.stack_geometry import SAME_PLACE_MM, Stack
+from data_prep.readers.header_checks import MAX_BYTES
+from data_prep.readers.value_checks import check_values
+from mrct.errors import VolumeError
+from mrct.imaging.note import Note, silent
+from mrct.imaging.volume import Modality, Volume
+
+_ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
+
+
+def read_series(
+    series: Series,
+    *,
+    pseudonym: str,
+    resample_tilt: bool = False,
+    resample_irregular: bool = False,
+    assume_hu: bool = False,
+    note: Note = silent,
+) -> Volume:
+    """Read a series whole as float32 and put it on its grid; what is not sure is refused.
+
+    Identical slices at one place are used once. With `resample_tilt` a tilted stack keeps its
+    voxels and gets an affine with the tilt as a shear, so that the one interpolation that comes
+    anyway (`geometry.resample`) sets it straight. With `resample_irregular` uneven slices are
+    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU.
+    `note` hears what was put right or could not be checked, without patient text.
+
+    Raises VolumeError for whatever cannot be used.
+    """
+    error = refusal(series, resample_tilt=resample_tilt, resample_irregular=resample_irregular)
+    if error:
+        raise error
+    modality = series.modality
+    assert modality is not None, "a series without error is a CT or an MR"
+    check_rescale(series.headers, modality, assume_hu=assume_hu)
+    stack = stack_of(series)
+    values, padded = _decode(series.headers, modality, note)
+    values, padded = _one_per_place(values, padded, series.headers, stack, note)
+    check_values(values[~padded], modality, note)
+    is_inverted = series.headers[0].photometric == "MONOCHROME1"
+    finish_values(values, padded, modality, is_inverted=is_inverted)
+    _note(series, padded, stack, note)
+    affine = stack.affine
+    if any(fault.code == "irregular-spacing" for fault in stack.faults()):
+        note(f"{len(values)} uneven slices were interpolated to their median gap.")
+        values, affine = stack.even(values)
+    return Volume(voxels=values, affine=affine, modality=modality, pseudonym=pseudonym)
+
+
+def claimed_bytes(series: Series) -> int:
+    """What the voxels, and the frames of files that hold many, take as float32 by the headers."""
+    return sum(4 * header.rows * header.columns for header in series.headers)
+
+
+def _decode(
+    headers: Sequence[SliceHeader], modality: Modality, note: Note
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values and padding [frames, y, x] in the order of the headers, or an error for the lot."""
+    shape = (len(headers), headers[0].rows, headers[0].columns)
+    if 4 * shape[0] * shape[1] * shape[2] > MAX_BYTES:
+        raise VolumeError(
+            "too-large",
+            f"The headers claim {' x '.join(map(str, shape))} voxels, more than a head has.",
+            "Leave the series out; look at where it comes from.",
+        )
+    values, padded = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    files: dict[Path, list[int]] = defaultdict(list)
+    for index, header in enumerate(headers):
+        files[header.path].append(index)
+    lost, junk, fits_swapped, first = 0, 0, True, None
+    for frames in files.values():
+        try:
+            stored = read_stored(headers[frames[0]])
+        except VolumeError as error:
+            if error.code not in _ONE_FILE_CODES:
+                raise
+            lost, first = lost + len(frames), first or error
+            continue
+        for index in frames:
+            found = slice_values(stored[headers[index].frame], headers[index], modality)
+            values[index], padded[index] = found.values, found.padded
+            junk += found.num_junk
+            fits_swapped &= found.fits_swapped
+    if first:
+        raise VolumeError(
+            first.code,
+            f"{len(headers) - lost} of {len(headers)} images are readable. {first.reason}",
+            first.remedy,
+        ) from first
+    if junk and fits_swapped:
+        raise VolumeError(
+            "byte-order",
+            "The pixels use bits that the header says are unused, and do not so when their bytes "
+            "are swapped: they are in the other byte order than the header tells.",
+            "Export the series again from the archive.",
+        )
+    if junk:
+        note(f"{junk} pixels had something in bits above BitsStored, which was cut off.")
+    return values, padded
+
+
+def _one_per_place(
+    values: NDArray[np.float32],
+    padded: NDArray[np.bool_],
+    headers: Sequence[SliceHeader],
+    stack: Stack,
+    note: Note,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One slice for each place, in order; doubles must be equal in place and pixels."""
+    positions = np.array([header.position for header in headers], dtype=np.float64)
+    clashes = []
+    for place, position in zip(stack.places, stack.positions, strict=True):
+        for other in place[1:]:
+            is_same = (
+                np.abs(positions[other] - position).max() < SAME_PLACE_MM
+                and np.array_equal(values[other], values[place[0]])
+                and np.array_equal(padded[other], padded[place[0]])
+            )
+            if not is_same:
+                clashes.append(float(position @ stack.normal))
+    if clashes:
+        raise _doubled(len(clashes), clashes[0])
+    doubles = len(headers) - len(stack.places)
+    if doubles:
+        note(f"{doubles} identical slice(s) at the place of another were dropped.")
+    kept = [place[0] for place in stack.places]
+    return values[kept], padded[kept]
+
+
+def _note(
+    series: Series,
+    padded: NDArray[np.bool_],
+    stack: Stack,
+    note: Note,
+) -> None:
+    if padded.any():
+        note(f"{int(padded.sum())} padded voxels ({padded.mean():.1%}) were set to air.")
+    if any(fault.code == "gantry-tilt" for fault in stack.faults()):
+        note(f"A tilt of {stack.tilt_degrees:.1f} degrees is kept as a shear of the affine.")
+    if series.was_split:
+        note("Every slice had a series UID of its own; they were joined by their series number.")
+    if any(header.is_lossy for header in series.headers):
+        note("The pixels were compressed with loss at some time: values are not as measured.")
+    if not any(header.images_in_acquisition or header.frames > 1 for header in series.headers):
+        low, high = stack.heights_mm[[0, -1]]
+        note(
+            f"It reaches from {low:.1f} to {high:.1f} mm along the slice normal; the header does "
+            "not tell how many slices there were, so a lost end could not be seen."
+        )
+
+
+def _doubled(count: int, height_mm: float) -> VolumeError:
+    return VolumeError(
+        "duplicate-position",
+        f"{count} slice(s) lie at the place of another with different pixels, first at "
+        f"{height_mm:.2f} mm along the slice normal: several times, echoes or phases in one "
+        "series.",
+        "Split it into one series for each of them and give the one that shows the anatomy.",
+    )

@@ -1,0 +1,218 @@
+"""Folders of DICOM files to series: walking, and what headers alone can refuse.
+
+It reads no pixels (`data_prep.dicom.reader` does) and leaves grouping to `grouping`.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.dicom.attribute_checks import Census, classify, group_fault, is_cut_off
+from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom, read_headers
+from data_prep.dicom.grouping import Group, group_slices
+from data_prep.dicom.slice_header import SliceHeader
+from data_prep.dicom.stack_geometry import Stack, stack_slices
+from data_prep.readers.file_state import read_with_retry, stamp_of, unreadable
+from data_prep.readers.formats import VOLUME_SUFFIXES
+from mrct.errors import VolumeError
+from mrct.imaging.volume import Grid, Modality
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Series:
+    """The frames that could be one volume, or what was found instead, with the reason.
+
+    `repr` shows no path, identity or UID.
+    """
+
+    headers: tuple[SliceHeader, ...] = field(repr=False)
+    """In the order of the files; positions decide later."""
+    modality: Modality | None
+    """None where it is neither a CT nor an MR."""
+    error: VolumeError | None
+    """Why the headers rule it out; `refusal` adds what its geometry says."""
+    damaged: tuple[Path, ...] = field(default=(), repr=False)
+    """Files beside it, or instead of it, that could not be read."""
+    was_split: bool = False
+    """Whether each slice came with a series UID of its own."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All its files, sorted."""
+        return tuple(sorted({header.path for header in self.headers} | set(self.damaged)))
+
+    @property
+    def identity(self) -> str:
+        """What the subject's keyed pseudonym is made from; never to be stored or shown."""
+        if not self.headers:
+            return ""
+        first = self.headers[0]
+        return first.identity if first.identity.strip("\0") else first.study_uid
+
+    @property
+    def name(self) -> str:
+        """What the volume's keyed pseudonym is made from: the same on every run, nowhere else."""
+        if not self.headers:
+            return "\0".join(map(os.fspath, self.damaged))
+        first = self.headers[0]
+        turned = [round(cosine, 2) + 0.0 for cosine in first.orientation or ()]
+        uids = (first.identity, first.study_uid, first.series_uid, first.frame_of_reference_uid)
+        return "\0".join((*uids, f"{first.rows} {first.columns} {turned}"))
+
+    def __str__(self) -> str:
+        if not self.headers:
+            return f"{len(self.damaged)} unreadable file(s)"
+        first = self.headers[0]
+        kind = {"ct": "CT", "mri": "MR", None: "other"}[self.modality]
+        return f"{kind}, {len(self.headers)} image(s) of {first.rows} x {first.columns}"
+
+
+def find_series(folder: Path) -> list[Series]:
+    """All DICOM series below a folder of any depth and naming, sorted by their first file.
+
+    Objects that are no CT or MR slices, and files that are damaged, come as series with an
+    `error`, so that they can be counted. Other files (without DICOM's mark, and not empty) are
+    nobody's here. Links that lead out of the folder are not followed.
+    """
+    headers: list[SliceHeader] = []
+    damaged: dict[Path, VolumeError] = {}
+    for path in _files(folder, damaged):
+        try:
+            read_with_retry(partial(stamp_of, path))
+            with path.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
+            if looks_like_dicom(head):
+                frames = read_headers(path)
+                if any(map(is_cut_off, frames)):
+                    damaged[path] = _no_content("It ends within its header.")
+                else:
+                    headers += frames
+            elif not any(head) or path.suffix.lower() in _DICOM_SUFFIXES:
+                found = (
+                    "It is named like DICOM but begins unlike it." if any(head) else "It is empty."
+                )
+                damaged[path] = _no_content(found)
+        except OSError as error:
+            damaged[path] = unreadable(error)
+        except VolumeError as error:
+            damaged[path] = error
+    return sorted(_series_of(headers, damaged), key=lambda series: series.paths[0])
+
+
+def stack_of(series: Series) -> Stack:
+    """Where the slices of a series without `error` lie."""
+    first = series.headers[0]
+    assert first.pixel_mm is not None, "group_fault lets no series without PixelSpacing through"
+    rows_mm, columns_mm = first.pixel_mm
+    return stack_slices(
+        np.array([header.position for header in series.headers], dtype=np.float64),
+        np.array(first.orientation, dtype=np.float64),
+        (rows_mm, columns_mm),
+    )
+
+
+def grid_of(series: Series) -> Grid:
+    """Where the voxels of a series without `error` lie, on the even grid nearest to its slices."""
+    first, stack = series.headers[0], stack_of(series)
+    return Grid(shape=(len(stack.places), first.rows, first.columns), affine=stack.affine)
+
+
+def refusal(
+    series: Series, *, resample_tilt: bool = False, resample_irregular: bool = False
+) -> VolumeError | None:
+    """Why the series cannot be a volume as far as headers tell; None where they see nothing.
+
+    All faults of the geometry stand in one error, under the code of the gravest.
+    """
+    if series.error:
+        return series.error
+    waived = {"gantry-tilt": resample_tilt, "irregular-spacing": resample_irregular}
+    faults = [fault for fault in stack_of(series).faults() if not waived.get(fault.code)]
+    if not faults:
+        return None
+    return VolumeError(
+        faults[0].code,
+        " ".join(fault.reason for fault in faults),
+        " ".join(dict.fromkeys(fault.remedy for fault in faults)),
+    )
+
+
+def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
+    root = folder.resolve()
+
+    def closed(error: OSError) -> None:
+        damaged[Path(error.filename)] = unreadable(error)
+
+    for parent, folders, names in os.walk(folder, onerror=closed):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if name.startswith(".") or name.lower().endswith(VOLUME_SUFFIXES):
+                continue  # hidden, or a file of one volume, which is read as such
+            try:
+                if not path.resolve().is_relative_to(root):
+                    continue
+            except (OSError, RuntimeError):  # a loop of links, which opening it will say
+                pass
+            yield path
+
+
+def _series_of(
+    headers: Iterable[SliceHeader], damaged: Mapping[Path, VolumeError]
+) -> Iterator[Series]:
+    skipped: dict[tuple[str, ...], list[SliceHeader]] = defaultdict(list)
+    reasons: dict[tuple[str, ...], VolumeError] = {}
+    usable: list[tuple[SliceHeader, Modality]] = []
+    for header in headers:
+        modality = classify(header)
+        if isinstance(modality, VolumeError):
+            lot = (header.study_uid, header.series_uid, modality.code)
+            skipped[lot].append(header)
+            reasons[lot] = modality
+        else:
+            usable.append((header, modality))
+    for key, members in skipped.items():
+        yield Series(headers=tuple(members), modality=None, error=reasons[key])
+    groups = group_slices(usable)
+    census = Census.of(group.headers for group in groups)
+    beside, alone = _share_out(damaged, groups)
+    for path in alone:
+        yield Series(headers=(), modality=None, error=damaged[path], damaged=(path,))
+    for index, group in enumerate(groups):
+        yield Series(
+            headers=group.headers,
+            modality=group.modality,
+            error=group_fault(group, census, num_damaged=len(beside[index])),
+            damaged=tuple(beside[index]),
+            was_split=group.was_split,
+        )
+
+
+def _share_out(
+    damaged: Iterable[Path], groups: Sequence[Group]
+) -> tuple[dict[int, list[Path]], list[Path]]:
+    """Which damaged files belong to which group: to the only one of their folder, else to none."""
+    folders: dict[Path, set[int]] = defaultdict(set)
+    for index, group in enumerate(groups):
+        for header in group.headers:
+            folders[header.path.parent].add(index)
+    beside: dict[int, list[Path]] = defaultdict(list)
+    alone = []
+    for path in damaged:
+        owners = folders.get(path.parent, set())
+        if len(owners) == 1:
+            beside[next(iter(owners))].append(path)
+        else:
+            alone.append(path)
+    return beside, alone
+
+
+def _no_content(found: str) -> VolumeError:
+    return VolumeError("header-damaged", found, "Copy it again from its source.")

@@ -1,0 +1,58 @@
+"""What is used of the header of one DICOM frame; it knows nothing of the library that reads it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.readers.file_state import Stamp
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceHeader:
+    """What is used of one frame's header. `repr` shows nothing that a patient is found by."""
+
+    path: Path = field(repr=False)
+    stamp: Stamp = field(repr=False)
+    """The state of the file when its header was read."""
+    frame: int
+    """Its place in the file, from 0."""
+    frames: int
+    identity: str = field(repr=False)
+    """PatientID and its issuer: food for the keyed pseudonym and for nothing else."""
+    person: str = field(repr=False)
+    """Digest of identity, name and birth date: equal for one patient."""
+    study_uid: str = field(repr=False)
+    series_uid: str = field(repr=False)
+    frame_of_reference_uid: str = field(repr=False)
+    sop_class: str
+    transfer_syntax: str
+    modality: str
+    image_type: tuple[str, ...]
+    is_colour: bool
+    is_lossy: bool
+    """Compressed with loss, now or ever before."""
+    photometric: str
+    series_number: int | None
+    acquisition: int | None
+    images_in_acquisition: int | None
+    stack: str
+    """Which of several stacks of an enhanced object it belongs to; empty in all others."""
+    moment: int | None
+    """Which of several moments it shows, where the header tells."""
+    echo_ms: float | None
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    position: tuple[float, ...] | None
+    """ImagePositionPatient, LPS mm."""
+    orientation: tuple[float, ...] | None
+    """ImageOrientationPatient."""
+    pixel_mm: tuple[float, ...] | None
+    """Between rows, between columns."""
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    padding: tuple[int, int] | None
+    """First and last stored value that mean "nothing was measured here"."""

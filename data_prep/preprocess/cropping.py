@@ -1,0 +1,70 @@
+"""What of a body lies beyond the slices that are to hold it. It knows grids and boxes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrct.imaging.connected_components import Box
+from mrct.imaging.volume import Affine, Grid
+
+_SIDES = (("front", "back"), ("right", "left"))
+"""Where rows and columns begin and end."""
+_UNSURE_MM = 6.0
+"""A box that was found on coarse voxels may reach this far beyond the body."""
+_SPARE_MM = 5.0
+_MULTIPLE = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """How much of the body is lost, and what would have saved it."""
+
+    lost_mm: tuple[tuple[str, float], ...]
+    """By side, in mm; empty where the body is whole."""
+    needed_size: tuple[int, int]
+    """Rows and columns that hold the whole body: those that are there, where it is."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for people; none where the body is whole."""
+        if not self.lost_mm:
+            return ()
+        lost = ", ".join(f"{mm:.0f} mm at the {side}" for side, mm in self.lost_mm)
+        rows, columns = self.needed_size
+        return (
+            f"The slices are too small for the body: about {lost} are cut off. "
+            f"--size {rows} {columns} would hold it.",
+        )
+
+
+def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
+    """Compare the body's box in its source with the slices of `grid`, on which `body` lies.
+
+    A side is cut where the body touches it and the source goes on beyond, or where the box reaches
+    far beyond. Slices are never cut: a grid has all of its own volume's, and a paired volume shows
+    what its partner shows.
+    """
+    way = np.linalg.inv(grid.affine) @ source.affine
+    reach = _bounds(way, tuple(slice(0, n) for n in source.shape))
+    extent = _bounds(way, box)
+    lost_mm, needed = [], list(grid.shape[1:])
+    for axis, sides in enumerate(_SIDES):
+        mm, last = grid.spacing_mm[1 + axis], grid.shape[1 + axis] - 0.5
+        for end, side in enumerate(sides):
+            beyond = (-0.5 - extent[axis][0], extent[axis][1] - last)[end] * mm
+            goes_on = (-0.5 - reach[axis][0], reach[axis][1] - last)[end] * mm > mm
+            touches = bool(body.take(-end, 1 + axis).any())
+            if goes_on and (touches or beyond > _UNSURE_MM):
+                lost_mm.append((side, max(beyond, mm)))
+                more = 2 * (lost_mm[-1][1] + _SPARE_MM) / mm  # it grows at both ends
+                whole = -int(-(grid.shape[1 + axis] + more) // _MULTIPLE) * _MULTIPLE
+                needed[axis] = max(needed[axis], whole)
+    return Cut(lost_mm=tuple(lost_mm), needed_size=(needed[0], needed[1]))
+
+
+def _bounds(way: Affine, box: Box) -> list[tuple[float, float]]:
+    """Where a box of voxels begins and ends along the rows and columns that `way` leads to."""
+    z, y, x = ((side.start - 0.5, side.stop - 0.5) for side in box)
+    corners = np.array([(i, j, k, 1) for i in x for j in y for k in z]) @ way.T
+    return [(float(at.min()), float(at.max())) for at in (corners[:, 1], corners[:, 0])]

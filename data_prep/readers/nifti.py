@@ -1,0 +1,292 @@
+"""NIfTI files to volumes and back. The home of nibabel; it knows nothing of stores or subjects."""
+
+import gzip
+import io
+import itertools
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from data_prep.readers.file_state import unreadable
+from data_prep.readers.header_checks import (
+    ASSUMED,
+    MAX_BYTES,
+    bad_header,
+    check_affine,
+    check_number,
+    check_shape,
+    damaged_stream,
+    detached,
+    no_affine,
+)
+from data_prep.readers.inflate import MAX_RATIO, inflate
+from mrct.errors import VolumeError
+from mrct.imaging.note import Note, silent
+from mrct.imaging.volume import Affine, Grid, Modality, Volume
+from mrct.storage.atomic import write_atomic
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+DESCRIPTION_LENGTH = 79
+"""ASCII characters of the header's description; nibabel cuts what is longer."""
+_HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
+_DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
+_PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
+_MILLIMETRES = (0, 2)
+"""Of xyzt_units: not told, or told."""
+_NIFTI_WRITTEN_LOSS = 1e-2
+"""Of a voxel's size: pixdim is often rounded when written."""
+_MOST_APART = 0.5
+"""Of the smallest voxel side, between the places that sform and qform give to a corner."""
+
+
+def read_nifti(
+    path: Path,
+    *,
+    modality: Modality,
+    pseudonym: str,
+    assume_affine: bool = False,
+    note: Note = silent,
+) -> Volume:
+    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied.
+
+    As float32, or as int16 where the file holds that and scales nothing.
+
+    A gzip stream is read to its trailer first, so that its checksum has been compared before a
+    voxel is used (nibabel stops short of it). The header's size is compared with the file's
+    before memory is taken. With `assume_affine` a file without sform and qform has its axes as
+    nibabel takes them: x to the left, y to the front, z up, the centre at 0. Raises VolumeError
+    for whatever cannot be used.
+    """
+    with _explained():
+        content, header = _read_whole(path)
+        _check_header(header, assume_affine=assume_affine)
+        image = _image_class(content).from_bytes(content)
+        check_affine(image.affine)
+        voxels = _voxels(image, content)
+    voxels_zyx = np.ascontiguousarray(voxels.reshape(image.shape[:3]).transpose(2, 1, 0))
+    if not _is_placed(header):
+        note(ASSUMED)
+    return Volume(voxels=voxels_zyx, affine=image.affine, modality=modality, pseudonym=pseudonym)
+
+
+def _voxels(image: Any, content: bytes) -> NDArray[Any]:
+    """[x, y, z, ...]; half the memory and time where a file holds int16, as most CT do."""
+    dtype, scaling = image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter)
+    if (dtype.kind, dtype.itemsize, scaling) == ("i", 2, (1, 0)):
+        stored = np.frombuffer(content, dtype, offset=image.dataobj.offset)
+        return stored.reshape(image.shape, order="F").astype(np.int16)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused later, as not finite
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+
+
+def nifti_shape(path: Path) -> tuple[int, int, int]:
+    """(x, y, z) as the header claims it; what does not fit the file raises VolumeError."""
+    with _explained(), _opened(path) as stream:
+        header = _header(stream.read(_HEADER_BYTES), path)
+        return check_shape(header.get_data_shape())
+
+
+def nifti_grid(path: Path, *, assume_affine: bool = False) -> Grid:
+    """Where the voxels lie, by the header; raises VolumeError for what that alone rules out."""
+    with _explained():
+        with _opened(path) as stream:
+            header = _header(stream.read(_HEADER_BYTES), path)
+        _check_header(header, assume_affine=assume_affine)
+        affine = header.get_best_affine()
+    check_affine(affine)
+    x, y, z = check_shape(header.get_data_shape())
+    return Grid(shape=(z, y, x), affine=affine)
+
+
+def write_nifti(
+    path: Path, voxels_zyx: NDArray[Any], affine: Affine, description: str = ""
+) -> None:
+    """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip if so named.
+
+    Both sform and qform carry the affine with code 1 (scanner), units are millimetres; equal
+    input gives equal bytes. `description` goes into the header: at most DESCRIPTION_LENGTH ASCII
+    characters.
+    """
+    assert len(description) <= DESCRIPTION_LENGTH
+    image = nibabel.Nifti1Image(voxels_zyx.transpose(2, 1, 0), affine)
+    image.header["descrip"] = description.encode("ascii")
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1, strip_shears=True)
+    content = image.to_bytes()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, compresslevel=3, mtime=0)
+    write_atomic(path, content)
+
+
+def read_description(path: Path) -> str:
+    """The header's description of a NIfTI file that this project wrote; empty if it is none."""
+    try:
+        header = nibabel.load(path).header
+        return bytes(header["descrip"].item()).decode("ascii", "replace")
+    except (OSError, ValueError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError):
+        return ""
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What gzip, nibabel and the file system raise, as VolumeError."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise damaged_stream("gzip", error) from error
+    except OSError as error:
+        raise unreadable(error) from error
+    except VolumeError:
+        raise
+    except KeyError as error:
+        raise _bad(f"it holds a code that the standard does not have ({error})") from error
+    except (ImageFileError, HeaderDataError, ValueError) as error:
+        raise _bad(str(error)) from error
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if _is_packed(path) else path.open("rb")
+
+
+def _read_whole(path: Path) -> tuple[bytes, Any]:
+    """The file's uncompressed bytes, not one more or less than its header claims; the header."""
+    with _opened(path) as stream:
+        header = _header(stream.read(_HEADER_BYTES), path)
+    claimed = _claimed_bytes(header)
+    if _is_packed(path):
+        content = inflate(path.read_bytes(), "gzip", most_bytes=claimed)
+    else:
+        with path.open("rb") as file:
+            content = file.read(claimed + 1)
+    if len(content) != claimed:
+        found = "more" if len(content) > claimed else f"{len(content):,}"
+        raise _bad(f"it claims {claimed:,} bytes, there are {found}")
+    return content, header
+
+
+def _image_class(head: bytes) -> Any:
+    is_second = int.from_bytes(head[:4], "little") == 540 or int.from_bytes(head[:4], "big") == 540
+    return nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
+
+
+def _header(head: bytes, path: Path) -> Any:
+    """The header as it is (nibabel mends silently), its claim one that such a file can keep."""
+    header_class = _image_class(head).header_class
+    length = header_class.template_dtype.itemsize
+    if len(head) < length:
+        raise _bad(f"the file ends after {len(head)} bytes")
+    header = header_class(head[:length], check=False)
+    rank = int(header["dim"][0])
+    if not 1 <= rank <= 7:
+        raise _bad("dim has no number of axes")  # which one it has may be letters of a text
+    if min(header["dim"][1 : rank + 1]) < 1:
+        raise _bad(f"dim is {header['dim'].tolist()}")
+    magic = header["magic"].item().rstrip(b"\0")
+    if magic in (b"ni1", b"ni2"):
+        raise detached("The voxels lie in an .img file beside the header (magic)")
+    if magic not in (b"n+1", b"n+2"):
+        raise _bad("it is no single-file NIfTI (magic is not n+1 or n+2)")
+    if not (length <= header["vox_offset"] < MAX_BYTES and header["vox_offset"] % 1 == 0):
+        raise _bad(f"vox_offset is {header['vox_offset']}")
+    kind = int(header["datatype"])
+    check_number(f"of an unknown kind ({kind}, datatype)", kind in _DATATYPES)
+    if header["bitpix"] != 8 * header.get_data_dtype().itemsize:
+        raise _bad(f"bitpix {header['bitpix']} does not fit datatype {header['datatype']}")
+    claimed, size_bytes = _claimed_bytes(header), path.stat().st_size
+    most = min(MAX_BYTES, size_bytes * (MAX_RATIO if _is_packed(path) else 1))
+    if claimed > most:
+        raise _bad(f"it claims {claimed:,} bytes, the file can hold {most:,}")
+    return header
+
+
+def _claimed_bytes(header: Any) -> int:
+    voxels = math.prod(int(n) for n in header["dim"][1 : int(header["dim"][0]) + 1])
+    return int(header["vox_offset"]) + voxels * int(header["bitpix"]) // 8
+
+
+def _check_header(header: Any, *, assume_affine: bool) -> None:
+    """Refuse, with the field's name, what would put voxels in a wrong place or unit."""
+    dtype = header.get_data_dtype()
+    check_number(f"{dtype} (datatype)", dtype.kind in "iuf")
+    check_shape(header.get_data_shape())
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    # A slope of 0 means "not scaled" by the standard, but then an intercept makes no sense.
+    if not math.isfinite(slope) or not math.isfinite(intercept) or (slope == 0 != intercept):
+        raise VolumeError(
+            "slope",
+            f"Values would be scaled by {slope:g} and shifted by {intercept:g} (scl_slope, "
+            "scl_inter).",
+            "Convert again from the DICOM source, or set them to what is true.",
+        )
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _MILLIMETRES:
+        name = {1: "metres", 3: "microns"}.get(unit, f"an unknown unit ({unit})")
+        raise VolumeError(
+            "unit",
+            f"Lengths are in {name} (xyzt_units), not in millimetres.",
+            "Scale the affine to millimetres and set xyzt_units to mm.",
+        )
+    _check_affines(header, assume_affine=assume_affine)
+
+
+def _is_placed(header: Any) -> bool:
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _check_affines(header: Any, *, assume_affine: bool) -> None:
+    """sform, qform and pixdim must tell of the same grid, as far as they are set."""
+    spacing = np.array(header["pixdim"][1:4], np.float64)
+    if not (np.isfinite(spacing).all() and spacing.min() > 0):
+        raise VolumeError(
+            "pixdim",
+            f"Voxel sizes are {spacing.tolist()} (pixdim): they must be above 0.",
+            "Convert again from the DICOM source, or set pixdim.",
+        )
+    codes = {int(header["sform_code"]), int(header["qform_code"])}
+    if not codes <= _PLACE_CODES:
+        raise _bad(f"sform_code and qform_code are {sorted(codes)}")
+    if not (_is_placed(header) or assume_affine):
+        raise no_affine("sform_code and qform_code are both 0")
+    if header["sform_code"] <= 0:
+        return
+    sform = header.get_sform()
+    check_affine(sform)
+    if np.abs(np.linalg.norm(sform[:3, :3], axis=0) / spacing - 1).max() > _NIFTI_WRITTEN_LOSS:
+        raise _conflict(f"sform has voxels of other sizes than pixdim, {spacing.tolist()} mm")
+    if header["qform_code"] <= 0:
+        return
+    # A qform cannot hold a shear, so it is compared with the one that this sform would give.
+    own = header.copy()
+    own.set_qform(sform, strip_shears=True)
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
+    apart = (own.get_qform() - header.get_qform())[:3] @ np.c_[corners, np.ones(len(corners))].T
+    distance_mm = float(np.linalg.norm(apart, axis=0).max())
+    if not distance_mm <= _MOST_APART * spacing.min():
+        raise _conflict(f"sform and qform put one voxel to places {distance_mm:.3g} mm apart")
+
+
+def _conflict(found: str) -> VolumeError:
+    return VolumeError(
+        "affine-conflict",
+        f"The header contradicts itself: {found}. Which one is true cannot be known.",
+        "Convert again from the DICOM source, or set the code of the wrong one to 0 "
+        "(sform_code, qform_code).",
+    )
+
+
+def _bad(found: str) -> VolumeError:
+    return bad_header("NIfTI", found)

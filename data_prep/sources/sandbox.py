@@ -1,0 +1,187 @@
+"""Reading of untrusted files in a child process with a memory and a time limit.
+
+A decoder that crashes, eats memory or never ends costs one volume and not the worker. A server
+(`sandbox_server.py`) is started once per worker and forks a fresh child for each volume.
+Nothing that comes back is unpickled: a short JSON text, and the voxels in memory that both sides
+hold. It is no jail for code that takes a decoder over: the child keeps its user's rights.
+"""
+
+import atexit
+import json
+import mmap
+import os
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrct.errors import VolumeError
+from mrct.imaging.note import Note
+from mrct.imaging.volume import Modality, Volume
+
+REQUEST = struct.Struct("!d")
+"""Seconds that the child may take; its two descriptors, letter and voxels, travel beside it."""
+REPLY = struct.Struct("!?i")
+"""Whether its time ran out, and its exit code, negative where a signal killed it."""
+_FLOOR_BYTES = 512 << 20
+_BYTES_PER_DECODED = 10
+"""Working memory: float64 between, copies, masks. A DICOM series takes about 8."""
+_LETTER_BYTES = 1 << 20
+_VOXEL_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
+_GRACE_S = 30.0
+"""For the server to kill a child whose time is over, and for a process to end."""
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a child does; it gets there pickled."""
+
+    read: Callable[..., Volume]
+    """Gives the volume or raises VolumeError, called with `note` alone."""
+    decoded_bytes: Callable[[], int]
+    """What the headers claim that the voxels take as float32: decides on the memory of `read`."""
+    modality: Modality
+    pseudonym: str
+    timeout_s: float = 600
+    most_bytes: int = field(default_factory=_machine_bytes)
+    """No claim gets a child more memory; by default all that the machine has."""
+
+    def allowance_bytes(self, decoded_bytes: int) -> int:
+        """What the child may allocate for voxels of this size."""
+        return min(self.most_bytes, _FLOOR_BYTES + _BYTES_PER_DECODED * decoded_bytes)
+
+
+def read_apart(reading: Reading, note: Note) -> Volume:
+    """What `reading.read` gives or raises, from a child process.
+
+    Raises VolumeError also where the child died (`decoder-crashed`), asked for more than its
+    memory (`memory`) or took longer than its time (`timeout`).
+    """
+    letter, voxels = os.memfd_create("letter"), os.memfd_create("voxels")
+    try:
+        with os.fdopen(letter, "wb", closefd=False) as file:
+            pickle.dump(reading, file)
+        _SERVER.run(letter, voxels, reading.timeout_s)
+        try:
+            answer = json.loads(os.pread(letter, _LETTER_BYTES, 0))
+            if "error" in answer:
+                raise VolumeError(*map(str, answer["error"]))
+            for text in answer["notes"]:
+                note(str(text))
+            return Volume(
+                voxels=_mapped(voxels, answer["shape"], _VOXEL_DTYPES[answer["dtype"]]),
+                affine=np.array(answer["affine"], np.float64).reshape(4, 4),
+                modality=reading.modality,
+                pseudonym=reading.pseudonym,
+            )
+        except (AssertionError, KeyError, TypeError, UnicodeError, json.JSONDecodeError) as error:
+            raise _crashed("it answered nonsense") from error
+    finally:
+        os.close(letter)
+        os.close(voxels)
+
+
+def _mapped(voxels: int, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The child's voxels [z, y, x] where they lie; the memory lives as long as the array."""
+    z, y, x = map(int, shape)
+    size = os.fstat(voxels).st_size
+    assert size == dtype.itemsize * z * y * x > 0, f"{size} bytes for {shape} {dtype}"
+    return np.frombuffer(mmap.mmap(voxels, size), dtype).reshape(z, y, x)
+
+
+class _Server:
+    """The process that forks children, started when first needed; one volume at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._owner = 0
+
+    def run(self, letter: int, voxels: int, timeout_s: float) -> None:
+        """Have a child answer; raises VolumeError where it did not end by itself and in time."""
+        with self._lock:
+            try:
+                timed_out, exit_code = self._ask(letter, voxels, timeout_s)
+            except TimeoutError:
+                self.stop()
+                timed_out, exit_code = True, 0
+            except OSError:
+                self.stop()
+                raise _crashed("its server was killed") from None
+            except BaseException:  # an answer may be under way that nobody waits for
+                self.stop()
+                raise
+        if timed_out:
+            raise VolumeError(
+                "timeout",
+                f"Decoding took longer than {timeout_s:.0f} s and was stopped.",
+                "Look at the file: it may be made to keep a decoder busy. If the storage is slow, "
+                "copy it to a local disk and run the same command again.",
+            )
+        if exit_code:
+            raise _crashed(f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}")
+
+    def stop(self) -> None:
+        """End the server, which kills its child first."""
+        if self._line:
+            self._line.close()
+        if self._process and self._owner == os.getpid():
+            try:
+                self._process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = self._line = None
+
+    def _ask(self, letter: int, voxels: int, timeout_s: float) -> tuple[bool, int]:
+        if self._line is None or self._owner != os.getpid():
+            self._start()
+        assert self._line
+        self._line.settimeout(timeout_s + _GRACE_S)
+        socket.send_fds(self._line, [REQUEST.pack(timeout_s)], [letter, voxels])
+        reply = self._line.recv(REPLY.size, socket.MSG_WAITALL)
+        if len(reply) < REPLY.size:
+            raise ConnectionResetError
+        return REPLY.unpack(reply)
+
+    def _start(self) -> None:
+        self._line, theirs = socket.socketpair()
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        # A session of its own: Ctrl-C is the worker's business, and a closed line ends the server.
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "data_prep.sources.sandbox_server", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # codecs print what they choke on
+                start_new_session=True,
+            )
+        self._owner = os.getpid()
+
+
+def _crashed(how: str) -> VolumeError:
+    return VolumeError(
+        "decoder-crashed",
+        f"The process that decoded the file died ({how}): the file is damaged in a way that the "
+        "decoder does not survive, or memory ran out.",
+        "Copy the file again from its source. If it fails again, leave it out.",
+    )
+
+
+_SERVER = _Server()
+atexit.register(_SERVER.stop)

@@ -1,0 +1,270 @@
+"""The index: facts of all volumes in columns, so that 10 and 100,000 volumes open alike.
+
+A safetensors file. Its header says the SHA-256 of each column; a column is read, and compared with
+its hash, when it is first asked for. Then it lies in a temporary file without a name, from which
+rows are read when they are needed: memory does not hold the facts of all volumes, and nothing that
+happens to the index later matters. It is rebuilt from the commit records and says nothing new.
+"""
+
+import bisect
+import hashlib
+import json
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from math import prod
+from typing import IO, Any, overload
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from data_prep.datasets.split import SPLITS, Split
+from data_prep.store.commits import digest, seal, unseal
+from data_prep.store.stored_volume import StoredVolume
+from mrct.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
+from mrct.imaging.geometry import SLICE_STEPS
+from mrct.imaging.volume import MODALITIES, Modality
+from mrct.storage.paths import StoragePath
+
+INDEX = "index.safetensors"
+_INDEX_SCHEMA = 1
+_MAX_HEADER_BYTES = 1 << 20
+_READ_AT_ONCE = 1 << 24
+_TEXTS = ("name", "subject", "link")
+_COLUMN_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
+_PER_SLICE = ("body_fraction", "height", "deviation")
+
+
+def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """The index file of commit records; equal records give equal bytes."""
+    records = sorted(records, key=lambda record: record["volume"]["name"])
+    volumes = [record["volume"] for record in records]
+    columns: dict[str, NDArray[Any]] = {
+        name: _texts(v[name] or "" for v in volumes) for name in _TEXTS
+    } | {
+        "modality": np.array([MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
+        "split": np.array([SPLITS.index(v["split"]) for v in volumes], np.uint8),
+        "shape": np.array([v["shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "source_shape": np.array([v["source_shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "affine": np.array([v["affine"] for v in volumes], np.float64).reshape(-1, 4, 4),
+        "source_affine": np.array([v["source_affine"] for v in volumes]).reshape(-1, 4, 4),
+        "window": np.array([v["window"] for v in volumes], np.float64).reshape(-1, 2),
+        "scale": np.array([v["scale"] for v in volumes], np.float64),
+        "bytes": np.array([_size(record) for record in records], np.int64),
+    }
+    for name in _PER_SLICE:
+        values = np.array([value for v in volumes for value in v[name]])
+        columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
+    bare = safetensors.numpy.save(columns)
+    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
+    sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
+    # One entry only: safetensors writes several in no fixed order.
+    sealed = seal({"schema": _INDEX_SCHEMA, "columns": header, "sha256_of": sums}).decode()
+    return safetensors.numpy.save(columns, metadata={"sealed": sealed})
+
+
+class Index:
+    """An index file, read column by column."""
+
+    def __init__(self, path: StoragePath) -> None:
+        self._path = path
+        try:
+            self._read = path.ranges()
+            length = int.from_bytes(self._read(0, 8), "little")
+            self._start = 8 + min(length, _MAX_HEADER_BYTES)
+            header = json.loads(self._read(8, self._start))
+            self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(f"its header cannot be read ({error})") from error
+        if self._sealed["schema"] != _INDEX_SCHEMA or self._sealed["columns"] != header:
+            raise self._damaged("its header was changed, or another version wrote it")
+        self._columns: dict[str, IO[bytes]] = {}
+        """The columns that were found to be what was written."""
+
+    @property
+    def contents(self) -> str:
+        """Hash of all columns: equal where the volumes and their splits are."""
+        return digest(self._sealed)[:16]
+
+    def __len__(self) -> int:
+        return int(self._sealed["columns"]["name"]["shape"][0])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column, a row per volume (or, where facts are per slice, a row per slice).
+
+        Raises StoreError where it is not what was written.
+        """
+        return self.rows(name, 0, self._sealed["columns"][name]["shape"][0])
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows of a column. Raises StoreError where the column is not what was written."""
+        column = self._columns.get(name)
+        if column is None:  # two threads may check one at once: each in a file of its own
+            column = self._columns[name] = self._checked(name)
+        facts = self._sealed["columns"][name]
+        dtype, shape = np.dtype(_COLUMN_DTYPES[facts["dtype"]]), facts["shape"][1:]
+        row_bytes = dtype.itemsize * prod(shape)
+        content = os.pread(column.fileno(), (stop - start) * row_bytes, start * row_bytes)
+        return np.frombuffer(content, dtype).reshape(stop - start, *shape)
+
+    @cached_property
+    def first_slices(self) -> NDArray[np.int64]:
+        """[volumes + 1]: where each volume's rows begin in the columns with a row per slice."""
+        return np.concatenate([[0], self.column("shape")[:, 0].cumsum(dtype=np.int64)])
+
+    def row_of(self, name: str) -> int | None:
+        """The row of a volume, or None where it is not in the index."""
+        row = bisect.bisect_left(range(len(self)), name, key=lambda row: self.text("name", row))
+        return row if row < len(self) and self.text("name", row) == name else None
+
+    def texts(self, column: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows of a column of texts."""
+        letters = self.rows(column, start, stop)  # [volumes, longest], zeros at the end
+        return letters.view(f"S{letters.shape[1]}")[:, 0]
+
+    def text(self, column: str, row: int) -> str:
+        """One value of a column of texts."""
+        value: bytes = self.texts(column, row, row + 1)[0]
+        return value.decode()
+
+    def _checked(self, name: str) -> IO[bytes]:
+        """A copy of a column in a temporary file without a name."""
+        offsets = self._sealed["columns"][name]["data_offsets"]
+        start, stop = (self._start + offset for offset in offsets)
+        try:
+            found = hashlib.sha256()
+            copy = tempfile.TemporaryFile()  # noqa: SIM115  rows are read from it until the index goes
+            weakref.finalize(self, copy.close)
+            for first in range(start, stop, _READ_AT_ONCE):
+                content = self._read(first, min(first + _READ_AT_ONCE, stop))
+                found.update(content)
+                copy.write(content)
+            copy.flush()
+        except OSError as error:
+            if error.errno not in STORAGE_FULL_ERRNOS:
+                raise
+            raise StorageFullError(
+                f"the temporary folder {tempfile.gettempdir()} has no room for {stop - start:,} "
+                f"bytes of the index {self._path} ({error.strerror}). Free some, or set TMPDIR to "
+                "a folder on a disk."
+            ) from error
+        if found.hexdigest() != self._sealed["sha256_of"][name]:
+            raise self._damaged(f"its column {name} was changed after it was written")
+        return copy
+
+    def _damaged(self, found: str) -> StoreError:
+        return StoreError(
+            f"The index {self._path} is damaged: {found}. "
+            f"Run `python -m data_prep check {self._path.parent} --repair`: it makes the index "
+            "anew from the commit records."
+        )
+
+
+class Volumes(Sequence[StoredVolume]):
+    """Volumes of an index, by name in its order; each is put together when it is asked for."""
+
+    def __init__(self, index: Index, rows: NDArray[np.int64] | None = None) -> None:
+        self._index = index
+        self._rows = np.arange(len(index)) if rows is None else rows
+
+    def select(self, modality: Modality, split: Split) -> "Volumes":
+        """Those of one domain and split."""
+        wanted = self.column("modality") == MODALITIES.index(modality)
+        wanted &= self.column("split") == SPLITS.index(split)
+        return Volumes(self._index, self._rows[wanted])
+
+    def named(self, name: str) -> StoredVolume | None:
+        """The volume of that name; None where the index has none."""
+        row = self._index.row_of(name)
+        return None if row is None else self._volume(row)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One fact of all these volumes: `shape`, `window`, `split` (in SPLITS), `bytes` ..."""
+        assert name not in _PER_SLICE
+        return self._index.column(name)[self._rows]
+
+    def texts(self, name: str) -> NDArray[Any]:
+        """One text of all these volumes: `name`, `subject` or `link`."""
+        return self._index.texts(name, 0, len(self._index))[self._rows]
+
+    @property
+    def depths(self) -> NDArray[np.int64]:
+        """[volumes]: slices of each."""
+        first = self._index.first_slices
+        return first[self._rows + 1] - first[self._rows]
+
+    def of_slices(self, name: str) -> NDArray[np.float32]:
+        """One fact of every slice of these volumes in a row: `body_fraction`, `height` ..."""
+        if not len(self):
+            return np.empty(0, np.float32)
+        depth, first = self.depths, self._index.first_slices[self._rows]
+        start = int(first.min())
+        steps = self._index.rows(name, start, int((first + depth).max()))
+        rows = np.repeat(first - start - (depth.cumsum() - depth), depth) + np.arange(depth.sum())
+        return np.asarray(steps[rows] / np.float32(SLICE_STEPS), np.float32)
+
+    def linked_first(self) -> "Volumes":
+        """The same volumes, those with a linked volume before the others."""
+        alone = self.texts("link") == b""
+        return Volumes(self._index, self._rows[np.argsort(alone, kind="stable")])
+
+    def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
+        """Those of them that are wanted."""
+        return Volumes(self._index, self._rows[wanted])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, key: int) -> StoredVolume: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Volumes": ...
+    def __getitem__(self, key: int | slice) -> "StoredVolume | Volumes":
+        if isinstance(key, slice):
+            return Volumes(self._index, self._rows[key])
+        return self._volume(int(self._rows[key]))
+
+    def _volume(self, row: int) -> StoredVolume:
+        index = self._index
+        start, stop = index.first_slices[row : row + 2].tolist()
+
+        def fact(name: str) -> Any:
+            return index.rows(name, row, row + 1)[0]
+
+        def of_slices(name: str) -> NDArray[np.float64]:
+            return index.rows(name, start, stop) / SLICE_STEPS
+
+        return StoredVolume(
+            name=index.text("name", row),
+            modality=MODALITIES[fact("modality")],
+            subject=index.text("subject", row),
+            split=SPLITS[fact("split")],
+            link=index.text("link", row) or None,
+            shape=tuple(fact("shape").tolist()),
+            affine=fact("affine"),
+            window=tuple(fact("window").tolist()),
+            scale=float(fact("scale")),
+            body_fraction=of_slices("body_fraction"),
+            height=of_slices("height"),
+            deviation=of_slices("deviation"),
+            source_shape=tuple(fact("source_shape").tolist()),
+            source_affine=fact("source_affine"),
+        )
+
+
+def _texts(values: Iterable[str]) -> NDArray[np.uint8]:
+    padded = np.array([value.encode("ascii") for value in values], np.bytes_)
+    return padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    return sum(file["bytes"] for file in record["files"].values())
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()

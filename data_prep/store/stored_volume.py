@@ -1,0 +1,58 @@
+"""What a store knows of a volume without its voxels."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.datasets.split import Split
+from mrct.imaging.intensity import Window
+from mrct.imaging.volume import Affine, Modality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StoredVolume:
+    """What the index knows of a volume: all but its voxels."""
+
+    name: str
+    """`mri/<pseudonym>` or `ct/<pseudonym>`: its group inside the store."""
+    modality: Modality
+    subject: str
+    """The subject's pseudonym."""
+    split: Split
+    link: str | None
+    """Name of the same subject's aligned volume of the other modality."""
+    shape: tuple[int, int, int]
+    """[z, y, x]."""
+    affine: Affine
+    """[4, 4], stored (x, y, z, 1) indices to RAS mm."""
+    window: Window
+    """The stored int16 values that `intensity.normalise` maps to -1 and 1; WINDOW_HU for CT."""
+    scale: float
+    """Stored value times this is the source's value; 1 for CT."""
+    body_fraction: NDArray[np.float64]
+    """[z]: voxels of the body over all voxels."""
+    height: NDArray[np.float64]
+    """[z]: 0 at the lowest and 1 at the highest slice that holds body, clipped beyond."""
+    deviation: NDArray[np.float64]
+    """[z]: standard deviation of the normalised values; near 0 where there is only air."""
+    source_shape: tuple[int, int, int]
+    """[z, y, x] of the file itself, before it was brought to the canonical axes."""
+    source_affine: Affine
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back."""
+        arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
+        return asdict(self) | {name: getattr(self, name).tolist() for name in arrays}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "StoredVolume":
+        """The inverse of `to_json`; JSON's lists become tuples and arrays."""
+        tuples = ("shape", "window", "source_shape")
+        arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
+        return cls(
+            **values
+            | {name: tuple(values[name]) for name in tuples}
+            | {name: np.array(values[name], dtype=np.float64) for name in arrays}
+        )

@@ -1,0 +1,267 @@
+"""Writing the store: one volume is one atomic commit, the index follows from the commits."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.datasets.split import Split
+from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.store.commits import (
+    BODY,
+    COMMITS,
+    IMAGE,
+    commit_path,
+    committed,
+    read_commits,
+    seal,
+    unseal,
+)
+from data_prep.store.index import INDEX, index_of
+from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
+from data_prep.store.stored_volume import StoredVolume
+from data_prep.store.zarr_codec import METADATA, encode
+from mrct.errors import OtherStoreError, StoreError
+from mrct.imaging.geometry import SLICE_STEPS
+from mrct.imaging.intensity import normalise
+from mrct.imaging.volume import MODALITIES, Grid, Modality, spacing_of
+from mrct.storage.atomic import PARTIAL
+from mrct.storage.lock import exclusive, in_turn
+from mrct.storage.paths import StoragePath
+
+SPLITS_FILE = "splits.json"
+_OME_VERSION = "0.5"
+_OME_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedVolume:
+    """A volume on the store's grid, ready to be written."""
+
+    modality: Modality
+    pseudonym: str
+    subject: str
+    """The subject's pseudonym."""
+    split: Split
+    link: str | None
+    """Name (`ct/<pseudonym>`) of the aligned volume of the other modality."""
+    harmonised: HarmonisedVolume
+    source_sha256: str
+    notes: tuple[str, ...] = ()
+    """What was put right or could not be checked, a sentence each, without patient text."""
+
+    @property
+    def name(self) -> str:
+        """The volume's group inside the store."""
+        return f"{self.modality}/{self.pseudonym}"
+
+    @property
+    def grid(self) -> Grid:
+        """Where the stored voxels lie."""
+        return self.harmonised.grid
+
+
+def create_store(
+    path: StoragePath,
+    *,
+    spacing_mm: tuple[float, float, float],
+    size: tuple[int, int],
+    settings: Mapping[str, Any],
+    key_check: str = "",
+) -> str:
+    """Make the empty store, or find the one that is there; returns its fingerprint.
+
+    `spacing_mm` is (z, y, x), `size` is (Y, X), `settings` whatever else decides the voxels.
+    Raises StoreError where a store with another preprocessing or of another key lies there:
+    volumes of two kinds must not mix, nor one volume get two names.
+    """
+    wanted = {"schema": STORE_SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
+    wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
+    fingerprint = fingerprint_of(wanted)
+    # A conversion killed at its start leaves a part of our own names, and nothing else.
+    own = {*MODALITIES, COMMITS}
+    with path.reached():
+        found = path.names()
+    if any(name not in own and not name.startswith(PARTIAL) for name in found):
+        root = read_root(path)
+        _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
+        if root.get("key_check") != key_check:
+            raise OtherStoreError(
+                f"The pseudonyms in {path} were made with another key: with this one every volume "
+                "would get a second name, and a subject could be in two splits. Give the store's "
+                "own key (--key-file), or convert into a new --out."
+            )
+        return fingerprint
+    root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
+    with path.reached():
+        for name in sorted(own):
+            (path / name).make_folder()
+        for modality in MODALITIES:
+            (path / modality / METADATA).put(_group({}))
+        # Last: only now do the folders make a store.
+        (path / METADATA).put(_group({ATTRIBUTE: root}))
+    return fingerprint
+
+
+def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if found["fingerprint"] == wanted["fingerprint"]:
+        return
+    found, wanted = found | found["settings"], wanted | wanted["settings"]
+    names = sorted((found.keys() | wanted.keys()) - {"fingerprint", "settings"})
+    differences = [
+        f"  {name}: store {found.get(name)}, asked for {wanted.get(name)}"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]
+    raise OtherStoreError(
+        f"The store {path} was made with another preprocessing:\n" + "\n".join(differences) + "\n"
+        "Volumes of both kinds in one store would teach the difference between them. "
+        "Convert with the store's own settings, or give a new --out."
+    )
+
+
+@contextmanager
+def writing(path: StoragePath) -> Iterator[int]:
+    """Hold the store's lock, and sweep first what killed writers left; yields how many things."""
+    busy = StoreError(
+        f"Another conversion is writing to {path}: two would undo each other. "
+        "Wait for it to end, or give another --out."
+    )
+    with exclusive(path / ".lock", busy):
+        # A killed conversion's workers may outlive it by a moment, in the middle of a commit.
+        with in_turn(path / ".commit"):
+            swept = _sweep(path)
+        yield swept
+
+
+def _sweep(path: StoragePath) -> int:
+    kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in MODALITIES}
+    folders = [path, *(path / name for name in (COMMITS, *MODALITIES))]
+    litter = [
+        folder / name
+        for folder in folders
+        for name in folder.names()
+        if name.startswith(PARTIAL)
+        or (folder.name in MODALITIES and f"{folder.name}/{name}" not in kept)
+    ]
+    for thing in litter:
+        thing.remove()
+    return len(litter)
+
+
+def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
+    """Write and commit one volume: its files, whole and synced, then the commit record.
+
+    Killed anywhere before the record, the volume does not exist and is made again. A volume that
+    is already there is replaced. Raises OSError (ENOSPC) where it does not fit.
+    """
+    stored = _describe(prepared)
+    root = read_root(store)
+    assert prepared.grid.shape[1:] == tuple(root["size"]), "not on the store's grid"
+    origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
+    files = _groups(stored, stored.to_json() | origin)
+    arrays: dict[str, NDArray[Any]] = {
+        IMAGE: prepared.harmonised.voxels,
+        BODY: prepared.harmonised.body.astype(np.uint8),
+    }
+    for array, voxels in arrays.items():
+        files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
+    sums = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in sorted(files.items())
+    }
+    commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
+    record = seal(commit | {"notes": list(prepared.notes)})
+    with in_turn(store / ".commit"):
+        commit_path(store, stored.name).remove()
+        (store / stored.name).remove()
+        (store / stored.name).put_files(files)
+        try:
+            commit_path(store, stored.name).put_new(record)
+        except FileExistsError as error:
+            raise StoreError(
+                f"Another process committed {stored.name} to {store} meanwhile, from other bytes. "
+                "Let one conversion end, then run `python -m data_prep check --full`."
+            ) from error
+    return stored
+
+
+def rebuild_index(store: StoragePath) -> None:
+    """Write the index and the frozen splits from the commit records."""
+    records = read_commits(store)
+    splits = frozen_splits(store, records)
+    (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
+    (store / INDEX).put(index_of(records))
+
+
+def frozen_splits(
+    store: StoragePath, records: list[dict[str, Any]] | None = None
+) -> dict[str, Split]:
+    """The split of every subject that has or had a volume: it keeps it when that is made anew."""
+    path = store / SPLITS_FILE
+    kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
+    volumes = (record["volume"] for record in records or read_commits(store))
+    return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
+
+
+def _describe(prepared: PreparedVolume) -> StoredVolume:
+    harmonised = prepared.harmonised
+    fraction = harmonised.body.mean(axis=(1, 2))
+    # Slice by slice: the volume as floats would take twice its memory.
+    values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
+    return StoredVolume(
+        name=prepared.name,
+        modality=prepared.modality,
+        subject=prepared.subject,
+        split=prepared.split,
+        link=prepared.link,
+        shape=harmonised.grid.shape,
+        affine=harmonised.affine,
+        window=harmonised.window,
+        scale=harmonised.scale,
+        body_fraction=_in_steps(fraction),
+        height=harmonised.height,
+        deviation=_in_steps(np.array([float(each.std()) for each in values])),
+        source_shape=harmonised.source.shape,
+        source_affine=harmonised.source.affine,
+    )
+
+
+def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded to what the index keeps."""
+    return np.rint(values * SLICE_STEPS) / SLICE_STEPS
+
+
+def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
+    """The OME-Zarr 0.5 groups of an image and its label image; the affine stands beside them."""
+    scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
+    dataset = {"path": "0", "coordinateTransformations": [scale]}
+    image = {
+        "version": _OME_VERSION,
+        "multiscales": [{"name": stored.modality, "axes": _OME_AXES, "datasets": [dataset]}],
+    }
+    colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
+    label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
+    labels = {"version": _OME_VERSION, "labels": ["body"]}
+    return {
+        METADATA: _group({"ome": image, ATTRIBUTE: facts}),
+        f"labels/{METADATA}": _group({"ome": labels}),
+        f"labels/body/{METADATA}": _group({"ome": label}),
+    }
+
+
+def _group(attributes: dict[str, Any]) -> bytes:
+    """The `zarr.json` of a Zarr v3 group."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(group, indent=1).encode()
+
+
+def encoded_bytes(harmonised: HarmonisedVolume) -> int:
+    """How many bytes a volume's image and mask take in a store; nothing is written for it."""
+    arrays = (harmonised.voxels, harmonised.body.astype(np.uint8))
+    return sum(len(content) for array in arrays for content in encode(array).values())

@@ -1,0 +1,152 @@
+"""A path in a local folder, with all that a `StoragePath` can do.
+
+Files and folders appear by a rename, synced.
+"""
+
+import hashlib
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path, PosixPath
+from typing import Any, ClassVar
+
+from mrct.storage.atomic import PARTIAL, remove_folder, replace_folder, write_atomic, write_folder
+
+
+class LocalPath(PosixPath):
+    """A `StoragePath` in a local folder; any library takes it for the `Path` that it is."""
+
+    __slots__ = ()
+    damage: ClassVar[type[OSError]] = OSError
+
+    @property
+    def local(self) -> "LocalPath":
+        """The path itself."""
+        return self
+
+    def beside(self, suffix: str = "") -> Path:
+        """The path with a suffix to its name."""
+        return self.with_name(self.name + suffix)
+
+    def contains(self, file: Path) -> bool:
+        """Return whether a file lies inside, links followed."""
+        return file.resolve().is_relative_to(self.resolve())
+
+    def bytes_free(self) -> int:
+        """Return what its file system has left for us."""
+        folder = self.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def modified(self) -> datetime:
+        """Return when the file was last written."""
+        return datetime.fromtimestamp(self.stat().st_mtime, UTC)
+
+    def names(self) -> list[str]:
+        """Return the entries of the folder, sorted."""
+        return sorted(path.name for path in self.iterdir()) if self.is_dir() else []
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each file at any depth."""
+        files = (path for path in self.rglob("*") if path.is_file())
+        return {str(path.relative_to(self)): path.stat().st_size for path in files}
+
+    def read_files(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Read files of the folder."""
+        return {name: (self / name).read_bytes() for name in names}
+
+    def ranges(self) -> Callable[[int, int], bytes]:
+        """Open the file for reads of (start, stop).
+
+        It is held open, so that it stays what it was when another takes its name. It is not mapped:
+        reading a map of a file that was cut ends the process (SIGBUS).
+        """
+
+        def read(start: int, stop: int) -> bytes:
+            return os.pread(descriptor, stop - start, start)
+
+        descriptor = os.open(self, os.O_RDONLY)
+        weakref.finalize(read, os.close, descriptor)
+        return read
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file."""
+        return sha256_of(self)
+
+    def kvstore(self) -> dict[str, Any]:
+        """Return tensorstore's name for the folder."""
+        return {"driver": "file", "path": str(self)}
+
+    def arrow(self) -> tuple[str, None]:
+        """Return the path; pyarrow's own file system reaches it."""
+        return str(self), None
+
+    def reached(self) -> AbstractContextManager[None]:
+        """Let the system's own errors through: they say what is wrong."""
+        return nullcontext()
+
+    def put(self, content: bytes) -> None:
+        """Write the file by a synced temporary one and a rename."""
+        write_atomic(self, content)
+
+    def put_new(self, content: bytes) -> None:
+        """Write the file unless there is one."""
+        if self.exists():
+            raise FileExistsError(self)
+        write_atomic(self, content)
+
+    def put_files(self, files: Mapping[str, bytes]) -> None:
+        """Write the new folder, which appears whole."""
+        write_folder(self, files)
+
+    def append(self, line: str, name: str) -> None:
+        """Add the line to the file; `name` is not needed."""
+        with self.open("a") as file:  # one short write: lines of two processes do not mix
+            file.write(line)
+
+    def make_folder(self, *, exist_ok: bool = True) -> None:
+        """Make the folder and those above it."""
+        self.mkdir(parents=True, exist_ok=exist_ok)
+
+    def remove(self) -> None:
+        """Remove the file or folder."""
+        if self.is_dir() and not self.is_symlink():
+            shutil.rmtree(self, ignore_errors=True)
+        else:
+            self.unlink(missing_ok=True)
+
+    def fetched(self) -> AbstractContextManager["LocalPath"]:
+        """Return the folder itself."""
+        return nullcontext(self)
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """Return the folder itself."""
+        return nullcontext(self)
+
+    def settle(self, file: Path) -> None:
+        """Sync a file of the folder."""
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+    def publish(self, name: str, names: Sequence[str], last: str, content: bytes) -> None:
+        """Write `last` and rename the folder."""
+        (self / last).put(content)
+        replace_folder(self, self.with_name(name))
+
+    def published(self, last: str) -> list["LocalPath"]:
+        """Return all entries with a name of their own, also those that lost their last file."""
+        return [self / name for name in self.names() if not name.startswith(PARTIAL)]
+
+    def withdraw(self, last: str) -> None:
+        """Take the folder's name away, then its files."""
+        remove_folder(self)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

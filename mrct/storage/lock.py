@@ -1,0 +1,144 @@
+"""One writer at a time, and who it is. It does not know what is written.
+
+Locally the system's own lock: it goes with the process that holds it, however that ends. An object
+store has no such lock: every writer puts up a flag, looks whether another one's is up, and if so
+takes its own down. A flag that shows no sign of life for STALE_S is taken down by whoever comes.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mrct.errors import UserError
+from mrct.storage.paths import StoragePath
+
+BEAT_S = 20.0
+"""Time between two signs of life."""
+MOMENT_S = 5.0
+"""So long what a dead process had just forked may still hold its local lock."""
+STALE_S = 120.0
+"""A flag of another machine without a sign of life for so long is a dead process's."""
+
+
+@contextmanager
+def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
+    """Hold the lock at `path`, or raise `otherwise` at once, with who holds it and since when."""
+    local = path.local
+    with _file_lock(local, otherwise) if local else _flag(path, otherwise):
+        yield
+
+
+@contextmanager
+def in_turn(path: StoragePath) -> Iterator[None]:
+    """Wait for a local lock and hold it for the short time that the block takes.
+
+    On an object store nothing is held: there a commit record is a conditional put.
+    """
+    if path.local is None:
+        yield
+        return
+    with path.local.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
+    with path.open("a+") as lock:
+        until = time.monotonic() + MOMENT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                lock.seek(0)
+                owner = lock.read()
+                if not _is_dead(owner) or time.monotonic() > until:
+                    age_s = datetime.now().timestamp() - path.stat().st_mtime
+                    raise _held(otherwise, owner, age_s) from error
+                time.sleep(0.05)
+        lock.truncate(0)
+        lock.write(_owner())
+        lock.flush()
+        with _signs_of_life(lambda: os.utime(path)):
+            yield
+        lock.truncate(0)
+
+
+@contextmanager
+def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
+    own, owner = folder / f"{secrets.token_hex(8)}.json", _owner()
+    own.put(owner.encode())
+    try:
+        # First the flag, then the look: of two that come at once at least one sees the other.
+        for other in (folder / name for name in folder.names() if name != own.name):
+            try:
+                # Both times are the store's, so that no clock of ours matters.
+                age_s = (own.modified() - other.modified()).total_seconds()
+                text = other.read_text()
+            except FileNotFoundError:  # taken down meanwhile
+                continue
+            if age_s < STALE_S and not _is_dead(text):
+                raise _held(otherwise, text, age_s)
+            other.remove()
+        with _signs_of_life(lambda: own.put(owner.encode())):
+            yield
+    finally:
+        own.remove()
+
+
+@contextmanager
+def _signs_of_life(beat: Callable[[], None]) -> Iterator[None]:
+    """Call `beat` now and then until the block ends."""
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(BEAT_S):
+            try:
+                beat()
+            except OSError:
+                continue  # an outage; the next beat may come through
+
+    thread = threading.Thread(target=keep_beating, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _owner() -> str:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+
+
+def _is_dead(text: str) -> bool:
+    """Whether the owner was a process of this machine that is no more."""
+    try:
+        owner = json.loads(text)
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(owner["pid"], 0)
+    except (ValueError, KeyError, ProcessLookupError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _held(otherwise: UserError, text: str, age_s: float) -> UserError:
+    try:
+        owner = json.loads(text)
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (ValueError, KeyError):  # it has not yet written its name
+        who = "a process that has just begun"
+    return type(otherwise)(f"{otherwise} (Held by {who}, last sign of life {age_s:.0f} s ago.)")

@@ -1,0 +1,156 @@
+"""The model of speed agrees with closed forms, with torch's own count, and with itself."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from cluster.__main__ import main
+from cluster.plan.cost_model import BUCKET_BYTES, Links, Rhythm, Site, Step, all_reduce_s, forecast
+from cluster.plan.flops import work_of
+from cluster.plan.scaling_plan import measured_pair_s
+from cyclegan.config.config import Config
+from cyclegan.config.presets import default, reference
+from cyclegan.errors import ConfigError
+from mrct.errors import ExitCode, UsageError
+from tests.support.stores import make_store
+
+LINKS = Links(node_bytes_per_s=400e9, network_bytes_per_s=40e9, latency_s=0.0)
+SITE = Site(
+    gpus=1,
+    gpus_per_node=8,
+    links=LINKS,
+    cores_per_gpu=1.0,
+    store_bytes_per_s=1e10,
+    write_bytes_per_s=1e9,
+)
+STEP = Step(
+    pairs=2, compute_s=0.01, gradient_bytes=100_000_000, pair_bytes=100_000, data_cpu_s=7e-4
+)
+RHYTHM = Rhythm(
+    steps=1000,
+    checkpoint_bytes=500_000_000,
+    steps_per_checkpoint=100,
+    validation_s=2.0,
+    steps_per_validation=500,
+)
+
+
+@pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
+def test_the_arithmetic_of_a_pair_is_what_was_counted_of_a_real_step(config: Config, tflop: float):
+    work = work_of(config, (256, 256))
+
+    assert work.flop_per_pair / 1e12 == pytest.approx(tflop, rel=0.01)
+    assert work.translator_bytes == pytest.approx(2 * 4 * 11.37e6, rel=0.05)
+
+
+def test_two_workers_send_half_of_the_gradient_each_way():
+    assert all_reduce_s(1e9, 2, 1e9, 0.0) == pytest.approx(1.0)
+    assert all_reduce_s(1e9, 1, 1e9, 1.0) == 0
+
+
+def test_with_many_workers_and_small_messages_a_tree_is_better_than_a_ring():
+    small, workers = 1000.0, 1024
+
+    assert all_reduce_s(small, workers, 1e9, 1e-5) == pytest.approx(2e-6 + 20 * 1e-5)
+
+
+def test_one_gpu_is_as_fast_as_it_computes():
+    seen = forecast(STEP, SITE, RHYTHM)
+
+    assert seen.pairs_per_s == pytest.approx(200)
+    assert seen.bound == "compute"
+    assert seen.store_bytes_per_s == pytest.approx(200 * 100_000)
+    assert seen.cores == pytest.approx(200 * 7e-4)
+
+
+def test_an_epoch_is_its_steps_checkpoints_and_validations():
+    assert forecast(STEP, SITE, RHYTHM).epoch_s == pytest.approx(1000 * 0.01 + 10 * 0.5 + 2 * 2.0)
+
+
+def test_the_last_bucket_is_always_waited_for_and_the_rest_only_past_the_backward():
+    eight = replace(SITE, gpus=8)
+    bucket = 2 * 7 / 8 * BUCKET_BYTES / 400e9
+    assert forecast(STEP, eight, RHYTHM).exposed_s == pytest.approx(bucket)
+
+    slow = replace(eight, links=replace(LINKS, node_bytes_per_s=1e9))
+    whole = 2 * 7 / 8 * 0.1
+    assert forecast(STEP, slow, RHYTHM).exposed_s == pytest.approx(whole - 0.5 * 0.01)
+
+
+def test_a_step_cannot_be_faster_than_its_data():
+    assert forecast(replace(STEP, data_cpu_s=0.01), SITE, RHYTHM).bound == "data"
+    crowd = replace(SITE, gpus=1000, store_bytes_per_s=1e9)
+    assert forecast(STEP, crowd, RHYTHM).pairs_per_s == pytest.approx(1e9 / 100_000)
+
+
+def test_where_data_is_made_by_the_computing_cores_it_comes_on_top():
+    seen = forecast(replace(STEP, data_beside=False), SITE, RHYTHM)
+
+    assert seen.step_s == pytest.approx(0.01 + 2 * 7e-4)
+
+
+def test_efficiency_never_rises_with_gpus():
+    rates = [forecast(STEP, replace(SITE, gpus=n), RHYTHM).pairs_per_s / n for n in range(1, 200)]
+
+    assert all(later <= earlier * 1.0001 for earlier, later in pairwise(rates[7::8]))
+
+
+def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    file = tmp_path / "plan.json"
+    arguments = ["plan", "--gpus", "64", "--store", str(store.path), "--json", str(file)]
+
+    assert main([*arguments, "--price", "2", "--preset", "reference"]) == ExitCode.DONE
+
+    shown = capsys.readouterr().out
+    assert "scaling efficiency" in shown
+    assert "cost of the run" in shown
+    kept = json.loads(file.read_text())["prospects"]
+    assert [each["forecast"]["gpus"] for each in kept] == [1, 8, 64]
+    assert kept[-1]["global_batch"] == 64
+    alone, many = kept[0]["forecast"], kept[-1]["forecast"]
+    assert kept[-1]["efficiency"] == pytest.approx(many["pairs_per_s"] / 64 / alone["pairs_per_s"])
+    assert kept[-1]["cost"] == pytest.approx(2 * 64 * kept[-1]["epochs"] * many["epoch_s"] / 3600)
+
+
+def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
+    """Four shards on three GPUs: one of them runs two, and the others wait."""
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    file = tmp_path / "plan.json"
+    seen = {}
+    for gpus in (2, 3):
+        main(["plan", "--gpus", str(gpus), "--store", str(store.path), "--json", str(file)])
+        prospects = json.loads(file.read_text())["prospects"]
+        (seen[gpus],) = [each for each in prospects if each["forecast"]["gpus"] == gpus]
+    even, odd = seen[2], seen[3]
+
+    assert odd["forecast"]["step_s"] == pytest.approx(even["forecast"]["step_s"], rel=0.1)
+    assert odd["global_batch"] == even["global_batch"]
+    assert odd["forecast"]["pairs_per_s"] == pytest.approx(
+        odd["global_batch"] / odd["forecast"]["step_s"]
+    )
+    assert odd["efficiency"] < 0.75 * even["efficiency"]
+
+
+def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    run = tmp_path / "run"
+    run.mkdir()
+    line = {"step": 1, "speed/step_ms": 100, "speed/pairs_per_s": 20, "speed/data_wait_percent": 10}
+    (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match="no run of one worker"):
+        measured_pair_s(run)
+    (run / "environment.json").write_text('{"workers": 1}')
+    assert measured_pair_s(run) == pytest.approx(0.9 / 20)
+
+    arguments = ["plan", "--gpus", "1", "--store", str(store.path), "--measured", str(run)]
+    assert main(arguments) == ExitCode.DONE
+    assert "45.00 ms a pair" in capsys.readouterr().out
+
+
+def test_a_plan_without_a_store_is_wrong_use(monkeypatch):
+    monkeypatch.delenv("CYCLEGAN_STORE", raising=False)
+    with pytest.raises(UsageError, match="--store"):
+        main(["plan", "--gpus", "8"])

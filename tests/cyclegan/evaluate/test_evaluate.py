@@ -1,0 +1,177 @@
+"""An evaluation scores every volume it can, by every method, and says what is missing."""
+
+import numpy as np
+import pytest
+
+from cyclegan.errors import DataError
+from cyclegan.evaluate.evaluate import evaluate
+from cyclegan.evaluate.score_table import HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE, TRANSLATOR
+from cyclegan.evaluate.score_volume import Options
+from cyclegan.inference.cycle import BothWays
+from cyclegan.metrics.baselines import constant_soft_tissue
+from cyclegan.metrics.paired_scores import all_paired_scores
+from mrct.imaging.hounsfield import WINDOW_HU
+from mrct.imaging.intensity import normalise
+from tests.support.outlines import disagreeing_pair
+from tests.support.stores import make_store
+
+SPLITS = ("train", "test")
+SHAPE = (6, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("assess") / "s.zarr"
+    return make_store(path, mri=2, ct=2, paired=2, shape=SHAPE, splits=SPLITS)
+
+
+def identity(images):
+    return images
+
+
+def both_ways(to_ct):
+    return BothWays(to_ct=to_ct, to_mri=identity, contrast="plain")
+
+
+def constant(hu):
+    """A to_ct that makes the same HU of everything."""
+    x = float(normalise(np.float32(hu), WINDOW_HU))
+    return lambda images: 0 * images + x
+
+
+def test_a_translator_that_says_soft_tissue_ties_with_that_baseline(store):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    for metric in PAIRED:
+        ours = scores.of(metric)
+        assert len(ours) == 2
+        assert ours == pytest.approx(scores.of(metric, method=SOFT_TISSUE), abs=1e-3)
+
+
+def test_pairs_are_compared_over_the_body_of_the_real_ct(tmp_path):
+    store = disagreeing_pair(tmp_path / "s.zarr", "test")
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    (mri,), (ct,) = store.select("mri", "test"), store.select("ct", "test")
+    synthetic = constant_soft_tissue(store.body(mri))
+    (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
+    of_ct, of_mri = (
+        all_paired_scores(
+            synthetic, store.voxels(ct), store.body(outlined), spacing_mm=store.spacing_mm
+        )
+        for outlined in (ct, mri)
+    )
+    assert found == of_ct
+    assert found != of_mri
+
+
+def test_every_volume_of_the_split_goes_through_its_cycle_linked_or_not(store):
+    scores = evaluate(both_ways(identity), store, "test")
+    assert {row.volume for row in scores.volumes} == {
+        v.name for v in store.volumes if v.split == "test"
+    }
+    assert scores.of("cycle_ssim") == pytest.approx([1, 1, 1], abs=1e-4)
+    assert scores.of("cycle_ssim", modality="ct") == pytest.approx([1, 1, 1], abs=1e-4)
+    assert scores.num_pairs == 2
+
+
+def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_places(store):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    assert scores.populations[HISTOGRAM]["hu_distance"] < 20
+    assert scores.populations[SOFT_TISSUE]["hu_distance"] > 100
+    assert scores.populations[HISTOGRAM]["bone_depth_mismatch"] > 0.5
+    assert scores.populations[TRANSLATOR]["selection"] > 1
+
+
+def test_linked_volumes_are_shown_first(store):
+    scores = evaluate(both_ways(identity), store, "test", options=Options(num_shown=3))
+    assert [shown.real is not None for shown in scores.shown] == [True, True, False]
+
+
+def test_without_pairs_or_train_cts_the_rest_is_still_scored(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=0, shape=SHAPE, splits=("test",))
+    scores = evaluate(both_ways(identity), store, "test")
+    assert scores.num_pairs == 0
+    assert scores.populations == {}
+    assert scores.methods == [TRANSLATOR]
+    assert scores.mean("mae_hu") is None
+    assert scores.mean("cycle_ssim") == pytest.approx(1, abs=1e-4)
+
+
+def test_a_damaged_volume_is_left_out_and_named(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=1, shape=SHAPE, splits=("test",))
+    bad, good = store.select("mri", "test")
+    shard = store.path / bad.name / "0/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    scores = evaluate(both_ways(identity), store, "test")
+    assert len(scores.failed) == 1
+    assert bad.name in scores.failed[0]
+    assert good.name in {row.volume for row in scores.volumes}
+
+
+def test_an_empty_split_is_refused_with_the_remedy(store):
+    with pytest.raises(DataError, match=r"split val .* no volume belongs to it.*describe"):
+        evaluate(both_ways(identity), store, "val")
+
+
+def test_a_pair_whose_outlines_disagree_is_flagged(tmp_path, store):
+    shifted = evaluate(
+        both_ways(constant(40.0)), disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
+    )
+    (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == TRANSLATOR]
+    assert list(shifted.misaligned) == [name]
+    assert evaluate(both_ways(constant(40.0)), store, "test").misaligned == {}
+
+
+def test_intensity_regression_is_fitted_on_the_other_pairs_only(store, tmp_path):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    assert len(scores.of("mae_hu", method=REGRESSION)) == 2
+    alone = disagreeing_pair(tmp_path / "s.zarr", "test")
+    scores = evaluate(both_ways(constant(40.0)), alone, "test")
+    assert scores.of("mae_hu", method=REGRESSION) == []
+
+
+def test_a_diverged_network_has_no_score_and_every_volume_says_why(store):
+    def diverged(images):
+        return images * float("nan")
+
+    with pytest.raises(DataError, match="NaN or infinite"):
+        evaluate(both_ways(diverged), store, "test")
+
+
+def test_a_pair_that_shares_no_place_keeps_its_other_scores(store, monkeypatch):
+    """Scans that were linked by mistake: no voxel is in the field of view of both."""
+
+    def apart(volume):
+        return np.full(volume.shape, volume.modality == "ct")
+
+    monkeypatch.setattr("cyclegan.evaluate.paired_ct.field_of_view", apart)
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    assert scores.num_pairs == 0
+    assert len(scores.of("edge_agreement")) == 3
+    assert len(scores.failed) == 2
+    assert "nothing to compare" in scores.failed[0]
+
+
+def test_scores_do_not_depend_on_the_threads(store):
+    one, four = (
+        evaluate(both_ways(constant(40.0)), store, "test", options=Options(threads=threads))
+        for threads in (1, 4)
+    )
+    assert [row.values for row in one.volumes] == [row.values for row in four.volumes]
+
+
+def test_errors_are_told_by_height_for_every_method(store):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    assert scores.mean_heights() == pytest.approx(scores.mean_heights(SOFT_TISSUE), abs=1e-3)
+    assert sum(value is not None for value in scores.mean_heights()) == SHAPE[0]
+
+
+def test_figures_of_few_subjects_must_not_be_quoted(store, tmp_path):
+    few = evaluate(both_ways(constant(40.0)), store, "test")
+    assert len(few.cautions) == 1
+    assert "too few subjects (2)" in few.cautions[0]
+    enough = make_store(tmp_path / "s.zarr", mri=0, ct=1, paired=3, shape=SHAPE, splits=SPLITS)
+    assert evaluate(both_ways(constant(40.0)), enough, "test").cautions == []
+    without = make_store(tmp_path / "u.zarr", mri=1, ct=1, shape=SHAPE, splits=("test",))
+    assert evaluate(both_ways(identity), without, "test").cautions == []

@@ -1,0 +1,198 @@
+"""A model folder is whole and unchanged, or it is refused with the name of what is wrong."""
+
+import json
+import random
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cyclegan.errors import ModelError
+from cyclegan.export.formats import FILES, write_formats
+from cyclegan.export.metadata import INFO, write_info
+from cyclegan.export.model_card import model_card
+from cyclegan.export.model_folder import (
+    CARD,
+    CONTENT,
+    SUMS,
+    folder_of,
+    publish,
+    read_model,
+    sums_of,
+    verify,
+)
+from cyclegan.nets.generator import Generator
+from data_prep.preprocess.spec import VERSION
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, info):
+    """A published model, without the parity gate; and the network in it."""
+    network = Generator(filters=4, blocks=1, upsample="resize").eval()
+    folder = tmp_path_factory.mktemp("published") / "model"
+
+    def fill(partial):
+        write_formats(network, 1, partial)
+        write_info(info, partial)
+        (partial / CARD).write_text(model_card(info))
+
+    publish(folder, fill)
+    return folder, network
+
+
+@pytest.fixture
+def model(published, folder):
+    """A copy to damage."""
+    shutil.copytree(published[0], folder)
+    return folder, published[1]
+
+
+def seal(folder):
+    (folder / SUMS).write_bytes(b"".join(sums_of(folder)))
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_what_was_published_is_read_back(model, info, form):
+    folder, network = model
+    image = torch.rand(2, 1, 32, 40)
+
+    read = read_model(folder, form)
+
+    assert read.info == info
+    assert (read.info.source, read.info.target) == ("mri", "ct")
+    with torch.inference_mode():
+        torch.testing.assert_close(read.network(image), network(image), atol=1e-5, rtol=0)
+
+
+def test_a_flipped_bit_anywhere_is_refused_by_the_name_of_the_file(model):
+    folder, _ = model
+    choice = random.Random(0)
+
+    for name in [*CONTENT, SUMS]:
+        good = (folder / name).read_bytes()
+        for _ in range(40):
+            bit = choice.randrange(8 * len(good))
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            (folder / name).write_bytes(bad)
+            with pytest.raises(ModelError, match=name):
+                read_model(folder)
+        (folder / name).write_bytes(good)
+    verify(folder)
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_missing_file_is_named(model, name):
+    folder, _ = model
+    (folder / name).unlink()
+
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        read_model(folder)
+
+
+def test_sha256sums_is_in_the_form_that_the_shell_tool_checks(model):
+    lines = (model[0] / SUMS).read_text().splitlines()
+
+    assert all(len(line.split("  ")[0]) == 64 for line in lines)
+    assert [line.split("  ")[1] for line in lines] == CONTENT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": 1},
+        {"recipe": {"version": VERSION + 1}},
+        {"recipe": {"interpolation": "linear", "smoothing": 2}},
+        {"direction": "to_pet"},
+        {"surprise": 1},
+        {"inputs": ["ct"]},
+        {"neighbours": 1},
+        {"intensity": {"mri_contrast": "plain", "window_hu": [-1000, 2000]}},
+    ],
+)
+def test_what_another_version_wrote_is_refused_and_not_guessed(model, change):
+    folder, _ = model
+    values = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps(values | change))
+    seal(folder)
+
+    with pytest.raises(ModelError, match="another version"):
+        read_model(folder)
+
+
+def test_a_folder_that_is_no_model_says_how_to_make_one(tmp_path):
+    with pytest.raises(ModelError, match=r"python -m cyclegan\.export"):
+        read_model(tmp_path)
+
+
+def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(model):
+    folder, _ = model
+    before = (folder / SUMS).read_bytes()
+
+    def fill(partial):
+        (partial / INFO).write_text("{}")
+        raise ModelError("no")
+
+    with pytest.raises(ModelError, match="no"):
+        publish(folder, fill, overwrite=True)
+
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert (folder / SUMS).read_bytes() == before
+    verify(folder)
+
+
+def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_is_a_model(model, tmp_path):
+    folder, _ = model
+
+    def fill(partial):
+        for name in CONTENT:
+            (partial / name).write_text("new")
+
+    with pytest.raises(ModelError, match="--overwrite"):
+        publish(folder, fill)
+    publish(folder, fill, overwrite=True)
+    assert (folder / INFO).read_text() == "new"
+
+    (folder / "thesis.docx").write_text("precious")
+    with pytest.raises(ModelError, match="other things"):
+        publish(folder, fill, overwrite=True)
+    assert (folder / "thesis.docx").read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_the_card_says_what_the_model_is_and_what_it_scored(info):
+    card = model_card(replace(info, parity={"generator.onnx": 0.0012}))
+
+    assert "research only" in card
+    assert "| test.masked_mae_hu | 123.4 |" in card
+    assert "| generator.onnx | 0.0012 |" in card
+    assert "volumes" not in card.split("## Scores")[1].split("##")[0]
+    assert "None were given" in model_card(replace(info, scores=None))
+
+
+def test_a_folder_of_both_directions_is_published_and_replaced_as_one(info, tmp_path):
+    network = Generator(filters=4, blocks=1, upsample="resize").eval()
+    folder = tmp_path / "model_both"
+
+    def fill(partial):
+        for way, source in (("to_ct", "mri"), ("to_mri", "ct")):
+            (partial / way).mkdir()
+            write_formats(network, 1, partial / way)
+            own = replace(info, direction=way, inputs=(source,))
+            write_info(own, partial / way)
+            (partial / way / CARD).write_text(model_card(own))
+
+    publish(folder, fill)
+    for way in ("to_ct", "to_mri"):
+        assert read_model(folder_of(folder, way)).info.direction == way
+    assert folder_of(folder, None) == folder / "to_ct"
+    publish(folder, fill, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+    (folder / "to_mri" / "thesis.docx").write_text("precious")
+    with pytest.raises(ModelError, match="other things"):
+        publish(folder, fill, overwrite=True)
+    shutil.rmtree(folder / "to_mri")
+    with pytest.raises(ModelError, match="only to_ct"):
+        folder_of(folder, "to_mri")

@@ -1,0 +1,49 @@
+"""Spectral norm's vectors take one power iteration a step, however often the critics judge."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from cyclegan.config.config import Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.data.batch import Batch
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.engine.step import Engine, train_step
+
+CONFIG = Config(
+    generator=GeneratorConfig(filters=4, blocks=1),
+    critic=CriticConfig(filters=4, norm="none", spectral=True),
+    train=TrainConfig(pool_size=0),
+)
+
+
+def vectors(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    norm = convolution.parametrizations.weight[0]
+    return norm._u.clone(), norm._v.clone()
+
+
+def one_iteration(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """Miyato 2018, algorithm 1, by hand: torch's order is u, then v."""
+    matrix = convolution.parametrizations.weight.original.detach().flatten(1)
+    _, v = vectors(convolution)
+    u = matrix @ v / (matrix @ v).norm()
+    v = matrix.T @ u / (matrix.T @ u).norm()
+    return u, v
+
+
+def test_a_step_advances_the_vectors_of_every_layer_once():
+    state = build_state(CONFIG, size=(32, 32), shards=range(1), device=torch.device("cpu"))
+    engine = Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+    body = torch.ones(2, 1, 32, 32)
+    batch = Batch(
+        mri=torch.rand(2, 1, 32, 32), ct=torch.rand(2, 1, 32, 32), mri_body=body, ct_body=body
+    )
+    layers = [layer for layer in state.critics.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(layers) == 10
+
+    for _ in range(2):
+        expected = [one_iteration(layer) for layer in layers]
+        train_step(state, engine, batch, CONFIG.loss, ema_decay=0.9)
+
+        for layer, (u, v) in zip(layers, expected, strict=True):
+            torch.testing.assert_close(vectors(layer), (u, v))

@@ -1,0 +1,46 @@
+"""As many workers as fit on a cluster's machines, each with the most that all can have."""
+
+from dataclasses import replace
+
+import pytest
+
+from cyclegan.config.config import ScaleConfig
+from cyclegan.train.run.resources import cores_of_worker, largest_share, places
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("scale", "machines", "workers", "cores"),
+    [
+        ({}, [{"CPU": 16}], 2, 8),
+        ({}, [{"CPU": 16}, {"CPU": 2}], 2, 8),
+        ({}, [{"CPU": 8}, {"CPU": 8}], 1, 8),
+        ({"cpus_per_worker": 3}, [{"CPU": 16}], 2, 3),
+        ({}, [{"CPU": 64, "GPU": 1}, {"CPU": 16, "GPU": 1}], 2, 16),
+        ({}, [{"CPU": 8, "GPU": 4}, {"CPU": 64}], 4, 2),
+        ({"gpu": "no"}, [{"CPU": 8, "GPU": 4}, {"CPU": 64}], 1, 64),
+    ],
+)
+def test_all_workers_fit_with_the_cores_that_each_gets(scale, machines, workers, cores):
+    config = replace(ScaleConfig(), **scale)
+
+    assert cores_of_worker(config, machines, workers) == cores
+    assert places(config, machines, cores) >= workers
+
+
+def test_a_worker_lives_on_one_machine():
+    assert places(ScaleConfig(), [{"CPU": 3}, {"CPU": 3}], 2) == 2
+    assert places(ScaleConfig(), [{"CPU": 64, "GPU": 2}, {"CPU": 64}], 2) == 2
+
+
+@pytest.mark.parametrize(
+    ("amounts", "count"),
+    [([8 * GIB], 3), ([8 * GIB, 4 * GIB], 3), ([5 * GIB, 5 * GIB], 3), ([GIB], 1), ([0], 1)],
+)
+def test_the_leaders_memory_lets_so_many_start_and_not_many_more(amounts, count):
+    share = largest_share(amounts, amounts, count)
+
+    assert sum(amount // share for amount in amounts) >= count or sum(amounts) == 0
+    if len(amounts) == 1 and sum(amounts):
+        assert sum(amount // share for amount in amounts) == count

@@ -1,0 +1,60 @@
+"""The launcher on a real Ray, which all tests of this file share."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cyclegan.config.files import resolve
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.resume import check_resume, done_steps
+from cyclegan.train.run.launch import launch
+from data_prep.store.store import open_store
+from mrct.errors import UserError
+from mrct.ray_session import ray_session
+from tests.support.object_store import s3_server
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # Ray, of itself
+]
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[str]:
+    """Yields the URL of an empty bucket that workers of this Ray reach."""
+    with s3_server() as url, ray_session():
+        yield url
+
+
+def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(
+    config, local_ray, tmp_path
+):
+    store = tmp_path / "damaged.zarr"
+    shutil.copytree(config.store, store)
+    for shard in (store / "ct").glob("*/0/c/0/0/0"):
+        shard.unlink()
+    damaged = replace(config, data=replace(config.data, store=str(store)))
+
+    with pytest.raises(UserError, match=r"ct/[0-9a-f]+ is damaged"):
+        launch(damaged)
+
+    assert not list(damaged.run_folder.glob(".failed"))
+
+
+def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(config, local_ray):
+    """Another process reaches the store as this one does: by its environment."""
+    remote = resolve(replace(config, run=replace(config.run, storage=f"{local_ray}/runs")))
+
+    assert launch(remote)
+    assert not launch(remote)
+
+    folder = remote.run_folder
+    assert json.loads((folder / "environment.json").read_text())["workers"] == 1
+    assert done_steps(folder) == 6
+    start = checkpoint.folder_of(folder, 3)
+    new = replace(remote, run=replace(remote.run, name="new"))
+    assert check_resume(new, open_store(remote.store), 6, start) == start

@@ -1,0 +1,94 @@
+"""Of several workers that failed, the one that failed first is named."""
+
+import errno
+import resource
+import shutil
+import signal
+
+import pytest
+
+from cyclegan.errors import ConfigError, DivergedError, LoaderError
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from cyclegan.train.loop import train_worker
+from cyclegan.train.run.worker_failures import (
+    FAILURES,
+    culprit,
+    forget,
+    leave_verdict,
+    leave_word,
+    verdict_left,
+    word_left,
+)
+from mrct.errors import ExitCode, UserError
+
+
+class WorkerHealthCheckFailedError(Exception):
+    """As Ray's, by its name."""
+
+
+GONE = WorkerHealthCheckFailedError("A worker health check failed.\nThe actor is dead.")
+WAITED = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+OWN = LoaderError("no batch for 60 s: reading slices")
+
+
+def test_who_died_comes_before_who_failed_and_who_only_waited_comes_last():
+    assert culprit({0: WAITED, 1: OWN, 2: GONE}) == (
+        2,
+        "answers no more (its process died or was frozen)",
+    )
+    assert culprit({0: WAITED, 1: OWN}) == (1, f"failed ({OWN})")
+    rank, words = culprit({1: WAITED})
+    assert rank == 1
+    assert words.startswith("waited in vain for another one ([gloo")
+    assert culprit({3: ValueError()}) == (3, "failed (ValueError)")
+
+
+def test_a_word_is_left_and_told_once(tmp_path):
+    leave_word(tmp_path, {1: OWN, 0: WAITED})
+
+    told = list(word_left(tmp_path))
+
+    assert told == [f"warning: worker 1 failed ({OWN}); all workers were started again."]
+    assert list(word_left(tmp_path)) == []
+    assert not (tmp_path / FAILURES).exists()
+
+
+def test_a_verdict_keeps_message_and_exit_code(tmp_path):
+    assert verdict_left(tmp_path) is None
+    for error, code in (
+        (ConfigError("no such thing"), ExitCode.WRONG_USE),
+        (DivergedError("lost"), ExitCode.FAILED),
+        (OSError(errno.ENOSPC, "No space left on device"), ExitCode.STORAGE_FULL),
+    ):
+        leave_verdict(tmp_path, error)
+        verdict = verdict_left(tmp_path)
+        assert isinstance(verdict, UserError)
+        assert verdict.exit_code == code
+
+    forget(tmp_path)
+    leave_verdict(tmp_path, OSError(errno.ECONNRESET, "another try may do"))
+    assert verdict_left(tmp_path) is None
+
+
+def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, trained):
+    """A limit on the size of files stands for the disk: the system refuses in the same place."""
+    first, second = checkpoint.saved(config.run_folder)
+    shutil.rmtree(second)
+    # Of the files of a checkpoint the optimizer's moments are the largest, and come last.
+    largest = max(path.stat().st_size for path in first.glob("*.safetensors"))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            train_worker(config, Worker())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+    assert caught.value.errno == errno.EFBIG
+    assert checkpoint.newest(config.run_folder) == first
+    (litter,) = (config.run_folder / "checkpoints").glob(".partial*")
+    assert list(litter.iterdir()) == []
+    assert train_worker(config, Worker()).step == trained.step == 6

@@ -1,0 +1,176 @@
+"""Updates that stay not finite take a run back at smaller rates, and in the end stop it clean."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cyclegan.config.config import GuardConfig
+from cyclegan.config.files import to_yaml
+from cyclegan.data.batch import Batch
+from cyclegan.errors import CheckpointError, ConfigError, DivergedError
+from cyclegan.train import loop
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from cyclegan.train.divergence import memory_is_enough
+from cyclegan.train.loop import train_worker
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from tests.support.gloo import run_workers
+
+WATCHFUL = GuardConfig(look_every_steps=1, max_streak=2, max_rollbacks=2)
+POISONED_WORKER = """
+from dataclasses import replace
+
+open_stream = loop.open_stream
+
+def poisoned(*arguments, **options):
+    for number, batch in enumerate(open_stream(*arguments, **options)):
+        yield replace(batch, ct=batch.ct * torch.nan) if rank == 1 and number >= 2 else batch
+
+loop.open_stream = poisoned
+worker = meet(2)
+try:
+    train_worker(config, worker)
+except Exception as error:
+    print(type(error).__name__, error, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def guarded(config):
+    schedule = replace(config.schedule, save_every_steps=2, validate_every_steps=0)
+    return replace(config, guard=WATCHFUL, schedule=schedule)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int, times: int = 10**6) -> None:
+    """Make the CT of steps `first` to `last` NaN, on the first `times` ways through them."""
+    clean, ways = loop.open_stream, []
+
+    def poisoned(*arguments, start_step: int, **options) -> Iterator[Batch]:
+        ways.append(start_step)
+        stream = clean(*arguments, start_step=start_step, **options)
+        bad = range(first, last + 1) if len(ways) <= times else range(0)
+        for step, batch in enumerate(stream, start=start_step + 1):
+            yield replace(batch, ct=batch.ct * torch.nan) if step in bad else batch
+
+    monkeypatch.setattr(loop, "open_stream", poisoned)
+
+
+def finite(state) -> bool:
+    return all(
+        torch.as_tensor(tensor).isfinite().all()
+        for module in checkpoint.modules_of(state).values()
+        for tensor in module.state_dict().values()
+    )
+
+
+def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rates(
+    guarded, monkeypatch
+):
+    guarded = replace(guarded, optimizer=replace(guarded.optimizer, schedule="constant"))
+    poison(monkeypatch, first=4, last=5, times=1)
+
+    state = train_worker(guarded, Worker())
+
+    assert state.step == 6
+    assert state.rollbacks == 1
+    assert state.skipped.item() == 0  # the counter went back, too
+    assert finite(state)
+    lines = read_lines(guarded.run_folder / METRICS)
+    # Step 4 was saved amid the streak: the run goes back to step 2, from before it.
+    (note,) = [line for line in lines if "note" in line]
+    assert note["step"] == 2
+    assert "steps 4 to 5, were not finite: loss/adversarial, loss/cycle_ct" in note["note"]
+    assert "on worker 0 (samples 6 to 9)" in note["note"]
+    told = {line["step"]: line["rate/critics"] for line in lines if "rate/critics" in line}
+    assert told == {2: 2e-4, 4: 1e-4, 6: 1e-4}
+
+
+def test_how_often_a_stop_is_asked_for_does_not_decide_where_a_run_goes_back(guarded, monkeypatch):
+    """That hangs on the clock; a streak is looked for on the same steps in every run."""
+    poison(monkeypatch, first=4, last=5)
+    watchful = replace(
+        guarded,
+        guard=replace(WATCHFUL, look_every_steps=3),
+        scale=replace(guarded.scale, grace_s=0),  # asked after each step
+    )
+
+    state = train_worker(watchful, Worker())
+
+    assert (state.rollbacks, state.skipped.item(), state.streak.item()) == (0, 2, 0)
+
+
+def test_checkpoints_amid_a_streak_do_not_push_out_the_way_back(guarded, monkeypatch):
+    schedule = replace(guarded.schedule, save_every_steps=1, keep_last=2)
+    guard = replace(WATCHFUL, max_streak=4)
+    poison(monkeypatch, first=3, last=6, times=1)
+
+    state = train_worker(replace(guarded, schedule=schedule, guard=guard), Worker())
+
+    assert (state.step, state.rollbacks, state.skipped.item()) == (6, 1, 0)
+    (note,) = [line for line in read_lines(guarded.run_folder / METRICS) if "note" in line]
+    assert note["step"] == 2
+
+
+def test_where_no_checkpoint_is_from_before_the_streak_the_oldest_is_the_way_back(guarded):
+    state = train_worker(guarded, Worker())
+    shutil.rmtree(guarded.run_folder / "checkpoints")
+    state.streak.fill_(1)
+    for state.step in (7, 8):
+        checkpoint.save(state, guarded.run_folder)
+
+    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 7)
+
+    shutil.rmtree(guarded.run_folder / "checkpoints")
+    with pytest.raises(CheckpointError, match="no checkpoint any more"):
+        checkpoint.way_back(guarded.run_folder)
+
+
+def test_a_short_streak_is_only_counted(guarded, monkeypatch):
+    poison(monkeypatch, first=3, last=3)
+
+    state = train_worker(guarded, Worker())
+
+    assert (state.rollbacks, state.skipped.item(), state.streak.item()) == (0, 1, 0)
+    assert finite(state)
+
+
+def test_a_run_that_never_heals_stops_with_term_step_and_worker(guarded, monkeypatch):
+    poison(monkeypatch, first=4, last=6)
+
+    with pytest.raises(DivergedError, match=r"steps 4 to 5.*cycle_ct.*worker 0.*2 times"):
+        train_worker(guarded, Worker())
+
+    # It can be gone on from, and its weights are those of the last good step.
+    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 2)
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_begins_anew(guarded, monkeypatch):
+    poison(monkeypatch, first=1, last=2, times=1)
+
+    state = train_worker(guarded, Worker())
+
+    assert (state.step, state.rollbacks) == (6, 1)
+
+
+@pytest.mark.slow
+def test_both_workers_stop_and_name_the_one_whose_data_is_bad(guarded, tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text(to_yaml(replace(guarded, guard=replace(WATCHFUL, max_rollbacks=0))))
+
+    told = run_workers(POISONED_WORKER, path, 2)
+
+    for text in told:
+        assert "DivergedError the run diverged" in text
+        assert "steps 3 to 4" in text
+        assert "on worker 1" in text
+
+
+def test_too_little_memory_is_told_with_the_setting_that_needs_less(config):
+    with (
+        pytest.raises(ConfigError, match=r"90 GiB(.|\n)*--scale\.accumulate.*2 pairs"),
+        memory_is_enough(config),
+    ):
+        raise torch.OutOfMemoryError("tried to allocate 90 GiB")

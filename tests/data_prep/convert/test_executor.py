@@ -1,0 +1,81 @@
+"""A task that dies costs its own volume at most, and the others none (I22)."""
+
+import os
+
+import pytest
+
+from data_prep.convert.conversion_plan import Job
+from data_prep.convert.executor import outcomes_of
+from data_prep.convert.settings import ConvertSettings
+from data_prep.sources.source import Source
+from data_prep.store.writer import create_store
+from mrct.imaging.hounsfield import WINDOW_HU
+from tests.support.hostile import Deadly
+from tests.support.volumes import write_head
+
+COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
+
+
+@pytest.mark.ray
+def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
+    settings = ConvertSettings(
+        out=tmp_path / "s.zarr", mri=tmp_path, spacing_mm=(6.0, 4.0, 4.0), size=(56, 48), workers=2
+    )
+    create_store(
+        settings.out,
+        spacing_mm=settings.spacing_mm,
+        size=settings.size,
+        settings={"window_hu": WINDOW_HU},
+    )
+    path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
+    deadly = {"path": path, "diary": diary, **COMMON}
+    sources = [
+        Deadly(pseudonym="dies-always", deaths=99, **deadly),
+        Deadly(pseudonym="dies-once", deaths=1, **deadly),
+        *(Deadly(pseudonym=f"good-{number}", deaths=0, **deadly) for number in range(5)),
+    ]
+    jobs = [Job(sources=(source,), split="train") for source in sources]
+
+    outcomes = list(outcomes_of(jobs, settings))
+
+    written = {outcome.source.pseudonym for outcome in outcomes if outcome.written}
+    assert written == {source.pseudonym for source in sources[1:]}
+    (refusal,) = [outcome.refusal for outcome in outcomes if outcome.refusal]
+    assert (refusal.code, refusal.name) == ("task-died", "mri/dies-always")
+    # Both were tried again after all others had been read, one after the other.
+    assert sorted(diary.read_text().split()[-2:]) == ["dies-always", "dies-once"]
+    assert len(diary.read_text().split()) == len(sources) + 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    settings = ConvertSettings(out=tmp_path / "s.zarr", mri=tmp_path, workers=0)
+    source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="p", **COMMON)
+    read = Source.read
+
+    def read_while_it_grows(self, leniency, note):
+        volume = read(self, leniency, note)
+        self.path.write_bytes(self.path.read_bytes() + b"\0")
+        return volume
+
+    monkeypatch.setattr(Source, "read", read_while_it_grows)
+    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], settings)
+
+    assert outcome.refusal.code == "file-changed"
+
+
+@pytest.mark.parametrize("fault", ["absent", "loop", "pipe", "folder"])
+def test_what_is_no_readable_file_is_refused_and_named(tmp_path, fault):
+    path = tmp_path / "a.nii"
+    if fault == "loop":
+        path.symlink_to(path)
+    elif fault == "pipe":
+        os.mkfifo(path)
+    elif fault == "folder":
+        path.mkdir()
+    settings = ConvertSettings(out=tmp_path / "s.zarr", mri=tmp_path, workers=0)
+    source = Source(path=path, pseudonym="p", **COMMON)
+
+    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], settings)
+
+    assert outcome.refusal.code == "unreadable"
+    assert str(tmp_path) not in outcome.refusal.reason + outcome.refusal.remedy

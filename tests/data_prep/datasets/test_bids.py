@@ -1,0 +1,73 @@
+"""BIDS-like trees: an MRI and a CT of every session, chosen by a rule that is told."""
+
+import pytest
+
+from data_prep.datasets.bids import find_in_bids
+from mrct.errors import UsageError
+from tests.support.volumes import touch_files
+
+
+def test_sessions_subjects_and_both_ways_to_file_a_ct(tmp_path):
+    touch_files(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_T1w.json",
+        "sub-01/ct/sub-01_ct.nii.gz",
+        "sub-02/ses-a/anat/sub-02_ses-a_T1w.nii.gz",
+        "sub-02/ses-b/anat/sub-02_ses-b_CT.nii",
+        "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-02/ses-a/func/sub-02_ses-a_task-rest_bold.nii.gz",
+    )
+
+    found = find_in_bids(tmp_path)
+
+    assert [(v.label, v.modality, v.path.name) for v in found.volumes] == [
+        ("sub-01", "mri", "sub-01_T1w.nii.gz"),
+        ("sub-01", "ct", "sub-01_ct.nii.gz"),
+        ("sub-02", "mri", "sub-02_ses-a_T1w.nii.gz"),
+        ("sub-02", "ct", "sub-02_ses-b_CT.nii"),
+    ]
+    assert not any(volume.pair for volume in found.volumes)
+    assert len({volume.subject for volume in found.volumes}) == 2
+
+
+def test_the_mri_and_the_ct_of_one_session_are_a_pair_when_asked(tmp_path):
+    touch_files(
+        tmp_path,
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz",
+        "sub-01/ses-a/ct/sub-01_ses-a_ct.nii.gz",
+        "sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz",
+    )
+
+    found = find_in_bids(tmp_path, paired=True)
+
+    assert [volume.pair for volume in found.volumes] == ["sub-01/ses-a", "sub-01/ses-a", None]
+
+
+def test_of_several_candidates_the_plainest_counts_and_the_others_are_counted(tmp_path):
+    names = ("acq-a_run-1_T1w", "run-2_T1w", "run-1_T1w", "T2w")
+    touch_files(tmp_path, *(f"sub-01/anat/sub-01_{name}.nii.gz" for name in names))
+
+    found = find_in_bids(tmp_path)
+
+    assert [volume.path.name for volume in found.volumes] == ["sub-01_run-1_T1w.nii.gz"]
+    assert found.skipped == {"BIDS: another *_T1w of a session that gave one": 2}
+
+
+def test_the_suffix_may_name_entities_too(tmp_path):
+    names = ("T1w", "ce-gadolinium_T1w", "T2w")
+    touch_files(tmp_path, *(f"sub-01/anat/sub-01_{name}.nii.gz" for name in names))
+
+    for suffix, expected in (("T2w", "T2w"), ("ce-gadolinium_T1w", "ce-gadolinium_T1w")):
+        (volume,) = find_in_bids(tmp_path, mri_suffix=suffix).volumes
+        assert volume.path.name == f"sub-01_{expected}.nii.gz"
+
+
+def test_no_tree_and_no_candidate_are_told_apart(tmp_path):
+    touch_files(tmp_path / "flat", "a.nii")
+    with pytest.raises(UsageError, match="holds no folder sub-<label>"):
+        find_in_bids(tmp_path / "flat")
+
+    touch_files(tmp_path / "tree", "sub-01/anat/sub-01_FLAIR.nii.gz")
+    with pytest.raises(UsageError, match=r"1 subject.s.*--mri-suffix T2w"):
+        find_in_bids(tmp_path / "tree")

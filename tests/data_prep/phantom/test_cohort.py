@@ -1,0 +1,132 @@
+"""A cohort holds who was asked for: one head per subject, scanned as in practice."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.orientations import aff2axcodes
+from scipy import ndimage
+
+from data_prep.datasets.manifest import Row, read_manifest
+from data_prep.phantom.cohort import make_cohort
+from data_prep.phantom.settings import CohortSettings
+from data_prep.readers.nifti import read_nifti
+from mrct.errors import UsageError
+from mrct.imaging.volume import Grid, Volume
+
+TINY = CohortSettings(
+    num_train_mri=2,
+    num_train_ct=1,
+    num_val=0,
+    num_test=1,
+    in_plane_mm=4,
+    slice_mm=8,
+    anatomy_mm=4,
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    manifest = make_cohort(tmp_path_factory.mktemp("c"), settings=TINY, seed=5, num_workers=1)
+    return read_manifest(manifest)
+
+
+def pair_of(rows: list[Row]) -> tuple[Volume, Volume]:
+    mri, ct = [row for row in rows if row.pair]
+    return (
+        read_nifti(mri.path, modality="mri", pseudonym="m"),
+        read_nifti(ct.path, modality="ct", pseudonym="c"),
+    )
+
+
+def onto(volume: Volume, grid: Grid, outside: float) -> np.ndarray:
+    way = np.linalg.inv(volume.affine) @ grid.affine
+    return ndimage.affine_transform(
+        volume.voxels, way[2::-1, 2::-1], way[2::-1, 3], grid.shape, order=1, cval=outside
+    )
+
+
+def test_a_cohort_holds_who_was_asked_for(cohort):
+    assert [(row.modality, row.split, row.pair is None) for row in cohort] == [
+        ("mri", "train", True),
+        ("mri", "train", True),
+        ("ct", "train", True),
+        ("mri", "test", False),
+        ("ct", "test", False),
+    ]
+    assert len({row.subject for row in cohort}) == 4
+
+
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(cohort, tmp_path):
+    manifest = make_cohort(tmp_path, settings=TINY, seed=5, num_workers=2)
+
+    digests = [
+        [hashlib.sha256(row.path.read_bytes()).hexdigest() for row in rows]
+        for rows in (cohort, read_manifest(manifest))
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == len(cohort)
+
+
+def test_pairs_lie_on_different_grids_and_yet_show_one_head(cohort):
+    mri, ct = pair_of(cohort)
+    common = Grid(shape=ct.grid.shape, affine=ct.affine)
+    magnitude = onto(mri, common, outside=0)
+
+    assert mri.grid.shape != ct.grid.shape
+    head = ndimage.binary_fill_holes(ndimage.binary_opening(ct.voxels > -300))
+    bone = (ct.voxels > 500) & head
+    soft = (np.abs(ct.voxels) < 80) & head
+    skull = bone & ndimage.binary_erosion(head, iterations=2)  # without the skin's air beside it
+    dark = {
+        shift: magnitude[np.roll(skull, shift, (0, 1, 2))].mean()
+        for shift in [
+            (0, 0, 0),
+            (1, 0, 0),
+            (-1, 0, 0),
+            (0, 1, 0),
+            (0, -1, 0),
+            (0, 0, 1),
+            (0, 0, -1),
+        ]
+    }
+    assert min(dark, key=dark.__getitem__) == (0, 0, 0), "the dark ring lies where CT has bone"
+    assert dark[0, 0, 0] < 0.7 * np.median(magnitude[soft])
+
+
+def test_scans_differ_in_storage_order_spacing_dtype_and_tilt(tmp_path):
+    settings = CohortSettings(
+        num_train_mri=8,
+        num_train_ct=0,
+        num_val=0,
+        num_test=0,
+        in_plane_mm=10,
+        slice_mm=20,
+        anatomy_mm=10,
+    )
+    rows = read_manifest(make_cohort(tmp_path, settings=settings, seed=1, num_workers=1))
+    volumes = [read_nifti(row.path, modality="mri", pseudonym="x") for row in rows]
+
+    assert len({aff2axcodes(v.affine) for v in volumes}) >= 3
+    assert len({v.spacing_mm for v in volumes}) == 8
+    axes = [np.abs(v.affine[:3, :3] / np.linalg.norm(v.affine[:3, :3], axis=0)) for v in volumes]
+    tilts_deg = [np.rad2deg(np.arccos(a.max(0).min())) for a in axes]
+    assert 1 < max(tilts_deg) < 15
+
+
+def test_a_cohort_of_nobody_is_refused_before_any_work():
+    with pytest.raises(UsageError, match="fewer than 0"):
+        CohortSettings(num_test=-1)
+    with pytest.raises(UsageError, match="above 0"):
+        CohortSettings(in_plane_mm=0)
+
+
+def test_the_manifest_moves_with_its_folder(cohort, tmp_path):
+    folder = cohort[0].path.parent.parent
+
+    moved = Path(folder).rename(tmp_path / "moved")
+    try:
+        assert len(read_manifest(moved / "manifest.csv")) == len(cohort)
+    finally:
+        moved.rename(folder)

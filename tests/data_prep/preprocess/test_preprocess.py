@@ -1,0 +1,81 @@
+"""What the store gets: int16 on the store's grid, HU untouched, MRI grey levels kept."""
+
+import numpy as np
+import pytest
+
+from data_prep.preprocess.preprocess import harmonise
+from data_prep.preprocess.spec import Recipe
+from data_prep.readers.nifti import read_nifti
+from mrct.errors import VolumeError
+from mrct.imaging.volume import Volume
+from tests.support.volumes import write_head
+
+RECIPE = Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
+
+
+def head(tmp_path, modality="mri", factor=1.0) -> Volume:
+    volume = read_nifti(write_head(tmp_path / "h.nii", modality), modality=modality, pseudonym="p")
+    return volume.on(volume.grid, (volume.voxels * factor).astype(np.float32))
+
+
+def test_magnitudes_that_fit_stay_as_they_are(tmp_path):
+    made = harmonise(head(tmp_path, factor=2), RECIPE)
+    assert made.scale == 1
+    assert made.window[0] == 0
+    assert 1500 < made.window[1] < 2000
+    assert (made.grid.shape, made.source.shape) == ((10, 56, 48), (10, 64, 56))
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e4])
+def test_other_magnitudes_are_scaled_and_the_scale_is_kept(tmp_path, factor):
+    small = harmonise(head(tmp_path, factor=factor), RECIPE)
+    plain = harmonise(head(tmp_path, factor=2), RECIPE)
+    assert np.abs(small.voxels).max() == 32767
+    np.testing.assert_allclose(
+        small.voxels * small.scale / factor, plain.voxels / 2, atol=0.6 + 32767 / 1e5
+    )
+
+
+def test_hounsfield_units_are_clipped_and_nothing_else(tmp_path):
+    volume = head(tmp_path, "ct")
+    volume.voxels[5, 30:34, 26:30] = 20000
+    volume.voxels[:, :4] = -3024
+    made = harmonise(volume, RECIPE)
+    assert (made.voxels.min(), made.voxels.max()) == (-1024, 3071)
+    assert (made.scale, made.window) == (1, (-1024, 3071))
+
+
+def test_a_volume_without_a_body_is_refused():
+    air = np.full((6, 32, 32), -1000, np.float32)
+    air[0, 0, 0] = -1001
+    volume = Volume(voxels=air, affine=np.diag([4, 4, 6, 1.0]), modality="ct", pseudonym="p")
+    with pytest.raises(VolumeError, match="No body"):
+        harmonise(volume, RECIPE)
+
+
+def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_path):
+    volume = head(tmp_path)
+    mask = np.zeros(volume.voxels.shape, np.float32)
+    mask[3:7, 10:30, 12:40] = 255
+    given = volume.on(volume.grid, mask)
+
+    made = harmonise(volume, RECIPE, given_body=given)
+
+    # The oracle takes each stored voxel's centre to the mask's grid and looks what lies there.
+    z, y, x = np.indices(made.grid.shape)
+    centres = np.stack([x, y, z, np.ones_like(x)]).reshape(4, -1)
+    there = np.rint(np.linalg.inv(volume.affine) @ made.affine @ centres)[:3].astype(int)
+    inside = ((there >= 0) & (there < np.array(mask.shape[::-1])[:, None])).all(axis=0)
+    expected = np.zeros(z.size, bool)
+    i, j, k = there[:, inside]
+    expected[inside] = mask[k, j, i] > 0
+    disagree = (made.body.ravel() != expected).mean()
+    assert disagree < 1e-3, "only where a centre lies half way"
+
+
+def test_an_empty_given_body_is_refused(tmp_path):
+    volume = head(tmp_path)
+    nothing = volume.on(volume.grid, np.zeros_like(volume.voxels))
+
+    with pytest.raises(VolumeError, match="No body"):
+        harmonise(volume, RECIPE, given_body=nothing)

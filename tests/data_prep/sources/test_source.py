@@ -1,0 +1,77 @@
+"""A source is read in a process apart, and the volume is the one that would be read here."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from data_prep.dicom.reader import read_series
+from data_prep.dicom.series import find_series
+from data_prep.readers.formats import read_file
+from data_prep.readers.tolerances import Leniency
+from data_prep.sources.source import Source
+from mrct.imaging.note import silent
+from tests.support.series import pixels_of, set_pixels, write_series
+from tests.support.volumes import write_head
+
+
+def source(path: Path, **more) -> Source:
+    return Source(
+        path=path, modality="ct", pseudonym="p", subject="s", split=None, pair=None, **more
+    )
+
+
+def without_rescale(index, dataset):
+    """HU as they are, in signed numbers that nothing explains."""
+    hounsfield = pixels_of(dataset).astype(int) - 1024
+    dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 1, 16, 15
+    set_pixels(dataset, hounsfield)
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+def assert_equal(volume, expected):
+    np.testing.assert_array_equal(volume.voxels, expected.voxels)
+    np.testing.assert_array_equal(volume.affine, expected.affine)
+    assert repr(volume) == repr(expected)
+
+
+def test_a_file_of_each_format_is_the_same_from_there_and_from_here(tmp_path):
+    nifti = write_head(tmp_path / "a.nii.gz", "ct")
+    image = SimpleITK.ReadImage(nifti)
+    SimpleITK.WriteImage(image, tmp_path / "b.mha", True)
+    SimpleITK.WriteImage(image, tmp_path / "c.nrrd")
+
+    for path in sorted(tmp_path.iterdir()):
+        expected = read_file(path, modality="ct", pseudonym="p")
+        assert_equal(source(path).read(Leniency(), silent), expected)
+
+
+def test_a_series_brings_its_notes_and_its_leniency(tmp_path):
+    (series,) = find_series(write_series(tmp_path, without_rescale))
+    here, there = [], []
+
+    expected = read_series(series, pseudonym="p", assume_hu=True, note=here.append)
+    volume = source(tmp_path, series=series).read(Leniency(assume_hu=True), there.append)
+
+    assert_equal(volume, expected)
+    assert there == here != []
+
+
+def test_every_real_volume_is_read_apart(shared):
+    paths = sorted(shared.glob("ct_head/*.nii.gz"))
+    assert paths
+    for path in paths[:3]:
+        expected = read_file(path, modality="ct", pseudonym="p")
+        assert_equal(source(path).read(Leniency(), silent), expected)
+
+
+def test_the_hash_is_that_of_the_bytes_whatever_the_files_are_called(tmp_path):
+    path = write_head(tmp_path / "a.nii", "ct")
+    assert source(path).sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    folders = [write_series(tmp_path / "1"), write_series(tmp_path / "2", name="IM{:d}")]
+    for old, new in zip(*(sorted(folder.iterdir()) for folder in folders), strict=True):
+        new.write_bytes(old.read_bytes())
+    first, second = (source(folder, series=find_series(folder)[0]).sha256() for folder in folders)
+    assert first == second

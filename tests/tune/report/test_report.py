@@ -1,0 +1,162 @@
+"""The report of a search ranks what has a score, and its best configuration is ready to train."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from cyclegan.config.files import load_config, resolve
+from mrct.errors import ExitCode, UserError
+from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
+from tune.report.html import html_report
+from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, picture
+from tune.report.report import publish, to_csv, write_best
+from tune.search.console import progress_line, table, varied
+from tune.search.search_folder import open_search
+from tune.search.trial_score import Objective
+from tune.space.space import apply
+
+
+@pytest.fixture
+def found(tmp_path):
+    write_search(tmp_path / "search")
+    return open_search(tmp_path / "search")
+
+
+def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_its_own(found):
+    best = load_config(write_best(found))
+
+    expected = apply(BASE, values(10.0))
+    assert best == replace(expected, run=replace(expected.run, name=""))
+    assert resolve(best).run.name.startswith("smoke-")
+
+
+def test_a_search_without_any_score_has_no_best(found):
+    with pytest.raises(UserError, match="none is the best"):
+        write_best(replace(found, trials=found.trials[2:]))
+
+
+def test_the_table_for_other_tools_has_every_trial_and_setting(found):
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+
+    assert [(row["rank"], row["trial"], row["state"]) for row in rows] == [
+        ("1", "t000", "done"),
+        ("2", "t001", "stopped"),
+        ("3", "t003", "running"),
+        ("4", "t002", "failed"),
+    ]
+    assert rows[0]["val/selection"] == "2.0"
+    assert rows[0]["loss.cycle.weight"] == "10.0"
+    assert rows[0]["loss.gradient.weight"] == ""  # off
+    assert rows[3]["reason"] == "the run diverged"
+
+
+class Outline(HTMLParser):
+    """What a page refers to and draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.lines = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.lines += tag == "polyline"
+
+
+def test_the_page_stands_alone_and_draws_every_trial_with_a_score(found):
+    page = html_report(found, pictures=False)
+
+    outline = Outline()
+    outline.feed(page)
+    assert all(source.startswith("data:") for source in outline.sources)
+    assert outline.lines == 2
+    assert re.search(r"t002 failed: the run diverged", page)
+    assert "1 stopped early, 1 failed, 1 unfinished" in page
+
+
+def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, capsys):
+    assert publish(found.folder, pictures=False) == ExitCode.PARTLY_DONE
+
+    written = {path.name for path in found.folder.iterdir()}
+    assert {"best.yaml", "trials.csv", "report.html"} <= written
+    printed = capsys.readouterr().out
+    assert "--config" in printed
+    assert f"tensorboard --logdir {found.folder / 'runs'}" in printed
+
+
+def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):
+    kept = (found.folder / "trials.jsonl").read_text().splitlines()
+    well = [line for line in kept if '"t000"' in line or '"t001"' in line]
+    (found.folder / "trials.jsonl").write_text("\n".join(well) + "\n")
+
+    assert publish(found.folder, pictures=False) == ExitCode.DONE
+    assert publish(found.folder, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
+
+
+def test_the_table_on_the_screen_shows_what_varies_in_order(found):
+    text = io.StringIO()
+    Console(file=text, width=120).print(table(found.trials, found.objective))
+
+    lines = text.getvalue()
+    assert lines.index("t000 (base)") < lines.index("t001") < lines.index("t002")
+    assert "cycle.weight" in lines
+    assert "identity.weight" not in lines  # the same in all
+    assert "stopped early" in lines
+
+
+def test_a_terms_switch_is_left_out_beside_its_weight():
+    on = {"loss.ssim.enabled": True, "loss.ssim.weight": 2.0}
+    trials = [
+        ended("a", {2: 1.0}, "done", values=on),
+        ended("b", {2: 1.0}, "done", values={"loss.ssim.enabled": False}),
+    ]
+
+    assert varied(trials) == ["loss.ssim.weight"]
+
+
+def test_progress_tells_the_counts_the_best_and_the_time_left(found):
+    # 18 steps of t000, 2 of t001 and t002 in 22 s; 3 ended, so 22/3 * 6 = 44 are expected.
+    line = progress_line(found.trials, 6, found.objective, elapsed_s=22, steps=22)
+
+    assert line == (
+        "3 of 6 ended, 1 running, 1 stopped early, 1 failed, best 2 (t000), about 22 s left"
+    )
+
+
+def test_lines_run_through_their_values_good_on_top_and_off_below():
+    points = [(1.0, 4.0, True), (30.0, 2.0, False)]
+    trials = [
+        ended(
+            f"t{number}",
+            {2: score},
+            "done",
+            values={"loss.cycle.weight": weight, "loss.ssim.enabled": on}
+            | ({"loss.ssim.weight": 10.0} if on else {}),
+        )
+        for number, (weight, score, on) in enumerate(points)
+    ]
+
+    drawn = picture(trials[::-1], WEIGHTS, Objective())
+
+    assert drawn is not None
+    # The switch is left out beside its weight, which is off where the switch is.
+    assert [axis.label for axis in drawn.axes] == ["cycle.weight", "ssim.weight", "selection"]
+    ys = {
+        line.trial.name: [float(point.split(",")[1]) for point in line.points.split()]
+        for line in drawn.lines
+    }
+    top, bottom, off = TOP, TOP + HEIGHT, TOP + HEIGHT + OFF_GAP
+    assert ys["t0"][0] == bottom  # the lowest weight
+    assert ys["t0"][1:] == [top, bottom]  # the highest SSIM weight, the worst score
+    assert ys["t1"][0] == top
+    assert ys["t1"][1:] == [off, top]
+    assert [line.rank for line in drawn.lines] == [1, 0]  # the best is drawn last
+
+
+def test_one_trial_makes_no_picture_of_coordinates():
+    assert picture([ended("a", {2: 1.0}, "done")], WEIGHTS, Objective()) is None

@@ -1,0 +1,149 @@
+"""What Tune says of a trial becomes true lines, and the search knows when it has to end."""
+
+import json
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cyclegan.train.run.signals import STOP
+from tests.support.searches import BASE, STEPS, settings
+from tune.search.callbacks import Ending, Recorder
+from tune.search.event_log import LEDGER, Ledger
+from tune.search.settings import course_of
+from tune.search.trial import EXIT_CODE, FAILURE, RUN_NAME
+
+METRIC = "val/selection"
+
+
+class Watched:
+    """A trial as Tune shows it, with its ledger."""
+
+    def __init__(self, folder: Path, time_budget_s: float = 0) -> None:
+        self.course = course_of(settings(folder), BASE)
+        self.ledger = Ledger(folder / LEDGER)
+        self.ending = Ending(self.ledger, time_budget_s)
+        self.told: list[str] = []
+        self.recorder = Recorder(self.course, self.ledger, self.ending, self.told.append)
+        self.ledger.begin("t000", {"loss.cycle.weight": 3.0})
+        (self.course.runs / "t000").mkdir(parents=True)
+        handed = {"name": "t000", "run": "t000", "start": "", "values": {}}
+        self.trial = SimpleNamespace(config={"trial": handed})
+
+    def tell(self, step: int, score: float, **more: object) -> None:
+        result = {METRIC: score, "step": float(step), RUN_NAME: "t000"} | more
+        self.recorder.on_trial_result(iteration=1, trials=[], trial=self.trial, result=result)
+
+    def complete(self) -> tuple[str, str]:
+        self.recorder.on_trial_complete(iteration=1, trials=[], trial=self.trial)
+        (trial,) = Ledger(self.ledger.path).trials
+        return trial.state, trial.reason
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def test_who_validated_the_last_step_is_done(watched):
+    watched.tell(2, 3.0)
+    watched.tell(STEPS, 2.0)
+
+    assert watched.complete() == ("done", "")
+    assert [score.value for score in watched.ledger.trials[0].scores] == [3.0, 2.0]
+
+
+def test_who_was_asked_to_end_was_stopped_early(watched):
+    watched.tell(2, 3.0)
+    watched.recorder.ask_to_end("t000")
+
+    assert (watched.course.runs / "t000" / STOP).exists()
+    assert watched.complete() == ("stopped", "")
+
+
+def test_who_ends_without_a_finite_score_failed_whatever_came_before(watched):
+    watched.tell(2, 1.0)
+    watched.tell(4, inf)
+
+    assert watched.complete() == ("failed", "val/selection was not finite at step 4")
+
+
+def test_who_cannot_go_on_failed_with_the_reason(watched):
+    watched.tell(2, 1.0)
+    watched.tell(0, inf, **{FAILURE: "the run diverged and was stopped", EXIT_CODE: 1})
+
+    assert watched.complete() == ("failed", "the run diverged and was stopped")
+
+
+@pytest.mark.parametrize("scores", [[], [3.0]])
+def test_who_ends_early_without_a_word_failed(watched, scores):
+    for score in scores:
+        watched.tell(2, score)
+
+    assert watched.complete()[0] == "failed"
+
+
+def test_whose_process_is_lost_again_and_again_failed(watched):
+    watched.tell(2, 3.0)
+
+    watched.recorder.on_trial_error(iteration=1, trials=[], trial=watched.trial)
+
+    assert watched.ledger.trials[0].state == "failed"
+
+
+def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
+    folder = watched.course.runs / "t000" / "checkpoints"
+    for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
+        (folder / f"step_{step:08d}").mkdir(parents=True)
+        facts = {"score": score, "streak": 0.0}
+        (folder / f"step_{step:08d}" / "state.json").write_text(json.dumps(facts))
+    watched.tell(STEPS, 2.0)
+
+    watched.complete()
+
+    assert sorted(path.name for path in folder.iterdir()) == ["step_00000002", "step_00000006"]
+
+
+def test_a_full_disk_ends_the_search_and_leaves_the_trial_to_a_later_one(watched):
+    watched.tell(2, 3.0)
+    assert not watched.ending.stop_all()
+
+    watched.tell(0, inf, **{FAILURE: "No space left on device", EXIT_CODE: 4})
+
+    assert watched.ending.stop_all()
+    assert watched.complete() == ("running", "")
+
+
+@pytest.mark.parametrize("budget_s", [1e-9, 0])
+def test_a_time_budget_ends_the_search_and_leaves_its_trials_to_a_later_one(tmp_path, budget_s):
+    watched = Watched(tmp_path, budget_s)
+    watched.tell(STEPS, 3.0)
+
+    assert watched.ending.stop_all() == bool(budget_s)
+    assert watched.complete()[0] == ("running" if budget_s else "done")
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_search(watched):
+    watched.ledger.failure = OSError(28, "No space left on device")
+
+    assert watched.ending.stop_all()
+
+
+def test_a_score_is_told_once_and_never_for_a_run_that_was_left_behind(watched):
+    watched.tell(2, 3.0)
+    watched.tell(2, 3.0)
+    watched.ledger.exploit("t000", {}, "t001", "t001/checkpoints/step_00000002")
+    watched.tell(4, 1.0)
+
+    assert len([line for line in watched.told if "step" in line]) == 1
+    assert watched.ledger.trials[0].scores == ()
+
+
+def test_a_trial_that_only_wanted_its_last_line_is_settled(watched):
+    watched.tell(2, 3.0)
+    watched.recorder.ask_to_end("t000")
+
+    watched.recorder.settle()
+
+    assert watched.ledger.trials[0].state == "stopped"

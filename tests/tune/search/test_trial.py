@@ -1,0 +1,82 @@
+"""A trial's configuration, what it tells, and how its failures read."""
+
+import errno
+import json
+import os
+
+import pytest
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from cyclegan.errors import CheckpointError, DataError
+from cyclegan.train.run.worker_failures import leave_verdict, verdict_left
+from mrct.errors import StorageFullError
+from tests.support.searches import BASE, settings
+from tune.search.settings import course_of
+from tune.search.trial import Handed, is_storage_full, reason_of, still_there, validations
+
+HANDED = Handed(name="t003", values={"loss.cycle.weight": 3.0}, run="t003-1", start="")
+
+
+def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_path):
+    course = course_of(settings(tmp_path, look_every_steps=2), BASE)
+
+    config = course.config(HANDED)
+
+    assert config.run_folder == tmp_path / "runs" / "t003-1"
+    assert (config.loss.cycle.weight, config.train.max_steps) == (3.0, 18)
+    # A donor may go on for two looks before who takes over from it has started.
+    assert (config.schedule.validate_every_steps, config.schedule.keep_last) == (2, 3)
+
+
+@pytest.mark.parametrize(("metric", "worst"), [("val/mae_hu", "inf"), ("val/ssim", "-inf")])
+def test_a_score_that_is_missing_is_told_as_the_worst(tmp_path, metric, worst):
+    course = course_of(settings(tmp_path, metric=metric), BASE)
+    config = course.config(HANDED)
+
+    assert course.told(config, {"step": 2.0})[metric] == float(worst)
+    assert course.told(config, {metric: 0.5, "step": 2.0})[metric] == 0.5
+
+
+def test_the_validations_of_a_run_are_read_without_what_was_not_finite(tmp_path):
+    lines = [
+        {"step": 1, "loss/translators": 3.0},
+        {"step": 2, "val/selection": 1.5, "val/mae_hu": None},
+        {"step": 2, "note": "warning"},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert validations(tmp_path) == [{"step": 2, "val/selection": 1.5}]
+    assert validations(tmp_path / "nowhere") == []
+
+
+def test_where_a_donor_let_its_checkpoint_go_the_next_one_serves(tmp_path):
+    folder = tmp_path / "t000" / "checkpoints"
+    for step in (4, 6):
+        (folder / f"step_{step:08d}").mkdir(parents=True)
+
+    assert still_there(folder / "step_00000002").name == "step_00000004"
+    assert still_there(folder / "step_00000006").name == "step_00000006"
+    with pytest.raises(CheckpointError, match="are gone"):
+        still_there(folder / "step_00000008")
+
+
+def test_a_workers_traceback_is_told_by_its_last_line_and_our_own_words_whole():
+    text = "Traceback (most recent call last):\n  File ...\nValueError: no such thing\n"
+
+    assert reason_of(WorkerGroupError(text, {})) == "ValueError: no such thing"
+    assert reason_of(DataError("the split val\nhas no MRI.")) == "the split val has no MRI."
+
+
+def test_a_full_disk_is_known_here_and_from_a_worker(tmp_path):
+    full = os.strerror(errno.ENOSPC)
+
+    assert is_storage_full(OSError(errno.ENOSPC, full))
+    assert is_storage_full(StorageFullError("the disk has no room."))
+    assert is_storage_full(WorkerGroupError(f"OSError: [Errno 28] {full}", {}))
+    assert not is_storage_full(OSError(errno.ENOENT, "no such file"))
+    assert not is_storage_full(WorkerGroupError("ValueError: 3", {}))
+
+    leave_verdict(tmp_path, OSError(errno.ENOSPC, full))
+    assert is_storage_full(verdict_left(tmp_path))
+    leave_verdict(tmp_path, DataError("the split val has no MRI."))
+    assert not is_storage_full(verdict_left(tmp_path))

@@ -1,0 +1,211 @@
+"""Whether what a search found is better, or was lucky: its best configuration and another one are
+trained at full length with seeds that the search did not use, and compared over these.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy import stats
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import config_hash, load_config
+from cyclegan.config.presets import reference
+from cyclegan.errors import ConfigError
+from cyclegan.inference.device import best_device
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.validation import validation_scores
+from data_prep.datasets.split import Split
+from data_prep.store.store import Store, open_store
+from mrct.errors import UserError
+from mrct.storage.atomic import write_atomic
+from mrct.storage.local_path import LocalPath
+from mrct.storage.lock import exclusive
+from tune.search.event_log import Trial
+from tune.search.search import search
+from tune.search.search_folder import Found
+from tune.search.settings import Settings, course_of, open_folder
+from tune.search.trial_score import Objective
+from tune.space.space import Values, apply, values_of
+
+CONFIDENCE = 0.95
+PREFIX = "compare-"
+BEST_ARM = "best"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What came of a comparison."""
+
+    metric: str
+    split: Split
+    """`test` where the store has one that can be scored; the val split is what was searched by."""
+    best: str
+    """The search's best trial."""
+    other: str
+    best_scores: tuple[float, ...]
+    """By seed; the same order in both."""
+    other_scores: tuple[float, ...]
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """By seed, how much better the best is; negative where it is worse."""
+        sign = 1 if Objective(metric=self.metric).mode == "max" else -1
+        pairs = zip(self.best_scores, self.other_scores, strict=True)
+        return tuple(sign * (ours - theirs) for ours, theirs in pairs)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the mean gain: Student's t over the seeds' differences, 95 %. Both configurations
+        begin with the same weights and see the same order of samples for a seed, so that their
+        difference is taken seed by seed."""
+        gains = np.array(self.gains)
+        error = gains.std(ddof=1) / sqrt(len(gains))
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1) * error
+        return float(gains.mean() - reach), float(gains.mean() + reach)
+
+    def __str__(self) -> str:
+        """A sentence with the numbers and what they say."""
+        low, high = self.interval
+        said = (
+            "the gain is real"
+            if low > 0
+            else "it is worse"
+            if high < 0
+            else "this may be luck: the interval holds 0"
+        )
+        name = self.metric.removeprefix("val/")
+        return (
+            f"{name} of the {self.split} split over {len(self.gains)} seeds: "
+            f"best ({self.best}) {np.mean(self.best_scores):.4g}, "
+            f"{self.other} {np.mean(self.other_scores):.4g}; "
+            f"gain {np.mean(self.gains):.4g}, 95 % interval {low:.4g} to {high:.4g}: {said}."
+        )
+
+
+def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Verdict:
+    """Train what is not yet trained, score all of it, and keep the verdict in the search's folder.
+
+    `other` is `default` (what the search started from), `reference`, or a YAML file of settings.
+
+    Raises:
+        UserError: There is no best trial, it is the other one itself, or runs failed.
+    """
+    best = found.the_best()
+    rival, name = rival_of(found, other), Path(other).stem
+    ours, theirs = (apply(found.base, values) for values in (best.values, rival))
+    if ours == theirs:
+        raise ConfigError(
+            f"the best trial, {best.name}, is {name} itself: there is nothing to compare. "
+            "Compare with another one, or search with more --trials."
+        )
+    first = found.base.run.seed + 1
+    arms = [
+        ({**values, "run.seed": first + number}, arm)
+        for number in range(seeds)
+        for arm, values in ((BEST_ARM, best.values), (name, rival))
+    ]
+    settings = Settings(
+        # Other settings under the name of before are another comparison.
+        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}",
+        metric=found.objective.metric,
+        look_every_steps=int(str(found.settings["look_every_steps"])),
+        trials=len(arms),
+        scheduler="none",
+        max_concurrent=max_concurrent,
+    )
+    settings.folder.mkdir(exist_ok=True)
+    busy = UserError(f"another command compares in {settings.folder} now. Wait for it.")
+    with exclusive(settings.folder / ".lock", busy):
+        ledger = open_folder(settings, found.base, {}, resume=True)
+        course = course_of(settings, found.base)
+        search(settings, course, ledger, lambda trials: arms[len(trials)], {})
+    failed = [trial for trial in ledger.trials if trial.state != "done"]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(arms)} runs of the comparison failed ({failed[0].name}: "
+            f"{failed[0].reason}), so it says nothing. To run it again remove {settings.folder}."
+        )
+    return judged(found, ledger.trials[: len(arms)], settings, name)
+
+
+def digest_of(*arms: Config) -> str:
+    """A word for what is compared."""
+    return "-".join(config_hash(arm)[:8] for arm in arms)
+
+
+def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -> Verdict:
+    """Score finished runs and write `verdict.json`."""
+    store = open_store(found.base.store)
+    split = split_to_judge_on(store, found.objective)
+    scores = []
+    for number, trial in enumerate(runs, 1):
+        print(f"scoring run {number} of {len(runs)} on the {split} split", flush=True)
+        run_folder = settings.folder / "runs" / trial.run
+        scores.append(score_of(run_folder, store, found.objective, split))
+    assert found.best
+    verdict = Verdict(
+        metric=found.objective.metric,
+        split=split,
+        best=found.best.name,
+        other=name,
+        best_scores=tuple(scores[0::2]),
+        other_scores=tuple(scores[1::2]),
+    )
+    content = json.dumps(asdict(verdict) | {"sentence": str(verdict)}, indent=1)
+    write_atomic(settings.folder / "verdict.json", content.encode())
+    return verdict
+
+
+def rival_of(found: Found, other: str) -> Values:
+    """The settings to compare with.
+
+    Raises:
+        ConfigError: `other` is no name and no readable file, or holds what is no setting.
+    """
+    if other == "default":
+        return {}
+    if other == "reference":
+        return values_of(reference(), found.space, found.base)
+    try:
+        values = yaml.safe_load(Path(other).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"--compare takes default, reference or a YAML file with lines such as "
+            f"`loss.cycle.weight: 1`, not {other!r} ({error})."
+        ) from error
+    try:
+        apply(found.base, values)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{other} holds what is no setting of a run: {error}") from error
+    return dict(values)
+
+
+def split_to_judge_on(store: Store, objective: Objective) -> Split:
+    """The test split, which no trial has been chosen by, where it can be scored."""
+    mris = store.select("mri", "test")
+    paired = any(mri.link for mri in mris)
+    by_ct = objective.metric.endswith("_ct") and not store.select("ct", "test")
+    return "test" if mris and (paired or not objective.needs_pairs) and not by_ct else "val"
+
+
+def score_of(run_folder: LocalPath, store: Store, objective: Objective, split: Split) -> float:
+    """The objective of a run's best checkpoint, on all volumes of a split."""
+    config = load_config(run_folder / "config.yaml")
+    folder = checkpoint.best(run_folder)
+    assert folder, "a run that is done has a checkpoint"
+    device = best_device()
+    to_ct, to_mri = (net.to(device) for net in checkpoint.load_translators(folder, config))
+    whole = replace(config, schedule=replace(config.schedule, validate_volumes=0))
+    scores, _ = validation_scores(to_ct, to_mri, store, whole, split, device=device)
+    return scores[objective.metric]
+
+
+def verdicts(folder: Path) -> list[str]:
+    """The sentences of all comparisons of a search, oldest first."""
+    files = sorted(folder.glob(f"{PREFIX}*/verdict.json"), key=lambda path: path.stat().st_mtime)
+    return [str(json.loads(path.read_text())["sentence"]) for path in files]

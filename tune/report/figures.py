@@ -1,0 +1,97 @@
+"""The pictures of a search's report: score against time, importance, and slices of two trials."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from cyclegan.config.files import load_config
+from cyclegan.evaluate.report.figures import volume_figure
+from cyclegan.evaluate.score_table import Shown
+from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.pairs import linked_ct
+from cyclegan.metrics.paired_scores import mae_hu
+from cyclegan.train.checkpoint import checkpoint
+from data_prep.store.store import open_store
+from mrct.drawing.curves import Curve, Plot, draw_bars, draw_plots
+from mrct.storage.local_path import LocalPath
+from tune.search.event_log import Trial
+from tune.search.trial_score import Objective
+
+COLOURS = {"done": "tab:blue", "stopped": "0.75", "running": "tab:green"}
+
+
+def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | None:
+    """Every validation of every trial, and the best so far, over the time of searching, as a PNG.
+    None without any score."""
+    latest_s = max((score.time_s for trial in trials for score in trial.scores), default=0.0)
+    unit, unit_s = ("hours", 3600) if latest_s > 2 * 3600 else ("minutes", 60)
+    curves: list[Curve] = []
+    points: list[tuple[float, float]] = []
+    for trial in trials:
+        own = [
+            (score.time_s / unit_s, score.value)
+            for score in trial.scores
+            if score.value is not None and trial.state != "failed"
+        ]
+        if own:
+            times, values = zip(*own, strict=True)
+            curves.append(Curve(times, values, look_of(trial.state)))
+            points += own
+    if not points:
+        return None
+    best: list[float] = []
+    points.sort()
+    for _, value in points:
+        best.append(value if not best else min(value, best[-1], key=objective.cost))
+    look = {"drawstyle": "steps-post", "color": "tab:orange", "label": "best so far"}
+    curves.append(Curve([moment for moment, _ in points], best, look))
+    for state in COLOURS:
+        if any(trial.state == state for trial in trials):
+            label = "stopped early" if state == "stopped" else state
+            curves.append(Curve([], [], look_of(state) | {"label": label}))
+    plot = Plot(
+        curves=curves,
+        x_label=f"{unit} of searching",
+        y_label=f"{objective.metric.removeprefix('val/')} ({objective.direction})",
+    )
+    return draw_plots([plot], (9, 3.4))
+
+
+def look_of(state: str) -> dict[str, Any]:
+    """A trial's curve."""
+    colour = COLOURS.get(state, "0.75")
+    return {"color": colour, "marker": "o", "markersize": 3, "linewidth": 0.8}
+
+
+def importance_bars(shares: Mapping[str, float]) -> bytes | None:
+    """The share of each setting, longest bar on top, as a PNG; None without any."""
+    if not shares:
+        return None
+    ordered = dict(sorted(shares.items(), key=lambda item: item[1]))
+    return draw_bars(ordered, "share of the importance")
+
+
+def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
+    """The first MRI of the val split, one with a real CT if there is any, through a run's best
+    checkpoint, as a PNG and a line of words. None where it has no checkpoint with a score."""
+    if not (run_folder / "config.yaml").exists():
+        return None
+    found = checkpoint.best(run_folder)
+    if found is None or not isfinite(checkpoint.score_of(found)):
+        return None
+    config = load_config(run_folder / "config.yaml")
+    store = open_store(config.store)
+    to_ct, to_mri = checkpoint.load_translators(found, config)
+    networks = BothWays.trained((to_ct, to_mri), config.data)
+    volume = store.select("mri", "val").linked_first()[0]
+    cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
+    error = mae_hu(cycle.translated, *real) if real and real[1].any() else None
+    shown = Shown(
+        cycle=cycle,
+        real=real[0] if real else None,
+        compared=real[1] if real else None,
+        mae_hu=error,
+        spacing_mm=store.spacing_mm,
+    )
+    words = f"{volume.name}, {found.name}" + (f", {error:.0f} HU" if error is not None else "")
+    return volume_figure(shown), words

@@ -1,0 +1,88 @@
+"""The files that a search leaves for people and for other tools."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import to_yaml
+from mrct.errors import ExitCode
+from mrct.storage.atomic import write_atomic
+from tune.report.html import html_report
+from tune.search.console import table
+from tune.search.search_folder import Found, open_search
+from tune.search.trial import RUNS
+from tune.space.space import apply
+
+BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
+
+
+def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
+    """Print the table and write all files. Exit code 3 where trials failed, or fewer than `wanted`
+    ended.
+
+    Raises:
+        UserError: No trial has a score, so there is no best one.
+    """
+    found = open_search(folder)
+    console = Console()
+    if not console.is_terminal:  # a job's log is wider than the 80 columns that are assumed
+        console.width = 160
+    console.print(table(found.trials, found.objective, columns=10))
+    for trial in found.trials:
+        if trial.reason:
+            print(f"{trial.name} failed: {trial.reason}")
+    write_atomic(found.folder / CSV, to_csv(found).encode())
+    best = write_best(found)
+    report = found.folder / REPORT
+    write_atomic(report, html_report(found, pictures=pictures).encode())
+    print(
+        f"best         {best}\n  python -m cyclegan.train --config {best}\n"
+        f"report       {report}\n  tensorboard --logdir {found.folder / RUNS}"
+    )
+    failed = sum(trial.state == "failed" for trial in found.trials)
+    ended = sum(trial.state != "running" for trial in found.trials)
+    if failed or ended < max(wanted, len(found.trials)):
+        print(f"{ended - failed} of {max(wanted, len(found.trials))} trials went well.")
+        return ExitCode.PARTLY_DONE
+    return ExitCode.DONE
+
+
+def write_best(found: Found) -> Path:
+    """Write `best.yaml` for `python -m cyclegan.train --config`, and return its path.
+
+    It holds the base with the best trial's values and without a name, so that training it begins a
+    run of its own beside the search's.
+
+    Raises:
+        UserError: No trial has a score yet.
+    """
+    best = found.the_best()
+    path = found.folder / BEST
+    write_atomic(path, to_yaml(unnamed(apply(found.base, best.values))).encode())
+    return path
+
+
+def unnamed(config: Config) -> Config:
+    """The configuration without a run's name, so that it gets its own from its hash."""
+    return replace(config, run=replace(config.run, name=""))
+
+
+def to_csv(found: Found) -> str:
+    """All trials, best first: outcome, then every setting and dial of the space."""
+    file = io.StringIO()
+    names = list(found.space)
+    before = ["rank", "trial", "origin", "state", found.objective.metric, "step", "exploits", "run"]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*before, *names, "reason"])
+    for rank, trial in enumerate(found.trials, 1):
+        writer.writerow(
+            [rank, trial.name, trial.origin, trial.state, trial.score(found.objective)]
+            + [trial.step, trial.exploits, f"{RUNS}/{trial.run}"]
+            + [trial.values.get(name, "") for name in names]
+            + [trial.reason]
+        )
+    return file.getvalue()

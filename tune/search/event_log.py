@@ -1,0 +1,184 @@
+"""The record of a search: one synced line of JSON for each event, from which everything else
+follows: the ranking, the next values to try, and what is left to do after a kill. Ray's own state
+of the search is a pickle, written in place, and is never read back.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mrct.errors import UserError
+from mrct.storage.atomic import sync_folder
+from tune.search.trial_score import Objective
+from tune.space.space import Values
+
+LEDGER = "trials.jsonl"
+State = Literal["running", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One validation."""
+
+    step: int
+    value: float | None
+    """None: it was not finite."""
+    time_s: float
+    """Seconds of searching since the search began, without the time between restarts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What is known of a trial."""
+
+    name: str
+    values: Values
+    """Its present ones: population-based training changes them."""
+    origin: str = ""
+    """Where the values come from, if not from the sampler: `base`, `reference`."""
+    run: str = ""
+    """Its present run folder, below the search's `runs`."""
+    start: str = ""
+    """The checkpoint, relative to `runs`, of another trial that the present run began with."""
+    scores: tuple[Score, ...] = ()
+    """Of the present run."""
+    state: State = "running"
+    """`running` until it ended: trained to the end, stopped early by the scheduler, or failed."""
+    reason: str = ""
+    """Of a failure."""
+    exploits: int = 0
+    """How often it took over another trial's weights."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps at its last validation."""
+        return self.scores[-1].step if self.scores else 0
+
+    def score(self, objective: Objective) -> float | None:
+        """Its best validation's; None where it failed or none was finite."""
+        if self.state == "failed":
+            return None
+        return objective.best([score.value for score in self.scores])
+
+
+def ranked(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Best first; those without a score last, and of those the failed ones."""
+    return sorted(
+        trials, key=lambda trial: (objective.cost(trial.score(objective)), trial.state == "failed")
+    )
+
+
+class Ledger:
+    """The trials of a search, on disk and in memory."""
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """Read what is there. A last line cut short by a kill is dropped, from the file too if this
+        ledger `writes`."""
+        self.path, self.by_name = path, dict[str, Trial]()
+        self.failure: OSError | None = None
+        raw = path.read_bytes() if path.is_file() else b""
+        whole = raw[: raw.rfind(b"\n") + 1]
+        if writes and len(whole) < len(raw):
+            os.truncate(path, len(whole))
+        self.before_s = 0.0
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                event = json.loads(line)
+                self.apply(event)
+                self.before_s = max(self.before_s, event["time_s"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"line {number} of {path} is damaged ({error!r}). Put back a copy of the file, "
+                    "or delete that line: its event is then forgotten."
+                ) from error
+        self.opened = time.monotonic()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """In the order in which they began."""
+        return list(self.by_name.values())
+
+    @property
+    def time_s(self) -> float:
+        """Seconds of searching so far."""
+        return self.before_s + time.monotonic() - self.opened
+
+    def begin(self, name: str, values: Values, origin: str = "") -> None:
+        """A trial is about to start."""
+        self.write({"event": "begin", "trial": name, "values": dict(values), "origin": origin})
+
+    def score(self, name: str, step: int, value: float | None) -> None:
+        """A trial validated."""
+        self.write({"event": "score", "trial": name, "step": step, "value": value})
+
+    def exploit(self, name: str, values: Values, donor: str, start: str) -> None:
+        """A trial goes on from another one's checkpoint with other values, in a new run folder."""
+        run = f"{name}-{self.by_name[name].exploits + 1}"
+        self.write(
+            {"event": "exploit", "trial": name, "values": dict(values), "run": run}
+            | {"start": start, "donor": donor}
+        )
+
+    def end(self, name: str, state: State, reason: str = "") -> None:
+        """A trial is over."""
+        self.write({"event": "end", "trial": name, "state": state, "reason": reason})
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Add an event; it survives a power cut once this returns.
+
+        Where it cannot be written, `failure` is set and no event is taken any more: whoever
+        searches ends, and a later search knows what was written until then.
+        """
+        if self.failure:
+            return
+        event["time_s"] = round(self.time_s, 2)
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(event, allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self.failure = error
+            if self.path.is_file():  # half a line would spoil the one after it
+                os.truncate(self.path, size)
+            return
+        if not size:
+            sync_folder(self.path.parent)
+        self.apply(event)
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Take an event into account."""
+        name = event["trial"]
+        match event["event"]:
+            case "begin":
+                self.by_name[name] = Trial(
+                    name=name, values=event["values"], origin=event["origin"], run=name
+                )
+            case "score":
+                trial = self.by_name[name]
+                score = Score(step=event["step"], value=event["value"], time_s=event["time_s"])
+                # After a restart a run comes to the same step again.
+                others = [each for each in trial.scores if each.step != score.step]
+                scores = sorted([*others, score], key=lambda each: each.step)
+                self.by_name[name] = replace(trial, scores=tuple(scores))
+            case "exploit":
+                trial = self.by_name[name]
+                self.by_name[name] = replace(
+                    trial,
+                    values=event["values"],
+                    run=event["run"],
+                    start=event["start"],
+                    scores=(),  # those were of other weights and values
+                    exploits=trial.exploits + 1,
+                )
+            case "end":
+                self.by_name[name] = replace(
+                    self.by_name[name], state=event["state"], reason=event["reason"]
+                )
+            case other:
+                raise ValueError(f"unknown event {other!r}")

@@ -1,0 +1,89 @@
+"""How many trials run side by side on a cluster, and what each gets. Pure numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+
+from cyclegan.config.config import ScaleConfig
+from cyclegan.errors import ConfigError
+from cyclegan.train.run.resources import (
+    Machine,
+    cores_of_worker,
+    largest_share,
+    on_gpus,
+    places,
+    slots,
+)
+from mrct.ray_session import HEAD, WHERE_ADDED
+
+SHARES_OF_A_RESOURCE = 10_000
+"""The finest that Ray counts in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """Where the trials fit."""
+
+    concurrent: int
+    cpus_per_worker: int
+    use_gpu: bool
+    leader: dict[str, float]
+    """What the process which leads a trial reserves, so that no more of them than `concurrent` fit
+    at once: memory, or a share of the head where machines are to come whose memory nobody knows. It
+    only waits, so it is given no core; Tune has no other way to keep a population's members from
+    all starting at once."""
+    text: str
+    """For people."""
+
+
+def room_for(
+    scale: ScaleConfig, machines: Sequence[Machine], trials: int, max_concurrent: int = 0
+) -> Room:
+    """How many of `trials` run at once, at most `max_concurrent` if it is not 0.
+
+    Trials on GPUs share the CPU cores beside these; on CPUs alone one trial runs, whose workers get
+    the most that they all can have, unless `max_concurrent` or `cpus_per_worker` makes more.
+
+    Raises:
+        ConfigError: Not even one trial fits; Ray would wait for ever.
+    """
+    use_gpu = on_gpus(scale, machines)
+    most = min(trials, max_concurrent or trials)
+    if use_gpu:
+        wanted = min(most, sum(slots(scale, machine) for machine in machines) // scale.workers)
+    elif scale.cpus_per_worker:
+        wanted = most
+    else:
+        wanted = min(most, max_concurrent or 1)
+    cores = cores_of_worker(scale, machines, max(1, wanted) * scale.workers)
+    fit = min(wanted, places(scale, machines, cores) // scale.workers)
+    each = f"{scale.workers} worker{'s' * (scale.workers > 1)} with {cores} CPU core" + "s" * (
+        cores > 1
+    )
+    if use_gpu:
+        each += f" and {scale.gpus_per_worker:g} GPU"
+    cpus, gpus = (sum(machine.get(name, 0) for machine in machines) for name in ("CPU", "GPU"))
+    has = f"{cpus:g} CPU cores and {gpus:g} GPUs on {len(machines)} machine" + "s" * (
+        len(machines) > 1
+    )
+    if fit < 1:
+        raise ConfigError(
+            f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
+            "wait for ever. Lower --scale.workers, --scale.cpus-per-worker or "
+            f"--scale.gpus-per-worker, or add machines. {WHERE_ADDED}"
+        )
+    return Room(
+        concurrent=fit,
+        cpus_per_worker=cores,
+        use_gpu=use_gpu,
+        leader=leader_of(machines, fit),
+        text=f"{fit} at once, each {each} ({has})",
+    )
+
+
+def leader_of(machines: Sequence[Machine], concurrent: int) -> dict[str, float]:
+    """A reservation of which `concurrent` fit."""
+    memory = [int(machine.get("memory", 0)) for machine in machines]
+    if all(memory):
+        return {"memory": largest_share(memory, memory, concurrent)}
+    return {HEAD: floor(SHARES_OF_A_RESOURCE / concurrent) / SHARES_OF_A_RESOURCE}

@@ -1,0 +1,154 @@
+"""Which trials go on: successive halving, and population-based training, as Ray Tune has them. Here
+they are tied to the ledger, so that they go on after a restart as if there had been none.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from random import Random
+from typing import Any
+
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from cyclegan.train.checkpoint.checkpoint import folder_of
+from tune.search.event_log import Ledger
+from tune.search.trial import FAILURE, Course, Handed
+from tune.space.space import Space, perturbed
+
+Record = Callable[[Handed, dict[str, Any]], None]
+"""Takes a score down: (which run, what it told)."""
+
+REDUCTION = 3
+"""Of the trials at a rung one in so many goes on; the next rung is so many times further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a bracket wants to know of a trial. Ray's own ids change with a restart."""
+
+    trial_id: str
+
+
+class Halving(FIFOScheduler):
+    """Asynchronous successive halving (Li 2020).
+
+    A trial that falls behind is asked to save and end, not killed: its checkpoints stay whole, and
+    its workers give their place back themselves. One without a finite score ends too, and does not
+    count at the rung, where it would move the bar for the others.
+    """
+
+    def __init__(self, course: Course, ledger: Ledger, ask_to_end: Callable[[str], None]) -> None:
+        super().__init__()
+        self.score, self.steps = course.objective.metric, course.base.train.max_steps
+        self.ask_to_end = ask_to_end
+        self.rungs = AsyncHyperBandScheduler(
+            time_attr="step",
+            metric=self.score,
+            mode=course.objective.mode,
+            max_t=self.steps,
+            grace_period=min(course.look_every_steps, self.steps),
+            reduction_factor=REDUCTION,
+            stop_last_trials=False,
+        )
+        for trial in ledger.trials:
+            for score in trial.scores:
+                if score.value is not None:
+                    self.decide(trial.name, score.step, score.value)
+
+    def decide(self, name: str, step: int, score: float) -> str:
+        """Whether a trial goes on; its score stands at the rung from now on."""
+        trial = Named(name)
+        self.rungs.on_trial_add(None, trial)  # again does no harm: there is one bracket
+        decision: str = self.rungs.on_trial_result(None, trial, {"step": step, self.score: score})
+        return decision
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A trial validated."""
+        if FAILURE in result:
+            return str(TrialScheduler.CONTINUE)
+        name, score, step = trial.config["trial"]["name"], result[self.score], result["step"]
+        behind = not isfinite(score) or self.decide(name, int(step), score) == TrialScheduler.STOP
+        if behind and step < self.steps:
+            self.ask_to_end(trial.config["trial"]["run"])
+        return str(TrialScheduler.CONTINUE)
+
+
+class Population(PopulationBasedTraining):
+    """Population-based training (Jaderberg 2017): at each look a trial of the worst quarter takes
+    over weights and values of one of the best quarter, and changes the values a little."""
+
+    def __init__(
+        self, course: Course, ledger: Ledger, space: Space, seed: int, record: Record
+    ) -> None:
+        super().__init__(
+            time_attr="step",
+            metric=course.objective.metric,
+            mode=course.objective.mode,
+            perturbation_interval=course.look_every_steps,
+            custom_explore_fn=self.take_over,
+            log_config=False,  # the ledger does
+            require_attrs=False,
+        )
+        self.course, self.ledger, self.space, self.seed = course, ledger, space, seed
+        self.record = record
+        self.present: Handed | None = None
+        """The trial that Ray decides on now: exploring, it names the donor alone."""
+        self.reached: dict[str, int] = {}
+        """The step of each member's weights at its last look."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A segment ended; one that failed or was the last takes over nothing."""
+        if FAILURE in result or result["step"] >= self.course.base.train.max_steps:
+            return str(TrialScheduler.CONTINUE)
+        # Now, while its run is still the one that the score belongs to.
+        self.present = own = trial.config["trial"]
+        self.record(own, result)
+        self.reached[own["name"]] = int(result["step"])
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return decision
+
+    def take_over(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Called with the donor's config when the present trial takes over from it, just before it
+        starts again."""
+        own, donor = self.present, config["trial"]
+        assert own is not None
+        exploits = sum(each.exploits for each in self.ledger.trials)
+        random = Random(f"{self.seed} {exploits}")
+        values = dict(perturbed(donor["values"], self.space, self.course.base, random))
+        step = self.reached[own["name"]] = self.reached[donor["name"]]
+        runs = self.course.runs
+        start = str(folder_of(runs / donor["run"], step)).removeprefix(f"{runs}/")
+        self.ledger.exploit(own["name"], values, donor["name"], start)
+        run = self.ledger.by_name[own["name"]].run
+        return {"trial": own | {"values": values, "run": run, "start": start}}
+
+
+def scheduler(
+    kind: str,
+    course: Course,
+    ledger: Ledger,
+    *,
+    space: Space,
+    seed: int,
+    ask_to_end: Callable[[str], None],
+    record: Record,
+) -> TrialScheduler:
+    """`asha`, `pbt` or `none`."""
+    if kind == "asha":
+        return Halving(course, ledger, ask_to_end)
+    if kind == "pbt":
+        return Population(course, ledger, space, seed, record)
+    return FIFOScheduler()
+
+
+def rungs(look_every_steps: int, steps: int) -> Sequence[int]:
+    """The steps at which successive halving decides."""
+    found = [look_every_steps]
+    while found[-1] * REDUCTION < steps:
+        found.append(found[-1] * REDUCTION)
+    return found

@@ -1,0 +1,74 @@
+"""A search as its folder has it, running or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import load_config
+from mrct.errors import UserError
+from mrct.storage.local_path import LocalPath
+from tune.search.event_log import LEDGER, Ledger, Trial, ranked
+from tune.search.settings import BASE, SPACE, load_settings
+from tune.search.trial import RUNS
+from tune.search.trial_score import Objective
+from tune.space.space import Space
+from tune.space.space_file import load_space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What was asked, and what came of it."""
+
+    folder: LocalPath
+    base: Config
+    space: Space
+    objective: Objective
+    settings: dict[str, object]
+    """As in `search.json`."""
+    trials: Sequence[Trial]
+    """Best first."""
+
+    @property
+    def best(self) -> Trial | None:
+        """None where no trial has a score."""
+        has_one = self.trials and self.trials[0].score(self.objective) is not None
+        return self.trials[0] if has_one else None
+
+    def the_best(self) -> Trial:
+        """The best trial.
+
+        Raises:
+            UserError: No trial has a score.
+        """
+        if self.best:
+            return self.best
+        raise UserError(
+            f"no trial of {self.folder} has a finite {self.objective.metric}, so none is the best "
+            f"({len(self.trials)} began). The reasons are in {self.folder / LEDGER}; search again "
+            "under another --name, in a narrower space or from another preset."
+        )
+
+    def run_folder(self, trial: Trial) -> LocalPath:
+        """Where a trial trains."""
+        return self.folder / RUNS / trial.run
+
+
+def open_search(folder: Path) -> Found:
+    """The search of a folder.
+
+    Raises:
+        UsageError: The folder holds no search.
+    """
+    here = LocalPath(folder).expanduser().absolute()
+    settings = load_settings(here)
+    base = load_config(here / BASE)
+    objective = Objective(metric=str(settings["metric"]))
+    return Found(
+        folder=here,
+        base=base,
+        space=load_space(str(here / SPACE), base),
+        objective=objective,
+        settings=settings,
+        trials=ranked(Ledger(here / LEDGER, writes=False).trials, objective),
+    )

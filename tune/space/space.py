@@ -1,0 +1,247 @@
+"""What a search may change: settings and dials, each with a range or a list of choices. Pure.
+
+It knows the configuration and nothing of trials, samplers, files or Ray.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from math import exp, isclose, log
+from random import Random
+from typing import TypeGuard
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import flat, with_settings
+from cyclegan.errors import ConfigError
+from tune.space.derived_settings import DIALS
+
+Value = bool | int | float | str
+Values = Mapping[str, Value]
+"""One point of a space: a value for each of its settings that counts there."""
+RESAMPLE = 0.25
+"""How often `perturbed` draws a value anew (Jaderberg 2017)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Any number from `low` to `high`; with `log`, uniform in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+    when: Values = field(default_factory=dict)
+    """Counts only where these other settings have these values."""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(f"a range must rise, but goes from {self.low} to {self.high}.")
+        if self.log and self.low <= 0:
+            raise ConfigError(
+                f"a logarithmic range must begin above 0, but begins at {self.low}. To try a term "
+                "switched off, search its switch too (loss.ssim.enabled: {choice: [true, false]}) "
+                "and give the weight `when: {loss.ssim.enabled: true}`."
+            )
+
+    def holds(self, value: object) -> bool:
+        """Whether a value can come from here."""
+        return is_number(value) and self.low <= value <= self.high
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """The values that must be allowed for all to be."""
+        return (self.low, self.high)
+
+    def at(self, share: float) -> float:
+        """The value so far through the range, which begins at 0 and ends at 1."""
+        if not self.log:
+            return self.low + share * (self.high - self.low)
+        # Rounding may not lead out of the range.
+        value = exp(log(self.low) + share * (log(self.high) - log(self.low)))
+        return min(self.high, max(self.low, value))
+
+    def spread(self, points: int) -> list[Value]:
+        """So many values, from end to end."""
+        return [self.at(k / (points - 1)) for k in range(points)] if points > 1 else [self.at(0.5)]
+
+    def drawn(self, random: Random) -> Value:
+        """Any value, all alike."""
+        return self.at(random.random())
+
+    def beside(self, value: Value, random: Random) -> Value:
+        """A value some way off: 0.8 or 1.2 times it, or a fifth of a range that is not log."""
+        assert isinstance(value, int | float)
+        up = random.random() < 0.5
+        if self.log:
+            moved = value * (1.2 if up else 0.8)
+        else:
+            moved = value + (0.2 if up else -0.2) * (self.high - self.low)
+        return min(self.high, max(self.low, moved))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One of a few values."""
+
+    choice: tuple[Value, ...]
+    when: Values = field(default_factory=dict)
+    """Counts only where these other settings have these values."""
+
+    def __post_init__(self) -> None:
+        if not self.choice:
+            raise ConfigError("a choice needs at least one value.")
+
+    def holds(self, value: object) -> bool:
+        """Whether a value can come from here."""
+        return value in self.choice
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """The values that must be allowed for all to be."""
+        return self.choice
+
+    def spread(self, points: int) -> list[Value]:
+        """All of them."""
+        return list(self.choice)
+
+    def drawn(self, random: Random) -> Value:
+        """Any value, all alike."""
+        return random.choice(self.choice)
+
+    def beside(self, value: Value, random: Random) -> Value:
+        """The one before or after, as they are listed."""
+        if value not in self.choice:
+            return self.drawn(random)
+        index = self.choice.index(value) + random.choice((-1, 1))
+        return self.choice[min(len(self.choice) - 1, max(0, index))]
+
+
+Dimension = Range | Choice
+Space = Mapping[str, Dimension]
+"""By setting or dial; what a `when` names comes before."""
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """True and False are integers to Python, but not to people."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def term(name: str, low: float, high: float) -> dict[str, Dimension]:
+    """A loss term that may be off, and its weight where it is on."""
+    enabled = f"{name}.enabled"
+    return {
+        enabled: Choice(choice=(True, False)),
+        f"{name}.weight": Range(low=low, high=high, log=True, when={enabled: True}),
+    }
+
+
+def without_switches(names: Collection[str]) -> list[str]:
+    """The names, but a term's switch not beside its weight, which is off where the switch is."""
+    switches = {
+        f"{name.removesuffix('.weight')}.enabled" for name in names if name.endswith(".weight")
+    }
+    return [name for name in names if name not in switches]
+
+
+WEIGHTS: Space = {
+    "loss.adversarial.weight": Range(low=0.2, high=5.0, log=True),
+    "loss.cycle.weight": Range(low=1.0, high=30.0, log=True),
+    **term("loss.identity", 0.1, 15.0),
+    **term("loss.ssim", 0.05, 10.0),
+    **term("loss.gradient", 0.05, 10.0),
+    **term("loss.shape", 0.05, 10.0),
+}
+SCHEDULES: Space = {
+    "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
+    "critic_rate_ratio": Range(low=0.25, high=4.0, log=True),
+    "optimizer.schedule": Choice(choice=("constant", "linear", "cosine")),
+    "optimizer.decay_start": Range(low=0.0, high=0.8, when={"optimizer.schedule": "linear"}),
+    "warmup_share": Range(low=0.0, high=0.1),
+}
+SPACES: dict[str, Space] = {
+    "weights": WEIGHTS,
+    "weights-and-schedules": {**WEIGHTS, **SCHEDULES},
+    "full": {
+        **WEIGHTS,
+        **SCHEDULES,
+        "train.pool_size": Choice(choice=(0, 10, 50)),
+        "data.partner": Choice(choice=("random", "position")),
+        "augmentation": Range(low=0.0, high=2.0),
+    },
+}
+
+
+def composed(space: Space, base: Config, pick: Callable[[str, Dimension], Value]) -> Values:
+    """A point: `pick` is asked, in the space's order, for each value that counts."""
+    values: dict[str, Value] = {}
+    for name, dimension in space.items():
+        if counts(dimension, values, base):
+            values[name] = pick(name, dimension)
+    return values
+
+
+def counts(dimension: Dimension, values: Values, base: Config) -> bool:
+    """Whether a dimension's `when` holds; what is not searched is as in `base`."""
+    if not dimension.when:
+        return True
+    now = flat(base) | dict(values)
+    return all(now[name] == wanted for name, wanted in dimension.when.items())
+
+
+def drawn(space: Space, base: Config, random: Random) -> Values:
+    """A point drawn alike from all of the space."""
+    return composed(space, base, lambda name, dimension: dimension.drawn(random))
+
+
+def perturbed(values: Values, space: Space, base: Config, random: Random) -> Values:
+    """A point beside another, as population-based training explores (Jaderberg 2017)."""
+
+    def pick(name: str, dimension: Dimension) -> Value:
+        if name not in values or random.random() < RESAMPLE:
+            return dimension.drawn(random)
+        return dimension.beside(values[name], random)
+
+    return composed(space, base, pick)
+
+
+def grid(space: Space, base: Config, points: int) -> list[Values]:
+    """All combinations, with so many values of each range; a range counts only `when` it does."""
+    combinations: list[Values] = [{}]
+    for name, dimension in space.items():
+        combinations = [
+            longer
+            for values in combinations
+            for longer in (
+                [{**values, name: value} for value in dimension.spread(points)]
+                if counts(dimension, values, base)
+                else [values]
+            )
+        ]
+    return combinations
+
+
+def apply(base: Config, values: Values) -> Config:
+    """The base with the values of one trial in it: plain settings first, then dials."""
+    plain = {name: value for name, value in values.items() if name not in DIALS}
+    config = with_settings(base, plain)
+    for name, dial in DIALS.items():
+        if name in values:
+            number = values[name]
+            assert isinstance(number, int | float)
+            if not isclose(number, dial.read(config, base), rel_tol=1e-12):
+                config = dial.turn(config, base, number)
+    return config
+
+
+def values_of(config: Config, space: Space, base: Config) -> Values:
+    """A configuration in the words of a space around `base`, also where it lies outside of it.
+
+    A term that weighs 0 is called off, since 0 lies outside every logarithmic range.
+    """
+    loss = config.loss.mapped(lambda term: replace(term, enabled=term.effective_weight > 0))
+    config = replace(config, loss=loss)
+    settings = flat(config)
+
+    def read(name: str, dimension: Dimension) -> Value:
+        value: Value = DIALS[name].read(config, base) if name in DIALS else settings[name]
+        return value
+
+    return composed(space, config, read)
