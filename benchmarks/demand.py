@@ -24,10 +24,10 @@ import torch
 
 from benchmarks.loading.slices import FULL, SMALL, make_slices
 from cyclegan.config.config import BatchConfig, Config, DataConfig
-from cyclegan.data.domain import find_domain
 from cyclegan.data.prefetch import Heartbeat, load_ahead
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
+from cyclegan.data.slice_index import find_domain
 from cyclegan.data.slice_source import DomainSource
 from cyclegan.data.stream import open_stream
 from data_prep.store.store import Store, open_store

@@ -27,8 +27,8 @@ import torch
 from benchmarks.index import SLICES
 from benchmarks.index import make_store as make_index
 from cyclegan.config.config import BatchConfig, Config, DataConfig
-from cyclegan.data.domain import find_domain
 from cyclegan.data.sampler import Order
+from cyclegan.data.slice_index import find_domain
 from cyclegan.data.stream import open_stream
 from data_prep.store.store import open_store
 from data_prep.store.writer import create_store, rebuild_index, write_volume

@@ -28,7 +28,7 @@ from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
 from cyclegan.inference.slices import translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.train.engine.placement import arithmetic
-from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
+from cyclegan.translate.engine import Compiled, obstacle_to_compiling
 from mrct.storage.atomic import write_atomic
 from tests.support.stores import random_head
 

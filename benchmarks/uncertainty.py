@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.stats import spearmanr
 
 from cyclegan.export.model_folder import folder_of, is_of_both, read_model
-from cyclegan.inference.pairs import linked_ct
+from cyclegan.inference.cycle import linked_ct
 from cyclegan.translate.engine import Engine
 from cyclegan.translate.inputs import StoredInput
 from cyclegan.translate.uncertainty import uncertainty

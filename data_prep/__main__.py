@@ -141,8 +141,7 @@ def run_describe(command: Describe) -> ExitCode:
     """Print what the index says, then what some voxels say."""
     from rich.console import Console
 
-    from data_prep.store.describe import describe, hu_lines, notes_of
-    from data_prep.store.histogram import EDGES_HU
+    from data_prep.store.describe import EDGES_HU, describe, hu_lines, notes_of
     from data_prep.store.store import open_store
 
     store = open_store(command.store)
@@ -186,7 +185,7 @@ def run_check(command: Check) -> ExitCode:
 
 def run_repair(command: Check) -> ExitCode:
     """Repair, print what was taken out and how to get it back."""
-    from data_prep.store.repair import repair
+    from data_prep.store.check import repair
 
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
     print(f"{count} damaged volumes taken out, the index made anew")

@@ -21,9 +21,9 @@ from nvidia.dali import Pipeline, fn, types
 import cyclegan.data.dali
 from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.dali import Form, StoredSlices, to_batch
-from cyclegan.data.domain import find_domain
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order
+from cyclegan.data.slice_index import find_domain
 from cyclegan.data.stream import open_stream, steps_per_epoch
 from data_prep.store.store import BODY, IMAGE, Store, open_store
 from mrct.storage.local_path import LocalPath

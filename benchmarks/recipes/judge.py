@@ -9,8 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from benchmarks.recipes.pace import DEVICE
 from cyclegan.config.config import Config
-from cyclegan.inference.cycle import BothWays
-from cyclegan.inference.pairs import linked_ct
+from cyclegan.inference.cycle import BothWays, linked_ct
 from cyclegan.inference.slices import Network, to_input
 from cyclegan.metrics.baselines import constant_soft_tissue, matched_histogram, regression_of
 from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu

@@ -7,7 +7,7 @@ import torch
 
 from cyclegan.config.config import Config
 from cyclegan.data.batch import Batch
-from cyclegan.inference.device import best_device
+from cyclegan.inference.slices import best_device
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import place

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, types
 from torch.utils.dlpack import from_dlpack
 
+from cyclegan.data.augmentation import LEVELS
 from cyclegan.data.batch import Batch
-from cyclegan.data.noise import LEVELS
 from mrct.imaging.intensity import invert_contrast
 from mrct.imaging.volume import Modality
 

@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclegan.config.config import Config
+from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.batch import Batch
 from cyclegan.data.dali import BatchMaker, Form, Outputs, StoredSlices, reading_stream, to_batch
-from cyclegan.data.domain import Domain, find_domain
-from cyclegan.data.noise import NoiseBank
 from cyclegan.data.prefetch import Heartbeat, load_ahead
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
-from cyclegan.data.slice_source import DomainSource, Pending
-from cyclegan.data.substitute import Record
+from cyclegan.data.slice_index import Domain, find_domain
+from cyclegan.data.slice_source import DomainSource, Pending, Record
 from cyclegan.nets.input_channels import with_conditions
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store

@@ -21,8 +21,8 @@ from cyclegan.metrics.selection_score import train_ct_population
 from cyclegan.metrics.unpaired_scores import Population
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import StoreError
-from mrct.imaging.bias_field import Rigid
 from mrct.imaging.intensity import normalise
+from mrct.imaging.registration import Rigid
 from mrct.progress import progress
 
 

@@ -17,7 +17,7 @@ from data_prep.sources.source import Source
 from data_prep.store.commits import read_commit
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import UsageError, VolumeError
-from mrct.imaging.note import silent
+from mrct.imaging.volume import silent
 from mrct.progress import progress
 
 PASSED = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclegan.inference.pairs import field_of_view
+from cyclegan.inference.cycle import field_of_view
 from cyclegan.metrics.paired_scores import dice
 from data_prep.store.store import Store, StoredVolume
-from mrct.imaging.bias_field import Rigid, registered
 from mrct.imaging.body_mask import body_mask
 from mrct.imaging.geometry import canonical, resample, resample_mask
 from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
 from mrct.imaging.intensity import normalise
+from mrct.imaging.registration import Rigid, registered
 from mrct.imaging.volume import Affine, Grid, Volume
 
 AROUND_MM = 10.0

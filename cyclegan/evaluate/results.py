@@ -10,7 +10,7 @@ from cyclegan.evaluate.report.report import html_report
 from cyclegan.evaluate.report.tables import to_csv, to_json, to_text
 from cyclegan.evaluate.score_volume import Options
 from cyclegan.evaluate.segmenter import Segmenter
-from cyclegan.inference.device import best_device
+from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.atomic import write_atomic

@@ -11,8 +11,7 @@ from cyclegan.evaluate.paired_ct import Registration
 from cyclegan.evaluate.segmenter import StructureScores
 from cyclegan.inference.cycle import Cycle
 from cyclegan.metrics.protocol import ProtocolName
-from cyclegan.metrics.significance import Comparison, compare
-from cyclegan.metrics.statistics import Interval, mean_interval
+from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_interval
 from data_prep.datasets.split import Split
 from mrct.imaging.volume import MODALITIES, Modality
 

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.errors import DataError
-from cyclegan.metrics.paired_scores import dice
-from cyclegan.metrics.surface import hd95_mm
+from cyclegan.metrics.paired_scores import dice, hd95_mm
+from data_prep.readers.label_file import read_labels
 from data_prep.readers.nifti import NIFTI_SUFFIXES, write_nifti
 from mrct.errors import UsageError
-from mrct.imaging.bias_field import read_labels
 from mrct.imaging.volume import Affine
 
 EXAMPLE = "TotalSegmentator -i {ct} -o {out} --fast"

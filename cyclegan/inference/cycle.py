@@ -22,9 +22,10 @@ from cyclegan.inference.slices import (
     translate_volume,
 )
 from data_prep.store.store import Store, StoredVolume
+from mrct.imaging.geometry import reached
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window, normalise
-from mrct.imaging.volume import Modality
+from mrct.imaging.volume import Grid, Modality
 
 UNIT_WINDOW: Window = (0.0, 1.0)
 """A synthetic MRI has no unit: 0 is air and 1 the bright end of an MRI's window."""
@@ -145,3 +146,23 @@ class Cycle:
 def inside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The images with air, -1, outside the body."""
     return np.where(body, images, np.float32(-1))
+
+
+def linked_ct(
+    store: Store, mri: StoredVolume
+) -> tuple[NDArray[np.int16], NDArray[np.bool_]] | None:
+    """HU [z, y, x] of the linked CT and the mask to compare over; None where there is no such CT.
+
+    The mask is the CT's own body, so that a wrong outline counts as an error, within the MRI's
+    field of view: where nothing was scanned nothing can be translated.
+    """
+    ct = store.partner(mri)
+    if ct is None:
+        return None
+    return store.voxels(ct), store.body(ct).astype(bool) & field_of_view(mri)
+
+
+def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:
+    """Which stored voxels [z, y, x] have their centre inside the volume's own file."""
+    source = Grid(shape=volume.source_shape, affine=volume.source_affine)
+    return reached(source, Grid(shape=volume.shape, affine=volume.affine))

@@ -128,3 +128,8 @@ def to_values(
     if contrast == "inverted":
         x = restore_contrast(x, body.astype(np.float32))
     return np.asarray(denormalise(x, window), np.float32)
+
+
+def best_device() -> torch.device:
+    """The first CUDA device of this machine, or else its CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,8 +9,8 @@ import torch
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import decisive
+from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
-from cyclegan.data.substitute import append_to
 from cyclegan.train.distributed import Worker, exposed_sync_ms, highest, mean_over_workers
 from cyclegan.train.divergence import memory_is_enough, reason_to_go_back
 from cyclegan.train.engine.compile import compile_warning

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.errors import DataError
-from cyclegan.inference.cycle import BothWays
-from cyclegan.inference.pairs import linked_ct
+from cyclegan.inference.cycle import BothWays, linked_ct
 from cyclegan.inference.slices import Network
 from cyclegan.metrics.paired_scores import paired_scores
 from cyclegan.metrics.selection_score import selection_score, train_ct_population

@@ -11,10 +11,9 @@ import torch
 from cyclegan.export.formats import Format as File
 from cyclegan.export.metadata import DIRECTION_OF_FLAG, Direction
 from cyclegan.export.model_folder import SUMS, Model, folder_of, is_of_both, read_model
-from cyclegan.inference.device import best_device
+from cyclegan.inference.slices import best_device
 from cyclegan.translate.command import Command
-from cyclegan.translate.compiled import Compiled, obstacle_to_compiling
-from cyclegan.translate.engine import Engine
+from cyclegan.translate.engine import Compiled, Engine, obstacle_to_compiling
 from cyclegan.translate.inputs import find_inputs
 from cyclegan.translate.pipelining import overlapped
 from cyclegan.translate.stages import Job, Made, Outcome

@@ -17,7 +17,7 @@ from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import STORAGE_FULL
 from data_prep.preprocess.cropping import Cut
-from data_prep.store.repair import take_out_damaged
+from data_prep.store.check import take_out_damaged
 from data_prep.store.writer import create_store, frozen_splits, rebuild_index, writing
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU

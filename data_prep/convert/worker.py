@@ -17,8 +17,7 @@ from data_prep.sources.source import Source
 from data_prep.store.commits import commit_path, read_commit
 from data_prep.store.writer import PreparedVolume, write_volume
 from mrct.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
-from mrct.imaging.note import Note
-from mrct.imaging.volume import Grid
+from mrct.imaging.volume import Grid, Note
 from mrct.storage.paths import StoragePath
 
 STORAGE_FULL = "storage-full"

@@ -15,8 +15,7 @@ from data_prep.dicom.stack_geometry import SAME_PLACE_MM, Stack
 from data_prep.readers.header_checks import MAX_BYTES
 from data_prep.readers.value_checks import check_values
 from mrct.errors import VolumeError
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Modality, Volume
+from mrct.imaging.volume import Modality, Note, Volume, silent
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 

@@ -16,8 +16,7 @@ from data_prep.readers.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.readers.nrrd import read_nrrd_header
 from data_prep.readers.raw_voxels import FileHeader, read_voxels
 from data_prep.readers.value_checks import check_values
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Grid, Modality, Volume
+from mrct.imaging.volume import Grid, Modality, Note, Volume, silent
 
 DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
 """Headers whose voxels lie in another file: found, and refused with a reason."""

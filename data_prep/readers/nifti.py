@@ -28,10 +28,9 @@ from data_prep.readers.header_checks import (
     detached,
     no_affine,
 )
-from data_prep.readers.inflate import MAX_RATIO, inflate
+from data_prep.readers.raw_voxels import MAX_RATIO, inflate
 from mrct.errors import VolumeError
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Affine, Grid, Modality, Volume
+from mrct.imaging.volume import Affine, Grid, Modality, Note, Volume, silent
 from mrct.storage.atomic import write_atomic
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import BODY_HU, LOWEST_HU, PARTLY_AIR_HU, SOFT_TISSUE_LIMIT_HU
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Modality
+from mrct.imaging.volume import Modality, Note, silent
 
 _SAMPLE = 1_000_000
 """Voxels that tell of shares as much as all of them."""

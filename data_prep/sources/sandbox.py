@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
-from mrct.imaging.note import Note
-from mrct.imaging.volume import Modality, Volume
+from mrct.imaging.volume import Modality, Note, Volume
 
 REQUEST = struct.Struct("!d")
 """Seconds that the child may take; its two descriptors, letter and voxels, travel beside it."""

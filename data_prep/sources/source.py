@@ -14,8 +14,7 @@ from data_prep.readers.formats import decoded_bytes, read_file, read_grid
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.sandbox import Reading, read_apart
 from mrct.errors import VolumeError
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Grid, Modality, Volume
+from mrct.imaging.volume import Grid, Modality, Note, Volume, silent
 from mrct.storage.local_path import sha256_of
 
 _READ_TIMEOUT_S = 120.0

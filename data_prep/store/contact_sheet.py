@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.datasets.split import SPLITS
-from data_prep.store.histogram import sampled
+from data_prep.store.describe import sampled
 from data_prep.store.store import Store, StoredVolume
 from mrct.drawing.slices import CT_SOFT, Picture, Rows, Windowing, png, sheet
 from mrct.imaging.volume import MODALITIES

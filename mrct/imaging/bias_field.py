@@ -1,29 +1,14 @@
-"""Bias correction of MRI, rigid registration, label files. The home of SimpleITK.
-
-Arrays are [z, y, x]; stores and volumes are unknown here.
-"""
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+"""Bias correction of MRI (N4). Arrays are [z, y, x]."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mrct.imaging.itk_image import image_of
 
 _SHRUNK_MM = 4.0
 """The field is fitted on voxels about this wide: it is far smoother."""
 _LEAST_SHARE = 1e-3
 """Voxels are taken as at least this share of the brightest, because N4 works on logarithms."""
-
-_PYRAMID = ((4, 4.0), (2, 2.0), (1, 0.0))
-"""Of a registration, coarse to fine: how often voxels are shrunk, and the smoothing in mm."""
-_ENOUGH = 100_000
-"""Voxels that the mutual information is taken from, where there are so many."""
-_MUTUAL_INFORMATION_BINS = 50
-_ROOM_MM = 50.0
-"""More than scans of one sitting lie apart."""
-Values = NDArray[Any]
-Millimetres = tuple[float, float, float]
 
 
 def corrected_for_bias(
@@ -43,8 +28,8 @@ def corrected_for_bias(
 
     shrink = [max(1, round(_SHRUNK_MM / mm)) for mm in spacing_mm[::-1]]
     least = max(float(voxels[body].max()) * _LEAST_SHARE, float(np.finfo(np.float32).tiny))
-    image = _image(np.maximum(voxels, np.float32(least)), spacing_mm)
-    mask = _image(body.astype(np.uint8), spacing_mm)
+    image = image_of(np.maximum(voxels, np.float32(least)), spacing_mm)
+    mask = image_of(body.astype(np.uint8), spacing_mm)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfThreads(1)
     n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink))
@@ -53,119 +38,3 @@ def corrected_for_bias(
     # Far from the body nothing holds the spline, and air must not become bright.
     field = (field - inside.mean()).clip(inside.min() - inside.mean(), inside.max() - inside.mean())
     return np.asarray(voxels * np.exp(-field), np.float32)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rigid:
-    """A turn and a shift: where in the moving volume a point of the fixed one lies."""
-
-    matrix: NDArray[np.float64]
-    """[3, 3], a rotation, on (x, y, z) in mm from the centre of the first voxel."""
-    offset_mm: NDArray[np.float64]
-    """[3], (x, y, z): a point p of the fixed volume lies at `matrix` p + `offset_mm`."""
-    shift_mm: float
-    """How far the centre of the fixed volume's body was moved."""
-
-    @property
-    def angle_degrees(self) -> float:
-        """Of the turn, about whatever axis it has."""
-        cosine = (np.trace(self.matrix) - 1) / 2
-        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-
-    def moved(self, moving: Values, spacing_mm: Millimetres, *, fill: float) -> NDArray[np.float32]:
-        """The moving volume on the fixed one's grid, linear; `fill` where it does not reach."""
-        return self._resampled(moving.astype(np.float32), spacing_mm, fill=fill, nearest=False)
-
-    def moved_mask(self, mask: NDArray[np.bool_], spacing_mm: Millimetres) -> NDArray[np.bool_]:
-        """A mask of the moving volume on the fixed one's grid, by nearest neighbour."""
-        moved = self._resampled(mask.astype(np.float32), spacing_mm, fill=0, nearest=True)
-        return moved > 0.5
-
-    def _resampled(
-        self, voxels: NDArray[np.float32], spacing_mm: Millimetres, *, fill: float, nearest: bool
-    ) -> NDArray[np.float32]:
-        import SimpleITK as sitk  # noqa: N813
-
-        transform = sitk.AffineTransform(self.matrix.ravel().tolist(), self.offset_mm.tolist())
-        image = _image(voxels, spacing_mm)
-        way = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-        resampled = sitk.GetArrayFromImage(sitk.Resample(image, image, transform, way, fill))
-        return np.asarray(resampled, np.float32)
-
-
-def registered(
-    fixed: Values, moving: Values, fixed_body: NDArray[np.bool_], *, spacing_mm: Millimetres
-) -> Rigid:
-    """The turn and shift of `moving` that tells most of `fixed` inside its body.
-
-    Mutual information of Mattes et al. 2003 (IEEE TMI 22:120) as SimpleITK has it, 50 bins, from a
-    seeded choice of the body's voxels, by regular steps along its gradient, at three scales,
-    starting from where the two lie. In one thread, so that equal input gives equal bits. Meant for
-    scans that are a few mm and degrees apart.
-    """
-    import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
-
-    # Samples that leave the moving volume would not count, and a shift that loses most of them can
-    # tell more of the rest: beyond its border it goes on as it ended.
-    margins = [round(_ROOM_MM / mm) for mm in spacing_mm]
-    roomy = np.pad(moving.astype(np.float32), [(n, n) for n in margins], mode="edge")
-    images = [_image(fixed.astype(np.float32), spacing_mm), _image(roomy, spacing_mm)]
-    images[1].SetOrigin([-n * mm for n, mm in zip(margins, spacing_mm, strict=True)][::-1])
-    spacing = np.array(spacing_mm[::-1])
-    middle = np.argwhere(fixed_body).mean(axis=0)[::-1] * spacing
-    start = sitk.Euler3DTransform(middle.tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetInitialTransform(start, inPlace=False)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetMetricAsMattesMutualInformation(_MUTUAL_INFORMATION_BINS)
-    method.SetMetricFixedMask(_image(fixed_body.astype(np.uint8), spacing_mm))
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(min(1.0, _ENOUGH / fixed.size), seed=1)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.7
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    # A slab of few slices is not shrunk to nothing along z: never below 8 voxels.
-    shrink = [[max(1, min(by, n // 8)) for n in fixed.shape[::-1]] for by, _ in _PYRAMID]
-    method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
-    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _PYRAMID])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    # The metric takes its threads from this global, whatever the method itself is told.
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    matrix = np.array(found.GetMatrix()).reshape(3, 3)
-    offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
-    return Rigid(
-        matrix=matrix,
-        offset_mm=offset,
-        shift_mm=float(np.linalg.norm(matrix @ middle + offset - middle)),
-    )
-
-
-def read_labels(path: Path) -> NDArray[np.int32]:
-    """A label file [z, y, x] in any format of ITK's, such as a segmenter of the user's wrote.
-
-    Raises ValueError where it cannot be read or its values are no whole numbers.
-    """
-    import SimpleITK as sitk  # noqa: N813
-
-    try:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise ValueError("it is damaged or no image") from error
-    labels: NDArray[np.int32] = np.rint(values).astype(np.int32)
-    if labels.ndim != 3 or not np.array_equal(labels, values):
-        raise ValueError("it is no volume of whole numbers")
-    return labels
-
-
-def _image(voxels: Values, spacing_mm: Millimetres) -> Any:
-    import SimpleITK as sitk  # noqa: N813
-
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(spacing_mm[::-1])
-    return image

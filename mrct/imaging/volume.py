@@ -5,6 +5,7 @@ centres at integers, to RAS millimetres (+x right, +y anterior,
 +z superior). Every stage keeps these two conventions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -16,6 +17,8 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Affine = NDArray[np.float64]
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the patient axes of DICOM and ITK (+x left, +y posterior) to ours; its own inverse."""
+
+Note = Callable[[str], None]
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:
@@ -74,3 +77,7 @@ class Volume:
             f"Volume({self.modality} {self.pseudonym}, {z} x {y} x {x} {self.voxels.dtype}, "
             f"{dz:.2f} x {dy:.2f} x {dx:.2f} mm (z, y, x))"
         )
+
+
+def silent(text: str) -> None:
+    """Drop a note."""

@@ -32,8 +32,7 @@ from data_prep.readers.nifti import write_nifti
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.errors import VolumeError
-from mrct.imaging.note import silent
-from mrct.imaging.volume import Modality
+from mrct.imaging.volume import Modality, silent
 from tests.faults.mutations import mutated
 from tests.support.series import SHAPE, Change, nothing, values, write_enhanced, write_series
 

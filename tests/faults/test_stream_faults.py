@@ -18,8 +18,8 @@ import torch
 
 from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data import stream
+from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream, steps_per_epoch
-from cyclegan.data.substitute import append_to
 from cyclegan.errors import DataError, LoaderError
 from data_prep.store.store import Store, open_store
 from mrct import host_limits

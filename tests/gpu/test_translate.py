@@ -6,7 +6,7 @@ import torch
 
 from cyclegan.inference.slices import Conditions, translate_volume
 from cyclegan.nets.generator import Generator
-from cyclegan.translate.compiled import Compiled
+from cyclegan.translate.engine import Compiled
 
 pytestmark = [
     pytest.mark.gpu,

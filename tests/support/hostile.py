@@ -13,8 +13,7 @@ import numpy as np
 
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
-from mrct.imaging.note import Note
-from mrct.imaging.volume import Volume
+from mrct.imaging.volume import Note, Volume
 
 
 def segfault(note: Note) -> Volume:

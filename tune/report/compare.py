@@ -16,7 +16,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.presets import reference
 from cyclegan.errors import ConfigError
-from cyclegan.inference.device import best_device
+from cyclegan.inference.slices import best_device
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.validation import validation_scores
 from data_prep.datasets.split import Split

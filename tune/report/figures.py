@@ -7,8 +7,7 @@ from typing import Any
 from cyclegan.config.files import load_config
 from cyclegan.evaluate.report.figures import volume_figure
 from cyclegan.evaluate.score_table import Shown
-from cyclegan.inference.cycle import BothWays
-from cyclegan.inference.pairs import linked_ct
+from cyclegan.inference.cycle import BothWays, linked_ct
 from cyclegan.metrics.paired_scores import mae_hu
 from cyclegan.train.checkpoint import checkpoint
 from data_prep.store.store import open_store

@@ -14,12 +14,10 @@ from cyclegan.config.config import LossConfig
 from cyclegan.data.batch import Batch
 from cyclegan.nets.losses import critic_loss
 from cyclegan.nets.network_pairs import Critics, Translated
-from cyclegan.train.engine.ema import decay_at, update_mean
-from cyclegan.train.engine.gradients import Accumulated
-from cyclegan.train.engine.guard import clip, gradient_norm, not_finite
+from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, signs
+from cyclegan.train.engine.gradients import Accumulated, clip, gradient_norm, not_finite
 from cyclegan.train.engine.objective import Terms, translator_terms
-from cyclegan.train.engine.state import TrainState
-from cyclegan.train.monitor.failure_monitor import MEASURE_EVERY_STEPS, accuracy, signs
+from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 
 Autocast = Callable[[], AbstractContextManager[None]]
 Fakes = tuple[Tensor, Tensor]

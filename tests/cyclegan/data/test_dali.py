@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.data.augmentation import Variation
+from cyclegan.data.augmentation import LEVELS, Variation
 from cyclegan.data.dali import BatchMaker, Form, to_batch
-from cyclegan.data.noise import LEVELS
 from cyclegan.data.philox import Stream
 from mrct.imaging.intensity import invert_contrast, normalise
 from tests.support.known_slices import CPU, SIZE, WINDOWS, B, drawn, made, outputs, some_slices

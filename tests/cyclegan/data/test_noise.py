@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from scipy import stats
 
-from cyclegan.data.noise import LEVELS, PLACES, NoiseBank
+from cyclegan.data.augmentation import LEVELS, PLACES, NoiseBank
 
 PIECE = 64 * 48
 

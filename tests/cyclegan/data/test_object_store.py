@@ -10,8 +10,8 @@ import torch
 
 from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.batch import Batch
+from cyclegan.data.slice_source import Substitution
 from cyclegan.data.stream import open_stream
-from cyclegan.data.substitute import Substitution
 from data_prep.store.store import Store
 from mrct.errors import StoreError
 from mrct.storage.paths import storage_path

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config.config import DataConfig
-from cyclegan.data.domain import Domain, find_domain
+from cyclegan.data.slice_index import Domain, find_domain
 from cyclegan.errors import DataError
 from data_prep.store.store import Store
 from mrct.imaging.volume import Modality
@@ -46,7 +46,7 @@ def test_the_table_is_the_same_whatever_is_looked_at_together(
     store = make_store(tmp_path / "s.zarr", mri=3, ct=1, shape=(6, 16, 16), flat=(1, 4))
     whole = find_domain(store, ALL, "mri", "train").table
 
-    monkeypatch.setattr("cyclegan.data.domain.VOLUMES_AT_ONCE", 1)
+    monkeypatch.setattr("cyclegan.data.slice_index.VOLUMES_AT_ONCE", 1)
     parts = find_domain(store, ALL, "mri", "train").table
 
     rows = np.arange(len(whole))

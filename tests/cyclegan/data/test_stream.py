@@ -12,8 +12,8 @@ import torch
 
 from cyclegan.config.config import BatchConfig, Config, DataConfig, RunConfig
 from cyclegan.data.batch import Batch
+from cyclegan.data.slice_source import Record, Substitution
 from cyclegan.data.stream import open_stream, steps_per_epoch
-from cyclegan.data.substitute import Record, Substitution
 from cyclegan.errors import DataError
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store

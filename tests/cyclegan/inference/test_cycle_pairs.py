@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
-from cyclegan.inference.pairs import field_of_view, linked_ct
+from cyclegan.inference.cycle import field_of_view, linked_ct
 from tests.support.outlines import disagreeing_pair
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cyclegan.metrics.significance import compare
+from cyclegan.metrics.statistics import compare
 
 SUBJECTS = [f"s{number}" for number in range(8)]
 

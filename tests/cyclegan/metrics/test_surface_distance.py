@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.metrics import compute_hausdorff_distance
 
-from cyclegan.metrics.surface import hd95_mm, surface
+from cyclegan.metrics.paired_scores import hd95_mm, surface
 
 
 def ball(centre, radius, shape=(30, 32, 34)):

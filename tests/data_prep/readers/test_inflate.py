@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from data_prep.readers.inflate import inflate
+from data_prep.readers.raw_voxels import inflate
 from mrct.errors import VolumeError
 
 CONTENT = random.Random(0).randbytes(3000) + bytes(5000)

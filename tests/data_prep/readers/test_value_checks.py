@@ -16,8 +16,7 @@ from data_prep.preprocess.spec import Recipe
 from data_prep.readers.formats import read_file
 from data_prep.readers.value_checks import check_values
 from mrct.errors import VolumeError
-from mrct.imaging.note import Note, silent
-from mrct.imaging.volume import Modality, Volume
+from mrct.imaging.volume import Modality, Note, Volume, silent
 from tests.data_prep.dicom.test_series import only
 from tests.faults.harmful_nifti import image_of
 from tests.faults.harmful_pixels import as_signed

@@ -11,7 +11,7 @@ from data_prep.dicom.series import find_series
 from data_prep.readers.formats import read_file
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
-from mrct.imaging.note import silent
+from mrct.imaging.volume import silent
 from tests.support.series import pixels_of, set_pixels, write_series
 from tests.support.volumes import write_head
 

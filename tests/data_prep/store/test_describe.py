@@ -5,8 +5,7 @@ import pytest
 from matplotlib import image as pictures
 
 from data_prep.store.contact_sheet import VOLUMES_PER_ROW, caption_of, rows_of, save_contact_sheet
-from data_prep.store.describe import describe, hu_lines
-from data_prep.store.histogram import EDGES_HU, histogram_of, sampled
+from data_prep.store.describe import EDGES_HU, describe, histogram_of, hu_lines, sampled
 from tests.support.stores import make_store
 
 

@@ -13,9 +13,8 @@ from s3fs import S3FileSystem
 from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
-from data_prep.store.check import check
+from data_prep.store.check import check, repair
 from data_prep.store.commits import commit_path
-from data_prep.store.repair import repair
 from data_prep.store.store import open_store
 from data_prep.store.writer import create_store, rebuild_index, write_volume, writing
 from mrct.errors import StoreError, UsageError

@@ -12,9 +12,8 @@ from rich.console import Console
 from cyclegan.config.files import load_config, resolve
 from mrct.errors import ExitCode, UserError
 from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
-from tune.report.html import html_report
 from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, picture
-from tune.report.report import publish, to_csv, write_best
+from tune.report.report import html_report, publish, to_csv, write_best
 from tune.search.console import progress_line, table, varied
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective

@@ -7,8 +7,7 @@ import torch
 
 from cyclegan.config.config import BatchConfig, Config, CriticConfig, GeneratorConfig, TrainConfig
 from cyclegan.data.batch import Batch
-from cyclegan.train.engine.gradients import InOrder
-from cyclegan.train.engine.guard import clip, gradient_norm
+from cyclegan.train.engine.gradients import InOrder, clip, gradient_norm
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import Engine, train_step
 

@@ -12,7 +12,7 @@ from cyclegan.config.config import Config, CriticConfig, GeneratorConfig, LossCo
 from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.guard import gradient_norm, not_finite
+from cyclegan.train.engine.gradients import gradient_norm, not_finite
 from cyclegan.train.engine.placement import place
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import Engine, train_step

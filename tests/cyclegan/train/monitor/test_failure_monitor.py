@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
-from cyclegan.train.monitor.failure_monitor import PATIENCE, Watch, accuracy, edges, signs
+from cyclegan.train.engine.diagnostics import accuracy, edges, signs
+from cyclegan.train.monitor.failure_monitor import PATIENCE, Watch
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.stores import random_head
