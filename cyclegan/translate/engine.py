@@ -20,8 +20,8 @@ from cyclegan.train.engine.compile import compile_obstacle
 from cyclegan.translate.command import Precision
 from cyclegan.translate.output_grid import on_grid
 from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
-from mrct.errors import VolumeError
-from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
+from data_prep.readers.value_checks import check_values
+from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
 from mrct.imaging.volume import Volume
 
@@ -115,8 +115,9 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
     `batch_size` at a time.
 
     Raises:
-        VolumeError: The input is not what the model takes, or shows no body.
+        VolumeError: The values are not what the model takes, or show no body.
     """
+    check_values(volume.voxels, model.info.source)  # no reader has: it comes from memory
     engine = Engine(model=model, batch_size=batch_size)
     shown = shown_to(model.info, volume)
     values = engine.values(engine.run(engine.images(shown), shown), shown)
@@ -129,9 +130,8 @@ def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
     The training size, or where that would cut the body, what it needs.
 
     Raises:
-        VolumeError: The input is not what the model takes, or shows no body.
+        VolumeError: It shows no body.
     """
-    _check_modality(volume, info)
     recipe = info.recipe
     while True:
         shown = harmonise(volume, recipe)
@@ -143,18 +143,6 @@ def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
 def target_window(info: ModelInfo) -> Window:
     """What -1 and 1 mean in the result."""
     return WINDOW_HU if info.target == "ct" else info.intensity.mri_output_window
-
-
-def _check_modality(volume: Volume, info: ModelInfo) -> None:
-    """Refuse a CT where an MRI is due; `harmonise` refuses a CT that is not in HU."""
-    lowest = float(np.percentile(volume.voxels[::2, ::2, ::2], 1))
-    if info.source == "mri" and lowest < BODY_HU:  # only a CT has so much air
-        raise VolumeError(
-            "modality",
-            f"The model takes MRI, and this is a CT: its values go down to {lowest:.0f}, as only "
-            "air in HU does.",
-            "Give an MRI, or use a model that was exported with --direction ct-to-mri.",
-        )
 
 
 class Compiled:

@@ -2,7 +2,7 @@
 
 It knows no file, header or format. `formats.read_file` and `series_volume.read_series` call
 `check_values` once for each volume, on all voxels that were measured, so that no stage after them
-has to ask again.
+has to ask again; `translate` in Python does for a volume that comes from memory.
 """
 
 from typing import Any
