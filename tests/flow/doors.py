@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -60,13 +61,13 @@ def by_grpc(address: str) -> dict[str, int | str]:
 
 def listening() -> list[tuple[str, Any]]:
     """(command, address) of every door of this process and of all that it started."""
-    me = psutil.Process()
-    return [
-        (" ".join(process.cmdline()), door.laddr)
-        for process in [me, *me.children(recursive=True)]
-        for door in process.net_connections("tcp")
-        if door.status == psutil.CONN_LISTEN
-    ]
+    me, found = psutil.Process(), []
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # they come and go
+            name = " ".join(process.cmdline())
+            doors = process.net_connections("tcp")
+            found += [(name, door.laddr) for door in doors if door.status == psutil.CONN_LISTEN]
+    return found
 
 
 def agents_are_up() -> bool:

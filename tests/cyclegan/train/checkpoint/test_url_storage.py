@@ -103,8 +103,9 @@ def test_an_outage_of_the_store_is_no_damage(remote, monkeypatch):
     def unreachable(*arguments, **options):
         raise OSError("connection reset")
 
-    monkeypatch.setattr(type(remote.run_folder.fs), "cat_file", unreachable)
-    monkeypatch.setattr(type(remote.run_folder.fs), "open", unreachable)
+    # Of the client itself: fsspec gives it methods of its own, which its class's do not reach.
+    monkeypatch.setattr(remote.run_folder.fs, "cat_file", unreachable)
+    monkeypatch.setattr(remote.run_folder.fs, "open", unreachable)
     with pytest.raises(OSError, match="connection reset"):
         checkpoint.newest(remote.run_folder)
     with pytest.raises(OSError, match="connection reset"):  # no score would be no reason to keep it
