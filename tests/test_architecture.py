@@ -183,6 +183,12 @@ def test_files_stay_short_and_are_named_for_a_noun():
         assert path.stem not in {"utils", "helpers", "common", "base", "misc"}
 
 
+def test_a_folder_holds_about_a_dozen_modules():
+    for folder in {path.parent for path in SOURCES}:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 14, f"{folder.relative_to(ROOT)} holds {len(modules)}: part it"
+
+
 def test_every_module_says_what_it_owns():
     for path in SOURCES:
         if path.name != "__init__.py":
