@@ -35,7 +35,7 @@ FROZEN_MEANS: dict[tuple[Modality, Split], tuple[float, ...]] = {
 }  # fmt: skip
 """Of the stored numbers inside the body, a volume each, in order. Within 1e-4 they are the same."""
 CONVERT = "--spacing-mm 3 2.4 2.4 --size 96 96"
-"""As `demo.py` does."""
+"""As `examples/demo.py` does."""
 
 
 def phantom(folder: LocalPath) -> Store:

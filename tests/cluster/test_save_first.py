@@ -39,7 +39,7 @@ def test_a_drained_head_lets_its_command_save_and_does_not_start_it_again(tmp_pa
     (tmp_path / "cyclegan").mkdir()
     (tmp_path / "cyclegan" / "__init__.py").touch()  # else a real one elsewhere comes before it
     (tmp_path / "cyclegan" / "train.py").write_text(TRAIN)
-    for name in ("cluster", "data_prep"):
+    for name in ("cluster", "mrct"):
         (tmp_path / name).symlink_to(PROJECT / name)
     hook = PROJECT / "cluster" / "kuberay" / "save-first.sh"
 

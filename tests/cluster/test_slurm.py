@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 NODES = """
 import ray
-from data_prep.ray_session import lets_everyone_in, ray_session
+from mrct.ray_session import lets_everyone_in, ray_session
 with ray_session():
     head = ray.get_runtime_context().gcs_address
     print("nodes", len(ray.nodes()), "open", lets_everyone_in(head))

@@ -20,10 +20,10 @@ from cyclegan.train.checkpoint import checkpoint
 KILLS = 100 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
 SAVE_FOR_EVER = """
 import sys, torch
-from data_prep.place import storage_path
-from cyclegan.config_file import load_config
-from cyclegan.train import checkpoint
-from cyclegan.train.state import build_state
+from mrct.storage.paths import storage_path
+from cyclegan.config.files import load_config
+from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.engine.state import build_state
 config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
 print("ready", flush=True)

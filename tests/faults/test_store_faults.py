@@ -201,8 +201,8 @@ def test_z7_another_preprocessing_may_not_append(inputs, store):
 
 HOLD = """
 import sys, time
-from data_prep.place import storage_path
-from data_prep.write import writing
+from mrct.storage.paths import storage_path
+from data_prep.store.writer import writing
 with writing(storage_path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -39,10 +39,10 @@ LEDGER = """
 import hashlib, json, sys, time
 from pathlib import Path
 import torch
-from cyclegan.config import BatchConfig, Config, DataConfig
+from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.stream import open_stream
-from data_prep.place import storage_path
-from data_prep.store import open_store
+from mrct.storage.paths import storage_path
+from data_prep.store.store import open_store
 path, ledger, world_size, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 config = Config(
     data=DataConfig(min_body_fraction=0, noise=0.02, neighbours=1), batch=BatchConfig(shards=8)

@@ -12,15 +12,15 @@ import ray
 
 from cyclegan.config.files import resolve
 from cyclegan.config.presets import smoke
-from cyclegan.evaluate.__main__ import Command as Evaluate
-from cyclegan.evaluate.__main__ import main as evaluate
-from cyclegan.export.__main__ import Command as Export
-from cyclegan.export.__main__ import export
+from cyclegan.evaluate.command import Command as Evaluate
+from cyclegan.evaluate.results import write_results as evaluate
+from cyclegan.export.command import Command as Export
+from cyclegan.export.export import export
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import launch
-from cyclegan.translate.__main__ import Command as Translate
-from cyclegan.translate.__main__ import run as translate
+from cyclegan.translate.command import Command as Translate
+from cyclegan.translate.translate import translate
 from mrct.errors import ExitCode
 from mrct.ray_session import lets_everyone_in, ray_session
 from tests.support.conversions import run as convert

@@ -12,8 +12,8 @@ from mrct.host_limits import SHARED_BYTES, require_files, require_shared_memory
 
 LIMITED = """
 import resource, sys
-from cyclegan.data.limits import require_files
-from data_prep.errors import UserError
+from mrct.host_limits import require_files
+from mrct.errors import UserError
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 try:

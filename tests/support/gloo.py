@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from cyclegan.train import loop
 from cyclegan.train.loop import train_worker
-from cyclegan.train.workers import Worker
+from cyclegan.train.distributed import Worker
 """
 
 

@@ -113,7 +113,7 @@ def test_everything_that_was_planted_is_found_on_its_node_and_told_first(two_nod
 RUNTIME_ENVIRONMENT = """
 import json, sys, ray
 from pathlib import Path
-from cluster.doctor import examine
+from cluster.doctor.doctor import examine
 environment = {"env_vars": {"PYTHONPATH": sys.argv[2]}}
 ray.init(sys.argv[1], runtime_env=environment, log_to_driver=False)
 findings = examine(sys.argv[1], None, Path(sys.argv[3]))

@@ -21,9 +21,9 @@ import sys
 from functools import partial
 from pathlib import Path
 from pathlib import Path
-from data_prep.sandbox import read_apart
-from tests.data_prep.test_sandbox import reading
-from tests.hostile import dawdle
+from data_prep.sources.sandbox import read_apart
+from tests.data_prep.sources.test_sandbox import reading
+from tests.support.hostile import dawdle
 read_apart(reading(partial(dawdle, Path(sys.argv[1]))), print)
 """
 

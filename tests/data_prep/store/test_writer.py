@@ -58,9 +58,9 @@ def test_a_failure_before_the_commit_leaves_the_store_as_it_was(tmp_path, monkey
 
 WRITER = """
 import itertools, sys
-from data_prep.place import storage_path
-from tests.data_prep.test_write import new_volume
-from data_prep.write import write_volume
+from mrct.storage.paths import storage_path
+from tests.data_prep.store.test_writer import new_volume
+from data_prep.store.writer import write_volume
 for seed in itertools.count(int(sys.argv[2])):
     volume = new_volume(seed)
     print("next", flush=True)
@@ -88,9 +88,9 @@ def test_what_a_killed_writer_leaves_is_sound_or_invisible(tmp_path):
 
 FORKS = """
 import os, signal, sys, time
-from data_prep.place import storage_path
-from data_prep.errors import StoreError
-from data_prep.lock import exclusive
+from mrct.storage.paths import storage_path
+from mrct.errors import StoreError
+from mrct.storage.lock import exclusive
 with exclusive(storage_path(sys.argv[1]), StoreError("busy")):
     if os.fork() == 0:
         time.sleep(1)

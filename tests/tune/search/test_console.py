@@ -13,9 +13,9 @@ from tune.search.trial_score import Objective
 ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
 from pathlib import Path
-from tests.tune.searches import write_search
-from tune.live import shown
-from tune.objective import Objective
+from tests.support.searches import write_search
+from tune.search.console import shown
+from tune.search.trial_score import Objective
 ledger = write_search(Path({folder!r}))
 with shown(lambda: ledger.trials, 6, Objective()) as tell:
     tell("t003 begins")

@@ -124,15 +124,15 @@ def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
 COMPILE_ONCE = """
 import sys
 from dataclasses import replace
-from data_prep.place import storage_path
+from mrct.storage.paths import storage_path
 import torch
 from torch._dynamo.utils import counters
-from cyclegan.config_file import load_config
+from cyclegan.config.files import load_config
 from cyclegan.nets.generator import ResidualBlock
-from cyclegan.train.compilation import compile_warning, compiled_graphs, expected_graphs
-from cyclegan.train.placement import place
-from cyclegan.train.state import build_state
-from cyclegan.train.workers import Worker
+from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
+from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.state import build_state
+from cyclegan.train.distributed import Worker
 config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
 engine = place(state, config, Worker(), print)
