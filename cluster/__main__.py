@@ -152,13 +152,15 @@ def run_plan(plan: Plan) -> ExitCode:
     config, assumed = preset(plan.preset), plan.assumptions
     from rich.console import Console
 
-    from cluster.plan.scaling_plan import measured_pair_s, prospects, table, told
     from data_prep.store.store import open_store
+
+    opened = open_store(store)  # before what takes longer to import
+    from cluster.plan.scaling_plan import measured_pair_s, prospects, table, told
 
     measured = measured_pair_s(storage_path(plan.measured)) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
-    found = list(prospects(config, open_store(store), counts, assumed, measured))
+    found = list(prospects(config, opened, counts, assumed, measured))
     Console().print(table(found))
     print(told(plan.preset, assumed, measured))
     if plan.json:

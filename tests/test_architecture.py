@@ -53,6 +53,7 @@ FLOW = [
     "cyclegan.evaluate",
     "cyclegan.translate",
     "tune.space",
+    "tune.time_budget",
     "tune.search",
     "tune.report",
     "tune.__main__",

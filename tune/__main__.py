@@ -13,6 +13,7 @@ from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.local_path import LocalPath
 from tune.space.space import SPACES
+from tune.time_budget import seconds
 
 TUNE_COMMAND = "python -m tune"
 
@@ -81,6 +82,8 @@ class Run(Base):
         for flag, value in counts.items():
             if value is not None and value < 1:
                 raise UsageError(f"{flag} is {value}; it must be at least 1.")
+        if self.time_budget:
+            seconds(self.time_budget)
         if "://" in self.storage:
             raise UsageError(
                 f"--storage is {self.storage}; a search keeps its ledger in a folder. Name one "
@@ -129,6 +132,10 @@ def main(argv: list[str]) -> ExitCode:
 
 def run_report(command: Report) -> ExitCode:
     """Compare where asked for, and write the report."""
+    if not command.folder.is_dir():
+        raise UsageError(
+            f"there is no {command.folder}; `tune run` prints the folder of its search."
+        )
     from tune.report.compare import compare
     from tune.report.report import publish
     from tune.search.search_folder import open_search
@@ -144,6 +151,8 @@ def run_search(command: Run) -> ExitCode:
         raise UsageError(f"which space? One of {', '.join(SPACES)}, or a YAML file.")
     base = resolve(replace(preset(command.preset), **command.settings))
     from data_prep.store.store import open_store
+
+    store = open_store(base.store)  # before what takes longer to import
     from mrct.storage.lock import exclusive
     from tune.report.report import publish
     from tune.search.search import search
@@ -156,12 +165,10 @@ def run_search(command: Run) -> ExitCode:
         look_for,
         num_trials,
         open_folder,
-        seconds,
     )
     from tune.search.trial_score import objective_for
     from tune.space.space_file import load_space
 
-    store = open_store(base.store)
     base = fixed(base, store)
     steps = base.train.max_steps
     space = load_space(command.space, base)

@@ -156,7 +156,7 @@ class Config:
     @property
     def run_folder(self) -> StoragePath:
         """Where the run writes; absolute, since workers run in other folders than the command."""
-        assert self.run.name, "config_file.resolve() names a run"
+        assert self.run.name, "config.files.resolve() names a run"
         return storage_path(self.run.storage) / self.run.name
 
     @property

@@ -133,7 +133,8 @@ def load_config(path: StoragePath) -> Config:
             f"{path} has schema_version {found}, and this version of the project reads "
             f"{SCHEMA_VERSION}, where loss.cycle_weight is loss.cycle.weight. Begin the run anew: "
             "python -m cyclegan.train PRESET --run.name NAME; a search: "
-            "python -m tune run SPACE --name NAME."
+            "python -m tune run SPACE --name NAME. In a file of your own write "
+            f"schema_version: {SCHEMA_VERSION} and the names of today."
         )
     config = from_mapping(Config, values, path.name)
     assert isinstance(config, Config)

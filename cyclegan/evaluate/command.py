@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from cyclegan.metrics.protocol import ProtocolName
 from data_prep.datasets.split import Split
+from mrct.errors import UsageError
 from mrct.storage.paths import StoragePath
 
 
@@ -50,3 +51,15 @@ class Command:
     """Slices that go through a network at once; only memory and speed depend on it."""
     threads: int = min(4, os.cpu_count() or 1)
     """Methods of a volume that are scored at the same time; each needs memory of its own."""
+
+    def __post_init__(self) -> None:
+        if not self.named:
+            raise UsageError(
+                "nothing to score: name the folder of a run or of an exported model, such as "
+                "runs/demo, or two or more with --compare."
+            )
+
+    @property
+    def named(self) -> list[StoragePath]:
+        """The paths to score, the one that the report is about first."""
+        return [*([self.run] if self.run else []), *self.compare]

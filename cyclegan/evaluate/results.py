@@ -12,14 +12,13 @@ from cyclegan.evaluate.score_volume import Options
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
-from mrct.errors import ExitCode, UsageError
+from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
-from mrct.storage.paths import StoragePath
 
 
 def write_results(command: Command) -> ExitCode:
     """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
-    subject, *rivals = _named(command)
+    subject, *rivals = command.named
     segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
     store = store_for(subject, command.store)
     device = best_device()
@@ -67,17 +66,6 @@ def write_results(command: Command) -> ExitCode:
     for reason in scores.failed:
         print(f"left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
-
-
-def _named(command: Command) -> list[StoragePath]:
-    """The paths to score, the one that the report is about first."""
-    named = [*([command.run] if command.run else []), *command.compare]
-    if not named:
-        raise UsageError(
-            "nothing to score: name the folder of a run or of an exported model, such as "
-            "runs/demo, or two or more with --compare."
-        )
-    return named
 
 
 def _hashes(store: Store) -> dict[str, str]:

@@ -57,10 +57,11 @@ def main(argv: list[str]) -> ExitCode:
     """Parse, plan, train."""
     command, config = asked_for(argv)
     config = resolve(config)
-    from cyclegan.train.training_plan import make_plan
     from data_prep.store.store import open_store
 
-    store = open_store(config.store)
+    store = open_store(config.store)  # before what takes longer to import
+    from cyclegan.train.training_plan import make_plan
+
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     if command.plan:
         from cyclegan.train.dry_run import rehearse

@@ -2,12 +2,16 @@
 
 from cyclegan.translate.command import Command
 from mrct.cli import parse, run_command
-from mrct.errors import ExitCode
+from mrct.errors import ExitCode, UsageError
 
 
 def main(argv: list[str]) -> ExitCode:
     """Do what the arguments ask for."""
     command = parse(Command, argv, prog="python -m cyclegan.translate")
+    if not command.model.is_dir():
+        raise UsageError(
+            f"there is no model folder {command.model}; `python -m cyclegan.export` makes one."
+        )
     from cyclegan.translate.translate import translate  # after the arguments: it needs torch
 
     return translate(command)

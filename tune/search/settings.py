@@ -1,7 +1,6 @@
 """How a search is made, and the files in its folder that say so."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
@@ -217,15 +216,3 @@ def check_population(settings: Settings, space: Space) -> None:
         )
     if settings.trials < 2:
         raise ConfigError("a population needs at least 2 trials (--trials).")
-
-
-def seconds(text: str) -> float:
-    """A duration such as 8h, 30m or 90s.
-
-    Raises:
-        UsageError: It is none.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not found or not float(found[1]):
-        raise UsageError(f"--time-budget is {text!r}; give a time such as 8h, 30m or 90s.")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]

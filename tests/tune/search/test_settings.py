@@ -14,9 +14,9 @@ from tune.search.settings import (
     look_for,
     num_trials,
     open_folder,
-    seconds,
 )
 from tune.space.space import SPACES, Choice, apply
+from tune.time_budget import seconds
 
 SOME = ended("t000", {2: 1.0}, "done")
 
