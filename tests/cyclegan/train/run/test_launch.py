@@ -33,7 +33,7 @@ def test_a_mistake_is_told_in_a_message_without_a_traceback(capsys):
         run_command(main, ["brian"])
 
     told = capsys.readouterr().err
-    assert told.startswith("error: there is no preset 'brian'. Presets: default")
+    assert told.startswith("error: There is no preset 'brian'. Presets: default")
     assert "Traceback" not in told
 
 
