@@ -163,7 +163,7 @@ def test_both_workers_stop_and_name_the_one_whose_data_is_bad(guarded, tmp_path)
     told = run_workers(POISONED_WORKER, path, 2)
 
     for text in told:
-        assert "DivergedError the run diverged" in text
+        assert "DivergedError The run diverged" in text
         assert "steps 3 to 4" in text
         assert "on worker 1" in text
 

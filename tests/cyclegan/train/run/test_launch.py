@@ -77,9 +77,9 @@ def test_plan_prints_the_derived_numbers_and_starts_nothing(config, capsys):
     train("smoke", "--data.store", config.data.store, "--run.storage", config.run.storage, "--plan")
 
     printed = capsys.readouterr().out
-    assert "2 slice pairs a step" in printed
-    assert "MiB a worker" in printed
-    assert re.search(r"measured .* 3 steps on this machine's CPU: [0-9.]+ s a step", printed)
+    assert "2 slice pairs per step" in printed
+    assert "MiB per worker" in printed
+    assert re.search(r"measured .* 3 steps on this machine's CPU: [0-9.]+ s per step", printed)
     assert re.search(r"time .* about [0-9]+ s without validations", printed)
     assert not Path(config.run.storage).exists()
 
