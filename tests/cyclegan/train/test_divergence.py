@@ -124,7 +124,7 @@ def test_where_no_checkpoint_is_from_before_the_streak_the_oldest_is_the_way_bac
     assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 7)
 
     shutil.rmtree(guarded.run_folder / "checkpoints")
-    with pytest.raises(CheckpointError, match="no checkpoint any more"):
+    with pytest.raises(CheckpointError, match="no checkpoint left to roll back to"):
         checkpoint.way_back(guarded.run_folder)
 
 
