@@ -1,10 +1,10 @@
-"""Errors of training and inference whose message is written for people."""
+"""Errors of training and inference whose messages are written for users."""
 
 from mrct.errors import ExitCode, UsageError, UserError
 
 
 class ConfigError(UsageError):
-    """A setting is unknown, out of range, or at odds with another setting or with the store."""
+    """A setting is unknown, out of range, or in conflict with another setting or with the store."""
 
 
 class CheckpointError(UserError):
@@ -12,11 +12,11 @@ class CheckpointError(UserError):
 
 
 class DataError(UserError):
-    """A store holds nothing, or nothing readable, for what was asked of it."""
+    """A store has no data, or no readable data, for what was requested."""
 
 
 class LoaderError(RuntimeError):
-    """The loader of batches is stuck or gone. No mistake of the user's: another try may do."""
+    """The batch loader hangs or has ended. This is not a user error; a retry may succeed."""
 
 
 class ModelError(UserError):
@@ -24,27 +24,31 @@ class ModelError(UserError):
 
 
 class NoModelError(ModelError):
-    """There is no model folder where one was named."""
+    """The named model folder does not exist."""
 
     exit_code = ExitCode.WRONG_USE
 
 
 class DivergedError(UserError):
-    """Training does not stay finite."""
+    """Training diverged: updates stay non-finite."""
 
 
 class StoppedError(UserError):
-    """Somebody stopped the run; it can go on."""
+    """The user stopped the run; it can be resumed."""
 
 
 class PreemptedError(StoppedError):
-    """A scheduler took the machine away; the run can go on."""
+    """A scheduler preempted the run; it can be resumed."""
 
     exit_code = ExitCode.PREEMPTED
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse a setting with a message that says what is allowed.
+    """Raise a `ConfigError` unless a condition on the settings holds.
+
+    Args:
+        condition: Must be true for the settings to be accepted.
+        message: States which values are allowed and, where it is known, which one was given.
 
     Raises:
         ConfigError: The condition does not hold.

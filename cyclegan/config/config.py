@@ -1,8 +1,8 @@
-"""The configuration of a run: what a user may set, checked when it is built.
+"""Configuration of a run: every setting of a user, validated on construction.
 
-The command line, `config.yaml` and the hash that names a run follow these fields and nothing else.
-Whole configurations are in `presets.py`, their file in `files.py`. Nothing here knows of
-torch, Ray or data.
+The command line, `config.yaml` and the hash in a run's name are derived from these fields alone.
+`presets.py` defines complete configurations, `files.py` reads and writes them. This module must
+not import torch or Ray, so that commands answer at once.
 """
 
 import os
@@ -42,14 +42,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """What the run is called and where it is kept."""
+    """Name, location and seed of a run."""
 
     name: str = ""
-    """Folder of the run; the same name resumes it. Empty: <preset>-<8 characters of the hash>."""
+    """Folder name of the run; the same name resumes it. Empty: <preset>-<8 characters of the
+    hash>."""
     storage: str = "runs"
-    """Folder or URL (s3://bucket/runs) that holds the runs; all workers must reach it."""
+    """Folder or URL (s3://bucket/runs) of all runs; every worker must be able to reach it."""
     seed: int = 0
-    """Order, augmentation, initial weights and replay all follow from it."""
+    """Seed of sample order, augmentation, initial weights and replay pools."""
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "run.seed must be 0 or more.")
@@ -61,12 +62,12 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchConfig:
-    """How many slice pairs make one optimizer step, and how they spread over the workers."""
+    """Slice pairs per optimizer step and their distribution over the workers."""
 
     shards: int = 1
-    """Logical shards of a step. Results depend on this, not on the number of workers."""
+    """Logical shards per step. Results depend on this, not on the number of workers."""
     shard_size: int = 1
-    """Slice pairs in one shard."""
+    """Slice pairs per shard."""
 
     def __post_init__(self) -> None:
         require(self.shards >= 1, "batch.shards must be at least 1.")
@@ -74,15 +75,25 @@ class BatchConfig:
 
     @property
     def global_size(self) -> int:
-        """Slice pairs of one optimizer step, over all workers."""
+        """Slice pairs per optimizer step, over all workers."""
         return self.shards * self.shard_size
 
     def shards_of(self, rank: int, world_size: int) -> range:
-        """The shards that one worker runs, in order; the last workers may run one fewer."""
+        """Return the logical shards of one worker, in order.
+
+        The shards are divided as evenly as possible; the last workers may have one fewer.
+
+        Args:
+            rank: Rank of the worker, in [0, world_size).
+            world_size: Number of workers.
+
+        Raises:
+            ConfigError: There are more workers than shards.
+        """
         if world_size > self.shards:
             raise ConfigError(
                 f"{world_size} workers, but batch.shards is {self.shards}: "
-                f"{world_size - self.shards} would have nothing to do. "
+                f"{world_size - self.shards} workers would be idle. "
                 f"Start at most {self.shards} (--scale.workers {self.shards}), "
                 f"or set --batch.shards {world_size}."
             )
@@ -93,14 +104,15 @@ class BatchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """The ResNet generator of Johnson 2016 as Zhu 2017 uses it, one for each direction."""
+    """The ResNet generator of Johnson 2016 as used by Zhu 2017, one per direction."""
 
     filters: int = 64
     """Channels of the first layer."""
     blocks: int = 9
     """Residual blocks."""
     upsample: Literal["transposed", "resize"] = "resize"
-    """Transposed convolution (reference), or nearest neighbour and convolution: no checkerboard."""
+    """Upsampling: `transposed` convolution (reference), or `resize`: nearest neighbour followed by
+    a convolution, which avoids checkerboard artefacts."""
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "generator.filters must be at least 1.")
@@ -109,17 +121,18 @@ class GeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CriticConfig:
-    """The 70x70 PatchGAN of Isola 2017, one for each domain."""
+    """The 70x70 PatchGAN discriminator of Isola 2017, one per domain."""
 
     filters: int = 64
     """Channels of the first layer."""
     norm: Literal["none", "instance"] = "none"
-    """Normalisation after the inner convolutions. With `spectral` it cancels the constraint."""
+    """Normalisation after the inner convolutions. Together with `spectral`, `instance` cancels the
+    spectral norm's constraint."""
     spectral: bool = True
     """Spectral norm on every convolution (Miyato 2018)."""
     scales: int = 1
-    """Critics of each domain: the second sees slices at half the resolution, the third at a quarter
-    (Wang 2018)."""
+    """Discriminators per domain, 1 to 3: the second sees slices at half the resolution, the third
+    at a quarter (Wang 2018)."""
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "critic.filters must be at least 1.")
@@ -128,10 +141,10 @@ class CriticConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """A run of the trainer."""
+    """Complete configuration of a training run."""
 
     preset: str = "default"
-    """Where the values came from; part of the run's name."""
+    """Preset that the values started from; part of the run's name."""
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
@@ -150,12 +163,13 @@ class Config:
         require(
             self.data.dtype == "float32" or self.train.precision == "fp16",
             f"data.dtype is float16, but train.precision is {self.train.precision!r}: the networks "
-            "would meet numbers that they do not compute in. Set --train.precision fp16.",
+            "would get float16 inputs but compute in another precision. "
+            "Set --train.precision fp16.",
         )
 
     @property
     def run_folder(self) -> StoragePath:
-        """Where the run writes; absolute, since workers run in other folders than the command."""
+        """Absolute path of the run's output: workers run in other folders than the command."""
         assert self.run.name, "config.files.resolve() names a run"
         return storage_path(self.run.storage) / self.run.name
 
@@ -169,7 +183,7 @@ class Config:
         path = self.data.store or os.environ.get("CYCLEGAN_STORE", "")
         require(
             bool(path),
-            "no store of volumes is named. Set --data.store or CYCLEGAN_STORE; to make one:\n"
+            "No store of volumes is given. Set --data.store or CYCLEGAN_STORE. To create a store:\n"
             "  python -m data_prep convert --mri MRI_FOLDER --ct CT_FOLDER --out STORE.zarr",
         )
         return storage_path(path)

@@ -1,4 +1,4 @@
-"""The data section of a run's configuration: which slices are seen, and how they are varied."""
+"""Data section of the configuration: selection, input channels and augmentation of slices."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,55 +6,62 @@ from typing import Literal
 from cyclegan.errors import require
 
 NUM_CONDITIONS = 2
-"""Depth below the body's surface, and relative height: see `nets.input_channels`."""
+"""Condition channels: depth below the body's surface and relative height, see
+`nets.input_channels`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Which slices are seen, and how they are varied."""
+    """Selection, input channels and augmentation of slices."""
 
     store: str = ""
-    """Zarr store written by `data_prep convert`; empty: the environment's CYCLEGAN_STORE."""
+    """Zarr store written by `data_prep convert`. Empty: the environment variable
+    CYCLEGAN_STORE."""
     mri_contrast: Literal["plain", "inverted"] = "plain"
-    """`inverted` shows the networks 0.05 - 0.45 x of the MRI inside the body and -1 outside: bright
-    fat starts out as soft tissue and dark bone as bone."""
+    """MRI intensities as the networks see them. `inverted` maps a value x to 0.05 - 0.45 x inside
+    the body and to -1 outside, so that bright fat starts as soft tissue and dark bone as bone."""
     partner: Literal["random", "position"] = "position"
-    """The CT slice beside an MRI slice: any, or one at a similar relative height of the head."""
+    """CT slice paired with an MRI slice: any slice, or one at a similar relative height of the
+    body."""
     neighbours: int = 0
-    """Slices shown above and below each one, as channels of the generators' input (2.5D)."""
+    """Neighbouring slices above and below each slice, as channels of the generators' input (2.5D),
+    0 to 8."""
     conditions: bool = False
-    """Show the networks two more channels: the depth below the body's surface in the slice, and the
-    slice's relative height in the body."""
+    """Add two input channels: the depth below the body's surface in the slice, and the slice's
+    relative height in the body."""
     min_body_fraction: float = 0.05
-    """Slices with a smaller share of body are left out of training."""
+    """Smallest share of body in a slice; slices below it are left out of training."""
     min_deviation: float = 0.01
-    """Slices whose values deviate less are left out too, in network units (0.01 is 20 HU): an
-    InstanceNorm would blow up their noise."""
+    """Smallest standard deviation of a slice in network units (0.01 is 20 HU in CT); slices below
+    it are left out of training, because InstanceNorm would amplify their noise."""
     allow_paired_train: bool = False
-    """Let a subject with both scans serve both domains; else it keeps one: unpaired training."""
+    """Use both scans of a subject in training. By default a subject with both scans contributes one
+    of them, so that training is unpaired."""
     flip: bool = True
     """Mirror half of the slices left to right."""
     rotate_degrees: float = 15.0
-    """Rotate by up to this angle, either way."""
+    """Largest rotation in either direction, in degrees."""
     zoom: tuple[float, float] = (0.9, 1.1)
-    """Scale by a factor from this range."""
+    """Range of the scale factor, smallest to largest."""
     translate_fraction: float = 0.04
-    """Shift by up to this share of the slice's side, either way."""
+    """Largest shift in either direction, as a share of the slice's side."""
     contrast: float = 0.1
-    """Vary the MRI's gain by up to this share. CT is never varied: HU must keep their meaning."""
+    """Largest relative change of the MRI's gain. CT intensities are never changed: HU are
+    absolute."""
     noise: float = 0.0
-    """Add normal noise of up to this standard deviation to the MRI, in network units."""
+    """Largest standard deviation of the Gaussian noise added to the MRI, in network units."""
     on_corrupt: Literal["stop", "substitute"] = "stop"
-    """What a damaged slice leads to. `substitute` takes another of a similar height, always the
-    same one, and keeps a line about it in the run's substituted.jsonl."""
+    """Response to a damaged slice: stop the run, or `substitute` a slice of similar height, always
+    the same one, and record it in substituted.jsonl of the run."""
     max_corrupt: float = 0.01
-    """`substitute` stops too once more than this share of a domain's slices is damaged."""
+    """Largest share of damaged slices in a domain with `substitute`; above it the run stops."""
     dtype: Literal["float32", "float16"] = "float32"
-    """Numbers of the images. float16 rounds HU to 1 near the ends of the window."""
+    """Data type of the images. float16 rounds to 1 HU near the ends of the window."""
     stall_s: float = 20.0
-    """A loader that shows no sign of life for so long is started again, once, then fails."""
+    """Seconds without progress after which the batch loader is restarted; the second stall in a row
+    ends the run."""
     cache_gib: float = 1.0
-    """Memory for decoded slices, per worker."""
+    """Cache for decoded slices in GiB, per worker."""
     threads: int = 1
     """Threads of the DALI pipeline, per worker."""
 
@@ -62,7 +69,8 @@ class DataConfig:
         require(0 <= self.min_body_fraction < 1, "data.min_body_fraction must lie in [0, 1).")
         require(0 <= self.rotate_degrees <= 180, "data.rotate_degrees must lie in [0, 180].")
         require(
-            0 < self.zoom[0] <= self.zoom[1], "data.zoom must be two positive factors, low to high."
+            0 < self.zoom[0] <= self.zoom[1],
+            "data.zoom must be two positive factors, the smaller one first.",
         )
         require(0 <= self.translate_fraction < 0.5, "data.translate_fraction must lie in [0, 0.5).")
         require(0 <= self.contrast < 1, "data.contrast must lie in [0, 1).")
@@ -76,10 +84,10 @@ class DataConfig:
 
     @property
     def channels(self) -> int:
-        """Of an image: the slice itself in the middle of its neighbours."""
+        """Channels of an image: the slice itself in the middle of its neighbours."""
         return 2 * self.neighbours + 1
 
     @property
     def num_conditions(self) -> int:
-        """Channels that a network sees beside those of the image."""
+        """Condition channels of a network's input, beside those of the image."""
         return NUM_CONDITIONS if self.conditions else 0

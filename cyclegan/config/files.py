@@ -1,4 +1,4 @@
-"""A configuration outside the program: its file, its hash, what may change on resume."""
+"""Configuration files: reading, writing, hashing, and the settings that may change on resume."""
 
 import hashlib
 import json
@@ -12,9 +12,10 @@ from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath, storage_path
 
 SCHEMA_VERSION = 2
-"""Of the file. Version 1 had no such field, and `loss.cycle_weight` for `loss.cycle.weight`."""
+"""Version of the file's schema. Version 1 had no such field, and `loss.cycle_weight` for
+`loss.cycle.weight`."""
 
-# What may differ when a run goes on: where and how fast it runs, not what it computes.
+# Settings that may change when a run is resumed: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (
     "run.name",
     "run.storage",
@@ -22,7 +23,7 @@ FREE_ON_RESUME = (
     "data.cache_gib",
     "data.threads",
     "data.stall_s",
-    # So that a run which a damaged volume stopped can go on without it.
+    # A run that was stopped by a damaged volume can be resumed without it.
     "data.on_corrupt",
     "data.max_corrupt",
 )
@@ -30,9 +31,13 @@ FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 
 
 def resolve(config: Config) -> Config:
-    """The configuration with its run named and its paths absolute.
+    """Return the configuration with the run's name set and its paths made absolute.
 
-    The name defaults to <preset>-<8 characters of the hash>, so the same settings find their run.
+    The name defaults to <preset>-<8 characters of the hash>, so the same settings find the same
+    run.
+
+    Raises:
+        ConfigError: Neither `data.store` nor CYCLEGAN_STORE is set.
     """
     return replace(
         config,
@@ -46,7 +51,7 @@ def resolve(config: Config) -> Config:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name, as on the command line."""
+    """Return all settings by their dotted names, as on the command line."""
     return dict(_leaves(asdict(config)))
 
 
@@ -60,7 +65,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 @cache
 def setting_types(cls: type = Config, prefix: str = "") -> Mapping[str, object]:
-    """The type of every setting, by its dotted name."""
+    """Return the types of all settings by their dotted names."""
     types: dict[str, object] = {}
     for name, hint in get_type_hints(cls).items():
         inner = isinstance(hint, type) and is_dataclass(hint)
@@ -69,13 +74,17 @@ def setting_types(cls: type = Config, prefix: str = "") -> Mapping[str, object]:
 
 
 def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration with other values for the settings of these dotted names.
+    """Return the configuration with new values for some settings.
+
+    Args:
+        config: Configuration to start from; it is not changed.
+        values: New values by dotted name, such as `loss.cycle.weight`.
 
     Raises:
         ConfigError: A name is no setting, or a value is not allowed.
     """
     if unknown := sorted(set(values) - set(setting_types())):
-        raise ConfigError(f"there is no setting {', '.join(unknown)}.")
+        raise ConfigError(f"There is no setting {', '.join(unknown)}.")
     tree: dict[str, Any] = {}
     for name, value in values.items():
         *sections, setting = name.split(".")
@@ -89,7 +98,7 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def decisive(config: Config) -> dict[str, Any]:
-    """The settings that change what is computed."""
+    """Return the settings that change the results of a run, by dotted name."""
     return {
         name: value
         for name, value in flat(config).items()
@@ -98,13 +107,13 @@ def decisive(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of the settings that change what is computed."""
+    """Return the SHA-256 of the settings that change the results of a run, in hexadecimal."""
     return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()
 
 
 def to_yaml(config: Config) -> str:
-    """The whole configuration, reloadable by `load_config`."""
-    import yaml  # only where there is a file: commands must answer at once
+    """Return the whole configuration as YAML that `load_config` reads."""
+    import yaml  # imported only where needed: commands must answer at once
 
     values = {"schema_version": SCHEMA_VERSION} | asdict(config)
     return yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False)
@@ -114,8 +123,8 @@ def load_config(path: StoragePath) -> Config:
     """Read a `config.yaml`.
 
     Raises:
-        ConfigError: It is absent, not YAML, of another version, or has a field that this version
-            does not know.
+        ConfigError: The file is absent, not YAML, of another schema version, or has an unknown
+            setting.
     """
     import yaml
 
@@ -123,18 +132,18 @@ def load_config(path: StoragePath) -> Config:
         values = yaml.safe_load(path.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
-            f"there is no {path}. A run's folder, RUNS/NAME as `python -m cyclegan.train` printed "
-            "it, holds one."
+            f"There is no {path}. Give the folder of a run, RUNS/NAME as printed by "
+            "`python -m cyclegan.train`; it contains the file."
         ) from error
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"no configuration can be read from {path}: {error}") from error
+        raise ConfigError(f"No configuration can be read from {path}: {error}") from error
     if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} has schema_version {found}, and this version of the project reads "
-            f"{SCHEMA_VERSION}, where loss.cycle_weight is loss.cycle.weight. Begin the run anew: "
-            "python -m cyclegan.train PRESET --run.name NAME; a search: "
+            f"{SCHEMA_VERSION}, where loss.cycle_weight is loss.cycle.weight. Start a new run: "
+            "python -m cyclegan.train PRESET --run.name NAME; or a new search: "
             "python -m tune run SPACE --name NAME. In a file of your own write "
-            f"schema_version: {SCHEMA_VERSION} and the names of today."
+            f"schema_version: {SCHEMA_VERSION} and today's names."
         )
     config = from_mapping(Config, values, path.name)
     assert isinstance(config, Config)
@@ -142,10 +151,19 @@ def load_config(path: StoragePath) -> Config:
 
 
 def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) -> object:
-    """Build a configuration dataclass from plain values, refusing what it does not know. What they
-    leave out is as in `default`, an instance of it, or as its fields say."""
+    """Build a configuration dataclass from plain values.
+
+    Args:
+        cls: Dataclass to build.
+        values: Mapping from field names to values; nested mappings for nested dataclasses.
+        where: Name of the source in error messages.
+        default: Instance that supplies the values left out; without it the fields' defaults do.
+
+    Raises:
+        ConfigError: The values are no mapping, or contain an unknown setting.
+    """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must hold settings by name, but holds {values!r}.")
+        raise ConfigError(f"{where} must contain settings by name, but contains {values!r}.")
     hints = get_type_hints(cls)
     defaults = {
         item.name: item.default if default is MISSING else getattr(default, item.name)

@@ -1,4 +1,4 @@
-"""Named runs: functions that return a whole configuration."""
+"""Presets: functions that return a complete configuration."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,8 +21,8 @@ from cyclegan.errors import ConfigError
 def default() -> Config:
     """ResNet-9, 70x70 PatchGAN with spectral norm, SSIM, 60 epochs, cosine, AMP, compile.
 
-    And what docs/recipe.md confirms against fat painted as bone: an inverted MRI, networks that
-    know where in the body they are, values held to the population's at each depth.
+    Also the settings that docs/recipe.md confirms against fat translated to bone: inverted MRI
+    contrast, condition channels, and the population loss.
     """
     return Config(
         preset="default",
@@ -33,7 +33,8 @@ def default() -> Config:
 
 
 def reference() -> Config:
-    """Zhu 2017: InstanceNorm critic, cycle 10, identity 5, no SSIM, linear decay, batch 1."""
+    """Settings of Zhu 2017: discriminator with InstanceNorm, cycle weight 10, identity weight 5, no
+    SSIM, linear decay, one pair per step."""
     return Config(
         preset="reference",
         data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
@@ -46,8 +47,8 @@ def reference() -> Config:
 
 
 def demo() -> Config:
-    """What wins in minutes on a CPU (docs/recipe.md): small networks that know where in the body
-    they are, an inverted MRI, values held to the population's at each depth, a weak critic."""
+    """Best result within minutes on a CPU (docs/recipe.md): small networks with condition channels,
+    inverted MRI contrast, the population loss, a weak discriminator."""
     return Config(
         preset="demo",
         data=DataConfig(mri_contrast="inverted", conditions=True),
@@ -70,7 +71,7 @@ def demo() -> Config:
 
 
 def smoke() -> Config:
-    """Every stage for a few steps, on tiny networks. The pictures mean nothing."""
+    """Run every stage for a few steps with tiny networks. The images are meaningless."""
     return Config(
         preset="smoke",
         batch=BatchConfig(shards=2, shard_size=1),
@@ -82,10 +83,12 @@ def smoke() -> Config:
 
 
 def seed() -> Config:
-    """The notebook this project began with, as its text means it: two GPUs, 60 epochs, batch 16.
+    """The notebook that this project began with, as its text describes it: two GPUs, 60 epochs,
+    batch 16.
 
-    Where its code says other than its text: SSIM has a gradient, spectral norm is not cancelled by
-    an InstanceNorm, identity weighs half of the cycle, and cosine ends with the run.
+    Where the notebook's code and text differ, the text is followed: SSIM has a gradient, spectral
+    norm is not cancelled by an InstanceNorm, the identity weight is half of the cycle weight, and
+    the cosine schedule ends with the run.
     """
     return Config(
         preset="seed",
@@ -100,7 +103,7 @@ def seed() -> Config:
 
 
 def brain_256() -> Config:
-    """Heads of 256 x 256: the default with room to keep slices in memory, and a warm-up."""
+    """Heads of 256 x 256 pixels: the default with a larger slice cache and a warm-up."""
     base = default()
     return replace(
         base,
@@ -111,7 +114,8 @@ def brain_256() -> Config:
 
 
 def pelvis_512() -> Config:
-    """Pelves of 512 x 512: one pair a shard for their memory, and less turning: they lie flat."""
+    """Pelves of 512 x 512 pixels: one pair per shard to save memory, and smaller rotations, because
+    patients lie flat."""
     base = default()
     return replace(
         base,
@@ -124,7 +128,7 @@ def pelvis_512() -> Config:
 
 
 def deterministic() -> Config:
-    """The default in fp32 and eager: the same bits on 1 to 4 workers and after any restart."""
+    """The default in fp32 and eager mode: bit-identical on 1 to 4 workers and after any restart."""
     base = default()
     train = replace(base.train, deterministic=True, precision="fp32", compile="no")
     return replace(base, preset="deterministic", train=train)
@@ -137,11 +141,14 @@ PRESETS: dict[str, Callable[[], Config]] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration of a preset.
+    """Return the configuration of a preset.
+
+    Args:
+        name: One of `PRESETS`, such as `brain-256`.
 
     Raises:
         ConfigError: There is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"there is no preset {name!r}. Presets: {', '.join(PRESETS)}.")
+        raise ConfigError(f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}.")
     return PRESETS[name]()

@@ -1,7 +1,4 @@
-"""The sections of a run's configuration that say how it is trained, kept and spread out.
-
-`config.py` puts them together with what is trained, and on what.
-"""
+"""Sections of the configuration for optimization, guards, schedules, scale and debugging."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,24 +8,31 @@ from cyclegan.errors import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
-    """Adam for the translators, and Adam for the critics."""
+    """Adam optimizers of the generators and of the discriminators."""
 
     learning_rate: float = 2e-4
+    """Base learning rate of the generators."""
     critic_learning_rate: float = 2e-4
+    """Base learning rate of the discriminators."""
     beta1: float = 0.5
+    """Adam's decay of the gradient mean."""
     beta2: float = 0.999
+    """Adam's decay of the squared-gradient mean."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """`linear`: constant, then straight down to 0. `cosine`: down to 0 over the run."""
+    """Decay of the learning rates. `linear`: constant, then linear to 0. `cosine`: half a cosine
+    period to 0 over the run."""
     decay_start: float = 0.5
-    """Share of the run after which `linear` goes down."""
+    """Share of the run after which `linear` starts to decay."""
     warmup_steps: int = 0
-    """Steps over which the rates rise from 0."""
+    """Steps of a linear rise of the learning rates from 0."""
     critic_updates: int = 1
-    """Critic updates in a step, all from its images. With 2 or more the critics learn faster."""
+    """Discriminator updates per step, all on the images of that step. With 2 or more, the
+    discriminators learn faster."""
     critic_every_steps: int = 1
-    """Steps from one critic update to the next. With 2 or more the critics learn slower."""
+    """Steps between two discriminator updates. With 2 or more, the discriminators learn more
+    slowly."""
     clip_norm: float = 0.0
-    """Longest gradient that an optimizer takes, over all its weights (L2 norm); 0: any."""
+    """Largest gradient norm per optimizer (L2 over all its weights); 0: no clipping."""
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "optimizer.learning_rate must be above 0.")
@@ -42,27 +46,30 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How long to train, and with what arithmetic."""
+    """Length, precision and state of the training."""
 
     epochs: float = 60.0
     """Passes over the larger domain."""
     max_steps: int = 0
-    """Stop and finish the schedules at this step; 0: as long as the epochs are."""
+    """Total optimizer steps, at which the schedules end; 0: as many as `epochs` take."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Arithmetic of the convolutions. `auto`: bf16 where the hardware has it, else fp16 on a GPU
+    """Precision of the convolutions. `auto`: bf16 if the hardware supports it, else fp16 on a GPU
     and fp32 on a CPU."""
     compile: Literal["no", "blocks", "all"] = "all"
-    """torch.compile of everything, or of the residual blocks alone, which takes seconds instead of
-    minutes to prepare. Eager, with a warning, where the compiler does not work."""
+    """Extent of torch.compile: `all` networks, or only the residual `blocks`, which compile in
+    seconds instead of minutes. If the compiler does not work, training runs in eager mode, with a
+    warning."""
     deterministic: bool = False
-    """The same bits on any number of workers and after any restart, on machines of one kind: shards
-    run one by one on one thread each, and their gradients are added in the shards' order."""
+    """Bit-identical results on any number of workers and after any restart, on machines of one
+    kind: shards run one by one on one thread each, and their gradients are added in the shards'
+    order."""
     channels_last: Literal["auto", "yes", "no"] = "auto"
-    """Memory layout of weights and features. `auto`: on a GPU only."""
+    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only."""
     ema_decay: float = 0.999
-    """Running mean of the generators' weights: evaluated and exported; 0: the last weights."""
+    """Decay of the moving average of the generators' weights, which is evaluated and exported; 0:
+    use the last weights."""
     pool_size: int = 50
-    """Earlier fakes kept for the critics, per shard and domain (Shrivastava 2017); 0: none."""
+    """Earlier fakes kept per shard and domain for the discriminators, Shrivastava 2017; 0: none."""
 
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
@@ -73,15 +80,17 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuardConfig:
-    """What is done when updates are not finite; a healthy run does not depend on it."""
+    """Response to non-finite updates; without them it does not affect training."""
 
     look_every_steps: int = 10
-    """The host reads the device's counters, and whether it is told to stop: a sync each time. Where
-    steps are slow for `scale.grace_s`, it asks for the latter in between too."""
+    """Steps between two checks of the device's counters and of stop requests; each is a host-device
+    sync. If steps are slow compared with `scale.grace_s`, stop requests are checked more often."""
     max_streak: int = 20
-    """Updates in a row that may be skipped as not finite; fp16 skips up to 17 to find its scale."""
+    """Consecutive non-finite updates at which the run is rolled back; fp16 skips up to 17 to find
+    its scale."""
     max_rollbacks: int = 3
-    """Returns to the last good checkpoint, each with half of the rates, before the run stops."""
+    """Rollbacks to the last good checkpoint, each with halved learning rates, before the run
+    stops."""
 
     def __post_init__(self) -> None:
         require(self.look_every_steps >= 1, "guard.look_every_steps must be at least 1.")
@@ -91,60 +100,62 @@ class GuardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """What happens every so many steps; 0 means never, but for the end of the run."""
+    """Periodic events, in steps; 0 means never, except at the end of the run."""
 
     log_every_steps: int = 50
-    """Loss terms and speed, to the console, TensorBoard and metrics.jsonl."""
+    """Steps between two log lines of loss terms and speed, on the console, in TensorBoard and
+    metrics.jsonl."""
     save_every_steps: int = 1000
-    """A checkpoint; at most this many steps are lost when a run is killed."""
+    """Steps between two checkpoints; at most this many steps are lost if a run is killed."""
     validate_every_steps: int = 1000
-    """Scores and pictures of the val split; always at the end."""
+    """Steps between two validations, with scores and images of the val split; always at the end."""
     validate_volumes: int = 4
-    """Volumes of each modality that are looked at, paired ones first, spread over the workers; 0:
-    all of the split. A few rank checkpoints well enough, and are quick."""
+    """Volumes of each modality to validate on, paired ones first, distributed over the workers; 0:
+    the whole split. A few are quick, and rank checkpoints well enough."""
     keep_last: int = 2
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
     keep_best: int = 1
-    """Checkpoints with the lowest validation score that are kept beside the newest ones."""
+    """Number of checkpoints with the lowest validation scores to keep, beside the newest ones."""
     pause_at_step: int = 0
-    """Validate, save and end at this step, while rates and weights keep to the whole run's course;
-    the same command without it goes on. 0: the run's end."""
+    """Validate, save and exit at this step, with learning rates and loss weights still scheduled
+    over the whole run; the same command without it resumes. 0: do not pause."""
 
     def __post_init__(self) -> None:
         require(self.log_every_steps >= 1, "schedule.log_every_steps must be at least 1.")
         require(self.validate_volumes >= 0, "schedule.validate_volumes must be 0 or more.")
-        require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one could be damaged.")
+        require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one may be damaged.")
         require(self.keep_best >= 1, "schedule.keep_best must be at least 1.")
         require(self.pause_at_step >= 0, "schedule.pause_at_step must be 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScaleConfig:
-    """The machines. Nothing here changes what is computed, but for rounding."""
+    """Workers and resources. Nothing here changes the results, except for rounding."""
 
     workers: int = 1
-    """Processes, one per GPU."""
+    """Number of worker processes, one per GPU."""
     min_workers: int = 0
-    """Elastic: go on with as few as this many; 0: exactly `workers`."""
+    """Elastic training: continue with as few workers as this; 0: exactly `workers`."""
     gpu: Literal["auto", "yes", "no"] = "auto"
-    """Whether each worker asks Ray for a GPU. `auto`: when the cluster has one."""
+    """Whether each worker requests a GPU from Ray. `auto`: if the cluster has one."""
     gpus_per_worker: float = 1.0
-    """Share of a GPU that a worker takes; below 1 several runs fit on one, with one worker each."""
+    """Share of a GPU per worker; below 1 several runs fit on one GPU, with one worker each."""
     cpus_per_worker: int = 0
     """CPU cores per worker; 0: the most that all workers can have."""
     max_failures: int = 3
     """Restarts after the loss of a worker."""
     collective_timeout_s: int = 300
-    """How long a worker waits for the others before it gives up."""
+    """Seconds that a worker waits for the others before it fails."""
     frozen_timeout_s: int = 45
-    """How long a worker may give no sign of life before it is given up: its process is frozen."""
+    """Seconds without a response after which a worker is considered hung and restarted."""
     accumulate: bool = False
     """Run a worker's shards one after the other instead of as one batch: less memory, more time."""
     compile_cache: str = ""
-    """Folder for compiled code, so that a restart need not compile again; it must be writable to
-    nobody else, for what lies there is run. Empty: TORCHINDUCTOR_CACHE_DIR, else torch's own."""
+    """Folder for compiled code, so that a restart need not recompile. Its contents are executed, so
+    nobody else may have write access. Empty: TORCHINDUCTOR_CACHE_DIR, else torch's default."""
     grace_s: int = 25
-    """How long the workers may take to save after SIGTERM or SIGINT before the command ends."""
+    """Seconds that the workers may take to save after SIGTERM or SIGINT before the command
+    exits."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "scale.workers must be at least 1.")
@@ -156,7 +167,8 @@ class ScaleConfig:
         require(
             self.gpus_per_worker == 1 or self.workers == 1,
             f"scale.gpus_per_worker is {self.gpus_per_worker}, with {self.workers} workers: NCCL "
-            "refuses two workers of a run on one GPU. Set --scale.workers 1, or whole GPUs.",
+            "does not support two workers of a run on one GPU. Set --scale.workers 1 or "
+            "--scale.gpus-per-worker 1.",
         )
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
         require(self.frozen_timeout_s >= 1, "scale.frozen_timeout_s must be at least 1.")
@@ -164,14 +176,14 @@ class ScaleConfig:
 
     @property
     def workers_per_gpu(self) -> int:
-        """How many share one GPU; what is left over on two makes no third."""
+        """Workers that fit on one GPU; a worker cannot be split over two."""
         return int(1 / self.gpus_per_worker + 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DebugConfig:
-    """To look into a run; nothing here changes what is computed."""
+    """Diagnosis of a run; nothing here changes the results."""
 
     profile: bool = False
-    """Trace a few steps on each worker, after those that compile and warm up, to `profile/` in the
-    run's folder. The files open in Perfetto and in TensorBoard's profile plugin."""
+    """Trace a few steps on each worker, after compilation and warm-up, into `profile/` of the run's
+    folder. The files open in Perfetto and in TensorBoard's profile plugin."""

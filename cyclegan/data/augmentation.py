@@ -1,6 +1,6 @@
-"""How a slice is varied in training: parameters from (seed, index), and the matrices they make.
+"""Augmentation of slices in training: parameters from (seed, index), and their affine matrices.
 
-Pure numpy. The pixels are changed in `dali.py`.
+`dali.py` applies them to the pixels.
 """
 
 from dataclasses import dataclass
@@ -14,27 +14,28 @@ from cyclegan.data.philox import Stream, raw_bytes, uniforms
 Floats = NDArray[np.float64]
 
 LEVELS = 32
-"""Steps of the bank in one standard deviation."""
+"""Quantization steps of the noise bank per standard deviation."""
 PLACES = 2**20
-"""Where a piece may begin: so many different pieces there are."""
+"""Number of positions where a piece of the noise bank may begin."""
 _BYTES = 12
-"""Summed for one number: their deviation, 256.0, is a power of two, and their reach 6 of them."""
+"""Random bytes summed per noise value: the sum's standard deviation, 256.0, is a power of two, and
+its range is 6 of them to either side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Variation:
-    """What is done to each of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
+    """Augmentation of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
 
-    A flip is for appearance only: it never touches the geometry of a volume, and no result of the
+    A flip changes training images only: neither the geometry of a volume nor any result of the
     system is ever flipped.
     """
 
     flip: NDArray[np.bool_]
     """[N], mirrored left to right."""
     rotate_degrees: Floats
-    """[N], counter-clockwise as the slice is looked at (row 0 on top), about its centre."""
+    """[N], counter-clockwise as displayed with row 0 on top, about the slice's centre."""
     zoom: Floats
-    """[N], above 1 enlarges."""
+    """[N], scale factor; above 1 enlarges."""
     shift: Floats
     """[N, 2], (rows down, columns right) as a share of the slice's height and width."""
     gain: Floats
@@ -42,11 +43,11 @@ class Variation:
     noise: Floats
     """[N], standard deviation of added noise, in network units."""
     noise_place: Floats
-    """[N], in [0, 1): which piece of the noise bank is added."""
+    """[N], in [0, 1), position of the piece of the noise bank that is added."""
 
     @classmethod
     def none(cls, count: int) -> "Variation":
-        """Leaves every slice as it is."""
+        """Return the augmentation that leaves `count` slices unchanged."""
         ones, zeros = np.ones(count), np.zeros(count)
         return cls(
             flip=zeros.astype(bool),
@@ -62,11 +63,11 @@ class Variation:
     def draw(
         cls, config: DataConfig, seed: int, stream: Stream, indices: NDArray[np.int64]
     ) -> "Variation":
-        """The variation of the samples `indices`, uniform in the configured ranges."""
+        """Draw the augmentation of the samples `indices`, uniformly from the configured ranges."""
         u = uniforms(seed, stream, indices, count=8)
         signed = 2 * u - 1
         low, high = config.zoom
-        mri = stream is Stream.MRI_VARIATION  # HU stay HU
+        mri = stream is Stream.MRI_VARIATION  # CT intensities must remain HU
         return cls(
             flip=config.flip & (u[:, 0] < 0.5),
             rotate_degrees=config.rotate_degrees * signed[:, 1],
@@ -80,10 +81,14 @@ class Variation:
     def matrices(
         self, size_yx: tuple[int, int], spacing_yx_mm: tuple[float, float]
     ) -> NDArray[np.float32]:
-        """[N, 3, 3]: (x, y, 1) of an output pixel to (x, y, 1) of the input pixel that it shows.
+        """Return matrices that map output pixels (x, y, 1) to input pixels (x, y, 1), [N, 3, 3].
 
-        Lengths are in pixels from the outer corner of pixel (0, 0), so centres lie at halves.
-        The rotation is one in millimetres, also where rows and columns are spaced differently.
+        Coordinates are in pixels from the outer corner of pixel (0, 0), so pixel centres are at
+        halves. The rotation is rigid in millimetres, even if rows and columns differ in spacing.
+
+        Args:
+            size_yx: Height and width of a slice in pixels.
+            spacing_yx_mm: Spacing along rows and columns in mm.
         """
         size = np.array(size_yx[::-1], np.float64)
         aspect = spacing_yx_mm[0] / spacing_yx_mm[1]
@@ -107,16 +112,16 @@ class Variation:
 
 
 class NoiseBank:
-    """Standard normal noise in steps of 1 / LEVELS, within 3.97 deviations of 0."""
+    """Bank of standard normal noise, quantized to 1 / LEVELS and clipped at 3.97 deviations."""
 
     def __init__(self, seed: int, piece: int) -> None:
-        """For pieces of `piece` values each."""
+        """Generate the bank for pieces of `piece` values each."""
         self._piece = piece
         words = raw_bytes(seed, Stream.MRI_NOISE, _BYTES * (PLACES + piece))
         sums = words.reshape(-1, _BYTES).sum(axis=1, dtype=np.int16) - _BYTES * 255 // 2
         self._values = np.clip((sums + 4) >> 3, -127, 127).astype(np.int8)
 
     def cut(self, places: NDArray[np.float64]) -> NDArray[np.int8]:
-        """[N, piece]: the pieces that begin at `places`, in [0, 1)."""
+        """Return the pieces that begin at `places`, given in [0, 1); [N, piece]."""
         starts = (places * PLACES).astype(np.int64)
         return np.stack([self._values[start : start + self._piece] for start in starts])

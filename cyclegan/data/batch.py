@@ -1,4 +1,4 @@
-"""What one worker gets for one step, and the legend of its axes.
+"""Batch of one worker for one step.
 
 Axes: B slice pairs, C neighbouring slices (the sample's own in the middle), H rows, W columns.
 Row 0 is anterior, column 0 the patient's right.
@@ -19,13 +19,13 @@ class Batch:
     """
 
     mri: Float[Tensor, "B C H W"]
-    """In [-1, 1]; in the representation that `data.mri_contrast` names."""
+    """MRI slices in [-1, 1], in the contrast given by `data.mri_contrast`."""
     ct: Float[Tensor, "B C H W"]
-    """In [-1, 1]: -1 is -1024 HU and 1 is 3071 HU."""
+    """CT slices in [-1, 1]: -1 is -1024 HU and 1 is 3071 HU."""
     mri_body: Float[Tensor, "B 1 H W"]
-    """1 inside the body, 0 outside."""
+    """Body mask of the MRI: 1 inside, 0 outside."""
     ct_body: Float[Tensor, "B 1 H W"]
-    """1 inside the body, 0 outside."""
+    """Body mask of the CT: 1 inside, 0 outside."""
 
     @property
     def own_mri(self) -> Float[Tensor, "B 1 H W"]:
@@ -39,6 +39,6 @@ class Batch:
 
 
 def own(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-    """The slice in the middle of its neighbours; a view."""
+    """Return the middle slice of its neighbours, as a view."""
     middle = images.shape[1] // 2
     return images[:, middle : middle + 1]

@@ -1,7 +1,7 @@
-"""The DALI graph that turns stored slices into a batch: one graph, on the CPU or on a GPU.
+"""DALI graph that turns stored slices into a batch, on the CPU or on a GPU.
 
-It normalises to [-1, 1], warps, adds noise to the MRI and, where asked, inverts its contrast.
-Everything random comes in as a parameter of each slice; it knows nothing of stores, order or seeds.
+It normalises to [-1, 1], warps, adds noise to the MRI and, if configured, inverts its contrast.
+All random values are inputs of the graph, one set per slice.
 
 Axes: B samples, C neighbouring slices, H rows, W columns.
 """
@@ -24,48 +24,48 @@ MriContrast = Literal["plain", "inverted"]
 Outputs = tuple[Any, ...]
 """DALI's tensor lists mri, ct, mri_body, ct_body."""
 LAYOUT = "FHWC"
-"""Neighbouring slices are the frames of a sequence of pictures with one channel."""
+"""Neighbouring slices are the frames of a sequence of single-channel images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
-    """What batches are made of and how they look; fixed for a graph."""
+    """Shape, type and contrast of the batches; fixed for a graph."""
 
     batch_size: int
     channels: int = 1
-    """Neighbouring slices of an image, the sample's own in the middle."""
+    """Slices per image: the sample's own in the middle of its neighbours."""
     mri_contrast: MriContrast = "plain"
     noise: bool = False
-    """Whether noise is added to the MRI at all."""
+    """Whether noise is added to the MRI."""
     half: bool = False
-    """float16 instead of float32."""
+    """Whether images are float16 instead of float32."""
     channels_last: bool = False
-    """Memory layout of images with more than one channel."""
+    """Whether images with several channels have the channels_last memory layout."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StoredSlices:
-    """B slices of one domain, each with its neighbours, as stored, and what is done to each."""
+    """B slices of one domain as stored, each with its neighbours, and their augmentation."""
 
     voxels: NDArray[np.int16]
-    """[B, C, H, W]."""
+    """[B, C, H, W], in stored units."""
     body: NDArray[np.uint8]
-    """[B, C, H, W], 0 or 1."""
+    """[B, C, H, W], body mask of 0 and 1."""
     matrix: NDArray[np.float32]
-    """[B, 3, 3], (x, y, 1) of an output pixel to that of the input; centres lie at halves."""
+    """[B, 3, 3], from (x, y, 1) of an output pixel to that of the input; centres are at halves."""
     low: NDArray[np.float32]
     """[B], the stored value that becomes -1."""
     scale: NDArray[np.float32]
     """[B], network units for one stored unit: 2 / (high - low)."""
     height: NDArray[np.float32]
-    """[B], relative height in the body; what the graph makes of a slice does not depend on it."""
+    """[B], relative height in the body; it is no input of the graph."""
     noise: NDArray[np.int8] | None = None
-    """[B, C, H, W], in LEVELS to the standard deviation; of an MRI where the form has noise."""
+    """[B, C, H, W], standard normal noise in units of 1 / LEVELS; None without noise."""
     noise_level: NDArray[np.float32] | None = None
-    """[B], standard deviation in network units."""
+    """[B], standard deviation of the noise in network units; None without noise."""
 
     def inputs(self, modality: Modality) -> dict[str, NDArray[Any]]:
-        """The graph's inputs by name."""
+        """Return the graph's inputs by name."""
         inputs: dict[str, NDArray[Any]] = {
             "voxels": self.voxels[..., None],
             "body": self.body[..., None],
@@ -79,12 +79,19 @@ class StoredSlices:
 
 
 def make_graph(form: Form, *, threads: int, gpu: bool, device_id: int | None) -> Pipeline:
-    """The graph, not yet built. Outputs: mri, ct [C, H, W, 1] a sample, mri_body, ct_body [1, ...].
+    """Define the graph, without building it.
 
-    A GPU graph can be made and serialised without a GPU when `device_id` is None, but not run.
+    Its outputs per sample are mri and ct, [C, H, W, 1], and mri_body and ct_body, [1, H, W, 1].
+
+    Args:
+        form: Shape, type and contrast of the batches.
+        threads: CPU threads of DALI.
+        gpu: Whether images are processed on a GPU.
+        device_id: GPU of the graph. With None, a GPU graph can be defined and serialised on a
+            machine without a GPU, but not run.
     """
-    # One batch at a time: the thread that runs it is what works ahead. The dynamic executor hands
-    # out memory that outlives the next run, which torch can take without a copy.
+    # One batch at a time, because the prefetch thread already works ahead. Outputs of the dynamic
+    # executor outlive the next run, so torch can use their memory without a copy.
     graph = Pipeline(
         batch_size=form.batch_size,
         num_threads=threads,
@@ -99,14 +106,14 @@ def make_graph(form: Form, *, threads: int, gpu: bool, device_id: int | None) ->
 
 
 def _domain(modality: Modality, form: Form, gpu: bool) -> tuple[Any, Any]:
-    """Graph nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
+    """Define the nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
 
     def source(field: str, dtype: Any, ndim: int, layout: str | None = None) -> Any:
         return fn.external_source(name=f"{modality}_{field}", dtype=dtype, ndim=ndim, layout=layout)
 
     def pixels(field: str, dtype: Any) -> Any:
         node = source(field, dtype, 4, LAYOUT)
-        return node.gpu() if gpu else node  # as stored: half the bytes of floats
+        return node.gpu() if gpu else node  # as int16, half the bytes of floats
 
     matrix = source("matrix", types.FLOAT, 2)
     # (x - low) * scale - 1 in one pass; arithmetic nodes would take three.
@@ -132,10 +139,11 @@ def _domain(modality: Modality, form: Form, gpu: bool) -> tuple[Any, Any]:
 
 
 def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: bool) -> Any:
-    """Move the pixels of a sample's slices by its matrix; `fill` comes in from beyond them."""
+    """Warp the slices of a sample by its matrix; pixels from outside the image become `fill`."""
     if gpu:
         return fn.warp_affine(pixels, matrix[:2].gpu(), interp_type=interpolation, fill_value=fill)
-    # OpenCV's: four times as fast as warp_affine on a CPU, and nearer to scipy (3e-5, not 1e-3).
+    # OpenCV's warp is four times as fast as warp_affine on a CPU, and closer to scipy (3e-5, not
+    # 1e-3).
     return fn.experimental.warp_perspective(
         pixels, matrix, interp_type=interpolation, fill_value=[fill]
     )
@@ -151,12 +159,19 @@ def _finish(images: Any, form: Form) -> Any:
 
 
 class BatchMaker:
-    """Runs the graph on one device."""
+    """Runner of the graph on one device."""
 
     def __init__(
         self, form: Form, *, threads: int, device: torch.device, cuda_stream: Any = None
     ) -> None:
-        """`cuda_stream` reads the batches: DALI orders its own work by it."""
+        """Build the graph.
+
+        Args:
+            form: Shape, type and contrast of the batches.
+            threads: CPU threads of DALI.
+            device: Device of the batches.
+            cuda_stream: Stream that reads the batches, by which DALI orders its own work.
+        """
         gpu = device.type == "cuda"
         self._form = form
         self._graph = make_graph(
@@ -166,32 +181,33 @@ class BatchMaker:
         self._stream = cuda_stream
 
     def start(self, mri: StoredSlices, ct: StoredSlices) -> None:
-        """Begin to make a batch, and return at once; one at a time."""
+        """Start preparing a batch, and return at once; only one at a time."""
         for name, values in (mri.inputs("mri") | ct.inputs("ct")).items():
             self._graph.feed_input(name, values)
         self._graph.schedule_run()
 
     def finish(self) -> Outputs:
-        """Wait for the batch, in DALI's memory, for `to_batch`."""
+        """Wait for the batch and return it, in DALI's memory, for `to_batch`."""
         outputs: Outputs = self._graph.share_outputs(self._stream)
-        # The dynamic executor leaves them valid for as long as somebody looks into them.
+        # The dynamic executor keeps them valid for as long as they are referenced.
         self._graph.release_outputs()
         return outputs
 
 
 def reading_stream(device: torch.device) -> Any:
-    """The CUDA stream of the calling thread, which is to read the batches; None for a CPU.
+    """Return the CUDA stream of the calling thread, which will read the batches; None for a CPU.
 
-    The batch is to be ordered by the stream that reads it, so that memory which torch lets go of
-    is not written over before the kernels queued on it are done (tests/gpu checks it).
+    DALI must order its work by the stream that reads a batch, so that memory freed by torch is not
+    overwritten before the kernels queued on it have finished (checked in tests/gpu).
     """
     return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 def to_batch(outputs: Outputs) -> Batch:
-    """Give a batch to torch without a copy, in the thread and on the stream that will use it.
+    """Convert DALI's outputs to torch without a copy.
 
-    DALI frees the memory of an image when the last tensor that looks into it is gone.
+    This must be called in the thread, and on the stream, that uses the batch. DALI frees the memory
+    of an image when the last tensor that refers to it is deleted.
     """
     tensors = [from_dlpack(images.as_tensor()) for images in outputs]
     # tensor: [B, C, H, W, 1] -> [B, C, H, W], or channels_last: [B, 1, H, W, C] -> [B, C, H, W]

@@ -1,8 +1,8 @@
-"""Counter-based random numbers: any of them can be had directly, in any order, on any machine.
+"""Counter-based random numbers, each of which can be computed directly, in any order.
 
-Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), numpy's own.
-Only its raw bits are used: they are fixed by the algorithm, while numpy may change what its
-distributions do with them. It knows nothing of slices.
+Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), in numpy's
+implementation. Only its raw bits are used: the algorithm fixes them, whereas numpy may change its
+distributions.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Stream(IntEnum):
-    """The independent sequences that grow from one seed. A number keeps its meaning for good."""
+    """Independent sequences of one seed. The numbers must never change their meaning."""
 
     MRI_ORDER = 0
     CT_ORDER = 1
@@ -28,16 +28,16 @@ class Stream(IntEnum):
 
 
 ROUNDS = 8
-"""Of the Feistel network; four make it pseudo-random where the rounds are."""
+"""Rounds of the Feistel network; four suffice if the round function is pseudo-random."""
 
 
 def uniforms(
     seed: int, stream: Stream, indices: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) for each index: [len(indices), count].
+    """Return `count` uniform numbers in [0, 1) for each index, [len(indices), count].
 
     One call to the generator covers the span from the smallest to the largest index, so indices
-    should lie close together, as those of one step do.
+    should be close together, as those of one step are.
     """
     blocks = -(-count // 4)  # one counter value gives four 64-bit words
     start = int(indices.min())
@@ -51,12 +51,19 @@ def uniforms(
 def shuffled(
     seed: int, stream: Stream, epoch: int, size: int, places: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """What stands at `places` of the numbers 0 to size - 1 in random order, one for each epoch.
+    """Return the entries at some positions of a random permutation of the numbers 0 to size - 1.
 
     A Feistel network (Luby and Rackoff 1988) with Philox keys permutes the numbers below a power
-    of four; what falls outside of `size` is permuted again until it lies inside (cycle walking,
-    Black and Rogaway 2002). So each place costs the same however many there are, and nothing is
-    kept: an epoch of a hundred million slices needs no table.
+    of four; results outside of `size` are permuted again until they lie inside (cycle walking,
+    Black and Rogaway 2002). The cost per entry does not depend on `size`, and no table is kept,
+    even for an epoch of a hundred million slices.
+
+    Args:
+        seed: Seed of the run.
+        stream: Independent sequence to use.
+        epoch: Each epoch has its own permutation.
+        size: Number of entries.
+        places: [N], positions in [0, size).
     """
     half = np.uint64(max(2, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
     keys = _generator(seed, stream, 0, epoch).random_raw(ROUNDS)
@@ -67,17 +74,18 @@ def shuffled(
 
 
 def raw_bytes(seed: int, stream: Stream, count: int) -> NDArray[np.uint8]:
-    """The first `count` bytes of a stream."""
+    """Return the first `count` bytes of a stream."""
     words = _generator(seed, stream, 0, 0).random_raw(-(-count // 8))
     return np.asarray(words.astype("<u8", copy=False).view(np.uint8)[:count])
 
 
 def _permuted(values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> Any:
-    """A permutation of the numbers of 2 x `half` bits."""
+    """Permute numbers of 2 x `half` bits."""
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = values >> half, values & mask
     for key in keys:
-        # The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit in reaches every out.
+        # Finaliser of SplitMix64 (Steele, Lea and Flood 2014): each input bit affects every output
+        # bit.
         mixed = right + key
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,7 +1,7 @@
-"""A thread that makes the batches of the steps to come, and a watchdog that names it when it stops.
+"""Prefetch thread that prepares the batches of the next steps, with a watchdog for stalls.
 
-It knows nothing of what is made. Threads and not processes: reading and DALI's work run outside of
-Python's lock, so nothing has to be copied between processes (docs/scaling.md has the comparison).
+It uses threads instead of processes: reading and DALI run outside of Python's global lock, and
+nothing has to be copied between processes (comparison in docs/scaling.md).
 """
 
 import queue
@@ -15,17 +15,17 @@ from cyclegan.errors import LoaderError
 
 Item = TypeVar("Item")
 ITEMS_AHEAD = 2
-"""Items that wait ready while a step computes."""
+"""Items prepared in advance while a step computes."""
 TICK_S = 0.25
-"""How often a waiting consumer looks after the thread."""
+"""Seconds between two checks of the thread by a waiting consumer."""
 MOST_LOST_THREADS = 2
-"""Threads started for one item before the loader gives up."""
+"""Threads started for one item before the loader fails."""
 LEAVE_S = 5.0
-"""How long a thread that is told to end is waited for."""
+"""Seconds to wait for a thread to end after it was stopped."""
 
 
 class Heartbeat:
-    """What a loader is doing; each sign of life counts."""
+    """Progress of a loader: a counter, and a description of the current stage."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -37,19 +37,28 @@ class Heartbeat:
 
 
 Produce = Callable[[int, Heartbeat], Iterator[Item]]
-"""The items of steps n, n + 1, ...; called again, from the step that is due, after a stall."""
+"""Function that returns the items of steps n, n + 1, ...; after a stall it is called again with the
+step that is due."""
 
 
 def load_ahead(
     produce: Produce[Item], start_step: int, *, stall_s: float, note: Callable[[str], None]
 ) -> Generator[Item, None, None]:
-    """The items of `produce`, made ahead; an error reaches the `next` of its step.
+    """Yield the items of `produce`, prepared ahead by a thread.
 
-    Where the thread gives no sign of life for `stall_s`, it is left behind and another one starts
-    at the same step: items depend on their step alone, so nothing is lost or repeated.
+    A thread without a heartbeat for `stall_s` is abandoned, and another one starts at the same
+    step. Items depend on their step alone, so nothing is lost or repeated. An exception in
+    `produce` is raised by the `next` of its step. Closing the generator ends its thread.
+
+    Args:
+        produce: Called with a step and a heartbeat; returns the items from this step on.
+        start_step: Step of the first item.
+        stall_s: Seconds without a heartbeat after which a thread counts as stalled.
+        note: Called with a message for the user when a thread is restarted.
 
     Raises:
-        LoaderError: MOST_LOST_THREADS threads in a row stalled or died; says what they were doing.
+        LoaderError: MOST_LOST_THREADS threads in a row stalled or died; the message contains what
+            the last one was doing.
     """
     step, tries = start_step, 0
     while True:
@@ -65,13 +74,14 @@ def load_ahead(
             tries, leave_s = tries + 1, 0.0  # it may never wake
             if tries == MOST_LOST_THREADS:
                 raise
-            note(f"{error} It is started again at step {step}.")
+            note(f"{error} It is restarted at step {step}.")
         finally:
             thread.stop(leave_s)
 
 
 class _LoaderThread(Generic[Item]):
-    """One thread at work. A daemon: a process must be able to end while a read hangs."""
+    """A producing thread. It is a daemon, because a process must be able to exit during a hung
+    read."""
 
     def __init__(self, produce: Produce[Item], step: int) -> None:
         self._ready: queue.Queue[Item | BaseException] = queue.Queue(ITEMS_AHEAD)
@@ -83,10 +93,14 @@ class _LoaderThread(Generic[Item]):
         self._thread.start()
 
     def next(self, stall_s: float) -> Item:
-        """The next item, or what the thread raised, or LoaderError when it is stuck or gone."""
+        """Return the next item, or raise what the thread raised.
+
+        Raises:
+            LoaderError: The thread has stalled or ended.
+        """
         seen, quiet_s = self._heartbeat.count, 0.0
         while True:
-            # Gone is looked at before the queue is: the last item may have been its last act.
+            # Check this before the queue: the thread may end right after it put the last item.
             gone = not self._thread.is_alive()
             waiting = time.monotonic()
             try:
@@ -98,7 +112,7 @@ class _LoaderThread(Generic[Item]):
                 if isinstance(item, BaseException):
                     raise item
                 return item
-            # A process that was stopped and goes on must not take its own sleep for a stall.
+            # A process that was suspended and resumed must not count its own pause as a stall.
             quiet_s += min(time.monotonic() - waiting, 2 * TICK_S)
             if (count := self._heartbeat.count) != seen:
                 seen, quiet_s = count, 0.0
@@ -106,17 +120,17 @@ class _LoaderThread(Generic[Item]):
                 raise LoaderError(self._found(f"has made no progress for {stall_s:g} s"))
 
     def stop(self, wait_s: float) -> None:
-        """Tell the thread to end, and wait for it."""
+        """Stop the thread, and wait at most `wait_s` seconds for it to end."""
         self._stopped.set()
         with suppress(queue.Empty):
-            self._ready.get_nowait()  # it may be waiting for room
+            self._ready.get_nowait()  # it may be waiting for a free slot
         self._thread.join(timeout=wait_s)
 
     def _found(self, what: str) -> str:
         return (
-            f"The loader of batches {what}; it was {self._heartbeat.stage}. The step waits for its "
-            "batch, and all other workers for the step. See whether the store's disk or network "
-            "answers; where it is only slow, allow more with --data.stall-s."
+            f"The batch loader {what}; it was {self._heartbeat.stage}. The step waits for its "
+            "batch, and all other workers wait for the step. Check whether the store's disk or "
+            "network responds; if it is only slow, allow more time with --data.stall-s."
         )
 
     def _run(self, produce: Produce[Item], step: int) -> None:

@@ -1,4 +1,4 @@
-"""Slices of a store as arrays, many reads in flight. It knows neither order nor normalisation.
+"""Reader of single slices of a store, with many concurrent reads.
 
 Axes: N slices, H rows, W columns.
 """
@@ -15,10 +15,11 @@ from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
 from mrct.errors import StoreError
 
 OPEN_VOLUMES = 4096
-"""Volumes held open, about 33 KB each; the one not used for longest is closed for another."""
+"""Largest number of open volumes, about 33 KB each; the least recently used is closed first."""
 TABLE_BYTES = 64 * 2**20
-"""Cache for the chunk tables of the shards, without which every read is two: of 12,000 volumes with
-160 slices each. Apart from the slices, which would push them out."""
+"""Cache for the chunk tables of the shards, enough for 12,000 volumes of 160 slices. Without it
+every read would be two. It is separate from the slice cache, whose slices would evict the
+tables."""
 
 
 class SliceRef(NamedTuple):
@@ -29,14 +30,14 @@ class SliceRef(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-    """A volume's image and body mask, open."""
+    """Open arrays of a volume: image and body mask."""
 
     image: Any
     body: Any
 
 
 class Reading:
-    """Slices that are being read; `result` waits for them."""
+    """Read in progress; `result` waits for it."""
 
     def __init__(
         self,
@@ -46,10 +47,10 @@ class Reading:
         damage: dict[int, StoreError],
     ) -> None:
         self.damage = damage
-        """What is wrong, by the slice's place in `refs`; complete after `result`."""
+        """Errors by the slice's position in `refs`; complete after `result`."""
         self._store, self._refs, self._opened = store, refs, opened
         self._found = [place for place, arrays in enumerate(opened) if arrays is not None]
-        # All are asked for at once: tensorstore's threads fetch and decode them side by side.
+        # All slices are requested at once: tensorstore's threads fetch and decode them in parallel.
         self._reads = {array: self._read(array) for array in (IMAGE, BODY)}
 
     def _read(self, array: str) -> Any:
@@ -62,18 +63,18 @@ class Reading:
         return (arrays.image if array == IMAGE else arrays.body)[self._refs[place].z]
 
     def result(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Voxels in stored units and body masks of 0 and 1, both [N, H, W].
+        """Return voxels in stored units and body masks of 0 and 1, both [N, H, W].
 
-        Where a slice is in `damage` afterwards, its pixels are zeros that must not be shown.
+        Slices that are in `damage` afterwards are zeros, which must not be used.
         """
         return self._gather(IMAGE, np.int16), self._gather(BODY, np.uint8)
 
     def whole(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """The same, all of it.
+        """Return the same as `result`, but raise if any slice is damaged.
 
         Raises:
-            StoreError: A volume is not what was committed, or a chunk of it is missing or damaged;
-                names the volume, the file and the slice.
+            StoreError: A volume differs from its commit record, or a chunk of it is missing or
+                damaged; the message names the volume, the file and the slice.
         """
         voxels, body = self.result()
         for place in sorted(self.damage):
@@ -84,9 +85,9 @@ class Reading:
         if len(self._found) == len(self._refs):
             try:
                 return np.asarray(self._reads[array].result())
-            except ValueError:  # what tensorstore makes of all its statuses
+            except ValueError:  # tensorstore raises it for every error status
                 pass
-        # Something is damaged: one by one, to learn what. That is rare, so it may be slow.
+        # Some slice is damaged: read them one by one to find it. That is rare, so it may be slow.
         pixels: NDArray[Any] = np.zeros((len(self._refs), *self._store.size), dtype)
         for place in self._found:
             try:
@@ -100,18 +101,18 @@ class Reading:
 
 
 class SliceReader:
-    """Reads single slices anywhere in a store.
+    """Reader of single slices anywhere in a store.
 
-    A volume is compared with its commit record when it is first used; after that every chunk's own
-    checksum guards it. Memory is bounded, however many volumes there are: decoded slices are kept
-    up to `cache_bytes`, and volumes are open up to OPEN_VOLUMES.
+    A volume is compared with its commit record on first use; later reads verify the checksum of
+    each chunk. Memory is bounded for any number of volumes: decoded slices are cached up to
+    `cache_bytes`, and at most OPEN_VOLUMES volumes are open.
     """
 
     def __init__(self, store: Store, cache_bytes: int) -> None:
         self._store = store
         self._verified: set[str] = set()
         self._opened: OrderedDict[str, _Arrays] = OrderedDict()
-        # least recently used go first
+        # The least recently used volume comes first.
         self._context = tensorstore.Context(
             {
                 "cache_pool": {"total_bytes_limit": cache_bytes},
@@ -122,8 +123,14 @@ class SliceReader:
     def start(
         self, refs: Sequence[SliceRef], heartbeat: Callable[[], None] = lambda: None
     ) -> Reading:
-        """Begin to read slices, and return at once but for volumes that are new: those are checked
-        and opened first, with a `heartbeat` before each slice."""
+        """Start reading slices, without waiting for their pixels.
+
+        Volumes used for the first time are verified and opened before this returns.
+
+        Args:
+            refs: Slices to read.
+            heartbeat: Called before each slice.
+        """
         opened: list[_Arrays | None] = []
         damage: dict[int, StoreError] = {}
         for place, ref in enumerate(refs):
@@ -153,7 +160,7 @@ class SliceReader:
             "driver": "zarr3",
             "kvstore": (self._store.path / volume.name / array).kvstore(),
             "metadata_cache_pool": "cache_pool#tables",
-            # Committed volumes never change: what is in the cache need not be looked up on disk.
+            # Committed volumes never change, so cached data need not be revalidated.
             "recheck_cached_metadata": "open",
             "recheck_cached_data": "open",
             # A lost chunk is an error, never zeros.
@@ -161,6 +168,6 @@ class SliceReader:
         }
         try:
             return tensorstore.open(spec, open=True, read=True, context=self._context).result()
-        except ValueError as error:  # closed, and gone since
+        except ValueError as error:  # the volume was closed, and deleted since
             file = f"{volume.name}/{array}/zarr.json"
             raise damaged(self._store.path, volume.name, file, str(error)) from error

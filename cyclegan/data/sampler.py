@@ -1,8 +1,8 @@
-"""Which slices a sample shows, as a pure function of (seed, index).
+"""Sampler: the slices of each sample, as a pure function of (seed, index).
 
-A sample's index is step x global batch + shard x shard size + place. Nothing depends on the number
-of workers, and nothing is remembered from one step to the next, so resuming is arithmetic. A sample
-costs the same among ten slices and ten million. It knows table rows only, no store and no pixels.
+A sample's index is step x global batch + shard x shard size + position. Nothing depends on the
+number of workers, and no state is kept between steps, so resuming is arithmetic. The cost of a
+sample does not depend on the number of slices.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from cyclegan.data.slice_index import Ints, SliceTable
 from mrct.imaging.volume import Modality
 
 NEAR = 0.05
-"""Partners by position differ by at most this much in relative height ..."""
+"""Largest difference in relative height between partners by position."""
 CANDIDATES = 64
-"""... unless none of so many slices drawn at random is so near: then it is the nearest of them."""
+"""Random slices that a partner is chosen from: the first within NEAR, else the nearest."""
 FEW = 16
-"""Candidates looked at first: four of five partners are among them."""
+"""Candidates examined first: four of five partners are among them."""
 ATTEMPTS = 8
-"""Slices tried in the place of a damaged one."""
+"""Replacements tried for a damaged slice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Slices:
-    """N slices of one domain, and how each is varied."""
+    """N slices of one domain, and the augmentation of each."""
 
     index: Ints
-    """[N], the samples they belong to."""
+    """[N], indices of the samples."""
     row: Ints
-    """[N], where they stand in the domain's table."""
+    """[N], rows in the domain's table."""
     variation: Variation
 
 
@@ -50,9 +50,10 @@ class Samples:
 class Order:
     """The endless sequence of samples of one run.
 
-    Each domain is shown in passes over its whole table, each pass in an order of its own. An epoch
-    is one pass of the larger domain; batches run across its end. With `position` the larger domain
-    leads (the MRI where they are equal) and its partner is drawn among slices of similar height.
+    Each domain is sampled in passes over its whole table, each pass in a different order. An epoch
+    is one pass over the larger domain; batches may span its end. With `position`, the slices of the
+    larger domain (the MRI if both are equal) are sampled this way, and their partners are drawn
+    among slices of similar relative height.
     """
 
     mri: SliceTable
@@ -61,22 +62,23 @@ class Order:
     batch: BatchConfig
     partner: Literal["random", "position"]
     augment: DataConfig | None
-    """Ranges of the variation; None shows every slice as it is."""
+    """Ranges of the augmentation; None disables it."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps that show every slice of the larger domain at least once."""
+        """Optimizer steps that use every slice of the larger domain at least once."""
         return -(-max(len(self.mri), len(self.ct)) // self.batch.global_size)
 
     def indices(self, step: int, shards: range) -> Ints:
-        """The samples of some shards of a step, in the order of the shards."""
+        """Return the sample indices of some shards of a step, in the order of the shards."""
         places = np.arange(self.batch.shard_size)
         # [shards, shard_size] -> [shards * shard_size]
         offsets = (np.array(shards)[:, None] * self.batch.shard_size + places).ravel()
         return step * self.batch.global_size + offsets
 
     def samples(self, indices: Ints) -> Samples:
-        """What the samples `indices` show. They should lie close together (`philox.uniforms`)."""
+        """Return the slices of the samples `indices`, which should be close together
+        (`philox.uniforms`)."""
         mri = _shuffled(len(self.mri), self.seed, Stream.MRI_ORDER, indices)
         ct = _shuffled(len(self.ct), self.seed, Stream.CT_ORDER, indices)
         if self.partner == "position":
@@ -91,9 +93,15 @@ class Order:
         )
 
     def substitutes(self, modality: Modality, indices: Ints, rows: Ints, attempt: int) -> Ints:
-        """The rows that stand in for damaged `rows` of the samples `indices`: of similar height.
+        """Return replacements, of similar relative height, for damaged slices.
 
-        They depend on (index, attempt) alone, as all else does: a resumed run draws them again.
+        They depend on (index, attempt) alone, so a resumed run draws the same ones.
+
+        Args:
+            modality: Domain of the slices.
+            indices: [N], indices of the samples.
+            rows: [N], rows of the damaged slices.
+            attempt: Number of earlier replacements that were damaged too, below ATTEMPTS.
         """
         table = self.mri if modality == "mri" else self.ct
         stream = Stream.MRI_SUBSTITUTE if modality == "mri" else Stream.CT_SUBSTITUTE
@@ -110,7 +118,7 @@ class Order:
 
 
 def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
-    """The table row at each index of the passes, one after the other."""
+    """Return the table row at each index into the sequence of passes."""
     passes, places = np.divmod(indices, size)
     rows = np.empty_like(indices)
     for epoch in np.unique(passes):
@@ -120,7 +128,13 @@ def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
 
 
 def _near(table: SliceTable, height: NDArray[np.float32], u: NDArray[np.float64]) -> Ints:
-    """For each height, the first near to it of the table rows that u [N, candidates] draws."""
+    """Return, for each height, the first near row, else the nearest, of those that `u` draws.
+
+    Args:
+        table: Slices to choose from.
+        height: [N], relative heights.
+        u: [N, candidates], numbers in [0, 1).
+    """
     candidates = (u * len(table)).astype(np.int64)
     rows, left = np.empty(len(height), np.int64), np.arange(len(height))
     for count in (FEW, u.shape[1]):

@@ -1,7 +1,7 @@
-"""The slices of one domain that may be shown, by row.
+"""Index of the slices of one domain that training may use, by row.
 
-Shown slices of a volume are neighbours almost always, so runs of them are kept and not each: 24
-bytes a run, where a million volumes have more than a hundred million slices.
+The usable slices of a volume are almost always adjacent, so runs of them are stored instead of
+single slices: 24 bytes per run, where a million volumes have more than a hundred million slices.
 """
 
 import hashlib
@@ -22,35 +22,35 @@ from mrct.imaging.volume import Modality
 Ints = NDArray[np.int64]
 
 VOLUMES_AT_ONCE = 1024
-"""Volumes whose slices are looked at together: facts of all slices would fill memory."""
+"""Volumes whose slices are examined together: data on all slices at once would fill memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SliceTable:
-    """N slices in R runs of neighbours; rows count from 0 to N - 1 through the runs."""
+    """Table of N slices in R runs of adjacent slices; rows 0 to N - 1 count through the runs."""
 
     volume: NDArray[np.int32]
     """[R], number of the volume."""
     first: NDArray[np.int32]
     """[R], z of the run's first slice."""
     lowest: NDArray[np.int32]
-    """[R], z of the lowest slice of the volume that holds body: height 0 ..."""
+    """[R], z of the volume's lowest slice that contains body, whose relative height is 0."""
     highest: NDArray[np.int32]
-    """[R], ... and of the highest: height 1."""
+    """[R], z of the volume's highest slice that contains body, whose relative height is 1."""
     end: Ints
-    """[R], rows up to the end of the run."""
+    """[R], number of rows up to the end of the run."""
 
     @classmethod
     def of_volumes(
         cls, shown: NDArray[np.bool_], depth: Ints, lowest: Ints, highest: Ints
     ) -> "SliceTable":
-        """The shown of the slices of V volumes in a row.
+        """Build the table of V consecutive volumes.
 
         Args:
-            shown: [sum of depth].
+            shown: [sum of depth], whether each slice may be used.
             depth: [V], slices of each volume, at least 1.
-            lowest: [V], z of each volume's slice of height 0.
-            highest: [V], z of each volume's slice of height 1.
+            lowest: [V], z of each volume's slice of relative height 0.
+            highest: [V], z of each volume's slice of relative height 1.
         """
         starts = depth.cumsum() - depth
         begins = shown.copy()
@@ -69,7 +69,7 @@ class SliceTable:
 
     @classmethod
     def joined(cls, tables: Sequence["SliceTable"], volumes: Sequence[int]) -> "SliceTable":
-        """One table of several, whose volumes are so many and follow each other."""
+        """Concatenate several tables, given the number of volumes of each."""
         before = np.cumsum([0, *volumes[:-1]])
         rows = np.cumsum([0, *(len(table) for table in tables[:-1])])
         return cls(
@@ -86,12 +86,12 @@ class SliceTable:
         return int(self.end[-1]) if len(self.end) else 0
 
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
-        """For each row, in the shape of `rows`: the number of its volume, and z within it."""
+        """Return the volume number and the z of each row, both in the shape of `rows`."""
         run = self._run(rows)
         return self.volume[run].astype(np.int64), self._z(rows, run)
 
     def heights(self, rows: Ints) -> NDArray[np.float32]:
-        """For each row, in the shape of `rows`: 0 at the lowest and 1 at the highest slice."""
+        """Return the relative height of each row, in the shape of `rows`: 0 lowest, 1 highest."""
         run = self._run(rows)
         height = relative_height(self._z(rows, run), self.lowest[run], self.highest[run])
         return height.astype(np.float32)
@@ -100,25 +100,32 @@ class SliceTable:
         return np.asarray(np.searchsorted(self.end, rows, side="right"), np.int64)
 
     def _z(self, rows: Ints, run: Ints) -> Ints:
-        # A run's rows end where its slices do: z = first + (row - rows before the run).
+        # The rows of a run are consecutive: z = first + (row - rows before the run).
         before = np.where(run > 0, self.end[run - 1], 0)
         return self.first[run] + rows - before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Domain:
-    """The volumes of one modality and split, and the slices of them that are shown."""
+    """The volumes of one modality and split, and the slices of them that may be used."""
 
     volumes: Sequence[StoredVolume]
     table: SliceTable
-    """Its volume numbers count in `volumes`."""
+    """Usable slices; volume numbers are indices into `volumes`."""
 
 
 def find_domain(store: Store, config: DataConfig, modality: Modality, split: Split) -> Domain:
-    """All slices with enough body and contrast in them, of all volumes that may serve the domain.
+    """Find all slices of a domain with enough body and contrast.
+
+    Args:
+        store: Store with the volumes.
+        config: Limits on body share and standard deviation, and the use of paired subjects.
+        modality: Modality of the domain.
+        split: Split of the volumes.
 
     Raises:
-        DataError: There are none; says why, and which setting or command mends it.
+        DataError: There are no such slices; the message names the reason and the setting or command
+            that fixes it.
     """
     volumes = _serving(store, config, modality, split)
     parts = [
@@ -139,7 +146,7 @@ def _shown(volumes: Volumes, config: DataConfig) -> SliceTable:
     return SliceTable.of_volumes(
         _with_body(volumes, config) & (volumes.of_slices("deviation") >= config.min_deviation),
         depth,
-        # All below the lowest slice with body have height 0 as well, all above the highest 1.
+        # Slices below the lowest one with body have height 0 too, those above the highest 1.
         lowest=np.add.reduceat(height == 0, starts, dtype=np.int64) - 1,
         highest=depth - np.add.reduceat(height == 1, starts, dtype=np.int64),
     )
@@ -150,7 +157,7 @@ def _with_body(volumes: Volumes, config: DataConfig) -> NDArray[np.bool_]:
 
 
 def _serving(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:
-    """In training, a subject with both scans serves one domain only: unpaired means unpaired."""
+    """Return the volumes of a domain; in training, a subject contributes to one domain only."""
     volumes = store.select(modality, split)
     if split != "train" or config.allow_paired_train:
         return volumes
@@ -164,7 +171,7 @@ def _serving(store: Store, config: DataConfig, modality: Modality, split: Split)
 
 
 def _kept(subject: str) -> Modality:
-    """The modality that a paired subject keeps: by its name alone, so that it never changes."""
+    """Return the modality that a paired subject contributes, from its name alone: it is stable."""
     return "ct" if hashlib.sha256(subject.encode()).digest()[0] % 2 else "mri"
 
 
@@ -181,25 +188,26 @@ def _empty(
     found = f"{num_stored} {name} volumes are in that split"
     if not num_stored:
         remedy = (
-            f"Convert {name} volumes too, or give some `{split}` in the manifest's split column:\n"
+            f"Convert {name} volumes too, or set the manifest's split column to `{split}` for "
+            "some:\n"
             f"  python -m data_prep convert --mri DIR --ct DIR --out {store.path}"
         )
     elif not num_serving:
         found += ", all of subjects whose other scan is used"
-        remedy = "Let them serve both domains with --data.allow-paired-train, or add subjects."
+        remedy = "Use both scans of a subject with --data.allow-paired-train, or add subjects."
     elif has_body:
         found += (
-            f", but no slice with enough body deviates by {config.min_deviation:g} or more: "
-            "each is of one grey"
+            f", but no slice with enough body has a standard deviation of {config.min_deviation:g} "
+            "or more: each is nearly constant"
         )
         remedy = (
-            "Lower --data.min-deviation, or look at what the store holds:\n"
+            "Lower --data.min-deviation, or inspect the store:\n"
             f"  python -m data_prep describe {store.path}"
         )
     else:
-        found += f", but no slice of them is body to {config.min_body_fraction:.0%} or more"
+        found += f", but none of their slices shows {config.min_body_fraction:.0%} body or more"
         remedy = (
-            "Lower --data.min-body-fraction, or look at what the store holds:\n"
+            "Lower --data.min-body-fraction, or inspect the store:\n"
             f"  python -m data_prep describe {store.path}"
         )
     return DataError(

@@ -1,7 +1,7 @@
-"""One domain of a run: from the slices that the order names to arrays that the graph can take.
+"""Source of one domain's slices: from the sampled slices to arrays for the DALI graph.
 
-It reads, adds the neighbours, puts others in the place of damaged slices, and looks up what
-normalises each. It knows neither steps nor threads.
+It reads the slices with their neighbours, replaces damaged ones, and looks up the intensity window
+of each.
 
 Axes: N samples, C neighbouring slices, H rows, W columns.
 """
@@ -30,29 +30,35 @@ from mrct.storage.paths import StoragePath
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Substitution:
-    """One slice that was taken in the place of a damaged one."""
+    """One damaged slice and its replacement."""
 
     index: int
-    """The sample: step x global batch + place in the batch."""
+    """Index of the sample: step x global batch + position in the batch."""
     attempt: int
-    """0 for the first slice tried; a later one where that was damaged too."""
+    """0 for the first replacement tried; higher if earlier ones were damaged too."""
     damaged: str
-    """`<volume> slice <z>`."""
+    """The damaged slice, as `<volume> slice <z>`."""
     taken: str
+    """The replacement, as `<volume> slice <z>`."""
     found: str
-    """What is wrong with the damaged one."""
+    """What is wrong with the damaged slice."""
 
 
 Record = Callable[[Substitution], None]
 
 
 def append_to(path: StoragePath, note: Callable[[str], None]) -> Record:
-    """A record that adds a line of JSON to a file, which workers may share, and tells of it."""
+    """Return a function that logs substitutions, and appends them to a file as lines of JSON.
+
+    Args:
+        path: File of the records, which workers may share.
+        note: Called with a message for the user.
+    """
 
     def append(substitution: Substitution) -> None:
         note(
             f"Sample {substitution.index} shows {substitution.taken}, because "
-            f"{substitution.damaged} is damaged; {path.name} says more."
+            f"{substitution.damaged} is damaged; see {path.name} for details."
         )
         line = json.dumps(asdict(substitution)) + "\n"
         path.append(line, f"{substitution.index}-{substitution.attempt}.json")
@@ -61,7 +67,7 @@ def append_to(path: StoragePath, note: Callable[[str], None]) -> Record:
 
 
 class DamageLimit:
-    """Counts the damaged slices of one domain that this worker has met."""
+    """Counter of the damaged slices of one domain that this worker has encountered."""
 
     def __init__(self, config: DataConfig, name: str, num_slices: int) -> None:
         self._config, self._name, self._num_slices = config, name, num_slices
@@ -71,31 +77,32 @@ class DamageLimit:
         """Count a damaged slice.
 
         Raises:
-            StoreError: The run is to stop: at the first, or because they have become too many.
+            StoreError: The run must stop: `data.on_corrupt` is `stop`, or the share of damaged
+                slices exceeds `data.max_corrupt`.
         """
         if self._config.on_corrupt == "stop":
             raise error
         self._rows.add(row)
         if len(self._rows) > self._config.max_corrupt * self._num_slices:
             raise StoreError(
-                f"{len(self._rows)} of the {self._num_slices} {self._name} slices are damaged so "
-                f"far, more than --data.max-corrupt {self._config.max_corrupt:g} allows: what is "
-                f"left is not the data that was asked for. The last one: {error}"
+                f"So far {len(self._rows)} of the {self._num_slices} {self._name} slices are "
+                f"damaged, more than --data.max-corrupt {self._config.max_corrupt:g} allows: the "
+                f"remaining slices are not the intended data. The last damage: {error}"
             ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pending:
-    """Slices on their way from the store."""
+    """Slices that are being read from the store."""
 
     slices: Slices
     reading: Reading
     stage: str
-    """What waiting for them is called."""
+    """Description of the read, for the heartbeat."""
 
 
 class DomainSource:
-    """The slices of one domain, read ahead and whole."""
+    """Source of the slices of one domain: reads ahead and replaces damaged slices."""
 
     def __init__(
         self,
@@ -115,20 +122,21 @@ class DomainSource:
         self._offsets = np.arange(config.channels) - config.neighbours
         self._limit = DamageLimit(config, modality.upper(), len(domain.table))
         self._record, self._heartbeat = record, heartbeat
-        # Put together from the index anew each time it is asked for.
+        # The index builds a volume's record on each access, so recent ones are cached.
         self._volume = lru_cache(OPEN_VOLUMES)(domain.volumes.__getitem__)
 
     def start(self, slices: Slices, step: int) -> Pending:
-        """Begin to read the slices of a step."""
+        """Start reading the slices of a step, without waiting for them."""
         first = self._name(int(slices.row[0]))
         stage = f"reading the {self._modality.upper()} slices of step {step} ({first}, ...)"
         return Pending(slices=slices, reading=self._read(slices.row, stage), stage=stage)
 
     def finish(self, pending: Pending) -> StoredSlices:
-        """Wait for the slices.
+        """Wait for the slices of `start`.
 
         Raises:
-            StoreError: One is damaged, and `data.on_corrupt` or its limit says to stop.
+            StoreError: A slice is damaged, and `data.on_corrupt` or `data.max_corrupt` stops the
+                run.
         """
         self._heartbeat(pending.stage)
         rows, voxels, body = self._whole(pending)
@@ -154,7 +162,7 @@ class DomainSource:
         numbers, slices = self._domain.table.places(rows)
         for number, z in zip(numbers.tolist(), slices.tolist(), strict=True):
             volume = self._volume(number)
-            # Beyond the ends of a volume its last slice is its own neighbour.
+            # Beyond the ends of a volume, the end slice is repeated.
             neighbours = (z + self._offsets).clip(0, volume.shape[0] - 1)
             refs.extend(SliceRef(volume, one) for one in neighbours.tolist())
         return self._reader.start(refs, partial(self._heartbeat, stage))
@@ -166,7 +174,7 @@ class DomainSource:
         return voxels.reshape(shape), body.reshape(shape)
 
     def _whole(self, pending: Pending) -> tuple[Ints, NDArray[np.int16], NDArray[np.uint8]]:
-        """The rows that are shown in the end, and their pixels."""
+        """Return the rows after replacement of damaged slices, their voxels and their masks."""
         slices, rows = pending.slices, pending.slices.row.copy()
         voxels, body = self._arrays(pending.reading)
         damage = self._damage(pending.reading, np.arange(len(rows)))
@@ -198,7 +206,7 @@ class DomainSource:
         raise AssertionError  # count() has no end
 
     def _damage(self, reading: Reading, places: Ints) -> dict[int, StoreError]:
-        """What is wrong, by the sample's place in the batch; complete once the pixels are there."""
+        """Return the errors by position in the batch; complete once the pixels have been read."""
         channels = len(self._offsets)
         return {
             int(places[ref // channels]): error for ref, error in sorted(reading.damage.items())

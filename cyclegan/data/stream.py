@@ -1,7 +1,6 @@
-"""From a store and a config to the endless stream of batches of one worker.
+"""Endless stream of the batches of one worker, from a store and a configuration.
 
-It puts order, sources, graph and loader together. It knows nothing of networks, ranks or
-checkpoints: a worker says which shards it runs and where it starts.
+It combines sampler, slice sources, DALI graph and prefetch thread.
 """
 
 import sys
@@ -38,11 +37,11 @@ Pair = tuple[StoredSlices, StoredSlices]
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
 READS_AHEAD = 2
-"""Steps whose slices are being read while a batch is made."""
+"""Steps whose slices are read while a batch is prepared."""
 
 
 def tell(text: object) -> None:
-    """Where the caller has no better place for what people should know."""
+    """Print a message for the user to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -58,16 +57,39 @@ def open_stream(
     note: Callable[[str], None] = tell,
     record: Record = tell,
 ) -> Generator[Batch, None, None]:
-    """The batches of steps `start_step`, `start_step` + 1, ... for the given logical shards.
+    """Open the stream of the batches of steps `start_step`, `start_step` + 1, ...
 
-    A batch holds the shards' samples in the order of the shards. Slices are varied in the train
-    split only. `note` hears of a loader that was started again, `record` of slices that stood in
-    for damaged ones. Closing the generator ends its thread.
+    A batch contains the samples of the given shards, in the order of the shards: B = number of
+    shards x `batch.shard_size` slice pairs, with 2 x `data.neighbours` + 1 slices and, with
+    `data.conditions`, two condition channels. Images are in [-1, 1]. Batches are a pure function of
+    the configuration, the step and the shards. Slices are augmented in the train split only.
+    Closing the generator ends its thread.
+
+    Args:
+        store: Store with the volumes.
+        config: Configuration of the run; its data, batch and run sections matter.
+        split: Split of the slices.
+        shards: Logical shards of this worker, see `BatchConfig.shards_of`.
+        start_step: Step of the first batch, from 0.
+        device: Device of the batches.
+        channels_last: Whether images with several channels have the channels_last memory layout.
+        note: Called with a message when the loader is restarted.
+        record: Called with each replacement of a damaged slice.
+
+    Returns:
+        A generator that never ends.
 
     Raises:
-        DataError: A domain has no slices, or the machine's limits are too low; at once.
-        StoreError: A volume is damaged; by the `next` whose batch needs it.
-        LoaderError: No batch comes any more; by the `next` that waits for it.
+        DataError: A domain has no slices, or limits of the machine are too low; raised at once.
+        StoreError: A volume is damaged; raised by the `next` whose batch needs it.
+        LoaderError: The loader stalled or died repeatedly; raised by the `next` that waits for it.
+
+    Example:
+        >>> stream = open_stream(
+        ...     store, config, "train", shards=range(4), start_step=0, device=torch.device("cpu")
+        ... )  # doctest: +SKIP
+        >>> with closing(stream):  # doctest: +SKIP
+        ...     batch = next(stream)
     """
     require_files()
     if device.type == "cuda":
@@ -126,7 +148,7 @@ def open_stream(
 def _make(
     maker: BatchMaker, slices: Iterator[Pair], first_step: int, heartbeat: Heartbeat
 ) -> Iterator[Made]:
-    """The batches of the slices; while DALI makes one, the slices of the next come in."""
+    """Yield the batches of the slices; while DALI prepares one, the slices of the next are read."""
     heights: tuple[Heights, Heights] | None = None
     try:
         for step, (mri, ct) in enumerate(slices, first_step):
@@ -136,7 +158,7 @@ def _make(
             maker.start(mri, ct)
             heights = mri.height, ct.height
     except StoreError:
-        if heights is not None:  # the batch before the damaged one is whole
+        if heights is not None:  # the batch before the damaged one is complete
             yield maker.finish(), heights
         raise
 
@@ -153,7 +175,7 @@ def _batches(
 
 
 def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch:
-    """The batch with conditions, computed here from the masks as they were warped."""
+    """Add the condition channels to a batch, computed from its augmented masks."""
 
     def on_device(heights: Heights) -> Tensor:
         values = torch.from_numpy(heights)
@@ -169,7 +191,7 @@ def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch
 
 
 def steps_per_epoch(store: Store, config: Config) -> int:
-    """Optimizer steps that show every train slice of the larger domain at least once."""
+    """Return the optimizer steps per epoch, one pass over the train slices of the larger domain."""
     return _order(_domains(store, config, "train"), config, "train").steps_per_epoch
 
 

@@ -1,7 +1,6 @@
-"""A stored volume there and back: MRI -> CT -> MRI, or CT -> MRI -> CT.
+"""Cycle of a stored volume: MRI -> CT -> MRI, or CT -> MRI -> CT.
 
-Validation during training and the evaluation afterwards both see volumes through this, and only so.
-Axes: Z slices, H rows, W columns.
+Both validation during training and evaluation use it. Axes: Z slices, H rows, W columns.
 """
 
 from dataclasses import dataclass
@@ -28,23 +27,23 @@ from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.volume import Grid, Modality
 
 UNIT_WINDOW: Window = (0.0, 1.0)
-"""A synthetic MRI has no unit: 0 is air and 1 the bright end of an MRI's window."""
+"""Window of a synthetic MRI, which has no unit: 0 is air and 1 the upper end of an MRI's window."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BothWays:
-    """Both networks, on one device, and how they want to see an MRI. Any callables will do."""
+    """Both networks, on one device, and the inputs that they expect; any callables."""
 
     to_ct: Network
     to_mri: Network | None
-    """None where there is no way back, as in an exported model: then MRIs alone are translated."""
+    """None for a single direction, as in an exported model; then only MRIs can be translated."""
     contrast: Contrast
     device: torch.device | str = "cpu"
     batch_size: int = 8
     neighbours: int = 0
-    """Slices above and below each one that the networks see too."""
+    """Neighbouring slices on each side in an input."""
     conditions: bool = False
-    """Whether the networks see the depth below the body's surface and the slice's height."""
+    """Whether inputs include the depth below the body's surface and the slice's height."""
 
     @classmethod
     def trained(
@@ -54,7 +53,7 @@ class BothWays:
         device: torch.device | str = "cpu",
         batch_size: int = 8,
     ) -> "BothWays":
-        """Translators (to CT, to MRI), seeing what they saw in training."""
+        """Wrap generators (to CT, to MRI) with the inputs of their training."""
         to_ct, to_mri = translators
         return cls(
             to_ct=to_ct,
@@ -67,10 +66,10 @@ class BothWays:
         )
 
     def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
-        """Translate a stored volume and translate it back, as the training's cycle does.
+        """Translate a stored volume and translate it back, as in training.
 
         Raises:
-            StoreError: The volume is not what was committed.
+            StoreError: The volume differs from its commit record.
         """
         voxels, body = store.voxels(volume), store.body(volume)
         forth, translated = self.translated(voxels, body, volume)
@@ -90,7 +89,17 @@ class BothWays:
     def translated(
         self, voxels: NDArray[np.int16], body: NDArray[np.uint8], volume: StoredVolume
     ) -> tuple[Float[Tensor, "Z 1 H W"], NDArray[np.float32]]:
-        """A stored volume in the other modality: as network images, and as values [z, y, x]."""
+        """Translate a stored volume to the other modality.
+
+        Args:
+            voxels: Stored values [z, y, x].
+            body: Body mask [z, y, x], 0 or 1.
+            volume: The volume's record, with modality and window.
+
+        Returns:
+            The result as network images in [-1, 1], and as values [z, y, x]: HU for a CT, 0 to 1
+            for an MRI.
+        """
         there: Modality = "ct" if volume.modality == "mri" else "mri"
         network = self.to_ct if there == "ct" else self.to_mri
         assert network is not None, "a model without a way back makes no MRI"
@@ -102,7 +111,7 @@ class BothWays:
     def _translate(
         self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
     ) -> Tensor:
-        # Of the source, on the way back too.
+        # The source's conditions, also for the translation back.
         seen = Conditions(body=body, height=volume.height) if self.conditions else None
         return translate_volume(
             network,
@@ -116,24 +125,24 @@ class BothWays:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Cycle:
-    """What became of one volume; all arrays [z, y, x].
+    """Cycle of one volume; all arrays are [z, y, x].
 
     `original` and `returned` are in [-1, 1] of the volume's window, never in inverted contrast, so
-    that runs of either contrast compare; both are -1 outside the body.
+    that runs of either contrast are comparable; both are -1 outside the body.
     """
 
     volume: StoredVolume
     body: NDArray[np.bool_]
     original: NDArray[np.float32]
     translated: NDArray[np.float32]
-    """HU where the volume is an MRI, 0 to 1 where it is a CT."""
+    """Translated volume: HU if the volume is an MRI, 0 to 1 if it is a CT."""
     returned: NDArray[np.float32] | None
-    """None without a way back."""
+    """Volume after the cycle; None for a single direction."""
 
     def compared(self) -> tuple[Tensor, Tensor]:
-        """The original and the returned slices that show any body, [Z, 1, H, W].
+        """Return the original and the returned slices that contain body, [Z, 1, H, W].
 
-        Slices of air alone would agree perfectly and say nothing.
+        Slices of air alone would agree trivially.
         """
         assert self.returned is not None, "nothing came back to compare with"
         shown = self.body.any(axis=(1, 2))
@@ -144,17 +153,17 @@ class Cycle:
 
 
 def inside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The images with air, -1, outside the body."""
+    """Set the images to -1, which is air, outside the body."""
     return np.where(body, images, np.float32(-1))
 
 
 def linked_ct(
     store: Store, mri: StoredVolume
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_]] | None:
-    """HU [z, y, x] of the linked CT and the mask to compare over; None where there is no such CT.
+    """Return the CT linked to an MRI, in HU [z, y, x], and the mask for comparison; None without.
 
-    The mask is the CT's own body, so that a wrong outline counts as an error, within the MRI's
-    field of view: where nothing was scanned nothing can be translated.
+    The mask is the CT's own body, so that a wrong outline counts as an error, restricted to the
+    MRI's field of view, outside of which nothing can be translated.
     """
     ct = store.partner(mri)
     if ct is None:
@@ -163,6 +172,6 @@ def linked_ct(
 
 
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:
-    """Which stored voxels [z, y, x] have their centre inside the volume's own file."""
+    """Return which stored voxels [z, y, x] have their centre inside the source scan."""
     source = Grid(shape=volume.source_shape, affine=volume.source_affine)
     return reached(source, Grid(shape=volume.shape, affine=volume.affine))

@@ -1,7 +1,6 @@
-"""A volume's slices through a network: stored voxels to images in [-1, 1], and images to values.
+"""Translation of a volume slice by slice: stored voxels to images in [-1, 1], and back to values.
 
-It knows neither files nor checkpoints: the network is any callable.
-Axes: Z slices, C input channels, H rows, W columns.
+The network is any callable. Axes: Z slices, C input channels, H rows, W columns.
 """
 
 from collections.abc import Callable
@@ -25,12 +24,12 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Conditions:
-    """What a network may be shown of a volume beside its images (`nets.input_channels`)."""
+    """Condition inputs of a volume (`nets.input_channels`)."""
 
     body: NDArray[Any]
-    """Mask [z, y, x], 0 or 1."""
+    """Body mask [z, y, x], 0 or 1."""
     height: NDArray[Any]
-    """[z], each slice's relative height in the body, 0 to 1."""
+    """[z], relative height of each slice in the body, 0 to 1."""
 
 
 @torch.inference_mode()
@@ -44,13 +43,23 @@ def translate_volume(
     conditions: Conditions | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Float[Tensor, "Z 1 H W"]:
-    """Send whole slices through `network`, a batch at a time; the result is fp32 on the CPU.
+    """Translate whole slices, a batch at a time.
 
-    Slices are never tiled: an InstanceNorm's output depends on all it sees. `device` is where the
-    network is. The network runs in the precision that the caller's autocast gives it. Of
-    `images` with one channel, it is shown each slice between its `neighbours` and `conditions`.
-    Where it gives back all the slices that it is shown, each is the mean of what it became in
-    every place among its neighbours. `done` hears how many slices each pass has finished.
+    Slices are never tiled, because the output of InstanceNorm depends on the whole slice. The
+    network runs in the precision of the caller's autocast. If it returns all the slices of its
+    input, each result is the mean over its positions among its neighbours.
+
+    Args:
+        network: Callable from inputs [B, M, H, W] to slices [B, 1 or 2 x neighbours + 1, H, W].
+        images: Slices in [-1, 1]; C is 1 with `neighbours`.
+        batch_size: Slices per call.
+        device: Device of the network.
+        neighbours: Neighbouring slices on each side in an input.
+        conditions: Condition inputs of the volume, if the network expects them.
+        done: Called after each batch with its number of slices.
+
+    Returns:
+        Translated slices in fp32, on the CPU.
     """
     total = len(images)
     result = torch.zeros(total, 1, *images.shape[2:])
@@ -74,9 +83,9 @@ def shown(
     conditions: Conditions | None,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "B M H W"]:
-    """The network's input for the slices `z`: their neighbours and conditions, on `device`.
+    """Return the network's input for the slices `z`, with neighbours and conditions, on `device`.
 
-    Beyond the ends of a volume its last slice is its own neighbour, as in training.
+    Beyond the ends of a volume the end slice is repeated, as in training.
     """
     if neighbours:
         around = z[:, None] + torch.arange(-neighbours, neighbours + 1)
@@ -94,10 +103,14 @@ def shown(
 def to_input(
     voxels: NDArray[Any], body: NDArray[Any], window: Window, modality: Modality, contrast: Contrast
 ) -> Float[Tensor, "Z 1 H W"]:
-    """Stored voxels [z, y, x] as network images in [-1, 1].
+    """Convert stored voxels to network images in [-1, 1].
 
-    `window` is what becomes -1 and 1, in the unit of `voxels`. `body` (0 or 1, same shape) matters
-    to an MRI shown in `inverted` contrast only.
+    Args:
+        voxels: Stored values [z, y, x].
+        body: Body mask [z, y, x], 0 or 1; used for an MRI in `inverted` contrast only.
+        window: Values that become -1 and 1, in the unit of `voxels`.
+        modality: Modality of the volume.
+        contrast: Contrast in which the network sees an MRI.
     """
     x = normalise(voxels.astype(np.float32), window)
     if modality == "mri" and contrast == "inverted":
@@ -115,11 +128,20 @@ def to_values(
     *,
     air_outside: bool = True,
 ) -> NDArray[np.float32]:
-    """Network images as voxel values [z, y, x]: HU for a CT, the unit of `window` for an MRI.
+    """Convert network images to voxel values; the inverse of `to_input`.
 
-    The way back from `to_input`. What lies outside `body` is no statement of the network's: it
-    becomes air in a CT (-1024 HU) and in an MRI of inverted contrast (the window's low end).
-    Without `air_outside` a CT keeps what the network says there.
+    Args:
+        images: Images in [-1, 1].
+        body: Body mask [z, y, x], 0 or 1. Outside of it the network's values are discarded: a CT
+            becomes air (-1024 HU), and an MRI of inverted contrast the window's low end.
+        window: Values of -1 and 1.
+        modality: Modality of the images.
+        contrast: Contrast in which the network sees an MRI.
+        air_outside: Whether a CT becomes air outside the body; otherwise it keeps the network's
+            values there.
+
+    Returns:
+        Values [z, y, x]: HU for a CT, the unit of `window` for an MRI.
     """
     x = images[:, 0].cpu().numpy()
     if modality == "ct":
@@ -131,5 +153,5 @@ def to_values(
 
 
 def best_device() -> torch.device:
-    """The first CUDA device of this machine, or else its CPU."""
+    """Return the first CUDA device of this machine, or its CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

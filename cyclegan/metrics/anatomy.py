@@ -1,4 +1,4 @@
-"""Whether a synthetic CT shows the anatomy of the MRI that it was made from; no real CT is needed.
+"""Agreement of a synthetic CT with the anatomy of its source MRI; no real CT is needed.
 
 Arrays are [z, y, x]: MRI in [-1, 1] of its window, CT in HU.
 """
@@ -14,15 +14,20 @@ from cyclegan.metrics.paired_scores import dice
 from mrct.imaging.body_mask import body_mask
 
 SMOOTHING_VOXELS = 1.0
-"""In plane, before gradients: noise has edges of its own."""
+"""Standard deviation of the in-plane Gaussian before gradients, which suppresses edges of noise."""
 
 
 def edge_agreement(mri: NDArray[Any], ct: NDArray[Any], body: NDArray[Any]) -> float:
-    """Spearman's rank correlation of in-plane gradient magnitudes inside the body, in [-1, 1].
+    """Return Spearman's correlation of in-plane gradient magnitudes inside the body, in [-1, 1].
 
-    Edges stand at the same places whatever their sign and height, so it does not matter that bone
-    is dark in one and bright in the other. A CT with the anatomy of another slice has none. 0
-    where one of the two is flat.
+    Gradient magnitudes ignore the sign of edges and ranks their height, so it does not matter that
+    bone is dark on MRI and bright on CT. It is about 0 for a CT with the anatomy of another slice,
+    and 0 if one of the two images is constant.
+
+    Args:
+        mri: Source MRI [z, y, x].
+        ct: Synthetic CT [z, y, x].
+        body: Body mask [z, y, x], 0 or 1.
     """
     inside = body.astype(bool)
     ours, theirs = (_edges(image)[inside] for image in (mri, ct))
@@ -34,7 +39,13 @@ def edge_agreement(mri: NDArray[Any], ct: NDArray[Any], body: NDArray[Any]) -> f
 def outline_agreement(
     ct: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> float:
-    """Dice of the synthetic CT's own body outline with the MRI's."""
+    """Return the Dice overlap of the synthetic CT's own body mask with that of the MRI.
+
+    Args:
+        ct: Synthetic CT in HU [z, y, x].
+        body: Body mask of the MRI [z, y, x], 0 or 1.
+        spacing_mm: Voxel spacing (z, y, x).
+    """
     found = body_mask(ct.astype(np.float32), "ct", spacing_mm=spacing_mm)
     return dice(found, body.astype(bool))
 

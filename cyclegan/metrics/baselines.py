@@ -1,4 +1,4 @@
-"""What a translator must beat: synthetic CTs that need no network. Results are HU [z, y, x]."""
+"""Baselines that a generator must beat: synthetic CTs without a network, in HU [z, y, x]."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +12,21 @@ from mrct.imaging.hounsfield import AIR_HU, SOFT_TISSUE_HU
 
 
 def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
-    """40 HU inside the body, -1024 outside: a strong MAE without a single voxel of bone."""
+    """Return 40 HU inside the body and -1024 outside: a low MAE without a single voxel of bone."""
     return np.where(body, SOFT_TISSUE_HU, AIR_HU).astype(np.float32)
 
 
 def matched_histogram(
     mri: NDArray[Any], body: NDArray[Any], real: Population
 ) -> NDArray[np.float32]:
-    """The MRI with the CT population's histogram: the darkest voxel becomes the lowest HU.
+    """Return the MRI with the histogram of a CT population: the darkest voxel gets the lowest HU.
 
     Histogram specification inside the body (Gonzalez and Woods, section 3.3), -1024 HU outside.
-    `real` must come from CTs of training subjects: the pair's own CT would give the answer away.
+
+    Args:
+        mri: MRI [z, y, x].
+        body: Body mask [z, y, x], 0 or 1.
+        real: Summary of CTs of training subjects; the subject's own CT would leak the answer.
     """
     inside = body.astype(bool)
     _, ranks, counts = np.unique(mri[inside], return_inverse=True, return_counts=True)
@@ -36,24 +40,28 @@ def matched_histogram(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class IntensityRegression:
-    """The mean HU at each MRI intensity, over the bodies of pairs, as sums that add up.
+    """Mean HU at each MRI intensity inside the bodies of pairs, as sums that can be added.
 
     No function of a voxel's intensity alone has a smaller squared error on the pairs it is fitted
     on.
     """
 
     hu: NDArray[np.float64]
-    """[256], sum of HU by bin of the normalised MRI."""
+    """[256], sum of HU per bin of the normalised MRI."""
     count: NDArray[np.int64]
-    """[256], voxels by bin."""
+    """[256], number of voxels per bin."""
 
     def __add__(self, other: "IntensityRegression") -> "IntensityRegression":
         return IntensityRegression(hu=self.hu + other.hu, count=self.count + other.count)
 
     def predict(self, mri: NDArray[Any], body: NDArray[Any]) -> NDArray[np.float32]:
-        """The fitted HU inside the body, -1024 outside; `mri` is normalised to [-1, 1].
+        """Return the fitted HU inside the body and -1024 outside.
 
-        Bins that no voxel fell into take what lies between their neighbours.
+        Bins without voxels are interpolated from their neighbours.
+
+        Args:
+            mri: MRI in [-1, 1], [z, y, x].
+            body: Body mask [z, y, x], 0 or 1.
         """
         (seen,) = np.nonzero(self.count)
         fitted = np.interp(np.arange(_MRI_BINS), seen, self.hu[seen] / self.count[seen])
@@ -61,7 +69,13 @@ class IntensityRegression:
 
 
 def regression_of(mri: NDArray[Any], real: NDArray[Any], body: NDArray[Any]) -> IntensityRegression:
-    """One pair's part: `mri` in [-1, 1] and `real` in HU, [z, y, x], over the mask."""
+    """Return the sums of one pair.
+
+    Args:
+        mri: MRI in [-1, 1], [z, y, x].
+        real: Real CT in HU, [z, y, x].
+        body: Mask of the voxels to fit, [z, y, x], 0 or 1.
+    """
     inside = body.astype(bool)
     bins = _bins_of(mri)[inside]
     return IntensityRegression(

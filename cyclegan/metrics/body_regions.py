@@ -1,8 +1,8 @@
-"""Where in a body which HU lie, so that CTs of different people can be held against each other.
+"""Distribution of HU by body region, so that CTs of different people can be compared.
 
-A place is a depth below the surface, a height, and a direction from the middle of the slice: enough
-to tell scalp from skull and face from neck without any registration. Arrays are [z, y, x], rows
-from front to back. Whether a CT is real or synthetic is unknown here.
+A region is a depth below the surface, a relative height, and a direction from the middle of the
+slice: enough to separate scalp from skull and face from neck without registration. Arrays are
+[z, y, x], with rows from front to back.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from cyclegan.metrics.histogram import LOW_HU
 from mrct.imaging.hounsfield import BONE_HU, WINDOW_HU
 
 DEPTH_EDGES_MM = np.array([3.0, 6, 9, 12, 16, 20, 25, 30, 40, 55])
-"""Finer at the surface, where fat, bone and brain follow within millimetres."""
+"""Limits of the depths, finer at the surface, where fat, bone and brain are millimetres apart."""
 NUM_HEIGHTS = 8
-"""Equal parts of the slices that hold body."""
+"""Equal parts of the slices that contain body."""
 NUM_ANGLES = 6
-"""Equal parts of the half circle from the front to the back; left and right count as one."""
+"""Equal parts of the half circle from the front to the back; left and right are merged."""
 NUM_PLACES = (len(DEPTH_EDGES_MM) + 1) * NUM_HEIGHTS * NUM_ANGLES
 BIN_HU = 32
 NUM_BINS = 128
@@ -28,18 +28,18 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PlacedHu:
-    """Voxels inside bodies by place, as counts that add up."""
+    """Voxels inside bodies by region, as counts that can be added."""
 
     hu: NDArray[np.int64]
-    """[528, 128], by place and bin of 32 HU."""
+    """[528, 128], voxels by region and bin of 32 HU."""
     bone: NDArray[np.int64]
-    """[528], above 250 HU, by place."""
+    """[528], voxels above 250 HU by region."""
 
     def __add__(self, other: "PlacedHu") -> "PlacedHu":
         return PlacedHu(hu=self.hu + other.hu, bone=self.bone + other.bone)
 
     def all_of(self, hu: float) -> "PlacedHu":
-        """As many voxels at the same places, all of one value."""
+        """Return counts with as many voxels in the same regions, all of one value."""
         counts = np.zeros_like(self.hu)
         counts[:, int((hu - LOW_HU) / BIN_HU)] = self.hu.sum(axis=1)
         bone = self.hu.sum(axis=1) if hu > BONE_HU else np.zeros_like(self.bone)
@@ -47,7 +47,7 @@ class PlacedHu:
 
     @classmethod
     def nothing(cls) -> "PlacedHu":
-        """Of no voxel."""
+        """Return counts of no voxel."""
         shape = (NUM_PLACES, NUM_BINS)
         return cls(hu=np.zeros(shape, np.int64), bone=np.zeros(NUM_PLACES, np.int64))
 
@@ -55,9 +55,12 @@ class PlacedHu:
 def places_of(
     inside: NDArray[np.bool_], depth_mm: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> Places:
-    """The place of each body voxel, in the order of `inside`'s true voxels.
+    """Return the region of each body voxel, in the order of the true voxels of `inside`.
 
-    `depth_mm` is the distance of each of them from the surface.
+    Args:
+        inside: Body mask [z, y, x].
+        depth_mm: Distance of each body voxel from the surface.
+        spacing_mm: Voxel spacing (z, y, x).
     """
     _, dy, dx = spacing_mm
     z, y, x = np.nonzero(inside)
@@ -72,7 +75,7 @@ def places_of(
 
 
 def placed_hu(values: NDArray[Any], places: Places) -> PlacedHu:
-    """Count the HU of body voxels by their places; values beyond the window are clipped to it."""
+    """Count the HU of body voxels by region; values outside the window are clipped to it."""
     bins = ((values.clip(*WINDOW_HU) - LOW_HU) / BIN_HU).astype(np.intp)
     counts = np.bincount(places * NUM_BINS + bins, minlength=NUM_PLACES * NUM_BINS)
     return PlacedHu(
@@ -82,10 +85,10 @@ def placed_hu(values: NDArray[Any], places: Places) -> PlacedHu:
 
 
 def place_distance_hu(ours: PlacedHu, theirs: PlacedHu) -> float:
-    """The Wasserstein-1 distance in HU at each place, averaged over the places of our voxels.
+    """Return the Wasserstein-1 distance in HU per region, averaged over the voxels of `ours`.
 
-    0 where every place has the values that it has in real CTs; a head that has them all, but fat
-    where bone should be, is far off. Places that one of the two has no voxel at do not count.
+    0 if every region has the same values in both; a head with the right values, but fat in place of
+    bone, has a large distance. Regions without voxels in one of the two do not count.
     """
     weights = _shares(ours, theirs)
     shares = (p.hu / np.maximum(p.hu.sum(axis=1, keepdims=True), 1) for p in (ours, theirs))
@@ -94,9 +97,10 @@ def place_distance_hu(ours: PlacedHu, theirs: PlacedHu) -> float:
 
 
 def bone_place_mismatch(ours: PlacedHu, theirs: PlacedHu) -> float:
-    """How differently bone is spread over the places: 0 equal, 1 nothing in common (or no bone).
+    """Return the mismatch of bone over the regions: 0 equal, 1 nothing in common (or no bone).
 
-    Bray and Curtis 1957 between the shares of bone at each place, weighted by our voxels there.
+    Bray-Curtis dissimilarity (1957) of the shares of bone per region, weighted by the voxels of
+    `ours` there.
     """
     weights = _shares(ours, theirs)
     a, b = (p.bone / np.maximum(p.hu.sum(axis=1), 1) * weights for p in (ours, theirs))
@@ -105,7 +109,7 @@ def bone_place_mismatch(ours: PlacedHu, theirs: PlacedHu) -> float:
 
 
 def _shares(ours: PlacedHu, theirs: PlacedHu) -> NDArray[np.float64]:
-    """[528], our voxels at each place that both know, as shares of 1."""
+    """Return the voxels of `ours` in each region that both have, as shares of 1, [528]."""
     voxels = np.where(theirs.hu.any(axis=1), ours.hu.sum(axis=1), 0)
     shares: NDArray[np.float64] = voxels / max(1, int(voxels.sum()))
     return shares

@@ -1,4 +1,4 @@
-"""Histograms of HU at whole numbers, and how far one is from another. Whose they are is unknown."""
+"""Histograms of whole HU, and distances between them."""
 
 from typing import Any
 
@@ -9,38 +9,38 @@ from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU, WINDOW_HU
 
 LOW_HU = int(WINDOW_HU[0])
 NUM_HU = int(WINDOW_HU[1]) - LOW_HU + 1
-"""Bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
+"""Number of bins of 1 HU: stored CTs are whole numbers, so their histograms are exact."""
 
 Counts = NDArray[np.int64]
 """[4096], voxels at each whole HU from -1024 to 3071."""
 
 
 def tissues_of(hu: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-    """Where HU are those of air (below -200), soft tissue, or bone (above 250)."""
+    """Return masks of air (below -200 HU), soft tissue, and bone (above 250 HU)."""
     air, bone = hu < CAVITY_HU, hu > BONE_HU
     return {"air": air, "soft": ~(air | bone), "bone": bone}
 
 
 def histogram_of(values: NDArray[Any]) -> Counts:
-    """Of HU in any shape, rounded; values beyond the window are clipped to it."""
+    """Count HU values of any shape, rounded; values outside the window are clipped to it."""
     whole = np.rint(values.ravel().clip(*WINDOW_HU)).astype(np.int64)
     return np.bincount(whole - LOW_HU, minlength=NUM_HU)
 
 
 def distance_hu(ours: Counts, theirs: Counts) -> float:
-    """Wasserstein-1 distance in HU: by how much the average voxel's value must move.
+    """Return the Wasserstein-1 distance in HU: the mean shift that turns one into the other.
 
-    In one dimension it is the area between the cumulative histograms (Vallender 1974).
+    In one dimension it is the area between the cumulative histograms (Vallender 1974). Neither
+    histogram may be empty.
     """
     return float(np.abs(np.cumsum(ours) / ours.sum() - np.cumsum(theirs) / theirs.sum()).sum())
 
 
 def tissue_distances_hu(ours: Counts, theirs: Counts) -> dict[str, float]:
-    """`distance_hu` within air (below -200 HU), soft tissue and bone (above 250 HU), by tissue.
+    """Return `distance_hu` within air (below -200 HU), soft tissue and bone (above 250 HU).
 
-    Each tissue's histograms are shares of that tissue alone: how much of it there is does not
-    count, so that bone of the right density is told from bone that is merely there. A tissue that
-    one of the two lacks is left out.
+    Each tissue's histogram is normalised on its own, so the amount of the tissue does not matter,
+    only its density. A tissue that one of the two lacks is left out.
     """
     hu = np.arange(LOW_HU, LOW_HU + NUM_HU)
     return {

@@ -1,7 +1,8 @@
-"""How far a synthetic CT is from the real CT of the same anatomy, over the body.
+"""Scores of a synthetic CT against the real CT of the same anatomy, inside the body.
 
-Definitions of the SynthRAD challenges where they have one. Arrays are HU [z, y, x]; `body` is the
-mask, 0 or 1, of the same shape; what lies outside it never counts.
+Definitions are those of the SynthRAD challenges, where these have one. In all functions
+`synthetic` and `real` are HU [z, y, x] on one grid, and `body` is a mask of 0 and 1 of the same
+shape; voxels outside it never count.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from mrct.imaging.hounsfield import BONE_HU, SYNTHRAD2023_WINDOW_HU, WINDOW_HU
 from mrct.imaging.intensity import Window
 
 NUM_TENTHS = 10
-"""Slabs of equal height that an error is told by."""
+"""Slabs of equal height that errors are reported for."""
 MAX_PSNR_DB = 100.0
-"""What identical images are given in place of infinity, so that means and JSON stay finite."""
+"""PSNR of identical images instead of infinity, so that means and JSON stay finite."""
 
 HU = NDArray[Any]
 Mask = NDArray[Any]
@@ -28,11 +29,12 @@ Mask = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """What a challenge clips to before it compares."""
+    """Definition of PSNR and SSIM by a challenge."""
 
     window_hu: Window
+    """Window in HU that both CTs are clipped to."""
     multiscale: bool
-    """Whether it takes multi-scale similarity beside the one of a single scale."""
+    """Whether the challenge uses multi-scale SSIM beside SSIM."""
 
     @property
     def range_hu(self) -> float:
@@ -48,18 +50,21 @@ SYNTHRAD2025 = PROTOCOLS["synthrad2025"]
 
 
 def mae_hu(synthetic: HU, real: HU, body: Mask) -> float:
-    """Mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025)."""
+    """Return the mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025)."""
     return float(np.abs(_errors(synthetic, real, body)).mean())
 
 
 def bias_hu(synthetic: HU, real: HU, body: Mask) -> float:
-    """Mean error in HU over the body: above 0 where the synthetic CT is too dense."""
+    """Return the mean error in HU over the body: positive if the synthetic CT is too dense."""
     return float(_errors(synthetic, real, body).mean())
 
 
 def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
-    """Mean absolute error by what the real CT shows: air below -200 HU, bone above 250, soft
-    tissue between. A tissue that the body lacks is left out."""
+    """Return the mean absolute error by tissue of the real CT.
+
+    Air is below -200 HU, bone above 250 HU, and soft tissue between. A tissue that the body lacks
+    is left out.
+    """
     errors, truth = np.abs(_errors(synthetic, real, body)), real[body.astype(bool)]
     return {
         f"mae_{tissue}_hu": float(errors[part].mean())
@@ -69,9 +74,9 @@ def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
 
 
 def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
-    """Mean absolute error over the body in each of ten slabs of slices, from the lowest up.
+    """Return the mean absolute error over the body in each of ten slabs of slices, lowest first.
 
-    The slabs part the slices that hold any of the mask into tenths; one without any is None.
+    The slabs divide the slices that contain body into tenths; a slab without body is None.
     """
     inside = body.astype(bool)
     voxels = inside.sum(axis=(1, 2))
@@ -84,16 +89,19 @@ def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
 
 
 def histogram_hu(synthetic: HU, real: HU, body: Mask) -> float:
-    """Wasserstein-1 distance in HU of the two histograms inside the body: 0 where the values are
-    right, wherever they lie."""
+    """Return the Wasserstein-1 distance in HU of the histograms inside the body.
+
+    It is 0 if both have the same values, regardless of their positions.
+    """
     inside = body.astype(bool)
     return distance_hu(histogram_of(synthetic[inside]), histogram_of(real[inside]))
 
 
 def psnr_db(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
-    """Peak signal-to-noise ratio in dB over the body (SynthRAD2023 and 2025).
+    """Return the peak signal-to-noise ratio in dB over the body (SynthRAD2023 and 2025).
 
-    Both are clipped to the protocol's window, and its width is the peak. At most 100 dB.
+    Both CTs are clipped to the protocol's window, whose width is the peak. The result is at most
+    100 dB.
     """
     inside = body.astype(bool)
     window, peak = protocol.window_hu, protocol.range_hu
@@ -104,25 +112,25 @@ def psnr_db(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD20
 
 
 def ssim(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025) -> float:
-    """Structural similarity, averaged over the body (`similarity.similarity`)."""
+    """Return the structural similarity, averaged over the body (`ssim.similarity`)."""
     return similarity(*_shifted(synthetic, real, body, protocol), protocol.range_hu)
 
 
 def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float | None:
-    """Multi-scale structural similarity (SynthRAD2025; `similarity.multiscale_similarity`), None
-    for a body too thin for its scales."""
+    """Return the multi-scale structural similarity (SynthRAD2025; `ssim.multiscale_similarity`), or
+    None for a body too thin for its scales."""
     images = _shifted(synthetic, real, body, SYNTHRAD2025)
     return multiscale_similarity(*images, SYNTHRAD2025.range_hu)
 
 
 def bone_dice(synthetic: HU, real: HU, body: Mask) -> float:
-    """Dice overlap of what exceeds 250 HU in the body; 1 where neither has bone."""
+    """Return the Dice overlap of bone, above 250 HU, in the body; 1 if neither CT has bone."""
     inside = body.astype(bool)
     return dice(synthetic[inside] > BONE_HU, real[inside] > BONE_HU)
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """2 |A and B| / (|A| + |B|) (Dice 1945); 1 where both are empty."""
+    """Return 2 |A and B| / (|A| + |B|) (Dice 1945); 1 if both masks are empty."""
     total = int(a.sum() + b.sum())
     return float(2 * (a & b).sum() / total) if total else 1.0
 
@@ -130,7 +138,11 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def bone_hd95_mm(
     synthetic: HU, real: HU, body: Mask, spacing_mm: tuple[float, float, float]
 ) -> float | None:
-    """95th percentile Hausdorff distance of bone's surfaces; None where one CT has no bone."""
+    """Return the 95th percentile Hausdorff distance of the bone surfaces in mm; None if one CT has
+    no bone.
+
+    `spacing_mm` is the voxel spacing (z, y, x).
+    """
     inside = body.astype(bool)
     ours, theirs = (inside & (hu > BONE_HU) for hu in (synthetic, real))
     return hd95_mm(ours, theirs, spacing_mm)
@@ -139,10 +151,20 @@ def bone_hd95_mm(
 def paired_scores(
     synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025
 ) -> dict[str, float]:
-    """The four that are quick enough to watch a training run by.
+    """Return the four scores that are fast enough for validation during training.
 
-    `body` is the real CT's: a wrong body outline is an error too. Raises ValueError where the
-    arrays differ in shape, the mask is empty, or a value inside it is not finite.
+    Args:
+        synthetic: Synthetic CT in HU [z, y, x].
+        real: Real CT in HU [z, y, x].
+        body: Body mask of the real CT, so that a wrong outline counts as an error.
+        protocol: Challenge whose PSNR and SSIM are computed.
+
+    Returns:
+        `mae_hu`, `psnr_db`, `ssim` and `bone_dice`.
+
+    Raises:
+        ValueError: The arrays differ in shape, the mask is empty, or a value inside it is not
+            finite.
     """
     require_comparable(synthetic, real, body)
     return {
@@ -161,9 +183,18 @@ def all_paired_scores(
     spacing_mm: tuple[float, float, float],
     protocol: Protocol = SYNTHRAD2025,
 ) -> dict[str, float]:
-    """All of the above, by name; what is not defined for this volume is left out.
+    """Return all scores of this module by name; those not defined for the volume are left out.
 
-    Raises ValueError as `paired_scores`.
+    Args:
+        synthetic: Synthetic CT in HU [z, y, x].
+        real: Real CT in HU [z, y, x].
+        body: Body mask of the real CT, 0 or 1.
+        spacing_mm: Voxel spacing (z, y, x).
+        protocol: Challenge whose PSNR and SSIM are computed.
+
+    Raises:
+        ValueError: The arrays differ in shape, the mask is empty, or a value inside it is not
+            finite.
     """
     scores = paired_scores(synthetic, real, body, protocol)
     scores |= tissue_mae_hu(synthetic, real, body)
@@ -176,7 +207,12 @@ def all_paired_scores(
 
 
 def require_comparable(synthetic: HU, real: HU, body: Mask) -> None:
-    """Refuse what would give a number that means nothing."""
+    """Refuse arrays whose scores would be meaningless.
+
+    Raises:
+        ValueError: The arrays differ in shape, the mask is empty, or a value inside it is not
+            finite.
+    """
     if not synthetic.shape == real.shape == body.shape:
         raise ValueError(
             f"The synthetic CT has {synthetic.shape} voxels, the real one {real.shape} and the "
@@ -198,7 +234,7 @@ def _errors(synthetic: HU, real: HU, body: Mask) -> NDArray[np.float64]:
 def _shifted(
     synthetic: HU, real: HU, body: Mask, protocol: Protocol
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Both clipped to the window and shifted to start at 0, which is also what air becomes."""
+    """Clip both CTs to the window and shift them to start at 0, the value outside the body."""
     inside, window = body.astype(bool), protocol.window_hu
 
     def shifted(hu: HU) -> NDArray[np.float64]:
@@ -208,14 +244,15 @@ def _shifted(
 
 
 def hd95_mm(a: Mask, b: Mask, spacing_mm: tuple[float, float, float]) -> float | None:
-    """The larger of both directions' 95th percentile of surface distances; None if one is empty.
+    """Return the larger of both directions' 95th percentile of surface distances; None if one mask
+    is empty.
 
-    Huttenlocher 1993 with the percentile in place of the maximum, as MONAI and the SynthRAD2025
-    evaluation take it. A surface is the mask's voxels that have one of 6 neighbours outside it.
+    Huttenlocher 1993 with the percentile instead of the maximum, as in MONAI and the SynthRAD2025
+    evaluation. The surface consists of the mask's voxels with one of 6 neighbours outside it.
     """
     if not (a.any() and b.any()):
         return None
-    # Only the box that holds both masks matters; the margin keeps its border outside them.
+    # Only the box around both masks matters; a margin keeps the box's border outside them.
     box = tuple(
         slice(max(0, part.start - 1), part.stop + 1)
         for part in ndimage.find_objects((a | b).astype(np.uint8))[0]
@@ -229,5 +266,5 @@ def hd95_mm(a: Mask, b: Mask, spacing_mm: tuple[float, float, float]) -> float |
 
 
 def surface(mask: Mask) -> Mask:
-    """The voxels of a mask that have one of their 6 neighbours outside it or the array."""
+    """Return the voxels of a mask with one of their 6 neighbours outside the mask or the array."""
     return np.asarray(mask & ~ndimage.binary_erosion(mask))

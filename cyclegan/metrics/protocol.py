@@ -1,4 +1,4 @@
-"""The names of the challenges whose definitions of PSNR and SSIM there are."""
+"""Names of the challenges whose definitions of PSNR and SSIM are implemented."""
 
 from typing import Literal
 

@@ -1,7 +1,8 @@
-"""One number to choose a checkpoint by, where no pairs say which is best.
+"""Selection score: one number to choose a checkpoint by, without pairs.
 
-A losing run's cycle, identity and adversarial losses look fine (contrast lock-in), so the choice
-rests on the synthetic CTs themselves, as a population. docs/evaluation.md shows how well it works.
+The cycle, identity and adversarial losses of a failed run look normal (contrast lock-in), so the
+score compares the synthetic CTs themselves, as a population. docs/evaluation.md shows how well this
+works.
 """
 
 from functools import lru_cache
@@ -13,27 +14,32 @@ from data_prep.store.store import Store
 from mrct.imaging.hounsfield import SOFT_TISSUE_HU
 
 SELECTION = "val/selection"
-"""The score that the best checkpoint is chosen by; lower is better, no pair needed."""
+"""Name of the score that the best checkpoint is chosen by; lower is better."""
 HIGHER_IS_BETTER = ("ssim", "psnr", "dice")
-"""Words in the names of scores that grow with quality; all others are errors and distances."""
+"""Words in the names of scores that increase with quality; all others are errors and distances."""
 VALUES_WEIGHT = 0.25
 CYCLE_WEIGHT = 0.1
-"""Beside 1 for bone. Both were set on the cohort `choose` of benchmarks/selection.py alone."""
+"""Weights relative to 1 for bone, chosen on the cohort `choose` of benchmarks/selection.py only."""
 
 
 def higher_is_better(metric: str) -> bool:
-    """Which way a score of validation, by its name in `metrics.jsonl`, gets better."""
+    """Return whether a validation score, by its name in `metrics.jsonl`, increases with quality."""
     return any(word in metric for word in HIGHER_IS_BETTER)
 
 
 def selection_score(synthetic: Population, real: Population, cycle_ssim: float) -> float:
-    """Lower is better; 0 is perfect, 1.125 is what constant soft tissue gets.
+    """Return the selection score: 0 is perfect, constant soft tissue gets 1.125; lower is better.
 
-    The sum of three costs, each from 0 to 1: bone at the wrong places (`bone_place_mismatch`, 1
-    without any bone), a quarter of wrong HU by place (`place_distance_hu` d as d / (d + s), s that
-    of constant soft tissue, so that untrained networks do not drown the rest), and a tenth of
-    anatomy lost on the way (1 - `cycle_ssim`, the mean of both directions): a translator that
-    paints the average head whatever it is shown would please the first two.
+    It is the weighted sum of three costs, each from 0 to 1. Weight 1: bone in the wrong regions
+    (`bone_place_mismatch`, 1 without any bone). Weight 1/4: wrong HU by region, d / (d + s) with d
+    the `place_distance_hu` and s that of constant soft tissue, which bounds the cost of untrained
+    networks. Weight 1/10: lost anatomy (1 - `cycle_ssim`), because a generator that always returns
+    the average head would do well on the other two.
+
+    Args:
+        synthetic: Summary of the synthetic CTs.
+        real: Summary of real CTs of the train split.
+        cycle_ssim: Mean SSIM of the cycles of both directions, at most 1.
     """
     placed = synthetic.placed
     distance = place_distance_hu(placed, real.placed)
@@ -47,14 +53,17 @@ def selection_score(synthetic: Population, real: Population, cycle_ssim: float) 
 
 @lru_cache(maxsize=2)
 def train_ct_population(store: Store, num_volumes: int | None = None) -> Population:
-    """What real CTs look like: the first `num_volumes` (or all) of the train split.
+    """Return the summary of the first `num_volumes` (or all) real CTs of the train split.
 
-    Remembered for the store: a run asks again at every validation.
+    The result is cached, because every validation of a run needs it.
+
+    Raises:
+        DataError: The train split has no CT.
     """
     volumes = store.select("ct", "train")[:num_volumes]
     if not volumes:
         raise DataError(
-            f"the train split of {store.path} has no CT, so there is nothing to compare synthetic "
+            f"The train split of {store.path} has no CT, so there is nothing to compare synthetic "
             "CTs with. Convert again with CT volumes: python -m data_prep convert --ct DIR ..."
         )
     return pooled(

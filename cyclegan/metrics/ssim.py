@@ -1,7 +1,7 @@
-"""Structural similarity of two CTs inside the body, as the SynthRAD challenges define it.
+"""Structural similarity of two CTs inside the body, as defined by the SynthRAD challenges.
 
-Arrays are [z, y, x], float64, not negative (air is 0 after the shift) and 0 outside the body. Which
-HU window they come from is unknown here but for its width, `range_hu`.
+Arrays are [z, y, x], float64, non-negative (HU shifted by the window's low end) and 0 outside the
+body. `range_hu` is the width of the window.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Wang, Simoncelli and Bovik 2003, section 3.2, finest scale first."""
 SMALLEST_MULTISCALE = 97
-"""Voxels along an axis from which five scales of 7^3 windows can be taken."""
+"""Smallest size of an axis, in voxels, for five scales of 7^3 windows."""
 _WINDOW = 7
 _MARGIN = _WINDOW // 2
 
@@ -34,11 +34,17 @@ class Moments(NamedTuple):
 
 
 def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
-    """Structural similarity, averaged over the body (SynthRAD2023; 2025 with its own range).
+    """Return the structural similarity, averaged over the body (SynthRAD2023; 2025 with its range).
 
-    Wang 2004, eq. 13, with 7^3 uniform windows, sample covariance, K1 .01 and K2 .03. The map's
-    outer 3 voxels, whose windows leave the volume, do not count; along an axis of fewer than 7
-    voxels, and for a body that lies there alone, where nothing would be left, they do.
+    Wang 2004, eq. 13, with 7^3 uniform windows, sample covariance, K1 .01 and K2 .03. The outer 3
+    voxels of the volume, whose windows extend beyond it, do not count, except along an axis of
+    fewer than 7 voxels, and for a body that lies entirely within them.
+
+    Args:
+        x: One CT [z, y, x], shifted to start at 0.
+        y: The other CT.
+        body: Body mask [z, y, x].
+        range_hu: Dynamic range.
     """
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
     box, counted = needed(body)
@@ -49,13 +55,14 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
 
 
 def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float | None:
-    """Masked multi-scale similarity over five scales (SynthRAD2025, commit 17cac47), in [0, 1].
+    """Return the masked similarity over five scales (SynthRAD2025, commit 17cac47), in [0, 1].
 
     Luminance, contrast and structure, each clipped at 0, are raised to the scale's weight and
     multiplied voxel by voxel; the maps' means over the body are clipped to [0, 1] and multiplied.
-    Unlike Wang 2003 the luminance counts at every scale, so this is not torchmetrics' MS-SSIM.
-    Volumes are padded by their edges to 97 voxels an axis first. None where a scale is left no
-    voxel of the body: every other one is dropped each time, so a thin body may vanish.
+    Unlike Wang 2003, the luminance counts at every scale, so this is not torchmetrics' MS-SSIM.
+    Volumes are first padded with their edge values to 97 voxels along each axis. The result is None
+    if a scale has no voxel of the body: each scale drops every other voxel, so a thin body may
+    vanish.
     """
     padding = [padding_of(size) for size in x.shape]
     x, y = np.pad(x, padding, mode="edge"), np.pad(y, padding, mode="edge")
@@ -72,7 +79,8 @@ def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> fl
 
 
 def components(x: Image, y: Image, range_hu: float) -> Image:
-    """Luminance, contrast and structure multiplied, each clipped at 0 (Wang 2004, eq. 6, 9, 10)."""
+    """Return the product of luminance, contrast and structure (Wang 2004, eq. 6, 9, 10), each
+    clipped at 0."""
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
     m = moments(x, y)
     deviations = np.sqrt(m.variance_x.clip(0) * m.variance_y.clip(0))
@@ -84,7 +92,7 @@ def components(x: Image, y: Image, range_hu: float) -> Image:
 
 
 def moments(x: Image, y: Image) -> Moments:
-    """Local moments, with the sample's variances (divided by n - 1)."""
+    """Return local moments with sample variances (divided by n - 1)."""
     voxels = _WINDOW**3
     unbiased = voxels / (voxels - 1)
     mean_x, mean_y = window_mean(x), window_mean(y)
@@ -98,16 +106,16 @@ def moments(x: Image, y: Image) -> Moments:
 
 
 def window_mean(image: Image) -> Image:
-    """The mean of the 7^3 window around each voxel; beyond the border the image is mirrored."""
+    """Return the mean of the 7^3 window around each voxel; the image is mirrored at its border."""
     mean: Image = uniform_filter(image, _WINDOW)
     return mean
 
 
 def needed(body: Mask) -> tuple[tuple[slice, ...], Mask]:
-    """The box of voxels that a mean over the body depends on, and which of them it is over.
+    """Return the box of voxels that a mean over the body depends on, and the voxels it is over.
 
-    The outer 3 voxels of the volume do not count (`similarity` says when they do). Around those
-    that count the box has a window's margin, so that their moments are the whole volume's.
+    The outer 3 voxels of the volume do not count (exceptions in `similarity`). The box has a margin
+    of a window around the counted voxels, so that their moments equal those of the whole volume.
     """
     inner = tuple(
         slice(_MARGIN, size - _MARGIN) if size >= _WINDOW else slice(None) for size in body.shape
@@ -121,14 +129,16 @@ def needed(body: Mask) -> tuple[tuple[slice, ...], Mask]:
 
 
 def padding_of(size: int) -> tuple[int, int]:
-    """Voxels before and after an axis that make it `SMALLEST_MULTISCALE` long."""
+    """Return the padding before and after an axis to at least `SMALLEST_MULTISCALE` voxels."""
     missing = max(0, SMALLEST_MULTISCALE - size)
     return missing // 2, missing - missing // 2
 
 
 def halved(image: Image) -> Image:
-    """Every other voxel of the mean with the voxel before it along each axis; before the first
-    lies 0, as in the challenge's convolution."""
+    """Halve an image: average each other voxel with its predecessor along each axis.
+
+    The predecessor of the first voxel is 0, as in the challenge's convolution.
+    """
     for axis in range(image.ndim):
         # pairs (before first, 0), (1, 2), (3, 4), ...
         later = np.moveaxis(image, axis, 0)[::2]

@@ -1,4 +1,4 @@
-"""How far a mean could be off because other subjects would have been scanned."""
+"""Statistics over subjects: confidence intervals of means, and comparisons of methods."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,15 +13,22 @@ Interval = tuple[float, float]
 
 PERMUTATIONS = 9999
 FEWEST_SUBJECTS = 3
-"""Subjects below which nothing can be said."""
+"""Smallest number of subjects for an interval or a test."""
 
 
 def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval | None:
-    """The 95 % percentile bootstrap interval of the mean over subjects (Efron 1979).
+    """Return the 95 % percentile bootstrap interval of the mean over subjects (Efron 1979).
 
-    Subjects are drawn, not volumes: two volumes of one head are no two heads. Each subject counts
-    once, by the mean of its volumes. None with fewer than 3 subjects, where it would be a guess.
-    The draws are seeded: equal input gives the equal interval.
+    Subjects are resampled, not volumes, because volumes of one subject are not independent. Each
+    subject counts once, by the mean of its volumes. The draws are seeded, so equal inputs give
+    equal intervals.
+
+    Args:
+        values: Score of each volume.
+        subjects: Subject of each volume.
+
+    Returns:
+        (low, high); None with fewer than 3 subjects.
     """
     means = means_by_subject(values, subjects)
     if len(means) < 3:
@@ -39,7 +46,7 @@ def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval 
 
 
 def means_by_subject(values: Sequence[float], subjects: Sequence[str]) -> list[float]:
-    """One mean per subject, in the order in which they first come."""
+    """Return one mean per subject, in the order of their first volumes."""
     of_subject = defaultdict(list)
     for value, subject in zip(values, subjects, strict=True):
         of_subject[subject].append(value)
@@ -58,11 +65,16 @@ class Comparison:
 
 
 def compare(first: Sequence[float], second: Sequence[float], subjects: Sequence[str]) -> Comparison:
-    """Compare two methods' scores of the same volumes, volume by volume.
+    """Compare two methods by their scores of the same volumes.
 
-    p is that of Fisher's sign-flip permutation test on the subjects' mean differences: exact where
-    all flips can be tried (up to 13 subjects), else from 9999 seeded draws. With n subjects it is
-    never below 2 / 2^n: four heads cannot show a difference at 0.05.
+    p is that of Fisher's sign-flip permutation test on the subjects' mean differences: exact if all
+    flips can be tried (up to 13 subjects), else from 9999 seeded draws. With n subjects it is at
+    least 2 / 2^n: four subjects cannot show a difference at 0.05.
+
+    Args:
+        first: Score of each volume by the first method.
+        second: Score of each volume by the second method.
+        subjects: Subject of each volume.
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     means = np.array(means_by_subject(differences, subjects))

@@ -1,6 +1,6 @@
-"""How a CT varies from voxel to voxel and slice to slice, told without any trained network.
+"""Texture of CTs, from voxel to voxel and slice to slice, without any trained network.
 
-Arrays are HU [z, y, x] with a body mask. Whether a CT is real or synthetic is unknown here.
+Arrays are HU [z, y, x] with a body mask.
 """
 
 from typing import Any
@@ -12,19 +12,22 @@ from mrct.imaging.hounsfield import WINDOW_HU
 
 NUM_FEATURE_BINS = 16
 MOST_SLICES = 2000
-"""Of a side; more would cost memory by their square and hardly change the distance."""
+"""Slices of each set that are compared: memory grows with their square, accuracy hardly."""
 ENOUGH_BODY = 0.02
-"""Share of a slice below which its histograms would be noise."""
+"""Smallest share of body in a slice; below it the slice's histograms would be noise."""
 _HU_EDGES = np.array(
     [-1025, -800, -500, -200, -120, -60, -20, 0, 20, 40, 60, 100, 200, 400, 800, 1400, 3072]
 )
-"""Finer where tissues lie."""
+"""Edges of the HU bins, finer in the range of tissues."""
 _STEP_EDGES = np.array([0, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 1e5])
 
 
 def roughness_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """[3]: sums of |difference| to the next voxel along z and in plane (mean of both axes), in HU,
-    and the number of voxels, over those whose next neighbours along all axes are inside too."""
+    """Return sums of absolute differences between neighbouring voxels, [3].
+
+    They are the sum along z and the sum in plane (mean of both axes), in HU, and the number of
+    voxels, over the voxels whose next neighbours along all axes are inside too.
+    """
     values = hu.astype(np.float32)
     here = inside[:-1, :-1, :-1] & inside[1:, :-1, :-1]
     here &= inside[:-1, 1:, :-1] & inside[:-1, :-1, 1:]
@@ -33,18 +36,25 @@ def roughness_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.floa
 
 
 def roughness_ratio(synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> float:
-    """How much more a synthetic CT jumps from slice to slice than a real one: 1 is right.
+    """Return the roughness along z of synthetic CTs relative to real ones; 1 is ideal.
 
-    Each is divided by its own roughness in plane first, so that a blurred CT does not look smooth
-    along z. Above 1: slices do not belong together, as translators of single slices make them.
+    Each is first divided by its own in-plane roughness, so that a blurred CT does not count as
+    smooth along z. Above 1, adjacent slices are inconsistent, as if translated independently.
+
+    Args:
+        synthetic: Sums of `roughness_of` over synthetic CTs.
+        real: Sums of `roughness_of` over real CTs.
     """
     ours, theirs = (sums[0] / max(sums[1], 1e-9) for sums in (synthetic, real))
     return float(ours / max(theirs, 1e-9))
 
 
 def slice_features(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """[slices, 32]: of each slice with enough body, the shares of its body in 16 bins of HU and in
-    16 bins of gradient magnitude (HU a voxel, in plane)."""
+    """Return features of each slice with enough body, [slices, 32].
+
+    They are the shares of its body in 16 bins of HU and in 16 bins of in-plane gradient magnitude
+    (HU per voxel).
+    """
     values = hu.astype(np.float32).clip(*WINDOW_HU)
     rows = []
     for image, mask in zip(values, inside, strict=True):
@@ -62,11 +72,18 @@ def slice_features(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def kernel_distance(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float | None:
-    """Maximum mean discrepancy of two sets of slices, squared and unbiased (Gretton 2012, eq. 3).
+    """Return the squared maximum mean discrepancy of two sets of slices (Gretton 2012, eq. 3).
 
-    Gaussian kernel, its width the median distance between the real slices. Near 0 where the sets
-    cannot be told apart (it may fall below), at most 2. Of more than 2000 slices on a side every
-    n-th is taken. None with fewer than two.
+    The estimate is unbiased, with a Gaussian kernel whose width is the median distance between the
+    real slices. It is near 0 (and may be negative) if the sets are indistinguishable, and at most
+    2. Of more than 2000 slices in a set, every n-th is used.
+
+    Args:
+        ours: Features of synthetic slices, [slices, 32].
+        theirs: Features of real slices, [slices, 32].
+
+    Returns:
+        The discrepancy; None if a set has fewer than two slices.
     """
     ours, theirs = (rows[:: -(-len(rows) // MOST_SLICES) or 1] for rows in (ours, theirs))
     if min(len(ours), len(theirs)) < 2:
@@ -87,7 +104,7 @@ def kernel_distance(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> f
 
 
 def _steps(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Differences to the next voxel along z, y and x, all of one shape."""
+    """Return the differences to the next voxel along z, y and x, all of one shape."""
     first = values[:-1, :-1, :-1]
     return (
         values[1:, :-1, :-1] - first,
@@ -97,7 +114,7 @@ def _steps(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
 
 
 def _squares(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[len(a), len(b)], squared distances."""
+    """Return squared distances, [len(a), len(b)]."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     squares: NDArray[np.float64] = (
         (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T

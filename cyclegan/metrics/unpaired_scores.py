@@ -1,6 +1,4 @@
-"""What can be told of a translator without pairs: what comes back from a cycle, and whether the
-synthetic CTs, as a population, look like the real ones. Which volumes those are is unknown here.
-"""
+"""Scores without pairs: similarity after a cycle, and comparison of CT populations."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,19 +34,27 @@ from cyclegan.metrics.texture import NUM_FEATURE_BINS, roughness_of, slice_featu
 from mrct.imaging.hounsfield import BONE_HU
 
 SLICES_AT_ONCE = 8
-"""SSIM makes eleven copies of what it is given: of a whole volume they would be gigabytes."""
+"""Slices per SSIM computation, which makes eleven copies: gigabytes for a whole volume."""
 DEPTH_BIN_MM = 2.0
 NUM_DEPTHS = 50
-"""The last bin holds everything deeper than 98 mm."""
+"""Number of depth bins; the last one contains everything deeper than 98 mm."""
 
 
 def cycle_scores(
     original: Float[Tensor, "Z 1 H W"], returned: Float[Tensor, "Z 1 H W"]
 ) -> dict[str, float]:
-    """SSIM and PSNR between a volume's slices and what a cycle made of them; images in [-1, 1].
+    """Return SSIM and PSNR between a volume's slices and the slices after a cycle.
 
-    Data range 2, in fp32. SSIM is Wang 2004's (11 x 11 Gaussian of 1.5 pixels) averaged over all
-    pixels and slices; PSNR is that of the volume's mean squared error, at most 100 dB.
+    They are computed in fp32 with data range 2. SSIM is Wang 2004's (11 x 11 Gaussian of 1.5
+    pixels), averaged over all pixels and slices; PSNR is that of the volume's mean squared error,
+    at most 100 dB.
+
+    Args:
+        original: Slices in [-1, 1].
+        returned: The slices after the cycle, in [-1, 1].
+
+    Returns:
+        `cycle_ssim` and `cycle_psnr_db`.
     """
     with torch.autocast(original.device.type, enabled=False):
         x, y = returned.float(), original.float()
@@ -67,18 +73,20 @@ def cycle_scores(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Population:
-    """Real or synthetic CTs in summary: counts of voxels inside the body."""
+    """Summary of a set of real or synthetic CTs: counts of voxels inside the body."""
 
     hu: Counts
+    """[4096], voxels at each whole HU."""
     bone_depth: NDArray[np.int64]
-    """[50], bone (above 250 HU) by distance to the nearest voxel outside the body, 2 mm a bin."""
+    """[50], bone voxels (above 250 HU) by distance to the nearest voxel outside the body, in bins
+    of 2 mm."""
     placed: PlacedHu
-    """The same HU by where in the body they lie."""
+    """The same HU by body region."""
     roughness: NDArray[np.float64]
-    """[3], sums of absolute HU differences between neighbours along z, of those in plane, and how
-    many voxels they are of."""
+    """[3], sums of absolute HU differences between neighbours along z and in plane, and the number
+    of voxels summed over."""
     features: NDArray[np.float32]
-    """[slices, 32], `slice_features` of every slice that shows enough body."""
+    """[slices, 32], `slice_features` of every slice with enough body."""
 
     def __add__(self, other: "Population") -> "Population":
         return Population(
@@ -91,7 +99,7 @@ class Population:
 
     @property
     def bone_share(self) -> NDArray[np.float64]:
-        """[50], bone at each depth as a share of the whole body."""
+        """Bone at each depth as a share of the whole body, [50]."""
         share: NDArray[np.float64] = self.bone_depth / self.hu.sum()
         return share
 
@@ -99,9 +107,14 @@ class Population:
 def population_of(
     hu: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> Population:
-    """The summary of one CT [z, y, x] inside its body mask; values beyond the window are clipped.
+    """Summarise one CT inside its body mask; values outside the window are clipped.
 
-    Where the field of view cuts through the body there is no surface, so no depth counts from it.
+    A border of the field of view that cuts the body is no surface for depths.
+
+    Args:
+        hu: CT in HU [z, y, x].
+        body: Body mask [z, y, x], 0 or 1.
+        spacing_mm: Voxel spacing (z, y, x).
     """
     inside = body.astype(bool)
     depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
@@ -116,7 +129,7 @@ def population_of(
 
 
 def pooled(populations: Iterable[Population]) -> Population:
-    """All voxels of several CTs together."""
+    """Combine the summaries of several CTs."""
     empty = Population(
         hu=np.zeros(NUM_HU, np.int64),
         bone_depth=np.zeros(NUM_DEPTHS, np.int64),
@@ -128,22 +141,23 @@ def pooled(populations: Iterable[Population]) -> Population:
 
 
 def hu_distance(synthetic: Population, real: Population) -> float:
-    """Wasserstein-1 distance in HU of all values inside the bodies (`histogram.distance_hu`)."""
+    """Return the Wasserstein-1 distance in HU of all values inside the bodies
+    (`histogram.distance_hu`)."""
     return distance_hu(synthetic.hu, real.hu)
 
 
 def tissue_distances(synthetic: Population, real: Population) -> dict[str, float]:
-    """The same within each tissue: `hu_distance_air`, `hu_distance_soft`, `hu_distance_bone`."""
+    """Return the distance within each tissue: `hu_distance_air`, `_soft` and `_bone`."""
     found = tissue_distances_hu(synthetic.hu, real.hu)
     return {f"hu_distance_{tissue}": distance for tissue, distance in found.items()}
 
 
 def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
-    """How differently bone lies below the surface: 0 equal, 1 nothing in common (or no bone).
+    """Return the mismatch of bone depths: 0 equal, 1 nothing in common (or no bone).
 
-    Bray and Curtis 1957 between the bone shares by depth: sum |s - r| / sum (s + r). Bone painted
-    on the scalp (contrast lock-in) lies where real heads have none, and both the false and the
-    missing bone count. A skull of the right depth but too thick counts for its excess.
+    Bray-Curtis dissimilarity (1957) of the bone shares by depth: sum |s - r| / sum (s + r). Bone on
+    the scalp (contrast lock-in) is at depths where real heads have none, so both the false and the
+    missing bone count. For a skull at the right depth but too thick, the excess counts.
     """
     ours, theirs = synthetic.bone_share, real.bone_share
     total = float((ours + theirs).sum())
@@ -151,10 +165,10 @@ def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
 
 
 def place_distances(synthetic: Population, real: Population) -> dict[str, float]:
-    """What the selection score is made of (`places`): `hu_place_distance`, `bone_place_mismatch`.
+    """Return the parts of the selection score: `hu_place_distance` and `bone_place_mismatch`.
 
-    Unlike `hu_distance` and `bone_depth_mismatch` they ask for the height and the side of the head
-    too.
+    Unlike `hu_distance` and `bone_depth_mismatch`, they depend on the body region
+    (`body_regions`): also on the height, and on the side of the body.
     """
     return {
         "hu_place_distance": place_distance_hu(synthetic.placed, real.placed),

@@ -1,4 +1,4 @@
-"""The PatchGAN critic: how real each 70 x 70 patch of an image looks.
+"""PatchGAN discriminator: one logit per 70 x 70 patch of an image, real or fake.
 
 Axes: B batch, C the slice and its conditions, H rows, W columns, S scales, P Q patch grid.
 """
@@ -15,17 +15,22 @@ from cyclegan.nets.generator import initialise
 from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
 SMALLEST_IMAGE = 24
-"""Pixels of a side from which on there is a patch to judge."""
+"""Smallest side of an image, in pixels, for which the discriminator has an output."""
 CRITIC_PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
 
 
 class Critic(nn.Module):
-    """Isola 2017 (appendix 6.1.2): C64-C128-C256-C512, then one logit per patch.
+    """PatchGAN of Isola 2017 (appendix 6.1.2): C64-C128-C256-C512, then one logit per patch.
 
-    With `spectral` every convolution is divided by its largest singular value (Miyato 2018). One
-    power iteration runs per forward in training mode and none in evaluation mode, so a critic that
-    only judges must be in evaluation mode. More `scales` add critics of the same shape that see the
-    image at half the resolution, a quarter, ... (Wang 2018, pix2pixHD): patches of 140, 280, ...
+    Args:
+        in_channels: Channels of the input: the slice and its conditions.
+        filters: Channels of the first layer.
+        norm: Normalisation after the inner convolutions.
+        spectral: Divide every convolution by its largest singular value (Miyato 2018). One power
+            iteration runs per forward in training mode and none in evaluation mode, so use
+            evaluation mode while the generators are updated.
+        scales: Discriminators of the same shape, 1 or more; each further one sees the image at half
+            the resolution of the previous one (Wang 2018, pix2pixHD): patches of 140, 280, ...
     """
 
     def __init__(
@@ -42,17 +47,21 @@ class Critic(nn.Module):
         self.coarser = nn.ModuleList(
             patch_layers(in_channels, filters, norm) for _ in range(scales - 1)
         )
-        self.apply(initialise)  # before any parametrization: it would hide the weight
+        self.apply(initialise)  # before any parametrization, which would hide the weight
         if spectral:
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
                     spectral_norm(layer)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B S P Q"]:
-        """Raw logits, in fp32 at least: towards 1 for real, towards 0 for fake (LSGAN).
+        """Return raw logits, at least in fp32: towards 1 for real, towards 0 for fake (LSGAN).
 
-        Those of coarser scales are repeated on the finest one's grid, so that each scale counts
-        about alike in a mean over all.
+        Logits of coarser scales are repeated on the grid of the finest one, so that all scales have
+        about the same weight in a mean.
+
+        Args:
+            image: Image in [-1, 1] with its conditions; each side is at least `SMALLEST_IMAGE`
+                pixels at the coarsest scale.
         """
         logits: list[Tensor] = [self.layers(image)]
         for layers in self.coarser:
@@ -64,7 +73,7 @@ class Critic(nn.Module):
 def patch_layers(
     in_channels: int, filters: int, norm: Literal["none", "instance"]
 ) -> nn.Sequential:
-    """The convolutions of one scale, weights as torch makes them."""
+    """Build the convolutions of one scale, with torch's default initialisation."""
     layers: list[nn.Module] = []
     channels = in_channels
     for index, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):

@@ -1,4 +1,4 @@
-"""The ResNet generator: an image with its neighbours in, an image out, all in [-1, 1].
+"""ResNet generator: translates a slice, with its neighbours as input channels, within [-1, 1].
 
 Axes: B batch, C input channels (`input_channels`), H rows, W columns; H and W are multiples of 4.
 """
@@ -15,7 +15,7 @@ PARAMETERS_OF_REFERENCE = 11_365_633  # one channel, 64 filters, nine blocks, tr
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around a shortcut, without an activation after the sum (Gross 2016)."""
+    """Residual block of two convolutions, without an activation after the sum (Gross 2016)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 def upsampling(channels: int, kind: Literal["transposed", "resize"]) -> list[nn.Module]:
-    """Twice the size, half the channels."""
+    """Build layers that double the size and halve the channels."""
     if kind == "transposed":
         return [
             nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
@@ -48,9 +48,16 @@ def upsampling(channels: int, kind: Literal["transposed", "resize"]) -> list[nn.
 
 
 class Generator(nn.Module):
-    """Zhu 2017, appendix 7.2, after Johnson 2016: c7s1-f, d2f, d4f, R4f x blocks, u2f, uf, c7s1-1.
+    """Generator of Zhu 2017 (appendix 7.2), after Johnson 2016.
 
-    An InstanceNorm sees the whole slice: never tile the input in-plane.
+    Its layers are c7s1-f, d2f, d4f, R4f x blocks, u2f, uf, c7s1-1. InstanceNorm depends on the
+    whole slice, so the input must not be tiled in-plane.
+
+    Args:
+        in_channels: Channels of the input, see `input_channels`.
+        filters: Channels f of the first layer.
+        blocks: Residual blocks, 0 or more.
+        upsample: `transposed` convolution, or `resize`: nearest neighbour and a convolution.
     """
 
     def __init__(
@@ -96,14 +103,21 @@ class Generator(nn.Module):
         self.apply(initialise)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Translate slices; the result is in [-1, 1], in fp32 at least, whatever autocast says."""
+        """Translate slices.
+
+        Args:
+            image: Slices in [-1, 1]; H and W are multiples of 4.
+
+        Returns:
+            The translated middle slices in [-1, 1], at least in fp32 regardless of autocast.
+        """
         translated: Tensor = self.layers(image)
         return at_least_fp32(translated)
 
 
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), biases 0 (Zhu 2017, appendix 7.1)."""
+    """Draw weights from N(0, 0.02) and set biases to 0 (Zhu 2017, appendix 7.1)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         assert module.bias is not None

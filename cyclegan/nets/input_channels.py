@@ -1,8 +1,8 @@
-"""What the channels of a network's input are, and how a translated image becomes an input again.
+"""Channels of a network's input, and the conversion of a translated image into an input.
 
-[depth, slice - k ... slice ... slice + k, height]: the slice itself stands in the middle, with or
-without its k neighbours on each side (2.5D) and its two conditions around them. A condition comes
-from the body and not from the image's values, so a translated or returned image has its source's.
+The order is [depth, slice - k ... slice ... slice + k, height]: the slice itself is in the middle,
+optionally with k neighbours on each side (2.5D) and two conditions around them. Conditions depend
+on the body and not on the image's values, so a translated image has those of its source.
 
 Axes: B images, N = 2 k + 1 slices, C input channels, M channels of the result, H rows, W columns.
 """
@@ -18,7 +18,16 @@ Mask = Float[Tensor, "B 1 H W"]
 def in_place_of(
     source: Float[Tensor, "B C H W"], slices: Float[Tensor, "B N H W"], neighbours: int
 ) -> Float[Tensor, "B M H W"]:
-    """`slices` with the conditions of `source`, which has `neighbours` slices on each side."""
+    """Replace the slices of an input and keep its conditions.
+
+    Args:
+        source: Input with `neighbours` slices on each side of the middle one.
+        slices: New slices.
+        neighbours: Neighbours k on each side in `source`.
+
+    Returns:
+        `slices` between the conditions of `source`, M = N + number of conditions.
+    """
     own = source.shape[1] // 2
     return torch.cat(
         [source[:, : own - neighbours], slices, source[:, own + neighbours + 1 :]], dim=1
@@ -28,9 +37,16 @@ def in_place_of(
 def with_conditions(
     slices: Float[Tensor, "B N H W"], body: Mask, height: Float[Tensor, " B"]
 ) -> Float[Tensor, "B M H W"]:
-    """The slices between the two conditions of their middle one, both in [-1, 1].
+    """Add the two conditions of the middle slice, both in [-1, 1].
 
-    `body` is the middle slice's mask, 0 or 1, and `height` its relative height in the body, [0, 1].
+    Args:
+        slices: The slice in the middle of its neighbours, in [-1, 1].
+        body: Body mask of the middle slice, 0 or 1.
+        height: Relative height of the middle slice in the body, 0 to 1.
+
+    Returns:
+        [depth, slices, height] along the channels, M = N + 2. The depth below the body's surface is
+        -1 outside and 1 from a quarter of the shorter side.
     """
     reach = min(slices.shape[-2:]) // 4
     depth = 2 * depth_below_surface(body.float(), reach) / reach - 1
@@ -39,18 +55,18 @@ def with_conditions(
 
 
 def depth_below_surface(body: Mask, reach: int) -> Mask:
-    """Distance in pixels from each pixel of the body to the next outside it, at most `reach`.
+    """Return the distance in pixels from each body pixel to the nearest outside, at most `reach`.
 
-    Exact and Euclidean in the plane, one axis after the other (Felzenszwalb 2012, section 3), in a
-    fixed number of operations, so that it runs on any device without a sync. The image's border is
-    no surface; outside the body the depth is 0.
+    The distance is exact and Euclidean in the plane, computed one axis after the other
+    (Felzenszwalb 2012, section 3) in a fixed number of operations, so that it runs on any device
+    without a sync. The image's border is no surface; outside the body the depth is 0.
     """
     rows = torch.arange(body.shape[-2], device=body.device, dtype=body.dtype)[:, None]
     outside = torch.where(body > 0.5, -float(2 * body.shape[-2]), rows)
     above = rows - outside.cummax(-2).values
     outside = torch.where(body > 0.5, float(3 * body.shape[-2]), rows)
     below = outside.flip(-2).cummin(-2).values.flip(-2) - rows
-    # Squared distance along the column, then the least of it and of the way along the row.
+    # Squared distance along the column, then its minimum with the distances along the row added.
     squared = torch.minimum(above, below).clamp(max=reach) ** 2
     padded = F.pad(squared, (reach, reach), value=float(reach**2))
     width = body.shape[-1]

@@ -1,6 +1,6 @@
-"""Translator and critic losses: pure functions of tensors, with no module, config or device inside.
+"""Generator and discriminator losses: pure functions of tensors, without module, config or device.
 
-Axes: B batch, H rows, W columns, S scales and P Q patch grid of the critic.
+Axes: B batch, H rows, W columns, S scales and P Q patch grid of the discriminator.
 Images are normalised to [-1, 1]; one unit of CT is half the HU window (`mrct.imaging.intensity`).
 """
 
@@ -16,40 +16,65 @@ Scores = Float[Tensor, "B S P Q"]
 Scalar = Float[Tensor, ""]
 
 SOFTNESS = 0.05
-"""Of the soft body mask, in network units: about 100 HU from air to body."""
+"""Width of the soft body mask's edge in network units: about 100 HU from air to body."""
 
 
 def adversarial_loss(fake_scores: Scores) -> Scalar:
-    """Least squares distance of fakes from being judged real (Mao 2017, eq. 2; Zhu 2017, 7.1)."""
+    """Return the generators' least-squares GAN loss (Mao 2017, eq. 2; Zhu 2017, 7.1).
+
+    Args:
+        fake_scores: Logits of the discriminator for fakes; the loss is 0 where they are 1.
+    """
     return F.mse_loss(fake_scores, torch.ones_like(fake_scores))
 
 
 def critic_loss(real_scores: Scores, fake_scores: Scores) -> Scalar:
-    """Least squares: real towards 1, fake towards 0; halved to slow the critic (Zhu 2017, 7.1)."""
+    """Return the discriminator's least-squares GAN loss: real towards 1, fake towards 0.
+
+    It is halved to slow the discriminator relative to the generators (Zhu 2017, 7.1).
+
+    Args:
+        real_scores: Logits for real images.
+        fake_scores: Logits for fakes.
+    """
     real = F.mse_loss(real_scores, torch.ones_like(real_scores))
     fake = F.mse_loss(fake_scores, torch.zeros_like(fake_scores))
     return 0.5 * (real + fake)
 
 
 def round_trip_loss(original: Image, returned: Image) -> Scalar:
-    """Mean absolute error between an image and itself after MRI -> CT -> MRI (or the reverse).
+    """Return the mean absolute error between an image and itself after MRI -> CT -> MRI or reverse.
 
-    In normalised units: with a CT window of [-1024, 3071] HU, 0.01 means 20 HU. L1 rather than L2
-    because L2 blurs the thin cortical bone that CT contrast rests on.
+    The unit is that of the images: with a CT window of [-1024, 3071] HU, 0.01 is 20 HU. L1 is used
+    instead of L2 because L2 blurs thin cortical bone.
+
+    Args:
+        original: Real image in [-1, 1].
+        returned: The image after the cycle, in [-1, 1].
     """
     return F.l1_loss(returned, original)
 
 
 def identity_loss(original: Image, same: Image) -> Scalar:
-    """Mean absolute change of an image that already is in the domain it is translated to."""
+    """Return the mean absolute change of an image by the generator of its own domain.
+
+    Args:
+        original: Real image in [-1, 1].
+        same: Output of the generator into the image's own domain, in [-1, 1].
+    """
     return F.l1_loss(same, original)
 
 
 def structural_loss(original: Image, returned: Image) -> Scalar:
-    """1 - SSIM (Wang 2004, eq. 13: 11 x 11 Gaussian of 1.5 pixels, K1 .01, K2 .03, data range 2).
+    """Return 1 - SSIM of two images, in [0, 2].
 
-    Computed in fp32 at least, whatever autocast says: in bf16 identical images score 0.996, in fp16
-    it can overflow.
+    SSIM is Wang 2004, eq. 13: 11 x 11 Gaussian of 1.5 pixels, K1 .01, K2 .03, data range 2. It is
+    computed at least in fp32 regardless of autocast: in bf16 identical images score 0.996, and in
+    fp16 it can overflow.
+
+    Args:
+        original: Real image in [-1, 1]; H and W are at least 11.
+        returned: The image after the cycle, in [-1, 1].
     """
     with torch.autocast(original.device.type, enabled=False):
         x, y = at_least_fp32(original), at_least_fp32(returned)
@@ -66,10 +91,14 @@ def structural_loss(original: Image, returned: Image) -> Scalar:
 
 
 def gradient_difference_loss(original: Image, returned: Image) -> Scalar:
-    """Difference of the absolute gradients between neighbouring pixels, along rows and columns.
+    """Return the mean difference of absolute gradients along rows plus that along columns.
 
     Mathieu 2016 (eq. 6, alpha 1), as a mean instead of a sum. It keeps edges sharp that L1 alone
     blurs; Nie 2017 (eq. 5) uses it for CT from MRI.
+
+    Args:
+        original: Real image in [-1, 1].
+        returned: The image after the cycle, in [-1, 1].
     """
     x, y = at_least_fp32(original), at_least_fp32(returned)
     down = F.l1_loss(y.diff(dim=-2).abs(), x.diff(dim=-2).abs())
@@ -78,18 +107,23 @@ def gradient_difference_loss(original: Image, returned: Image) -> Scalar:
 
 
 def shape_loss(body: Image, translated: Image, air: float) -> Scalar:
-    """Mean absolute difference between a body mask and where a translated image shows a body.
+    """Return the mean absolute difference between a body mask and the body of a translated image.
 
-    The idea is Ge 2019's (shape consistency for MR to CT), the distance MaskGAN's (Phan 2023). The
-    soft mask is a sigmoid of (value - air) / SOFTNESS, so that it has a gradient; `air` is the
-    value half way between air and body. Air inside the body counts as a difference.
+    Shape consistency for MR to CT is from Ge 2019, the distance from MaskGAN (Phan 2023). The soft
+    mask of the translated image is a sigmoid of (value - air) / SOFTNESS, so that it has a
+    gradient. Air inside the body counts as a difference.
+
+    Args:
+        body: Body mask of the source, 0 or 1.
+        translated: Translated image in [-1, 1].
+        air: Value half-way between air and body, in [-1, 1].
     """
     shown = torch.sigmoid((at_least_fp32(translated) - air) / SOFTNESS)
     return F.l1_loss(shown, at_least_fp32(body))
 
 
 def gaussian_window(like: Tensor) -> Float[Tensor, "1 1 11 11"]:
-    """Wang 2004's weights, summing to 1, of the type and on the device of `like`."""
+    """Return the SSIM window of Wang 2004, which sums to 1, with the type and device of `like`."""
     offsets = torch.arange(11, dtype=like.dtype, device=like.device) - 5
     line = torch.exp(-(offsets**2) / (2 * 1.5**2))
     line = line / line.sum()

@@ -1,4 +1,4 @@
-"""A description of structure that looks alike in MRI and CT: MIND, and a loss between two of them.
+"""Structure loss on MIND, an image descriptor that is similar in MRI and CT.
 
 Axes: B batch, H rows, W columns.
 """
@@ -14,15 +14,20 @@ Image = Float[Tensor, "B 1 H W"]
 Scalar = Float[Tensor, ""]
 
 FLOOR = 4e-3
-"""Smallest local variance, in network units squared (of a CT some 130 HU): below it differences
-are noise, which a descriptor would blow up to structure."""
+"""Smallest local variance in squared network units (a deviation of about 130 HU in CT). Smaller
+differences are noise, which the descriptor would amplify to structure."""
 
 
 def structure_loss(source: Image, translated: Image) -> Scalar:
-    """Mean absolute difference of both images' MIND: edges should lie where the source has them.
+    """Return the mean absolute difference of the MIND descriptors of two images, in [0, 1).
 
-    Whether an edge rises or falls does not matter. Heinrich 2012 (MIND); Yang 2018 and 2020
-    (structure-constrained CycleGAN for MR to CT) use it so.
+    It penalises edges that the source does not have, regardless of their sign. MIND is from
+    Heinrich 2012; Yang 2018 and 2020 use it in this way (structure-constrained CycleGAN for MR to
+    CT).
+
+    Args:
+        source: Real image in [-1, 1]; it gets no gradient.
+        translated: Its translation, in [-1, 1].
     """
     with torch.autocast(source.device.type, enabled=False):
         ours, theirs = mind(at_least_fp32(translated)), mind(at_least_fp32(source))
@@ -30,10 +35,10 @@ def structure_loss(source: Image, translated: Image) -> Scalar:
 
 
 def mind(image: Image) -> Float[Tensor, "B 4 H W"]:
-    """Similarity of each pixel's 3 x 3 patch with those of its four neighbours, in (0, 1].
+    """Return the similarity of each pixel's 3 x 3 patch to those of its four neighbours, in (0, 1].
 
-    Heinrich 2012, eq. 4: exp(-D / V), D the mean squared difference of two patches, V the mean of D
-    over the four, here at least FLOOR.
+    Heinrich 2012, eq. 4: exp(-D / V), with D the mean squared difference of two patches and V the
+    mean of D over the four neighbours, at least FLOOR.
     """
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     height, width = image.shape[-2:]

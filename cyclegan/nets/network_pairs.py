@@ -1,7 +1,8 @@
-"""Two networks behind one forward, so that each optimizer has one DDP module and one gradient sync.
+"""Pairs of networks with one forward, so that each optimizer has one DDP module and gradient sync.
 
-Axes: B batch, C channels of an input (`input_channels`), D channels of what a critic sees: one
-slice and its conditions; H rows, W columns, S scales and P Q patch grid of the critic.
+Axes: B batch, C channels of a generator's input (`input_channels`), D channels of a discriminator's
+input: one slice and its conditions; H rows, W columns, S scales and P Q patch grid of the
+discriminator.
 """
 
 from typing import NamedTuple
@@ -20,12 +21,12 @@ Scores = Float[Tensor, "B S P Q"]
 
 
 class Translated(NamedTuple):
-    """What the translators make of one batch; all in [-1, 1]."""
+    """Outputs of both generators for one batch, in [-1, 1]."""
 
     fake_mri: Tensor
-    """CT as MRI, [B, D, H, W]: with the conditions of its source, as a critic sees it."""
+    """CT -> MRI with the conditions of its source, [B, D, H, W]: the discriminator's input."""
     fake_ct: Tensor
-    """MRI as CT, likewise."""
+    """MRI -> CT with the conditions of its source, [B, D, H, W]: the discriminator's input."""
     same_mri: Tensor
     """MRI through to_mri, which should not change it, [B, 1, H, W]."""
     same_ct: Tensor
@@ -37,12 +38,17 @@ class Translated(NamedTuple):
 
 
 class Translators(nn.Module):
-    """Both generators. InstanceNorm keeps no statistics over the batch, so passes may share one.
+    """Both generators. InstanceNorm keeps no statistics over the batch, so passes can be batched.
 
-    With `neighbours` (2.5D) a generator sees the slices around the one that it translates. A fake
-    is one slice, so on the way back it stands for its own neighbours: to translate them too would
-    take a pass more for each and twice as many input slices. Slices differ little from the next,
-    and the way back is trained with what it gets.
+    With `neighbours` (2.5D), a generator sees the slices around the one that it translates. A fake
+    is a single slice, so in the translation back it is repeated in place of its neighbours:
+    translating them too would take another pass for each and twice as many input slices. Adjacent
+    slices differ little, and the translation back is trained with such inputs.
+
+    Args:
+        to_ct: Generator from MRI to CT.
+        to_mri: Generator from CT to MRI.
+        neighbours: Slices on each side of the translated one in an input.
     """
 
     def __init__(self, to_ct: Generator, to_mri: Generator, *, neighbours: int = 0) -> None:
@@ -52,7 +58,12 @@ class Translators(nn.Module):
         self.neighbours = neighbours
 
     def forward(self, mri: Input, ct: Input) -> Translated:
-        """All six passes of a CycleGAN step, in four calls."""
+        """Run all six passes of a CycleGAN step, in four calls.
+
+        Args:
+            mri: MRI slices in [-1, 1] with neighbours and conditions.
+            ct: CT slices in [-1, 1] with neighbours and conditions.
+        """
         fake_ct, same_ct = self.to_ct(torch.cat([mri, ct])).chunk(2)
         fake_mri, same_mri = self.to_mri(torch.cat([ct, mri])).chunk(2)
         return Translated(
@@ -65,17 +76,17 @@ class Translators(nn.Module):
         )
 
     def as_input(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Input:
-        """A translated image as input of the way back."""
+        """Build the input for translating an image back, from its source's conditions."""
         num_slices = 2 * self.neighbours + 1
         return in_place_of(source, image.expand(-1, num_slices, -1, -1), self.neighbours)
 
     def as_judged(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Judged:
-        """An image, real or fake, as a critic sees it: with the conditions of its source."""
+        """Build a discriminator's input: an image, real or fake, with its source's conditions."""
         return in_place_of(source, image, self.neighbours)
 
 
 class Critics(nn.Module):
-    """Both critics."""
+    """Both discriminators."""
 
     def __init__(self, mri: Critic, ct: Critic) -> None:
         super().__init__()
@@ -83,5 +94,5 @@ class Critics(nn.Module):
         self.ct = ct
 
     def forward(self, mri: Judged, ct: Judged) -> tuple[Scores, Scores]:
-        """The logits of MRI images and of CT images."""
+        """Return the logits of the MRI images and of the CT images."""
         return self.mri(mri), self.ct(ct)

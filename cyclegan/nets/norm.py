@@ -1,4 +1,4 @@
-"""InstanceNorm, in the memory layout of what it is given.
+"""InstanceNorm that preserves the memory layout of its input.
 
 Axes: B batch, C channels, H rows, W columns.
 """
@@ -13,14 +13,15 @@ Features = Float[Tensor, "B C H W"]
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each image to mean 0 and variance 1 (Ulyanov 2016), nothing learned or kept.
+    """InstanceNorm (Ulyanov 2016) without learned parameters or running statistics.
 
-    torch's own copies a channels_last image to the other layout and back, which on a CPU takes
-    three to five times as long, and leaves the convolutions after it with the slower layout.
+    Each channel of each image is normalised to mean 0 and variance 1. torch's implementation copies
+    a channels_last image to the other layout and back, which on a CPU takes three to five times as
+    long, and passes the slower layout to the convolutions after it.
     """
 
     def forward(self, features: Features) -> Features:
-        """Of the same layout, but for images on a GPU that are not compiled."""
+        """Normalise the features; the layout is preserved, except on a GPU without compilation."""
         if features.is_contiguous():
             return F.instance_norm(features, eps=EPSILON)
         if torch.compiler.is_compiling():
@@ -31,13 +32,16 @@ class InstanceNorm(nn.Module):
 
 
 def image_by_image(features: Features) -> Features:
-    """A BatchNorm for every image: torch has a channels_last one."""
+    """Apply a BatchNorm to each image: torch has a channels_last implementation of that."""
     images = [F.batch_norm(x, None, None, training=True, eps=EPSILON) for x in features.split(1)]
     return torch.cat(images) if len(images) > 1 else images[0]
 
 
 def over_pixels(features: Features) -> Features:
-    """Written out, for the compiler to fuse; over one axis of pixels it finds the fast loops."""
+    """Normalise by elementary operations, which the compiler fuses.
+
+    With a single axis of pixels the compiler generates fast loops.
+    """
     # channels_last features: [B, C, H, W] -> [B, H x W, C], a view
     pixels = at_least_fp32(features.permute(0, 2, 3, 1).flatten(1, 2))
     centred = pixels - pixels.mean(1, keepdim=True)
@@ -48,5 +52,5 @@ def over_pixels(features: Features) -> Features:
 
 
 def at_least_fp32(image: Tensor) -> Tensor:
-    """fp16 and bf16 become fp32; fp64, which gradient checks need, stays."""
+    """Convert fp16 and bf16 to fp32; fp64, which gradient checks need, is kept."""
     return image.to(torch.promote_types(image.dtype, torch.float32))

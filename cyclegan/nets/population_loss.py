@@ -1,6 +1,6 @@
-"""What a translated image should share with real images of its new domain, layer by layer of the
-body: the distribution of its values, and at first their mean. No pair is needed, for a population
-has no anatomy.
+"""Population losses: value distributions and means of translated and real images per body layer.
+
+They need no pairs, because populations are compared and not anatomies.
 
 Axes: B batch, H rows, W columns, L layers, Q quantiles.
 """
@@ -18,21 +18,27 @@ Image = Float[Tensor, "B 1 H W"]
 Scalar = Float[Tensor, ""]
 
 LAYER_SHARES = (0.03, 0.08, 0.15)
-"""Depths below the surface at which layers end, as shares of the slice's shorter side: of a head in
-230 mm some 7, 18 and 35 mm, so scalp, skull, what lies below, and the rest."""
+"""Depths below the surface at which layers end, as shares of the slice's shorter side. For a head
+in 230 mm these are about 7, 18 and 35 mm: scalp, skull, the region below it, and the rest."""
 NUM_QUANTILES = 64
 FINE_SHARES = tuple(number / 80 for number in range(1, 13))
-"""Layers of some 3 mm down to the 35 mm where the last of `LAYER_SHARES` ends."""
+"""Layers of about 3 mm down to the 35 mm where the last of `LAYER_SHARES` ends."""
 
 
 def population_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
-    """Mean Wasserstein-1 distance of values between translated and real slices, over the layers.
+    """Return the mean Wasserstein-1 distance between translated and real values, over the layers.
 
     In one dimension it is the mean difference of the quantiles (Vallender 1974), so its gradient
-    moves each value to the one of equal rank: bone that is painted on the scalp has to leave, since
-    no real scalp is as dense. Matching distributions by sorting is Delon 2004's and, as a loss,
-    Heitz 2021's (sliced Wasserstein). Slices should come from similar heights (`data.partner`
-    position). Layers that one of the two lacks are left out.
+    moves each value towards the real one of equal rank; this removes bone from the scalp, because
+    no real scalp is as dense. Matching distributions by sorting is from Delon 2004 and, as a loss,
+    from Heitz 2021 (sliced Wasserstein). Layers that one of the two images lacks are left out.
+
+    Args:
+        translated: Translated slices in [-1, 1].
+        body: Body masks of their sources, 0 or 1.
+        real: Real slices of the new domain in [-1, 1], from similar heights (`data.partner`
+            position); they get no gradient.
+        real_body: Body masks of the real slices, 0 or 1.
     """
     ours, our_counts = layer_quantiles(at_least_fp32(translated), layers(body))
     theirs, their_counts = layer_quantiles(at_least_fp32(real), layers(real_body))
@@ -42,11 +48,18 @@ def population_loss(translated: Image, body: Image, real: Image, real_body: Imag
 
 
 def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
-    """Mean squared distance, over the body, from the real slice's mean value at the same depth.
+    """Return the mean squared distance from the real slice's mean value at the same depth.
 
-    Partners change with every step, so what is least on average is the mean of their population as
-    a function of depth (and of height, with `data.partner` position): a place to start from that is
-    neither the input nor noise. It has no anatomy; where it weighs on, images stay smooth.
+    Partners change with every step, so the expected loss is smallest at the mean of their
+    population as a function of depth (and of height, with `data.partner` position). That is a
+    starting point which is neither the input nor noise. It has no anatomy: with a lasting weight,
+    images stay smooth.
+
+    Args:
+        translated: Translated slices in [-1, 1].
+        body: Body masks of their sources, 0 or 1.
+        real: Real slices of the new domain in [-1, 1].
+        real_body: Body masks of the real slices, 0 or 1.
     """
     masks, theirs = layers(body, FINE_SHARES), layers(real_body, FINE_SHARES)
     counts = theirs.sum((-2, -1))
@@ -59,9 +72,16 @@ def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) ->
 
 
 def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tensor, "B L H W"]:
-    """The body cut into layers from its surface inwards; the image's border is no surface.
+    """Divide the body into layers from its surface inwards; the image's border is no surface.
 
-    Depth is the chessboard distance, which a maximum over a square gives on any device.
+    Depth is the chessboard distance, which can be computed by maxima over squares on any device.
+
+    Args:
+        body: Body mask, 0 or 1.
+        shares: Depths at which layers end, as increasing shares of the shorter side.
+
+    Returns:
+        Masks of 0 and 1, one more than `shares`.
     """
     mask = at_least_fp32(body)
     side = min(body.shape[-2:])
@@ -69,7 +89,7 @@ def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tenso
     for share in shares:
         radius = max(1, round(share * side))
         wide = 2 * radius + 1
-        # A square's maximum is that of its rows' maxima: 2 x wide comparisons instead of wide^2.
+        # Maximum over rows, then over columns: 2 x wide comparisons instead of wide^2.
         rows = F.max_pool2d(1 - mask, (1, wide), stride=1, padding=(0, radius))
         deeper.append(1 - F.max_pool2d(rows, (wide, 1), stride=1, padding=(radius, 0)))
     deeper.append(torch.zeros_like(mask))
@@ -79,9 +99,9 @@ def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tenso
 def layer_quantiles(
     image: Image, masks: Float[Tensor, "B L H W"]
 ) -> tuple[Float[Tensor, "B L Q"], Float[Tensor, "B L"]]:
-    """Evenly spaced quantiles of an image inside each mask, and how many pixels each has."""
+    """Return evenly spaced quantiles of an image inside each mask, and the masks' pixel counts."""
     counts = masks.sum((-2, -1))
-    # Pixels of other layers go to the end: no image reaches 4.
+    # Pixels of other layers are sorted to the end: no image value reaches 4.
     ordered = torch.where(masks > 0.5, image, 4.0).flatten(2).sort(-1).values
     shares = (torch.arange(NUM_QUANTILES, device=image.device) + 0.5) / NUM_QUANTILES
     ranks = (shares * counts[..., None]).long().clamp(max=ordered.shape[-1] - 1)

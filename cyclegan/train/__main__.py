@@ -1,4 +1,4 @@
-"""`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of translators."""
+"""`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of generators."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,41 +20,42 @@ TRAIN_COMMAND = "python -m cyclegan.train"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """What the settings start from, beside a preset."""
+    """Alternative to a preset as the origin of the settings."""
 
     config: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """Train MRI -> CT and CT -> MRI translators from a Zarr store. The same command goes on with
-    the same run.
+    """Train MRI -> CT and CT -> MRI generators on a Zarr store. The same command resumes the same
+    run.
 
-    Every setting is a flag too, --section.field VALUE, and changes the preset: --help-all shows
-    them with their values.
+    Every setting is also a flag, --section.field VALUE, which overrides the preset. --help-all
+    lists all settings with their values.
     """
 
     preset: Annotated[
-        str, Positional, arg(metavar="[PRESET]", help=f"The first word: {', '.join(PRESETS)}.")
+        str, Positional, arg(metavar="[PRESET]", help=f"First argument: {', '.join(PRESETS)}.")
     ] = "default"
     config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """A config.yaml to use instead of a preset."""
+    """Use this config.yaml instead of a preset."""
     resume: Annotated[str, arg(metavar="auto|never|PATH")] = "auto"
-    """auto: go on with this run; never: refuse; PATH: begin at another run or a checkpoint of it,
-    or go on with a run that began there."""
+    """auto: resume the run if it exists; never: refuse to resume; PATH: start from another run or
+    one of its checkpoints, or resume a run that started there."""
     plan: bool = False
-    """Print the derived numbers, and time and memory from a few steps on this machine."""
+    """Print the derived numbers, run a few steps on this machine, print their time and memory, and
+    exit."""
     settings: Sections = field(default_factory=dict)
 
     @property
     def start(self) -> Literal["auto", "never"] | StoragePath:
-        """Where the run begins; see `resume`."""
+        """Starting point of the run; see `resume`."""
         words: dict[str, Literal["auto", "never"]] = {"auto": "auto", "never": "never"}
         return words.get(self.resume) or storage_path(self.resume)
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Parse, plan, train."""
+    """Parse the arguments, print the plan, and train."""
     command, config = asked_for(argv)
     config = resolve(config)
     from data_prep.store.store import open_store
@@ -71,10 +72,10 @@ def main(argv: list[str]) -> ExitCode:
     from cyclegan.train.run.launch import launch
 
     if not launch(config, command.start):
-        print("this run is finished; nothing was done. Another --run.name starts a new one.")
+        print("This run is already finished; nothing was done. --run.name NAME starts a new run.")
         return ExitCode.DONE
     print(
-        f"done: {config.run_folder}\n"
+        f"Done: {config.run_folder}\n"
         f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"
         f"  python -m cyclegan.evaluate {config.run_folder}\n"
         f"  python -m cyclegan.export {config.run_folder}"
@@ -83,22 +84,25 @@ def main(argv: list[str]) -> ExitCode:
 
 
 def asked_for(argv: list[str]) -> tuple[Command, Config]:
-    """The command and its configuration. The preset or --config is looked for before the rest is
-    parsed: it decides what the other flags start from.
+    """Parse the arguments into the command and its configuration.
+
+    The preset or --config is parsed first, because it sets the defaults of all other flags.
 
     Raises:
-        UsageError: There is no such preset or file, or there are both.
+        UsageError: There is no such preset or file, or both were given.
     """
     named = argv[0] if argv and not argv[0].startswith("-") else None
     file = parse_known(Base, argv, prog=TRAIN_COMMAND)[0].config
     if named and file:
-        raise ConfigError(f"--config replaces a preset; leave out either it or {named!r}.")
+        raise ConfigError(f"--config replaces the preset: give either --config or {named!r}.")
     base = load_config(file) if file else preset(named or "default")
     sections, argv = flags_of(base, argv)
     default = Command(preset=named or "default", settings=sections)
     command: Command = parse(Command, argv, prog=TRAIN_COMMAND, default=default)
     if command.preset != default.preset:
-        raise UsageError(f"a preset is the first word: {TRAIN_COMMAND} {command.preset} ...")
+        raise UsageError(
+            f"The preset must be the first argument: {TRAIN_COMMAND} {command.preset} ..."
+        )
     return command, replace(base, **command.settings)
 
 

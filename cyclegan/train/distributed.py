@@ -1,6 +1,6 @@
-"""What the workers of a run say to one another: the only home of torch.distributed.
+"""Communication between the workers of a run: the only module that uses torch.distributed.
 
-Each function is called by all workers alike. A worker alone needs no process group.
+All workers must call each function alike. A single worker needs no process group.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ class Worker:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker writes what only one may write."""
+        """Whether this is worker 0, the only one that writes shared files."""
         return self.rank == 0
 
 
 def synchronised(module: nn.Module) -> nn.Module:
-    """The module behind DDP, where a process group exists.
+    """Wrap a module in DDP, if a process group exists.
 
-    Buffers are not broadcast: spectral norm's vectors evolve alike on all workers.
+    Buffers are not broadcast: spectral norm's vectors evolve identically on all workers.
     """
     if not dist.is_initialized():
         return module
@@ -41,10 +41,10 @@ def synchronised(module: nn.Module) -> nn.Module:
 
 
 def exposed_sync_ms(module: nn.Module) -> float | None:
-    """How long DDP last kept a backward waiting for the other workers; None without DDP.
+    """Return how long DDP last delayed a backward for gradient communication; None without DDP.
 
-    DDP measures the first steps and then every hundredth: the time that gradients travelled, less
-    what of it passed while the backward still computed.
+    DDP measures the first steps and then every hundredth: the communication time minus its overlap
+    with the backward computation.
     """
     if not isinstance(module, DistributedDataParallel):
         return None
@@ -60,7 +60,7 @@ def barrier() -> None:
 
 
 def agree(choose: Callable[[], str], worker: Worker) -> str:
-    """What worker 0 chose, on every worker."""
+    """Return the choice of worker 0 on every worker."""
     chosen = [choose() if worker.leads else ""]
     if dist.is_initialized():
         dist.broadcast_object_list(chosen, src=0, device=worker.device)
@@ -68,7 +68,7 @@ def agree(choose: Callable[[], str], worker: Worker) -> str:
 
 
 def gathered(words: list[T], worker: Worker) -> list[list[T]]:
-    """What each worker has to say, in the order of their ranks; rare, for it is slow."""
+    """Return the items of each worker, in the order of their ranks; slow, so for rare use."""
     if not dist.is_initialized():
         return [words]
     said: list[list[T]] = [[] for _ in range(worker.world_size)]
@@ -77,7 +77,7 @@ def gathered(words: list[T], worker: Worker) -> list[list[T]]:
 
 
 def highest(values: Float[Tensor, " n"]) -> list[float]:
-    """The highest of each value over the workers, on the host: a sync."""
+    """Return the maximum of each value over the workers, on the host; a host-device sync."""
     if dist.is_initialized():
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
     numbers: list[float] = values.tolist()
@@ -85,7 +85,12 @@ def highest(values: Float[Tensor, " n"]) -> list[float]:
 
 
 def mean_over_workers(values: Float[Tensor, " n"], share: float) -> Float[Tensor, " n"]:
-    """The mean over all samples of the step, where `values` are means over a worker's own."""
+    """Return the mean over all samples of the step.
+
+    Args:
+        values: Means over the samples of this worker, [n].
+        share: Weight of this worker's means; 1 if all workers have equally many samples.
+    """
     if not dist.is_initialized():
         return values
     summed = values * share
@@ -94,10 +99,10 @@ def mean_over_workers(values: Float[Tensor, " n"], share: float) -> Float[Tensor
 
 
 def sum_in_order(terms: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, " n"]:
-    """The sum over all workers' terms, added one by one from worker 0's first to the last's last.
+    """Sum the terms of all workers one by one, in the order of ranks and of terms within a rank.
 
-    Each worker adds its terms to what the one before it hands on, and the last tells all: the same
-    bits however many workers share the terms.
+    Each worker adds its terms to the partial sum of the previous rank; the last rank broadcasts
+    the total. The result is bit-identical however many workers share the terms.
     """
     total = torch.zeros_like(terms[0])
     rank, last = (dist.get_rank(), dist.get_world_size() - 1) if dist.is_initialized() else (0, 0)

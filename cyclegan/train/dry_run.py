@@ -1,7 +1,7 @@
-"""A few real steps on this machine, before a run starts: how long it will take, in what memory.
+"""Dry run: a few real steps on this machine, to estimate the time and memory of a run.
 
-Nothing is written. The networks, the batches and the compiler are those of the run; only other
-workers are missing.
+Nothing is written. The networks, batches and compiler settings are those of the run; only the
+other workers are missing.
 """
 
 import time
@@ -28,43 +28,43 @@ MEASURED_STEPS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rehearsal:
-    """What a few steps of one worker told."""
+    """Measurements of a few steps on one worker."""
 
     device: str
     workers: int
     steps: int
-    """Of the whole run."""
+    """Optimizer steps of the whole run."""
     first_step_s: float
-    """With what a run does once: compiling, filling the loader."""
+    """Seconds of the first step, with one-time work: compiling and filling the loader."""
     step_s: float
-    """Median of the steps after it."""
+    """Median seconds of the later steps."""
     peak_gib: float
-    """On a GPU what torch held there; else the process's memory."""
+    """Peak memory in GiB: torch's allocations on a GPU, else that of the process."""
     memory_gib: float | None
-    """All that the device has; None where it is the host."""
+    """Total memory of the GPU in GiB; None on a CPU."""
 
     @property
     def run_s(self) -> float:
-        """The whole run, without validations and checkpoints."""
+        """Estimated seconds of the whole run, without validations and checkpoints."""
         return self.first_step_s + (self.steps - 1) * self.step_s
 
     def __str__(self) -> str:
-        alone = "" if self.workers == 1 else ", one worker without the others' gradients"
+        alone = "" if self.workers == 1 else ", one worker without gradient communication"
         of = "" if self.memory_gib is None else f" of {self.memory_gib:.1f}"
         return (
-            f"measured     {MEASURED_STEPS} steps on {self.device}{alone}: {self.step_s:.3g} s a "
-            f"step, {self.first_step_s:.3g} s the first\n"
+            f"measured     {MEASURED_STEPS} steps on {self.device}{alone}: {self.step_s:.3g} s per "
+            f"step, {self.first_step_s:.3g} s for the first\n"
             f"             peak memory {self.peak_gib:.1f}{of} GiB\n"
             f"time         about {duration(self.run_s)} without validations and checkpoints"
         )
 
 
 def rehearse(config: Config, store: Store) -> Rehearsal:
-    """Run the first steps of worker 0, which has the most shards.
+    """Run and measure the first steps of worker 0, which has the most shards.
 
     Raises:
-        ConfigError: The device's memory is not enough.
-        DataError, StoreError: As `open_stream`.
+        ConfigError: The device has too little memory.
+        DataError, StoreError: As raised by `open_stream`.
     """
     cuda = torch.cuda.is_available() and config.scale.gpu != "no"
     device = torch.device("cuda:0" if cuda else "cpu")

@@ -1,4 +1,4 @@
-"""The training loop of one worker: build, restore, loop. It does not know who started it."""
+"""Training loop of one worker: build, restore, loop."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -27,10 +27,10 @@ from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
 
 SUBSTITUTED = "substituted.jsonl"
-"""In the run folder: a line for each slice that stood in for a damaged one."""
+"""File in the run folder with one line per slice that replaced a damaged one."""
 LOOKS_IN_GRACE = 5
-"""Where steps are slow, the workers ask this often within `scale.grace_s` whether they are to stop:
-there must be time left to save."""
+"""Checks for a stop request within `scale.grace_s` where steps are slow: there must be time left to
+save."""
 
 
 def train_worker(
@@ -44,12 +44,23 @@ def train_worker(
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
-    `report` is called on every worker alike, after each validation, with finite floats; it returns
-    when all have called it. Once any worker is `told_to_stop`, all save at one step and return;
-    once one hears that a `machine_goes`, all save and go on. Worker 0 tells `notes` first.
+    Args:
+        config: Configuration of the run, with its name and paths resolved.
+        worker: Rank, number of workers and device.
+        report: Called on every worker after each validation, with finite floats; returns once all
+            workers have called it.
+        start: Checkpoint of another run to start from, if this run has none of its own.
+        told_to_stop: Whether to stop; once it is true on any worker, all save at the same step and
+            return.
+        machine_goes: Whether a node will be preempted; once it is true on any worker, all save and
+            continue.
+        notes: Messages that worker 0 logs first.
+
+    Returns:
+        The state at the last step done.
 
     Raises:
-        DivergedError: Updates stay not finite, also from earlier checkpoints and at smaller rates.
+        DivergedError: Updates stay non-finite, even from earlier checkpoints and at smaller rates.
     """
     store = open_store(config.store)
     state = build_state(
@@ -87,7 +98,7 @@ def train_worker(
         telemetry.settings(decisive(config), done=False)
         for word in notes if worker.leads else ():
             note(word)
-        if not begun:  # storage that cannot be written is found out now, and a way back is there
+        if not begun:  # shows at once whether storage is writable, and allows a rollback
             run.save(score=None)
         while trouble := advance(run, steps, trace):
             run.go_back(trouble)
@@ -96,10 +107,15 @@ def train_worker(
 
 
 def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
-    """Train on from the state's step until the last one, or to pause or stop before it; `trace`
-    hears of each step.
+    """Train from the state's step to the last one, or until a pause or a stop.
 
-    Returns at once, with the reason, where too many updates in a row were not finite; else "".
+    Args:
+        run: The run, at the step to continue from.
+        steps: Optimizer steps of the whole run.
+        trace: Called after each step.
+
+    Returns:
+        The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
     watch = Watch(config.data.mri_contrast)
@@ -129,7 +145,7 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
             telemetry.add(terms)
             trace()
-            # On which steps a streak is looked for must not hang on the clock.
+            # The steps at which a streak is checked must not depend on the clock.
             looks_back = due(state.step, config.guard.look_every_steps, last)
             if looks_back or state.step >= next_look:
                 stop, leave, streak, step_s = run.look(looked_s, state.step - looked)
@@ -145,8 +161,8 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
                     telemetry.note(state.step, f"warning: {warning}")
             pausing = time.monotonic()
             score = None
-            # Before the checkpoint: one that is there has been validated, if it was due. But who
-            # is told to stop amid the run may have no time for it.
+            # Validate before saving, so that every checkpoint whose validation was due has a score.
+            # A run that is stopped early may have no time for it.
             hurried = stop and state.step < last
             if validating := due(state.step, every.validate_every_steps, last) and not hurried:
                 score, given_up = run.validate(to_its_end=state.step == last)
@@ -161,12 +177,12 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
 
 
 def due(step: int, every: int, last: int) -> bool:
-    """Whether something that happens every so many steps, and at the end, happens now."""
+    """Return whether an event of every `every` steps (0: never), and of the last, is due now."""
     return step == last or (every > 0 and step % every == 0)
 
 
 def set_rates(state: TrainState, config: Config, steps: int) -> None:
-    """Give both optimizers the learning rates of the step to come."""
+    """Set the learning rates of both optimizers for the next step."""
     optimizer = config.optimizer
     factor = rate_factor(
         state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
@@ -177,14 +193,14 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
 
 
 def sync_time(engine: Engine) -> dict[str, float]:
-    """What waiting for the other workers' gradients took of a step of late; nothing without DDP."""
+    """Return the recent time per step spent on gradient communication; empty without DDP."""
     waits = [exposed_sync_ms(network) for network in (engine.translators, engine.critics)]
     known = [wait for wait in waits if wait is not None]
     return {"speed/sync_ms": sum(known)} if known else {}
 
 
 def rates(state: TrainState) -> dict[str, float]:
-    """The learning rates of the last step, and what the guard has done so far."""
+    """Return the learning rates of the last step, and counts of skipped steps and rollbacks."""
     return {
         "rate/translators": state.translator_optimizer.param_groups[0]["lr"],
         "rate/critics": state.critic_optimizer.param_groups[0]["lr"],

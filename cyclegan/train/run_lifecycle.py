@@ -1,4 +1,4 @@
-"""A worker's part of a run: taking up a checkpoint, saving, validating, going back."""
+"""Operations of a worker on its run: restore, save, validate, roll back."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ Report = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """All that a worker needs to go on from its state's step; every method is for all workers."""
+    """A run in progress on one worker. All workers must call each method alike."""
 
     config: Config
     worker: Worker
@@ -37,12 +37,21 @@ class Run:
     report: Report
     told_to_stop: Callable[[], bool]
     machine_goes: Callable[[], bool]
-    """Whether the cluster has said anew that it will take a machine of this run away."""
+    """Whether the cluster has announced a new preemption of a node of this run."""
 
     def look(self, since_s: float, steps: int) -> tuple[bool, bool, float, float]:
-        """Whether any worker is told to stop, whether a machine will go, how many updates in a row
-        were skipped, and what a step takes the slowest worker in seconds, of the `steps` since
-        `since_s` of the clock; a sync between host and device and between workers."""
+        """Check for stop requests, preemptions and skipped updates on all workers.
+
+        This synchronises host and device, and all workers.
+
+        Args:
+            since_s: Time of the previous check, in seconds of `time.monotonic`.
+            steps: Steps since then.
+
+        Returns:
+            Whether to stop, whether a node will be preempted, the number of consecutive skipped
+            updates, and the seconds per step of the slowest worker.
+        """
         streak = float(self.state.streak)  # waits for the device, so the steps are over
         step_s = (time.monotonic() - since_s) / steps
         own = [float(self.told_to_stop()), float(self.machine_goes()), streak, step_s]
@@ -50,7 +59,7 @@ class Run:
         return stop > 0, leave > 0, longest, slowest_s
 
     def save(self, score: float | None) -> None:
-        """Commit a checkpoint, then let older ones go."""
+        """Commit a checkpoint, then delete those that are no longer kept."""
         folder, worker, schedule = self.config.run_folder, self.worker, self.config.schedule
         checkpoint.save(
             self.state,
@@ -66,9 +75,14 @@ class Run:
         self.telemetry.settle()
 
     def validate(self, *, to_its_end: bool) -> tuple[float | None, bool]:
-        """Score the running mean on the val split, each worker its share of the volumes, and tell
-        the launcher; returns the selection score, on worker 0, and whether the validation was given
-        up, as it is between two volumes once a worker is told to stop, unless `to_its_end`."""
+        """Score the running mean of the weights on the val split, and report the scores.
+
+        The volumes are divided among the workers. A stop request cancels the validation between
+        two volumes, unless `to_its_end`.
+
+        Returns:
+            The selection score on worker 0, else None; and whether the validation was cancelled.
+        """
         metrics: dict[str, float] = {}
         state, telemetry, worker = self.state, self.telemetry, self.worker
         own = findings(
@@ -92,8 +106,10 @@ class Run:
         return metrics.get(SELECTION), False
 
     def go_back(self, why: str) -> None:
-        """Take up the last checkpoint from before the updates that were not finite, at half the
-        rates. Later checkpoints are deleted: they stand on the brink."""
+        """Roll back to the last checkpoint before the non-finite updates, and halve the rates.
+
+        Later checkpoints are deleted: they may already be close to divergence.
+        """
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
         target = storage_path(agree(lambda: str(checkpoint.way_back(folder)), self.worker))
         checkpoint.restore(state, target)
@@ -105,16 +121,17 @@ class Run:
         self.telemetry.go_on_from(state.step)
         self.telemetry.note(
             state.step,
-            f"warning: {why} The run goes on from step {state.step} with half of the rates.",
+            f"warning: {why} The run continues from step {state.step} with halved learning rates.",
         )
 
 
 def take_up(
     state: TrainState, config: Config, worker: Worker, store: Store, start: StoragePath | None
 ) -> bool:
-    """Restore the newest whole checkpoint of the run, or `start`; worker 0 chooses for all.
+    """Restore the newest intact checkpoint of the run, or `start`; worker 0 chooses for all.
 
-    Returns whether the run has a checkpoint of its own.
+    Returns:
+        Whether the run has a checkpoint of its own.
     """
     own = agree(lambda: str(checkpoint.newest(config.run_folder) or ""), worker)
     if found := own or str(start or ""):

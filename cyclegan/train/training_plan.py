@@ -1,4 +1,4 @@
-"""What a run will be, computed before its first step: numbers that follow from config and store."""
+"""Training plan: the numbers of a run that follow from config and store, before the first step."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -22,13 +22,13 @@ class Plan:
     total_steps: int
     global_batch: int
     worker_batch: int
-    """Slice pairs of the busiest worker."""
+    """Slice pairs per step of the worker with the most shards."""
     translator_parameters: int
     critic_parameters: int
     state_bytes: int
-    """Weights, gradients, Adam's moments, the running mean and the replay pools of one worker."""
+    """Bytes of weights, gradients, Adam's moments, running mean and replay pools of one worker."""
     activation_bytes: int
-    """Saved for backward in fp32 and eager: an upper bound for AMP and compile."""
+    """Bytes saved for backward in fp32 and eager mode: an upper bound for AMP and compile."""
     checkpoint_bytes: int
 
     def __str__(self) -> str:
@@ -36,12 +36,12 @@ class Plan:
         return "\n".join(
             [
                 f"steps        {self.total_steps} ({self.steps_per_epoch} per epoch)",
-                f"batch        {self.global_batch} slice pairs a step, "
-                f"at most {self.worker_batch} on a worker",
-                f"parameters   {self.translator_parameters:,} translators, "
-                f"{self.critic_parameters:,} critics",
-                f"memory       about {(self.state_bytes + self.activation_bytes) / mib:,.0f} MiB a "
-                f"worker: state {self.state_bytes / mib:,.0f}, "
+                f"batch        {self.global_batch} slice pairs per step, "
+                f"at most {self.worker_batch} per worker",
+                f"parameters   {self.translator_parameters:,} generators, "
+                f"{self.critic_parameters:,} discriminators",
+                f"memory       about {(self.state_bytes + self.activation_bytes) / mib:,.0f} MiB "
+                f"per worker: state {self.state_bytes / mib:,.0f}, "
                 f"activations up to {self.activation_bytes / mib:,.0f}",
                 f"checkpoint   {self.checkpoint_bytes / mib:,.0f} MiB each",
             ]
@@ -49,17 +49,17 @@ class Plan:
 
 
 def total_steps(config: Config, store: Store) -> int:
-    """Optimizer steps of the whole run."""
+    """Return the optimizer steps of the whole run."""
     if config.train.max_steps:
         return config.train.max_steps
     return ceil(config.train.epochs * steps_per_epoch(store, config))
 
 
 def make_plan(config: Config, store: Store) -> Plan:
-    """Derive the numbers; reads the store's index only."""
+    """Derive the numbers of a run; only the store's index is read."""
     with torch.device("meta"):
         translators, critics = build_translators(config), build_critics(config)
-    first = Worker(world_size=config.scale.workers)  # none has more shards
+    first = Worker(world_size=config.scale.workers)  # worker 0: none has more shards
     worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, first.world_size))
     image_bytes = 4 * store.size[0] * store.size[1]
     of_translators, of_critics = num_parameters(translators), num_parameters(critics)
@@ -83,9 +83,9 @@ def make_plan(config: Config, store: Store) -> Plan:
 
 
 def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int:
-    """Bytes that a translators' forward keeps for its backward, counted without computing them."""
+    """Count the bytes that the generators' forward keeps for backward, without computing it."""
     kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # a freed tensor's id could come again
+    alive: list[Tensor] = []  # the id of a freed tensor could be reused
 
     def count(tensor: Tensor) -> Tensor:
         alive.append(tensor)

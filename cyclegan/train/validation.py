@@ -1,7 +1,4 @@
-"""Quick scores and one picture of the val split while a run goes on, through infer and scores.
-
-It knows nothing of steps, checkpoints or logs: any two callables and a store will do.
-"""
+"""Validation during training: quick scores and one image of the val split."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -35,16 +32,16 @@ from mrct.imaging.volume import MODALITIES, Modality
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What one volume of the split told; small, so that workers can hand it on."""
+    """Result of one volume; small, so that workers can send it to each other."""
 
     modality: Modality
     number: int
-    """Place in the order in which volumes are looked at."""
+    """Position among the validated volumes of its modality, from 0."""
     scores: dict[str, float]
     synthetic: Population | None
-    """Of an MRI's synthetic CT."""
+    """Summary of the synthetic CT of an MRI; None for a CT."""
     tiles: list[Picture]
-    """Of the first volume of a modality."""
+    """Images of the first volume of a modality; empty for the others."""
 
 
 def validation_scores(
@@ -56,12 +53,23 @@ def validation_scores(
     *,
     device: torch.device | str = "cpu",
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
-    """Scores named `val/...`, all finite, and a picture [rows, columns, 3].
+    """Score a pair of generators on a split.
 
-    Scores with a real CT beside (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are there where the
-    split has pairs. `hu_distance`, `bone_depth_mismatch`, the two by place and `selection` compare
-    the synthetic CTs with real CTs of the train split. The picture shows the first volume of each
-    modality, paired ones before others, there and back (`validation_figure.py`).
+    Scores against a real CT (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are included if the split
+    has pairs. `hu_distance`, `bone_depth_mismatch`, the two scores by body region and `selection`
+    compare the synthetic CTs with real CTs of the train split. The image shows the cycle of the
+    first volume of each modality, paired volumes first (`validation_figure.py`).
+
+    Args:
+        to_ct: Generator from MRI to CT, on `device`; any callable.
+        to_mri: Generator from CT to MRI, on `device`; any callable.
+        store: The store with the split's volumes.
+        config: Configuration of the run that the generators belong to.
+        split: Split to score.
+        device: Device of the generators.
+
+    Returns:
+        Finite scores named `val/...`, and an image [rows, columns, 3] of uint8.
 
     Raises:
         DataError: The split has no MRI, or the train split no CT.
@@ -83,8 +91,16 @@ def findings(
     batch_size: int = 8,
     give_up: Callable[[], bool] = lambda: False,
 ) -> list[Finding] | None:
-    """One worker's share of the volumes, (rank, workers): every so many-th of them. None where it
-    was to `give_up` between two of them."""
+    """Score one worker's share of the volumes.
+
+    Args:
+        share: (rank, workers): every `workers`-th volume, beginning with the one numbered `rank`.
+        batch_size: Slices per forward.
+        give_up: Asked between two volumes whether to cancel.
+
+    Returns:
+        One finding per volume; None if it was cancelled.
+    """
     require_mri(store, split)
     networks = BothWays.trained((to_ct, to_mri), config.data, device, batch_size)
     looked_at = [
@@ -104,13 +120,13 @@ def findings(
 def chosen(
     store: Store, modality: Modality, split: Split, config: Config
 ) -> Sequence[StoredVolume]:
-    """The volumes that a validation looks at: paired ones first, as many as the config says."""
+    """Return the volumes to validate on: paired ones first, up to the configured number."""
     volumes = store.select(modality, split).linked_first()
     return volumes[: config.schedule.validate_volumes or None]
 
 
 def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int) -> Finding:
-    """Translate a volume there and back, and score it."""
+    """Translate a volume, translate it back, and score both results."""
     cycle = networks.cycle(store, volume)
     of_mri = volume.modality == "mri"
     real = linked_ct(store, volume) if of_mri else None
@@ -118,7 +134,7 @@ def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int)
         f"{name}_{volume.modality}": score
         for name, score in cycle_scores(*cycle.compared()).items()
     }
-    if real and real[1].any():  # a pair whose scans show no common part says nothing
+    if real and real[1].any():  # scans without a common field of view cannot be compared
         scores |= paired_scores(cycle.translated, *real)
     return Finding(
         modality=volume.modality,
@@ -132,7 +148,11 @@ def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int)
 def summed_up(
     found: Iterable[Finding], store: Store, config: Config
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
-    """Scores and picture of all volumes, the same however many workers looked at them."""
+    """Combine the findings of all volumes; the result does not depend on the number of workers.
+
+    Returns:
+        Scores named `val/...`, and an image [rows, columns, 3] of uint8.
+    """
     in_order = sorted(found, key=lambda each: (each.modality == "ct", each.number))
     values: dict[str, list[float]] = defaultdict(list)
     for each in in_order:
@@ -152,10 +172,14 @@ def summed_up(
 
 
 def require_mri(store: Store, split: Split = "val") -> None:
-    """Refuse a store on which no checkpoint could be judged, before a run starts."""
+    """Refuse a store without MRI in a split: no checkpoint could be scored on it.
+
+    Raises:
+        DataError: The split has no MRI.
+    """
     if not store.select("mri", split):
         raise DataError(
-            f"the split {split} of {store.path} has no MRI, so no synthetic CT can be judged and "
+            f"The split {split} of {store.path} has no MRI, so no synthetic CT can be scored and "
             "no best checkpoint chosen. Give some subjects that split in the manifest and convert "
             "again; `python -m data_prep describe` shows the splits."
         )

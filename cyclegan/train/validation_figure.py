@@ -1,7 +1,7 @@
-"""The picture of a validation: both cycles at one height, with maps of what changed.
+"""Validation figure: one slice of both cycles, with difference maps.
 
-Windows are fixed and their colour bars are below, so that pictures of two steps, or of two runs,
-compare. Rows and columns lie as in memory, which is the radiological view.
+Display windows are fixed and shown by colour bars, so that the figures of two steps, or of two
+runs, are comparable. Rows and columns are as in memory, which is the radiological view.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import denormalise
 
 SHOWN_HEIGHT = 0.6
-"""Relative height of the pictured slice: above the orbits, through the ventricles."""
+"""Relative height of the displayed slice: above the orbits, through the ventricles."""
 TILE_INCHES = 2.2
 
 CT = CT_BONE._replace(unit="HU, bone window")
@@ -27,8 +27,14 @@ CHANGE_MRI = Windowing("RdBu_r", -0.5, 0.5, "difference, of the MRI's window")
 def tiles_of(
     cycle: Cycle, pixel_mm: tuple[float, float], real: NDArray[Any] | None = None
 ) -> list[Picture]:
-    """A volume there and back; beside a real CT [z, y, x] in HU also how far the synthetic one is
-    from it, inside the body."""
+    """Return the images of one cycle, from left to right.
+
+    Args:
+        cycle: A volume, its translation and the translation back.
+        pixel_mm: Spacing along (y, x).
+        real: Real CT of the same subject in HU, [z, y, x]; adds its difference to the synthetic
+            CT inside the body.
+    """
     z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
     body = cycle.body[z]
     assert cycle.returned is not None, "validation goes both ways"
@@ -65,6 +71,6 @@ def tiles_of(
 
 
 def panel(rows: list[list[Picture]]) -> NDArray[np.uint8]:
-    """The tiles of each volume in a row above the colour bars; pixels [rows, columns, 3]."""
+    """Draw one row of images per volume above the colour bars, as pixels [rows, columns, 3]."""
     bars = (CT, CHANGE_HU, MRI, CHANGE_MRI)
     return pixels(grid([("", tiles) for tiles in rows], bars, tile_inches=TILE_INCHES))

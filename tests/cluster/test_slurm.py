@@ -136,7 +136,7 @@ def test_a_training_that_slurm_takes_the_nodes_from_saves_and_ends_in_its_second
     assert 20 <= saved < steps
     wait_for("JobState=COMPLETED", slurm, job, log, seconds=400)
 
-    assert f"going on from step {saved} of {steps}" in log.read_text()
+    assert f"Resuming from step {saved} of {steps}" in log.read_text()
     newest = checkpoint.newest(run)
     assert newest is not None
     assert checkpoint.verify(newest)["step"] == steps

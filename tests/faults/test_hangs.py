@@ -94,10 +94,10 @@ def test_no_fault_of_one_worker_hangs_a_run(
     assert {moment["what"] for moment in after} == back
     back_s = max(moment["at"] for moment in after) - fault
     notes = [line["note"] for line in read_lines(folder / METRICS) if "note" in line]
-    (told,) = [note for note in notes if "again" in note]
+    (told,) = [note for note in notes if "restarted" in note]
     print(f"{kind} of worker {rank} at step {step}: back in {back_s:.0f} s; {told}")
     assert back_s < WITHIN_S
     if kind == "loader":  # mended within the worker, which says what hung
         assert "has made no progress" in told
     else:  # of a deadlock only those know that wait
-        assert f"worker {1 - rank if kind == 'deadlock' else rank} " in told
+        assert f"Worker {1 - rank if kind == 'deadlock' else rank} " in told

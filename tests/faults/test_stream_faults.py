@@ -156,7 +156,7 @@ def test_s2_a_loader_that_hangs_is_started_again_and_one_that_hangs_on_is_named(
 
     assert all(torch.equal(b.mri, e) for b, e in zip(batches, expected, strict=True))
     assert "making the batch of step 2 in DALI. The step waits" in notes[0]
-    assert "started again at step 2" in notes[0]
+    assert "restarted at step 2" in notes[0]
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     again = cluster.call(*submit, "--", *training)
 
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"going on from step {saved} of {steps}" in again.stdout
+    assert f"Resuming from step {saved} of {steps}" in again.stdout
     newest = checkpoint.newest(run)
     assert newest is not None
     assert checkpoint.verify(newest)["step"] == steps

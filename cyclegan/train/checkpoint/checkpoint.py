@@ -1,7 +1,7 @@
-"""Checkpoints: the whole state of a run, as files that are checked before they are used.
+"""Checkpoints: the complete state of a run, as files that are verified before use.
 
-Safetensors for networks, optimizers and pools, JSON for the rest; no pickle. How they become a
-checkpoint, whole or not at all, and which of them are kept is the business of `folder.py`.
+Safetensors for networks, optimizers and pools, JSON for the rest; no pickle. `folder.py` commits
+the files atomically and decides which checkpoints are kept.
 """
 
 import json
@@ -74,12 +74,24 @@ def save(
     barrier: Callable[[], None] = lambda: None,
     gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
 ) -> StoragePath:
-    """Write a checkpoint; every worker calls this, and each writes the pools of its own shards.
+    """Write a checkpoint. All workers must call this; each writes the pools of its own shards.
 
-    `score` is the validation's at this step, lower is better; it travels in the checkpoint, so that
-    the best one is found among those that are there. `attempt` is a word that the workers agreed on
-    and nobody used before: a worker left over from before a restart writes elsewhere. `gather`
-    tells what all workers say to it.
+    Args:
+        state: State to save.
+        run_folder: Folder of the run.
+        score: Validation score at this step, lower is better; None without a validation. It is
+            stored in the checkpoint, so that the best of the kept ones can be found.
+        attempt: A unique word that the workers agreed on, so that a worker left over from before a
+            restart writes elsewhere.
+        leads: Whether this is worker 0, which writes everything but the pools.
+        barrier: Waits for all workers.
+        gather: Returns the given lists of all workers.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        OSError: A file could not be written, for example because storage is full.
     """
     final = folder_of(run_folder, state.step)
     gathering = unfinished(final, attempt)
@@ -94,7 +106,7 @@ def save(
                 write(folder / name)
                 hashes[name] = sha256_of(folder / name)
                 gathering.settle(folder / name)
-            except OSError:  # what does not fit whole must not take the space for a word about it
+            except OSError:  # partial files must not take the space needed to log the error
                 for own in hashes:
                     (folder / own).unlink(missing_ok=True)
                 raise
@@ -109,7 +121,7 @@ def save(
 def files_of(
     state: TrainState, score: float | None, leads: bool
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """What one worker has to write: the names of files, and what writes each."""
+    """Yield the file names that one worker writes, each with the function that writes it."""
     for shard in state.mri_pool.shards:
         pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
         yield pool_file(shard), partial(save_tensors, pools)
@@ -131,7 +143,11 @@ def files_of(
 
 
 def restore(state: TrainState, folder: StoragePath) -> None:
-    """Put the whole state back, in place."""
+    """Restore the complete state from a checkpoint, in place.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged.
+    """
     with folder.fetched() as here:
         facts = verify(here)
         for name, module in modules_of(state).items():
@@ -142,7 +158,7 @@ def restore(state: TrainState, folder: StoragePath) -> None:
             pools = load_tensors(here / pool_file(shard))
             state.mri_pool.state_of(shard).copy_(pools["mri"])
             state.ct_pool.state_of(shard).copy_(pools["ct"])
-    if facts["scaler"]:  # empty where the run before needed none
+    if facts["scaler"]:  # empty if the run was saved without loss scaling
         state.scaler.load_state_dict(facts["scaler"])
     state.skipped.fill_(facts["skipped"])
     state.streak.fill_(facts["streak"])
@@ -151,7 +167,14 @@ def restore(state: TrainState, folder: StoragePath) -> None:
 
 
 def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Generator]:
-    """(to_ct, to_mri) with the mean weights, on the CPU, in evaluation mode."""
+    """Load the generators of a checkpoint with their mean weights, on the CPU, in evaluation mode.
+
+    Returns:
+        (to_ct, to_mri).
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged.
+    """
     with folder.fetched() as here:
         verify(here)
         translators = build_translators(config)
@@ -161,12 +184,12 @@ def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Ge
 
 
 def modules_of(state: TrainState) -> dict[str, nn.Module]:
-    """The state's networks by the name of their file."""
+    """Return the state's networks by their file names without suffix."""
     return {"translators": state.translators, "critics": state.critics, "mean": state.mean}
 
 
 def optimizers_of(state: TrainState) -> dict[str, torch.optim.Adam]:
-    """The state's optimizers by the name of their file."""
+    """Return the state's optimizers by their file names without suffix."""
     return {
         "translator_optimizer": state.translator_optimizer,
         "critic_optimizer": state.critic_optimizer,
@@ -174,12 +197,12 @@ def optimizers_of(state: TrainState) -> dict[str, torch.optim.Adam]:
 
 
 def pool_file(shard: int) -> str:
-    """The file of one logical shard's pools."""
+    """Return the file name of the pools of one logical shard."""
     return f"pools_{shard:03d}.safetensors"
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Adam's moments and step counts as `<parameter>.<name>`; rates come from the config."""
+    """Return Adam's moments and step counts as `<parameter>.<name>`; rates come from the config."""
     return {
         f"{index}.{name}": value
         for index, moments in optimizer.state_dict()["state"].items()
@@ -188,14 +211,14 @@ def optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """Restore an optimizer in place; the inverse of `optimizer_tensors`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".")
         weight = parameters[int(index)]
         if value.shape == weight.shape:
-            # Fused Adam walks through memory, so moments must lie as their weight does.
+            # Fused Adam iterates over raw memory, so moments need their weight's memory layout.
             value = torch.empty_like(weight).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
@@ -203,29 +226,33 @@ def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> N
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text, in the order of arguments of `save_tensors`."""
+    """Write a text file; the arguments are in the order of those of `save_tensors`."""
     path.write_text(text)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which wants them contiguous.
+    """Write tensors as safetensors, which requires contiguous memory.
 
     Raises:
-        OSError: As any file that cannot be written.
+        OSError: The file could not be written.
     """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(plain, path)
     except SafetensorError as error:
-        # The library tells the system's error in words only.
+        # The library reports the system's error number only within its message.
         if number := re.search(r"os error (\d+)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read safetensors onto the CPU."""
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"File {path} cannot be read: {error}") from error

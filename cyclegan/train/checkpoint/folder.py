@@ -1,9 +1,9 @@
-"""The checkpoints of a run as folders: which are there and whole, which is best, which may go.
+"""Folders of checkpoints: committing, verifying, choosing and deleting them.
 
 A checkpoint is `checkpoints/step_00001000` in the run's folder, locally or on an object store. Its
-manifest holds the SHA-256 of every other file. It is written last: locally before the folder
-gets its name; on an object store, which has no rename, what has no manifest is no checkpoint. This
-module knows nothing of what the files hold, but for `state.json`.
+`manifest.json` lists the SHA-256 of every other file and is written last: locally before the folder
+is renamed into place; on an object store, which has no rename, a folder without it is no
+checkpoint.
 """
 
 import json
@@ -24,60 +24,64 @@ STATE = "state.json"
 
 
 def folder_of(run_folder: StoragePath, step: int) -> StoragePath:
-    """Where the checkpoint of a step lies."""
+    """Return the path of the checkpoint of a step."""
     return run_folder / "checkpoints" / f"step_{step:08d}"
 
 
 def results_folder(run_folder: StoragePath, name: str) -> Path:
-    """Where results on a run go by default: into it, or to the working folder from a URL."""
+    """Return the default folder for results of a run: inside it, or, if the run is at a URL, in the
+    working folder."""
     return run_folder.beside() / name
 
 
 def unfinished(final: StoragePath, attempt: str) -> StoragePath:
-    """Where the files of one attempt at a checkpoint gather."""
+    """Return the path where one attempt to write a checkpoint collects its files."""
     return final.with_name(f"{PARTIAL}{attempt}-{final.name}")
 
 
 def commit(partial: StoragePath, final: StoragePath, hashes: Mapping[str, str]) -> None:
-    """Make the files that were gathered a checkpoint, with the manifest last."""
+    """Publish the collected files as a checkpoint; `manifest.json` is written last."""
     manifest = json.dumps(dict(sorted(hashes.items())), indent=1).encode()
-    # What it replaces is a damaged one of the same step that a resumed run went past.
+    # This may replace a damaged checkpoint of the same step that a resumed run skipped.
     partial.publish(final.name, list(hashes), MANIFEST, manifest)
 
 
 def verify(folder: StoragePath) -> dict[str, Any]:
-    """Check every file against the manifest; returns the facts of `state.json`.
+    """Check the SHA-256 of every file of a checkpoint.
+
+    Returns:
+        The contents of `state.json`: step, score, skipped, streak, rollbacks and scaler.
 
     Raises:
-        CheckpointError: A file is missing or does not have the bytes that were written.
+        CheckpointError: A file is missing, or its bytes differ from those that were written.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name, expected in manifest.items():
             if (folder / name).sha256() != expected:
                 raise CheckpointError(
-                    f"{folder.name}/{name} is damaged: its bytes are not those that were "
-                    f"written. Delete {folder} to go on from an older checkpoint."
+                    f"Checkpoint file {folder.name}/{name} is damaged: its bytes are not those "
+                    f"that were written. Delete {folder} to resume from an older checkpoint."
                 )
         facts: dict[str, Any] = json.loads((folder / STATE).read_text())
     except (folder.damage, ValueError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{folder} is no complete checkpoint ({error}). "
-            "Name a run folder or one of its checkpoints/step_* folders."
+            f"Folder {folder} is no complete checkpoint ({error}). "
+            "Give a run folder or one of its checkpoints/step_* folders."
         ) from error
     return facts
 
 
 def saved(run_folder: StoragePath) -> list[StoragePath]:
-    """All checkpoint folders, oldest first; damaged ones too."""
+    """Return all checkpoint folders, oldest first, including damaged ones."""
     folders = (run_folder / "checkpoints").published(MANIFEST)
     return [folder for folder in folders if folder.name.startswith("step_")]
 
 
 def whole(run_folder: StoragePath) -> Iterator[StoragePath]:
-    """The checkpoints that are whole, newest first; a warning for each that is not.
+    """Yield the intact checkpoints, newest first, and print a warning for each damaged one.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
@@ -88,19 +92,19 @@ def whole(run_folder: StoragePath) -> Iterator[StoragePath]:
         try:
             verify(folder)
         except CheckpointError as error:
-            print(f"warning: {error} Falling back to another one.", file=sys.stderr)
+            print(f"warning: {error} Falling back to another checkpoint.", file=sys.stderr)
             damaged += 1
         else:
             yield folder
     if folders and damaged == len(folders):
         raise CheckpointError(
-            f"all {len(folders)} checkpoints of {run_folder} are damaged. Going on would start "
-            "anew without a word: give the run another --run.name, or delete the folder."
+            f"All {len(folders)} checkpoints of {run_folder} are damaged. Resuming would silently "
+            "restart the training: use another --run.name, or delete the folder."
         )
 
 
 def newest(run_folder: StoragePath) -> StoragePath | None:
-    """The newest checkpoint that is whole; None where a run has none yet.
+    """Return the newest intact checkpoint, or None if the run has none yet.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
@@ -109,16 +113,16 @@ def newest(run_folder: StoragePath) -> StoragePath | None:
 
 
 def best(run_folder: StoragePath) -> StoragePath | None:
-    """The whole checkpoint with the lowest score, or the newest where none has one.
+    """Return the intact checkpoint with the lowest score, or the newest if none has a score.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    return min(whole(run_folder), key=score_of, default=None)  # the first, newest, of equal ones
+    return min(whole(run_folder), key=score_of, default=None)  # on ties the first: the newest
 
 
 def score_of(folder: StoragePath) -> float:
-    """The validation score that a checkpoint was saved with; infinity without a readable one."""
+    """Return the validation score of a checkpoint, or infinity if it has no readable score."""
     try:
         return float(json.loads((folder / STATE).read_text())["score"])
     except (folder.damage, ValueError, TypeError):
@@ -126,7 +130,7 @@ def score_of(folder: StoragePath) -> float:
 
 
 def is_healthy(folder: StoragePath) -> bool:
-    """Whether a checkpoint is readable and was not saved amid updates that were not finite."""
+    """Return whether a checkpoint is readable and was not saved during non-finite updates."""
     try:
         return not json.loads((folder / STATE).read_text())["streak"]
     except (folder.damage, ValueError):
@@ -134,26 +138,37 @@ def is_healthy(folder: StoragePath) -> bool:
 
 
 def way_back(run_folder: StoragePath) -> StoragePath:
-    """The checkpoint to go back to when updates stay not finite: the newest healthy one, and where
-    none is, the oldest; its weights are finite too, for such updates are skipped.
+    """Return the checkpoint to roll back to when updates stay non-finite.
+
+    This is the newest healthy one or, if there is none, the oldest. Its weights are finite too,
+    because non-finite updates are skipped.
 
     Raises:
-        CheckpointError: There is none that is whole.
+        CheckpointError: No checkpoint is intact.
     """
     oldest = None
     for oldest in whole(run_folder):
         if is_healthy(oldest):
             return oldest
     if oldest is None:
-        raise CheckpointError(f"{run_folder} has no checkpoint any more to go back to.")
+        raise CheckpointError(
+            f"Run {run_folder} has no checkpoint left to roll back to, and its updates stay "
+            "non-finite. Start a new run: --run.name NAME."
+        )
     return oldest
 
 
 def prune(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
-    """Delete all but the newest ones, the best ones, and the newest healthy one."""
+    """Delete all checkpoints except the newest, the best and the newest healthy one.
+
+    Args:
+        run_folder: Folder of the run.
+        keep_last: Number of newest checkpoints to keep.
+        keep_best: Number of checkpoints with the lowest scores to keep.
+    """
     newest_first = saved(run_folder)[::-1]
     scored = [(score, f) for f in newest_first if (score := score_of(f)) < inf]
-    scored.sort(key=itemgetter(0))  # the newest of equal ones comes first
+    scored.sort(key=itemgetter(0))  # on ties the newest comes first
     kept = newest_first[:keep_last] + [f for _, f in scored[:keep_best]]
     kept += islice(filter(is_healthy, newest_first), 1)
     for folder in newest_first:
@@ -162,7 +177,7 @@ def prune(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
 
 
 def sweep(run_folder: StoragePath) -> None:
-    """Delete what a kill left unfinished."""
+    """Delete unfinished checkpoints, left by a kill."""
     folder = run_folder / "checkpoints"
     there = saved(run_folder)
     for name in folder.names():
@@ -171,5 +186,5 @@ def sweep(run_folder: StoragePath) -> None:
 
 
 def discard(folder: StoragePath) -> None:
-    """Delete a checkpoint, also for a kill in between."""
+    """Delete a checkpoint; a kill in between leaves an unfinished one, not a damaged one."""
     folder.withdraw(MANIFEST)

@@ -1,4 +1,4 @@
-"""Whether a run may begin or go on: in its folder, with its data, from the checkpoint it names."""
+"""Checks before a run starts or resumes: its folder, its data, and the checkpoint to start from."""
 
 from contextlib import AbstractContextManager
 from typing import Literal
@@ -20,68 +20,78 @@ STATE_SHAPE = (
     "data.neighbours",
     "data.conditions",
 )
-"""Settings that a checkpoint must share with the run that begins with it."""
+"""Settings that a run must share with the checkpoint of another run that it starts from."""
 BEGAN_AT = "began_at.txt"
-"""In the folder of a run that began at another one's checkpoint: which."""
+"""File in the folder of a run that started from another run's checkpoint, with its path."""
 
 
 def check_resume(
     config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | StoragePath
 ) -> StoragePath | None:
-    """Refuse to mix two runs in one folder. Returns the checkpoint of another run to start from, if
-    this one is to begin at one and has none of its own yet.
+    """Refuse to mix two runs in one folder.
+
+    Args:
+        config: Configuration of the run, with its name and paths resolved.
+        store: The run's store.
+        steps: Optimizer steps of the whole run.
+        resume: `auto`, `never`, or the path of a run or a checkpoint to start from.
+
+    Returns:
+        The checkpoint of another run to start from, if the run starts from one and has no
+        checkpoint of its own yet; else None.
 
     Raises:
-        ConfigError: The folder holds a run with other settings or data, or any run under `never`,
-            or one that did not begin at PATH, or the networks of PATH do not fit.
-        CheckpointError: The named checkpoint is not whole.
+        ConfigError: The folder contains a run with other settings or data; or any run, under
+            `never`; or a run that did not start from `resume`; or the networks of `resume` do not
+            fit.
+        CheckpointError: The given checkpoint is incomplete or damaged.
     """
     earlier, origin = config.run_folder / "config.yaml", began_at(config.run_folder)
     if earlier.exists():
         if resume != "auto" and (origin is None or resume not in (origin, origin.parent.parent)):
             raise ConfigError(
-                f"{config.run_folder} already holds a run, and --resume {resume} begins a new one. "
-                "Give it another name: --run.name NAME."
+                f"Folder {config.run_folder} already contains a run, and --resume {resume} starts "
+                "a new one. Give it another name: --run.name NAME."
             )
         if changed := differences(load_config(earlier), config):
             raise ConfigError(
-                f"the run {config.run.name} was started with other settings (before -> now):"
-                f"{changed}\nOne run would hold two experiments. Use the settings of {earlier} "
-                "(--config), or name a new run: --run.name NAME."
+                f"Run {config.run.name} was started with other settings (before -> now):"
+                f"{changed}\nOne run would mix two experiments. Use the settings of {earlier} "
+                "(--config), or start a new run: --run.name NAME."
             )
         require_same_data(config.run_folder, store)
     if checkpoint.saved(config.run_folder):
         return None
-    if resume == "auto" and origin is not None:  # it ended before its first save
+    if resume == "auto" and origin is not None:  # the run ended before its first checkpoint
         resume = origin
     if isinstance(resume, str):
         return None
-    if (resume / "config.yaml").exists():  # a run: its newest checkpoint is meant
+    if (resume / "config.yaml").exists():  # a run stands for its newest checkpoint
         resume = checkpoint.newest(resume) or resume
     step = checkpoint.verify(resume)["step"]
     source = load_config(resume.parent.parent / "config.yaml")
     if changed := differences(source, config, STATE_SHAPE):
         raise ConfigError(
-            f"the state of {resume} does not fit this run (its run -> this one):{changed}\n"
-            "Use the same settings for these."
+            f"The checkpoint {resume} does not fit this run (its run -> this run):{changed}\n"
+            "Use the same values for these settings."
         )
     require_same_grid(resume.parent.parent, store)
     if step >= steps:
         raise ConfigError(
-            f"{resume} is at step {step}, and this run would end at {steps}: there is nothing to "
-            "train. Raise --train.max-steps or --train.epochs."
+            f"Checkpoint {resume} is at step {step}, and this run would end at step {steps}: there "
+            "is nothing to train. Raise --train.max-steps or --train.epochs."
         )
     return resume
 
 
 def began_at(run_folder: StoragePath) -> StoragePath | None:
-    """The checkpoint of another run that this one began at."""
+    """Return the checkpoint of another run that this run started from, or None."""
     path = run_folder / BEGAN_AT
     return storage_path(path.read_text()) if path.exists() else None
 
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
-    """The settings that decide what is computed and differ, a line each; empty if none does."""
+    """List the result-changing settings that differ, one per line; empty if none does."""
     old, new = decisive(before), decisive(now)
     return "".join(
         f"\n  {name}: {old[name]} -> {new[name]}"
@@ -91,22 +101,22 @@ def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) 
 
 
 def done_steps(run_folder: StoragePath) -> int:
-    """The step of the newest whole checkpoint; 0 without one."""
+    """Return the step of the newest intact checkpoint, or 0 without one."""
     found = checkpoint.newest(run_folder)
     return int(checkpoint.verify(found)["step"]) if found else 0
 
 
 def held(run_folder: StoragePath) -> AbstractContextManager[None]:
-    """Keep others from the run.
+    """Lock the run against other commands, within the context.
 
     Raises:
-        ConfigError: Another command trains this run now; when the context is entered.
+        ConfigError: Another command is training this run; raised on entering the context.
     """
     run_folder.make_folder()
     return exclusive(
         run_folder / ".lock",
         ConfigError(
-            f"another command is training {run_folder} now: two would overwrite each other's "
-            "checkpoints. Wait for it, or give this run another name: --run.name NAME."
+            f"Another command is training {run_folder} now; two commands would overwrite each "
+            "other's checkpoints. Wait for it, or give this run another name: --run.name NAME."
         ),
     )

@@ -1,4 +1,4 @@
-"""`environment.json` of a run: what its numbers were made with, and on which grid."""
+"""Record of a run's environment, data and grid: `environment.json`."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ENVIRONMENT = "environment.json"
 
 
 def record_environment(run_folder: StoragePath, store: Store, workers: int) -> None:
-    """Write versions, hardware and the store's grid; no host name, user or path."""
+    """Write versions, hardware, and the store's grid and hashes; no host name, user or path."""
     facts = {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
@@ -31,10 +31,10 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
 
 
 def require_same_grid(run_folder: StoragePath, store: Store) -> None:
-    """Refuse a store whose voxels or slices are not of the size that a run was trained on.
+    """Refuse a store whose voxel or slice size differs from the one a run was trained on.
 
     Raises:
-        ConfigError: They differ; with the command that converts alike.
+        ConfigError: The sizes differ; the message contains a matching `convert` command.
     """
     run = recorded(run_folder)
     if run is None or (list(store.spacing_mm), list(store.size)) == (
@@ -43,10 +43,10 @@ def require_same_grid(run_folder: StoragePath, store: Store) -> None:
     ):
         return
     raise ConfigError(
-        "the store and the run have different voxels (z, y, x) or slices (y, x):\n"
+        "The store and the run differ in voxel size (z, y, x) or slice size (y, x):\n"
         f"  store  {grid_text(store.spacing_mm, store.size)}  {store.path.name}\n"
         f"  run    {grid_text(run['spacing_mm'], run['size'])}  {run_folder.name}\n"
-        "The translators would take the zoom for contrast. Convert alike, e.g.\n"
+        "The generators would mistake the change of scale for contrast. Convert to the same grid:\n"
         "  python -m data_prep convert --mri MRI --ct CT --out OTHER.zarr "
         f"--spacing-mm {' '.join(f'{mm:g}' for mm in run['spacing_mm'])} "
         f"--size {' '.join(map(str, run['size']))}"
@@ -54,43 +54,45 @@ def require_same_grid(run_folder: StoragePath, store: Store) -> None:
 
 
 def require_same_data(run_folder: StoragePath, store: Store) -> None:
-    """Refuse to go on with a run on other volumes or other splits than it began with.
+    """Refuse to resume a run on volumes or splits other than those it started with.
 
     Raises:
-        ConfigError: They differ; a subject that was trained on could now be tested on.
+        ConfigError: They differ, so a training subject could have moved to the test split.
     """
     require_same_grid(run_folder, store)
     run = recorded(run_folder)
     if run is not None and run["store_contents"] != store.contents:
         raise ConfigError(
-            f"the run {run_folder.name} began with other volumes or splits (index "
+            f"Run {run_folder.name} started with other volumes or splits (index "
             f"{run['store_contents']}) than {store.path.name} has now ({store.contents}). Its "
-            "steps, scores and best checkpoint would mix two data sets. Give it the store that it "
-            "began with, or name a new run: --run.name NAME."
+            "steps, scores and best checkpoint would mix two data sets. Use the store that it "
+            "started with, or start a new run: --run.name NAME."
         )
 
 
 def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:
-    """Refuse a store that was not made as the one that a run was trained on; returns the hash of
-    that one's volumes and splits.
+    """Refuse a store whose preprocessing differs from that of the store a run was trained on.
+
+    Returns:
+        The hash of the volumes and splits that the run was trained on.
 
     Raises:
-        ConfigError: Its recipe would prepare a patient's scan in another way than the networks saw.
+        ConfigError: The preprocessing differs, so scans would not look as they did in training.
     """
     require_same_grid(run_folder, store)
     run = recorded(run_folder) or {}
     if run.get("store_fingerprint", store.fingerprint) != store.fingerprint:
         raise ConfigError(
-            f"{store.path.name} was made with another preprocessing ({store.fingerprint}) than the "
-            f"store that the run {run_folder.name} was trained on ({run['store_fingerprint']}): a "
-            "model would prepare scans in another way than it learned. Name that store, or one "
-            "that was converted alike, with --store."
+            f"Store {store.path.name} was converted with another preprocessing "
+            f"({store.fingerprint}) than the store that run {run_folder.name} was trained on "
+            f"({run['store_fingerprint']}): a model would preprocess scans differently than in its "
+            "training. Give that store, or one with the same preprocessing, with --store."
         )
     return str(run.get("store_contents", store.contents))
 
 
 def recorded(run_folder: StoragePath) -> dict[str, Any] | None:
-    """What a run wrote down; None where it has not begun."""
+    """Read the record of a run, or return None if it has not started."""
     path = run_folder / ENVIRONMENT
     if not path.exists():
         return None
@@ -99,5 +101,5 @@ def recorded(run_folder: StoragePath) -> dict[str, Any] | None:
 
 
 def grid_text(spacing_mm: Sequence[float], size: Sequence[int]) -> str:
-    """Voxel and slice size in one line."""
+    """Format voxel size and slice size in one line."""
     return f"{' x '.join(f'{mm:.2f}' for mm in spacing_mm)} mm, {' x '.join(map(str, size))}"

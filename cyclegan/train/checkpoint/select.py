@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is exported: by name, by age, or by a score of its validation."""
+"""Choice of a run's checkpoint: by name, by age, or by a validation score."""
 
 from math import isfinite
 
@@ -10,12 +10,15 @@ from mrct.storage.paths import StoragePath, storage_path
 
 
 def chosen_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTION) -> StoragePath:
-    """The folder of the checkpoint `which`: `best` in `metric`, `newest`, a name, or a folder.
+    """Return the folder of a checkpoint, which is verified when it is loaded.
 
-    It is verified when it is loaded.
+    Args:
+        run_folder: Folder of the run.
+        which: `best`, `newest`, a name such as `step_00001000`, or the path of a checkpoint.
+        metric: Score that `best` refers to, by its name in `metrics.jsonl`.
 
     Raises:
-        CheckpointError: The run has no such checkpoint, or none that was scored so.
+        CheckpointError: The run has no checkpoint, or none with this score.
     """
     if which == "newest":
         folder = newest(run_folder)
@@ -26,15 +29,15 @@ def chosen_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTI
         return named if named.exists() else storage_path(which)
     if folder is None:
         raise CheckpointError(
-            f"{run_folder} has no checkpoint: there is nothing to export. Train it first, "
-            f"the same command goes on:\n  python -m cyclegan.train --config "
+            f"Run {run_folder} has no checkpoint: there is nothing to export. Train it first; "
+            f"the same command resumes it:\n  python -m cyclegan.train --config "
             f"{run_folder / 'config.yaml'}"
         )
     return folder
 
 
 def _best_in(run_folder: StoragePath, metric: str) -> StoragePath | None:
-    """The whole checkpoint whose validation, at its own step, was best in a score."""
+    """Return the intact checkpoint with the best value of a score at its own step."""
     lines = [line for line in read_lines(run_folder / METRICS) if "step" in line]
     found = {
         int(line["step"]): float(line[metric])
@@ -46,7 +49,7 @@ def _best_in(run_folder: StoragePath, metric: str) -> StoragePath | None:
     if folders and not scored:
         known = sorted({name for line in lines for name in line if name.startswith("val/")})
         raise CheckpointError(
-            f"no checkpoint of {run_folder} was scored by {metric}. "
+            f"No checkpoint of {run_folder} has the score {metric}. "
             f"Scores of this run: {', '.join(known) or 'none'}."
         )
     sign = -1 if higher_is_better(metric) else 1

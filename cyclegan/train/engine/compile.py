@@ -1,7 +1,7 @@
-"""torch.compile: whether it works here, of what, into how many graphs, and where they are kept.
+"""torch.compile of the networks: whether it works here, the extent, and the number of graphs.
 
-What is compiled into one graph is told by the arguments' shapes and by the mode: shapes never
-change in a run, so the number of graphs is known before.
+torch compiles one graph per combination of argument shapes and mode. Shapes do not change in a run,
+so the number of graphs is known in advance.
 """
 
 import os
@@ -25,40 +25,48 @@ def compile_where_possible(
     device: torch.device,
     note: Callable[[str], None],
 ) -> int:
-    """Compile what `train.compile` names, or leave it eager and say why.
+    """Compile the networks as set by `train.compile`, or leave them eager and log the reason.
 
-    Returns how many graphs there will be.
+    Args:
+        state: State whose networks are compiled in place.
+        config: Configuration of the run.
+        num_parts: Micro-batches of this worker's batch.
+        device: Device of the networks.
+        note: Called with a message for the user.
+
+    Returns:
+        The number of graphs to expect; 0 in eager mode.
     """
     if config.train.compile == "no":
         return 0
     if config.scale.compile_cache:
-        # Read by torch when it first compiles; it has no other setting for this.
+        # torch reads this when it first compiles, and has no other setting for it.
         folder = Path(config.scale.compile_cache).expanduser().absolute()
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     if obstacle := compile_obstacle(device):
-        note(f"{obstacle}: training runs eager, which is slower.")
+        note(f"{obstacle}: training runs in eager mode, which is slower.")
         return 0
-    # What cannot be compiled runs eager; a kill may have left a cut file in the cache.
+    # What cannot be compiled runs eagerly; a kill may have left a truncated file in the cache.
     torch._dynamo.config.suppress_errors = True
     compile_in_place(state, config.train.compile)
     return expected_graphs(config, num_parts)
 
 
 def compile_obstacle(device: torch.device) -> str:
-    """Why torch.compile cannot work here; empty where it can. Compiles one small function."""
+    """Return why torch.compile does not work here, or "" if it does; compiles a small function."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        return f"no C++ compiler found ({compiler})"
+        return f"No C++ compiler found ({compiler})"
     try:
         torch.compile(nn.ReLU())(torch.zeros(16, device=device))
     except Exception as error:  # whatever a compiler, a driver or a missing header leads to
-        return f"torch.compile failed ({type(error).__name__})"
-    torch._dynamo.utils.counters.clear()  # the probe is none of the run's graphs
+        return f"The test of torch.compile failed ({type(error).__name__})"
+    torch._dynamo.utils.counters.clear()  # do not count this test among the run's graphs
     return ""
 
 
 def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> None:
-    """Compile the residual blocks alone, or both pairs of networks whole."""
+    """Compile only the residual blocks, or both pairs of networks as a whole."""
     modules: list[nn.Module] = [state.translators, state.critics]
     if extent == "blocks":
         modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
@@ -67,11 +75,12 @@ def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> Non
 
 
 def expected_graphs(config: Config, num_parts: int) -> int:
-    """How many graphs a run compiles; one more means that something compiles anew.
+    """Return how many graphs a run compiles; more than that indicates a recompilation.
 
-    `all`: the translators, the critics that judge, the critics that learn from a doubled batch;
-    and these once more in evaluation mode where later parts of a batch leave spectral norm's
-    vectors alone. `blocks`: the blocks share their code, and see two batch sizes.
+    `all`: the generators, the discriminators in the generators' update, the discriminators in their
+    own update, which have a doubled batch; and the latter once more in evaluation mode, in which
+    later parts of a batch do not update spectral norm's vectors. `blocks`: the residual blocks
+    share their code, and get two batch sizes.
     """
     if config.train.compile == "all":
         return 3 + (num_parts > 1)
@@ -79,23 +88,23 @@ def expected_graphs(config: Config, num_parts: int) -> int:
 
 
 def compiled_graphs() -> int:
-    """How many graphs this process has compiled for the run so far."""
+    """Return how many graphs this process has compiled for the run so far."""
     graphs: int = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     return graphs
 
 
 def compile_warning(expected: int) -> str:
-    """What a user should know about the compiled graphs after some steps; mostly nothing."""
+    """Return a warning if the number of compiled graphs differs from the expected one, else ""."""
     found = compiled_graphs()
     if found == expected:
         return ""
     if found > expected:
         return (
-            f"{found} graphs were compiled where {expected} are enough: something compiles anew, "
-            "for minutes each time. --train.compile no is slower, but steady."
+            f"{found} graphs were compiled instead of {expected}: recompilations take minutes "
+            "each. --train.compile no is slower, but does not recompile."
         )
     return (
-        f"{found} of {expected} graphs were compiled, the rest runs eager, which is slower. If the "
-        "folder of compiled code (--scale.compile-cache, TORCHINDUCTOR_CACHE_DIR) was being "
-        "written when a run was killed, empty it."
+        f"{found} of {expected} graphs were compiled; the rest runs in eager mode, which is "
+        "slower. If a run was killed while it wrote the folder of compiled code "
+        "(--scale.compile-cache, TORCHINDUCTOR_CACHE_DIR), empty that folder."
     )

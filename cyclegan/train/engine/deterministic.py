@@ -1,6 +1,6 @@
-"""What makes a step give the same bits each time on machines of one kind.
+"""Deterministic training: steps that are bit-identical on machines of one kind.
 
-That it also does so on any number of workers is the order of its sums: see `gradients.InOrder`.
+`gradients.InOrder` fixes the order of sums, so that this holds on any number of workers.
 """
 
 import os
@@ -13,11 +13,11 @@ from cyclegan.train.engine.state import TrainState
 
 
 def make_deterministic(state: TrainState) -> None:
-    """Choose deterministic kernels and one thread, for the whole process.
+    """Select deterministic kernels and one thread, for the whole process.
 
-    Sums inside a convolution depend on the number of threads, so there is one.
+    Sums inside a convolution depend on the number of threads, so only one is used.
     """
-    # Read by cuBLAS when it is first used; without it torch raises.
+    # cuBLAS reads this on first use; without it torch raises.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def make_deterministic(state: TrainState) -> None:
 
 
 def replace_reflection(module: nn.Module) -> None:
-    """Put `MirrorPad2d` in the place of every reflection padding; neither has weights."""
+    """Replace every reflection padding by `MirrorPad2d`; neither has weights."""
     for name, child in module.named_children():
         if isinstance(child, nn.ReflectionPad2d):
             setattr(module, name, MirrorPad2d(child.padding[0]))
@@ -38,15 +38,18 @@ def replace_reflection(module: nn.Module) -> None:
 
 
 class MirrorPad2d(nn.Module):
-    """Reflection padding by flip and concatenation: on CUDA torch's own has a backward that adds
-    in no fixed order, and refuses to run where determinism is asked for."""
+    """Reflection padding by flip and concatenation, which is deterministic.
+
+    The backward of torch's own reflection padding adds in no fixed order on CUDA, and raises if
+    deterministic algorithms are requested.
+    """
 
     def __init__(self, padding: int) -> None:
         super().__init__()
         self.padding = padding
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """Mirror rows, then columns, without repeating the border itself."""
+        """Pad rows, then columns, by mirroring without repeating the border pixel."""
         p = self.padding
         # rows: [B, C, p + H + p, W], then columns alike
         image = torch.cat(

@@ -1,4 +1,4 @@
-"""Learning rates as a pure function of the step."""
+"""Learning-rate schedules as pure functions of the step."""
 
 import math
 from typing import Literal
@@ -11,11 +11,17 @@ def rate_factor(
     warmup_steps: int = 0,
     decay_start: float = 0.5,
 ) -> float:
-    """What the learning rate is multiplied with at a step, in [0, 1].
+    """Return the factor of the learning rate at a step, in [0, 1].
 
     `linear` is Zhu 2017's: constant up to the share `decay_start` of the run (there half), then
-    straight to 0. `cosine` is half a period over the whole run (Loshchilov 2017, eq. 5, no
-    restart).
+    linear to 0. `cosine` is half a period over the whole run (Loshchilov 2017, eq. 5, no restart).
+
+    Args:
+        step: Optimizer step, counted from 0.
+        total_steps: Optimizer steps of the whole run.
+        schedule: Decay over the run.
+        warmup_steps: Steps of a linear rise at the start.
+        decay_start: Share of the run at which `linear` starts to decay, in [0, 1).
     """
     warmup = min(1.0, (step + 1) / (warmup_steps + 1))
     done = min(1.0, step / total_steps)

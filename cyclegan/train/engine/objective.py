@@ -1,4 +1,4 @@
-"""What the translators minimise: every term of one batch, and their weighted sum.
+"""Objective of the generators: every loss term of one batch, and their weighted sum.
 
 Axes: B slice pairs, H rows, W columns.
 """
@@ -29,18 +29,27 @@ from mrct.imaging.intensity import normalise
 Terms = dict[str, Tensor]
 
 AIR_IN_CT: float = normalise(np.float64(BODY_HU), WINDOW_HU)
-"""What `mrct.imaging.body_mask` draws the line at, as a network sees it."""
+"""Threshold between air and body of `mrct.imaging.body_mask`, in network units."""
 AIR_IN_MRI = -0.8
-"""Below most tissue of a plain MRI, and below all of an inverted one."""
+"""Threshold between air and body: below most tissue of a plain MRI, and all of an inverted one."""
 
 
 def translator_terms(
     batch: Batch, images: Translated, scores: tuple[Tensor, Tensor], weights: LossConfig
 ) -> Terms:
-    """Every term of the translators' loss, unweighted, and their weighted sum.
+    """Return every term of the generators' loss, unweighted, and their weighted sum.
 
-    A term is the sum of both directions, as in Zhu 2017 (eq. 3), not their mean. Neighbouring
-    slices help to translate the one in the middle; no term looks at them.
+    A term is the sum over both directions, as in Zhu 2017 (eq. 3), not their mean. Neighbouring
+    slices are inputs only; no term depends on them.
+
+    Args:
+        batch: Real slices and body masks.
+        images: Outputs of the generators for this batch.
+        scores: Logits of the discriminators for the fake MRI and the fake CT.
+        weights: Weights at this step; terms of weight 0 are neither computed nor returned.
+
+    Returns:
+        Terms named `loss/...`, with the weighted sum as `loss/translators`; on the device.
     """
     mri, ct = batch.own_mri, batch.own_ct
     mri_scores, ct_scores = scores
@@ -95,7 +104,7 @@ def translator_terms(
         if weight := term.effective_weight:
             of_mri, of_ct = pair()
             total = total + weight * (of_mri + of_ct)
-            if name == "cycle":  # the two curves tell which way fails
+            if name == "cycle":  # one curve per direction shows which of them fails
                 terms |= {"loss/cycle_mri": of_mri, "loss/cycle_ct": of_ct}
             else:
                 terms[f"loss/{name}"] = of_mri + of_ct

@@ -1,7 +1,4 @@
-"""Where and how the networks run: device, arithmetic, compile, DDP, put on once and in that order.
-
-The step knows nothing of it.
-"""
+"""Placement of the networks: device, precision, compile and DDP, applied once, in that order."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +18,7 @@ from cyclegan.train.engine.step import Engine
 def arithmetic(
     precision: Literal["auto", "bf16", "fp16", "fp32"], device: torch.device
 ) -> torch.dtype:
-    """What convolutions compute in. `auto` takes bf16 only where the hardware has it."""
+    """Return the data type of convolutions; `auto` uses bf16 only if the hardware supports it."""
     if precision != "auto":
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     if device.type == "cuda":
@@ -33,7 +30,10 @@ def arithmetic(
 def memory_format(
     channels_last: Literal["auto", "yes", "no"], device: torch.device
 ) -> torch.memory_format:
-    """`auto` takes channels_last on a GPU only: compiled CPU code ran nine times slower with it."""
+    """Return the memory layout of weights and features.
+
+    `auto` uses channels_last on a GPU only: compiled CPU code ran nine times slower with it.
+    """
     wanted = channels_last == "yes" or (channels_last == "auto" and device.type == "cuda")
     return torch.channels_last if wanted else torch.contiguous_format
 
@@ -45,8 +45,18 @@ def place(
     note: Callable[[str], None],
     lap: Callable[[str], None] = lambda part: None,
 ) -> Engine:
-    """Compile the networks and put DDP around them; what a user should know goes to `note`, and the
-    end of each part of a step to `lap`."""
+    """Compile the networks and wrap them in DDP.
+
+    Args:
+        state: State whose networks are placed.
+        config: Configuration of the run.
+        worker: This worker.
+        note: Called with messages for the user.
+        lap: Called at the end of each part of a step, with its name.
+
+    Returns:
+        The engine that runs the steps.
+    """
     device, deterministic = worker.device, config.train.deterministic
     if deterministic:
         make_deterministic(state)
@@ -57,7 +67,7 @@ def place(
     parts = num_parts(config, worker)
     num_graphs = compile_where_possible(state, config, parts, device, note)
     dtype = arithmetic(config.train.precision, device)
-    # DDP adds in an order of its own.
+    # DDP does not sum in a fixed order, so deterministic runs do without it.
     networks = [state.translators, state.critics]
     translators, critics = networks if deterministic else map(synchronised, networks)
     return Engine(
@@ -76,19 +86,20 @@ def place(
 
 
 def num_parts(config: Config, worker: Worker) -> int:
-    """How many forwards a worker's batch is cut into."""
+    """Return the number of micro-batches of a worker's batch."""
     one_by_one = config.scale.accumulate or config.train.deterministic
     return len(config.batch.shards_of(worker.rank, worker.world_size)) if one_by_one else 1
 
 
 def part_weight(config: Config, worker: Worker) -> float:
-    """What the loss of one part counts for, so that all samples of the step count alike."""
-    if config.train.deterministic:  # parts are added up, not averaged over workers
+    """Return the weight of one micro-batch's loss, such that all samples of a step count alike."""
+    if config.train.deterministic:  # parts are summed, not averaged over workers
         return 1 / config.batch.shards
     return share_of(config, worker) / num_parts(config, worker)
 
 
 def share_of(config: Config, worker: Worker) -> float:
-    """What a worker's mean counts for in a mean over workers, so that all samples count alike."""
+    """Return the weight of a worker's mean in a mean over workers, such that all samples count
+    alike."""
     shards = config.batch.shards_of(worker.rank, worker.world_size)
     return len(shards) * worker.world_size / config.batch.shards

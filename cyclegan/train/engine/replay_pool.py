@@ -1,7 +1,7 @@
-"""Replay pools: earlier fakes for the critics, so that they do not forget (Shrivastava 2017, 2.3).
+"""Replay pools of earlier fakes for the discriminators (Shrivastava 2017, section 2.3).
 
 A pool belongs to a logical shard, and what happens to an image is a pure function of seed, shard
-and step: a run goes on alike on any number of workers.
+and step, so that results do not depend on the number of workers.
 
 Axes: N images of this worker's shards in shard order, K images in one pool, D channels (an image
 and its conditions), H rows, W columns.
@@ -16,15 +16,15 @@ from torch import Tensor
 from cyclegan.data.philox import Stream, uniforms
 
 MAX_SHARDS = 1 << 20
-"""Steps of one shard are this far apart in their random numbers."""
+"""Stride between the random-number indices of consecutive steps of one shard."""
 Images = Float[Tensor, "N D H W"]
 
 
 class ReplayPools:
-    """The pools of one domain, one for each logical shard that this worker runs.
+    """The pools of one domain, one per logical shard of this worker.
 
-    As in Zhu 2017's code a pool fills first; then a new fake is handed through with probability
-    one half, and else takes the place of a stored one, which is handed out instead.
+    As in the code of Zhu 2017, a pool fills first. Then a new fake is returned with probability one
+    half; otherwise it replaces a stored one, which is returned instead.
     """
 
     def __init__(
@@ -41,14 +41,15 @@ class ReplayPools:
     ) -> None:
         self.shards, self.shard_size = shards, shard_size
         self.seed, self.stream = seed, stream
-        # A pool smaller than a shard would hand out an image twice in one step.
+        # A pool smaller than a shard would return an image twice in one step.
         self.capacity = 0 if capacity == 0 else max(capacity, shard_size)
         self.images = torch.zeros(len(shards) * self.capacity, channels, *size, device=device)
 
     def swap(self, fakes: Images, step: int) -> Images:
-        """The images that the critic sees instead of these fakes; no sync, `fakes` is not kept.
+        """Return the images that the discriminator sees instead of these fakes; no sync.
 
-        A fake that is not finite is never stored: it would poison steps long after its own.
+        `fakes` is copied, not kept. A non-finite fake is never stored: it would corrupt much later
+        steps.
         """
         if self.capacity == 0:
             return fakes
@@ -61,15 +62,16 @@ class ReplayPools:
         return torch.where(column(returned), earlier, fakes)
 
     def plan(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """For each of the N images: a slot, whether to store it, whether to return the slot's."""
+        """Return, for each of the N images, its slot, whether to store it in the slot, and whether
+        to return the slot's image instead."""
         seen = step * self.shard_size + np.arange(self.shard_size)
         filling = seen < self.capacity
         slots, stored, returned = [], [], []
         for position, shard in enumerate(self.shards):
-            # One row of numbers a shard: where each slot comes in the draw, then who swaps.
+            # One row of numbers per shard: the order in which slots are drawn, then the swaps.
             index = np.array([step * MAX_SHARDS + shard])
             u = uniforms(self.seed, self.stream, index, self.capacity + self.shard_size)[0]
-            # The first slots of the draw that are not being filled: no slot twice in a step.
+            # The first drawn slots that are not being filled: no slot is used twice in a step.
             free = np.setdiff1d(u[: self.capacity].argsort(), seen[filling], assume_unique=True)
             slot = np.where(filling, seen, np.resize(free, self.shard_size))
             swaps = ~filling & (u[self.capacity :] < 0.5)
@@ -79,11 +81,11 @@ class ReplayPools:
         return np.concatenate(slots), np.concatenate(stored), np.concatenate(returned)
 
     def state_of(self, shard: int) -> Float[Tensor, "K D H W"]:
-        """The pool of one shard: a view, to be read and to be restored in place."""
+        """Return the pool of one shard: a view, for saving and for restoring in place."""
         position = self.shards.index(shard)
         return self.images[position * self.capacity : (position + 1) * self.capacity]
 
 
 def column(flags: Tensor) -> Tensor:
-    """[N] -> [N, 1, 1, 1], to choose between images."""
+    """Reshape [N] to [N, 1, 1, 1], to select between images."""
     return flags[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Everything that a training step changes, in one object: what a checkpoint must hold."""
+"""Training state: everything that a step changes, and therefore all that a checkpoint contains."""
 
 import copy
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from cyclegan.train.engine.replay_pool import ReplayPools
 
 
 def build_translators(config: Config) -> Translators:
-    """Both generators, freshly initialised on the CPU."""
+    """Build both generators, newly initialised, on the CPU."""
     to_ct, to_mri = (
         Generator(
             in_channels=config.data.channels + config.data.num_conditions,
@@ -31,7 +31,7 @@ def build_translators(config: Config) -> Translators:
 
 
 def build_critics(config: Config) -> Critics:
-    """Both critics, freshly initialised on the CPU."""
+    """Build both discriminators, newly initialised, on the CPU."""
     mri, ct = (
         Critic(
             in_channels=1 + config.data.num_conditions,
@@ -47,21 +47,21 @@ def build_critics(config: Config) -> Critics:
 
 @dataclass(kw_only=True, slots=True)
 class TrainState:
-    """The bare networks, on their device, and all that goes with them."""
+    """Networks without compile or DDP wrappers, optimizers, pools and counters of a run."""
 
     translators: Translators
     critics: Critics
     mean: Translators
-    """EMA of the translators."""
+    """Exponential moving average of the generators."""
     translator_optimizer: torch.optim.Adam
     critic_optimizer: torch.optim.Adam
     scaler: torch.amp.GradScaler
     mri_pool: ReplayPools
     ct_pool: ReplayPools
     skipped: Tensor
-    """Steps with an update that was skipped as not finite; stays on the device."""
+    """Number of steps with a skipped, non-finite update; stays on the device."""
     streak: Tensor
-    """How many of them there were in a row up to now; stays on the device."""
+    """Number of consecutive such steps up to now; stays on the device."""
     rollbacks: int = 0
     """Returns to an earlier checkpoint so far; each halves the learning rates."""
     step: int = 0
@@ -77,17 +77,25 @@ def build_state(
     layout: torch.memory_format = torch.contiguous_format,
     fp16: bool = False,
 ) -> TrainState:
-    """A state at step 0. The same seed gives the same weights on every worker and device.
+    """Build the state at step 0. The same seed gives the same weights on every worker and device.
+
+    Args:
+        config: Configuration of the run.
+        size: Slice size (H, W) in pixels.
+        shards: Logical shards of this worker.
+        device: Device of the networks.
+        layout: Memory layout of the weights.
+        fp16: Whether to scale losses for fp16.
 
     Raises:
-        ConfigError: Slices are too small for so many critics.
+        ConfigError: The slices are too small for `critic.scales`.
     """
     coarsest = min(size) // 2 ** (config.critic.scales - 1)
     require(
         coarsest >= SMALLEST_IMAGE,
-        f"critic.scales is {config.critic.scales}, so the last critic would see slices of {size} "
-        f"at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Give fewer --critic.scales, or a "
-        "store of larger slices.",
+        f"critic.scales is {config.critic.scales}, so the last discriminator would see slices of "
+        f"{size} at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Lower --critic.scales, or use a "
+        "store with larger slices.",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
@@ -129,14 +137,15 @@ def build_state(
 
 
 def num_parameters(module: nn.Module) -> int:
-    """All trainable numbers of a module."""
+    """Count the parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay with a warm-up, so that the first random weights are soon forgotten.
+    """Return the decay of the moving average at a step, with a warm-up.
 
-    min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage.
+    min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage, so that the initial
+    random weights soon lose their influence.
     """
     return min(decay, (1 + step) / (10 + step))
 
@@ -145,7 +154,7 @@ def decay_at(step: int, decay: float) -> float:
 def update_mean(
     mean: nn.Module, module: nn.Module, *, decay: float, applied: Float[Tensor, ""]
 ) -> None:
-    """Move the mean towards the module by 1 - decay; not at all where `applied` is 0."""
+    """Update the moving average by 1 - decay towards the module, or not if `applied` is 0."""
     means: list[Tensor] = list(mean.parameters())
     weights: list[Tensor] = list(module.parameters())
     steps = torch._foreach_sub(weights, means)

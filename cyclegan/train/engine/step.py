@@ -1,4 +1,4 @@
-"""One training step: tensors in, tensors changed. It knows no device, worker, file or clock.
+"""One training step on tensors, independent of devices, workers, files and clocks.
 
 Axes: B slice pairs of this worker, H rows, W columns.
 """
@@ -21,43 +21,51 @@ from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 
 Autocast = Callable[[], AbstractContextManager[None]]
 Fakes = tuple[Tensor, Tensor]
-"""MRI and CT that the critics see as fakes."""
+"""MRI and CT images that the discriminators see as fakes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """How a step is run: the networks as they were placed, the arithmetic and the rhythm."""
+    """Execution of steps: the placed networks, their precision, and the order of updates."""
 
     translators: nn.Module
-    """The state's translators, compiled and behind DDP as the placement decided."""
+    """The state's generators, compiled and wrapped in DDP as configured."""
     critics: nn.Module
-    """The state's critics, likewise."""
+    """The state's discriminators, compiled and wrapped in DDP as configured."""
     autocast: Autocast
     gradients: Accumulated = field(default_factory=Accumulated)
-    """How the gradients of parts and workers become one."""
+    """Combination of the gradients of parts and workers."""
     num_graphs: int = 0
-    """Graphs that torch.compile makes of the networks in a run."""
+    """Number of graphs that torch.compile makes of the networks in a run."""
     num_parts: int = 1
-    """Forwards that this worker's batch is cut into, each with its backward."""
+    """Micro-batches of this worker's batch, each with its own forward and backward."""
     part_weight: float = 1.0
-    """What the loss of one part counts for, so that all samples of the step count alike."""
+    """Weight of the loss of one part, such that all samples of the step count alike."""
     clip_norm: float = 0.0
-    """Longest gradient of an optimizer; 0: any."""
+    """Largest gradient norm of an optimizer; 0: no limit."""
     critic_updates: int = 1
-    """Critic updates in a step."""
+    """Discriminator updates per step."""
     critic_every_steps: int = 1
-    """Steps from one critic update to the next."""
+    """Steps between two discriminator updates."""
     lap: Callable[[str], None] = lambda part: None
-    """Told when a part of the step ends: "translators", then "critics"."""
+    """Called when a part of the step ends, with "translators", then "critics"."""
 
 
 def train_step(
     state: TrainState, engine: Engine, batch: Batch, weights: LossConfig, ema_decay: float
 ) -> Terms:
-    """Update both translators, then both critics.
+    """Update both generators, then both discriminators.
 
-    Returns the loss terms by name, detached but still on the device: to read one is a sync between
-    host and device, so the caller decides when to pay for it.
+    Args:
+        state: State of the run, updated in place.
+        engine: The placed networks.
+        batch: Slices of this worker, in the order of its shards.
+        weights: Weights of the generators' loss at this step.
+        ema_decay: Decay of the generators' moving average, in [0, 1).
+
+    Returns:
+        The loss terms by name, detached but still on the device: reading one is a host-device sync,
+        so the caller decides when to do it.
     """
     parts = cut(batch, engine.num_parts)
     images, terms, bad = update_translators(state, engine, parts, weights)
@@ -69,7 +77,7 @@ def train_step(
     if state.step % engine.critic_every_steps == 0:
         for number in range(engine.critic_updates):
             if number:
-                state.scaler.update()  # it lets an optimizer step once between two updates
+                state.scaler.update()  # it allows only one optimizer step between two updates
             critic_terms, critic_bad = update_critics(state, engine, parts, fakes)
             terms |= critic_terms
             bad = torch.maximum(bad, critic_bad)
@@ -84,7 +92,7 @@ def train_step(
 
 
 def cut(batch: Batch, num_parts: int) -> list[Batch]:
-    """Equal parts of a batch, in its order."""
+    """Split a batch into equal parts, in order."""
     chunks = [getattr(batch, each.name).chunk(num_parts) for each in fields(batch)]
     names = [each.name for each in fields(batch)]
     return [Batch(**dict(zip(names, part, strict=True))) for part in zip(*chunks, strict=True)]
@@ -93,7 +101,12 @@ def cut(batch: Batch, num_parts: int) -> list[Batch]:
 def update_translators(
     state: TrainState, engine: Engine, parts: Sequence[Batch], weights: LossConfig
 ) -> tuple[list[Translated], Terms, Tensor]:
-    """Make both translators harder to catch. Returns their images, which the critics learn from."""
+    """Update both generators.
+
+    Returns:
+        Their detached images per part, from which the discriminators learn; the mean loss terms;
+        and 1.0 if the update was skipped, else 0.0.
+    """
     optimizer, made, found = state.translator_optimizer, [], []
     optimizer.zero_grad(set_to_none=True)
     with frozen(state.critics) as judge:
@@ -111,8 +124,8 @@ def update_translators(
 
 
 def replayed(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
-    """What the critics see instead of the new fakes, in the same parts."""
-    # [parts x B / parts, 1, H, W]: the pools know shards, not parts
+    """Return the images that the discriminators see instead of the new fakes, in the same parts."""
+    # [parts x B / parts, 1, H, W]: the pools are per shard, not per part
     fake_mri = state.mri_pool.swap(torch.cat([made.fake_mri for made in images]), state.step)
     fake_ct = state.ct_pool.swap(torch.cat([made.fake_ct for made in images]), state.step)
     num_parts = len(images)
@@ -122,12 +135,16 @@ def replayed(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
 def update_critics(
     state: TrainState, engine: Engine, parts: Sequence[Batch], fakes: Sequence[Fakes]
 ) -> tuple[Terms, Tensor]:
-    """Make both critics better at telling real slices from replayed fakes."""
+    """Update both discriminators on real slices and replayed fakes.
+
+    Returns:
+        The mean loss terms and accuracies; and 1.0 if the update was skipped, else 0.0.
+    """
     optimizer, found = state.critic_optimizer, []
     as_judged = state.translators.as_judged
     optimizer.zero_grad(set_to_none=True)
     for part, (fake_mri, fake_ct) in zip(parts, fakes, strict=True):
-        # Spectral norm advances its vectors once per update, however many parts there are.
+        # Spectral norm updates its vectors once per update, whatever the number of parts.
         state.critics.train(part is parts[0])
         with engine.gradients.part(engine.critics, last=part is parts[-1]):
             real_mri = as_judged(part.mri, part.own_mri)
@@ -152,7 +169,11 @@ def update_critics(
 
 
 def descend(optimizer: torch.optim.Adam, scaler: torch.amp.GradScaler, clip_norm: float) -> Tensor:
-    """One update, unless a gradient is not finite. Returns 1.0 if it was skipped, on the device."""
+    """Run one optimizer update, unless a gradient is not finite.
+
+    Returns:
+        1.0 if the update was skipped, else 0.0; on the device.
+    """
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     if clip_norm:
         scaler.unscale_(optimizer)
@@ -160,14 +181,14 @@ def descend(optimizer: torch.optim.Adam, scaler: torch.amp.GradScaler, clip_norm
     bad = not_finite(norm)
     if clip_norm:
         clip(weights, norm, clip_norm)
-    # What fused Adam reads; an enabled scaler puts its own flag in its place.
+    # Fused Adam reads this flag; an enabled scaler replaces it by its own.
     optimizer.found_inf = bad  # type: ignore[attr-defined]
     scaler.step(optimizer)
     return bad
 
 
 def mean_of(found: Sequence[Terms]) -> Terms:
-    """The mean of each term over the parts, detached."""
+    """Return the mean of each term over the parts, detached."""
     return {
         name: torch.stack([terms[name].detach() for terms in found]).mean() for name in found[0]
     }
@@ -175,7 +196,7 @@ def mean_of(found: Sequence[Terms]) -> Terms:
 
 @contextmanager
 def frozen(critics: Critics) -> Iterator[Critics]:
-    """The critics as judges: no gradients of their own, and spectral norm keeps its vectors."""
+    """Freeze the discriminators: no weight gradients, and spectral norm keeps its vectors."""
     critics.requires_grad_(False).eval()
     try:
         yield critics

@@ -1,5 +1,7 @@
-"""How the command that started a run shows its progress: by following the run's `metrics.jsonl`,
-so that it looks the same in a terminal, in a job log and from another machine.
+"""Progress display of the command that started a run.
+
+It follows the run's `metrics.jsonl`, so it looks the same in a terminal, in a job log and from
+another machine.
 """
 
 import sys
@@ -15,7 +17,7 @@ from mrct.storage.paths import StoragePath
 
 @contextmanager
 def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> Iterator[None]:
-    """Show a run's progress while the body of the `with` waits for it."""
+    """Show a run's progress within the context."""
     ended = threading.Event()
     path = run_folder / METRICS
     look_every_s = 1.0 if run_folder.local else PUT_EVERY_S
@@ -27,7 +29,7 @@ def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> 
             while True:
                 last_look = ended.wait(look_every_s)
                 told: list[dict[str, Any]] = []
-                with suppress(OSError):  # an outage; what it hid is there at the next look
+                with suppress(OSError):  # an outage; the next look reads the same lines
                     told = read_lines(path)
                 for line in told:
                     if "note" in line and (note := (line["step"], line["note"])) not in printed:
@@ -50,7 +52,7 @@ def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> 
 
 
 def describe(line: dict[str, Any]) -> str:
-    """The few numbers that tell whether a run is well."""
+    """Format the few numbers of a log line that show a run's health."""
     return (
         f"loss {number(line['loss/translators'])}  {line['speed/slices_per_s']:.1f} slices/s  "
         f"data wait {line['speed/data_wait_percent']:.0f} %"
@@ -58,5 +60,5 @@ def describe(line: dict[str, Any]) -> str:
 
 
 def number(value: float | None) -> str:
-    """A loss for people; None is what is not finite."""
+    """Format a loss; None stands for a value that is not finite."""
     return "not finite" if value is None else f"{value:.2f}"

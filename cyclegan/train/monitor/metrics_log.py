@@ -1,7 +1,8 @@
-"""The files of a run that grow: `metrics.jsonl` and TensorBoard's.
+"""Append-only files of a run: `metrics.jsonl` and TensorBoard's event files.
 
-A file on an object store cannot grow. There, lines are kept in a local folder and put whole, now
-and then; TensorBoard's files are put as segments, each once, when it is closed.
+A file on an object store cannot be appended to. There, lines are kept in a local folder and the
+whole file is uploaded periodically; TensorBoard's files are uploaded as segments, each once, when
+it is closed.
 """
 
 import json
@@ -19,11 +20,11 @@ from mrct.storage.paths import StoragePath
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PUT_EVERY_S = 10.0
-"""On an object store, lines become visible after so long."""
+"""Seconds between two uploads of the lines to an object store."""
 
 
 class Journal:
-    """Both files, written by one worker."""
+    """`metrics.jsonl` and TensorBoard's files of a run, written by one worker."""
 
     def __init__(self, run_folder: StoragePath) -> None:
         self.run_folder = run_folder
@@ -37,9 +38,10 @@ class Journal:
             self.path.write_text("".join(json.dumps(line) + "\n" for line in old))
 
     def go_on_from(self, step: int) -> list[dict[str, Any]]:
-        """Drop what was told of later steps: the run will come to them again.
+        """Drop the lines of later steps, which the run will repeat.
 
-        Returns the lines that are left.
+        Returns:
+            The remaining lines.
         """
         kept = [line for line in read_lines(self.path) if line["step"] <= step]
         if self.path.exists():
@@ -50,7 +52,7 @@ class Journal:
 
     @property
     def board(self) -> SummaryWriter:
-        """TensorBoard's writer; a closed one opens its next segment by itself."""
+        """TensorBoard's writer; a closed writer opens its next segment on demand."""
         assert self.writer is not None, "go_on_from() opens it"
         return self.writer
 
@@ -63,16 +65,19 @@ class Journal:
             self.put_lines()
 
     def put_lines(self) -> None:
-        """Show the lines on the object store. An outage is no reason to stop: the next put has
-        them too."""
+        """Upload the lines to the object store.
+
+        An outage does not stop the run: the next upload includes the same lines.
+        """
         self.put_at = time.monotonic()
         try:
             (self.run_folder / METRICS).put(self.path.read_bytes())
         except OSError as error:
-            print(f"warning: {METRICS} was not put ({type(error).__name__}).", file=sys.stderr)
+            reason = type(error).__name__
+            print(f"warning: {METRICS} was not uploaded ({reason}).", file=sys.stderr)
 
     def settle(self) -> None:
-        """Put all that is there; on a local disk it is there already."""
+        """Upload everything written so far; a local disk has it already."""
         if self.local:
             return
         self.put_lines()
@@ -81,25 +86,25 @@ class Journal:
             target = self.run_folder / TENSORBOARD / segment.name
             try:
                 target.put(segment.read_bytes())
-            except OSError as error:  # it stays, and comes with the next ones
-                print(f"warning: {segment.name} was not put ({type(error).__name__}).")
+            except OSError as error:  # the file stays, and is uploaded with the next ones
+                print(f"warning: {segment.name} was not uploaded ({type(error).__name__}).")
             else:
                 segment.unlink()
 
     def close(self) -> None:
-        """End TensorBoard's file, and put everything."""
+        """Close TensorBoard's file, and upload everything."""
         if self.writer is not None:
             self.writer.close()
             self.settle()
 
     def forget(self) -> None:
-        """Delete the local folder of a run that lies elsewhere; after `close`."""
+        """Delete the local folder of a run on an object store; after `close`."""
         if not self.local:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def read_lines(path: StoragePath) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    """Read the lines of a `metrics.jsonl`; an incomplete last line, left by a kill, is skipped."""
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""A trace of a few steps, on request: what each operator takes, on the host and on the device.
+"""Optional profile of a few steps: the time of each operator, on the host and on the device.
 
-The file opens in Perfetto, and in TensorBoard with its profile plugin.
+The trace opens in Perfetto, and in TensorBoard with its profile plugin.
 """
 
 import tempfile
@@ -14,14 +14,14 @@ from cyclegan.config.config import Config
 from cyclegan.train.distributed import Worker
 
 LEFT_OUT, WARM_UP, TRACED = 8, 2, 5
-"""Steps that compile and settle, that the profiler settles in, and that are traced."""
+"""Steps skipped for compilation and warm-up, warm-up steps of the profiler, and traced steps."""
 
 
 @contextmanager
 def traced(
     config: Config, worker: Worker, note: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called after each step; without `debug.profile` it does nothing."""
+    """Yield a function to call after each step; without `debug.profile` it does nothing."""
     if not config.debug.profile:
         yield lambda: None
         return
@@ -34,7 +34,7 @@ def traced(
             target = config.run_folder / "profile"
             target.make_folder()
             (target / name).put(path.read_bytes())
-        note(f"{TRACED} steps were traced: {target / name} opens in Perfetto.")
+        note(f"Traced {TRACED} steps; open {target / name} in Perfetto.")
 
     activities = [ProfilerActivity.CPU]
     if worker.device.type == "cuda":

@@ -1,5 +1,6 @@
-"""What a run tells while it runs: loss terms, speed and memory, to `metrics.jsonl` and TensorBoard
-with the same names and numbers. Worker 0 alone writes.
+"""Telemetry of a run: loss terms, speed and memory.
+
+`metrics.jsonl` and TensorBoard get the same names and numbers. Only worker 0 writes.
 """
 
 import time
@@ -18,11 +19,11 @@ from mrct.storage.paths import StoragePath
 
 STEP_PARTS = ("data_wait", "translators", "critics")
 SESSION_TAGS = ("val/selection", "val/mae_hu", "val/bone_dice", "val/ssim")
-"""Scores that TensorBoard shows beside a run's settings, where the run has them."""
+"""Scores that TensorBoard shows beside a run's settings, if the run has them."""
 
 
 class Telemetry:
-    """Sums the loss terms on the device and writes their means every so many steps."""
+    """Telemetry of one worker: sums loss terms on the device, and logs their means periodically."""
 
     def __init__(
         self,
@@ -35,8 +36,17 @@ class Telemetry:
         average: Callable[[Tensor], Tensor] = lambda values: values,
         highest: Callable[[Tensor], list[float]] = Tensor.tolist,
     ) -> None:
-        """`average` takes the mean over all workers: curves do not depend on their number; and
-        `highest` the most of any."""
+        """Open the files at a step.
+
+        Args:
+            run_folder: Folder of the run.
+            leads: Whether this is worker 0, which writes the files.
+            first_step: Step that the run continues from; lines of later steps are dropped.
+            global_batch: Slice pairs per optimizer step, over all workers.
+            device: Device of the loss terms.
+            average: Takes the mean over all workers, so that curves do not depend on their number.
+            highest: Takes the maximum over all workers.
+        """
         self.global_batch, self.average, self.highest = global_batch, average, highest
         self.device = device or torch.device("cpu")
         self.journal = Journal(run_folder) if leads else None
@@ -45,7 +55,7 @@ class Telemetry:
         self.go_on_from(first_step)
 
     def go_on_from(self, step: int) -> None:
-        """Forget what was told of later steps: the run will come to them again."""
+        """Drop everything logged of later steps, which the run will repeat."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.num_steps = 0
@@ -54,20 +64,21 @@ class Telemetry:
         self.started = self.interval_started = time.monotonic()
         if self.journal:
             kept = self.journal.go_on_from(step)
-            # Time goes on over restarts, but for the time between.
+            # The run's time continues over restarts, without the time between them.
             self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Take a step's terms, which stay on the device."""
+        """Add the terms of a step, which stay on the device."""
         for name, term in terms.items():
             self.sums[name] = self.sums[name] + term if name in self.sums else term
             self.counts[name] = self.counts.get(name, 0) + 1
         self.num_steps += 1
 
     def means(self) -> dict[str, float]:
-        """Means since the last call, speed and memory; a sync with the device and the workers.
+        """Return the means since the last call, with speed and memory.
 
-        The times of a step's parts are means over the workers.
+        This synchronises with the device and the workers. The times of a step's parts are means
+        over the workers.
         """
         names = list(self.sums)
         # Not every step has every term.
@@ -97,31 +108,33 @@ class Telemetry:
         return means | dict(zip(memory, peaks, strict=True))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line of `metrics.jsonl`, and a TensorBoard scalar each."""
+        """Write one line of `metrics.jsonl`, and one TensorBoard scalar per metric."""
         if self.journal is None:
             return
         for name, value in metrics.items():
             self.journal.board.add_scalar(name, value, step)
-        # JSON knows no NaN; TensorBoard does.
+        # JSON has no NaN; TensorBoard does.
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         time_s = round(time.monotonic() - self.started, 3)
         self.journal.append({"step": step, "time_s": time_s} | finite)
 
     def note(self, step: int, text: str) -> None:
-        """A line for people, which the command that started the run prints; each once."""
+        """Log a message, which the command that started the run prints; each message once."""
         if self.journal and text not in self.noted:
             self.noted.add(text)
             self.journal.append({"step": step, "note": text})
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """An image [rows, columns, 3] for TensorBoard."""
+        """Write an image [rows, columns, 3] to TensorBoard."""
         if self.journal:
             self.journal.board.add_image(name, pixels, step, dataformats="HWC")
             self.journal.board.flush()
 
     def settings(self, values: Mapping[str, bool | str | float], done: bool) -> None:
-        """The run's settings for TensorBoard's table of runs, which shows the last scores beside
-        them; at the begin and, when the run is `done`, at its end."""
+        """Write the run's settings for TensorBoard's table of runs, which adds the last scores.
+
+        To be called at the start of a run and, with `done`, at its end.
+        """
         if self.journal is None:
             return
         plain = {
@@ -135,17 +148,17 @@ class Telemetry:
         self.journal.board.flush()
 
     def pause(self, seconds: float) -> None:
-        """Leave time out of the speed: validating and saving are not steps."""
+        """Exclude time from the speed: validating and saving are not steps."""
         self.interval_started += seconds
         self.stopwatch.start()
 
     def settle(self) -> None:
-        """Let what was told so far be where the run is kept."""
+        """Upload everything logged so far to the run folder."""
         if self.journal:
             self.journal.settle()
 
     def close(self) -> None:
-        """End the files."""
+        """Close the files."""
         if self.journal:
             self.journal.close()
             self.journal.forget()

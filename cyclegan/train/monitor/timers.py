@@ -1,7 +1,7 @@
-"""Where the time and the memory of steps go: measured beside them, without a sync.
+"""Per-step time and memory, measured without synchronising the device.
 
-On a GPU the host runs ahead, so moments are events in the device's own stream and are read when
-somebody asks; on a CPU they are the host's clock.
+On a GPU the host runs ahead, so moments are events in the device's stream, read on demand; on a CPU
+they are times of the host's clock.
 """
 
 import resource
@@ -13,13 +13,13 @@ import torch
 
 
 class HostMoment:
-    """Now, by the host's clock."""
+    """The present moment on the host's clock."""
 
     def __init__(self) -> None:
         self.s = time.perf_counter()
 
     def elapsed_time(self, end_event: "HostMoment", /) -> float:
-        """Milliseconds from this moment to the other."""
+        """Return the milliseconds from this moment to another."""
         return 1000 * (end_event.s - self.s)
 
 
@@ -27,12 +27,12 @@ Moment = HostMoment | torch.cuda.Event
 
 
 def milliseconds(begin: Moment, end: Moment) -> float:
-    """From one moment to another of the same kind."""
+    """Return the milliseconds from one moment to another of the same kind."""
     return float(begin.elapsed_time(end))  # type: ignore[arg-type]
 
 
 class Stopwatch:
-    """Splits steps into named parts."""
+    """Timer that splits steps into named parts."""
 
     def __init__(self, device: torch.device, parts: Sequence[str]) -> None:
         self.device = device
@@ -40,7 +40,7 @@ class Stopwatch:
         self.last = self.now()
 
     def now(self) -> Moment:
-        """This moment, in the order of the device's work."""
+        """Return the present moment in the order of the device's work."""
         if self.device.type != "cuda":
             return HostMoment()
         event = torch.cuda.Event(enable_timing=True)
@@ -48,17 +48,20 @@ class Stopwatch:
         return event
 
     def start(self) -> None:
-        """What lay between the last part and now belongs to none."""
+        """Start timing; the time since the end of the last part is not counted."""
         self.last = self.now()
 
     def lap(self, part: str) -> None:
-        """A part of the step ends now, and the next one begins."""
+        """End a part of the step, and begin the next one."""
         moment = self.now()
         self.laps[part].append((self.last, moment))
         self.last = moment
 
     def take(self) -> dict[str, float]:
-        """Milliseconds of each part since the last call, all steps together; waits for them."""
+        """Return the milliseconds of each part since the last call, summed over the steps.
+
+        On a GPU this waits for the device.
+        """
         if isinstance(self.last, torch.cuda.Event):
             self.last.synchronize()  # the last of them in the stream
         taken = {part: sum(starmap(milliseconds, laps)) for part, laps in self.laps.items()}
@@ -67,10 +70,10 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most memory that this process has held, in GiB.
+    """Return the peak memory of this process, in GiB.
 
-    On a GPU also how often torch had to give memory back and ask again for want of it: each time
-    is a sync, and more than a few mean that the batch is too large.
+    On a GPU also how often torch ran out of cached memory and had to free and reallocate it: each
+    retry is a sync, and more than a few mean that the batch is too large.
     """
     if device.type != "cuda":
         return {"memory/peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}

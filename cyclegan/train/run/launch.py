@@ -1,7 +1,7 @@
-"""From a config to a finished run under Ray Train: the only home of Ray in training.
+"""Launch of a run under Ray Train: the only training module that imports Ray.
 
-It checks what can be checked before any worker starts, hands each worker its rank and a report
-callback, and shows progress while they work.
+Everything that can be checked is checked before any worker starts. Each worker gets its rank and a
+report callback; the command shows progress while they train.
 """
 
 import os
@@ -46,18 +46,26 @@ from mrct.storage.paths import StoragePath, storage_path
 FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 LEAVE_GROUP_WITHIN_S = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
 ASK_STORAGE_EVERY_S = 2.0
-"""How often a worker looks on an object store whether it is told to stop."""
+"""Seconds between two checks for a stop request on an object store."""
 
 
 class Job(TypedDict):
-    """What travels to each worker."""
+    """Arguments sent to each worker."""
 
     config: Config
     start: StoragePath | None
 
 
 def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
-    """Train until the run is done; False when it had been done before.
+    """Train until the run is finished.
+
+    Args:
+        config: Configuration with its name and paths resolved.
+        resume: `auto` resumes the run if it exists, `never` refuses to; a path is a run or a
+            checkpoint to start from.
+
+    Returns:
+        False if the run had already been finished before, else True.
 
     Raises:
         UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
@@ -75,15 +83,15 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
         if done >= steps:
             return False
         if done:
-            print(f"going on from step {done} of {steps}", flush=True)
+            print(f"Resuming from step {done} of {steps}", flush=True)
         with (
-            ray_session(),  # before the signals: Ray puts a handler of its own on SIGTERM
+            ray_session(),  # before the signals: Ray installs its own handler of SIGTERM
             noted_signals(config.run_folder) as came,
             following(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
             if not run_until_told(train, config.run_folder, came, config.scale.grace_s):
-                lost = "the workers had no time to save, so later steps are lost"
+                lost = "later steps are lost because the workers had no time to save"
                 end_at_once(stopped(came, done_steps(config.run_folder), steps, lost))
         if came and (saved := done_steps(config.run_folder)) < steps:
             raise stopped(came, saved, steps, "nothing is lost")
@@ -91,11 +99,11 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
 
 
 def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
-    """How far a run got that a signal came to; SIGTERM is a scheduler's."""
+    """Return the error of a run stopped by a signal; SIGTERM is sent by a scheduler."""
     error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
     return error(
-        f"stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
-        "The same command goes on from there."
+        f"Stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
+        "Run the same command again to resume."
     )
 
 
@@ -104,10 +112,10 @@ def fit(
     start: StoragePath | None = None,
     callbacks: Sequence[ray.train.UserCallback] = (),
 ) -> None:
-    """Run the workers to the end on the Ray that this process is connected to.
+    """Run the workers to the end on the Ray cluster that this process is connected to.
 
     Raises:
-        UserError: A worker failed on its input, or the cluster can never hold the workers.
+        UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
@@ -121,7 +129,7 @@ def fit(
             callbacks=[Witness(config.run_folder), *callbacks],
         ),
     )
-    # Ray's own limit is ten minutes; its controller takes it from here.
+    # Ray's default is ten minutes; its controller reads the limit from the environment.
     os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
     forget(config.run_folder)
     try:
@@ -138,27 +146,31 @@ def fit(
 
 
 class Witness(ray.train.UserCallback):
-    """Sees workers fail, in Ray's controller."""
+    """Callback in Ray's controller that records failures of workers."""
 
     def __init__(self, run_folder: StoragePath) -> None:
         self.run_folder = run_folder
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Called by Ray Train before it ends the workers and starts them again."""
-        # Read here, in the controller. A frozen worker never leaves its group; Ray would wait 30 s.
+        """Record the failures; Ray Train calls this before it restarts the workers."""
+        # Ray reads this in the controller. A frozen worker never leaves its process group, and Ray
+        # would wait for it for 30 s.
         os.environ.setdefault(LEAVE_GROUP_WITHIN_S, "5")
         leave_word(self.run_folder, worker_exceptions)
 
 
 def ray_storage(config: Config) -> dict[str, Any]:
-    """Where Ray keeps its own notes on the run: beside it, and reached in the same way."""
+    """Return where Ray keeps its own records of the run: beside it, on the same storage."""
     path, filesystem = storage_path(config.run.storage).arrow()
     return {"storage_path": path, "storage_filesystem": filesystem}
 
 
 def machine_goes() -> Callable[[], bool]:
-    """A question for each look, which all workers ask: has Ray said anew that it will take a node
-    of this run away, as when a spot instance is reclaimed or a node is drained?"""
+    """Return a function that checks whether Ray has announced a new preemption of a node.
+
+    A node is preempted when a spot instance is reclaimed or the node is drained. Each announcement
+    counts once. All workers must call the function alike.
+    """
     told: set[str] = set()
 
     def ask() -> bool:
@@ -171,11 +183,11 @@ def machine_goes() -> Callable[[], bool]:
 
 
 def run_worker(job: Job) -> None:
-    """What Ray runs on each worker.
+    """Train on one worker; Ray calls this on each.
 
-    Ray starts workers again after any failure. Where one failed on its input, and would again, the
-    message is left in a file, and those that are started again end at once; so they do where the
-    command was told to stop.
+    Ray restarts the workers after any failure. If a worker failed on its input, and would fail
+    again, its message is written to a file, and restarted workers return at once. They also return
+    at once after a stop request.
     """
     run_folder = job["config"].run_folder
     if verdict_left(run_folder) or told_to_stop(run_folder):
@@ -205,10 +217,10 @@ def run_worker(job: Job) -> None:
 
 
 def scaling(config: Config) -> ray.train.ScalingConfig:
-    """Ask Ray for the workers.
+    """Return the resources to request from Ray for the workers.
 
     Raises:
-        ConfigError: The cluster can never hold them; Ray would wait for ever.
+        ConfigError: The cluster cannot fit the workers; Ray would wait for ever.
     """
     scale = config.scale
     nodes = machines()
@@ -219,7 +231,8 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
         raise ConfigError(
             f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
             f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
-            "(--scale.workers), give each less (--scale.cpus-per-worker), or add nodes. "
+            "workers (--scale.workers), request fewer CPUs for each (--scale.cpus-per-worker), or "
+            "add nodes. "
             f"{WHERE_ADDED}"
         )
     return ray.train.ScalingConfig(

@@ -1,7 +1,7 @@
-"""How a run ends before its end: a signal to the command becomes a file that its workers look for.
+"""Early stop of a run: a signal to the command becomes a file that its workers check for.
 
-Workers may be on other machines, in threads that no signal reaches; all of them reach the run
-folder. They save at the same step and return; the command waits for that, but not for ever.
+Workers may run on other machines, in threads that receive no signals, but all of them can read the
+run folder. They save at the same step and return; the command waits for a limited time.
 """
 
 import os
@@ -18,19 +18,19 @@ from cyclegan.errors import StoppedError
 from mrct.storage.paths import StoragePath
 
 STOP = ".stop"
-"""In the run folder: the workers are to save and return."""
+"""File in the run folder that requests the workers to save and return."""
 Signals = list[signal.Signals]
 
 
 def told_to_stop(run_folder: StoragePath) -> bool:
-    """Whether the command asks its workers to end; in an outage of the storage, not yet."""
+    """Return whether the command requests its workers to stop; False if the storage fails."""
     with suppress(OSError):
         return (run_folder / STOP).exists()
     return False
 
 
 def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:
-    """The question, asked only when `every_s` have passed since the last time; else "no"."""
+    """Limit how often a question is evaluated: False within `every_s` seconds of the last time."""
     asked = 0.0
 
     def ask() -> bool:
@@ -46,8 +46,11 @@ def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], b
 
 @contextmanager
 def noted_signals(run_folder: StoragePath) -> Iterator[Signals]:
-    """Collect SIGTERM, which schedulers send before they take a machine away, and SIGINT, which is
-    Ctrl-C, instead of dying of them. In the main thread only, as Python wants it."""
+    """Collect SIGTERM and SIGINT instead of terminating, within the context.
+
+    Schedulers send SIGTERM before they preempt a node; Ctrl-C sends SIGINT. Python allows this in
+    the main thread only.
+    """
     came: Signals = []
 
     def note(number: int, frame: object) -> None:
@@ -66,10 +69,11 @@ def noted_signals(run_folder: StoragePath) -> Iterator[Signals]:
 def run_until_told(
     work: Callable[[], None], run_folder: StoragePath, came: Signals, grace_s: float
 ) -> bool:
-    """Do the work in another thread; when a signal comes, ask the workers to end and wait.
+    """Run the work in another thread; on a signal, request the workers to stop and wait.
 
-    Returns whether the work ended. It did not where the workers took longer than `grace_s`, or
-    where a second signal came; then the thread is left alone.
+    Returns:
+        Whether the work ended. False if the workers took longer than `grace_s` seconds, or a second
+        signal arrived; the thread then keeps running.
     """
     ended: Future[None] = Future()
 
@@ -77,7 +81,7 @@ def run_until_told(
         try:
             work()
             ended.set_result(None)
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # raised in the waiting thread
             ended.set_exception(error)
 
     threading.Thread(target=do, name="training", daemon=True).start()
@@ -88,7 +92,7 @@ def run_until_told(
             deadline = time.monotonic() + grace_s
             (run_folder / STOP).put(b"")
             print(
-                f"{came[0].name}: the workers save and end. A second signal ends them at once.",
+                f"{came[0].name}: the workers save and exit. A second signal stops them at once.",
                 file=sys.stderr,
                 flush=True,
             )
@@ -99,9 +103,9 @@ def run_until_told(
 
 
 def end_at_once(error: StoppedError) -> NoReturn:
-    """End the process with a message, while another thread still waits in Ray.
+    """Exit the process with a message, while another thread still waits in Ray.
 
-    Unwinding would shut Ray down under that thread, which aborts the process. Without it, a local
+    A normal exit would shut Ray down under that thread, which aborts the process. This way a local
     Ray and all workers end with the process.
     """
     print(f"error: {error}", file=sys.stderr, flush=True)

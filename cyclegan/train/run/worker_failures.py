@@ -1,8 +1,7 @@
-"""What a run tells of workers that failed: left by who saw it, told by those that are started next.
+"""Failures of workers, recorded in files of the run folder for the restarted workers to report.
 
-A worker that dies takes its words with it, and who starts the others again is not who trains. So
-the word goes by a file in the run's folder: why they are started again, or that they need not be,
-since trying again would not mend it.
+A worker that dies cannot report its failure, and Ray's controller, which restarts the others, does
+not train. One file holds the reason for a restart, another an error that a restart cannot fix.
 """
 
 import json
@@ -15,50 +14,55 @@ from mrct.storage.paths import StoragePath
 FAILURES = ".restarted"
 VERDICT = ".failed"
 DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
-"""What Ray says of a worker whose process is gone, and of one that answers no more."""
+"""Ray's errors for a worker whose process died, and for one that stopped responding."""
 IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out", "SynchronizationBarrier")
-"""What a worker says that only waited for another."""
+"""Texts in errors of a worker that only waited for another."""
 STORAGE_FULL_MESSAGE = (
-    "storage is full: a checkpoint or a log could not be written. Earlier checkpoints are whole. "
-    "Free some space, or keep fewer (--schedule.keep-last, --schedule.keep-best), and run the same "
-    "command again."
+    "Storage is full: a checkpoint or a log could not be written. Earlier checkpoints are intact. "
+    "Free some space, or keep fewer checkpoints (--schedule.keep-last, --schedule.keep-best), and "
+    "run the same command again."
 )
 LONGEST = 200
 
 
 def leave_word(run_folder: StoragePath, failed: Mapping[int, Exception]) -> None:
-    """Note why workers are about to be started again, by their ranks."""
+    """Record why the workers are about to be restarted.
+
+    Args:
+        run_folder: Folder of the run.
+        failed: Exceptions by rank.
+    """
     rank, why = culprit(failed)
     (run_folder / FAILURES).put(json.dumps({"rank": rank, "why": why}).encode())
 
 
 def word_left(run_folder: StoragePath) -> Iterator[str]:
-    """What there is to tell of a failure, once."""
+    """Yield the warning about a recorded failure, if there is one, and delete the record."""
     path = run_folder / FAILURES
     try:
         word = json.loads(path.read_text())
     except FileNotFoundError:
         return
-    yield f"warning: worker {word['rank']} {word['why']}; all workers were started again."
+    yield f"warning: Worker {word['rank']} {word['why']}; all workers were restarted."
     path.remove()
 
 
 def leave_verdict(run_folder: StoragePath, error: UserError | OSError) -> None:
-    """Say for the command, in its words and with its exit code, what no other try would mend."""
+    """Record an error that a restart cannot fix, with its message and exit code."""
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif error.errno in STORAGE_FULL_ERRNOS:
         message, code = STORAGE_FULL_MESSAGE, ExitCode.STORAGE_FULL
     else:
         return
-    with suppress(OSError):  # where not even this fits, the next worker comes to the same end
+    with suppress(OSError):  # if even this does not fit, the next worker fails in the same way
         run_folder.make_folder()
         verdict = {"message": message, "exit_code": int(code)}
         (run_folder / VERDICT).put(json.dumps(verdict).encode())
 
 
 def verdict_left(run_folder: StoragePath) -> UserError | None:
-    """The error that ends the run, where there is one."""
+    """Return the recorded error that ends the run, or None."""
     try:
         verdict = json.loads((run_folder / VERDICT).read_text())
     except FileNotFoundError:
@@ -69,29 +73,29 @@ def verdict_left(run_folder: StoragePath) -> UserError | None:
 
 
 def forget(run_folder: StoragePath) -> None:
-    """Of a run that ended, or has not begun, there is nothing to tell."""
+    """Delete the failure records of a finished or fresh run."""
     for name in (FAILURES, VERDICT):
         (run_folder / name).remove()
 
 
 def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:
-    """The rank that failed first, and what of: when one worker goes, the others fail of waiting."""
+    """Return the rank that failed first, and why; the other workers fail while waiting for it."""
     ranked = sorted(failed.items(), key=lambda item: (weight(item[1]), item[0]))
     rank, error = ranked[0]
     kind = weight(error)
-    # Ray hands on what a worker raised with its traceback, which ends with type and message.
+    # Ray passes on a worker's exception with its traceback, which ends with type and message.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = (lines[-1] if lines else type(error).__name__)[:LONGEST]
     words = {
-        0: "answers no more (its process died or was frozen)",
+        0: "stopped responding (process died or hung)",
         1: f"failed ({said})",
-        2: f"waited in vain for another one ({said})",
+        2: f"failed while waiting for another worker ({said})",
     }
     return rank, words[kind]
 
 
 def weight(error: Exception) -> int:
-    """0: it is gone; 1: it failed by itself; 2: it only waited for another."""
+    """Rank an error by cause: 0 process gone, 1 own failure, 2 failed while waiting for another."""
     if type(error).__name__ in DIED:
         return 0
     return 2 if any(word in str(error) for word in IN_VAIN) else 1

@@ -106,7 +106,7 @@ def test_settings_are_changed_by_their_dotted_names():
 
 @pytest.mark.parametrize("name", ["loss.cycel.weight", "loss.cycle", "loss.cycle.weight.x"])
 def test_what_is_no_setting_is_not_changed(name):
-    with pytest.raises(ConfigError, match=f"there is no setting {name}"):
+    with pytest.raises(ConfigError, match=f"There is no setting {name}"):
         with_settings(Config(), {name: 1})
 
 

@@ -73,7 +73,7 @@ def test_a_stuck_thread_is_named_and_another_goes_on_at_its_step() -> None:
     (note,) = notes
     assert "no progress for 0.6 s" in note
     assert "reading the CT slices of step 2" in note
-    assert "started again at step 2" in note
+    assert "restarted at step 2" in note
 
 
 def test_a_loader_that_sticks_again_is_an_error_within_seconds() -> None:

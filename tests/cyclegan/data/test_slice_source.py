@@ -111,7 +111,7 @@ def test_too_many_damaged_slices_stop_the_run_with_their_number(store: Store) ->
     for number in range(3):
         (store.path / store.volumes[number].name / "0" / "c/0/0/0").unlink()
 
-    with pytest.raises(StoreError, match=r"of the 24 CT slices are damaged .*--data.max-corrupt"):
+    with pytest.raises(StoreError, match=r"of the 24 CT slices are damaged, .*--data.max-corrupt"):
         batches(store, config(max_corrupt=0.2))
 
 

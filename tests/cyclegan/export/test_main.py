@@ -121,7 +121,7 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"there is no .*nowhere.config\.yaml.*RUNS/NAME"):
+    with pytest.raises(ConfigError, match=r"There is no .*nowhere.config\.yaml.*RUNS/NAME"):
         export(Command(run_folder=tmp_path / "nowhere"))
 
 

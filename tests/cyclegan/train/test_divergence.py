@@ -124,7 +124,7 @@ def test_where_no_checkpoint_is_from_before_the_streak_the_oldest_is_the_way_bac
     assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 7)
 
     shutil.rmtree(guarded.run_folder / "checkpoints")
-    with pytest.raises(CheckpointError, match="no checkpoint any more"):
+    with pytest.raises(CheckpointError, match="no checkpoint left to roll back to"):
         checkpoint.way_back(guarded.run_folder)
 
 
@@ -163,7 +163,7 @@ def test_both_workers_stop_and_name_the_one_whose_data_is_bad(guarded, tmp_path)
     told = run_workers(POISONED_WORKER, path, 2)
 
     for text in told:
-        assert "DivergedError the run diverged" in text
+        assert "DivergedError The run diverged" in text
         assert "steps 3 to 4" in text
         assert "on worker 1" in text
 

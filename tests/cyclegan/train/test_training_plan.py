@@ -89,5 +89,5 @@ def test_a_rehearsal_is_the_run_of_one_worker_and_leaves_nothing(config, store):
     assert told.run_s == told.first_step_s + 5 * told.step_s
     assert told.memory_gib is None
     assert told.peak_gib > 0.05
-    assert "one worker without the others' gradients" in str(told)
+    assert "one worker without gradient communication" in str(told)
     assert not Path(config.run.storage).exists()

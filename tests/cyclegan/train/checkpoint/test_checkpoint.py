@@ -120,7 +120,7 @@ def test_a_run_with_damaged_checkpoints_only_does_not_start_anew(state, config):
     for folder in checkpoint.saved(config.run_folder):
         (folder / "mean.safetensors").unlink()
 
-    with pytest.raises(CheckpointError, match=r"all 2 checkpoints .* are damaged"):
+    with pytest.raises(CheckpointError, match=r"All 2 checkpoints .* are damaged"):
         checkpoint.newest(config.run_folder)
 
 

@@ -123,7 +123,7 @@ def test_workers_go_on_while_the_store_does_not_answer(monkeypatch):
 
 
 def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
-    with held(remote.run_folder), pytest.raises(ConfigError, match="another command"):  # noqa: SIM117
+    with held(remote.run_folder), pytest.raises(ConfigError, match="Another command"):  # noqa: SIM117
         with held(remote.run_folder):
             pass
 

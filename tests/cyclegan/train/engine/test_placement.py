@@ -125,7 +125,7 @@ def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monke
     place(state, compiled, Worker(), notes.append)
 
     assert notes == [
-        "no C++ compiler found (no-such-compiler): training runs eager, which is slower."
+        "No C++ compiler found (no-such-compiler): training runs in eager mode, which is slower."
     ]
     assert state.translators._compiled_call_impl is None
 

@@ -80,7 +80,7 @@ def test_bright_fat_that_becomes_bone_is_seen_though_no_loss_shows_it():
 
     assert len(warnings({"watch/surface": found["watch/surface"]})) == 1
     (told,) = warnings({"watch/bone": found["watch/bone"]})
-    assert "fat has taken the place of bone" in told
+    assert "fat is translated to bone" in told
     assert "--data.mri-contrast inverted" in told
 
 
@@ -131,7 +131,7 @@ def test_anatomy_of_another_head_has_its_edges_elsewhere():
 def test_a_critic_that_is_always_right_is_told_once():
     (told,) = warnings(GOOD | {"accuracy/critic_ct": 0.995})
 
-    assert "CT critic is right on 100% of its patches" in told or "right on 99%" in told
+    assert "CT discriminator is right on 100% of its patches" in told or "right on 99%" in told
 
 
 def test_a_sign_that_comes_and_goes_is_not_told():

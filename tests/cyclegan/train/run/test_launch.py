@@ -33,7 +33,7 @@ def test_a_mistake_is_told_in_a_message_without_a_traceback(capsys):
         run_command(main, ["brian"])
 
     told = capsys.readouterr().err
-    assert told.startswith("error: there is no preset 'brian'. Presets: default")
+    assert told.startswith("error: There is no preset 'brian'. Presets: default")
     assert "Traceback" not in told
 
 
@@ -77,9 +77,9 @@ def test_plan_prints_the_derived_numbers_and_starts_nothing(config, capsys):
     train("smoke", "--data.store", config.data.store, "--run.storage", config.run.storage, "--plan")
 
     printed = capsys.readouterr().out
-    assert "2 slice pairs a step" in printed
-    assert "MiB a worker" in printed
-    assert re.search(r"measured .* 3 steps on this machine's CPU: [0-9.]+ s a step", printed)
+    assert "2 slice pairs per step" in printed
+    assert "MiB per worker" in printed
+    assert re.search(r"measured .* 3 steps on this machine's CPU: [0-9.]+ s per step", printed)
     assert re.search(r"time .* about [0-9]+ s without validations", printed)
     assert not Path(config.run.storage).exists()
 
@@ -132,7 +132,7 @@ def test_other_data_in_the_same_folder_is_refused(begun, store, tmp_path):
         seed=1,
     )
 
-    with pytest.raises(ConfigError, match="began with other volumes or splits"):
+    with pytest.raises(ConfigError, match="started with other volumes or splits"):
         check_resume(begun, other, 6, "auto")
 
 
@@ -156,7 +156,7 @@ def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(finished
         check_resume(wider, store, 6, start)
     with pytest.raises(ConfigError, match="nothing to train"):
         check_resume(new, store, 3, start)
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         check_resume(finished.config, store, 6, start)
 
 
@@ -172,7 +172,7 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished,
     assert [line["step"] for line in lines if "rate/critics" in line] == [4, 6]
     for same in (start, run, "auto"):
         assert check_resume(new, store, 6, same) is None
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         check_resume(new, store, 6, folder_of(run, 6))
 
     # Killed before its first save: it must not begin from random weights.
@@ -183,7 +183,7 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished,
 def test_two_commands_cannot_train_one_run(config):
     with (
         held(config.run_folder),
-        pytest.raises(ConfigError, match="another command is training"),
+        pytest.raises(ConfigError, match="Another command is training"),
         held(config.run_folder),
     ):
         pass

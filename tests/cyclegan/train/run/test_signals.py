@@ -107,7 +107,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     assert len(workers) == 2
     workers[1].kill()
     # Of two processes no one here can tell the rank.
-    named = re.compile(r"warning: worker [01] answers no more .*; all workers were started again")
+    named = re.compile(r"warning: Worker [01] stopped responding .*; all workers were restarted")
     wait_until(running, log, lambda line: named.match(line.get("note", "")) is not None)
     wait_for(running, saved_step(config) + 10, log)
     offspring = psutil.Process(running.pid).children(recursive=True)
@@ -131,7 +131,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
 
         assert running.returncode == code, told
         assert "Traceback" not in told
-        assert f"going on from step {reached}" in printed
+        assert f"Resuming from step {reached}" in printed
         step = saved_step(config)
         assert f"saved at step {step} of {last}, nothing is lost" in told
         assert reached < step < last
@@ -141,7 +141,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     printed, told = again.communicate(timeout=400)
 
     assert again.returncode == ExitCode.DONE, told
-    assert f"going on from step {step}" in printed
+    assert f"Resuming from step {step}" in printed
     assert saved_step(config) == last
     times = [line["time_s"] for line in read_lines(log) if "time_s" in line]
     assert times == sorted(times)

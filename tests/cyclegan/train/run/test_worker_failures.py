@@ -35,12 +35,12 @@ OWN = LoaderError("no batch for 60 s: reading slices")
 def test_who_died_comes_before_who_failed_and_who_only_waited_comes_last():
     assert culprit({0: WAITED, 1: OWN, 2: GONE}) == (
         2,
-        "answers no more (its process died or was frozen)",
+        "stopped responding (process died or hung)",
     )
     assert culprit({0: WAITED, 1: OWN}) == (1, f"failed ({OWN})")
     rank, words = culprit({1: WAITED})
     assert rank == 1
-    assert words.startswith("waited in vain for another one ([gloo")
+    assert words.startswith("failed while waiting for another worker ([gloo")
     assert culprit({3: ValueError()}) == (3, "failed (ValueError)")
 
 
@@ -49,7 +49,7 @@ def test_a_word_is_left_and_told_once(tmp_path):
 
     told = list(word_left(tmp_path))
 
-    assert told == [f"warning: worker 1 failed ({OWN}); all workers were started again."]
+    assert told == [f"warning: Worker 1 failed ({OWN}); all workers were restarted."]
     assert list(word_left(tmp_path)) == []
     assert not (tmp_path / FAILURES).exists()
 
