@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-import mrct.version
+from mrct.version import DISTRIBUTION, __version__
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -13,8 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_the_version_and_the_name_are_those_of_pyproject():
     project = PROJECT["project"]
 
-    assert mrct.version.__version__ == project["version"]
-    assert mrct.version.DISTRIBUTION == project["name"]
+    assert (project["name"], project["version"]) == (DISTRIBUTION, __version__)
 
 
 def test_the_citation_names_the_version_and_the_licence():
