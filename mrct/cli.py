@@ -4,7 +4,6 @@ Nothing heavy is imported here. A command imports its work once it knows what is
 that help, the version and a mistake are answered at once.
 """
 
-import importlib.metadata
 import logging
 import os
 import sys
@@ -21,7 +20,6 @@ from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.paths import StoragePath, storage_path
 
-DISTRIBUTION = "cyclegan-mri-ct"
 SHARED_HELP = "Every command also takes --quiet, --log-level LEVEL and --version."
 REGISTRY = ConstructorRegistry()
 
@@ -93,7 +91,9 @@ def obey_shared(argv: Sequence[str]) -> list[str]:
     own = argv.index("--") if "--" in argv else len(argv)
     shared, rest = parse_known(Shared, argv[:own], prog="python -m ...")
     if shared.version:
-        print(importlib.metadata.version(DISTRIBUTION))
+        from mrct.version import __version__  # only where it is asked for: it reads a file
+
+        print(__version__)
         sys.exit()
     if shared.quiet:
         os.environ[QUIET_VARIABLE] = "1"

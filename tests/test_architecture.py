@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Each imports only from those before it.
 FLOW = [
     "mrct.errors",
+    "mrct.version",
     "mrct.storage",
     "mrct.imaging",
     "mrct.drawing",

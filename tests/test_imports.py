@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mrct.version import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = [
     "fsspec",
@@ -108,3 +110,4 @@ def test_a_command_imports_its_work_only_when_it_works(command):
     codes = ["ends with 0", "ends with 0", "ends with 2"]
     assert [line.replace("None", "0") for line in ends] == codes, done.stderr
     assert f"usage: python -m {command}" in done.stdout
+    assert __version__ in done.stdout.splitlines()

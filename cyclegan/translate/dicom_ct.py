@@ -7,7 +7,6 @@ centre of its first voxel, in LPS. Whose the series is, `dicom_source` says.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
@@ -25,11 +24,11 @@ from cyclegan.translate.dicom_source import Origin, Reference, images_at
 from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import SOFT_TISSUE_WINDOW_HU, WINDOW_HU
 from mrct.imaging.volume import LPS_TO_RAS, Affine
+from mrct.version import DISTRIBUTION, __version__
 
 RESEARCH_ONLY = "For research only: not for diagnosis, treatment or dose."
 SERIES = "Synthetic CT (research only)"
 _IMPLEMENTATION = UID("2.25.287640561379840236482917264530917263540")
-_PRODUCT = "cyclegan-mri-ct"
 _SERIES_NUMBER = 9000
 """Added to the source's, so that a viewer lists the synthetic series after the measured ones."""
 _SKEW = 1e-4
@@ -119,8 +118,8 @@ def _series(origin: Origin, making: Making) -> Dataset:
     dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = day
     dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = time
     dataset.AcquisitionNumber = dataset.KVP = None  # nothing was acquired, nothing irradiated
-    dataset.Manufacturer = dataset.ManufacturerModelName = _PRODUCT
-    dataset.SoftwareVersions = version(_PRODUCT)
+    dataset.Manufacturer = dataset.ManufacturerModelName = DISTRIBUTION
+    dataset.SoftwareVersions = __version__
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     dataset.ImageComments = RESEARCH_ONLY
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
@@ -140,8 +139,8 @@ def _series(origin: Origin, making: Making) -> Dataset:
 def _equipment(now: datetime) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Items([_coded(_SYNTHESISING)])
-    item.Manufacturer = item.ManufacturerModelName = _PRODUCT
-    item.SoftwareVersions = version(_PRODUCT)
+    item.Manufacturer = item.ManufacturerModelName = DISTRIBUTION
+    item.SoftwareVersions = __version__
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     item.ContributionDescription = f"Made a synthetic CT. {RESEARCH_ONLY}"
     return item
