@@ -235,7 +235,7 @@ def test_a_convert_that_cuts_bodies_says_so_and_what_helps(data_prep, tmp_path):
     code, _, err = data_prep("convert", "--mri", tmp_path / "mri", "--out", out, *grid)
 
     assert code == 0
-    assert "2 volumes are cut" in err
+    assert "2 volumes are cropped" in err
     rows, columns = err.split("--size ")[1].split(".")[0].split()
     assert int(rows) > 44
     assert int(columns) == 48
