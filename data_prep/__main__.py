@@ -1,11 +1,12 @@
-"""MRI and CT volumes to one Zarr store, the input of training.
+"""Convert MRI and CT volumes to one Zarr store, the input of training.
 
-  convert --mri MRI --ct CT --out brain.zarr --dry-run   look first
-  convert --mri MRI --ct CT --out brain.zarr             make it
-  describe brain.zarr                                    see it
-  check brain.zarr --full                                is it whole?
+  convert --mri MRI --ct CT --out brain.zarr --dry-run   preview
+  convert --mri MRI --ct CT --out brain.zarr             convert
+  describe brain.zarr                                    summarise
+  check brain.zarr --full                                verify
 
-Each after `python -m data_prep`, and each with --help. Without scans at hand, phantom makes some.
+Run each as `python -m data_prep COMMAND`; each has --help. Without scans of your own,
+`phantom` generates synthetic ones.
 """
 
 import sys
@@ -25,36 +26,36 @@ from mrct.storage.paths import StoragePath
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """Compare every file of a store with its commit record; exit code 1 where one differs."""
+    """Compare every file of a store with its commit record; exit code 1 if one differs."""
 
     store: Positional[StoragePath]
     """The store, a folder or a URL."""
     full: bool = False
-    """Read and hash every byte too; without, counts, sizes and metadata only."""
+    """Also read and hash every byte; by default only counts, sizes and metadata are compared."""
     repair: bool = False
-    """Take damaged volumes out and make the index anew; the same convert makes them again."""
+    """Remove damaged volumes and rebuild the index; the same convert restores them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Describe:
-    """Print what a store holds, per split and modality."""
+    """Print the contents of a store, per split and modality."""
 
     store: Positional[StoragePath]
     """The store, a folder or a URL."""
     notes: bool = False
-    """List too what convert put right or could not check, volume by volume."""
+    """Also list, volume by volume, what convert corrected or could not check."""
     picture: Path | None = None
-    """Write a contact sheet as PNG: middle slices of some volumes of each domain and split."""
+    """Write a contact sheet (PNG) with middle slices of some volumes of each domain and split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phantom:
-    """Make synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
+    """Generate synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
 
     out: Path
     """Folder for the volumes and manifest.csv."""
     seed: int = 0
-    """Equal seeds give equal heads."""
+    """Random seed; equal seeds give equal heads."""
     cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
 
 
@@ -67,7 +68,7 @@ Command = (
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Run the command that the arguments ask for."""
+    """Run the command that the arguments select."""
     command: Command = parse(
         Command, argv, prog="python -m data_prep", description=__doc__, flag_pairs=False
     )
@@ -95,7 +96,7 @@ def run_dry(settings: ConvertSettings) -> ExitCode:
 
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
-    """Convert, print what is in the store and what was refused."""
+    """Convert, then print the contents of the store and the refused inputs."""
     import numpy as np
     from rich.console import Console
 
@@ -106,39 +107,39 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     report = convert(settings)
     print(
         f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
-        + (f", {report.swept} leftovers of an interrupted run removed" if report.swept else "")
+        + (f", {report.swept} files of an interrupted run removed" if report.swept else "")
     )
     for reason, count in sorted(report.skipped.items()):
-        print(f"left alone: {count} x {reason}")
+        print(f"Skipped {count}: {reason}")
     for remark in report.remarks:
-        print(f"note: {remark}")
+        print(f"Note: {remark}")
     if report.notes:
-        print(f"{report.notes} notes on what was put right: python -m data_prep describe --notes")
+        print(f"{report.notes} notes on corrections: python -m data_prep describe --notes")
     if report.cut:
         rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
         print(
-            f"warning: {len(report.cut)} volumes are cut: their body is larger than slices of "
-            f"{settings.size[0]} x {settings.size[1]} voxels; describe --notes says by how much. "
-            f"To keep all of it convert into a new --out with --size {rows} {columns}.",
+            f"warning: {len(report.cut)} volumes are cropped: their body is larger than slices of "
+            f"{settings.size[0]} x {settings.size[1]} voxels; `describe --notes` lists by how "
+            f"much. To keep all of it, convert into a new --out with --size {rows} {columns}.",
             file=sys.stderr,
         )
     store = open_store(settings.out)
     Console().print(describe(store))
     for modality, split in empty_domains(store):
         print(
-            f"warning: the {split} split has no {modality.upper()}, and training needs one.",
+            f"warning: The {split} split has no {modality.upper()}, and training needs one.",
             file=sys.stderr,
         )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:
         print(refusal, file=sys.stderr)
-    print(f"Their paths are in {settings.quarantine_path} (private).", file=sys.stderr)
+    print(f"Their paths are listed in {settings.quarantine_path} (private).", file=sys.stderr)
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 
 def run_describe(command: Describe) -> ExitCode:
-    """Print what the index says, then what some voxels say."""
+    """Print the facts in the index, then histograms of some volumes."""
     from rich.console import Console
 
     from data_prep.store.describe import EDGES_HU, describe, hu_lines, notes_of
@@ -146,7 +147,10 @@ def run_describe(command: Describe) -> ExitCode:
 
     store = open_store(command.store)
     Console().print(describe(store))
-    print(f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}, bars as square roots:")
+    print(
+        f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}; "
+        "bar heights are square roots of the counts:"
+    )
     for line in hu_lines(store):
         print(line)
     for line in notes_of(store) if command.notes else ():
@@ -155,22 +159,22 @@ def run_describe(command: Describe) -> ExitCode:
         from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
 
         save_contact_sheet(store, command.picture)
-        print(f"wrote {command.picture}")
+        print(f"Wrote {command.picture}")
     return ExitCode.DONE
 
 
 def run_phantom(command: Phantom) -> ExitCode:
-    """Make the cohort, print what to do with it."""
+    """Generate the cohort and print the command that converts it."""
     from data_prep.phantom.cohort import make_cohort
 
     manifest = make_cohort(command.out, settings=command.cohort, seed=command.seed)
-    print(f"wrote {manifest}; to make a store of it:")
+    print(f"Wrote {manifest}. Convert it with:")
     print(f"  python -m data_prep convert --manifest {manifest} --out phantom.zarr")
     return ExitCode.DONE
 
 
 def run_check(command: Check) -> ExitCode:
-    """Check, print a line per problem."""
+    """Check a store and print one line per problem."""
     from data_prep.store.check import check
     from data_prep.store.store import open_store
 
@@ -184,14 +188,14 @@ def run_check(command: Check) -> ExitCode:
 
 
 def run_repair(command: Check) -> ExitCode:
-    """Repair, print what was taken out and how to get it back."""
+    """Repair a store and print what was removed and how to restore it."""
     from data_prep.store.check import repair
 
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
-    print(f"{count} damaged volumes taken out, the index made anew")
+    print(f"Removed {count} damaged volumes and rebuilt the index")
     if not count:
         return ExitCode.DONE
-    print("The same convert as before makes them again and keeps the others:")
+    print("Run the same convert as before to restore them; it keeps the others:")
     print(f"  python -m data_prep convert ... --out {command.store}")
     return ExitCode.PARTLY_DONE
 

@@ -1,7 +1,7 @@
-"""What all commands share: some flags, how the others are parsed, and how a command ends.
+"""Command line parsing shared by all commands: common flags, and exit codes for errors.
 
-Nothing heavy is imported here. A command imports its work once it knows what is asked of it, so
-that help, the version and a mistake are answered at once.
+Only light modules are imported here. A command imports its work after parsing its arguments, so
+that help, the version and usage errors appear at once.
 """
 
 import logging
@@ -26,7 +26,7 @@ REGISTRY = ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def storage_path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[StoragePath] | None:
-    """Lets a field of a command be a `StoragePath`, read from a path or a URL."""
+    """Let tyro read a field of type `StoragePath` from a path or a URL."""
     if info.type is not StoragePath:
         return None
     return PrimitiveConstructorSpec(
@@ -40,13 +40,14 @@ def storage_path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Stora
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shared:
-    """The flags of every command."""
+    """Flags that every command accepts."""
 
     version: bool = False
+    """Print the version and exit."""
     quiet: bool = False
-    """Show no progress: results, warnings and errors only."""
+    """Hide progress; print results, warnings and errors only."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    """The least that libraries (Ray, torch) log and that is shown."""
+    """Lowest level of log messages of libraries (Ray, torch) that is shown."""
 
 
 def parse(
@@ -58,9 +59,11 @@ def parse(
     default: Any = None,
     flag_pairs: bool = True,
 ) -> Any:
-    """Build a command, a dataclass or a union of them, from arguments; ends the process with exit
-    code 2 where they are wrong, and with 0 after help. `flag_pairs`: beside --flag there is
-    --no-flag."""
+    """Build a command, a dataclass or a union of them, from arguments.
+
+    Exits with code 2 for invalid arguments, and with 0 after printing help. With `flag_pairs` each
+    --flag also has a --no-flag.
+    """
     return tyro.cli(
         command,
         args=argv,
@@ -73,7 +76,7 @@ def parse(
 
 
 def parse_known(command: Any, argv: Sequence[str], *, prog: str) -> tuple[Any, list[str]]:
-    """Build a command of flags alone from what is there of them, and return the other arguments."""
+    """Build a command of optional flags from the arguments, and return the arguments left over."""
     return tyro.cli(
         command,
         args=argv,
@@ -86,8 +89,8 @@ def parse_known(command: Any, argv: Sequence[str], *, prog: str) -> tuple[Any, l
 
 
 def obey_shared(argv: Sequence[str]) -> list[str]:
-    """Do what the shared flags ask for, and return the other arguments; what comes after `--` is
-    for another command."""
+    """Apply the shared flags, and return the other arguments; those after `--` belong to another
+    command and are left unchanged."""
     own = argv.index("--") if "--" in argv else len(argv)
     shared, rest = parse_known(Shared, argv[:own], prog="python -m ...")
     if shared.version:
@@ -103,26 +106,26 @@ def obey_shared(argv: Sequence[str]) -> list[str]:
 
 
 def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | None = None) -> None:
-    """Run a command's body and end the process with its exit code; user errors print plainly."""
+    """Run a command and exit with its code; user errors are printed without a traceback."""
     try:
         code = main(obey_shared(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.DONE
     except OSError as error:
         if error.errno not in STORAGE_FULL_ERRNOS:
             raise
         print(
-            f"error: storage is full ({error.strerror}). What was committed is kept; "
+            f"error: The storage is full ({error.strerror}). Committed data is kept; "
             "free some space and run the same command again.",
             file=sys.stderr,
         )
         code = ExitCode.STORAGE_FULL
     except KeyboardInterrupt:
-        print("stopped. Run the same command again to go on.", file=sys.stderr)
+        print("Stopped. Run the same command again to resume.", file=sys.stderr)
         code = ExitCode.FAILED
     sys.exit(int(code))

@@ -1,6 +1,6 @@
-"""What goes wrong because of input or use, as opposed to our own mistakes.
+"""Errors caused by input or usage, as opposed to programming errors.
 
-A message says what is wrong, what was found, why it matters, and what to do about it.
+A message states what is wrong, what was found, why it matters, and how to fix it.
 """
 
 import errno
@@ -9,11 +9,11 @@ from enum import IntEnum
 from pathlib import Path
 
 STORAGE_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""No room, no quota, or a disk that the system made read-only after an error."""
+"""No space, no quota, or a disk that the system remounted read-only after an error."""
 
 
 class ExitCode(IntEnum):
-    """What every command of this project answers to the shell."""
+    """Exit codes of all commands."""
 
     DONE = 0
     FAILED = 1
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
 
 class UserError(ValueError):
-    """The base of all errors whose message is written for people; shown without a traceback."""
+    """Base of all errors whose message is meant for users and shown without a traceback."""
 
     exit_code = ExitCode.FAILED
 
@@ -36,57 +36,59 @@ class UsageError(UserError):
 
 
 class VolumeError(UserError):
-    """One volume cannot be used. It is quarantined; the others go on."""
+    """One volume cannot be used. It is quarantined, and the others are processed."""
 
     def __init__(self, code: str, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} {remedy}")
         self.code = code
-        """A short constant for tables and filters, such as `gzip-damaged`."""
+        """Short constant for tables and filters, such as `gzip-damaged`."""
         self.reason = reason
+        """What was found, and why it matters."""
         self.remedy = remedy
+        """What to do about it."""
 
     def __reduce__(self) -> tuple[type["VolumeError"], tuple[str, str, str]]:
-        """Lets the error cross process borders whole; Exception's own way would lose the parts."""
+        """Pickle the error with its parts, which Exception's own method would lose."""
         return type(self), (self.code, self.reason, self.remedy)
 
 
 def as_volume_error(error: BaseException) -> VolumeError:
-    """Whatever went wrong with one volume, as a reason to leave it out."""
+    """Convert any error of one volume to a VolumeError."""
     if isinstance(error, VolumeError):
         return error
     if isinstance(error, MemoryError):
         return VolumeError(
             "memory",
-            "It needs more memory than a volume of the size that its header claims.",
-            "Look at the file; if it is a good volume, convert it where more memory is free.",
+            "It needs more memory than a volume of the size in its header.",
+            "Check the file; if the volume is sound, convert it where more memory is free.",
         )
-    # The message itself may hold a path, and this one is printed.
+    # The original message may contain a path, and this one is printed.
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)
     return VolumeError(
         "crashed",
-        f"{type(error).__name__}{place}.",
+        f"Reading failed with {type(error).__name__}{place}.",
         "Try this file alone; if it fails again, report it.",
     )
 
 
 class StoreError(UserError):
-    """A Zarr store is damaged or not what was asked for."""
+    """A Zarr store is damaged, or not the one requested."""
 
 
 class NoStoreError(StoreError):
-    """There is no store where one was named."""
+    """There is no store at the given path."""
 
     exit_code = ExitCode.WRONG_USE
 
 
 class OtherStoreError(StoreError):
-    """The store that is there was made in another way than is asked for now."""
+    """The existing store has another preprocessing or key than requested."""
 
     exit_code = ExitCode.WRONG_USE
 
 
 class StorageFullError(UserError):
-    """What is to be written does not fit."""
+    """The data to be written does not fit."""
 
     exit_code = ExitCode.STORAGE_FULL

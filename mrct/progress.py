@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then in a job log."""
+"""Shows the progress of long work: a bar on a terminal, an occasional line in a job log."""
 
 import os
 import sys
@@ -10,17 +10,17 @@ from typing import Protocol
 
 RECENT_S = 60.0
 QUIET_VARIABLE = "MRCT_QUIET"
-"""The environment variable that says that nobody wants to see progress."""
+"""Environment variable that hides progress."""
 
 
 class Advance(Protocol):
-    """Tells that `count` more items are done, with an optional note shown beside the bar."""
+    """Function that reports `count` more items as done, with a note to show beside the bar."""
 
     def __call__(self, count: int = 1, note: str = "") -> None: ...
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it, with its two largest units: 45 s, 3 min 20 s, 2 d 5 h."""
+    """Format a duration with its two largest units: 45 s, 3 min 20 s, 2 d 5 h."""
     left = round(seconds)
     words: list[tuple[int, str]] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -32,12 +32,12 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
-    """Show how far work on `total` items is; `done` of them were done before."""
+    """Show the progress of work on `total` items, `done` of which are already done."""
     if os.environ.get(QUIET_VARIABLE):
         yield lambda count=1, note="": None
         return
     if sys.stderr.isatty():
-        # A terminal's bar alone needs rich, which takes a while to import.
+        # Only the bar on a terminal needs rich, which is slow to import.
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -73,7 +73,7 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
         nonlocal position, printed
         position += count
         now = time.monotonic()
-        # The time left follows the last minute: what compiling took first will not come again.
+        # The time left follows from the last minute, so that initial compilation does not count.
         while len(marks) > 1 and now - marks[1][0] >= RECENT_S:
             marks.popleft()
         since, before = marks[0]
@@ -82,7 +82,7 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
         if position == total or now - printed >= line_every_s:
             printed = now
             left = ""
-            if position > before:  # else nobody knows
+            if position > before:  # otherwise there is no rate yet
                 left_s = (now - since) / (position - before) * (total - position)
                 left = f", about {duration(left_s)} left"
             text = f"{label}: {position} of {total}{left}  {note}"

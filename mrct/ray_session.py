@@ -1,7 +1,7 @@
-"""How a command reaches Ray: the cluster it was submitted to, or one of its own.
+"""Connects a command to Ray: to the cluster it was submitted to, or to a local one it starts.
 
-Whoever reaches a port of Ray's may run code there. So our own Ray asks for a token always, and a
-cluster that other machines reach is not used without one.
+Anyone who can reach a port of Ray can run code there. Therefore a local Ray always requires a
+token, and a cluster that other machines can reach is refused without one.
 """
 
 import ipaddress
@@ -18,17 +18,17 @@ import ray
 from mrct.errors import UsageError, UserError
 
 HEAD = "node:__internal_head__"
-"""The resource by which Ray tells the head from other machines."""
+"""Resource that Ray gives to the head node only."""
 ADDED = "CYCLEGAN_ADDED_MACHINES"
-"""The environment variable that says what an autoscaler may add."""
-WHERE_ADDED = f"Where an autoscaler adds them, the head's {ADDED} says which (how to cluster)."
+"""Environment variable that lists the machines an autoscaler may add."""
+WHERE_ADDED = f"If an autoscaler adds them, set {ADDED} on the head node (how to cluster)."
 NO_EXPORTERS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
     "DASHBOARD_METRIC_PORT": "-1",
 }
-"""Ray's exporters of counters ask nobody for a token. Two of them cannot be switched off; a port
-that there is not keeps them shut (Ray 2.60)."""
+"""Ray's exporters of metrics require no token. Two of them cannot be switched off, but an invalid
+port keeps them closed (Ray 2.60)."""
 
 
 @contextmanager
@@ -37,29 +37,29 @@ def ray_session(
 ) -> Iterator[None]:
     """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
 
-    A local Ray ends with the block. Its worker logs stay in Ray's own files: a command shows its
-    own progress. Where Ray runs in this process already, that one is used and left running.
+    A local Ray ends with the block. Its worker logs stay in Ray's own files, because a command
+    shows its own progress. If Ray already runs in this process, it is used and left running.
 
     Raises:
-        UserError: Other machines reach the cluster, and it asks nobody for a token.
+        UserError: Other machines can reach the cluster, and it requires no token.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
-    # Ray warns about a change to come that does not concern us: no worker asks for 0 GPUs here.
+    # Silences a warning about a coming change that is irrelevant here: no worker requests 0 GPUs.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # That tokens are on is what we want, and no news to a user at every start.
+    # Token authentication is intended; suppress Ray's notice.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     if address:
         ray.init(address, **quiet)
     else:
-        # Whatever the user's shell says of tokens is for clusters, not for this Ray. Ray turns them
-        # on where nothing is said; said here, it would come too late, after the import of ray.
+        # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
+        # it Ray requires tokens; setting it here, after the import of ray, would be too late.
         os.environ.pop("RAY_AUTH_MODE", None)
         os.environ |= {"RAY_AUTH_TOKEN": own_token()} | NO_EXPORTERS
-        # "local": without it Ray joins whatever cluster this machine's /tmp/ray tells of.
+        # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
         ray.init(
             "local",
             num_cpus=num_cpus,
@@ -77,20 +77,19 @@ def ray_session(
 
 @cache
 def own_token() -> str:
-    """The token of every Ray that this process starts: Ray reads it once."""
+    """Return the token of every Ray that this process starts; cached, because Ray reads it once."""
     return secrets.token_hex(32)
 
 
 def machines() -> list[dict[str, float]]:
-    """The resources of each machine of the cluster.
+    """Return the resources of each machine of the cluster.
 
-    A cluster that grows may have no machine at all before somebody waits for one, and Ray tells
-    nobody what its autoscaler may add. So whoever starts such a cluster says it on the head by
-    CYCLEGAN_ADDED_MACHINES, as in [{"count": 8, "CPU": 8, "GPU": 1}]: then the machines are the
-    head and those.
+    An autoscaled cluster may have no worker machine until one is requested, and Ray does not
+    report what its autoscaler may add. Therefore CYCLEGAN_ADDED_MACHINES on the head lists the
+    machines, as in [{"count": 8, "CPU": 8, "GPU": 1}]; the result is then the head and those.
 
     Raises:
-        UsageError: The variable says something else.
+        UsageError: The variable cannot be parsed.
     """
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     text = os.environ.get(ADDED)
@@ -101,35 +100,36 @@ def machines() -> list[dict[str, float]]:
         added = [kind for kind in kinds for _ in range(int(kind.pop("count")))]
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise UsageError(
-            f"{ADDED} is {text!r}, which cannot be read. It lists the kinds of machine that the "
+            f"{ADDED} is {text!r}, which cannot be parsed. Set it to the kinds of machine that the "
             'autoscaler may add, such as [{"count": 8, "CPU": 8, "GPU": 1}].'
         ) from error
     return [node for node in alive if HEAD in node] + added
 
 
 def require_token() -> None:
-    """Refuse the connected cluster where others reach it and it lets everyone in.
+    """Refuse the connected cluster if other machines can reach it and it requires no token.
 
     Raises:
-        UserError: So it is; with the remedy.
+        UserError: The cluster requires no token.
     """
     nodes = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
     reachable = [address for address in nodes if not is_loopback(address)]
     head = ray.get_runtime_context().gcs_address
     if reachable and lets_everyone_in(head):
         raise UserError(
-            f"the Ray cluster at {head} listens on {reachable[0]} and asks nobody for a token: "
-            "whoever reaches its ports can run code on it and read its data. Start it with one, "
+            f"The Ray cluster at {head} listens on {reachable[0]} and requires no token: anyone "
+            "who can reach its ports can run code on it and read its data. Start it with a token, "
             "the same on every node:\n"
             "  (umask 077; mkdir -p ~/.ray; python -c 'import secrets; "
             'print(secrets.token_hex(32), end="")\' > ~/.ray/auth_token)\n'
             "  RAY_AUTH_MODE=token ray start --head ...\n"
-            "or keep it on this machine alone: ray start --head --node-ip-address=127.0.0.1 ..."
+            "or restrict it to this machine: ray start --head --node-ip-address=127.0.0.1 ..."
         )
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an IP address; a name is taken for one that others do."""
+    """Return whether an address is reachable from this machine only; host names other than
+    localhost count as reachable by others."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -137,7 +137,7 @@ def is_loopback(address: str) -> bool:
 
 
 def lets_everyone_in(head: str) -> bool:
-    """Ask a head whether it is alive, as a stranger would: without a token."""
+    """Return whether a head node answers a request without a token."""
     import grpc
 
     with grpc.insecure_channel(head) as channel:

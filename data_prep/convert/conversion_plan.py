@@ -1,7 +1,4 @@
-"""What there is to convert: volumes become sources with pseudonyms, and jobs with splits.
-
-It opens no volume and writes nothing.
-"""
+"""Plans a conversion: gives volumes their pseudonyms and splits and groups them into jobs."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -23,24 +20,24 @@ from mrct.imaging.volume import Modality
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What one task converts: a volume, or the MRI and the CT of a pair."""
+    """The input of one task: a volume, or the MRI and the CT of a pair."""
 
     sources: tuple[Source, ...]
-    """Of a pair the MRI first: it sets the grid."""
+    """One volume, or a pair with the MRI first, because the MRI determines the grid."""
     split: Split
 
 
 def find(settings: ConvertSettings) -> Findings:
-    """The volumes of the layout that the settings name, with the split file's splits.
+    """Return the volumes of the layout in the settings, with the splits of the split file.
 
-    Raises UsageError where there is none, or no pair where pairs are asked for.
+    Raises UsageError if there is no volume, or no pair although pairs are requested.
     """
     findings = _layout(settings)
     if settings.paired and not any(volume.pair for volume in findings.volumes):
         raise UsageError(
-            "--paired, but no MRI and CT belong together: a pair has equal names (or one subject's "
-            "folder) below --mri and --ct, one session in BIDS, or one patient and frame of "
-            "reference in DICOM. Leave --paired out, or list pairs with --manifest."
+            "--paired is given, but no MRI and CT belong together. A pair has equal names (or the "
+            "folder of one subject) below --mri and --ct, one session in BIDS, or one patient and "
+            "frame of reference in DICOM. Omit --paired, or list the pairs with --manifest."
         )
     if settings.split_file is None:
         return findings
@@ -71,7 +68,7 @@ def _layout(settings: ConvertSettings) -> Findings:
 
 
 def name_sources(volumes: Iterable[Found], key: Key) -> list[Source]:
-    """The volumes under their pseudonyms, numbered from 1."""
+    """Return the volumes under their pseudonyms, numbered from 1."""
     return [
         Source(
             number=number,
@@ -95,11 +92,11 @@ def plan_jobs(
     fractions: Fractions,
     unusable: Collection[str] = (),
 ) -> list[Job]:
-    """Join pairs, and give each subject its split.
+    """Join pairs, and assign a split to each subject.
 
-    `frozen` holds the splits of subjects that the store has already; `unusable` names sources
-    that headers rule out, which then count for no quota. Raises UsageError where a subject is to
-    be in two splits.
+    `frozen` holds the splits of subjects that the store already has. `unusable` names sources that
+    their headers rule out; they do not count towards the quotas. Raises UsageError if a subject
+    would be in two splits.
     """
     wanted = _wanted(sources, frozen)
     modalities: dict[str, set[Modality]] = {source.subject: set() for source in sources}
@@ -115,7 +112,7 @@ def plan_jobs(
 
 
 def _wanted(sources: Iterable[Source], frozen: Mapping[str, Split]) -> dict[str, Split]:
-    """The splits that the manifest or the split file asks for."""
+    """Return the splits that the manifest or the split file requests."""
     wanted: dict[str, Split] = {}
     for source in sources:
         if source.split is None:
@@ -125,8 +122,8 @@ def _wanted(sources: Iterable[Source], frozen: Mapping[str, Split]) -> dict[str,
             has = "the store has it" if source.subject in frozen else "another volume of it is"
             raise UsageError(
                 f"Subject {source.subject} is to be in {source.split}, but {has} in {before}. A "
-                "model may have trained on it, and scores on it would then mean nothing. Give all "
-                "its volumes the split that it has, or convert into a new --out."
+                "model may have trained on this subject, and its scores would then mean nothing. "
+                "Give all its volumes the existing split, or convert into a new --out."
             )
         wanted[source.subject] = source.split
     return wanted

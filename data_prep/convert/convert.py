@@ -1,4 +1,4 @@
-"""Volume files to a store: discover, plan, convert each, index. It touches no voxel itself."""
+"""Converts volume files to a store: finds, plans, converts and indexes them."""
 
 import errno
 import os
@@ -26,30 +26,30 @@ from mrct.progress import progress
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a conversion did."""
+    """The result of a conversion."""
 
     written: int
-    """Volumes made now."""
+    """Volumes written by this run."""
     kept: int
-    """Volumes that were there already."""
+    """Volumes that the store already had."""
     refused: tuple[Refusal, ...]
     skipped: Counter[str]
-    """What was no volume of the kind asked for, by reason."""
+    """Counts of files and series that were skipped, by reason."""
     remarks: tuple[str, ...]
-    """What the user should know about how names were understood."""
+    """Remarks for the user on how names were interpreted."""
     notes: int
-    """Things put right or not to be checked, told in the commit records."""
+    """Number of notes in the commit records on corrections and on what could not be checked."""
     cut: tuple[Cut, ...]
-    """Of the volumes made now, those that the slices are too small for."""
+    """Volumes written by this run whose body does not fit into the slices."""
     swept: int
-    """Things that an interrupted run had left and this one removed."""
+    """Files and folders of an interrupted run that this one removed."""
 
 
 def convert(settings: ConvertSettings) -> Report:
-    """Convert all inputs; what cannot be used is quarantined and the rest goes on.
+    """Convert all inputs; unusable ones are quarantined, and the others are converted.
 
-    Raises UsageError, StoreError or StorageFullError before any volume is touched, and OSError
-    (ENOSPC) when storage fills up on the way: what is committed stays, and the next run goes on.
+    Raises UsageError, StoreError or StorageFullError before any volume is converted, and OSError
+    (ENOSPC) if the storage fills up later: committed volumes stay, and the next run continues.
     """
     settings = settings.absolute()
     out = settings.out
@@ -106,8 +106,8 @@ def _key(settings: ConvertSettings) -> Key:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UsageError(
-            f"No store can be made at {settings.out} with the key {path}: {error.strerror}. Give "
-            "another --out or --key-file."
+            f"The store {settings.out} with the key {path} cannot be created: {error.strerror}. "
+            "Give another --out or --key-file."
         ) from error
 
 

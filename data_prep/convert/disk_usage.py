@@ -1,4 +1,4 @@
-"""How many bytes a conversion will add to its store, and whether they fit. It writes nothing."""
+"""Estimates how many bytes a conversion adds to its store, and checks that they fit."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ _BYTES_BESIDE = 9_000
 
 
 def stored_slices(grid: Grid, slice_mm: float) -> int:
-    """How many slices of the store a volume becomes."""
+    """Return the number of slices that a volume has in the store."""
     upright = int(np.abs(grid.affine[2, :3] / grid.spacing_mm[::-1]).argmax())  # x, y or z
     extent_mm = grid.shape[2 - upright] * grid.spacing_mm[2 - upright]
     return max(1, math.ceil(extent_mm / slice_mm - 1e-3))
@@ -30,7 +30,7 @@ def bytes_needed(
     settings: ConvertSettings,
     bytes_per_voxel: Mapping[Modality, float] = BYTES_PER_VOXEL,
 ) -> int:
-    """An estimate of what the store will grow by; a pair's CT gets the slices of its MRI."""
+    """Estimate the growth of the store; the CT of a pair gets the slices of its MRI."""
     to_come = [(each.source, each.grid) for each in previews if each.grid]
     of_pair: dict[str | None, Grid] = {
         source.pair: grid for source, grid in to_come if source.pair and source.modality == "mri"
@@ -44,20 +44,20 @@ def bytes_needed(
 
 
 def check_space(needed: int, out: StoragePath) -> None:
-    """Raise StorageFullError where the store cannot fit."""
+    """Raise StorageFullError if the new volumes do not fit."""
     free = out.bytes_free()
     if free is not None and needed > free:
         raise StorageFullError(
-            f"The store would not fit: its new volumes need about {in_units(needed)}, and the file "
+            f"The store does not fit: its new volumes need about {in_units(needed)}, and the file "
             f"system of {out} has {in_units(free)} free. No volume was converted. Free "
-            f"{in_units(needed - free)} or more, give an --out on another file system, or make the "
-            "voxels larger (--spacing-mm) or the slices smaller (--size). "
-            "--dry-run measures the need on one volume."
+            f"{in_units(needed - free)} or more, give an --out on another file system, or choose "
+            "larger voxels (--spacing-mm) or smaller slices (--size). "
+            "--dry-run measures the required space on one volume."
         )
 
 
 def in_units(size_bytes: float) -> str:
-    """Bytes for people: 1.5 GiB."""
+    """Format a number of bytes, as in 1.5 GiB."""
     for unit in ("bytes", "KiB", "MiB"):
         if size_bytes < 1024:
             return f"{size_bytes:,.4g} {unit}"

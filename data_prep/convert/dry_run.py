@@ -1,4 +1,4 @@
-"""What a conversion would do: its volumes, refusals, bytes, time and splits. It writes nothing."""
+"""Predicts a conversion without writing: its volumes, refusals, bytes, time and splits."""
 
 import secrets
 import time
@@ -24,48 +24,48 @@ from mrct.imaging.geometry import resample_mask
 from mrct.imaging.volume import MODALITIES, Grid, Modality
 
 _NUM_TIMED = 3
-"""Volumes that may turn out unusable before a modality's sample is given up."""
+"""Volumes tried per modality until one is usable as the sample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One volume that was converted in memory, to know what the others will take."""
+    """One volume converted in memory, to estimate the time and the bytes of the others."""
 
     number: int
-    """The input's place in the list."""
+    """Number of the input in the list."""
     seconds: float
-    """In this process, with one thread of our own."""
+    """Time in this process, with one thread."""
     source_voxels: int
     bytes_per_voxel: float
-    """Of the store, image and mask."""
+    """Bytes per stored voxel, image and mask together."""
 
     def seconds_for(self, grid: Grid) -> float:
-        """The time of another volume, scaled by its voxels."""
+        """Return the time of another volume, scaled by its voxels."""
         return self.seconds * _num_voxels(grid) / self.source_voxels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What would become of the inputs."""
+    """The predicted result of a conversion."""
 
     settings: ConvertSettings
     findings: Findings
     previews: list[Preview]
     jobs: list[Job]
     has_key: bool
-    """Whether the key is there that deals the splits; else they are dealt by chance here."""
+    """Whether the key that determines the splits exists; otherwise they are random here."""
     samples: Mapping[Modality, Sample]
-    """One of each modality, where one is left to convert and usable."""
+    """One sample of each modality that has a usable volume to convert."""
 
     @property
     def bytes_needed(self) -> int:
-        """What the store would grow by."""
+        """Estimated growth of the store."""
         measured = {modality: each.bytes_per_voxel for modality, each in self.samples.items()}
         return bytes_needed(self.previews, self.settings, {**BYTES_PER_VOXEL, **measured})
 
     @property
     def seconds(self) -> float | None:
-        """The samples' times scaled by voxels, over the workers; None where there is no sample."""
+        """Times of the samples scaled by voxels, over the workers; None without a sample."""
         if not self.samples:
             return None
         total = sum(
@@ -77,17 +77,17 @@ class Forecast:
 
     @property
     def num_workers(self) -> int:
-        """How many volumes would be converted at a time."""
+        """Number of volumes converted at a time."""
         return max(1, min(num_workers(self.settings), len(self.jobs)))
 
     def lines(self, *, with_paths: bool) -> Iterator[str]:
-        """The forecast for people; paths only where the reader may see them."""
+        """Yield the forecast line by line, with the paths of the inputs if requested."""
         splits = {source.name: job.split for job in self.jobs for source in job.sources}
         for each in self.previews:
             place = f"  {each.source.path}" if with_paths else ""
-            yield f"input {each.source.number}: {self._line(each, splits)}{place}"
-        yield from (f"left alone: {n} x {why}" for why, n in sorted(self.findings.skipped.items()))
-        yield from (f"note: {remark}" for remark in self.findings.remarks)
+            yield f"Input {each.source.number}: {self._line(each, splits)}{place}"
+        yield from (f"Skipped {n}: {why}" for why, n in sorted(self.findings.skipped.items()))
+        yield from (f"Note: {remark}" for remark in self.findings.remarks)
         yield from self._totals(splits)
 
     def _line(self, each: Preview, splits: dict[str, Split]) -> str:
@@ -96,7 +96,7 @@ class Forecast:
         if each.refusal:
             return f"{kind}, REFUSED: {each.refusal.code}: {each.refusal}"
         if each.grid is None:
-            return f"{kind}, in the store already"
+            return f"{kind}, already in the store"
         z, y, x = each.grid.shape
         dz, dy, dx = each.grid.spacing_mm
         slices = stored_slices(each.grid, self.settings.spacing_mm[0])
@@ -114,31 +114,34 @@ class Forecast:
         pairs = sum(len(job.sources) > 1 for job in self.jobs)
         subjects = len({source.subject for source in sources})
         yield (
-            f"{len(sources) - stored} volumes to convert, {stored} there already, {refused} "
-            f"refused as far as headers tell; {subjects} subjects, {pairs} aligned pairs"
+            f"{len(sources) - stored} volumes to convert, {stored} already there, {refused} "
+            f"refused by their headers; {subjects} subjects, {pairs} aligned pairs"
         )
         if not self.has_key:
-            yield "Which subject goes where is up to the key, which convert makes; the counts hold."
+            yield (
+                "The split of each subject depends on the key, which convert creates; only the "
+                "counts are final."
+            )
         yield from self._costs()
 
     def _costs(self) -> Iterator[str]:
         free = self.settings.out.bytes_free()
         room = f"; {in_units(free)} free" if free is not None else ""
-        yield f"store: about {in_units(self.bytes_needed)} more{room}"
+        yield f"Store: about {in_units(self.bytes_needed)} more{room}"
         if self.seconds is not None:
-            at_a_time = f"{self.num_workers} at a time, and Ray's start"
-            yield f"time: about {self.seconds:.0f} s with {at_a_time}"
+            at_a_time = f"{self.num_workers} volumes at a time, plus the start of Ray"
+            yield f"Time: about {self.seconds:.0f} s with {at_a_time}"
         for modality, sample in self.samples.items():
             yield (
-                f"  by input {sample.number}, converted in memory: {sample.seconds:.1f} s, "
-                f"{sample.bytes_per_voxel:.2f} bytes per voxel; the other {modality.upper()}s "
-                "are scaled by their voxels"
+                f"  Measured on input {sample.number}, converted in memory: "
+                f"{sample.seconds:.1f} s, {sample.bytes_per_voxel:.2f} bytes per voxel; the other "
+                f"{modality.upper()}s are scaled by their voxels"
             )
         yield "Nothing was written."
 
 
 def forecast(settings: ConvertSettings) -> Forecast:
-    """Look at the inputs as `convert` would, and convert one in memory for a measure.
+    """Read the headers of the inputs, and convert one volume per modality in memory.
 
     Raises UsageError as `convert` does.
     """
@@ -160,7 +163,7 @@ def forecast(settings: ConvertSettings) -> Forecast:
 
 
 def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modality, Sample]:
-    """The first usable volume of each modality, converted in memory."""
+    """Convert the first usable volume of each modality in memory."""
     _warm_up()
     samples: dict[Modality, Sample] = {}
     for modality in MODALITIES:
@@ -187,7 +190,7 @@ def _sample(source: Source, settings: ConvertSettings) -> Sample:
 
 
 def _warm_up() -> None:
-    """Load what resampling needs: seconds that are paid once, not per volume."""
+    """Import what resampling needs, so that the samples do not include those seconds."""
     grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
     resample_mask(np.ones(grid.shape, np.bool_), grid, grid)
 

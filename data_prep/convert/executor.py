@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks, or one after the other in this process. The home of Ray in data_prep."""
+"""Runs jobs as Ray tasks, or one after the other in this process."""
 
 import itertools
 import os
@@ -13,11 +13,11 @@ from mrct.errors import VolumeError
 _TASKS_PER_WORKER = 2
 _FLOOR_BYTES = 512 << 20
 _BYTES_PER_STORED = 16
-"""Memory for one byte on disk: packed voxels become float32, and work needs several copies."""
+"""Memory per byte on disk: packed voxels become float32, and processing needs several copies."""
 
 
 def outcomes_of(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
-    """What becomes of each source, in the order in which jobs end."""
+    """Yield the outcome of each source, in the order in which jobs end."""
     if settings.workers == 0:
         for job in jobs:
             yield from convert_job(job, settings)
@@ -26,17 +26,17 @@ def outcomes_of(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outc
 
 
 def num_workers(settings: ConvertSettings) -> int:
-    """How many volumes are converted at a time."""
+    """Return how many volumes are converted at a time."""
     if settings.workers is not None:
         return max(1, settings.workers)
     return len(os.sched_getaffinity(0))
 
 
 def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
-    """Run the jobs as Ray tasks, a bounded number in flight; outcomes as they come.
+    """Run the jobs as Ray tasks, a bounded number at a time; yield outcomes as they come.
 
-    A job whose task dies (out of memory, a crash in C) runs once more when all others are done
-    and nothing else needs the memory; then it is refused.
+    A job whose task dies (out of memory, a crash in C) is retried once, alone, after all others;
+    if it dies again, its sources are refused.
     """
     import ray  # takes seconds, and workers=0 does without
 
@@ -70,7 +70,7 @@ def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]
 
 
 def _starter(settings: ConvertSettings) -> Callable[[Job], Any]:
-    """What starts the task of a job, with a memory request that some node can meet."""
+    """Return a function that starts the task of a job with a memory request a node can meet."""
     import ray
 
     largest = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
@@ -89,7 +89,7 @@ def _starter(settings: ConvertSettings) -> Callable[[Job], Any]:
 def _task_died(error: BaseException) -> VolumeError:
     return VolumeError(
         "task-died",
-        f"The process that converted it died twice ({type(error).__name__}), the second time with "
-        "nothing beside it: it needs more memory than there is, or crashes a library.",
+        f"The process that converted it died twice ({type(error).__name__}), the second time while "
+        "no other task ran: the volume needs more memory than there is, or it crashes a library.",
         "Convert it alone where more memory is free (--workers 0). If it dies again, report it.",
     )

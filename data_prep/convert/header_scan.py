@@ -1,4 +1,4 @@
-"""What is known of each source before a voxel is read: its grid, or why it will be refused."""
+"""Reads the headers of all sources: the grid of each, or why it will be refused."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from mrct.storage.paths import StoragePath
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
-    """One source as far as its headers tell."""
+    """One source and what its headers contain."""
 
     source: Source
     grid: Grid | None = None
-    """What the headers of a volume that is to come claim."""
+    """The grid according to the headers, for a volume that is not yet in the store."""
     refusal: VolumeError | None = None
-    """Why it will be refused, if headers show it."""
+    """Why it will be refused, if the headers show it."""
 
     @property
     def is_stored(self) -> bool:
-        """Whether the store has a volume of its name; its headers were then not read."""
+        """Whether the store has a volume of this name; its headers were then not read."""
         return self.grid is None and self.refusal is None
 
 
 def preview(sources: Collection[Source], leniency: Leniency, out: StoragePath) -> list[Preview]:
-    """Look at the headers of all sources that the store `out` (if there is one) lacks."""
+    """Read the headers of all sources that are not in the store `out`, if it exists."""
     previews = []
     with progress("headers", total=len(sources)) as advance:
         for source in sources:
@@ -48,5 +48,5 @@ def _preview(source: Source, leniency: Leniency, out: StoragePath) -> Preview:
 
 
 def unusable(previews: Collection[Preview]) -> set[str]:
-    """The names of the sources that headers rule out."""
+    """Return the names of the sources that their headers rule out."""
     return {each.source.name for each in previews if each.refusal}

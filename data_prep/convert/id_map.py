@@ -1,6 +1,6 @@
-"""Which pseudonym or result is whom: a private file outside the store, for those who may know.
+"""Writes the id map: a private file outside the store that links pseudonyms to subjects and paths.
 
-Next to the quarantine file the only thing that ties the store to people. It opens no volume.
+Apart from the quarantine file it is the only link between the store and patients.
 """
 
 import csv
@@ -19,8 +19,8 @@ COLUMNS = ("volume", "subject", "original_subject", "path")
 def write_id_map(path: Path, sources: Collection[Source]) -> None:
     """Write or extend the map of a store.
 
-    A row per volume: its name in the store, its subject's pseudonym, what the data set calls the
-    subject, and the path.
+    Each row describes a volume: its name in the store, the pseudonym of its subject, the name of
+    the subject in the data set, and the path.
     """
     rows = [
         (source.name, source.subject, source.label, os.fspath(source.path)) for source in sources
@@ -32,8 +32,8 @@ def extend_id_map(path: Path, columns: Sequence[str], rows: Iterable[Sequence[st
     """Write or extend a map, atomically and for its owner only (mode 0600), sorted by its first
     column.
 
-    Rows of earlier times stay, but for those whose first column comes again. Raises UsageError
-    where something else lies there, which is not touched.
+    Earlier rows stay, except those with the same first column as a new one. Raises UsageError if
+    another kind of file has this path; it is not touched.
     """
     known = _read(path, columns) | {row[0]: row for row in rows}
     text = io.StringIO()
@@ -44,8 +44,8 @@ def extend_id_map(path: Path, columns: Sequence[str], rows: Iterable[Sequence[st
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"), mode=0o600)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UsageError(
-            f"The id map cannot be written to {path}: {error.strerror}. Without it nobody could "
-            "tell later whose a volume is. It needs a folder that is there and can be written to."
+            f"The id map cannot be written to {path}: {error.strerror}. Without it the subject of "
+            "a volume could not be identified later. Give a path in an existing, writable folder."
         ) from error
 
 
@@ -56,12 +56,12 @@ def _read(path: Path, columns: Sequence[str]) -> dict[str, Sequence[str]]:
         return {}
     except OSError as error:
         raise UsageError(
-            f"The id map {path} cannot be read: {error.strerror}. Its rows of earlier times "
-            "would be lost. Move it away, or name another."
+            f"The id map {path} cannot be read: {error.strerror}. Its earlier rows would be lost. "
+            "Move it away, or give another path."
         ) from error
     if not lines or lines[0] != list(columns):
         raise UsageError(
-            f"{path} is there and is no id map: its first line is not {','.join(columns)}. It "
-            "would be overwritten. Move it away, or name another."
+            f"{path} exists and is not an id map: its first line is not {','.join(columns)}. It "
+            "would be overwritten. Move it away, or give another path."
         )
     return {line[0]: line for line in lines[1:]}

@@ -1,4 +1,4 @@
-"""The list of refused inputs: what, why and what to do, in a private file outside the store."""
+"""The quarantine file: refused inputs with reason and remedy, private and outside the store."""
 
 import json
 import os
@@ -12,25 +12,25 @@ class Refusal:
     """Why one input is not in the store."""
 
     number: int
-    """The input's place in the list, from 1."""
+    """Number of the input in the list, from 1."""
     name: str
     """`mri/<pseudonym>`."""
     sha256: str
-    """Of the file, or empty where it could not be read."""
+    """Hash of the file; empty if it could not be read."""
     code: str
     reason: str
     remedy: str
 
     def __str__(self) -> str:
         return (
-            f"input {self.number} ({self.name}, {self.sha256[:8] or 'unread'}): "
+            f"Input {self.number} ({self.name}, {self.sha256[:8] or 'unread'}): "
             f"{self.code}: {self.reason} {self.remedy}"
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quarantine:
-    """Appends refusals as JSON lines. The one artefact with paths: only its owner may read it."""
+    """A file of refusals as JSON lines. It contains paths, so only its owner may read it."""
 
     path: Path
 

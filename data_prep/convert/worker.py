@@ -1,6 +1,7 @@
-"""One job of a conversion: its sources read, harmonised, written. It knows no Ray and no other job.
+"""Runs one job of a conversion: reads, preprocesses and writes its sources.
 
-A job gets paths and names and gives back outcomes, never arrays and never an exception.
+A job takes paths and names and returns outcomes, never arrays and never an exception, so that it
+can run in another process.
 """
 
 from dataclasses import dataclass, replace
@@ -21,20 +22,20 @@ from mrct.imaging.volume import Grid, Note
 from mrct.storage.paths import StoragePath
 
 STORAGE_FULL = "storage-full"
-"""The code of a refusal that is no fault of the input."""
+"""Refusal code for full storage, which is not a fault of the input."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one source."""
+    """The result of converting one source."""
 
     source: Source
     written: bool
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
-    """What was put right or could not be checked, a sentence each."""
+    """Corrections and what could not be checked, a sentence each."""
     cut: Cut | None = None
-    """What of the body the store's slices are too small for."""
+    """The part of the body that does not fit into the slices of the store."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +47,10 @@ class _Seen:
 
 
 def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
-    """Convert a volume, or the MRI and the CT of a pair onto the MRI's grid; never raises.
+    """Convert a volume, or the MRI and the CT of a pair onto the grid of the MRI; never raises.
 
-    What goes wrong with a source becomes its refusal; the other one of a pair is then written
-    without a link, or stays as it was where it has been written before.
+    An error becomes the refusal of its source; the other source of the pair is then written
+    without a link, or stays unchanged if it was written before.
     """
     seen: dict[str, _Seen] = {}
     outcomes = []
@@ -97,20 +98,20 @@ def _is_committed(job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
 
 
 def _record_of(out: StoragePath, source: Source) -> dict[str, Any]:
-    """What the store says of a volume; empty where it has none."""
+    """Return the commit record of a volume; empty if there is none."""
     return read_commit(out, source.name) if commit_path(out, source.name).exists() else {}
 
 
 def _is_same(record: dict[str, Any], seen: _Seen) -> bool:
-    """Whether the store has the volume, made of the very bytes."""
+    """Return whether the store has the volume, made from the same bytes."""
     return bool(record) and record["source_sha256"] == seen.sha256
 
 
 def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
-    """Whether the store keeps what it has of a source whose partner cannot be used now.
+    """Return whether the stored volume of a source stays although its partner cannot be used now.
 
-    Raises VolumeError where the store's volume of that partner is linked to another one of this:
-    alone it would lie on a grid of its own, and the link would lead to other places.
+    Raises VolumeError if the stored volume of the partner is linked to another version of this
+    one: converted alone it would get its own grid, and the two would no longer be aligned.
     """
     if _is_same(_record_of(out, source), seen[source.name]):
         return True
@@ -119,10 +120,10 @@ def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -
         if record and record["volume"]["link"] == source.name:
             raise VolumeError(
                 "pair-incomplete",
-                "The other file of its pair cannot be used now, and the store's volume of that one "
-                "is linked to this.",
-                f"Mend the other file, or remove commits/{commit_path(out, other.name).name} from "
-                "the store too, and convert again.",
+                "The other file of its pair cannot be used now, and the stored volume of that file "
+                "is linked to this one.",
+                f"Repair the other file, or also remove "
+                f"commits/{commit_path(out, other.name).name} from the store, and convert again.",
             )
     return False
 
@@ -139,7 +140,7 @@ def _prepare(
         name = commit_path(settings.out, source.name).name
         raise VolumeError(
             "source-changed",
-            "The store holds this volume made from another file "
+            "The store already has this volume, made from another file "
             f"(sha256 {record['source_sha256'][:8]}).",
             f"To replace it, remove commits/{name} from the store and convert again.",
         )
@@ -158,11 +159,11 @@ def _prepare(
 def harmonised_source(
     source: Source, settings: ConvertSettings, grid: Grid | None, note: Note
 ) -> HarmonisedVolume:
-    """A source read and brought to the store's form, on `grid` if given; raises VolumeError."""
+    """Read a source and preprocess it for the store, on `grid` if given; raises VolumeError."""
     volume = source.read(settings.leniency, note)
     given_body = source.read_mask(settings.leniency)
     if given_body is not None:
-        note("The body mask is the one that came with the volume.")
+        note("The body mask is the one provided with the volume.")
     harmonised = harmonise(volume, settings.recipe, grid=grid, given_body=given_body)
     for text in harmonised.cut.notes if harmonised.cut else ():
         note(text)
@@ -170,9 +171,9 @@ def harmonised_source(
 
 
 def refused(source: Source, digest: str, error: BaseException) -> Outcome:
-    """The outcome of a source that cannot be used; `digest` is empty where it was not read."""
+    """Return the outcome of a refused source; `digest` is empty if the source was not read."""
     if isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
-        error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and go on.")
+        error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and continue.")
     fault = as_volume_error(error)
     refusal = Refusal(
         number=source.number,

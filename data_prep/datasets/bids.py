@@ -1,10 +1,10 @@
-"""The BIDS-like layout: a folder per subject and session, and names that say what they hold.
+"""Finds the volumes of a BIDS-like layout: a folder per subject and session, descriptive names.
 
     sub-01[/ses-1]/anat/sub-01[_ses-1][_<key>-<value>...]_T1w.nii.gz
 
-CT is not in the BIDS specification yet (BEP 024); in practice it lies in `ct/` or `anat/` and its
-names end with `_ct`. The datatype folder's name therefore decides nothing here, the suffix does.
-`derivatives`, `sourcedata` and `code` lie beside the subjects and are not looked into.
+CT is not yet part of the BIDS specification (BEP 024); in practice it lies in `ct/` or `anat/` and
+its names end with `_ct`. Therefore the suffix decides, and the datatype folder is ignored.
+`derivatives`, `sourcedata` and `code` lie beside the subjects and are not searched.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ _CT_SUFFIX = "ct"
 
 
 def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -> Findings:
-    """An MRI and a CT of every session (of every subject that has no sessions).
+    """Return an MRI and a CT of every session, or of every subject without sessions.
 
-    `mri_suffix` is what the MRI's name ends with, and may begin with entities: `T1w`, `T2w`,
-    `ce-gadolinium_T1w`. Of several candidates of one session the plainest counts: the one with
-    the fewest entities, then the first by name; the others are counted as skipped. With `paired`,
-    the MRI and the CT of one session are aligned.
+    `mri_suffix` is the end of the MRI's name and may begin with entities: `T1w`, `T2w`,
+    `ce-gadolinium_T1w`. If a session has several candidates, the one with the fewest entities is
+    chosen, then the first by name; the others are counted as skipped. With `paired`, the MRI and
+    the CT of one session are taken as aligned.
 
     Raises:
         UsageError: There are no subjects, or neither an MRI nor a CT.
@@ -33,8 +33,8 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     subjects = [path for path in sorted(root.glob("sub-*")) if path.is_dir()]
     if not subjects:
         raise UsageError(
-            f"--bids {root} holds no folder sub-<label>: it is not the root of a BIDS tree. Name "
-            "the folder that holds the subjects' folders, or give --mri and --ct."
+            f"--bids {root} contains no folder sub-<label>: it is not the root of a BIDS tree. "
+            "Give the folder that contains the subjects' folders, or give --mri and --ct."
         )
     skipped: Counter[str] = Counter()
     endings: dict[Modality, str] = {"mri": mri_suffix, "ct": _CT_SUFFIX}
@@ -60,15 +60,15 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
             ]
     if not volumes:
         raise UsageError(
-            f"--bids {root} has {len(subjects)} subject(s), and none of them a file named "
+            f"--bids {root} has {len(subjects)} subject(s), and none of them has a file named "
             f"*_{mri_suffix}.nii.gz or *_{_CT_SUFFIX}.nii.gz in a datatype folder (anat, ct). "
-            "Say how the MRIs' names end with --mri-suffix, such as --mri-suffix T2w."
+            "Give the suffix of the MRIs with --mri-suffix, such as --mri-suffix T2w."
         )
     return Findings(volumes=volumes, skipped=skipped)
 
 
 def _plainest(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
-    """The candidate with the fewest entities; the others are counted."""
+    """Return the candidate with the fewest entities, and count the others as skipped."""
     candidates = [
         path
         for path in session.glob("*/*")
@@ -79,5 +79,5 @@ def _plainest(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
     if not candidates:
         return None
     if len(candidates) > 1:
-        skipped[f"BIDS: another *_{ending} of a session that gave one"] += len(candidates) - 1
+        skipped[f"BIDS: further *_{ending} files of a session"] += len(candidates) - 1
     return min(candidates, key=lambda path: (path.name.count("_"), path.as_posix()))

@@ -1,7 +1,7 @@
-"""What every layout of a data set comes down to: volumes with their subject, pair and mask.
+"""The common result of all data set layouts: volumes with their subject, pair and mask.
 
-`folders`, `bids`, `synthrad` and `manifest` each read one layout into this. No volume is opened;
-real names stay in memory here, in the quarantine file and in the id map.
+`folders`, `bids`, `synthrad` and `manifest` each read one layout into it. Original names are kept
+only in memory, in the quarantine file and in the id map.
 """
 
 import os
@@ -16,54 +16,54 @@ from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
 
 SUFFIXES_TEXT = ", ".join(suffix for suffix in VOLUME_SUFFIXES if suffix not in DETACHED_SUFFIXES)
-"""Files that are a volume each; DICOM is told by its content."""
+"""Suffixes of files that contain one volume each; DICOM is recognised by its content."""
 _LITTER = "__MACOSX"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """One volume under the names that its owner gave it."""
+    """One volume under its original names."""
 
     path: Path = field(repr=False)
-    """Its file, or the folder of its DICOM series' first file."""
+    """The file, or the folder of the first file of the DICOM series."""
     modality: Modality
     name: str = field(repr=False)
-    """What the volume's keyed pseudonym is made from: the same on every run."""
+    """Identity from which the volume's pseudonym is computed: the same on every run."""
     subject: str = field(repr=False)
-    """What the subject's keyed pseudonym is made from."""
+    """Identity from which the subject's pseudonym is computed."""
     label: str = field(repr=False)
-    """How people call the subject: what a split file and the id map say."""
+    """Name of the subject in the data set, as used by a split file and the id map."""
     split: Split | None = None
     pair: str | None = field(default=None, repr=False)
     """Equal for an aligned MRI and CT of one subject."""
     mask: Path | None = field(default=None, repr=False)
-    """A body mask that came with the volume."""
+    """A body mask provided with the volume."""
     series: Series | None = field(default=None, repr=False)
-    """The series where it is DICOM."""
+    """The series, for DICOM."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """All that a layout holds."""
+    """The contents of a layout."""
 
     volumes: list[Found]
     skipped: Counter[str] = field(default_factory=Counter)
-    """What was left alone, by reason."""
+    """Counts of skipped files and series, by reason."""
     remarks: list[str] = field(default_factory=list)
-    """What the user should know about how names were understood; without names."""
+    """Remarks for the user on how names were interpreted; they contain no names."""
 
 
 def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:
-    """The volume files at any depth below a folder, in the order of their paths.
+    """Return the volume files at any depth below a folder, sorted by path.
 
-    Hidden files and folders and macOS's litter are nobody's. Links that lead out of the folder
-    are not followed; they and folders that cannot be read are counted in `skipped`.
+    Hidden files and folders and the metadata folders of macOS are ignored. Links that lead out of
+    the folder are not followed; they and unreadable folders are counted in `skipped`.
     """
     root = folder.resolve()
     found = []
 
     def closed(error: OSError) -> None:
-        skipped[f"folder that cannot be opened ({error.strerror})"] += 1
+        skipped[f"Folder that cannot be opened ({error.strerror})"] += 1
 
     for parent, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not _is_litter(name))
@@ -74,12 +74,12 @@ def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:
             if path.resolve().is_relative_to(root):
                 found.append(path)
             else:
-                skipped["link that leads out of the folder"] += 1
+                skipped["Link that leads out of the folder"] += 1
     return found
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Raise UsageError, with what is there instead, where `flag` names no folder with something."""
+    """Raise UsageError if `flag` does not name a folder with contents."""
     if folder.is_dir():
         if any(folder.iterdir()):
             return
@@ -87,7 +87,7 @@ def check_folder(folder: Path, flag: str) -> None:
     else:
         found = "it is a file" if folder.exists() else "there is no such folder"
     raise UsageError(
-        f"No volume can come from {flag} {folder}: {found}. Name the folder that holds the "
+        f"No volume can be read from {flag} {folder}: {found}. Give the folder that contains the "
         f"volumes ({SUFFIXES_TEXT} files or DICOM), or list files with --manifest."
     )
 

@@ -1,8 +1,8 @@
-"""The plainest layout: a folder of MRIs and a folder of CTs, files and DICOM at any depth.
+"""Finds the volumes of the simplest layout: a folder of MRIs and one of CTs, files and DICOM.
 
-Whose a file is, its place says: the first folder below --mri or --ct, or at the top its own name.
-Scans of one person must not be told apart, or they could be trained on and tested on; so a folder
-of several files is one subject. DICOM says itself whose a series is.
+The subject of a file is the first folder below --mri or --ct, or its own name if it lies directly
+in it. A folder of several files is one subject, so that scans of one person never end up in
+training and test. The subject of a DICOM series is given by its header.
 """
 
 from collections import Counter
@@ -26,14 +26,14 @@ def find_in_folders(
     paired: bool = False,
     same_subjects: bool = False,
 ) -> Findings:
-    """The volume files and DICOM series at any depth below one folder per modality.
+    """Return the volume files and DICOM series at any depth below one folder per modality.
 
-    Equal names on both sides are one subject with `same_subjects`, and an aligned pair of it with
-    `paired`; else they are two people. DICOM series of one patient are a pair, with `paired`,
-    where they share a frame of reference.
+    Equal names in both folders are one subject with `same_subjects`, and an aligned pair with
+    `paired`; otherwise they are two subjects. With `paired`, DICOM series of one patient are a
+    pair if they share a frame of reference.
 
     Raises:
-        UsageError: A folder holds no volume of its modality, or both hold the same file.
+        UsageError: A folder has no volume of its modality, or both contain the same file.
     """
     skipped: Counter[str] = Counter()
     series: dict[Path, list[Series]] = {}
@@ -43,7 +43,7 @@ def find_in_folders(
         check_folder(folder, f"--{modality}")
         own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
         place = folder.resolve()
-        if place not in series:  # a mixed study is named at both and read once
+        if place not in series:  # a mixed study is given for both modalities and read once
             series[place] = find_series(folder)
         chosen, left = _of_modality(series[place], modality)
         if not own and not chosen:
@@ -58,8 +58,8 @@ def find_in_folders(
     elif shared := _shared_labels(files):
         remarks.append(
             f"{shared} name(s) occur below both --mri and --ct and were taken for different "
-            "people. If they are the same, give --same-subjects (or --paired where the two are "
-            "aligned): else somebody could be trained on and tested on."
+            "subjects. If they are the same, give --same-subjects (or --paired if the two are "
+            "aligned): otherwise a subject could be in both training and test."
         )
     if paired:
         files, of_files = pair_files(files)
@@ -69,7 +69,7 @@ def find_in_folders(
 
 
 def dicom_volume(series: Series, modality: Modality) -> Found:
-    """A DICOM series as a volume; its header says whose it is."""
+    """Return a DICOM series as a volume; its header gives the subject."""
     identity = series.identity or series.name
     return Found(
         path=series.paths[0].parent,
@@ -94,10 +94,10 @@ def _file(path: Path, folder: Path, modality: Modality) -> Found:
 
 
 def _of_modality(found: list[Series], modality: Modality) -> tuple[list[Series], Counter[str]]:
-    """The series to convert, and why others are left alone.
+    """Return the series to convert, and the others counted by reason.
 
-    Damaged files are chosen too, to be refused by name; but only where there is DICOM at all: an
-    empty file beside NIfTI files is nobody's.
+    Damaged files are included, so that they are refused by name, but only if the folder contains
+    DICOM at all: an empty file beside NIfTI files is ignored.
     """
     has_dicom = any(series.headers for series in found)
     chosen: list[Series] = []
@@ -119,9 +119,9 @@ def _check_apart(files: list[Found]) -> None:
     counts = Counter(volume.path.resolve() for volume in files)
     if twice := sum(count > 1 for count in counts.values()):
         raise UsageError(
-            f"{twice} file(s) lie below both --mri and --ct, and no file of this kind says which "
-            "of the two it is. Name two folders that hold one modality each, or list the files "
-            "with --manifest. (A mixed DICOM study may be named at both.)"
+            f"{twice} file(s) lie below both --mri and --ct, and the modality of a file of this "
+            "kind is not recorded in it. Give two folders with one modality each, or list the "
+            "files with --manifest. (A mixed DICOM study may be given for both.)"
         )
 
 
@@ -129,7 +129,7 @@ def _nothing(folder: Path, modality: Modality, left: Counter[str]) -> UsageError
     entries = sum(1 for _ in folder.iterdir())
     found = f"it has {entries} other entries" + "".join(f", {n} x {why}" for why, n in left.items())
     return UsageError(
-        f"No {modality.upper()} volume: {folder} holds no {SUFFIXES_TEXT} file and no DICOM series "
-        f"of this modality, at any depth ({found}). Name the folder that holds the volumes, or "
-        "list them with --manifest."
+        f"No {modality.upper()} volume: {folder} contains no {SUFFIXES_TEXT} file and no DICOM "
+        f"series of this modality, at any depth ({found}). Give the folder that contains the "
+        "volumes, or list them with --manifest."
     )

@@ -1,6 +1,6 @@
-"""The manifest: a CSV file that names the volumes of a data set, the layout that can say it all.
+"""Reads and writes manifests: CSV files that list the volumes of a data set.
 
-It opens no volume; of a DICOM folder it reads the headers, to find the one series that is meant.
+Of a DICOM folder only the headers are read, to find the series that a row refers to.
 """
 
 import csv
@@ -24,32 +24,32 @@ MASK = "mask"
 
 
 class ManifestError(UsageError):
-    """A manifest that cannot be followed. The message tells the line and never its contents:
-    a column that slipped could hold a patient's name."""
+    """An invalid manifest. The message gives the line number and never its contents, because a
+    shifted column could contain a patient's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One volume."""
+    """One row of a manifest: a volume."""
 
     path: Path
     """The volume file, a DICOM file, or the folder of a DICOM series. In the CSV it is relative to
     the manifest's folder (or absolute)."""
     modality: Modality
     subject: str
-    """Whose volume it is; volumes of one subject share a split."""
+    """Subject of the volume; volumes of one subject share a split."""
     split: Split | None = None
     """None leaves the choice to `convert`."""
     pair: str | None = None
     """Rows with the same value are an MRI and a CT of one subject in one world frame."""
     mask: Path | None = None
-    """A body mask of the same frame, as a volume file; above 0 is body."""
+    """A body mask in the same frame, as a volume file; values above 0 are body."""
 
 
 def find_in_manifest(path: Path) -> Findings:
-    """The volumes that a manifest names, a row each.
+    """Return the volumes of a manifest, one per row.
 
-    Raises ManifestError too where a row's DICOM folder does not hold exactly one series of its
+    Raises ManifestError also if a row's DICOM folder does not contain exactly one series of its
     modality.
     """
     volumes: list[Found] = []
@@ -58,19 +58,19 @@ def find_in_manifest(path: Path) -> Findings:
         found = _found(path, number, row)
         own = found.series.paths if found.series else ()
         if not files.isdisjoint(own):
-            raise _error(path, number, "its series was named before", "Delete one of the two.")
+            raise _error(path, number, "An earlier line lists its series", "Delete one of the two.")
         files.update(own)
         volumes.append(found)
     return Findings(volumes=volumes)
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """The rows of a manifest, paths joined with its folder.
+    """Return the rows of a manifest, with paths joined to its folder.
 
-    Columns `path`, `modality` and `subject` are required; `split`, `pair` and `mask` may be absent
-    or empty; others are ignored. Raises ManifestError, with the line, for what cannot be followed:
-    a missing file or column, an unknown modality or split, a volume named twice, a pair that is
-    not one MRI and one CT of one subject, a subject in two splits.
+    The columns `path`, `modality` and `subject` are required; `split`, `pair` and `mask` may be
+    absent or empty; others are ignored. Raises ManifestError, with the line number, for a missing
+    file or column, an unknown modality or split, a volume listed twice, a pair that is not one MRI
+    and one CT of one subject, and a subject in two splits.
     """
     return [row for _, row in _numbered_rows(path)]
 
@@ -81,7 +81,7 @@ def _numbered_rows(path: Path) -> list[tuple[int, Row]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(
             f"The manifest cannot be read: {getattr(error, 'strerror', 'it is not UTF-8 text')} "
-            f"({path}). Without it no volume is known. "
+            f"({path}). Without it there is nothing to convert. "
             f"Give a CSV file with the columns {','.join(MANIFEST_COLUMNS)}."
         ) from error
     lines = csv.DictReader(io.StringIO(text), skipinitialspace=True)
@@ -94,7 +94,7 @@ def _numbered_rows(path: Path) -> list[tuple[int, Row]]:
     numbered = [(lines.line_num, _row(path, lines.line_num, line)) for line in lines]
     if not numbered:
         raise ManifestError(
-            f"The manifest {path} names no volume: it ends after its first line. "
+            f"The manifest {path} lists no volume: it ends after its first line. "
             "Add one line per volume."
         )
     _check_together(path, numbered)
@@ -121,19 +121,21 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
     cells = {name: (line.get(name) or "").strip() for name in (*MANIFEST_COLUMNS, MASK)}
     for name in REQUIRED:
         if not cells[name]:
-            raise _error(manifest, number, f"{name} is empty", "Fill it in, or delete the line.")
+            raise _error(
+                manifest, number, f"The {name} is empty", "Fill it in, or delete the line."
+            )
     modality = next((m for m in MODALITIES if m == cells["modality"].lower()), None)
     if modality is None:
         raise _error(
-            manifest, number, "the modality is unknown", f"Write one of {', '.join(MODALITIES)}."
+            manifest, number, "The modality is unknown", f"Write one of {', '.join(MODALITIES)}."
         )
     split = next((s for s in SPLITS if s == cells["split"].lower()), None)
     if cells["split"] and split is None:
         raise _error(
             manifest,
             number,
-            "the split is unknown",
-            f"Write one of {', '.join(SPLITS)}, or leave it empty to have one chosen.",
+            "The split is unknown",
+            f"Write one of {', '.join(SPLITS)}, or leave it empty to have one assigned.",
         )
     place = manifest.parent / cells["path"]
     mask = manifest.parent / cells[MASK] if cells[MASK] else None
@@ -142,7 +144,7 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
             raise _error(
                 manifest,
                 number,
-                f"there is no {what}",
+                f"There is no {what}",
                 "Paths are relative to the manifest's folder: correct the line, or delete it.",
             )
     return Row(
@@ -171,42 +173,44 @@ def _found(manifest: Path, number: int, row: Row) -> Found:
 
 
 def _series(manifest: Path, number: int, row: Row) -> Series:
-    """The one DICOM series of the row's modality in a folder, or the one that a file belongs to."""
+    """Return the DICOM series of the row's modality in a folder, or the one of a given file."""
     folder = row.path if row.path.is_dir() else row.path.parent
     found = find_series(folder)
     if not row.path.is_dir():
         found = [series for series in found if row.path in series.paths]
     meant = [series for series in found if series.modality == row.modality]
-    # Damaged files alone are meant too: they are refused by name later, and the rest goes on.
+    # A folder of damaged files only is accepted here, so that they are refused by name later.
     meant = meant or [series for series in found if not series.headers]
     if len(meant) != 1:
         raise _error(
             manifest,
             number,
-            f"its path holds {len(meant)} DICOM series of its modality, and no volume file",
-            "Name a folder with one series, a file of the series, or a volume file "
+            f"Its path has {len(meant)} DICOM series of its modality, and is no volume file",
+            "Give a folder with one series, a file of the series, or a volume file "
             f"({SUFFIXES_TEXT}).",
         )
     return meant[0]
 
 
 def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:
-    """Refuse rows that contradict one another."""
+    """Raise ManifestError for rows that contradict one another."""
     places: set[tuple[Path, Modality | None]] = set()
     splits: dict[str, Split] = {}
     pairs: dict[str, list[Row]] = {}
     for number, row in numbered:
         place = (row.path, row.modality if row.path.is_dir() else None)
         if place in places:  # a DICOM folder may hold a series of each modality
-            raise _error(manifest, number, "its volume was named before", "Delete one of the two.")
+            raise _error(
+                manifest, number, "An earlier line lists its volume", "Delete one of the two."
+            )
         places.add(place)
         if row.split and splits.setdefault(row.subject, row.split) != row.split:
             raise _error(
                 manifest,
                 number,
-                "its subject was in another split before, and scores on a subject that was "
-                "trained on mean nothing",
-                "Give all lines of a subject one split.",
+                "An earlier line has its subject in another split, and scores on a subject that "
+                "was trained on mean nothing",
+                "Give all lines of a subject the same split.",
             )
         if row.pair:
             partners = pairs.setdefault(row.pair, [])
@@ -215,15 +219,15 @@ def _check_together(manifest: Path, numbered: list[tuple[int, Row]]) -> None:
                 raise _error(
                     manifest,
                     number,
-                    "its pair holds more than one MRI and one CT of one subject",
-                    "Give every pair a value of its own.",
+                    "Its pair is more than one MRI and one CT of one subject",
+                    "Give every pair its own value.",
                 )
     for number, row in numbered:
         if row.pair and len(pairs[row.pair]) == 1:
             raise _error(
                 manifest,
                 number,
-                "its pair has no second volume",
+                "Its pair has no second volume",
                 "Add the line of the other modality, or leave `pair` empty.",
             )
 

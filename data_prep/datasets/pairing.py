@@ -1,4 +1,4 @@
-"""Which MRI and which CT are an aligned pair, by names and headers. It reads no voxel."""
+"""Matches the MRI and the CT of an aligned pair by names and headers."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from data_prep.readers.tolerances import Leniency
 from mrct.imaging.volume import Modality
 
 Lots = dict[str, dict[Modality, list[Found]]]
-"""Volumes that belong together, by what they share."""
+"""Volumes that belong together, by the value that they share."""
 
 
 def pair_files(volumes: list[Found]) -> tuple[list[Found], list[str]]:
     """Pair files of equal relative names, then the only MRI and the only CT of a subject.
 
-    Where several could be meant, none is linked; a remark says so.
+    Ambiguous candidates are not linked, and are counted in a remark.
     """
     volumes, doubtful = _join(volumes, _lots(volumes, _place_without_suffix))
     rest = [volume for volume in volumes if volume.pair is None]
@@ -28,14 +28,14 @@ def pair_files(volumes: list[Found]) -> tuple[list[Found], list[str]]:
         return linked + paired, []
     return linked + paired, [
         f"{len(doubtful | doubtful_subjects)} subject(s) have several MRIs or CTs that could be "
-        "the pair: none of these was linked. Say which with --manifest (column pair)."
+        "the pair: none of these was linked. Name the pairs with --manifest (column pair)."
     ]
 
 
 def pair_dicom(volumes: list[Found], leniency: Leniency) -> tuple[list[Found], list[str]]:
     """Pair the MRI and the CT of a patient that share a frame of reference.
 
-    Series that their headers rule out have no partner. Of several, the one of most images counts.
+    Series that their headers rule out are not paired. Of several, the one with most images is used.
     """
 
     def frame_of_reference(volume: Found) -> str | None:
@@ -57,13 +57,13 @@ def pair_dicom(volumes: list[Found], leniency: Leniency) -> tuple[list[Found], l
     if not many:
         return paired, []
     return paired, [
-        f"{many} patient(s) have several series in one frame of reference: the MRI and the CT of "
-        "most images were taken as the pair."
+        f"{many} patient(s) have several series in one frame of reference: the MRI and the CT "
+        "with most images were taken as the pair."
     ]
 
 
 def _lots(volumes: list[Found], rule: Callable[[Found], str | None]) -> Lots:
-    """The volumes by what `rule` says that they share, where both modalities do."""
+    """Group volumes by the value of `rule`, and keep the groups with both modalities."""
     lots: Lots = defaultdict(lambda: defaultdict(list))
     for volume in volumes:
         if (shared := rule(volume)) is not None:
@@ -72,7 +72,7 @@ def _lots(volumes: list[Found], rule: Callable[[Found], str | None]) -> Lots:
 
 
 def _join(volumes: list[Found], lots: Lots) -> tuple[list[Found], set[str]]:
-    """Give lots of one MRI and one CT their `pair`; also the subjects of all larger lots."""
+    """Set `pair` in groups of one MRI and one CT; also return the subjects of larger groups."""
     pairs: dict[tuple[Modality, str], str] = {}
     doubtful: set[str] = set()
     for shared, lot in lots.items():

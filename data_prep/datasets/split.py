@@ -1,4 +1,4 @@
-"""Subjects to train, val and test. A subject's modalities always stay together."""
+"""Assigns subjects to train, val and test; both modalities of a subject share a split."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from mrct.errors import UsageError
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Fractions = tuple[float, float, float]
-"""Shares of (train, val, test)."""
+"""Fractions of (train, val, test), which sum to 1."""
 
 
 def assign_splits(
@@ -21,13 +21,13 @@ def assign_splits(
     fixed: Mapping[str, Split],
     fractions: Fractions = (0.8, 0.1, 0.1),
 ) -> dict[str, Split]:
-    """Give every subject a split; those in `fixed` keep theirs.
+    """Assign a split to every subject; those in `fixed` keep theirs.
 
-    `kinds` maps a subject's pseudonym to what it has ("mri", "ct", "ct+mri"): the quotas hold
-    within each kind, so that no split lacks a domain. A subject of which nothing is usable has
-    the kind "" and counts for no quota; it would train. The pseudonym is a keyed hash, so its
-    rank depends on neither names nor file order. From three subjects on, each split with a share
-    gets at least one; with fewer, all train.
+    `kinds` maps a subject's pseudonym to its modalities ("mri", "ct", "ct+mri"): the quotas hold
+    within each kind, so that no split lacks a domain. A subject without a usable volume has the
+    kind "", does not count towards a quota, and is assigned to train. The pseudonym is a keyed
+    hash, so its rank depends on neither names nor file order. From three subjects on, each split
+    with a fraction above 0 gets at least one; with fewer, all are assigned to train.
     """
     of_kind = defaultdict(list)
     for subject in sorted(kinds):
@@ -45,9 +45,9 @@ def assign_splits(
 
 
 def read_splits(path: Path) -> dict[str, Split]:
-    """A split file: CSV with the columns `subject` and `split`; subjects as the layout names them.
+    """Read a split file: CSV with the columns `subject` and `split`, subjects as in the layout.
 
-    Raises UsageError, with the line and never its contents, for what cannot be followed.
+    Raises UsageError, with the line number and never its contents, for an invalid file.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -67,9 +67,9 @@ def read_splits(path: Path) -> dict[str, Split]:
         subject = (line["subject"] or "").strip()
         split = next((s for s in SPLITS if s == (line["split"] or "").strip().lower()), None)
         if not subject or split is None or splits.setdefault(subject, split) != split:
-            found = "it lacks a subject" if not subject else "its split is unknown"
+            found = "It lacks a subject" if not subject else "Its split is unknown"
             if subject and split:
-                found = "its subject was in another split before"
+                found = "An earlier line has its subject in another split"
             raise UsageError(
                 f"Line {lines.line_num} of the split file {path}: {found}. Scores on a subject "
                 f"that was trained on mean nothing. Write one of {', '.join(SPLITS)} for each "

@@ -1,11 +1,11 @@
-"""The layout of the SynthRAD challenges' first task: a folder per case with an MRI, a CT, a mask.
+"""Finds the cases of the SynthRAD challenges' first task: a folder with an MRI, a CT and a mask.
 
     2023: Task1/<brain or pelvis>/<case>/{mr,ct,mask}.nii.gz
     2025: Task1/<AB, HN or TH>/<case>/{mr,ct,mask}.mha
 
-All three of a case lie on one grid: the two are an aligned pair, and the mask is the body's
-(Thummerer et al., arXiv 2303.16320 and 2502.17609). A validation
-case has no CT. The folders `overview` and `overviews` hold pictures and tables, no case.
+All three of a case lie on one grid: MRI and CT are an aligned pair, and the mask is the body
+(Thummerer et al., arXiv 2303.16320 and 2502.17609). A validation case has no CT. The folders
+`overview` and `overviews` contain images and tables, no cases.
 """
 
 from collections import Counter, defaultdict
@@ -22,10 +22,10 @@ _CONE_BEAM = "cbct"
 
 
 def find_in_synthrad(root: Path) -> Findings:
-    """The MRI and the CT of every case at any depth below a folder, paired and with their mask.
+    """Return the MRI and the CT of every case below a folder, paired and with their mask.
 
-    The case's folder names the subject. Cases of the second task (cone-beam CT) are counted as
-    skipped.
+    The folder of the case names the subject. Cases of the second task (cone-beam CT) are counted
+    as skipped.
 
     Raises:
         UsageError: There is no case.
@@ -57,7 +57,7 @@ def find_in_synthrad(root: Path) -> Findings:
     if not volumes:
         left = "".join(f", {count} x {reason}" for reason, count in skipped.items())
         raise UsageError(
-            f"--synthrad {root} holds no case: no folder at any depth has a file named mr or ct "
-            f"(.nii.gz, .nii, .mha{left}). Name the folder that was unpacked, such as Task1."
+            f"--synthrad {root} contains no case: no folder at any depth has a file named mr or ct "
+            f"(.nii.gz, .nii, .mha{left}). Give the unpacked folder, such as Task1."
         )
     return Findings(volumes=volumes, skipped=skipped)

@@ -1,4 +1,4 @@
-"""What the headers of DICOM slices say against making a volume of them; it opens no file."""
+"""Checks of DICOM headers that reject slices or a whole series before pixels are read."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ _MODALITY_OF_CLASS: dict[str, Modality] = {
 _TAGS: dict[Modality, str] = {"ct": "CT", "mri": "MR"}
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _OTHERS = (
-    (f"{_STORAGE}7", "secondary-capture", "a secondary capture (a picture of a screen or print)"),
+    (f"{_STORAGE}7", "secondary-capture", "a secondary capture (screenshot or scanned film)"),
     (f"{_STORAGE}88.", "structured-report", "a structured report or dose report"),
     (f"{_STORAGE}481.", "radiotherapy-object", "a radiotherapy structure set, plan or dose"),
     (_DICOMDIR, "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
@@ -31,31 +31,32 @@ _OTHERS = (
 )
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _MAPS = {"PERFUSION", "ADC", "PHASE MAP", "P", "R", "I", "MOSAIC", "VELOCITY"}
-"""Values of ImageType for pictures that are no magnitudes or no single volume."""
+"""Values of ImageType for images that are not magnitudes, or not a single volume."""
 _WRITTEN_LOSS = 1e-3
 
 
 def classify(header: SliceHeader) -> Modality | VolumeError:
-    """A CT or MR slice, or why the object is skipped."""
+    """Return the modality of a CT or MR slice, or the reason why the object is skipped."""
     modality = _MODALITY_OF_CLASS.get(header.sop_class)
     if modality is None:
         _, code, what = next(row for row in _OTHERS if header.sop_class.startswith(row[0]))
         return _skipped(code, what)
     if header.is_colour:
-        return _skipped("colour", "a colour picture: its numbers are no HU or magnitudes")
+        return _skipped("colour", "a colour image: its values are neither HU nor magnitudes")
     kinds = set(header.image_type)
     if kinds & _LOCALIZERS:
         return _skipped("localizer", "a localizer")
     if kinds & _MAPS:
-        return _skipped("derived-map", "a computed map, phase or mosaic picture, not the anatomy")
+        return _skipped("derived-map", "a computed map, phase or mosaic image, not the anatomy")
     return modality
 
 
 def is_cut_off(header: SliceHeader) -> bool:
-    """Whether an object lacks what all have that follows its class: the file ends in its header.
+    """Return whether an object lacks tags that all objects have after their class: its file is cut
+    off within the header.
 
-    Such a slice cannot be put to its series, and its class may be cut off too, so that it must
-    not be left aside as something else.
+    Such a slice cannot be assigned to its series, and its class may be missing too, so it must not
+    be skipped as another kind of object.
     """
     if header.sop_class in _MODALITY_OF_CLASS:
         return not (header.series_uid and header.rows * header.columns * header.bits_allocated)
@@ -64,16 +65,16 @@ def is_cut_off(header: SliceHeader) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Census:
-    """What can only be counted over the whole input."""
+    """Counts over the whole input."""
 
     patients: Mapping[str, int]
-    """People that share a series UID."""
+    """Number of patients per series UID."""
     images: Mapping[tuple[str, int | None], int]
-    """Images of (study, acquisition number), copies left out."""
+    """Number of images per (study, acquisition number), without copies."""
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[SliceHeader]]) -> "Census":
-        """Count people and images."""
+        """Count patients and images."""
         persons: dict[str, set[str]] = defaultdict(set)
         images: dict[tuple[str, int | None], set[object]] = defaultdict(set)
         for group in groups:
@@ -88,16 +89,16 @@ class Census:
 
 
 def group_fault(group: Group, census: Census, *, num_damaged: int) -> VolumeError | None:
-    """The first thing wrong with slices that would make one volume, or None.
+    """Return the first fault of the slices of one volume, or None.
 
-    `num_damaged` files lie beside the slices.
+    `num_damaged` is the number of damaged files in the folder of the slices.
     """
     headers, modality = group.headers, group.modality
     num_patients = census.patients[headers[0].series_uid]
     if num_patients > 1:
         return VolumeError(
             "mixed-patients",
-            f"One SeriesInstanceUID holds slices of {num_patients} patients.",
+            f"One SeriesInstanceUID has slices of {num_patients} patients.",
             "Export the series again from the archive, one patient at a time.",
         )
     wrong = sum(header.modality not in ("", _TAGS[modality]) for header in headers)
@@ -106,15 +107,15 @@ def group_fault(group: Group, census: Census, *, num_damaged: int) -> VolumeErro
             "modality-conflict",
             f"{wrong} of {len(headers)} {_TAGS[modality]} images have another modality in their "
             "Modality tag.",
-            "Look at the series; file it under its true modality, or leave it out.",
+            "Check the series; give it as its true modality, or leave it out.",
         )
     if num_damaged:
         whole = len({header.path for header in headers})
         return VolumeError(
             "file-damaged",
-            f"{whole} of {whole + num_damaged} files of the folder can be read; the rest is "
-            "empty, cut off or damaged, and would be missing slices.",
-            "Copy the folder again from its source, or move foreign files out of it.",
+            f"{whole} of {whole + num_damaged} files of the folder can be read; the others are "
+            "empty, truncated or damaged, and their slices would be missing.",
+            "Copy the folder again from its source, or move unrelated files out of it.",
         )
     return _header_fault(headers) or _mixture(group) or _lost_end(headers, census.images)
 
@@ -129,48 +130,48 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
     if missing:
         return VolumeError(
             "header-incomplete",
-            f"Of {len(headers)} images some have no usable {', '.join(missing)}: their place in "
-            "space is unknown.",
+            f"Some of {len(headers)} images have no usable {', '.join(missing)}: their position "
+            "in space is unknown.",
             "Export the series again from the archive, with all tags.",
         )
     sizes = np.array([header.pixel_mm for header in headers])
     if sizes.min() <= 0 or np.ptp(sizes, axis=0).max() > _WRITTEN_LOSS * sizes.min():
-        return _unusable("PixelSpacing is not above 0 and the same on all images")
+        return _unusable("PixelSpacing is not above 0 and equal on all images")
     row, column = np.array(headers[0].orientation).reshape(2, 3)
     products = np.array([row @ row - 1, column @ column - 1, row @ column])
     if np.abs(products).max() > _WRITTEN_LOSS:
-        return _unusable("ImageOrientationPatient is not two unit vectors at right angles")
+        return _unusable("ImageOrientationPatient is not two perpendicular unit vectors")
     if any(
         header.bits_allocated not in (8, 16, 32)
         or not 1 <= header.bits_stored <= header.bits_allocated
         or header.high_bit != header.bits_stored - 1
         for header in headers
     ):
-        return _unusable("BitsAllocated, BitsStored and HighBit do not fit together")
+        return _unusable("BitsAllocated, BitsStored and HighBit are inconsistent")
     if len({header.photometric for header in headers}) > 1 or headers[0].photometric not in (
         "MONOCHROME1",
         "MONOCHROME2",
     ):
-        return _unusable("PhotometricInterpretation is not the same monochrome on all images")
+        return _unusable("PhotometricInterpretation is not monochrome and equal on all images")
     return None
 
 
 def _mixture(group: Group) -> VolumeError | None:
-    """Whether the slices are several volumes under one series UID.
+    """Return the fault of several volumes under one series UID, or None.
 
-    Each could pass for a regular volume of wider gaps, so positions cannot be trusted to tell.
+    Each could pass for a regular volume with wider gaps, so positions alone cannot show it.
     """
     echoes = {round(header.echo_ms, 2) for header in group.headers if header.echo_ms is not None}
     moments = {header.moment for header in group.headers} - {None}
     for count, what in (
         (group.num_parallel, "frames of reference, sizes or stacks in one orientation"),
         (len(echoes), "echo times"),
-        (len(moments), "moments (temporal positions)"),
+        (len(moments), "time points (temporal positions)"),
     ):
         if count > 1:
             return VolumeError(
                 "mixed-volumes",
-                f"One SeriesInstanceUID holds images of {count} {what}: they are not one volume.",
+                f"One SeriesInstanceUID has images of {count} {what}: they are not one volume.",
                 "Split it into one series for each of them and give the one that shows the "
                 "anatomy.",
             )
@@ -180,10 +181,10 @@ def _mixture(group: Group) -> VolumeError | None:
 def _lost_end(
     headers: Sequence[SliceHeader], images: Mapping[tuple[str, int | None], int]
 ) -> VolumeError | None:
-    """Whether ImagesInAcquisition tells of images that are not there.
+    """Return the fault of fewer images than ImagesInAcquisition gives, or None.
 
     An acquisition may be spread over several series of a study (echoes, phases): then all of them
-    together must hold exactly that many.
+    together must have exactly that many.
     """
     for number in {header.acquisition for header in headers}:
         members = [header for header in headers if header.acquisition == number]
@@ -192,8 +193,9 @@ def _lost_end(
         if have < expected != images[members[0].study_uid, number]:
             return VolumeError(
                 "images-missing",
-                f"{have} images of an acquisition that had {expected} (ImagesInAcquisition): "
-                "slices are missing, perhaps at an end, where no gap shows it.",
+                f"There are {have} images of an acquisition that had {expected} "
+                "(ImagesInAcquisition): slices are missing, perhaps at an end, where no gap "
+                "shows it.",
                 "Export the whole series again from the archive.",
             )
     return None
@@ -204,4 +206,4 @@ def _unusable(found: str) -> VolumeError:
 
 
 def _skipped(code: str, what: str) -> VolumeError:
-    return VolumeError(code, f"It is {what}.", "Nothing to do: it is left out.")
+    return VolumeError(code, f"The object is {what}.", "Nothing to do: it is skipped.")

@@ -1,7 +1,6 @@
-"""A DICOM file of which no more is read than headers have, whatever its lengths claim.
+"""A DICOM file that limits how much of its header is read, whatever lengths the file claims.
 
-Headers are read in the worker itself, so that a stranger's file must not cost it its memory. It
-knows nothing of tags.
+Headers are read in the worker itself, so an untrusted file must not exhaust its memory.
 """
 
 import io
@@ -12,23 +11,23 @@ from mrct.errors import VolumeError
 
 _INFLATE_BLOCK = 1 << 14
 _MOST_INFLATED_BYTES = 256 << 20
-"""pydicom inflates a deflated data set whole, pixels and all, even where only tags are wanted."""
+"""Limit for a deflated data set: pydicom inflates it whole, pixels included, even to read tags."""
 _MOST_HEADER_BYTES = 16 << 20
-"""Of the tags that are read; some KiB a frame in an enhanced object, so thousands of frames fit."""
+"""Limit for the tags that are read. An enhanced object has some KiB per frame, so thousands fit."""
 _MOST_ITEMS = 200_000
-"""Of all sequences of a header; each is an object of some KiB."""
+"""Limit for the items of all sequences of a header; each becomes an object of some KiB."""
 
 
 class HeaderFile(io.BufferedReader):
-    """A file of which no more is read than headers have, whatever its lengths claim."""
+    """A file that raises VolumeError once more is read than a header can have."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
         self._num_bytes = self._num_items = 0
 
     def read(self, size: int | None = -1) -> bytes:
-        """As BufferedReader's; raises VolumeError where it becomes too much."""
-        most = _MOST_HEADER_BYTES + 1  # enough to know that it is too much
+        """Read as BufferedReader does; raises VolumeError above the limits."""
+        most = _MOST_HEADER_BYTES + 1  # one more than allowed shows that the limit is exceeded
         content = super().read(most if size is None or size < 0 else min(size, most))
         self._num_bytes += len(content)
         self._num_items += _items_in(content)
@@ -38,12 +37,12 @@ class HeaderFile(io.BufferedReader):
 
 
 def _items_in(content: bytes) -> int:
-    """How many items of sequences there can be, in either byte order."""
+    """Return how many sequence items the content can have, in either byte order."""
     return content.count(b"\xfe\xff\x00\xe0") + content.count(b"\xff\xfe\xe0\x00")
 
 
 def check_inflated(path: Path, start: int) -> None:
-    """Raise VolumeError where the deflated data set that begins at byte `start` is too large."""
+    """Raise VolumeError if the deflated data set that begins at byte `start` is too large."""
     inflate, num_bytes, num_items = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
     with path.open("rb") as stream:
         stream.seek(start)
@@ -56,9 +55,9 @@ def check_inflated(path: Path, start: int) -> None:
 
 
 def too_large(found: str) -> VolumeError:
-    """The file would take more memory than it may."""
+    """Return the error for a file that would take more memory than allowed."""
     return VolumeError(
         "too-large",
-        f"The file claims more than a head volume can be: {found}.",
-        "Leave the file out; look at where it comes from.",
+        f"The file claims more data than a head volume can have: {found}.",
+        "Leave the file out; check where it comes from.",
     )

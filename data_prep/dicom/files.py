@@ -1,6 +1,6 @@
-"""DICOM files to slice headers and stored numbers. The home of pydicom; it knows nothing of series.
+"""Reads DICOM files with pydicom: slice headers and stored pixel values.
 
-Tags are read by allow-list (`data_prep.dicom.tags`); no error carries a value of the file's text.
+Tags are read by allow-list (`data_prep.dicom.tags`); no error contains text from the file.
 """
 
 import io
@@ -28,7 +28,7 @@ from data_prep.readers.header_checks import MAX_BYTES
 from mrct.errors import VolumeError
 
 HEAD_BYTES = 132
-"""Of a file, which `looks_like_dicom` wants to see."""
+"""Bytes at the start of a file that `looks_like_dicom` needs."""
 # fmt: off
 _PIXEL_TAGS = [
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -39,15 +39,16 @@ _PIXEL_TAGS = [
 
 
 def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file that begins so is DICOM: with a preamble, or bare, as old exports are."""
+    """Return whether a file with these first bytes is DICOM, with a preamble or without (old
+    exports)."""
     return head[128:132] == b"DICM" or (head[:2] == b"\x08\0" and head[3:4] == b"\0")
 
 
 def read_headers(path: Path) -> list[SliceHeader]:
-    """One header per frame of a DICOM file, pixels unread.
+    """Read one header per frame of a DICOM file, without its pixels.
 
     Enhanced CT and MR give one header for each frame, from the functional groups. Raises
-    VolumeError (`unreadable`, `header-damaged`, `too-large`) where the file cannot be understood.
+    VolumeError (`unreadable`, `header-damaged`, `too-large`).
     """
     try:
         stamp = stamp_of(path)
@@ -70,7 +71,7 @@ def read_headers(path: Path) -> list[SliceHeader]:
 
 
 def read_tags(path: Path, keywords: list[str]) -> Dataset:
-    """The named tags of a DICOM file as they stand there, patient text too; no pixels.
+    """Read the named tags of a DICOM file unchanged, patient text included, without its pixels.
 
     Raises VolumeError (`unreadable`, `header-damaged`, `too-large`).
     """
@@ -78,7 +79,7 @@ def read_tags(path: Path, keywords: list[str]) -> Dataset:
         with _quiet():
             dataset = _read(path, keywords, stop_before_pixels=True)
             for keyword in keywords:
-                dataset.get(keyword)  # decodes it, here where what goes wrong is caught
+                dataset.get(keyword)  # decodes the value here, where errors are caught
             return dataset
     except VolumeError:
         raise
@@ -89,11 +90,11 @@ def read_tags(path: Path, keywords: list[str]) -> Dataset:
 
 
 def read_stored(header: SliceHeader) -> NDArray[Any]:
-    """All frames of a file as stored integers [frames, rows, columns], unused high bits and all.
+    """Read all frames of a file as stored integers [frames, rows, columns], with unused high bits.
 
-    Raises VolumeError: `transfer-syntax` names what cannot be decoded and the package that would,
-    `too-large` comes before memory is taken, `file-changed` means that it is not the file that the
-    header was read from, `pixels-unreadable` is everything else.
+    Raises VolumeError: `transfer-syntax` names the syntax and the package that decodes it,
+    `too-large` is raised before memory is allocated, `file-changed` means that the file changed
+    after its header was read, and `pixels-unreadable` is everything else.
     """
     shape = (header.frames, header.rows, header.columns)
     if math.prod(shape) * header.bits_allocated // 8 > MAX_BYTES:
@@ -123,7 +124,7 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
 
 
 def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
-    """The allowed tags of a file, with a transfer syntax even where it has no preamble."""
+    """Read the given tags of a file; sets a transfer syntax also if the file has no preamble."""
     with HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
         whole: io.BufferedReader | Path = stream
         bare = stream.read(132)[128:] != b"DICM"
@@ -144,12 +145,12 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
 
 
 def _check_rest(pixels: bytes, expected: int) -> None:
-    """What follows the last pixel may fill up the file, but not hold a picture."""
+    """Raise VolumeError if more than padding follows the last pixel."""
     if len(pixels) > expected and pixels[expected:].strip(b"\0"):
         raise VolumeError(
             "pixels-unreadable",
-            f"The file holds {len(pixels):,} bytes of pixels, the header's matrix {expected:,}: "
-            "a part of the picture would be cut off.",
+            f"The file has {len(pixels):,} bytes of pixels, but the matrix in its header only "
+            f"{expected:,}: part of the image would be cut off.",
             "Export the series again from the archive.",
         )
 
@@ -158,13 +159,13 @@ def _check_decoder(syntax: UID) -> None:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        packages = "no package here decodes it"
+        packages = "no installed package decodes it"
     else:
         if decoder.is_available:
             return
         packages = "install one of: " + "; ".join(decoder.missing_dependencies)
     name = "a private syntax" if syntax.is_private else syntax.name
-    name = f"{name} ({syntax})" if syntax.is_valid else "something that is no UID"
+    name = f"{name} ({syntax})" if syntax.is_valid else "an invalid UID"
     raise VolumeError(
         "transfer-syntax",
         f"The pixels are stored as {name}, which cannot be decoded: {packages}.",
@@ -174,7 +175,7 @@ def _check_decoder(syntax: UID) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep pydicom's warnings from quoting a patient's data on the terminal."""
+    """Suppress pydicom's warnings, which may quote patient data on the terminal."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -188,6 +189,6 @@ def _quiet() -> Iterator[None]:
 def _damaged() -> VolumeError:
     return VolumeError(
         "header-damaged",
-        "The DICOM header is damaged or cut off.",
+        "The DICOM header is damaged or truncated.",
         "Copy the file again from its source.",
     )

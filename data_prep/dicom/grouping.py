@@ -1,7 +1,7 @@
-"""Which DICOM slices belong together, by their headers alone; it judges nothing and opens no file.
+"""Groups DICOM slices that belong together, by their headers.
 
-A group is what one patient, study and series UID have in common, and one frame of reference,
-matrix, stack and orientation, whatever the files are called.
+The slices of a group share patient, study, series UID, frame of reference, matrix, stack and
+orientation, whatever the files are called.
 """
 
 from collections import Counter, defaultdict
@@ -26,13 +26,13 @@ class Group:
     headers: tuple[SliceHeader, ...]
     """In the order of the files."""
     was_split: bool
-    """Whether each slice came with a series UID of its own."""
+    """Whether each slice had its own series UID."""
     num_parallel: int
-    """Groups of this orientation in its series, itself counted: more than 1 is no sound series."""
+    """Number of groups of this orientation in the series, including this one; 1 if it is valid."""
 
 
 def group_slices(slices: Slices) -> list[Group]:
-    """All groups, in the order of their first slices."""
+    """Return all groups, in the order of their first slices."""
     stems = _stems(slices)
     series: dict[tuple[str, ...], list[list[SliceHeader]]] = defaultdict(list)
     for header, modality in slices:
@@ -55,11 +55,11 @@ def group_slices(slices: Slices) -> list[Group]:
 
 
 def _stems(slices: Slices) -> dict[str, str]:
-    """What to put for the series UIDs of slices that have one each and are one series all the same.
+    """Return replacements for the series UIDs of slices that have one each but are one series.
 
     Canon's classic MR objects count slices in the last part of the series UID (dcm2niix issue
-    495). They are joined where all else agrees: patient, study, series number, acquisition, kind
-    of image, and the UID up to its last part. Whether they make a volume is for positions to say.
+    495). They are joined if all else agrees: patient, study, series number, acquisition, kind of
+    image, and the UID up to its last part. Their positions are checked later as for any series.
     """
     counts = Counter(header.series_uid for header, _ in slices)
     lots: dict[tuple[object, ...], list[str]] = defaultdict(list)
@@ -77,7 +77,8 @@ def _stems(slices: Slices) -> dict[str, str]:
 
 
 def _is_one_grid(one: SliceHeader, other: SliceHeader) -> bool:
-    """A slice without orientation joins the first group of its size, and spoils it."""
+    """Return whether two slices share a grid; a slice without orientation fits any grid of its
+    size, so that its group is refused later."""
     return (
         one.frame_of_reference_uid == other.frame_of_reference_uid
         and (one.rows, one.columns, one.stack) == (other.rows, other.columns, other.stack)

@@ -1,4 +1,4 @@
-"""The pixels of a DICOM series to a Volume: CT in HU, MR in magnitudes."""
+"""Reads the pixels of a DICOM series as a Volume: CT in HU, MR in magnitudes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ def read_series(
     assume_hu: bool = False,
     note: Note = silent,
 ) -> Volume:
-    """Read a series whole as float32 and put it on its grid; what is not sure is refused.
+    """Read a whole series as float32 with its affine; an ambiguous series is refused.
 
-    Identical slices at one place are used once. With `resample_tilt` a tilted stack keeps its
-    voxels and gets an affine with the tilt as a shear, so that the one interpolation that comes
-    anyway (`geometry.resample`) sets it straight. With `resample_irregular` uneven slices are
-    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU.
-    `note` hears what was put right or could not be checked, without patient text.
+    Identical slices at one position are used once. With `resample_tilt` a tilted stack keeps its
+    voxels and gets an affine with the tilt as a shear, so that the later resampling to the store's
+    grid (`geometry.resample`) straightens it. With `resample_irregular` uneven slices are
+    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU. `note` is
+    called with each correction and with what could not be checked, without patient text.
 
-    Raises VolumeError for whatever cannot be used.
+    Raises VolumeError if the series cannot be used.
     """
     error = refusal(series, resample_tilt=resample_tilt, resample_irregular=resample_irregular)
     if error:
@@ -54,26 +54,26 @@ def read_series(
     _note(series, padded, stack, note)
     affine = stack.affine
     if any(fault.code == "irregular-spacing" for fault in stack.faults()):
-        note(f"{len(values)} uneven slices were interpolated to their median gap.")
+        note(f"{len(values)} unevenly spaced slices were interpolated to their median gap.")
         values, affine = stack.even(values)
     return Volume(voxels=values, affine=affine, modality=modality, pseudonym=pseudonym)
 
 
 def claimed_bytes(series: Series) -> int:
-    """What the voxels, and the frames of files that hold many, take as float32 by the headers."""
+    """Return the size of the voxels as float32 according to the headers."""
     return sum(4 * header.rows * header.columns for header in series.headers)
 
 
 def _decode(
     headers: Sequence[SliceHeader], modality: Modality, note: Note
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Values and padding [frames, y, x] in the order of the headers, or an error for the lot."""
+    """Return values and padding [frames, y, x] in the order of the headers."""
     shape = (len(headers), headers[0].rows, headers[0].columns)
     if 4 * shape[0] * shape[1] * shape[2] > MAX_BYTES:
         raise VolumeError(
             "too-large",
-            f"The headers claim {' x '.join(map(str, shape))} voxels, more than a head has.",
-            "Leave the series out; look at where it comes from.",
+            f"The headers claim {' x '.join(map(str, shape))} voxels, more than a head volume has.",
+            "Leave the series out; check where it comes from.",
         )
     values, padded = np.empty(shape, np.float32), np.empty(shape, np.bool_)
     files: dict[Path, list[int]] = defaultdict(list)
@@ -102,12 +102,12 @@ def _decode(
     if junk and fits_swapped:
         raise VolumeError(
             "byte-order",
-            "The pixels use bits that the header says are unused, and do not so when their bytes "
-            "are swapped: they are in the other byte order than the header tells.",
+            "The pixels use bits that the header declares unused, but not after swapping their "
+            "bytes: their byte order is not the one in the header.",
             "Export the series again from the archive.",
         )
     if junk:
-        note(f"{junk} pixels had something in bits above BitsStored, which was cut off.")
+        note(f"{junk} pixels had bits set above BitsStored, which were cleared.")
     return values, padded
 
 
@@ -118,7 +118,7 @@ def _one_per_place(
     stack: Stack,
     note: Note,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """One slice for each place, in order; doubles must be equal in place and pixels."""
+    """Return one slice per position, in order; duplicates must have equal position and pixels."""
     positions = np.array([header.position for header in headers], dtype=np.float64)
     clashes = []
     for place, position in zip(stack.places, stack.positions, strict=True):
@@ -134,7 +134,7 @@ def _one_per_place(
         raise _doubled(len(clashes), clashes[0])
     doubles = len(headers) - len(stack.places)
     if doubles:
-        note(f"{doubles} identical slice(s) at the place of another were dropped.")
+        note(f"{doubles} identical slice(s) at the position of another were dropped.")
     kept = [place[0] for place in stack.places]
     return values[kept], padded[kept]
 
@@ -148,24 +148,24 @@ def _note(
     if padded.any():
         note(f"{int(padded.sum())} padded voxels ({padded.mean():.1%}) were set to air.")
     if any(fault.code == "gantry-tilt" for fault in stack.faults()):
-        note(f"A tilt of {stack.tilt_degrees:.1f} degrees is kept as a shear of the affine.")
+        note(f"The gantry tilt of {stack.tilt_degrees:.1f} degrees is a shear in the affine.")
     if series.was_split:
-        note("Every slice had a series UID of its own; they were joined by their series number.")
+        note("Every slice had its own series UID; they were joined by their series number.")
     if any(header.is_lossy for header in series.headers):
-        note("The pixels were compressed with loss at some time: values are not as measured.")
+        note("The pixels were once compressed with loss: their values are not as measured.")
     if not any(header.images_in_acquisition or header.frames > 1 for header in series.headers):
         low, high = stack.heights_mm[[0, -1]]
         note(
-            f"It reaches from {low:.1f} to {high:.1f} mm along the slice normal; the header does "
-            "not tell how many slices there were, so a lost end could not be seen."
+            f"The volume extends from {low:.1f} to {high:.1f} mm along the slice normal; the "
+            "header does not give the number of slices, so missing end slices cannot be detected."
         )
 
 
 def _doubled(count: int, height_mm: float) -> VolumeError:
     return VolumeError(
         "duplicate-position",
-        f"{count} slice(s) lie at the place of another with different pixels, first at "
-        f"{height_mm:.2f} mm along the slice normal: several times, echoes or phases in one "
-        "series.",
+        f"{count} slice(s) have the position of another but different pixels, the first at "
+        f"{height_mm:.2f} mm along the slice normal: one series has several time points, echoes "
+        "or phases.",
         "Split it into one series for each of them and give the one that shows the anatomy.",
     )

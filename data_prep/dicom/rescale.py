@@ -1,8 +1,7 @@
-"""Stored DICOM numbers to HU and magnitudes by the tags for rescale and padding.
+"""Converts stored DICOM values to HU and magnitudes by the tags for rescale and padding.
 
-It knows nothing of files or places. Values are computed in float64 and kept in float32, each slice
-with its own slope and intercept. Whether they can be what the header calls them is for
-`value_checks` to say.
+Values are computed in float64 and kept in float32, each slice with its own slope and intercept.
+`value_checks` then decides whether they can be what the header declares.
 """
 
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ from mrct.imaging.intensity import AIR
 from mrct.imaging.volume import Modality
 
 _HU_TYPES = {"", "HU", "US"}
-"""US is "unspecified": then the values themselves must look like HU."""
+"""US means "unspecified": then the values themselves must be plausible HU."""
 
 
 def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_hu: bool) -> None:
-    """Raise VolumeError where slope and intercept leave the unit open.
+    """Raise VolumeError if slope and intercept leave the unit open.
 
-    An MR may do without on all slices. A CT may not, unless the caller vouches for HU; some
-    slices with and some without are a mistake in both.
+    All slices of an MR may lack them. Those of a CT may not, unless the caller asserts HU. Some
+    slices with and some without are a fault in both.
     """
     lacking = sum(header.slope is None or header.intercept is None for header in headers)
     if 0 < lacking < len(headers):
@@ -42,16 +41,16 @@ def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_
     if lacking and modality == "ct" and not assume_hu:
         raise VolumeError(
             "rescale-missing",
-            "No slice of this CT has a rescale slope and intercept: its numbers need not be HU.",
-            "Export the series again from the archive; where the numbers are known to be HU, "
-            "give --assume-hu.",
+            "No slice of this CT has a rescale slope and intercept: its values need not be HU.",
+            "Export the series again from the archive; if the values are known to be HU, give "
+            "--assume-hu.",
         )
     units = {header.rescale_type for header in headers} - _HU_TYPES
     if units and modality == "ct":
         raise VolumeError(
             "not-hounsfield",
-            "RescaleType says that the numbers are no HU but another quantity, such as a density "
-            "or an iodine map.",
+            "According to RescaleType the values are not HU but another quantity, such as a "
+            "density or an iodine map.",
             "Give the series that was reconstructed in HU.",
         )
     if any(header.slope == 0 for header in headers):
@@ -64,24 +63,24 @@ def check_rescale(headers: Sequence[SliceHeader], modality: Modality, *, assume_
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SliceValues:
-    """A slice in its modality's unit."""
+    """A slice in the unit of its modality."""
 
     values: NDArray[np.float32]
-    """[y, x]; what is padded has no meaning yet."""
+    """[y, x]; padded pixels have no meaning yet."""
     padded: NDArray[np.bool_]
     """[y, x], where nothing was measured."""
     num_junk: int
-    """Pixels with anything in their unused high bits, which were cut off."""
+    """Number of pixels with unused high bits set, which were cleared."""
     fits_swapped: bool
-    """Whether with the bytes of each number swapped no unused bit would be used."""
+    """Whether no unused bit would be set if the bytes of each number were swapped."""
 
 
 def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) -> SliceValues:
-    """A slice [y, x] of stored numbers in HU or magnitudes, and where it is padding.
+    """Convert a slice [y, x] of stored values to HU or magnitudes, and find its padding.
 
-    Padding is looked for before and after the unused high bits are cut off: some writers mark it
-    with a value that the stored bits cannot hold. Raises VolumeError where the padding of a CT
-    would mean tissue.
+    Padding is searched before and after the unused high bits are cleared: some writers mark it
+    with a value that the stored bits cannot represent. Raises VolumeError if the padding value of
+    a CT could be tissue.
     """
     cut = _used_bits(stored, header)
     swapped = stored.byteswap()
@@ -113,8 +112,8 @@ def _check_padding(ends_hu: Sequence[float]) -> None:
     if tissue:
         raise VolumeError(
             "padding-in-tissue",
-            f"The header calls pixels of {tissue[0]:g} HU padding (PixelPaddingValue): they may as "
-            "well be tissue, and would become air.",
+            f"The header declares pixels of {tissue[0]:g} HU as padding (PixelPaddingValue): they "
+            "could be tissue, and would become air.",
             "Export the series again from the archive, with a padding value below air.",
         )
 
@@ -126,10 +125,10 @@ def finish_values(
     *,
     is_inverted: bool,
 ) -> None:
-    """Put air where padding is and turn an inverted (MONOCHROME1) MR the usual way up, in place.
+    """Replace padding by air, and invert a MONOCHROME1 MR to the usual contrast, in place.
 
-    Inverting maps the largest value to the smallest one and back. A CT stays as it is: its
-    display is inverted after the rescale, so HU are HU (PS3.3 C.7.6.3.1.2).
+    Inversion maps the largest value to the smallest and vice versa. A CT stays as it is: only its
+    display is inverted, after the rescale, so HU are HU (PS3.3 C.7.6.3.1.2).
     """
     if is_inverted and modality == "mri" and not padded.all():
         measured = values[~padded]

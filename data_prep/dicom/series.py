@@ -1,6 +1,6 @@
-"""Folders of DICOM files to series: walking, and what headers alone can refuse.
+"""Finds DICOM series in folders, and refuses those whose headers rule them out.
 
-It reads no pixels (`data_prep.dicom.reader` does) and leaves grouping to `grouping`.
+`data_prep.dicom.reader` reads their pixels.
 """
 
 import os
@@ -27,21 +27,21 @@ _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Series:
-    """The frames that could be one volume, or what was found instead, with the reason.
+    """The frames that could be one volume, or other objects with the reason to skip them.
 
     `repr` shows no path, identity or UID.
     """
 
     headers: tuple[SliceHeader, ...] = field(repr=False)
-    """In the order of the files; positions decide later."""
+    """Headers in the order of the files; they are sorted by position later."""
     modality: Modality | None
-    """None where it is neither a CT nor an MR."""
+    """None if it is neither a CT nor an MR."""
     error: VolumeError | None
-    """Why the headers rule it out; `refusal` adds what its geometry says."""
+    """Why the headers rule it out; `refusal` also checks its geometry."""
     damaged: tuple[Path, ...] = field(default=(), repr=False)
-    """Files beside it, or instead of it, that could not be read."""
+    """Unreadable files in its folder; for a series without headers, the files themselves."""
     was_split: bool = False
-    """Whether each slice came with a series UID of its own."""
+    """Whether each slice had its own series UID."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -50,7 +50,7 @@ class Series:
 
     @property
     def identity(self) -> str:
-        """What the subject's keyed pseudonym is made from; never to be stored or shown."""
+        """Identity from which the subject's pseudonym is computed; never stored or shown."""
         if not self.headers:
             return ""
         first = self.headers[0]
@@ -58,7 +58,7 @@ class Series:
 
     @property
     def name(self) -> str:
-        """What the volume's keyed pseudonym is made from: the same on every run, nowhere else."""
+        """Identity from which the volume's pseudonym is computed: unique, the same on every run."""
         if not self.headers:
             return "\0".join(map(os.fspath, self.damaged))
         first = self.headers[0]
@@ -75,11 +75,11 @@ class Series:
 
 
 def find_series(folder: Path) -> list[Series]:
-    """All DICOM series below a folder of any depth and naming, sorted by their first file.
+    """Return all DICOM series at any depth below a folder, sorted by their first file.
 
-    Objects that are no CT or MR slices, and files that are damaged, come as series with an
-    `error`, so that they can be counted. Other files (without DICOM's mark, and not empty) are
-    nobody's here. Links that lead out of the folder are not followed.
+    Objects that are not CT or MR slices, and damaged files, are returned as series with an
+    `error`, so that they can be counted. Other files (without the DICOM prefix, and not empty) are
+    ignored. Links that lead out of the folder are not followed.
     """
     headers: list[SliceHeader] = []
     damaged: dict[Path, VolumeError] = {}
@@ -91,12 +91,14 @@ def find_series(folder: Path) -> list[Series]:
             if looks_like_dicom(head):
                 frames = read_headers(path)
                 if any(map(is_cut_off, frames)):
-                    damaged[path] = _no_content("It ends within its header.")
+                    damaged[path] = _no_content("The file ends within its header.")
                 else:
                     headers += frames
             elif not any(head) or path.suffix.lower() in _DICOM_SUFFIXES:
                 found = (
-                    "It is named like DICOM but begins unlike it." if any(head) else "It is empty."
+                    "The file has a DICOM suffix but not DICOM content."
+                    if any(head)
+                    else "The file is empty."
                 )
                 damaged[path] = _no_content(found)
         except OSError as error:
@@ -107,7 +109,7 @@ def find_series(folder: Path) -> list[Series]:
 
 
 def stack_of(series: Series) -> Stack:
-    """Where the slices of a series without `error` lie."""
+    """Return the stack geometry of a series without `error`."""
     first = series.headers[0]
     assert first.pixel_mm is not None, "group_fault lets no series without PixelSpacing through"
     rows_mm, columns_mm = first.pixel_mm
@@ -119,7 +121,7 @@ def stack_of(series: Series) -> Stack:
 
 
 def grid_of(series: Series) -> Grid:
-    """Where the voxels of a series without `error` lie, on the even grid nearest to its slices."""
+    """Return the grid of a series without `error`: the even grid nearest to its slices."""
     first, stack = series.headers[0], stack_of(series)
     return Grid(shape=(len(stack.places), first.rows, first.columns), affine=stack.affine)
 
@@ -127,9 +129,9 @@ def grid_of(series: Series) -> Grid:
 def refusal(
     series: Series, *, resample_tilt: bool = False, resample_irregular: bool = False
 ) -> VolumeError | None:
-    """Why the series cannot be a volume as far as headers tell; None where they see nothing.
+    """Return why the headers rule the series out as a volume, or None.
 
-    All faults of the geometry stand in one error, under the code of the gravest.
+    One error lists all faults of the geometry, under the code of the most severe.
     """
     if series.error:
         return series.error
@@ -159,7 +161,7 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
             try:
                 if not path.resolve().is_relative_to(root):
                     continue
-            except (OSError, RuntimeError):  # a loop of links, which opening it will say
+            except (OSError, RuntimeError):  # a loop of links; opening it raises the error
                 pass
             yield path
 
@@ -198,7 +200,7 @@ def _series_of(
 def _share_out(
     damaged: Iterable[Path], groups: Sequence[Group]
 ) -> tuple[dict[int, list[Path]], list[Path]]:
-    """Which damaged files belong to which group: to the only one of their folder, else to none."""
+    """Assign damaged files to the only group of their folder; return the others separately."""
     folders: dict[Path, set[int]] = defaultdict(set)
     for index, group in enumerate(groups):
         for header in group.headers:
@@ -215,4 +217,4 @@ def _share_out(
 
 
 def _no_content(found: str) -> VolumeError:
-    return VolumeError("header-damaged", found, "Copy it again from its source.")
+    return VolumeError("header-damaged", found, "Copy the file again from its source.")

@@ -1,4 +1,4 @@
-"""What is used of the header of one DICOM frame; it knows nothing of the library that reads it."""
+"""The header fields of one DICOM frame that are used."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,16 +8,17 @@ from data_prep.readers.file_state import Stamp
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SliceHeader:
-    """What is used of one frame's header. `repr` shows nothing that a patient is found by."""
+    """The used header fields of one frame. `repr` shows nothing that identifies a patient."""
 
     path: Path = field(repr=False)
     stamp: Stamp = field(repr=False)
     """The state of the file when its header was read."""
     frame: int
-    """Its place in the file, from 0."""
+    """Index of the frame in the file, from 0."""
     frames: int
+    """Number of frames of the file."""
     identity: str = field(repr=False)
-    """PatientID and its issuer: food for the keyed pseudonym and for nothing else."""
+    """PatientID and its issuer, used only as input to the keyed pseudonym."""
     person: str = field(repr=False)
     """Digest of identity, name and birth date: equal for one patient."""
     study_uid: str = field(repr=False)
@@ -35,9 +36,9 @@ class SliceHeader:
     acquisition: int | None
     images_in_acquisition: int | None
     stack: str
-    """Which of several stacks of an enhanced object it belongs to; empty in all others."""
+    """StackID of an enhanced object; empty in all others."""
     moment: int | None
-    """Which of several moments it shows, where the header tells."""
+    """Temporal position, if the header gives one."""
     echo_ms: float | None
     rows: int
     columns: int
@@ -50,7 +51,7 @@ class SliceHeader:
     orientation: tuple[float, ...] | None
     """ImageOrientationPatient."""
     pixel_mm: tuple[float, ...] | None
-    """Between rows, between columns."""
+    """Distance between rows and between columns, in mm."""
     slope: float | None
     intercept: float | None
     rescale_type: str

@@ -1,11 +1,11 @@
-"""Where the slices of one series lie: order, gaps, tilt, and the affine. Pure geometry in DICOM's
-patient coordinates (LPS: +x left, +y posterior, +z up); it knows nothing of files or pixels.
+"""Geometry of the slices of one series: order, gaps, tilt and affine, in DICOM's patient
+coordinates (LPS: +x left, +y posterior, +z up).
 
-A stack is regular when its slices lie on an even grid at right angles to them. What is not exact
-in writing is forgiven: a slice may lie 1 % of the spacing (at least 0.01 mm) off the even line
-that fits all of them best. The rule is on places and not on single gaps, because positions that
-were rounded when written (0.1 mm in some exports) give gaps that jitter by more and voxels that
-are misplaced by less: `papaya_MR_PD`, 6.96 to 7.07 mm, has no slice more than 0.06 mm off.
+A stack is regular if its slices lie on an even grid perpendicular to them. Rounding in the file is
+tolerated: a slice may lie 1 % of the spacing (at least 0.01 mm) off the even line that fits all
+slices best. The tolerance applies to positions and not to single gaps, because rounded positions
+(to 0.1 mm in some exports) change gaps by more than they misplace voxels: `papaya_MR_PD` has gaps
+of 6.96 to 7.07 mm and no slice more than 0.06 mm off.
 """
 
 from collections import Counter
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from mrct.imaging.volume import LPS_TO_RAS, Affine
 
 MAX_OFF_GRID = 0.01
-"""Of the spacing, from a slice to its place on the even grid."""
+"""Largest distance of a slice from the even grid, as a fraction of the spacing."""
 MAX_TILT_DEGREES = 0.5
-"""Below this, the affine's slice axis carries the tilt exactly and nothing is refused."""
+"""Tilt up to this is represented exactly by the affine's slice axis and is not refused."""
 MIN_SLICES = 3
-"""Fewer have one gap at most, which cannot be compared with another: localizers, leftovers."""
+"""Fewer slices have at most one gap, which cannot be compared with another."""
 SAME_PLACE_MM = 0.01
 _WHOLE_MULTIPLE = 0.05
 _LISTED = 8
@@ -31,7 +31,7 @@ Positions = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What keeps a stack from being a volume as it is."""
+    """Why a stack cannot be used as a volume without resampling."""
 
     code: str
     reason: str
@@ -40,22 +40,22 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Stack:
-    """Slices in the order of their positions along the normal, one or more at each place."""
+    """Slices sorted by position along the normal, one or more at each position."""
 
     places: tuple[tuple[int, ...], ...]
-    """Indices into the given slices; more than one where slices share a place."""
+    """For each position, the indices of its slices in the input."""
     positions: Positions
-    """[places, 3], centre of each place's first voxel in LPS mm."""
+    """[places, 3], centre of the first voxel at each position, in LPS mm."""
     row: NDArray[np.float64]
     """[3], unit vector along which the column index grows, LPS."""
     column: NDArray[np.float64]
     """[3], unit vector along which the row index grows, LPS."""
     pixel_mm: tuple[float, float]
-    """Between rows, between columns."""
+    """Distance between rows and between columns, in mm."""
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """[3], unit vector at right angles to the slices."""
+        """[3], unit vector perpendicular to the slices."""
         return np.cross(self.row, self.column)
 
     @property
@@ -72,13 +72,13 @@ class Stack:
     def step(self) -> NDArray[np.float64]:
         """[3], from slice to slice in LPS mm: the slope of the line that fits all positions best.
 
-        On an uneven stack its length means nothing, but its direction does.
+        For an uneven stack only its direction is meaningful.
         """
         return self._line()[1]
 
     @property
     def tilt_degrees(self) -> float:
-        """Angle between the way the slices go and their normal; 0 for a straight stack."""
+        """Angle between stacking direction and slice normal; 0 for a straight stack."""
         along = self.positions[-1] - self.positions[0]
         aside = np.linalg.norm(np.cross(self.normal, along))
         return float(np.degrees(np.arctan2(aside, along @ self.normal)))
@@ -89,7 +89,7 @@ class Stack:
         return self._affine(*self._line())
 
     def _line(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Origin and step of the even grid nearest to the positions, by least squares."""
+        """Return origin and step of the even grid nearest to the positions, by least squares."""
         index = np.arange(len(self.positions))
         step, origin = np.polyfit(index, self.positions, deg=1)
         return origin, step
@@ -104,7 +104,7 @@ class Stack:
         return LPS_TO_RAS @ affine
 
     def faults(self) -> list[Fault]:
-        """All that is wrong with it, the gravest first; empty for a regular stack."""
+        """Return all faults, most severe first; empty for a regular stack."""
         if len(self.places) < MIN_SLICES:
             return [_too_few(len(self.places), sum(map(len, self.places)))]
         origin, step = self._line()
@@ -122,15 +122,15 @@ class Stack:
         return sorted(faults, key=lambda fault: fault.code != "slice-missing")
 
     def _off_line_mm(self) -> float:
-        """How far slices lie aside of the straight line through all of them, uneven gaps or not."""
+        """Return the largest distance of a position from the straight line that fits them best."""
         slope, offset = np.polyfit(self.heights_mm, self.positions, deg=1)
         line = offset + self.heights_mm[:, None] * slope
         return float(np.linalg.norm(self.positions - line, axis=1).max())
 
     def even(self, voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], Affine]:
-        """Voxels [places, y, x] on an even grid, linear between neighbours, and its affine.
+        """Interpolate voxels [places, y, x] linearly to an even grid; return them and its affine.
 
-        The spacing is the median gap. Nothing is invented beyond the first and the last slice.
+        The spacing is the median gap. There is no extrapolation beyond the first and last slice.
         """
         heights = self.heights_mm - self.heights_mm[0]
         spacing = float(np.median(self.gaps_mm))
@@ -146,10 +146,10 @@ class Stack:
 def stack_slices(
     positions: Positions, orientation: NDArray[np.float64], pixel_mm: tuple[float, float]
 ) -> Stack:
-    """Sort slices by position along their normal and join those at one place.
+    """Sort slices by position along their normal and join those at one position.
 
     `positions` [n, 3] and `orientation` [6] are ImagePositionPatient and ImageOrientationPatient;
-    `pixel_mm` is PixelSpacing. InstanceNumber has no say: it need not be spatial, nor there.
+    `pixel_mm` is PixelSpacing. InstanceNumber is ignored: it may be missing or not spatial.
     """
     row, column = orientation[:3], orientation[3:]
     heights = positions @ np.cross(row, column)
@@ -175,13 +175,16 @@ def _mm(value: float) -> str:
 def _too_few(places: int, slices: int) -> Fault:
     return Fault(
         code="too-few-slices",
-        reason=f"{slices} slice(s) at {places} place(s): no volume, and no spacing to check.",
-        remedy="Leave out localizers and single pictures, or export the whole series again.",
+        reason=(
+            f"There are {slices} slice(s) at {places} position(s): too few for a volume or to "
+            "check the spacing."
+        ),
+        remedy="Leave out localizers and single images, or export the whole series again.",
     )
 
 
 def _missing(stack: Stack) -> Fault | None:
-    """The fault where few gaps are whole multiples of the others; None where it is not so."""
+    """Return the fault if a few gaps are whole multiples of the others, else None."""
     gaps, heights = stack.gaps_mm, stack.heights_mm
     multiples = gaps / gaps.min()
     steps = np.rint(multiples).astype(int)
@@ -214,7 +217,9 @@ def _irregular(stack: Stack) -> Fault:
     return Fault(
         code="irregular-spacing",
         reason=f"Slices are not evenly spaced: gaps of {listed}{more}.",
-        remedy="Give --resample-irregular to interpolate between the slices, or leave it out.",
+        remedy=(
+            "Give --resample-irregular to interpolate between the slices, or leave the series out."
+        ),
     )
 
 
@@ -222,16 +227,18 @@ def _tilted(stack: Stack) -> Fault:
     return Fault(
         code="gantry-tilt",
         reason=(
-            f"The slices lean by a tilt of {stack.tilt_degrees:.1f} degrees against the way they "
-            "are stacked (by their positions, whatever the header's tilt says)."
+            f"Gantry tilt of {stack.tilt_degrees:.1f} degrees: slice normals and stacking "
+            "direction differ (computed from the slice positions, whatever the tilt tag says)."
         ),
-        remedy="Give --resample-tilt to shear them straight, or leave the series out.",
+        remedy="Give --resample-tilt to straighten the stack, or leave the series out.",
     )
 
 
 def _shifted(stack: Stack) -> Fault:
     return Fault(
         code="slices-shifted",
-        reason=f"Slices lie up to {_mm(stack._off_line_mm())} mm aside of one straight line.",
+        reason=(
+            f"Slice positions deviate up to {_mm(stack._off_line_mm())} mm from a straight line."
+        ),
         remedy="Split the series into its acquisitions, or export it again.",
     )

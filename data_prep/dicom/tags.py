@@ -1,6 +1,6 @@
-"""The tags of one DICOM frame to a slice header, by allow-list. It opens no file.
+"""Converts the tags of one DICOM frame to a slice header, by allow-list.
 
-Of what names a patient, only the identity that pseudonyms are made from and a digest stay.
+Of the tags that identify a patient, only the input of the pseudonym and a digest are kept.
 """
 
 import hashlib
@@ -38,22 +38,23 @@ _MACROS = {
     "TemporalPositionIndex": "FrameContentSequence",
     "EffectiveEchoTime": "MREchoSequence",
 }
-"""Where enhanced multi-frame objects keep what single frames have at the top (PS3.3 C.7.6.16)."""
+"""Sequences of enhanced multi-frame objects for tags that single frames have at the top level
+(PS3.3 C.7.6.16)."""
 _LOSSY = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
 """Transfer syntaxes that cannot be without loss: JPEG of 8 and 12 bits, near-lossless JPEG-LS."""
 
 
 def frames_of(dataset: Dataset) -> int:
-    """How many frames an object claims."""
+    """Return the number of frames that an object claims."""
     return int(dataset.get("NumberOfFrames") or 1)
 
 
 def slice_header(
     path: Path, stamp: Stamp, dataset: Dataset, groups: list[Dataset], frame: int
 ) -> SliceHeader:
-    """The header of one frame; `groups` are its functional groups, its own before the shared ones.
+    """Return the header of one frame; `groups` are its own functional groups, then the shared ones.
 
-    Raises ValueError where it names no class, and whatever pydicom raises over damaged values.
+    Raises ValueError if it has no SOP class, and whatever pydicom raises for damaged values.
     """
 
     def value(keyword: str) -> Any:
@@ -137,7 +138,7 @@ def slice_header(
 def padding_range(
     value: int | None, limit: int | None, bits: int, is_signed: bool
 ) -> tuple[int, int] | None:
-    """The padding range in stored numbers; writers mix up its sign, so it is taken bit by bit."""
+    """Return the padding range in stored values, read bitwise because writers mix up its sign."""
     if value is None or not bits:
         return None
     ends = [

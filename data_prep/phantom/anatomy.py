@@ -1,7 +1,7 @@
 """One synthetic head: which tissue fills how much of every voxel, as a pure function of parameters.
 
-It knows no scanner. Template space: x right, y front, z up, in mm, its origin between the
-thalami of an average adult; measures are rounded from anatomy atlases by eye, not fitted.
+Template space: x right, y front, z up, in mm, with its origin between the thalami of an average
+adult. Dimensions are rounded from anatomy atlases by eye, not fitted.
 """
 
 from collections.abc import Iterator
@@ -134,10 +134,10 @@ class Anatomy:
 
 
 def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
-    """Carve one head. The same subject at another spacing is another person in its fine detail.
+    """Generate one head. The same subject at another spacing differs in its fine detail.
 
-    Partial volume comes from the distances: a voxel on a surface holds a linear share of both
-    sides. About half a second of one core at 2 mm.
+    Partial volume is computed from the distances: a voxel on a surface has a linear share of both
+    sides. It takes about half a second of one core at 2 mm.
     """
     rng = np.random.Generator(np.random.Philox(subject.texture_seed))
     space, affine = _space(subject, rng, spacing_mm)
@@ -153,7 +153,7 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
 
 
 def _space(subject: Subject, rng: np.random.Generator, spacing_mm: float) -> tuple[Space, Affine]:
-    """The world's voxels and, per voxel, its place in the template."""
+    """Return the voxels of the world and their positions in the template."""
     shape_xyz = np.ceil(np.subtract(HIGH_MM, LOW_MM) / spacing_mm).astype(int)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = LOW_MM
@@ -180,7 +180,7 @@ def _space(subject: Subject, rng: np.random.Generator, spacing_mm: float) -> tup
 def _layers(
     subject: Subject, space: Space, rng: np.random.Generator, spacing_mm: float
 ) -> Iterator[tuple[Tissue, Array]]:
-    """Yield (tissue, signed distance in mm), front layer first: what comes first hides the rest."""
+    """Yield (tissue, signed distance in mm), front layer first; earlier layers hide later ones."""
     x, y, z = space.points
 
     def noise(knot_mm: float) -> Array:
@@ -239,7 +239,7 @@ def _layers(
 
 
 def _eyes(space: Space, head: Array) -> Iterator[tuple[Tissue, Array]]:
-    """Layers inside and around the orbits."""
+    """Yield the layers inside and around the orbits."""
     orbit = space.union(ORBITS, blend=6)
     eyes = space.union(EYES)
     yield Tissue.MUSCLE, space.union(LENSES)
@@ -254,7 +254,7 @@ def _eyes(space: Space, head: Array) -> Iterator[tuple[Tissue, Array]]:
 def _sinuses(
     subject: Subject, space: Space, cells: Array, spacing_mm: float
 ) -> tuple[Array, Array]:
-    """Distances to the air of the sinuses and to the bony septa within them."""
+    """Return distances to the air of the sinuses and to the bony septa within them."""
     s = subject.sinus_scale
     open_: list[Shape] = [
         *mirrored(Ellipsoid((25, 48, -63), (13.5 * s, 16 * s, 17 * s))),

@@ -1,6 +1,6 @@
 """The inside of the skull: folded cortex, white matter, nuclei, ventricles, cerebellum, stem.
 
-It is given the cranial cavity and yields layers; it knows nothing of the rest of the head.
+Its input is the cranial cavity, its output the layers that fill it.
 """
 
 from collections.abc import Iterator
@@ -126,10 +126,10 @@ def _sheets(
     radial: float = 0.0,
     flat: float = 1.0,
 ) -> Array:
-    """Distance in mm to the zero surfaces of a noise, by its value over its slope, [z, y, x].
+    """Return the distance in mm to the zero surfaces of a noise: value over slope, [z, y, x].
 
-    `radial` is how far the noise is stretched along the radius: 0 not at all, 1 without end.
-    `flat` squeezes it along z. Only known near `within`, and FAR elsewhere.
+    `radial` is how far the noise is stretched along the radius: 0 not at all, 1 infinitely. `flat`
+    compresses it along z. The distance is computed near `within` and is FAR elsewhere.
     """
     lattice_mm = knot_mm / 4
     lattice = smooth_noise(rng, (96, 96, 96), lattice_mm, knot_mm)

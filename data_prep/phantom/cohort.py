@@ -1,5 +1,5 @@
-"""A cohort of synthetic heads as NIfTI files with a manifest: unpaired ones to train on, pairs to
-test on. It decides who is scanned how; `anatomy` and `acquisition` do the rest.
+"""Generates a cohort of synthetic heads as NIfTI files with a manifest: unpaired scans for training
+and aligned pairs for validation and test.
 """
 
 import os
@@ -33,7 +33,7 @@ SCAN_DTYPES: dict[Modality, tuple[str, ...]] = {
     "ct": ("int16", "int16", "float32"),
 }
 THIN = 0.6
-"""Sagittal and coronal slices are of 3D scans: this much thinner than axial ones."""
+"""Thickness of sagittal and coronal slices (of 3D scans) relative to axial ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def _plan(settings: CohortSettings) -> list[_Visit]:
 
 
 def _scan_subject(out: Path, settings: CohortSettings, seed: int, visit: _Visit) -> list[Row]:
-    """Make one head, scan it, write the scans; its random numbers depend on (seed, index) only."""
+    """Generate one head, scan it and write the scans, from random numbers of (seed, index) only."""
     name = f"phantom-{visit.index:04d}"
     rng = _generator(seed, visit.index)
     subject = Subject.draw(rng)
@@ -131,7 +131,7 @@ def _stored(voxels: Array, dtype: np.dtype[np.generic]) -> np.ndarray:
 def _draw_grid(
     rng: np.random.Generator, modality: Modality, settings: CohortSettings, centre_mm: Point
 ) -> Grid:
-    """Where one scan's voxels lie: its own spacing, storage order, and a few degrees of tilt."""
+    """Return the grid of one scan: its own spacing, storage order, and a few degrees of tilt."""
     order = str(rng.choice(ORIENTATIONS[modality]))
     axial = order.endswith("S")
     slice_mm = settings.slice_mm * (1 if axial else THIN)

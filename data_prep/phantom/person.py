@@ -1,4 +1,4 @@
-"""What makes one synthetic head differ from the next; it carves nothing."""
+"""Parameters in which synthetic heads differ."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from data_prep.phantom.shapes import Point
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What makes one head differ from the next. The defaults are the average adult."""
+    """Parameters of one head. The defaults are the average adult."""
 
     scale: Point = (1.0, 1.0, 1.0)
     """Size along (x, y, z), relative to the template."""
@@ -26,16 +26,16 @@ class Subject:
     fat_mm: float = 4.0
     """Thickness of fat under the scalp; face and neck carry half as much again."""
     fluid_mm: float = 2.6
-    """Between skull and brain."""
+    """Thickness of the fluid between skull and brain."""
     cortex_mm: float = 3.0
     ventricle_scale: float = 1.0
     sinus_scale: float = 1.0
     texture_seed: int = 0
-    """Decides the course of sulci, displacement, septa, and muscle planes."""
+    """Random seed of the course of sulci, displacement, septa, and muscle planes."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Subject":
-        """An adult at random; spreads are of the order seen between adults."""
+        """Return a random adult; spreads are of the order seen between adults."""
         size = rng.normal(1, 0.025)
         return cls(
             scale=tuple(size * rng.normal(1, 0.02, 3)),

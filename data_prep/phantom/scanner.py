@@ -1,7 +1,4 @@
-"""What an MRI or a CT scanner makes of an anatomy: contrast, resolution, bias, noise.
-
-It knows signal equations and scan grids, and neither subjects nor files.
-"""
+"""Simulates MRI and CT scans of an anatomy: contrast, resolution, bias, noise."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +34,7 @@ class MriScan:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "MriScan":
-        """A protocol at random, as from different vendors and sites."""
+        """Return a random protocol, as from different vendors and sites."""
         return cls(
             tr_ms=rng.uniform(15, 25),
             te_ms=rng.uniform(4, 7),
@@ -55,18 +52,18 @@ class CtScan:
     noise_hu: float = 12.0
     """Standard deviation of the noise in a voxel."""
     holder: bool = False
-    """Whether a head holder is in the picture."""
+    """Whether a head holder is in the image."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "CtScan":
-        """A protocol at random."""
+        """Return a random protocol."""
         return cls(noise_hu=rng.uniform(6, 20), holder=bool(rng.random() < 0.5))
 
 
 def spoiled_gradient_echo(
     t1_ms: Any, t2star_ms: Any, proton_density: Any, *, tr_ms: float, te_ms: float, flip_deg: float
 ) -> NDArray[np.float64]:
-    """Steady-state signal of a spoiled gradient echo, as a share of full transverse magnetisation.
+    """Return the steady-state signal of a spoiled gradient echo, relative to full magnetisation.
 
     S = PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE / T2*), with E1 = exp(-TR / T1). It is largest
     at the Ernst angle, arccos(E1). Ernst and Anderson 1966, Rev Sci Instrum 37:93; Haase et al.
@@ -80,7 +77,7 @@ def spoiled_gradient_echo(
 
 
 def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
-    """Magnitude of a signal with normal noise of standard deviation `sigma` in both channels.
+    """Return the magnitude of a signal with normal noise of `sigma` in both channels.
 
     Where there is no signal its mean is sigma sqrt(pi / 2). Gudbjartsson and Patz 1995, MRM 34:910.
     """
@@ -90,7 +87,7 @@ def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
 
 
 def acquire_mri(anatomy: Anatomy, grid: Grid, scan: MriScan, rng: np.random.Generator) -> Array:
-    """A T1-weighted magnitude image, float32 [z, y, x] on `grid`, in the scanner's own unit.
+    """Simulate a T1-weighted magnitude image, float32 [z, y, x] on `grid`, in arbitrary units.
 
     T1 varies by 4 % between subjects. Flow, fat's chemical shift, and distortion at the sinuses
     are left out.
@@ -112,7 +109,7 @@ def acquire_mri(anatomy: Anatomy, grid: Grid, scan: MriScan, rng: np.random.Gene
 
 
 def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Generator) -> Array:
-    """A CT, float32 [z, y, x] on `grid`, in HU within [-1024, 3071].
+    """Simulate a CT, float32 [z, y, x] on `grid`, in HU within [-1024, 3071].
 
     Every tissue's CT number varies between subjects by its spread. A voxel shows the mean of what
     it holds; noise is white and normal. Beam hardening, scatter, and metal are left out.
@@ -128,12 +125,12 @@ def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Genera
 
 
 def _mix(anatomy: Anatomy, values: NDArray[np.float64]) -> Array:
-    """[z, y, x], the mean of the tissues' values in every voxel."""
+    """Return [z, y, x], the mean of the tissues' values in every voxel."""
     return np.tensordot(values.astype(np.float32), anatomy.fractions, axes=1)
 
 
 def _sample(image: Array, affine: Affine, grid: Grid) -> Array:
-    """`image` as measured by voxels of `grid`: blurred to their size, then read at their centres.
+    """Resample `image` to the voxels of `grid`: blurred to their size, then read at their centres.
 
     The point spread is a Gaussian as wide at half height as the voxel, along the image's axes.
     """
@@ -157,7 +154,8 @@ def _sample(image: Array, affine: Affine, grid: Grid) -> Array:
 
 
 def _holder(anatomy: Anatomy, grid: Grid) -> Array:
-    """[z, y, x], how much of each voxel a head holder fills: an arc behind the head."""
+    """Return [z, y, x], the fraction of each voxel filled by a head holder, an arc behind the
+    head."""
     radius_mm, gap_mm, thick_mm = 140.0, 9.0, 3.0
     head = anatomy.fractions[Tissue.AIR].min(axis=(0, 2)) < 0.5
     back_mm = anatomy.affine[1, 3] + anatomy.affine[1, 1] * float(head.argmax())

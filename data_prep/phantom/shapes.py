@@ -1,6 +1,6 @@
-"""Solid shapes as signed distances, and smooth noise: what the synthetic head is carved from.
+"""Solid shapes as signed distances, and smooth noise, from which the synthetic head is built.
 
-Points are (x, y, z) arrays in mm; a distance is in mm, negative inside. It knows no anatomy.
+Points are (x, y, z) arrays in mm; a distance is in mm, negative inside.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 Box = tuple[slice, slice, slice]
 
 FAR = np.float32(99.0)
-"""Distance, in mm, given to what lies outside of a shape's neighbourhood."""
+"""Distance, in mm, assigned outside a shape's neighbourhood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Arch:
 
     centre: Point
     radii: tuple[float, float]
-    """Of the ring's middle line, along x and y."""
+    """Radii of the ring's middle line, along x and y."""
     half_width: float
     half_height: float
 
@@ -83,12 +83,12 @@ class Arch:
 
 
 Shape = Ellipsoid | Capsule | Arch
-"""A solid that tells its bounds, the lowest and highest (x, y, z), and the distance of any points:
+"""A solid with its bounds, the lowest and highest (x, y, z), and the distance of any points:
 signed, in mm, negative inside, shaped like one of the points' arrays."""
 
 
 def mirrored(shape: Ellipsoid | Capsule) -> list[Shape]:
-    """The shape and its mirror image on the other side of the plane x = 0."""
+    """Return the shape and its mirror image at the plane x = 0."""
     if isinstance(shape, Ellipsoid):
         return [shape, Ellipsoid(_mirror(shape.centre), shape.radii)]
     return [shape, Capsule(_mirror(shape.start), _mirror(shape.end), shape.radius)]
@@ -100,15 +100,15 @@ def _mirror(point: Point) -> Point:
 
 
 def _length(parts: Sequence[Array]) -> Array:
-    """Euclidean length of vectors given by their (x, y, z) parts."""
+    """Return the Euclidean length of vectors given by their (x, y, z) components."""
     x, y, z = parts
     length: Array = np.sqrt(x * x + y * y + z * z)
     return length
 
 
 def blended(a: Array, b: Array, width: float) -> Array:
-    """Union of two solids with a fillet of about `width` mm (polynomial smooth minimum; I. Quilez,
-    "Smooth minimum"); width 0 is the plain minimum."""
+    """Return the union of two solids with a fillet of about `width` mm (polynomial smooth minimum;
+    I. Quilez, "Smooth minimum"); width 0 is the plain minimum."""
     if width == 0:
         return np.minimum(a, b)
     gap: Array = np.maximum(width - np.abs(a - b), 0) / np.float32(width)
@@ -134,7 +134,7 @@ class Space:
         return z, y, x
 
     def box(self, shape: Shape, margin: float) -> Box:
-        """The voxels within `margin` mm of a shape's bounds."""
+        """Return the voxels within `margin` mm of a shape's bounds."""
         low, high = shape.bounds()
         corners = np.stack(np.meshgrid(*zip(low - margin, high + margin, strict=True)), -1)
         voxels = corners.reshape(-1, 3) @ self.to_voxel[:3, :3].T + self.to_voxel[:3, 3]
@@ -147,7 +147,7 @@ class Space:
         return z, y, x
 
     def union(self, shapes: Sequence[Shape], *, blend: float = 0, margin: float = 6) -> Array:
-        """Distance to the union of shapes, [z, y, x]; FAR beyond `margin` mm from all of them."""
+        """Return the distance to the union of shapes, [z, y, x]; FAR beyond `margin` mm from it."""
         distance = np.full(self.shape, FAR)
         for shape in shapes:
             box = self.box(shape, margin + blend)
@@ -160,7 +160,7 @@ class Space:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: float, knot_mm: float
 ) -> Array:
-    """Smooth random field of zero mean and unit standard deviation, of any shape.
+    """Return a smooth random field of zero mean and unit standard deviation, of any shape.
 
     A uniform cubic B-spline with normal random coefficients every `knot_mm`; features are about
     two knots across.
@@ -173,7 +173,7 @@ def smooth_noise(
 
 
 def _spline_basis(size: int, knots_per_voxel: float) -> Array:
-    """[size, knots], the weight of every coefficient at every voxel of one axis."""
+    """Return [size, knots], the weight of every coefficient at every voxel of one axis."""
     position = np.arange(size) * knots_per_voxel
     count = int(position[-1]) + 4
     spline = BSpline(np.arange(-3, count + 1, dtype=np.float64), np.eye(count), 3)
@@ -181,5 +181,5 @@ def _spline_basis(size: int, knots_per_voxel: float) -> Array:
 
 
 def rotation_matrix(degrees_xyz: Point) -> NDArray[np.float64]:
-    """[3, 3], turns about the fixed x, then y, then z axis."""
+    """Return [3, 3], the rotation about the fixed x, then y, then z axis."""
     return np.asarray(Rotation.from_euler("xyz", degrees_xyz, degrees=True).as_matrix())

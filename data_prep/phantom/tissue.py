@@ -1,4 +1,4 @@
-"""The tissues of the synthetic head and what scanners see of them; it knows no shapes.
+"""The tissues of the synthetic head and their values for the scanners.
 
 Relaxation at 1.5 T and proton densities: the BrainWeb simulator's table (Kwan, Evans and Pike 1999,
 IEEE TMI 18:1085; `tissue_mr_parameters.txt`) for CSF, grey and white matter, fat, and muscle, whose
@@ -13,7 +13,7 @@ from enum import IntEnum
 
 
 class Tissue(IntEnum):
-    """What a voxel can hold; the number is its place in `Anatomy.fractions`."""
+    """Tissues of a voxel; the number is the index in `Anatomy.fractions`."""
 
     AIR = 0
     SKIN = 1
@@ -32,7 +32,7 @@ class Tissue(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
-    """One tissue's mean and its spread between subjects, as the scanners see it."""
+    """Mean values of one tissue for the scanners, and their spread between subjects."""
 
     hu: float
     """CT number in HU."""
@@ -41,7 +41,7 @@ class Contrast:
     t1_ms: float = 1000.0
     t2star_ms: float = 1.0
     proton_density: float = 0.0
-    """Of free water or fat, relative to water."""
+    """Proton density of free water or fat, relative to water."""
 
 
 CONTRAST = {
@@ -56,4 +56,4 @@ CONTRAST = {
     Tissue.GREY: Contrast(hu=38, hu_spread=2, t1_ms=833, t2star_ms=69, proton_density=0.86),
     Tissue.WHITE: Contrast(hu=28, hu_spread=2, t1_ms=500, t2star_ms=61, proton_density=0.77),
 }
-"""Every tissue's numbers; sources at the top of this file."""
+"""Values of every tissue; sources at the top of this file."""

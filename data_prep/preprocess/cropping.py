@@ -1,4 +1,4 @@
-"""What of a body lies beyond the slices that are to hold it. It knows grids and boxes."""
+"""Measures which part of a body lies beyond the slices of the store."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from mrct.imaging.connected_components import Box
 from mrct.imaging.volume import Affine, Grid
 
 _SIDES = (("front", "back"), ("right", "left"))
-"""Where rows and columns begin and end."""
+"""Patient sides at which rows and columns begin and end."""
 _UNSURE_MM = 6.0
-"""A box that was found on coarse voxels may reach this far beyond the body."""
+"""A box found on coarse voxels may extend this far beyond the body."""
 _SPARE_MM = 5.0
 _MULTIPLE = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """How much of the body is lost, and what would have saved it."""
+    """How much of the body is cut off, and the slice size that would hold all of it."""
 
     lost_mm: tuple[tuple[str, float], ...]
-    """By side, in mm; empty where the body is whole."""
+    """Lost length by side, in mm; empty if the body is complete."""
     needed_size: tuple[int, int]
-    """Rows and columns that hold the whole body: those that are there, where it is."""
+    """Rows and columns that hold the whole body; those of the grid if it is complete."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for people; none where the body is whole."""
+        """A sentence for the user; none if the body is complete."""
         if not self.lost_mm:
             return ()
         lost = ", ".join(f"{mm:.0f} mm at the {side}" for side, mm in self.lost_mm)
@@ -41,9 +41,9 @@ class Cut:
 def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
     """Compare the body's box in its source with the slices of `grid`, on which `body` lies.
 
-    A side is cut where the body touches it and the source goes on beyond, or where the box reaches
-    far beyond. Slices are never cut: a grid has all of its own volume's, and a paired volume shows
-    what its partner shows.
+    A side is cut if the body touches it and the source continues beyond, or if the box extends far
+    beyond. Nothing is cut along z: a grid covers all slices of its own volume, and a paired volume
+    covers those of its partner.
     """
     way = np.linalg.inv(grid.affine) @ source.affine
     reach = _bounds(way, tuple(slice(0, n) for n in source.shape))
@@ -64,7 +64,7 @@ def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
 
 
 def _bounds(way: Affine, box: Box) -> list[tuple[float, float]]:
-    """Where a box of voxels begins and ends along the rows and columns that `way` leads to."""
+    """Return begin and end of a box of voxels along the rows and columns of the target of `way`."""
     z, y, x = ((side.start - 0.5, side.stop - 0.5) for side in box)
     corners = np.array([(i, j, k, 1) for i in x for j in y for k in z]) @ way.T
     return [(float(at.min()), float(at.max())) for at in (corners[:, 1], corners[:, 0])]

@@ -1,6 +1,6 @@
-"""A volume as a file has it to the form that the store holds and the networks expect.
+"""Preprocesses a volume as read from a file to the form of the store, which the networks expect.
 
-Shared by `convert` and by inference, so that the two cannot drift apart.
+`convert` and inference share it, so that the two cannot drift apart.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from mrct.imaging.volume import Affine, Grid, Volume
 _ROUGH_MM = 3.0
 _INT16_MAX = 32767
 _FINE_ENOUGH = 1000
-"""An MRI whose largest value is below this would lose grey levels when rounded; it is scaled."""
+"""An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,24 +36,25 @@ class HarmonisedVolume:
     """[z, y, x]."""
     affine: Affine
     window: Window
-    """In stored units: what becomes -1 and 1."""
+    """The stored values that are mapped to -1 and 1."""
     scale: float
+    """Stored value times this is the source's value; 1 for CT."""
     source: Grid
-    """The file's own grid; `geometry.resample` onto it is the way back."""
+    """The file's own grid; `geometry.resample` onto it is the inverse."""
     cut: Cut | None = None
-    """What of the body the slices are too small for, if that is known."""
+    """The part of the body that the slices do not hold, if known."""
 
     @property
     def grid(self) -> Grid:
-        """Where the stored voxels lie."""
+        """Grid of the stored voxels."""
         z, y, x = self.voxels.shape
         return Grid(shape=(z, y, x), affine=self.affine)
 
     @property
     def height(self) -> NDArray[np.float64]:
-        """[z]: 0 at the lowest and 1 at the highest slice that holds body, clipped beyond.
+        """[z]: 0 at the lowest and 1 at the highest slice with body, clipped beyond.
 
-        In the steps that the index of a store keeps.
+        Rounded to the steps of the store's index.
         """
         holding = np.flatnonzero(self.body.any(axis=(1, 2)))
         z = len(self.body)
@@ -64,11 +65,11 @@ class HarmonisedVolume:
 def harmonise(
     volume: Volume, recipe: Recipe, *, grid: Grid | None = None, given_body: Volume | None = None
 ) -> HarmonisedVolume:
-    """Bring a volume to canonical axes, the recipe's spacing and (Y, X), and int16.
+    """Bring a volume to canonical axes, the spacing and (Y, X) of the settings, and int16.
 
-    `grid` overrides the grid that would follow from the volume itself: a paired CT lies on its
-    MRI's. `given_body` is a mask (above 0 is body) in the volume's frame, on any grid; it takes
-    the place of the one that is found in the voxels. Raises VolumeError where no body is found.
+    `grid` overrides the grid computed from the volume: a paired CT lies on that of its MRI.
+    `given_body` is a mask (above 0 is body) in the volume's frame, on any grid, used instead of
+    the mask computed from the voxels. Raises VolumeError if no body is found.
     """
     upright = canonical(volume)
     if volume.modality == "ct":
@@ -90,7 +91,7 @@ def harmonise(
         raise VolumeError(
             "no-body",
             "No body was found: nothing stands out from the background.",
-            "Look at the file; if it does hold anatomy, report it as a case for the body mask.",
+            "Check the file; if it does show anatomy, report it as a failure of the body mask.",
         )
     if recipe.bias_correction and volume.modality == "mri":
         values = corrected_for_bias(values, body, spacing_mm=grid.spacing_mm)
@@ -102,7 +103,7 @@ def harmonise(
         raise VolumeError(
             "no-contrast",
             f"The robust window inside the body is empty ({window[0]:g} to {window[1]:g}).",
-            "Look at the file: it is a mask, or its magnitudes were cut off.",
+            "Check the file: it is a mask, or its magnitudes were clipped.",
         )
     return HarmonisedVolume(
         voxels=voxels,
@@ -120,9 +121,9 @@ def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
 
 
 def _rough_box(volume: Volume) -> Box | None:
-    """The body's box on the volume's own grid, from voxels of about 3 mm: enough to centre on.
+    """Return the body's box on the volume's own grid, from voxels of about 3 mm, for centring.
 
-    None where no body is found.
+    None if no body is found.
     """
     shape = volume.voxels.shape
     steps = [
@@ -132,7 +133,7 @@ def _rough_box(volume: Volume) -> Box | None:
     if volume.modality == "mri":
         coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
-    # Not drawn in: a picture as large as its grid must not lose the patient's dark rim.
+    # Not drawn in: a body as large as its grid must not lose its dark rim.
     mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
     box = bounding_box(mask)
     return box and tuple(
@@ -142,13 +143,13 @@ def _rough_box(volume: Volume) -> Box | None:
 
 
 def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
-    """Means over blocks of a slice, in which noise is lower; what is no full block is left out."""
+    """Return means over blocks of a slice, which lower the noise; incomplete blocks are dropped."""
     z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
     blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
 def _mri_scale(values: NDArray[Any]) -> float:
-    """1 where magnitudes fit int16 with enough grey levels, else what makes them fill it."""
+    """Return 1 if magnitudes fit int16 with enough grey levels, else the scale that fills it."""
     largest = float(np.abs(values).max())
     return 1.0 if _FINE_ENOUGH <= largest <= _INT16_MAX else largest / _INT16_MAX

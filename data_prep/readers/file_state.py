@@ -1,7 +1,4 @@
-"""What storage does to files that are read: fails for a moment, changes them, hides them.
-
-It knows nothing of what the files hold. Messages name no path.
-"""
+"""Detects changed, unreadable and temporarily unavailable input files; messages name no path."""
 
 import stat
 from collections.abc import Callable
@@ -13,13 +10,13 @@ from mrct.storage.retry import READ_DELAYS_S, STORAGE_FAULT, may_pass, retry
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int]
-"""A file's inode, size in bytes and time of the last change in ns: another one, another file."""
+"""Inode, size in bytes and modification time in ns of a file; a changed file has another stamp."""
 
 
 def read_with_retry(read: Callable[[], T]) -> T:
-    """Return what reading a file returns, tried again where its storage failed for a moment.
+    """Call `read`, retry it after temporary storage failures, and return its result.
 
-    Its OSError becomes a VolumeError.
+    An OSError becomes a VolumeError.
     """
     try:
         return retry(read, delays_s=READ_DELAYS_S)
@@ -28,37 +25,37 @@ def read_with_retry(read: Callable[[], T]) -> T:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The state of a file; raises VolumeError where it is none, and OSError."""
+    """Return the stamp of a file; raises VolumeError if it is not a regular file, and OSError."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise VolumeError(
             "unreadable",
-            "It is no regular file, but a pipe, a device or a folder.",
+            "It is not a regular file, but a pipe, a device or a folder.",
             "Give the file itself, or move it out of the folder.",
         )
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def unreadable(error: OSError) -> VolumeError:
-    """Why a file could not be read."""
+    """Return the error for a file that could not be read."""
     found = error.strerror or type(error).__name__
     if may_pass(error):
         return VolumeError(
             STORAGE_FAULT,
             f"The storage failed while the file was read ({found}).",
-            "Nothing is known against the file: run the same command again.",
+            "The file itself may be sound: run the same command again.",
         )
     return VolumeError(
         "unreadable",
         f"The file cannot be read ({found}).",
-        "Check that it exists and its permissions, then run the same command again.",
+        "Check that it exists and is readable, then run the same command again.",
     )
 
 
 def file_changed() -> VolumeError:
-    """What was read is not what was found, or half of it is."""
+    """Return the error for a file that changed while it was being converted."""
     return VolumeError(
         "file-changed",
-        "The file changed between being found and being read: it could be half old, half new.",
-        "Wait until whatever writes it has ended, then run the same command again.",
+        "The file changed after it was found: it could be partly old and partly new.",
+        "Wait until the process that writes it has ended, then run the same command again.",
     )

@@ -1,6 +1,6 @@
-"""The formats of one file per volume: which suffix is whose, and one way to read them all.
+"""Reads all formats with one file per volume, selected by suffix.
 
-DICOM, where a volume is many files, is `data_prep.dicom.series`.
+`data_prep.dicom.series` reads DICOM, where a volume is many files.
 """
 
 import math
@@ -19,18 +19,18 @@ from data_prep.readers.value_checks import check_values
 from mrct.imaging.volume import Grid, Modality, Note, Volume, silent
 
 DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
-"""Headers whose voxels lie in another file: found, and refused with a reason."""
+"""Headers whose voxels lie in another file; they are found and refused."""
 VOLUME_SUFFIXES = (
     *nifti.NIFTI_SUFFIXES,
     *metaimage.METAIMAGE_SUFFIXES,
     *nrrd.NRRD_SUFFIXES,
     *DETACHED_SUFFIXES,
 )
-"""Of all files that are taken for a volume, in lower case."""
+"""Suffixes of all files that are taken for a volume, in lower case."""
 
 
 def stem_of(name: str) -> str:
-    """A file's name without the suffix of its format."""
+    """Return a file's name without the suffix of its format."""
     suffix = max((s for s in VOLUME_SUFFIXES if name.lower().endswith(s)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
@@ -43,10 +43,10 @@ def read_file(
     assume_affine: bool = False,
     note: Note = silent,
 ) -> Volume:
-    """The volume of a `.nii`, `.nii.gz`, `.mha` or `.nrrd` file, as float32.
+    """Read the volume of a `.nii`, `.nii.gz`, `.mha` or `.nrrd` file, as float32.
 
-    `assume_affine` takes a file that does not say where its axes point to have its format's
-    default. Raises VolumeError for whatever cannot be used.
+    With `assume_affine` a file without an orientation gets the default of its format. Raises
+    VolumeError if the file cannot be used.
     """
     read_header = _reader_of(path)
     if read_header is None:
@@ -68,7 +68,7 @@ def read_file(
 
 
 def read_grid(path: Path, *, assume_affine: bool = False) -> Grid:
-    """Where a file's voxels lie, by its header; raises VolumeError for what that rules out."""
+    """Return the grid of a file according to its header; raises VolumeError if it is unusable."""
     read_header = _reader_of(path)
     if read_header is None:
         return nifti_grid(path, assume_affine=assume_affine)
@@ -82,7 +82,7 @@ def read_grid(path: Path, *, assume_affine: bool = False) -> Grid:
 
 
 def decoded_bytes(path: Path) -> int:
-    """What the voxels take as float32 by the header's claim, which need not be true."""
+    """Return the size of the voxels as float32 according to the header, which may be false."""
     read_header = _reader_of(path)
     try:
         if read_header is None:
@@ -94,10 +94,10 @@ def decoded_bytes(path: Path) -> int:
 
 
 def _reader_of(path: Path) -> Callable[[BufferedIOBase, bool], FileHeader] | None:
-    """What reads the header; None for NIfTI, which has a library of its own."""
+    """Return the function that reads the header; None for NIfTI, which nibabel reads."""
     suffix = path.suffix.lower()
     if suffix in DETACHED_SUFFIXES:
-        raise detached(f"A {suffix} file is a header alone")
+        raise detached(f"A {suffix} file contains only a header")
     if suffix in metaimage.METAIMAGE_SUFFIXES:
         return read_metaimage_header
     if suffix in nrrd.NRRD_SUFFIXES:

@@ -1,4 +1,4 @@
-"""Label files [z, y, x], such as a segmenter of the user's wrote."""
+"""Reads label files, such as those written by an external segmenter."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """A label file [z, y, x] in any format of ITK's, such as a segmenter of the user's wrote.
+    """Read a label file [z, y, x] in any ITK format, such as one written by a segmenter.
 
-    Raises ValueError where it cannot be read or its values are no whole numbers.
+    Raises ValueError if it cannot be read or its values are not whole numbers.
     """
     import SimpleITK as sitk  # noqa: N813
 

@@ -1,7 +1,6 @@
-"""Headers of MetaImage files (.mha), ITK's own format, in which SynthRAD comes.
+"""Reads headers of MetaImage files (.mha), ITK's own format, which SynthRAD uses.
 
-Read in Python and strictly, so that no parser in C sees a stranger's file; SimpleITK is the oracle
-of the tests. It reads no voxels.
+The parser is strict and in Python, so that no C parser processes an untrusted file.
 """
 
 from io import BufferedIOBase
@@ -54,14 +53,14 @@ _PLAIN = {
     "ElementToIntensityFunctionSlope": "1",
     "ElementToIntensityFunctionOffset": "0",
 }
-"""With any other value the numbers, or where they begin, would not be what we take them for."""
+"""Required values; with any other the voxels, or their offset in the file, would be misread."""
 _WRITTEN_LOSS = 1e-3
 
 
 def read_metaimage_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
-    """What the header says; `stream` then stands at the voxels.
+    """Read the header; `stream` is then positioned at the voxels.
 
-    With `assume_affine` a file without TransformMatrix has its axes along LPS, as ITK takes it.
+    With `assume_affine` the axes of a file without TransformMatrix are LPS, as in ITK.
     """
     fields = _fields(stream)
     if fields["ElementDataFile"] != "LOCAL":
@@ -69,12 +68,15 @@ def read_metaimage_header(stream: BufferedIOBase, assume_affine: bool) -> FileHe
     for name, plain in _PLAIN.items():
         if fields.get(name, plain) not in (plain, f"{plain}.0"):
             raise _bad(f"{name} is not {plain}")
-    check_number("several to a place", fields.get("ElementNumberOfChannels", "1") == "1")
+    check_number(
+        "vectors (more than one component per voxel)",
+        fields.get("ElementNumberOfChannels", "1") == "1",
+    )
     check_number("of an unknown type (ElementType)", fields.get("ElementType") in _MET_TYPES)
     shape = sizes(fields.get("DimSize", ""), "DimSize", _METAIMAGE)
     rank = len(shape)
     if fields.get("NDims") != str(rank):
-        raise _bad("DimSize and NDims do not fit together")
+        raise _bad("DimSize and NDims are inconsistent")
     order = ">" if _flag(fields, "BinaryDataByteOrderMSB") else "<"
     return FileHeader(
         format_name=_METAIMAGE,
@@ -87,14 +89,14 @@ def read_metaimage_header(stream: BufferedIOBase, assume_affine: bool) -> FileHe
 
 
 def _fields(stream: BufferedIOBase) -> dict[str, str]:
-    """The header's lines `Key = Value`; `stream` then stands at the voxels."""
+    """Read the header's lines `Key = Value`; `stream` is then positioned at the voxels."""
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
         line = stream.readline(_MAX_LINE_BYTES)
         name, equals, value = line.decode("latin-1").partition("=")
         name = _SYNONYMS.get(name.strip(), name.strip())
         if not equals or not line.endswith(b"\n") or name in fields or len(fields) > _MAX_LINES:
-            raise _bad("it has no ElementDataFile, a line twice, or something else than lines")
+            raise _bad("it lacks ElementDataFile, repeats a line, or has an invalid line")
         fields[name] = value.strip()
     return fields
 
@@ -104,7 +106,7 @@ def _is_placed(fields: dict[str, str]) -> bool:
 
 
 def _affine(fields: dict[str, str], rank: int, assume_affine: bool) -> Affine:
-    """[4, 4] to RAS mm. TransformMatrix holds, one after the other, each voxel axis in LPS."""
+    """Return the affine [4, 4] to RAS mm. TransformMatrix lists each voxel axis in LPS."""
     spacing = np.array(_numbers(fields, "ElementSpacing"))
     if len(spacing) != rank or not (spacing[:3] > 0).all():
         raise _bad("ElementSpacing is not above 0 on each axis")
@@ -115,10 +117,10 @@ def _affine(fields: dict[str, str], rank: int, assume_affine: bool) -> Affine:
     else:
         raise no_affine("TransformMatrix or Offset is missing")
     if len(axes) != rank * rank or len(origin) != rank:
-        raise _bad("TransformMatrix, Offset and NDims do not fit together")
+        raise _bad("TransformMatrix, Offset and NDims are inconsistent")
     direction = np.array(axes).reshape(rank, rank)[:3, :3].T
     if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > _WRITTEN_LOSS:
-        raise _bad("TransformMatrix has axes that are no unit vectors")
+        raise _bad("TransformMatrix has axes that are not unit vectors")
     affine = np.eye(4)
     affine[:3, :3] = direction * spacing[:3]
     affine[:3, 3] = origin[:3]

@@ -1,4 +1,4 @@
-"""NIfTI files to volumes and back. The home of nibabel; it knows nothing of stores or subjects."""
+"""Reads and writes NIfTI files with nibabel."""
 
 import gzip
 import io
@@ -35,16 +35,17 @@ from mrct.storage.atomic import write_atomic
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DESCRIPTION_LENGTH = 79
-"""ASCII characters of the header's description; nibabel cuts what is longer."""
+"""Maximum length of the header's description in ASCII characters; nibabel truncates longer ones."""
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
 _DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
 _PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
 _MILLIMETRES = (0, 2)
-"""Of xyzt_units: not told, or told."""
+"""Accepted values of xyzt_units: unknown, and millimetres."""
 _NIFTI_WRITTEN_LOSS = 1e-2
-"""Of a voxel's size: pixdim is often rounded when written."""
+"""Tolerance as a fraction of the voxel size: pixdim is often rounded when written."""
 _MOST_APART = 0.5
-"""Of the smallest voxel side, between the places that sform and qform give to a corner."""
+"""Largest distance between the corners of sform and qform, as a fraction of the smallest voxel
+side."""
 
 
 def read_nifti(
@@ -55,15 +56,15 @@ def read_nifti(
     assume_affine: bool = False,
     note: Note = silent,
 ) -> Volume:
-    """Read a `.nii` or `.nii.gz` file whole, with the header's scaling applied.
+    """Read a whole `.nii` or `.nii.gz` file, with the header's scaling applied.
 
-    As float32, or as int16 where the file holds that and scales nothing.
+    Voxels are float32, or int16 if the file stores int16 without scaling.
 
-    A gzip stream is read to its trailer first, so that its checksum has been compared before a
-    voxel is used (nibabel stops short of it). The header's size is compared with the file's
-    before memory is taken. With `assume_affine` a file without sform and qform has its axes as
-    nibabel takes them: x to the left, y to the front, z up, the centre at 0. Raises VolumeError
-    for whatever cannot be used.
+    A gzip stream is first read to its end, so that its checksum is verified before a voxel is used
+    (nibabel does not read it). The size in the header is compared with the size of the file before
+    memory is allocated. With `assume_affine` a file without sform and qform has its axes as in
+    nibabel: x to the left, y to the front, z up, the centre at 0. Raises VolumeError if the file
+    cannot be used.
     """
     with _explained():
         content, header = _read_whole(path)
@@ -78,7 +79,7 @@ def read_nifti(
 
 
 def _voxels(image: Any, content: bytes) -> NDArray[Any]:
-    """[x, y, z, ...]; half the memory and time where a file holds int16, as most CT do."""
+    """Return voxels [x, y, z, ...]; int16, as in most CT, takes half the memory and time."""
     dtype, scaling = image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter)
     if (dtype.kind, dtype.itemsize, scaling) == ("i", 2, (1, 0)):
         stored = np.frombuffer(content, dtype, offset=image.dataobj.offset)
@@ -88,14 +89,14 @@ def _voxels(image: Any, content: bytes) -> NDArray[Any]:
 
 
 def nifti_shape(path: Path) -> tuple[int, int, int]:
-    """(x, y, z) as the header claims it; what does not fit the file raises VolumeError."""
+    """Return (x, y, z) according to the header; raises VolumeError if the file is too small."""
     with _explained(), _opened(path) as stream:
         header = _header(stream.read(_HEADER_BYTES), path)
         return check_shape(header.get_data_shape())
 
 
 def nifti_grid(path: Path, *, assume_affine: bool = False) -> Grid:
-    """Where the voxels lie, by the header; raises VolumeError for what that alone rules out."""
+    """Return the grid according to the header; raises VolumeError if it is unusable."""
     with _explained():
         with _opened(path) as stream:
             header = _header(stream.read(_HEADER_BYTES), path)
@@ -109,7 +110,7 @@ def nifti_grid(path: Path, *, assume_affine: bool = False) -> Grid:
 def write_nifti(
     path: Path, voxels_zyx: NDArray[Any], affine: Affine, description: str = ""
 ) -> None:
-    """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip if so named.
+    """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip for the suffix .gz.
 
     Both sform and qform carry the affine with code 1 (scanner), units are millimetres; equal
     input gives equal bytes. `description` goes into the header: at most DESCRIPTION_LENGTH ASCII
@@ -128,7 +129,7 @@ def write_nifti(
 
 
 def read_description(path: Path) -> str:
-    """The header's description of a NIfTI file that this project wrote; empty if it is none."""
+    """Return the description in a NIfTI header; empty if the file is not readable as NIfTI."""
     try:
         header = nibabel.load(path).header
         return bytes(header["descrip"].item()).decode("ascii", "replace")
@@ -138,7 +139,7 @@ def read_description(path: Path) -> str:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What gzip, nibabel and the file system raise, as VolumeError."""
+    """Convert errors of gzip, nibabel and the file system to VolumeError."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -148,7 +149,7 @@ def _explained() -> Iterator[None]:
     except VolumeError:
         raise
     except KeyError as error:
-        raise _bad(f"it holds a code that the standard does not have ({error})") from error
+        raise _bad(f"it has a code that the standard does not define ({error})") from error
     except (ImageFileError, HeaderDataError, ValueError) as error:
         raise _bad(str(error)) from error
 
@@ -162,7 +163,7 @@ def _opened(path: Path) -> io.BufferedIOBase:
 
 
 def _read_whole(path: Path) -> tuple[bytes, Any]:
-    """The file's uncompressed bytes, not one more or less than its header claims; the header."""
+    """Return the uncompressed content, exactly as long as the header claims, and the header."""
     with _opened(path) as stream:
         header = _header(stream.read(_HEADER_BYTES), path)
     claimed = _claimed_bytes(header)
@@ -173,7 +174,7 @@ def _read_whole(path: Path) -> tuple[bytes, Any]:
             content = file.read(claimed + 1)
     if len(content) != claimed:
         found = "more" if len(content) > claimed else f"{len(content):,}"
-        raise _bad(f"it claims {claimed:,} bytes, there are {found}")
+        raise _bad(f"it claims {claimed:,} bytes, but there are {found}")
     return content, header
 
 
@@ -183,7 +184,7 @@ def _image_class(head: bytes) -> Any:
 
 
 def _header(head: bytes, path: Path) -> Any:
-    """The header as it is (nibabel mends silently), its claim one that such a file can keep."""
+    """Return the header unchanged (nibabel would repair it silently), its sizes checked."""
     header_class = _image_class(head).header_class
     length = header_class.template_dtype.itemsize
     if len(head) < length:
@@ -191,24 +192,24 @@ def _header(head: bytes, path: Path) -> Any:
     header = header_class(head[:length], check=False)
     rank = int(header["dim"][0])
     if not 1 <= rank <= 7:
-        raise _bad("dim has no number of axes")  # which one it has may be letters of a text
+        raise _bad("dim has an invalid number of axes")  # not printed: it may be patient text
     if min(header["dim"][1 : rank + 1]) < 1:
         raise _bad(f"dim is {header['dim'].tolist()}")
     magic = header["magic"].item().rstrip(b"\0")
     if magic in (b"ni1", b"ni2"):
         raise detached("The voxels lie in an .img file beside the header (magic)")
     if magic not in (b"n+1", b"n+2"):
-        raise _bad("it is no single-file NIfTI (magic is not n+1 or n+2)")
+        raise _bad("it is not a single-file NIfTI (magic is not n+1 or n+2)")
     if not (length <= header["vox_offset"] < MAX_BYTES and header["vox_offset"] % 1 == 0):
         raise _bad(f"vox_offset is {header['vox_offset']}")
     kind = int(header["datatype"])
-    check_number(f"of an unknown kind ({kind}, datatype)", kind in _DATATYPES)
+    check_number(f"of an unknown type (datatype {kind})", kind in _DATATYPES)
     if header["bitpix"] != 8 * header.get_data_dtype().itemsize:
         raise _bad(f"bitpix {header['bitpix']} does not fit datatype {header['datatype']}")
     claimed, size_bytes = _claimed_bytes(header), path.stat().st_size
     most = min(MAX_BYTES, size_bytes * (MAX_RATIO if _is_packed(path) else 1))
     if claimed > most:
-        raise _bad(f"it claims {claimed:,} bytes, the file can hold {most:,}")
+        raise _bad(f"it claims {claimed:,} bytes, but the file can have at most {most:,}")
     return header
 
 
@@ -218,7 +219,7 @@ def _claimed_bytes(header: Any) -> int:
 
 
 def _check_header(header: Any, *, assume_affine: bool) -> None:
-    """Refuse, with the field's name, what would put voxels in a wrong place or unit."""
+    """Raise VolumeError, with the field's name, for a wrong datatype, scaling, unit or affine."""
     dtype = header.get_data_dtype()
     check_number(f"{dtype} (datatype)", dtype.kind in "iuf")
     check_shape(header.get_data_shape())
@@ -229,7 +230,7 @@ def _check_header(header: Any, *, assume_affine: bool) -> None:
             "slope",
             f"Values would be scaled by {slope:g} and shifted by {intercept:g} (scl_slope, "
             "scl_inter).",
-            "Convert again from the DICOM source, or set them to what is true.",
+            "Convert again from the DICOM source, or correct them.",
         )
     unit = int(header["xyzt_units"]) % 8
     if unit not in _MILLIMETRES:
@@ -247,13 +248,13 @@ def _is_placed(header: Any) -> bool:
 
 
 def _check_affines(header: Any, *, assume_affine: bool) -> None:
-    """sform, qform and pixdim must tell of the same grid, as far as they are set."""
+    """Raise VolumeError unless sform, qform and pixdim, as far as set, describe the same grid."""
     spacing = np.array(header["pixdim"][1:4], np.float64)
     if not (np.isfinite(spacing).all() and spacing.min() > 0):
         raise VolumeError(
             "pixdim",
             f"Voxel sizes are {spacing.tolist()} (pixdim): they must be above 0.",
-            "Convert again from the DICOM source, or set pixdim.",
+            "Convert again from the DICOM source, or correct pixdim.",
         )
     codes = {int(header["sform_code"]), int(header["qform_code"])}
     if not codes <= _PLACE_CODES:
@@ -275,13 +276,15 @@ def _check_affines(header: Any, *, assume_affine: bool) -> None:
     apart = (own.get_qform() - header.get_qform())[:3] @ np.c_[corners, np.ones(len(corners))].T
     distance_mm = float(np.linalg.norm(apart, axis=0).max())
     if not distance_mm <= _MOST_APART * spacing.min():
-        raise _conflict(f"sform and qform put one voxel to places {distance_mm:.3g} mm apart")
+        raise _conflict(
+            f"the positions of one voxel by sform and qform are {distance_mm:.3g} mm apart"
+        )
 
 
 def _conflict(found: str) -> VolumeError:
     return VolumeError(
         "affine-conflict",
-        f"The header contradicts itself: {found}. Which one is true cannot be known.",
+        f"The header contradicts itself: {found}. It cannot be decided which one is correct.",
         "Convert again from the DICOM source, or set the code of the wrong one to 0 "
         "(sform_code, qform_code).",
     )

@@ -1,4 +1,4 @@
-"""Headers of NRRD files (.nrrd), as 3D Slicer writes them. It reads no voxels.
+"""Reads headers of NRRD files (.nrrd), as written by 3D Slicer.
 
 The fields follow teem's definition of the file format, version 5.
 """
@@ -54,9 +54,9 @@ _VECTOR = re.compile(r"none|\([^()]*\)")
 
 
 def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
-    """What the header says; `stream` then stands at the voxels.
+    """Read the header; `stream` is then positioned at the voxels.
 
-    With `assume_affine` a file whose space has no name is in LPS, as ITK takes it.
+    With `assume_affine` a file without a named space is in LPS, as in ITK.
     """
     fields = _fields(stream)
     if any(name in fields for name in _DATA_FILE_KEYS):
@@ -75,13 +75,13 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
     counts = sizes(fields.get("sizes", ""), "sizes", _NRRD)
     axes = _VECTOR.findall(fields.get("space directions", "none " * len(counts)))
     if fields.get("dimension") != str(len(counts)) or len(axes) != len(counts):
-        raise _bad("dimension, sizes and space directions do not fit together")
+        raise _bad("dimension, sizes and space directions are inconsistent")
     placed = [axis for axis, vector in enumerate(axes) if vector != "none"]
     if len(placed) != 3:
-        check_shape(counts)  # a plane or a series says so
-        raise no_affine("space directions do not place three axes")
+        check_shape(counts)  # raises the more specific error for a plane or a series
+        raise no_affine("The field `space directions` does not give three axes")
     rest = [size for axis, size in enumerate(counts) if axis not in placed]
-    check_number("several to a place", placed[0] == 0 or set(rest) == {1})
+    check_number("vectors (more than one component per voxel)", placed[0] == 0 or set(rest) == {1})
     shape = check_shape([counts[axis] for axis in placed] + rest)
     affine = _affine(fields, [axes[axis] for axis in placed], assume_affine)
     return FileHeader(
@@ -95,12 +95,12 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
 
 
 def _fields(stream: BufferedIOBase) -> dict[str, str]:
-    """The header's lines `field: value`; `stream` then stands at the voxels.
+    """Read the header's lines `field: value`; `stream` is then positioned at the voxels.
 
-    Comments and `key:=value` pairs are no fields, and may hold anything.
+    Comments and `key:=value` pairs are ignored.
     """
     if not re.fullmatch(rb"NRRD000[1-5]\r?\n", stream.readline(_NRRD_LINE_BYTES)):
-        raise _bad("it does not begin as NRRD")
+        raise _bad("it does not begin with an NRRD magic")
     fields: dict[str, str] = {}
     for _ in range(_NRRD_MAX_LINES):
         line = stream.readline(_NRRD_LINE_BYTES)
@@ -115,14 +115,15 @@ def _fields(stream: BufferedIOBase) -> dict[str, str]:
         if not colon or field.lower() in fields:
             break
         fields[field.lower()] = value.strip()
-    raise _bad("it has no empty line at its end, a field twice, or something else than fields")
+    raise _bad("it lacks the final empty line, repeats a field, or has an invalid line")
 
 
 def _affine(fields: dict[str, str], vectors: list[str], assume_affine: bool) -> Affine:
     space = fields.get("space", "").lower()
     if space not in _TO_RAS and not (assume_affine and not space):
         raise no_affine(
-            "space is none of left-posterior-superior, right- or left-anterior-superior"
+            "The field `space` is none of left-posterior-superior, right-anterior-superior and "
+            "left-anterior-superior"
         )
     if set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"mm"}:
         raise _bad("space units is not mm")
@@ -138,7 +139,7 @@ def _affine(fields: dict[str, str], vectors: list[str], assume_affine: bool) -> 
 def _vector(text: str, name: str) -> list[float]:
     found = numbers(text.strip("() ").replace(",", " "), name, _NRRD)
     if len(found) != 3:
-        raise _bad(f"{name} is no vector of 3 numbers")
+        raise _bad(f"{name} is not a vector of 3 numbers")
     return found
 
 

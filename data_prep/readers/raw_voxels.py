@@ -1,6 +1,6 @@
-"""The voxels' bytes behind a file's header: exactly as many as it claims, to their checksum.
+"""Reads the voxels after a file's header: exactly as many bytes as it claims, checksum verified.
 
-It knows no format's header. A claim is compared with the bytes on disk before memory is taken.
+The claimed size is compared with the size on disk before memory is allocated.
 """
 
 import math
@@ -25,11 +25,11 @@ Packing = Literal["raw"] | Compression
 
 
 def inflate(packed: bytes, compression: Compression, *, most_bytes: int) -> bytes:
-    """What a stream holds, or its first `most_bytes + 1` bytes where it holds more.
+    """Decompress a stream, or its first `most_bytes + 1` bytes if it has more.
 
     A gzip stream may have several members, one after the other. Raises VolumeError
-    (`gzip-damaged`, `zlib-damaged`) where it is cut off, followed by something else, or not what
-    its checksum says.
+    (`gzip-damaged`, `zlib-damaged`) if it is truncated, followed by other data, or has a wrong
+    checksum.
     """
     parts, left = [], most_bytes + 1
     while True:
@@ -41,20 +41,20 @@ def inflate(packed: bytes, compression: Compression, *, most_bytes: int) -> byte
         left -= len(parts[-1])
         if left <= 0:
             break
-        # Less came out than might have: all was read, and at the end the checksum was compared.
+        # Less than the limit came out, so all input was read; at its end the checksum was verified.
         if not stream.eof:
-            raise damaged_stream(compression, "it ends too early")
+            raise damaged_stream(compression, "it is truncated")
         packed = stream.unused_data
         if not packed:
             break
         if compression == "zlib":
-            raise damaged_stream(compression, "something follows it")
+            raise damaged_stream(compression, "other data follows it")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FileHeader:
-    """What the header of a file of one volume says."""
+    """The header of a file with one volume."""
 
     format_name: str
     shape: tuple[int, int, int]
@@ -63,14 +63,14 @@ class FileHeader:
     dtype: np.dtype[Any]
     packing: Packing
     is_affine_assumed: bool = False
-    """Whether the header does not say where the axes point."""
+    """Whether the header lacks the orientation, so that the format's default was assumed."""
 
 
 def read_voxels(stream: BufferedIOBase, header: FileHeader) -> NDArray[np.float32]:
-    """The rest of `stream` as voxels [z, y, x].
+    """Read the rest of `stream` as voxels [z, y, x].
 
-    Raises VolumeError: `header-damaged` where claim and file do not fit, `zlib-damaged` or
-    `gzip-damaged` where the stream or its checksum is.
+    Raises VolumeError: `header-damaged` if the claimed size differs from the file's,
+    `zlib-damaged` or `gzip-damaged` if the stream or its checksum is damaged.
     """
     claimed = math.prod(header.shape) * header.dtype.itemsize
     content = _read_bytes(stream, claimed, header.packing, header.format_name)
@@ -79,21 +79,24 @@ def read_voxels(stream: BufferedIOBase, header: FileHeader) -> NDArray[np.float3
 
 
 def _read_bytes(stream: BufferedIOBase, claimed: int, packing: Packing, format_name: str) -> bytes:
-    """The rest of `stream`, which must unpack to `claimed` bytes and end there."""
+    """Read the rest of `stream`, which must decompress to exactly `claimed` bytes."""
     here = stream.tell()
     left = stream.seek(0, 2) - here
     stream.seek(here)
     if packing == "raw":
         if claimed != left or claimed > MAX_BYTES:
-            raise bad_header(format_name, f"it claims {claimed:,} bytes, the file has {left:,}")
+            raise bad_header(format_name, f"it claims {claimed:,} bytes, but the file has {left:,}")
         return stream.read(claimed)
     if claimed > min(MAX_BYTES, left * MAX_RATIO):
         raise bad_header(
-            format_name, f"it claims {claimed:,} bytes, {left:,} cannot be unpacked to so many"
+            format_name,
+            f"it claims {claimed:,} bytes, but {left:,} bytes cannot decompress to as many",
         )
     content = inflate(stream.read(left), packing, most_bytes=claimed)
     if len(content) > claimed:
-        raise bad_header(format_name, f"it claims {claimed:,} bytes, the stream holds more")
+        raise bad_header(format_name, f"it claims {claimed:,} bytes, but the stream has more")
     if len(content) != claimed:
-        raise bad_header(format_name, f"it claims {claimed:,} bytes, {len(content):,} came out")
+        raise bad_header(
+            format_name, f"it claims {claimed:,} bytes, but the stream has {len(content):,}"
+        )
     return content

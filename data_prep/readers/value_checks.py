@@ -1,8 +1,8 @@
-"""Whether measured numbers can be HU of a body, or MR magnitudes: one rule for every format.
+"""Checks that voxel values can be HU of a body, or MR magnitudes: one rule for every format.
 
-It knows no file, header or format. `formats.read_file` and `series_volume.read_series` call
-`check_values` once for each volume, on all voxels that were measured, so that no stage after them
-has to ask again; `translate` in Python does for a volume that comes from memory.
+`formats.read_file` and `dicom.reader.read_series` call `check_values` once for each volume, on all
+measured voxels, so that later stages need not check again; `translate` in Python calls it for a
+volume in memory.
 """
 
 from typing import Any
@@ -15,22 +15,23 @@ from mrct.imaging.hounsfield import BODY_HU, LOWEST_HU, PARTLY_AIR_HU, SOFT_TISS
 from mrct.imaging.volume import Modality, Note, silent
 
 _SAMPLE = 1_000_000
-"""Voxels that tell of shares as much as all of them."""
+"""Number of voxels from which fractions are estimated."""
 _MOST_BELOW_MR = 0.05
 _JUNK_DEPTH = 1.0
-"""An MR voxel lies further below zero than this many times the 99.9th percentile above it: an
-overflow or a phase picture. Standardised and filtered magnitudes stay far from that."""
+"""An MR voxel further below zero than this multiple of the 99.9th percentile is an overflow, or
+the image is a phase image. Standardised and filtered magnitudes stay far from that."""
 _LEAST_BODY = 1e-3
-"""Of a CT's voxels above BODY_HU; the sparsest of the real heads has 0.05."""
+"""Smallest fraction of a CT's voxels above BODY_HU; the sparsest of the real heads has 0.05."""
 _LEAST_TISSUE = 0.25
-"""Of what is no air; real heads and a thigh have 0.74 to 0.84."""
+"""Smallest fraction of soft tissue in what is not air; real heads and a thigh have 0.74 to
+0.84."""
 
 
 def check_values(measured: NDArray[Any], modality: Modality, note: Note = silent) -> None:
-    """Raise VolumeError where measured numbers show nothing, or cannot be what the modality has.
+    """Raise VolumeError if the values are constant, not finite, or implausible for the modality.
 
-    `measured` are HU or magnitudes in any order and of any shape, without what a header calls
-    padding. `note` hears of a CT's voxels that are below what anything can be.
+    `measured` contains HU or magnitudes in any order and of any shape, without padding. `note` is
+    called with the number of CT voxels that are below any possible HU.
     """
     _check_finite(measured)
     sample = _sample(measured)
@@ -41,11 +42,11 @@ def check_values(measured: NDArray[Any], modality: Modality, note: Note = silent
     _check_hounsfield(sample)
     below = int((measured < LOWEST_HU).sum())
     if below:
-        note(f"{below} voxels are below {LOWEST_HU:g} HU, which nothing is; they become air.")
+        note(f"{below} voxels are below {LOWEST_HU:g} HU, which is impossible; they become air.")
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:
-    """Every n-th of them, n odd so that no column of a matrix is met again and again."""
+    """Return every n-th value, with n odd so that the sample does not stay in one column."""
     sample: NDArray[Any] = values.ravel()[:: values.size // _SAMPLE | 1]
     return sample
 
@@ -55,14 +56,14 @@ def _check_finite(values: NDArray[Any]) -> None:
         raise VolumeError(
             "not-finite",
             f"{(~finite).sum():,} voxels ({(~finite).mean():.2%}) are NaN or infinite.",
-            "Repair the step that wrote them; they have no value to train on.",
+            "Repair the step that wrote them; training needs finite values.",
         )
 
 
 def _check_not_constant(values: NDArray[Any], sample: NDArray[Any]) -> None:
     if not values.size or (sample.min() == sample.max() and values.min() == values.max()):
         found = f"Every voxel is {values.flat[0]:g}." if values.size else "Every voxel is padding."
-        raise VolumeError("constant", found, "Look at the file: it holds no picture.")
+        raise VolumeError("constant", found, "Check the file: it contains no image.")
 
 
 def _check_magnitudes(values: NDArray[Any], sample: NDArray[Any]) -> None:
@@ -72,18 +73,18 @@ def _check_magnitudes(values: NDArray[Any], sample: NDArray[Any]) -> None:
     if below > _MOST_BELOW_MR:
         raise _conflict(
             f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
-            f"{BODY_HU:g}: this is a CT, or a phase picture",
-            "Look at the volume; file it under its true modality, or leave it out.",
+            f"{BODY_HU:g}: this is a CT, or a phase image",
+            "Check the volume; give it as its true modality, or leave it out.",
         )
     bright = float(np.percentile(sample, 99.9))
     junk = float((values < -_JUNK_DEPTH * max(bright, 0.0)).mean())
     if junk:
         raise VolumeError(
             "negative-magnitudes",
-            f"{junk:.3%} of this MR's voxels lie further below zero (lowest {values.min():g}) than "
-            f"its bright tissue above ({bright:g}): magnitudes are not negative, so numbers "
-            "overflowed or this is a phase picture.",
-            "Convert again from the DICOM source, or give the magnitude picture.",
+            f"{junk:.3%} of this MR's voxels are further below zero (lowest {values.min():g}) than "
+            f"its bright tissue is above ({bright:g}): magnitudes are not negative, so values "
+            "overflowed or this is a phase image.",
+            "Convert again from the DICOM source, or give the magnitude image.",
         )
 
 
@@ -92,18 +93,18 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
     if num_body < _LEAST_BODY * sample.size:
         raise VolumeError(
             "all-air",
-            f"Of this CT {1 - num_body / sample.size:.2%} is air (below {BODY_HU:g} HU).",
-            "Look at the volume: the body lies outside, it is an MR, or the rescale was applied "
+            f"{1 - num_body / sample.size:.2%} of this CT is air (below {BODY_HU:g} HU).",
+            "Check the volume: the body lies outside, it is an MR, or the rescale was applied "
             "twice.",
         )
     remedy = (
-        "Look at the volume: apply the rescale slope and intercept, once, where that was not done; "
-        "file it under its true modality, or leave it out."
+        "Check the volume: apply the rescale slope and intercept, once, if that was not done; "
+        "give it as its true modality, or leave it out."
     )
     lowest = float(np.percentile(sample, 1))
     if lowest > BODY_HU:
         raise _conflict(
-            f"a CT without air, 99 % of its voxels are above {lowest:.0f}, where air is -1000 HU: "
+            f"a CT without air, 99 % of its voxels are above {lowest:.0f} while air is -1000 HU; "
             "this is an MR, or the rescale was never applied",
             remedy,
         )
@@ -112,13 +113,11 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
     if num_tissue < max(_LEAST_TISSUE * num_body, num_partly_air):
         whole = num_body + num_partly_air
         raise _conflict(
-            f"of the voxels that are not all air, {num_tissue / whole:.0%} have HU of soft tissue "
-            f"and {num_partly_air / whole:.0%} lie between air and fat",
+            f"of the voxels that are not entirely air, {num_tissue / whole:.0%} have HU of soft "
+            f"tissue and {num_partly_air / whole:.0%} are between air and fat",
             remedy,
         )
 
 
 def _conflict(found: str, remedy: str) -> VolumeError:
-    return VolumeError(
-        "modality-conflict", f"The numbers do not fit the modality: {found}.", remedy
-    )
+    return VolumeError("modality-conflict", f"The values do not fit the modality: {found}.", remedy)

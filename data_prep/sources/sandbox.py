@@ -1,9 +1,9 @@
-"""Reading of untrusted files in a child process with a memory and a time limit.
+"""Reads untrusted files in a child process with a memory and a time limit.
 
-A decoder that crashes, eats memory or never ends costs one volume and not the worker. A server
-(`sandbox_server.py`) is started once per worker and forks a fresh child for each volume.
-Nothing that comes back is unpickled: a short JSON text, and the voxels in memory that both sides
-hold. It is no jail for code that takes a decoder over: the child keeps its user's rights.
+A decoder that crashes, exhausts its memory or hangs costs one volume and not the worker. A server
+(`sandbox_server.py`) is started once per worker and forks a fresh child for each volume. The
+response is never unpickled: it is a short JSON text and the voxels in shared memory. It is not a
+security boundary against code execution in a decoder: the child keeps the rights of its user.
 """
 
 import atexit
@@ -27,16 +27,16 @@ from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality, Note, Volume
 
 REQUEST = struct.Struct("!d")
-"""Seconds that the child may take; its two descriptors, letter and voxels, travel beside it."""
+"""Time limit of the child in seconds; two file descriptors, request and voxels, accompany it."""
 REPLY = struct.Struct("!?i")
-"""Whether its time ran out, and its exit code, negative where a signal killed it."""
+"""Whether the child timed out, and its exit code, negative if a signal killed it."""
 _FLOOR_BYTES = 512 << 20
 _BYTES_PER_DECODED = 10
-"""Working memory: float64 between, copies, masks. A DICOM series takes about 8."""
+"""Working memory: float64 intermediates, copies, masks. A DICOM series takes about 8."""
 _LETTER_BYTES = 1 << 20
 _VOXEL_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
 _GRACE_S = 30.0
-"""For the server to kill a child whose time is over, and for a process to end."""
+"""Extra time for the server to kill a child that timed out, and for a process to end."""
 
 
 def _machine_bytes() -> int:
@@ -45,28 +45,28 @@ def _machine_bytes() -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a child does; it gets there pickled."""
+    """The task of a child; it is sent pickled."""
 
     read: Callable[..., Volume]
-    """Gives the volume or raises VolumeError, called with `note` alone."""
+    """Returns the volume or raises VolumeError; called with `note` only."""
     decoded_bytes: Callable[[], int]
-    """What the headers claim that the voxels take as float32: decides on the memory of `read`."""
+    """Returns the size of the voxels as float32 by the headers: it sets the memory limit."""
     modality: Modality
     pseudonym: str
     timeout_s: float = 600
     most_bytes: int = field(default_factory=_machine_bytes)
-    """No claim gets a child more memory; by default all that the machine has."""
+    """Upper bound of the memory limit; by default the memory of the machine."""
 
     def allowance_bytes(self, decoded_bytes: int) -> int:
-        """What the child may allocate for voxels of this size."""
+        """Return the memory that the child may allocate for voxels of this size."""
         return min(self.most_bytes, _FLOOR_BYTES + _BYTES_PER_DECODED * decoded_bytes)
 
 
 def read_apart(reading: Reading, note: Note) -> Volume:
-    """What `reading.read` gives or raises, from a child process.
+    """Return what `reading.read` returns, or raise what it raises, from a child process.
 
-    Raises VolumeError also where the child died (`decoder-crashed`), asked for more than its
-    memory (`memory`) or took longer than its time (`timeout`).
+    Raises VolumeError also if the child died (`decoder-crashed`), exceeded its memory limit
+    (`memory`) or its time limit (`timeout`).
     """
     letter, voxels = os.memfd_create("letter"), os.memfd_create("voxels")
     try:
@@ -86,14 +86,14 @@ def read_apart(reading: Reading, note: Note) -> Volume:
                 pseudonym=reading.pseudonym,
             )
         except (AssertionError, KeyError, TypeError, UnicodeError, json.JSONDecodeError) as error:
-            raise _crashed("it answered nonsense") from error
+            raise _crashed("its response was invalid") from error
     finally:
         os.close(letter)
         os.close(voxels)
 
 
 def _mapped(voxels: int, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The child's voxels [z, y, x] where they lie; the memory lives as long as the array."""
+    """Map the child's voxels [z, y, x]; the memory lives as long as the array."""
     z, y, x = map(int, shape)
     size = os.fstat(voxels).st_size
     assert size == dtype.itemsize * z * y * x > 0, f"{size} bytes for {shape} {dtype}"
@@ -101,7 +101,7 @@ def _mapped(voxels: int, shape: list[int], dtype: np.dtype[Any]) -> NDArray[Any]
 
 
 class _Server:
-    """The process that forks children, started when first needed; one volume at a time."""
+    """The process that forks children, started on first use; it reads one volume at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class _Server:
         self._owner = 0
 
     def run(self, letter: int, voxels: int, timeout_s: float) -> None:
-        """Have a child answer; raises VolumeError where it did not end by itself and in time."""
+        """Run a child; raises VolumeError if it crashed or timed out."""
         with self._lock:
             try:
                 timed_out, exit_code = self._ask(letter, voxels, timeout_s)
@@ -120,21 +120,21 @@ class _Server:
             except OSError:
                 self.stop()
                 raise _crashed("its server was killed") from None
-            except BaseException:  # an answer may be under way that nobody waits for
+            except BaseException:  # a late response must not be taken for that of the next volume
                 self.stop()
                 raise
         if timed_out:
             raise VolumeError(
                 "timeout",
                 f"Decoding took longer than {timeout_s:.0f} s and was stopped.",
-                "Look at the file: it may be made to keep a decoder busy. If the storage is slow, "
-                "copy it to a local disk and run the same command again.",
+                "Check the file: it may have been crafted to keep a decoder busy. If the storage "
+                "is slow, copy it to a local disk and run the same command again.",
             )
         if exit_code:
             raise _crashed(f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}")
 
     def stop(self) -> None:
-        """End the server, which kills its child first."""
+        """Stop the server, which kills its child first."""
         if self._line:
             self._line.close()
         if self._process and self._owner == os.getpid():
@@ -159,7 +159,7 @@ class _Server:
     def _start(self) -> None:
         self._line, theirs = socket.socketpair()
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        # A session of its own: Ctrl-C is the worker's business, and a closed line ends the server.
+        # Own session: Ctrl-C reaches only the worker, and the closed socket then ends the server.
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "data_prep.sources.sandbox_server", str(theirs.fileno())],
@@ -167,7 +167,7 @@ class _Server:
                 env=os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # codecs print what they choke on
+                stderr=subprocess.DEVNULL,  # codecs may print patient data in error messages
                 start_new_session=True,
             )
         self._owner = os.getpid()
@@ -176,8 +176,8 @@ class _Server:
 def _crashed(how: str) -> VolumeError:
     return VolumeError(
         "decoder-crashed",
-        f"The process that decoded the file died ({how}): the file is damaged in a way that the "
-        "decoder does not survive, or memory ran out.",
+        f"The process that decoded the file died ({how}): the file is damaged in a way that "
+        "crashes the decoder, or memory ran out.",
         "Copy the file again from its source. If it fails again, leave it out.",
     )
 

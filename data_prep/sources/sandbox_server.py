@@ -1,7 +1,7 @@
 """python -m data_prep.sources.sandbox_server FD: forks a child for each file to decode.
 
 `sandbox.py` starts it. It has one thread and all readers loaded, so that a fork is cheap and
-safe. It ends when the worker at the other end of the socket does, and takes its child along.
+safe. It ends with the worker at the other end of the socket, and kills its child.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(line: socket.socket) -> None:
-    """Answer requests until the worker hangs up."""
+    """Handle requests until the worker closes the socket."""
     gc.freeze()  # children share these pages and never collect them
     while True:
         request, descriptors, _, _ = socket.recv_fds(line, REQUEST.size, maxfds=2)
@@ -42,7 +42,7 @@ def serve(line: socket.socket) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         has_ended, is_wanted = _wait(child, line, timeout_s)
-        os.killpg(child, signal.SIGKILL)  # and what it may have started itself
+        os.killpg(child, signal.SIGKILL)  # also kills processes that the child started
         _, status = os.waitpid(child, 0)
         if not is_wanted:
             return
@@ -50,24 +50,24 @@ def serve(line: socket.socket) -> None:
 
 
 def _wait(child: int, line: socket.socket, timeout_s: float) -> tuple[bool, bool]:
-    """Whether the child ended by itself, and whether the worker still waits for it."""
+    """Return whether the child ended by itself, and whether the worker still waits for it."""
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    poll.register(line, select.POLLIN)  # it sends nothing now: readable means that it hung up
+    poll.register(line, select.POLLIN)  # the worker sends nothing now: readable means closed
     ready = {descriptor for descriptor, _ in poll.poll(timeout_s * 1000)}
     os.close(handle)
     return handle in ready, line.fileno() not in ready
 
 
 def _be_child(letter: int, voxels: int) -> None:
-    """Read what the letter asks for, leave the answer in its place, and end."""
+    """Handle one request, write the response to the shared buffer, exit."""
     code = 1
     try:
         os.setpgid(0, 0)
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody else would stop it in time
-        Path("/proc/self/oom_score_adj").write_text("1000")  # rather this one than the worker
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core holds the patient's data
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed server could not stop it
+        Path("/proc/self/oom_score_adj").write_text("1000")  # killed before the worker
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump contains patient data
         warnings.simplefilter("ignore")
         os.lseek(letter, 0, os.SEEK_SET)
         with os.fdopen(letter, "rb", closefd=False) as file:
@@ -77,7 +77,7 @@ def _be_child(letter: int, voxels: int) -> None:
         os.pwrite(letter, answer, 0)
         code = 0
     finally:
-        os._exit(code)  # nothing of the server's may be flushed or closed twice
+        os._exit(code)  # skips cleanup, so that nothing of the server is flushed or closed twice
 
 
 def _answer(reading: Reading, voxels: int) -> dict[str, object]:
@@ -101,7 +101,7 @@ def _answer(reading: Reading, voxels: int) -> dict[str, object]:
 
 
 def _limit(reading: Reading, decoded_bytes: int) -> None:
-    """Let this process grow by what voxels of that size may take, and no more."""
+    """Limit the growth of this process to the allowance for voxels of this size."""
     own_pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = own_pages * os.sysconf("SC_PAGE_SIZE") + reading.allowance_bytes(decoded_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""One input volume: where it lies, how it is called, how it is read. It knows no store."""
+"""One input volume: its files, names and reading."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from mrct.storage.local_path import sha256_of
 
 _READ_TIMEOUT_S = 120.0
 _SLOWEST_BYTES_PER_S = 1 << 20
-"""Of reading and decoding together, per byte on disk."""
+"""Lowest assumed rate of reading and decoding together, in bytes on disk per second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +36,13 @@ class Source:
     pair: str | None
     """Equal for an aligned MRI and CT of one subject."""
     label: str = field(default="", repr=False)
-    """How people call the subject: for the id map only."""
+    """Name of the subject in the data set, used only for the id map."""
     mask: Path | None = field(default=None, repr=False)
-    """A body mask that came with the volume, in the same frame."""
+    """A body mask provided with the volume, in the same frame."""
     series: Series | None = field(default=None, repr=False)
-    """The series where it is DICOM."""
+    """The series, for DICOM."""
     number: int = 0
-    """Its place in the list of inputs, from 1: how messages name it."""
+    """Number in the list of inputs, from 1, used in messages."""
 
     @property
     def name(self) -> str:
@@ -51,14 +51,15 @@ class Source:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All its files, the mask's too: another mask makes another volume."""
+        """All files, including the mask: another mask gives another volume."""
         own = (self.path,) if self.series is None else self.series.paths
         return (*own, self.mask) if self.mask else own
 
     def read(self, leniency: Leniency, note: Note) -> Volume:
-        """The volume, decoded in a process apart; raises VolumeError for whatever cannot be used.
+        """Decode the volume in a separate process; raises VolumeError if it cannot be used.
 
-        `note` hears what was put right or could not be checked, without patient text.
+        `note` is called with each correction and with what could not be checked, without patient
+        text.
         """
         read: Callable[..., Volume]
         if self.series is None:
@@ -90,7 +91,7 @@ class Source:
         return read_with_retry(partial(read_apart, reading, note))
 
     def preview(self, leniency: Leniency) -> Grid:
-        """The grid that headers claim; raises VolumeError for what they alone can refuse."""
+        """Return the grid according to the headers; raises VolumeError if they are unusable."""
         if self.series is None:
             return read_with_retry(
                 partial(read_grid, self.path, assume_affine=leniency.assume_affine)
@@ -101,7 +102,7 @@ class Source:
         return grid_of(self.series)
 
     def read_mask(self, leniency: Leniency) -> Volume | None:
-        """The body mask that came with the volume: above 0 is body. None where there is none."""
+        """Read the body mask provided with the volume (above 0 is body); None without one."""
         if self.mask is None:
             return None
         alone = replace(self, path=self.mask, mask=None, series=None, modality="mri")
@@ -113,20 +114,20 @@ class Source:
             ) from error
 
     def sha256(self) -> str:
-        """Of the file, or of all its files together whatever they are called.
+        """Return the hash of the file, or of all files together, independent of their names.
 
-        Raises VolumeError where they cannot be read.
+        Raises VolumeError if they cannot be read.
         """
         digests = sorted(read_with_retry(partial(sha256_of, path)) for path in self.paths)
         is_one_file = self.series is None and self.mask is None
         return digests[0] if is_one_file else _joined(digests)
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """The state of its files; raises VolumeError where one is not there or is no file."""
+        """Return the stamps of all files; raises VolumeError if one is not a readable file."""
         return tuple(read_with_retry(partial(stamp_of, path)) for path in self.paths)
 
     def size_bytes(self) -> int:
-        """On disk, of what can be found."""
+        """Return the size on disk of all files that exist."""
         return sum(path.stat().st_size for path in self.paths if path.is_file())
 
 

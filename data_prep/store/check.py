@@ -1,4 +1,4 @@
-"""Whether a store still is what was committed. It changes nothing."""
+"""Checks and repairs a store against its commit records."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from mrct.storage.paths import StoragePath
 
 
 def check(store: Store, *, full: bool = False) -> list[str]:
-    """All that is wrong with a store, a sentence each; empty when it is sound.
+    """Return all problems of a store, a sentence each; empty if it is sound.
 
-    Every volume's files against its commit record (`full` reads and hashes every byte), the index
-    against the records, and links that lead nowhere or to another grid.
+    Compares every volume's files with its commit record (`full` reads and hashes every byte) and
+    the index with the records, and finds links to missing volumes or to another grid.
     """
     names = {volume.name for volume in store.volumes}
     problems = []
@@ -31,19 +31,21 @@ def check(store: Store, *, full: bool = False) -> list[str]:
             except StoreError as error:
                 problems.append(str(error))
             if volume.link and volume.link not in names:
-                problems.append(f"{volume.name} is linked to {volume.link}, which is not there.")
+                problems.append(
+                    f"The volume {volume.name} is linked to {volume.link}, which is missing."
+                )
             advance()
     problems += [
-        f"{name} is committed but not in the index: run the same convert again."
+        f"The volume {name} is committed but not in the index: run the same convert again."
         for name in sorted(set(committed(store.path)) - names)
     ]
     return problems
 
 
 def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False) -> int:
-    """Take the damaged volumes out and make the index anew; returns how many there were.
+    """Remove damaged volumes and rebuild the index; return the number of volumes removed.
 
-    Raises StoreError where there is no store or another command writes to it.
+    Raises StoreError if there is no store, or if another command is writing to it.
     """
     read_root(path)
     with writing(path):
@@ -51,9 +53,9 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
 
 
 def take_out_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
-    """`repair` for a caller that holds the store's lock; `say` hears what is wrong with each.
+    """Repair a store whose lock the caller holds; `say` is called with each problem.
 
-    A volume that is made again gets the split that its subject had.
+    A volume that is converted again gets the previous split of its subject.
     """
     names = committed(path)
     damaged = []
@@ -66,7 +68,7 @@ def take_out_damaged(path: StoragePath, say: Callable[[str], None], *, full: boo
                 damaged.append(name)
             advance()
     for name in damaged:
-        commit_path(path, name).remove()  # first: without it the volume does not exist
+        commit_path(path, name).remove()  # first, because without it the volume does not exist
         (path / name).remove()
     try:
         frozen_splits(path)
@@ -81,4 +83,4 @@ def _splits_in_index(path: StoragePath) -> dict[str, Split]:
     try:
         return {volume.subject: volume.split for volume in open_store(path).volumes}
     except StoreError:
-        return {}  # the records say it for all that is left
+        return {}  # the commit records give the splits of all remaining volumes

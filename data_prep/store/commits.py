@@ -1,4 +1,4 @@
-"""Commit records: a volume exists once its record does, and is what its record says.
+"""Commit records: a volume exists once its record does, and its files must match the record.
 
 A record is sealed JSON: the volume's facts, and size and SHA-256 of each of its files.
 """
@@ -12,44 +12,47 @@ from mrct.errors import StoreError
 from mrct.storage.paths import StoragePath
 
 COMMITS = "commits"
-"""The folder of the records inside a store."""
+"""Folder of the commit records inside a store."""
 IMAGE, BODY = "0", "labels/body/0"
-"""The two arrays of a volume, named relative to it."""
+"""Paths of the two arrays of a volume, relative to its group."""
 
 
 def commit_path(store: StoragePath, name: str) -> StoragePath:
-    """Where the commit record of the volume `name` lies."""
+    """Return the path of the commit record of the volume `name`."""
     return store / COMMITS / _file_of(name)
 
 
 def committed(store: StoragePath) -> list[str]:
-    """The names of all volumes that have a commit record."""
+    """Return the names of all volumes that have a commit record."""
     names = (store / COMMITS).names()
     return [n.removesuffix(".json").replace("-", "/", 1) for n in names if n.endswith(".json")]
 
 
 def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
-    """A volume's commit record: `volume`, `source_sha256`, `fingerprint`, `files`, `notes`."""
+    """Read a commit record: `volume`, `source_sha256`, `fingerprint`, `files`, `notes`."""
     try:
         content = commit_path(store, name).read_bytes()
     except FileNotFoundError:
         path = f"{COMMITS}/{_file_of(name)}"
-        raise damaged(store, name, path, "there is no commit record") from None
+        raise damaged(store, name, path, "the commit record is missing") from None
     return unseal(content, commit_path(store, name), store)
 
 
 def read_commits(store: StoragePath) -> list[dict[str, Any]]:
-    """All commit records, by volume name. Raises StoreError where one is damaged."""
+    """Read all commit records, sorted by volume name. Raises StoreError if one is damaged."""
     folder = store / COMMITS
     contents = folder.read_files([_file_of(name) for name in committed(store)])
     return [unseal(content, folder / file, store) for file, content in contents.items()]
 
 
 def verify(store: StoragePath, name: str, *, full: bool = False) -> None:
-    """Compare a volume's files with its commit record; raises StoreError naming the file.
+    """Compare a volume's files with its commit record.
 
-    Number, names and sizes of all files, the hash of each `zarr.json`, and the codecs that it asks
-    for; with `full` the hash of every byte.
+    Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in
+    it; with `full` the hash of every file.
+
+    Raises:
+        StoreError: A file differs; the message names it.
     """
     expected = read_commit(store, name)["files"]
     folder = store / name
@@ -65,17 +68,18 @@ def verify(store: StoragePath, name: str, *, full: bool = False) -> None:
     contents = folder.read_files(hashed)
     for file, content in contents.items():
         if hashlib.sha256(content).hexdigest() != expected[file]["sha256"]:
-            raise damaged(store, name, f"{name}/{file}", "its SHA-256 is another")
+            raise damaged(store, name, f"{name}/{file}", "its SHA-256 differs")
     for array in (IMAGE, BODY):
         if asked := unknown_encoding(contents[f"{array}/{METADATA}"]):
             raise StoreError(
-                f"{folder / array} asks for {asked}: not what this project writes, and an unknown "
-                f"decoder may run code. {_repair(store)}"
+                f"The array {folder / array} requires {asked}, which this project does not write, "
+                f"and an unknown decoder may run code. {_repair(store)}"
             )
 
 
 def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
-    """The error for a volume that is not what was committed; `file` is relative to the store."""
+    """Return the error for a volume that differs from its record; `file` is relative to the
+    store."""
     return StoreError(
         f"The volume {name} is damaged: {file} in {store}: {found}. Training on it would learn "
         f"from wrong voxels. {_repair(store)}"
@@ -83,24 +87,24 @@ def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
 
 
 def seal(document: dict[str, Any]) -> bytes:
-    """JSON that carries the SHA-256 of itself, so that a changed digit is noticed."""
+    """Return JSON that includes its own SHA-256, so that any change is detected."""
     return json.dumps(document | {"sha256": digest(document)}, separators=(",", ":")).encode()
 
 
 def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, Any]:
-    """Read what `seal` made; raises StoreError where it is not the same any more."""
+    """Read sealed JSON; raises StoreError if it was changed."""
     try:
         document: dict[str, Any] = json.loads(content)
         expected = document.pop("sha256")
     except (ValueError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}). {_repair(store)}") from error
+        raise StoreError(f"The file {path} cannot be read ({error}). {_repair(store)}") from error
     if digest(document) != expected:
-        raise StoreError(f"{path} was changed after it was written. {_repair(store)}")
+        raise StoreError(f"The file {path} was changed after it was written. {_repair(store)}")
     return document
 
 
 def digest(document: dict[str, Any]) -> str:
-    """The SHA-256 of a JSON document, however it is spaced and ordered."""
+    """Return the SHA-256 of a JSON document, independent of spacing and order."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -110,6 +114,6 @@ def _file_of(name: str) -> str:
 
 def _repair(store: StoragePath) -> str:
     return (
-        f"Run `python -m data_prep check {store} --repair --full`, which takes out what is "
-        "damaged, and then the same `python -m data_prep convert` again, which makes it anew."
+        f"Run `python -m data_prep check {store} --repair --full` to remove damaged volumes, and "
+        "then the same `python -m data_prep convert` again to restore them."
     )

@@ -1,6 +1,6 @@
-"""A picture of a store: middle slices of some volumes of each domain and split, body outlined.
+"""Draws a contact sheet: middle slices of some volumes of each domain and split, body outlined.
 
-Pseudonyms and numbers are all the text there is.
+Its only text is pseudonyms and numbers.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ VOLUMES_PER_ROW = 6
 
 
 def rows_of(store: Store) -> Rows:
-    """A row per split and domain that has volumes, at most VOLUMES_PER_ROW, evenly chosen."""
+    """Return a row for each split and domain, with at most VOLUMES_PER_ROW volumes."""
     return [
         (
             f"{split}\n{modality.upper()}, {len(volumes)}",
@@ -31,7 +31,7 @@ def rows_of(store: Store) -> Rows:
 
 
 def middle(store: Store, volume: StoredVolume) -> Picture:
-    """The slice half-way up the body, with the outline of its mask."""
+    """Return the slice at half the height of the body, with the outline of its mask."""
     z = int(np.abs(volume.height - 0.5).argmin())
     _, dy, dx = store.spacing_mm
     return Picture(
@@ -44,15 +44,15 @@ def middle(store: Store, volume: StoredVolume) -> Picture:
 
 
 def caption_of(store: Store) -> str:
-    """What the pictures are of."""
+    """Return the caption of the contact sheet."""
     dz, dy, dx = store.spacing_mm
     return (
-        f"Middle slices, {dz:g} x {dy:g} x {dx:g} mm (z y x), patient's right at the left,\n"
+        f"Middle slices, {dz:g} x {dy:g} x {dx:g} mm (z y x), patient's right on the left,\n"
         f"body outlined. CT from {CT_SOFT.low:g} to {CT_SOFT.high:g} HU, MRI in its own window."
     )
 
 
 def save_contact_sheet(store: Store, path: Path) -> None:
-    """Write the picture as a PNG."""
+    """Write the contact sheet as a PNG."""
     figure = sheet(rows_of(store), caption=caption_of(store), tile_inches=1.8, num_columns=3)
     write_atomic(path, png(figure, 150))

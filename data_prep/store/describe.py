@@ -1,4 +1,4 @@
-"""A store in words for people: how much there is of what, and in which geometry."""
+"""Summarises a store for people: counts and geometry of its volumes, histograms, and notes."""
 
 import math
 from collections.abc import Iterator
@@ -17,25 +17,26 @@ from data_prep.store.store import Store
 from mrct.imaging.volume import Modality
 
 EDGES_HU = np.arange(-1024, 2049, 64)
-"""Of the bars; what lies above counts in the last."""
+"""Edges of the histogram bins; higher values are counted in the last bin."""
 _BARS = " ▁▂▃▄▅▆▇█"
 
 SAMPLES = 4
-"""CT volumes of each split whose voxels are read for the histograms."""
+"""Number of CT volumes per split that are read for the histograms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Histogram:
-    """HU inside the body of some volumes."""
+    """Histogram of the HU inside the body of some volumes."""
 
     counts: NDArray[np.int64]
-    """Voxels between each two of EDGES_HU."""
+    """Number of voxels in each bin of EDGES_HU."""
     volumes: int
+    """Number of volumes."""
     percentiles: tuple[float, float, float]
-    """1, 50 and 99 %, in HU."""
+    """1st, 50th and 99th percentile, in HU."""
 
     def __str__(self) -> str:
-        # The root lets bone be seen beside soft tissue; no bar is blank where there is a voxel.
+        # Square roots make bone visible beside soft tissue; a bin with a voxel is never blank.
         heights = np.sqrt(self.counts / max(1, self.counts.max()))
         bars = "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
         low, middle, high = self.percentiles
@@ -43,7 +44,7 @@ class Histogram:
 
 
 def sampled(volumes: Volumes, count: int) -> Volumes:
-    """At most `count` of the volumes, evenly spread over them."""
+    """Return at most `count` of the volumes, evenly spaced."""
     return volumes[:: max(1, -(-len(volumes) // count))]
 
 
@@ -60,12 +61,15 @@ def histogram_of(store: Store, volumes: Volumes) -> Histogram:
 
 
 def describe(store: Store) -> RenderableType:
-    """The store's settings and a table with a row per split and modality; reads no voxels."""
+    """Return the store's settings and a table with a row per split and modality.
+
+    It reads no voxels.
+    """
     dz, dy, dx = store.spacing_mm
     rows, columns = store.size
     head = (
         f"{store.path}\n"
-        f"voxels {dz:g} x {dy:g} x {dx:g} mm (z y x), slices {rows} x {columns} "
+        f"Voxels {dz:g} x {dy:g} x {dx:g} mm (z y x), slices {rows} x {columns} "
         f"({rows * dy:g} x {columns * dx:g} mm), preprocessing {store.fingerprint}"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -81,7 +85,7 @@ def describe(store: Store) -> RenderableType:
 
 
 def hu_lines(store: Store) -> Iterator[str]:
-    """The HU inside the body per split, a line each; reads SAMPLES volumes of each split."""
+    """Yield a histogram of the HU inside the body per split; reads SAMPLES volumes of each."""
     for split in SPLITS:
         if volumes := store.select("ct", split):
             histogram = histogram_of(store, sampled(volumes, SAMPLES))
@@ -89,7 +93,7 @@ def hu_lines(store: Store) -> Iterator[str]:
 
 
 def notes_of(store: Store) -> Iterator[str]:
-    """What convert put right or could not check, a line each, from the commit records."""
+    """Yield the notes of the commit records: corrections and what could not be checked."""
     for volume in store.volumes:
         for note in read_commit(store.path, volume.name).get("notes", []):
             yield f"{volume.name}: {note}"
@@ -110,6 +114,6 @@ def _row(volumes: Volumes) -> list[str]:
 
 
 def empty_domains(store: Store) -> list[tuple[Modality, Split]]:
-    """Which domain of which split has no volume, where training needs one."""
+    """Return the domains and splits that have no volume although training needs one."""
     needed: list[tuple[Modality, Split]] = [("mri", "train"), ("ct", "train"), ("mri", "val")]
     return [each for each in needed if not store.select(*each)]

@@ -1,9 +1,9 @@
-"""The index: facts of all volumes in columns, so that 10 and 100,000 volumes open alike.
+"""The index: facts of all volumes in columns, so that a store of 100,000 volumes opens quickly.
 
-A safetensors file. Its header says the SHA-256 of each column; a column is read, and compared with
-its hash, when it is first asked for. Then it lies in a temporary file without a name, from which
-rows are read when they are needed: memory does not hold the facts of all volumes, and nothing that
-happens to the index later matters. It is rebuilt from the commit records and says nothing new.
+The index is a safetensors file. Its header contains the SHA-256 of each column. A column is read,
+and verified, on first use. It is then kept in an unnamed temporary file from which rows are read
+as needed: memory does not hold the facts of all volumes, and later changes to the index have no
+effect. The index is rebuilt from the commit records and contains nothing beyond them.
 """
 
 import bisect
@@ -39,7 +39,7 @@ _PER_SLICE = ("body_fraction", "height", "deviation")
 
 
 def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """The index file of commit records; equal records give equal bytes."""
+    """Return the content of the index file of commit records; equal records give equal bytes."""
     records = sorted(records, key=lambda record: record["volume"]["name"])
     volumes = [record["volume"] for record in records]
     columns: dict[str, NDArray[Any]] = {
@@ -61,13 +61,13 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
     bare = safetensors.numpy.save(columns)
     header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
     sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
-    # One entry only: safetensors writes several in no fixed order.
+    # A single entry, because safetensors writes several in no fixed order.
     sealed = seal({"schema": _INDEX_SCHEMA, "columns": header, "sha256_of": sums}).decode()
     return safetensors.numpy.save(columns, metadata={"sealed": sealed})
 
 
 class Index:
-    """An index file, read column by column."""
+    """An index file, whose columns are read and verified on first use."""
 
     def __init__(self, path: StoragePath) -> None:
         self._path = path
@@ -82,29 +82,29 @@ class Index:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
         if self._sealed["schema"] != _INDEX_SCHEMA or self._sealed["columns"] != header:
-            raise self._damaged("its header was changed, or another version wrote it")
+            raise self._damaged("its header was changed, or written by another version")
         self._columns: dict[str, IO[bytes]] = {}
-        """The columns that were found to be what was written."""
+        """The verified columns, each in a temporary file."""
 
     @property
     def contents(self) -> str:
-        """Hash of all columns: equal where the volumes and their splits are."""
+        """Hash of all columns; equal if the volumes and their splits are equal."""
         return digest(self._sealed)[:16]
 
     def __len__(self) -> int:
         return int(self._sealed["columns"]["name"]["shape"][0])
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column, a row per volume (or, where facts are per slice, a row per slice).
+        """Return a column, with a row per volume (or per slice, for facts of slices).
 
-        Raises StoreError where it is not what was written.
+        Raises StoreError if the column was changed.
         """
         return self.rows(name, 0, self._sealed["columns"][name]["shape"][0])
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows of a column. Raises StoreError where the column is not what was written."""
+        """Return rows of a column. Raises StoreError if the column was changed."""
         column = self._columns.get(name)
-        if column is None:  # two threads may check one at once: each in a file of its own
+        if column is None:  # two threads may do this at once, each with its own file
             column = self._columns[name] = self._checked(name)
         facts = self._sealed["columns"][name]
         dtype, shape = np.dtype(_COLUMN_DTYPES[facts["dtype"]]), facts["shape"][1:]
@@ -114,26 +114,26 @@ class Index:
 
     @cached_property
     def first_slices(self) -> NDArray[np.int64]:
-        """[volumes + 1]: where each volume's rows begin in the columns with a row per slice."""
+        """[volumes + 1], the first row of each volume in the columns with a row per slice."""
         return np.concatenate([[0], self.column("shape")[:, 0].cumsum(dtype=np.int64)])
 
     def row_of(self, name: str) -> int | None:
-        """The row of a volume, or None where it is not in the index."""
+        """Return the row of a volume, or None if it is not in the index."""
         row = bisect.bisect_left(range(len(self)), name, key=lambda row: self.text("name", row))
         return row if row < len(self) and self.text("name", row) == name else None
 
     def texts(self, column: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows of a column of texts."""
+        """Return rows of a text column."""
         letters = self.rows(column, start, stop)  # [volumes, longest], zeros at the end
         return letters.view(f"S{letters.shape[1]}")[:, 0]
 
     def text(self, column: str, row: int) -> str:
-        """One value of a column of texts."""
+        """Return one value of a text column."""
         value: bytes = self.texts(column, row, row + 1)[0]
         return value.decode()
 
     def _checked(self, name: str) -> IO[bytes]:
-        """A copy of a column in a temporary file without a name."""
+        """Copy a column to an unnamed temporary file, and verify it."""
         offsets = self._sealed["columns"][name]["data_offsets"]
         start, stop = (self._start + offset for offset in offsets)
         try:
@@ -149,9 +149,9 @@ class Index:
             if error.errno not in STORAGE_FULL_ERRNOS:
                 raise
             raise StorageFullError(
-                f"the temporary folder {tempfile.gettempdir()} has no room for {stop - start:,} "
-                f"bytes of the index {self._path} ({error.strerror}). Free some, or set TMPDIR to "
-                "a folder on a disk."
+                f"The temporary folder {tempfile.gettempdir()} has no space for {stop - start:,} "
+                f"bytes of the index {self._path} ({error.strerror}). Free some space, or set "
+                "TMPDIR to a folder on a disk."
             ) from error
         if found.hexdigest() != self._sealed["sha256_of"][name]:
             raise self._damaged(f"its column {name} was changed after it was written")
@@ -160,46 +160,47 @@ class Index:
     def _damaged(self, found: str) -> StoreError:
         return StoreError(
             f"The index {self._path} is damaged: {found}. "
-            f"Run `python -m data_prep check {self._path.parent} --repair`: it makes the index "
-            "anew from the commit records."
+            f"Run `python -m data_prep check {self._path.parent} --repair` to rebuild it from the "
+            "commit records."
         )
 
 
 class Volumes(Sequence[StoredVolume]):
-    """Volumes of an index, by name in its order; each is put together when it is asked for."""
+    """A sequence of volumes of an index, sorted by name; each is assembled on access."""
 
     def __init__(self, index: Index, rows: NDArray[np.int64] | None = None) -> None:
         self._index = index
         self._rows = np.arange(len(index)) if rows is None else rows
 
     def select(self, modality: Modality, split: Split) -> "Volumes":
-        """Those of one domain and split."""
+        """Return the volumes of one domain and split."""
         wanted = self.column("modality") == MODALITIES.index(modality)
         wanted &= self.column("split") == SPLITS.index(split)
         return Volumes(self._index, self._rows[wanted])
 
     def named(self, name: str) -> StoredVolume | None:
-        """The volume of that name; None where the index has none."""
+        """Return the volume of this name, or None."""
         row = self._index.row_of(name)
         return None if row is None else self._volume(row)
 
     def column(self, name: str) -> NDArray[Any]:
-        """One fact of all these volumes: `shape`, `window`, `split` (in SPLITS), `bytes` ..."""
+        """Return one fact of all volumes: `shape`, `window`, `bytes`, `split` (index in SPLITS)."""
         assert name not in _PER_SLICE
         return self._index.column(name)[self._rows]
 
     def texts(self, name: str) -> NDArray[Any]:
-        """One text of all these volumes: `name`, `subject` or `link`."""
+        """Return one text of all volumes: `name`, `subject` or `link`."""
         return self._index.texts(name, 0, len(self._index))[self._rows]
 
     @property
     def depths(self) -> NDArray[np.int64]:
-        """[volumes]: slices of each."""
+        """[volumes], the number of slices of each."""
         first = self._index.first_slices
         return first[self._rows + 1] - first[self._rows]
 
     def of_slices(self, name: str) -> NDArray[np.float32]:
-        """One fact of every slice of these volumes in a row: `body_fraction`, `height` ..."""
+        """Return one fact of every slice of all volumes, concatenated: `body_fraction`, `height`,
+        `deviation`."""
         if not len(self):
             return np.empty(0, np.float32)
         depth, first = self.depths, self._index.first_slices[self._rows]
@@ -209,12 +210,12 @@ class Volumes(Sequence[StoredVolume]):
         return np.asarray(steps[rows] / np.float32(SLICE_STEPS), np.float32)
 
     def linked_first(self) -> "Volumes":
-        """The same volumes, those with a linked volume before the others."""
+        """Return the same volumes, those with a linked volume first."""
         alone = self.texts("link") == b""
         return Volumes(self._index, self._rows[np.argsort(alone, kind="stable")])
 
     def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
-        """Those of them that are wanted."""
+        """Return the volumes for which `wanted` is true."""
         return Volumes(self._index, self._rows[wanted])
 
     def __len__(self) -> int:

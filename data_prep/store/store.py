@@ -1,15 +1,14 @@
-"""The contract of the Zarr store: its layout, and opening and reading it.
+"""Opens and reads the Zarr store. Its layout:
 
     zarr.json                     root group: schema, spacing, size, preprocessing and fingerprint
-    index.safetensors             every volume in brief, rebuilt from the commit records
-    splits.json                   the split of every subject that ever was in the store
+    index.safetensors             facts of all volumes, rebuilt from the commit records
+    splits.json                   the split of every subject that was ever in the store
     commits/<modality>-<p>.json   commit record: a volume exists once this does; written last
     <modality>/<p>/               OME-Zarr 0.5 image of one volume, p its pseudonym
         0                         int16 [z, y, x], chunks (1, Y, X), one shard
         labels/body/0             uint8 body mask, chunked alike
 
-A store lies in a local folder or under a URL. `writer.py` fills it; networks and normalised values
-are unknown here.
+A store is in a local folder or at a URL. `writer.py` fills it.
 """
 
 import hashlib
@@ -36,36 +35,54 @@ __all__ = ["BODY", "IMAGE", "Store", "StoredVolume", "damaged", "open_store", "s
 
 STORE_SCHEMA = 2
 ATTRIBUTE = "mri_ct_store"
-"""The root group's attribute that makes a Zarr group one of our stores."""
+"""Attribute of the root group that marks a Zarr group as a store of this project."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Store:
-    """An open store: what its index says, and whole volumes on demand."""
+    """An open store: its facts, and voxels and body masks of its volumes on demand.
+
+    Example:
+        store = open_store(LocalPath("brain.zarr"))
+        for volume in store.select("ct", "train"):
+            hu = store.voxels(volume)  # int16 [z, y, x]
+    """
 
     path: StoragePath
+    """Local folder or URL."""
     spacing_mm: tuple[float, float, float]
-    """(z, y, x) of every volume."""
+    """Voxel size along (z, y, x) of every volume, in mm."""
     size: tuple[int, int]
-    """(Y, X) of every slice."""
+    """Rows and columns (Y, X) of every slice, in voxels."""
     fingerprint: str
-    """Hash of the preprocessing: stores may be compared or joined only where it is equal."""
+    """Hash of the preprocessing: stores may be compared or joined only if it is equal."""
     recipe: Recipe
-    """How its volumes were made, for inference to do the same."""
+    """Preprocessing settings of its volumes, which inference must repeat."""
     contents: str
-    """Hash of the index: equal where the volumes and their splits are."""
+    """Hash of the index: equal if the volumes and their splits are equal."""
     volumes: Volumes = field(repr=False)
-    """All of them, by name."""
+    """All volumes, sorted by name."""
 
     def select(self, modality: Modality, split: Split) -> Volumes:
-        """The volumes of one domain and split, in the index's order (by name)."""
+        """Return the volumes of one domain and split, sorted by name.
+
+        Args:
+            modality: "mri" or "ct".
+            split: "train", "val" or "test".
+        """
         return self.volumes.select(modality, split)
 
     def partner(self, volume: StoredVolume) -> StoredVolume | None:
-        """The aligned volume of the other modality, on the same grid; None where there is none.
+        """Return the aligned volume of the other modality, on the same grid.
+
+        Args:
+            volume: A volume of this store.
+
+        Returns:
+            The linked volume, or None if `volume` has none.
 
         Raises:
-            StoreError: It lies on another grid.
+            StoreError: The linked volume lies on another grid.
         """
         other = self.volumes.named(volume.link) if volume.link else None
         if other and (
@@ -73,18 +90,39 @@ class Store:
         ):
             records = " and ".join(commit_path(self.path, v.name).name for v in (volume, other))
             raise StoreError(
-                f"{volume.name} and {other.name} of {self.path} are linked as a pair, but lie on "
-                f"different grids, so their voxels show different places. Remove {records} from "
-                f"its {COMMITS} and run the same convert again."
+                f"The volumes {volume.name} and {other.name} of {self.path} are linked as a pair, "
+                "but lie on different grids, so their voxels show different positions. Remove "
+                f"{records} from its folder {COMMITS} and run the same convert again."
             )
         return other
 
     def voxels(self, volume: StoredVolume) -> NDArray[np.int16]:
-        """All voxels [z, y, x], in HU or stored MRI units, after `verify`."""
+        """Verify and read all voxels of a volume.
+
+        Args:
+            volume: A volume of this store.
+
+        Returns:
+            int16 [z, y, x]. CT voxels are HU within WINDOW_HU; MRI voxels are magnitudes divided
+            by `volume.scale`.
+
+        Raises:
+            StoreError: A file of the volume is missing or damaged.
+        """
         return self._read(volume, IMAGE)
 
     def body(self, volume: StoredVolume) -> NDArray[np.uint8]:
-        """The body mask [z, y, x], 0 or 1, after `verify`."""
+        """Verify and read the body mask of a volume.
+
+        Args:
+            volume: A volume of this store.
+
+        Returns:
+            uint8 [z, y, x], 1 inside the body and 0 outside.
+
+        Raises:
+            StoreError: A file of the volume is missing or damaged.
+        """
         return self._read(volume, BODY)
 
     def _read(self, volume: StoredVolume, array: str) -> NDArray[Any]:
@@ -97,22 +135,41 @@ class Store:
             raise damaged(self.path, volume.name, shard, str(error)) from error
 
     def verify(self, volume: StoredVolume, full: bool = False) -> None:
-        """Compare a volume's files with its commit record; see `commit.verify`."""
+        """Compare a volume's files with its commit record.
+
+        Args:
+            volume: A volume of this store.
+            full: Also read and hash every byte; otherwise names, sizes and metadata only.
+
+        Raises:
+            StoreError: A file differs; the message names it and the command that repairs it.
+        """
         verify(self.path, volume.name, full=full)
 
 
 def open_store(path: StoragePath) -> Store:
-    """Open a store by its root attributes and its index's header, however many volumes it has.
+    """Open a store.
 
-    Raises StoreError where nothing is there, where the index is missing or damaged, or where the
-    schema is not ours to read, and UsageError where the folder is something else.
+    Reads only the root attributes and the header of the index, so the time does not depend on the
+    number of volumes.
+
+    Args:
+        path: Local folder or URL of the store, as from `storage_path`.
+
+    Returns:
+        The open store; its volumes are read on demand.
+
+    Raises:
+        NoStoreError: There is nothing at `path`.
+        StoreError: The index is missing or damaged, or the schema is of another version.
+        UsageError: `path` is not a store of this project.
     """
     root = read_root(path)
     if not (path / INDEX).exists():
         raise StoreError(
             f"The store {path} has no index: its conversion was not finished. "
-            f"Run the same `python -m data_prep convert ... --out {path}` again; it goes on "
-            f"where it stopped. Or take it as it is: `python -m data_prep check {path} --repair`."
+            f"Run the same `python -m data_prep convert ... --out {path}` again to resume it, or "
+            f"use the store as it is after `python -m data_prep check {path} --repair`."
         )
     index = Index(path / INDEX)
     return Store(
@@ -127,12 +184,12 @@ def open_store(path: StoragePath) -> Store:
 
 
 def read_root(path: StoragePath) -> dict[str, Any]:
-    """The root attributes of a store, its schema checked."""
+    """Return the root attributes of a store, after checking schema and fingerprint."""
     with path.reached():
         exists = path.exists()
     if not exists:
         raise NoStoreError(
-            f"There is no store at {path}. Make one from your volumes:\n"
+            f"There is no store at {path}. Create one from your volumes:\n"
             f"  python -m data_prep convert --mri DIR --ct DIR --out {path}"
         )
     try:
@@ -141,23 +198,24 @@ def read_root(path: StoragePath) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a store of this project: its zarr.json is missing, damaged or without "
-            f"the attribute {ATTRIBUTE}. Give a folder that `python -m data_prep convert` made."
+            f"the attribute {ATTRIBUTE}. Give a store written by `python -m data_prep convert`."
         ) from error
     if root.get("schema") != STORE_SCHEMA:
         raise StoreError(
             f"The store {path} has schema {root.get('schema')}; this version reads {STORE_SCHEMA} "
-            "and would misread another. Convert again, or use the version that wrote it."
+            "and would misread any other. Convert again, or use the version that wrote it."
         )
     if root.get("fingerprint") != fingerprint_of(root):
         raise StoreError(
-            f"{path / METADATA} was changed after it was written: its spacing, size or settings do "
-            "not fit their fingerprint, and every volume would be misread by it. Copy this file "
-            "again from where the store came from, or convert anew into another --out."
+            f"The file {path / METADATA} was changed after it was written: its spacing, size or "
+            "settings do not match their fingerprint, and every volume would be misread. Copy "
+            "this file again from where the store came from, or convert into another --out."
         )
     return root
 
 
 def fingerprint_of(root: Mapping[str, Any]) -> str:
-    """The hash of all root attributes that decide voxels: schema, spacing, size, settings."""
+    """Return the hash of the root attributes that determine the voxels: schema, spacing, size,
+    settings."""
     decisive = {name: root.get(name) for name in ("schema", "spacing_mm", "size", "settings")}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

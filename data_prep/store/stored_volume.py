@@ -1,4 +1,4 @@
-"""What a store knows of a volume without its voxels."""
+"""The facts of a stored volume, without its voxels."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from mrct.imaging.volume import Affine, Modality
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StoredVolume:
-    """What the index knows of a volume: all but its voxels."""
+    """The facts of a stored volume: its entry in the index, without the voxels."""
 
     name: str
     """`mri/<pseudonym>` or `ct/<pseudonym>`: its group inside the store."""
@@ -32,23 +32,24 @@ class StoredVolume:
     scale: float
     """Stored value times this is the source's value; 1 for CT."""
     body_fraction: NDArray[np.float64]
-    """[z]: voxels of the body over all voxels."""
+    """[z]: fraction of voxels inside the body, 0 to 1."""
     height: NDArray[np.float64]
     """[z]: 0 at the lowest and 1 at the highest slice that holds body, clipped beyond."""
     deviation: NDArray[np.float64]
-    """[z]: standard deviation of the normalised values; near 0 where there is only air."""
+    """[z]: standard deviation of the normalised values; near 0 in slices of air."""
     source_shape: tuple[int, int, int]
-    """[z, y, x] of the file itself, before it was brought to the canonical axes."""
+    """[z, y, x] of the source file, before it was brought to the canonical axes."""
     source_affine: Affine
+    """[4, 4], (x, y, z, 1) indices of the source file to RAS mm."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` reads them back."""
+        """Return the facts as JSON values."""
         arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
         return asdict(self) | {name: getattr(self, name).tolist() for name in arrays}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "StoredVolume":
-        """The inverse of `to_json`; JSON's lists become tuples and arrays."""
+        """Return the volume of JSON values written by `to_json`."""
         tuples = ("shape", "window", "source_shape")
         arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
         return cls(

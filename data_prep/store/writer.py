@@ -1,4 +1,4 @@
-"""Writing the store: one volume is one atomic commit, the index follows from the commits."""
+"""Writes the store: each volume is one atomic commit, and the index is built from the commits."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class PreparedVolume:
     harmonised: HarmonisedVolume
     source_sha256: str
     notes: tuple[str, ...] = ()
-    """What was put right or could not be checked, a sentence each, without patient text."""
+    """Corrections and what could not be checked, a sentence each, without patient text."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class PreparedVolume:
 
     @property
     def grid(self) -> Grid:
-        """Where the stored voxels lie."""
+        """Grid of the stored voxels."""
         return self.harmonised.grid
 
 
@@ -74,16 +74,23 @@ def create_store(
     settings: Mapping[str, Any],
     key_check: str = "",
 ) -> str:
-    """Make the empty store, or find the one that is there; returns its fingerprint.
+    """Create an empty store unless it exists, and return its fingerprint.
 
-    `spacing_mm` is (z, y, x), `size` is (Y, X), `settings` whatever else decides the voxels.
-    Raises StoreError where a store with another preprocessing or of another key lies there:
-    volumes of two kinds must not mix, nor one volume get two names.
+    Args:
+        path: Local folder or URL.
+        spacing_mm: Voxel size along (z, y, x), in mm.
+        size: Rows and columns (Y, X) of every slice.
+        settings: All other settings that determine the voxels.
+        key_check: Fingerprint of the key of the pseudonyms.
+
+    Raises:
+        OtherStoreError: The existing store has another preprocessing, so that two kinds of volumes
+            would mix, or another key, so that one volume would get two names.
     """
     wanted = {"schema": STORE_SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = fingerprint_of(wanted)
-    # A conversion killed at its start leaves a part of our own names, and nothing else.
+    # A conversion killed at its start leaves some of these entries, and nothing else.
     own = {*MODALITIES, COMMITS}
     with path.reached():
         found = path.names()
@@ -103,7 +110,7 @@ def create_store(
             (path / name).make_folder()
         for modality in MODALITIES:
             (path / modality / METADATA).put(_group({}))
-        # Last: only now do the folders make a store.
+        # Written last, because it turns the folders into a store.
         (path / METADATA).put(_group({ATTRIBUTE: root}))
     return fingerprint
 
@@ -119,17 +126,17 @@ def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, An
         if found.get(name) != wanted.get(name)
     ]
     raise OtherStoreError(
-        f"The store {path} was made with another preprocessing:\n" + "\n".join(differences) + "\n"
-        "Volumes of both kinds in one store would teach the difference between them. "
+        f"The store {path} has another preprocessing:\n" + "\n".join(differences) + "\n"
+        "With both kinds of volumes in one store, the networks would learn the difference. "
         "Convert with the store's own settings, or give a new --out."
     )
 
 
 @contextmanager
 def writing(path: StoragePath) -> Iterator[int]:
-    """Hold the store's lock, and sweep first what killed writers left; yields how many things."""
+    """Hold the store's lock; first remove what killed writers left, and yield how many entries."""
     busy = StoreError(
-        f"Another conversion is writing to {path}: two would undo each other. "
+        f"Another conversion is writing to {path}, and two would overwrite each other. "
         "Wait for it to end, or give another --out."
     )
     with exclusive(path / ".lock", busy):
@@ -155,10 +162,10 @@ def _sweep(path: StoragePath) -> int:
 
 
 def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
-    """Write and commit one volume: its files, whole and synced, then the commit record.
+    """Write and commit one volume: its files, complete and synced, then the commit record.
 
-    Killed anywhere before the record, the volume does not exist and is made again. A volume that
-    is already there is replaced. Raises OSError (ENOSPC) where it does not fit.
+    If the process is killed before the record is written, the volume does not exist and is
+    converted again. An existing volume is replaced. Raises OSError (ENOSPC) if it does not fit.
     """
     stored = _describe(prepared)
     root = read_root(store)
@@ -185,8 +192,9 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
             commit_path(store, stored.name).put_new(record)
         except FileExistsError as error:
             raise StoreError(
-                f"Another process committed {stored.name} to {store} meanwhile, from other bytes. "
-                "Let one conversion end, then run `python -m data_prep check --full`."
+                f"Another process committed {stored.name} to {store} at the same time, from other "
+                "bytes. Wait until only one conversion runs, then run "
+                "`python -m data_prep check --full`."
             ) from error
     return stored
 
@@ -202,7 +210,7 @@ def rebuild_index(store: StoragePath) -> None:
 def frozen_splits(
     store: StoragePath, records: list[dict[str, Any]] | None = None
 ) -> dict[str, Split]:
-    """The split of every subject that has or had a volume: it keeps it when that is made anew."""
+    """Return the split of every subject that has or had a volume; it never changes."""
     path = store / SPLITS_FILE
     kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
     volumes = (record["volume"] for record in records or read_commits(store))
@@ -212,7 +220,7 @@ def frozen_splits(
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     harmonised = prepared.harmonised
     fraction = harmonised.body.mean(axis=(1, 2))
-    # Slice by slice: the volume as floats would take twice its memory.
+    # Slice by slice, because the whole volume as floats would take twice its memory.
     values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
     return StoredVolume(
         name=prepared.name,
@@ -233,12 +241,13 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
 
 
 def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to what the index keeps."""
+    """Round to the steps of the index."""
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
 
 
 def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
-    """The OME-Zarr 0.5 groups of an image and its label image; the affine stands beside them."""
+    """Return the OME-Zarr 0.5 groups of an image and its label image, with the affine in an
+    attribute beside them."""
     scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
     dataset = {"path": "0", "coordinateTransformations": [scale]}
     image = {
@@ -256,12 +265,12 @@ def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _group(attributes: dict[str, Any]) -> bytes:
-    """The `zarr.json` of a Zarr v3 group."""
+    """Return the `zarr.json` of a Zarr v3 group."""
     group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     return json.dumps(group, indent=1).encode()
 
 
 def encoded_bytes(harmonised: HarmonisedVolume) -> int:
-    """How many bytes a volume's image and mask take in a store; nothing is written for it."""
+    """Return the size of a volume's image and mask in a store, without writing them."""
     arrays = (harmonised.voxels, harmonised.body.astype(np.uint8))
     return sum(len(content) for array in arrays for content in encode(array).values())

@@ -1,7 +1,4 @@
-"""Voxels to the files of a Zarr array and back: one shard, a chunk and a checksum per slice.
-
-The home of zarr; it encodes in memory, and where the files lie is unknown here.
-"""
+"""Encodes voxels as the files of a Zarr array: one shard, a chunk and a checksum per slice."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +18,7 @@ _STORED_DTYPES = {"int16", "uint8"}
 
 
 def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
-    """The files of an array [z, y, x], by name. The same voxels always give the same bytes."""
+    """Return the files of an array [z, y, x], by name. Equal voxels always give equal bytes."""
     files: dict[str, Any] = {}
     array = zarr.create_array(
         MemoryStore(files),
@@ -30,7 +27,7 @@ def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
         chunks=(1, *voxels.shape[1:]),
         shards=voxels.shape,
         compressors=[
-            # Bits of a mask lie in runs already; to shuffle them back takes longer than all else.
+            # The bits of a mask are in runs already; shuffling would dominate the decoding time.
             BloscCodec(
                 cname="lz4",
                 shuffle="bitshuffle" if voxels.dtype.itemsize > 1 else "noshuffle",
@@ -40,7 +37,7 @@ def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
         ],
         fill_value=0,
         dimension_names=("z", "y", "x"),
-        # Without it a slice of zeros is left out and looks like a lost one.
+        # Otherwise a slice of zeros would be left out and look like a missing one.
         config={"write_empty_chunks": True},
     )
     array[:] = voxels
@@ -48,7 +45,7 @@ def encode(voxels: NDArray[Any]) -> dict[str, bytes]:
 
 
 def decode(files: Mapping[str, bytes]) -> NDArray[Any]:
-    """The inverse of `encode`. Raises ValueError where a checksum does not hold."""
+    """Decode the files written by `encode`. Raises ValueError if a checksum is wrong."""
     assert SHARD in files, "zarr takes a missing shard for zeros"
     store = MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()})
     try:
@@ -58,7 +55,7 @@ def decode(files: Mapping[str, bytes]) -> NDArray[Any]:
 
 
 def unknown_encoding(metadata: bytes) -> str:
-    """What an array's `zarr.json` asks for that this project never writes; empty if nothing."""
+    """Return the dtype and codecs in an array's `zarr.json`; empty if this project writes them."""
     array = json.loads(metadata)
     codecs = {codec["name"] for codec in _flat(array["codecs"])}
     if array["data_type"] in _STORED_DTYPES and codecs <= _CODECS:

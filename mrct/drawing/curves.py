@@ -1,4 +1,4 @@
-"""How curves and bars are drawn, all in one plain look, as PNG bytes."""
+"""Draws curves and bars in a uniform style, as PNG bytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Curve(NamedTuple):
     x: Sequence[float]
     y: Sequence[float]
     look: Mapping[str, Any]
-    """Colour, marker and so on, as matplotlib names them; with a `label` it is in the legend."""
+    """Keyword arguments of matplotlib (colour, marker, ...); a `label` adds it to the legend."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,11 +30,11 @@ class Plot:
     x_label: str = ""
     y_label: str = ""
     x_names: Sequence[str] | None = None
-    """What stands at 0, 1, 2 ... in place of numbers."""
+    """Labels at x = 0, 1, 2, ... instead of numbers."""
 
 
 def draw_plots(plots: Sequence[Plot], inches: tuple[float, float]) -> bytes:
-    """The plots side by side, as a PNG of this width and height."""
+    """Draw plots side by side, as a PNG of this width and height."""
     figure = Figure(figsize=inches, layout="constrained")
     for ax, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
         _draw(ax, plot)
@@ -42,7 +42,7 @@ def draw_plots(plots: Sequence[Plot], inches: tuple[float, float]) -> bytes:
 
 
 def draw_small_plots(plots: Sequence[Plot], num_columns: int) -> bytes:
-    """Many plots in rows of `num_columns`, as a PNG."""
+    """Draw many plots in rows of `num_columns`, as a PNG."""
     num_rows = -(-len(plots) // num_columns)
     tall = 1.9 * num_rows
     figure = Figure(figsize=(3 * num_columns, tall))
@@ -55,7 +55,7 @@ def draw_small_plots(plots: Sequence[Plot], num_columns: int) -> bytes:
 
 
 def draw_bars(lengths: Mapping[str, float], x_label: str) -> bytes:
-    """Named horizontal bars with their numbers, the last one on top, as a PNG."""
+    """Draw labelled horizontal bars with their values, the last one on top, as a PNG."""
     figure = Figure(figsize=(7, 0.6 + 0.26 * len(lengths)), layout="constrained")
     ax = figure.subplots()
     bars = ax.barh(list(lengths), list(lengths.values()))
@@ -66,7 +66,7 @@ def draw_bars(lengths: Mapping[str, float], x_label: str) -> bytes:
 
 
 def hex_colour(share: float, colours: str) -> str:
-    """The colour at a share, 0 to 1, of one of matplotlib's colour maps, as #rrggbb."""
+    """Return the colour at a position, 0 to 1, of a matplotlib colour map, as #rrggbb."""
     return str(to_hex(colormaps[colours](share)))
 
 

@@ -1,7 +1,6 @@
-"""How slices are drawn: windowed, in true proportions, in a grid with colour bars.
+"""Draws slices: windowed, in true proportions, in a grid with colour bars.
 
-What is shown, and why, is up to the caller; nothing else draws slices. A figure becomes a PNG or
-pixels by `png` and `pixels`.
+All drawing of slices is here. `png` and `pixels` convert a figure to a PNG or to pixels.
 """
 
 import io
@@ -32,13 +31,13 @@ _BARS_INCHES = 0.5
 
 
 class Windowing(NamedTuple):
-    """What becomes which colour."""
+    """A colour map and the range of values that it covers."""
 
     colours: str
     low: float
     high: float
     unit: str
-    """What stands below the colour bar."""
+    """Unit below the colour bar."""
 
 
 CT_SOFT = Windowing("gray", *SOFT_TISSUE_WINDOW_HU, "HU")
@@ -49,16 +48,16 @@ CT_ERROR = Windowing("magma", *ERROR_WINDOW_HU, "HU")
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Picture:
-    """One slice and how it is shown."""
+    """One slice and its display settings."""
 
     values: NDArray[Any]
-    """[rows, columns], the first row on top; NaN has no colour."""
+    """[rows, columns], the first row on top; NaN is transparent."""
     windowing: Windowing
     pixel_mm: tuple[float, float]
     """Height and width of a pixel."""
     title: str = ""
     sides: str = ""
-    """What of the patient lies at the left and at the right: R, L, A or P."""
+    """Patient sides at the left and right of the image, each R, L, A or P."""
     outline: NDArray[np.bool_] | None = None
     """A mask whose edge is drawn."""
     is_smooth: bool = False
@@ -72,13 +71,13 @@ class Picture:
 
 
 Rows = Sequence[tuple[str, Sequence[Picture]]]
-"""The label of each row and its pictures."""
+"""The label of each row and its images."""
 
 
 def grid(rows: Rows, bars: Sequence[Windowing], *, tile_inches: float) -> Figure:
-    """Pictures on black, all to one scale, the widest `tile_inches` wide; colour bars below.
+    """Draw images on black at one scale, the widest `tile_inches` wide, with colour bars below.
 
-    The places are computed here: matplotlib's own layout engines take seconds for as many axes.
+    Positions are computed here, because matplotlib's layout engines take seconds for many axes.
     """
     widest_mm = max(picture.size_mm[1] for _, pictures in rows for picture in pictures)
     inches_per_mm = (tile_inches - _GAP_INCHES) / widest_mm
@@ -99,7 +98,7 @@ def grid(rows: Rows, bars: Sequence[Windowing], *, tile_inches: float) -> Figure
                 ax.text(0, 1, label, color="white", size=7, va="top", transform=ax.transAxes)
     share = 1 / len(bars)
     for number, windowing in enumerate(bars):
-        # Not all of its share, or the numbers at its ends would run into its neighbours'.
+        # Narrower than its share, so that the tick labels of neighbouring bars do not overlap.
         place = ((number + 0.1) * share, 0.38 / tall, 0.8 * share, 0.07 / tall)
         bar = figure.colorbar(
             ScalarMappable(Normalize(windowing.low, windowing.high), windowing.colours),
@@ -114,7 +113,7 @@ def grid(rows: Rows, bars: Sequence[Windowing], *, tile_inches: float) -> Figure
 def sheet(
     rows: Rows, *, caption: str, tile_inches: float, num_columns: int = 1, label_rotation: float = 0
 ) -> Figure:
-    """Pictures on white below a caption, each in a square of its own; at least `num_columns`."""
+    """Draw images on white below a caption, each in its own square, in at least `num_columns`."""
     across, down = max([num_columns, *(len(row) for _, row in rows)]), max(1, len(rows))
     figure = Figure(
         figsize=(tile_inches * across, tile_inches * down + 0.5),
@@ -152,7 +151,7 @@ def _draw(ax: Axes, picture: Picture) -> None:
 
 
 def coloured(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
-    """Values [rows, columns] as the pixels [rows, columns, 3] of a window; NaN is black."""
+    """Convert values [rows, columns] to pixels [rows, columns, 3] of a window; NaN is black."""
     cmap, low, high, _ = windowing
     known = np.isfinite(values)
     colours = colormaps[cmap](Normalize(low, high)(np.where(known, values, low)), bytes=True)
@@ -160,14 +159,14 @@ def coloured(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
 
 
 def png(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
-    """A figure as the content of a PNG file."""
+    """Return a figure as the content of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dots_per_inch, facecolor=figure.get_facecolor())
     return file.getvalue()
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """A figure as pixels [rows, columns, 3]."""
+    """Return a figure as pixels [rows, columns, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

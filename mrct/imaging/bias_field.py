@@ -1,4 +1,4 @@
-"""Bias correction of MRI (N4). Arrays are [z, y, x]."""
+"""Corrects the bias field of MRI (N4). Arrays are [z, y, x]."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from mrct.imaging.itk_image import image_of
 
 _SHRUNK_MM = 4.0
-"""The field is fitted on voxels about this wide: it is far smoother."""
+"""The field is fitted on voxels of about this size, because it is far smoother."""
 _LEAST_SHARE = 1e-3
-"""Voxels are taken as at least this share of the brightest, because N4 works on logarithms."""
+"""Lower bound of voxels as a fraction of the brightest, because N4 works on logarithms."""
 
 
 def corrected_for_bias(
@@ -17,12 +17,13 @@ def corrected_for_bias(
     *,
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.float32]:
-    """An MRI [z, y, x] divided by the slow change of brightness that coils leave in it.
+    """Divide an MRI [z, y, x] by its bias field, the smooth brightness variation of the coils.
 
-    N4 (Tustison et al. 2010, IEEE TMI 29:1310) as SimpleITK has it by default: 4 levels of at most
-    50 iterations from 4 control points an axis on, convergence 0.001, Wiener noise 0.01, FWHM 0.15,
-    200 bins; fitted inside the body on voxels shrunk to about 4 mm, in one thread, so that equal
-    input gives equal bits. The field's mean logarithm inside the body is 0: the unit stays.
+    N4 (Tustison et al. 2010, IEEE TMI 29:1310) with SimpleITK's defaults: 4 levels of at most 50
+    iterations, starting from 4 control points per axis, convergence 0.001, Wiener noise 0.01, FWHM
+    0.15, 200 bins; fitted inside the body on voxels shrunk to about 4 mm, in one thread, so that
+    equal input gives equal bits. The mean logarithm of the field inside the body is 0, so that the
+    unit stays.
     """
     import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
 
@@ -35,6 +36,6 @@ def corrected_for_bias(
     n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink))
     field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image))
     inside = field[body]
-    # Far from the body nothing holds the spline, and air must not become bright.
+    # Far from the body the spline is unconstrained, and air must not become bright.
     field = (field - inside.mean()).clip(inside.min() - inside.mean(), inside.max() - inside.mean())
     return np.asarray(voxels * np.exp(-field), np.float32)

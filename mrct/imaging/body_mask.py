@@ -1,4 +1,4 @@
-"""The body mask: where the patient is, cavities included, and neither table nor noise is."""
+"""Computes the body mask: the patient including cavities, without table and noise."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,29 +12,30 @@ from mrct.imaging.hounsfield import BODY_HU
 from mrct.imaging.volume import Modality
 
 _OPENING_MM = 4.0
-"""Thinner things that cling to the head are the holder, not the head."""
+"""Thinner structures attached to the head belong to the holder."""
 _CLOSING_MM = 6.0
 """Nostrils, ear canals and mouths up to twice this wide are sealed before filling."""
 _MEAN_MM = 3.0
-"""Over this width noise is averaged before a threshold is laid."""
+"""Width over which noise is averaged before thresholding."""
 _DARK = 0.85
-"""In square roots: a sixth of tissue where air is black."""
+"""Lowest threshold relative to Otsu's, in square roots: a sixth of tissue where air is black."""
 _AIR_MM = 20.0
-"""Farther from the head's bright part there is air."""
+"""Voxels farther than this from the bright part of the head are air."""
 _AIR_PERCENTILE = 99.7
-"""Noise and ghosts of air are rarely brighter."""
+"""Percentile of air above which noise and ghosts are rare."""
 _RIM_MM = 3.0
-"""An MRI's low threshold takes in so much of what blurs from the skin into the air."""
+"""Width of the blur from skin into air that the low threshold of an MRI includes."""
 _RIM_SHARE = 0.7
-"""Of the outermost tissue's brightness: as -300 HU is of the way from air to water."""
+"""Fraction of the outermost tissue's brightness at which the body ends, as -300 HU is 0.7 of the
+way from air to water."""
 _NEAR_MM = 4.5
-"""How far, along each axis, tissue says how bright the tissue at the surface should be."""
+"""Distance along each axis within which tissue defines the expected brightness at the surface."""
 _SOLID_MM = 1.0
-"""Speckle is thinner, and no ear."""
+"""Minimum thickness of an ear; speckle is thinner."""
 _HOLDER_MM = 12.0
-"""No shell of a table or head holder is thicker."""
+"""Maximum thickness of the shell of a table or head holder."""
 _LONG_MM = 80.0
-"""Longer than an ear is high."""
+"""Length above the height of an ear."""
 
 
 def body_mask(
@@ -44,21 +45,23 @@ def body_mask(
     spacing_mm: tuple[float, float, float],
     drawn_in: bool = True,
 ) -> Mask:
-    """The patient's voxels [z, y, x], sinuses and airways inside the head included.
+    """Return the patient's voxels [z, y, x], including sinuses and airways inside the head.
 
-    Above a threshold (-300 HU for CT, Otsu's for MRI), opened so that the head holder lets go, the
-    largest connected part, closed, and filled slice by slice along all three axes, because an
-    airway is open along one of them. All false where nothing is above it. Rows run from front to
-    back: a head holder is looked for behind the head. An MRI's outline is then drawn in to where a
-    CT's lies, so that depths below it mean the same in both; without `drawn_in` all that blurs
-    from the skin into the air stays, and with it the patient's dark rim.
+    The voxels above a threshold (-300 HU for CT, Otsu's for MRI) are opened to detach the head
+    holder, reduced to the largest connected part, closed, and filled slice by slice along all three
+    axes, because an airway is open along one of them. The mask is empty if no voxel is above the
+    threshold. Rows run from front to back: a head holder is searched behind the head. The outline
+    of an MRI is then moved inwards to that of a CT, so that depths below it mean the same in both;
+    without `drawn_in` the blur from skin into air stays, and with it the dark rim of the patient.
     """
     is_ct = modality == "ct"
     image = voxels if is_ct else _smooth(voxels, spacing_mm)
     tissue = image > BODY_HU if is_ct else _mri_tissue(image, spacing_mm)
     found = np.zeros(tissue.shape, np.bool_)
     around = _around(tissue, 0, spacing_mm)
-    if not is_ct:  # Dark skull parts scalp from brain; no holder is there whose gap would close.
+    if (
+        not is_ct
+    ):  # The dark skull separates scalp and brain. MRI shows no holder, so filling is safe.
         tissue[around] = filled(tissue[around], (0,))
     found[around] = _opened(tissue[around], _OPENING_MM / 2, spacing_mm)
     around = _around(found, 0, spacing_mm)
@@ -77,31 +80,31 @@ def _drawn_in(
     body: Mask,
     spacing_mm: tuple[float, float, float],
 ) -> Mask:
-    """The body of a smoothed MRI less the part of its rim that is far darker than the rim nearby.
+    """Return the body of a smoothed MRI without rim voxels far darker than the rim nearby.
 
-    Where the body is cut by the picture's border it has no rim.
+    A body has no rim where the border of the image cuts it.
     """
     inner = _erode(body, _RIM_MM, spacing_mm)
     rim = np.where(body & ~inner, image, 0)
     widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
     kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
     whole = _opened(kept, _OPENING_MM / 2, spacing_mm) | inner
-    # Of a body that is all rim, as on a thumbnail, the first finding is the better one.
+    # If the body is all rim, as in a very small image, it is kept unchanged.
     return largest_part(filled(whole, (0,))) if whole.any() else body
 
 
 def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The body with its openings sealed and its cavities filled, and nothing beyond its box."""
+    """Return the body with its openings sealed and its cavities filled, within its box."""
     z, y, x = (int(_CLOSING_MM / mm) + 1 for mm in spacing_mm)
-    # A stack that ends in the body goes on as it ended, or airways would open at its end slices.
+    # Repeat the end slices, otherwise airways would be open where the stack ends within the body.
     roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
     sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
     return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
 
 
 def bounding_box(mask: Mask, margins: Sequence[int] = (0, 0, 0)) -> Box | None:
-    """The smallest box that holds a mask [z, y, x], grown by so many voxels on each side as far as
-    the array goes. None where the mask is empty.
+    """Return the smallest box around a mask [z, y, x], extended by `margins` voxels on each side
+    within the array. None if the mask is empty.
     """
     box = []
     for axis, (length, margin) in enumerate(zip(mask.shape, margins, strict=True)):
@@ -114,9 +117,9 @@ def bounding_box(mask: Mask, margins: Sequence[int] = (0, 0, 0)) -> Box | None:
 
 
 def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]) -> Box:
-    """The mask's box and a margin, at least a voxel wide: work in it is work on the whole.
+    """Return the mask's box with a margin of at least one voxel, to which processing is limited.
 
-    It may end beyond the array, which slicing forgives; `_without_holder` measures from its ends.
+    It may end beyond the array, which slicing permits; `_without_holder` measures from its ends.
     """
     box = bounding_box(mask) or (slice(0, 0),) * 3
     margins = [int(margin_mm / mm) + 1 for mm in spacing_mm]
@@ -129,19 +132,20 @@ def _around(mask: Mask, margin_mm: float, spacing_mm: tuple[float, float, float]
 def _mri_tissue(
     image: NDArray[np.float32] | NDArray[np.int16], spacing_mm: tuple[float, float, float]
 ) -> Mask:
-    """What is brighter than air, in square roots: there noise is even, and fat does not decide.
+    """Return the voxels brighter than air, thresholded in square roots, where noise is uniform and
+    fat does not dominate.
 
-    Otsu's threshold finds the head's bright part, and so the air around it. Tissue may be darker,
-    down to _DARK of that threshold, but stands above nearly all of that air with its noise and
-    ghosts. Smoothed, even strong noise is narrow; every other row and column is enough to find the
-    threshold.
+    Otsu's threshold finds the bright part of the head, and so the air around it. Tissue may be
+    darker, down to _DARK of that threshold, but must be brighter than nearly all of that air with
+    its noise and ghosts. After smoothing even strong noise is narrow; every other row and column
+    is enough to find the threshold.
     """
     dz, dy, dx = spacing_mm
     some = image[:, ::2, ::2]
     root = np.sqrt(some.clip(0, np.percentile(some, 95)))
     threshold = otsu_threshold(root)
     bright = _opened(root > threshold, _OPENING_MM / 2, (dz, 2 * dy, 2 * dx))
-    is_air = root > 0  # zero is no measurement
+    is_air = root > 0  # zero means not measured
     is_air[:, *_around(bright, _AIR_MM, (dz, 2 * dy, 2 * dx))[1:]] = False
     air = float(np.percentile(root[is_air], _AIR_PERCENTILE)) if is_air.any() else 0.0
     return np.asarray(image > min(threshold, max(_DARK * threshold, air)) ** 2)
@@ -150,14 +154,14 @@ def _mri_tissue(
 def _smooth(
     voxels: NDArray[np.float32] | NDArray[np.int16], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Means over _MEAN_MM, in which noise is lower."""
+    """Return means over _MEAN_MM, which lower the noise."""
     widths = [max(1, (int(_MEAN_MM / mm) - 1) // 2 * 2 + 1) for mm in spacing_mm]
     return np.asarray(ndimage.uniform_filter(voxels.astype(np.float32, copy=False), widths))
 
 
 def _without_holder(tissue: Mask, body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The body of a CT less what is thin, long and behind it, a shell on which the head lies, and
-    with ears: what is thin, short and at its sides.
+    """Return the body of a CT without the head holder (thin, long and behind it) and with the ears
+    (thin, short and at its sides).
     """
     thick = _opened(body, _HOLDER_MM / 2, spacing_mm)
     if not thick.any():
@@ -184,13 +188,13 @@ def _length_mm(box: Box, spacing_mm: tuple[float, float, float]) -> float:
 
 
 def _opened(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The largest part that holds a ball of this radius, and what is that near to it."""
+    """Return the largest part that contains a ball of this radius, and the mask that near to it."""
     core = largest_part(_erode(mask, radius_mm, spacing_mm))
     return _dilate(core, radius_mm + 1e-3, spacing_mm) & mask
 
 
 def otsu_threshold(values: NDArray[np.float32] | NDArray[np.int16], bins: int = 256) -> float:
-    """The value that splits a histogram into the two classes farthest apart (Otsu, 1979)."""
+    """Return the threshold between the two most distant classes of a histogram (Otsu 1979)."""
     counts, edges = np.histogram(values, bins)
     centres = (edges[1:] + edges[:-1]) / 2
     below, above = counts.cumsum()[:-1], counts[::-1].cumsum()[::-1][1:]
@@ -201,10 +205,10 @@ def otsu_threshold(values: NDArray[np.float32] | NDArray[np.int16], bins: int = 
 
 
 def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """All voxels within a ball's radius of the mask.
+    """Return all voxels within a radius of the mask.
 
-    The ball is a bundle of rods along x: the mask grows along x, a voxel at a time, and is shifted
-    to each rod of that length. Much faster than a distance transform at radii of a few voxels.
+    The ball is a set of rods along x: the mask grows along x, a voxel at a time, and is shifted to
+    each rod of that length. This is much faster than a distance transform at radii of a few voxels.
     """
     dz, dy, dx = spacing_mm
     steps = [range(-int(radius_mm / mm), int(radius_mm / mm) + 1) for mm in (dz, dy)]
@@ -223,10 +227,11 @@ def _dilate(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]
 
 
 def _to(shift: int) -> slice:
-    """What of an axis is left where things are shifted to it."""
+    """Return the slice of an axis that remains after a shift."""
     return slice(shift, None) if shift >= 0 else slice(None, shift)
 
 
 def _erode(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The voxels farther than a radius from all outside; the array's border is no outside."""
+    """Return the voxels farther than a radius from the outside; the array's border does not
+    count as outside."""
     return ~_dilate(~mask, radius_mm, spacing_mm)

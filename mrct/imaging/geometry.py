@@ -1,8 +1,7 @@
-"""Orientation, resampling, crop and pad: from a file's own grid to the store's and back.
+"""Orients and resamples volumes between a file's own grid and the grid of the store.
 
-Everything is a change of grid: the same `resample` goes there and back, and a grid says exactly
-where its voxels lie. Grids with parallel axes take the short way of `separable`, all others
-MONAI's. The home of MONAI's transforms.
+Orientation, resampling, cropping and padding are all one change of grid, and `resample` serves both
+directions. Grids with parallel axes use the faster `separable_resampling`, all others MONAI.
 """
 
 import itertools
@@ -19,7 +18,7 @@ from mrct.imaging.volume import Affine, Grid, Volume
 
 IntLike = NDArray[np.integer] | np.integer | int
 SLICE_STEPS = 10_000
-"""Facts about slices are kept in ten-thousandths."""
+"""Facts about slices are stored in ten-thousandths."""
 
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Signs along RAS of the canonical axes: x to the left, y to the back, z up."""
@@ -30,12 +29,12 @@ _FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
 def canonical(volume: Volume) -> Volume:
-    """Permute and flip axes so that x, y, z run nearest to left, back, up; a view of the voxels.
+    """Permute and flip axes so that x, y, z run nearest to left, back, up.
 
-    Slices then run upwards, row 0 is anterior and column 0 the patient's right.
+    The voxels are a view. Slices then run upwards, row 0 is anterior, column 0 the patient's right.
     """
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
-    # Which voxel axis serves each world axis: the assignment with the largest cosines.
+    # Assign a voxel axis to each world axis so that the sum of cosines is largest.
     order = max(
         itertools.permutations(range(3)),
         key=lambda axes: sum(abs(directions[world, axis]) for world, axis in enumerate(axes)),
@@ -57,11 +56,12 @@ def canonical(volume: Volume) -> Volume:
 def target_grid(
     grid: Grid, spacing_mm: tuple[float, float, float], size_yx: tuple[int, int], box: Box
 ) -> Grid:
-    """The store's grid for a canonical volume: its axes, our spacing and (Y, X), all of its z.
+    """Return the store's grid for a canonical volume: its axes, the given spacing and (Y, X), and
+    its whole extent along z.
 
-    In-plane the grid is centred on the body's box, which counts the voxels of `grid`; where its
-    pixels are as large as ours, to the nearest pixel, so that values stay as they are. The source's
-    axes are kept however oblique, but set at right angles where they were not (a tilted gantry),
+    In-plane the grid is centred on the body's box, given in voxels of `grid`. If the pixel sizes
+    are equal, the centre is rounded to whole pixels, so that values stay unchanged. The axes of the
+    source are kept, even oblique ones, but made perpendicular if they were not (a tilted gantry),
     by the nearest rotation.
     """
     directions = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
@@ -85,13 +85,13 @@ def target_grid(
 def resample(
     volume: Volume, grid: Grid, *, fill: float, interpolation: Interpolation = "linear"
 ) -> Volume:
-    """The volume on another grid, `fill` where the volume does not reach, float32.
+    """Resample a volume to another grid as float32, with `fill` outside the volume.
 
-    It reaches half a voxel beyond its outermost centres, where its border repeats: the end slices
-    of a cropped stack keep their values instead of mixing with air. A cubic spline keeps more of
-    fine detail than `linear`, and rings at edges; it is clipped to the range of the volume.
+    The volume extends half a voxel beyond its outermost centres, where its border repeats: the end
+    slices of a cropped stack keep their values instead of mixing with air. A cubic spline keeps
+    more fine detail than `linear`, but rings at edges; it is clipped to the range of the volume.
 
-    Axes that get coarser are smoothed first by the Gaussian that makes a source voxel's point
+    Axes that become coarser are first smoothed by the Gaussian that makes a source voxel's point
     spread as wide as a target voxel's (Cardoso et al., MICCAI 2015), so that fine texture does
     not alias.
     """
@@ -114,7 +114,7 @@ def resample(
 
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[np.bool_]:
-    """A mask on another grid, by nearest neighbour; false where it does not reach."""
+    """Resample a mask to another grid by nearest neighbour; false outside the source."""
     if way := _route(source, grid):
         return pick(mask, way)
     turned = _turn(mask.astype(np.float32), source.affine, grid, "nearest")
@@ -122,7 +122,7 @@ def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[
 
 
 def _way(source: Grid, grid: Grid) -> Affine:
-    """The (z, y, x, 1) indices of a grid to those of a source."""
+    """Return the matrix from (z, y, x, 1) indices of a grid to those of a source."""
     way: Affine = _REVERSED @ np.linalg.inv(source.affine) @ grid.affine @ _REVERSED
     return way
 
@@ -132,7 +132,7 @@ def _route(source: Grid, grid: Grid) -> Route | None:
 
 
 def reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
-    """Which voxels of a grid have their centre in a voxel of the source."""
+    """Return which voxels of a grid have their centre in a voxel of the source."""
     way, inside = _way(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
     indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
     for axis, length in enumerate(source.shape):
@@ -144,8 +144,8 @@ def reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
 def _turn(
     voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str | int
 ) -> NDArray[np.float32]:
-    """MONAI's resampling for [z, y, x] arrays: its affines take indices in the array's order."""
-    # Here, because they take seconds that `describe`, `check` and `--help` can do without.
+    """Resample [z, y, x] arrays with MONAI, whose affines take indices in the array's order."""
+    # Imported here, because it takes seconds that `describe`, `check` and `--help` do not need.
     import torch
     from monai.data import MetaTensor
     from monai.transforms import SpatialResample
@@ -159,6 +159,7 @@ def _turn(
 
 
 def relative_height(z: IntLike, lowest: IntLike, highest: IntLike) -> NDArray[np.float64]:
-    """0 at the `lowest` and 1 at the `highest` slice that holds body, clipped beyond; in steps."""
+    """Return the relative height of slices, rounded to SLICE_STEPS: 0 at the `lowest` and 1 at the
+    `highest` slice with body, clipped beyond."""
     height = np.clip((z - lowest) / np.maximum(1, highest - lowest), 0, 1)
     return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)

@@ -1,6 +1,7 @@
-"""Voxel values to network values in [-1, 1] and back, each mapping beside its inverse.
+"""Maps voxel values to network values in [-1, 1] and back, each mapping beside its inverse.
 
-Plain arithmetic on float arrays of any shape, numpy or torch alike; the result is of the same kind.
+The functions are arithmetic on float arrays of any shape, numpy or torch; the result has the same
+type.
 """
 
 from typing import Any, TypeVar
@@ -12,11 +13,11 @@ from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.volume import Modality
 
 Window = tuple[float, float]
-"""The values that become -1 and +1."""
+"""The values that are mapped to -1 and +1."""
 Array = TypeVar("Array", bound=Any)
 
 AIR: dict[Modality, float] = {"mri": 0.0, "ct": AIR_HU}
-"""What stands where nothing was measured: in padding, and beyond a volume's reach."""
+"""Value where nothing was measured: in padding, and outside a volume."""
 INVERTED_CENTRE = 0.05
 INVERTED_SLOPE = 0.45
 INVERTED_AIR = -0.7
@@ -38,11 +39,11 @@ def denormalise(x: Array, window: Window) -> Array:
 
 
 def robust_window(voxels: NDArray[Any], body: NDArray[Any]) -> Window:
-    """The MRI window: zero to the 99.5th percentile inside the body, in the unit of `voxels`.
+    """Return the MRI window: zero to the 99.5th percentile inside the body, in units of `voxels`.
 
-    Magnitudes start at zero and air lies there, so zero is the low end; only where an earlier tool
-    left negative values inside the body is it their 0.5th percentile. The high end leaves out the
-    few voxels that a vessel or a coil drives far above all tissue.
+    Magnitudes start at zero, where air lies, so zero is the low end; only if an earlier tool left
+    negative values inside the body, it is their 0.5th percentile. The high end excludes the few
+    voxels in vessels or near a coil that are far brighter than all tissue.
     """
     inside = voxels[body.astype(bool)]
     low, high = np.percentile(inside, [0.5, 99.5])
@@ -50,10 +51,10 @@ def robust_window(voxels: NDArray[Any], body: NDArray[Any]) -> Window:
 
 
 def invert_contrast(x: Array, body: Array) -> Array:
-    """The MRI in a CT-like order: inside the body 0.05 - 0.45 x, outside it -1 like air.
+    """Invert the contrast of an MRI: inside the body 0.05 - 0.45 x, outside it -1 like air.
 
-    Bright scalp fat goes below soft tissue and dark bone above it, as in CT, which keeps the
-    translator from painting fat as bone (contrast lock-in). `x` is in [-1, 1]; `body` is 0 or 1
+    Bright scalp fat is then below soft tissue and dark bone above it, as in CT, which keeps the
+    generator from rendering fat as bone (contrast lock-in). `x` is in [-1, 1]; `body` is 0 or 1
     and broadcasts to it. The result is in [-0.4, 0.5] inside the body.
     """
     inverted: Array = body * (1 + INVERTED_CENTRE - INVERTED_SLOPE * x) - 1
@@ -61,9 +62,9 @@ def invert_contrast(x: Array, body: Array) -> Array:
 
 
 def restore_contrast(y: Array, body: Array) -> Array:
-    """The inverse of `invert_contrast` inside the body, clipped to [-1, 1]; outside it -1.
+    """Invert `invert_contrast` inside the body, clipped to [-1, 1]; outside it the result is -1.
 
-    Below INVERTED_AIR a network means air, not the brightest fat there is: that too becomes -1.
+    Network output below INVERTED_AIR means air, not the brightest fat, and also becomes -1.
     """
     x: Array = (y - INVERTED_CENTRE) * (-1 / INVERTED_SLOPE)
     restored: Array = body * (y > INVERTED_AIR) * (x.clip(-1, 1) + 1) - 1

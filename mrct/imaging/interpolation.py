@@ -1,4 +1,4 @@
-"""How voxels between those of a source get their value: a word of command lines and of geometry."""
+"""The interpolation methods of command lines and of `geometry`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Arrays [z, y, x] as SimpleITK images."""
+"""Converts arrays [z, y, x] to SimpleITK images."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ Millimetres = tuple[float, float, float]
 
 
 def image_of(voxels: Values, spacing_mm: Millimetres) -> Any:
+    """Return voxels [z, y, x] with spacing (z, y, x) as a SimpleITK image."""
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.GetImageFromArray(voxels)

@@ -1,4 +1,4 @@
-"""Rigid registration of two volumes by mutual information. Arrays are [z, y, x]."""
+"""Registers two volumes rigidly by mutual information. Arrays are [z, y, x]."""
 
 from dataclasses import dataclass
 
@@ -8,37 +8,37 @@ from numpy.typing import NDArray
 from mrct.imaging.itk_image import Millimetres, Values, image_of
 
 _PYRAMID = ((4, 4.0), (2, 2.0), (1, 0.0))
-"""Of a registration, coarse to fine: how often voxels are shrunk, and the smoothing in mm."""
+"""Levels of a registration, coarse to fine: shrink factor, and smoothing in mm."""
 _ENOUGH = 100_000
-"""Voxels that the mutual information is taken from, where there are so many."""
+"""Largest number of voxels from which the mutual information is computed."""
 _MUTUAL_INFORMATION_BINS = 50
 _ROOM_MM = 50.0
-"""More than scans of one sitting lie apart."""
+"""Larger than any shift between scans of one session."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rigid:
-    """A turn and a shift: where in the moving volume a point of the fixed one lies."""
+    """A rotation and a shift from points of the fixed volume to points of the moving one."""
 
     matrix: NDArray[np.float64]
     """[3, 3], a rotation, on (x, y, z) in mm from the centre of the first voxel."""
     offset_mm: NDArray[np.float64]
     """[3], (x, y, z): a point p of the fixed volume lies at `matrix` p + `offset_mm`."""
     shift_mm: float
-    """How far the centre of the fixed volume's body was moved."""
+    """Distance by which the centre of the fixed volume's body is moved."""
 
     @property
     def angle_degrees(self) -> float:
-        """Of the turn, about whatever axis it has."""
+        """Angle of the rotation about its axis."""
         cosine = (np.trace(self.matrix) - 1) / 2
         return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
     def moved(self, moving: Values, spacing_mm: Millimetres, *, fill: float) -> NDArray[np.float32]:
-        """The moving volume on the fixed one's grid, linear; `fill` where it does not reach."""
+        """Resample the moving volume linearly to the fixed one's grid, with `fill` outside it."""
         return self._resampled(moving.astype(np.float32), spacing_mm, fill=fill, nearest=False)
 
     def moved_mask(self, mask: NDArray[np.bool_], spacing_mm: Millimetres) -> NDArray[np.bool_]:
-        """A mask of the moving volume on the fixed one's grid, by nearest neighbour."""
+        """Resample a mask of the moving volume to the fixed one's grid, by nearest neighbour."""
         moved = self._resampled(mask.astype(np.float32), spacing_mm, fill=0, nearest=True)
         return moved > 0.5
 
@@ -57,17 +57,17 @@ class Rigid:
 def registered(
     fixed: Values, moving: Values, fixed_body: NDArray[np.bool_], *, spacing_mm: Millimetres
 ) -> Rigid:
-    """The turn and shift of `moving` that tells most of `fixed` inside its body.
+    """Return the rigid transform that maximises the mutual information inside the fixed body.
 
-    Mutual information of Mattes et al. 2003 (IEEE TMI 22:120) as SimpleITK has it, 50 bins, from a
-    seeded choice of the body's voxels, by regular steps along its gradient, at three scales,
-    starting from where the two lie. In one thread, so that equal input gives equal bits. Meant for
-    scans that are a few mm and degrees apart.
+    Mutual information of Mattes et al. 2003 (IEEE TMI 22:120) in SimpleITK, with 50 bins, from a
+    seeded sample of the body's voxels, by regular-step gradient descent at three scales, starting
+    from the given positions. It runs in one thread, so that equal input gives equal bits. It is
+    meant for scans that are a few mm and degrees apart.
     """
     import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
 
-    # Samples that leave the moving volume would not count, and a shift that loses most of them can
-    # tell more of the rest: beyond its border it goes on as it ended.
+    # Samples outside the moving volume would not count, so a shift that loses most of them could
+    # score better. Therefore the border of the moving volume is repeated.
     margins = [round(_ROOM_MM / mm) for mm in spacing_mm]
     roomy = np.pad(moving.astype(np.float32), [(n, n) for n in margins], mode="edge")
     images = [image_of(fixed.astype(np.float32), spacing_mm), image_of(roomy, spacing_mm)]
@@ -91,7 +91,7 @@ def registered(
     method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _PYRAMID])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    # The metric takes its threads from this global, whatever the method itself is told.
+    # The metric takes its number of threads from this global, not from the method.
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:

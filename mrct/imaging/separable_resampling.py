@@ -1,7 +1,7 @@
-"""Resampling between grids whose axes are parallel: one matrix of weights per axis.
+"""Resamples arrays between grids whose axes are parallel: one matrix of weights per axis.
 
-It knows arrays and indices, no volume and no millimetre. Interpolation and smoothing are linear and
-work axis by axis, so each axis becomes a matrix: what the operation makes of the unit vectors.
+Interpolation and smoothing are linear and act axis by axis, so each axis becomes a matrix: the
+result of the operation on the unit vectors.
 """
 
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from scipy import ndimage
 _PARALLEL = 1e-4
 """Voxels by which a point may miss a parallel axis: far below what float32 voxels resolve."""
 _NEGLIGIBLE = 1e-7
-"""Weights below it do not change a float32."""
+"""Weights below this do not change a float32."""
 _ON_THE_BORDER = 1e-3
-"""Voxels: a centre on the source's very border is inside, whichever way it was rounded. Far above
-the rounding of a float32 index (3e-5 at 500), far below what a picture shows."""
+"""Tolerance in voxels, so that a centre exactly on the source's border is inside after rounding.
+Far above the rounding of a float32 index (3e-5 at 500), far below what an image shows."""
 _BLOCK_ROWS = 8
-"""Rows of a matrix that are applied at a time: few, so that far zeros cost nothing."""
+"""Rows of a matrix applied at a time; few, so that distant zeros cost nothing."""
 Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Route:
-    """Where the voxels of a target lie in a source, if both have parallel axes."""
+    """Positions of a target's voxels in a source with parallel axes."""
 
     axes: tuple[int, int, int]
-    """For each axis of the target, the axis of the source that it runs along."""
+    """For each axis of the target, the parallel axis of the source."""
     positions: tuple[NDArray[np.float64], ...]
     """For each axis of the target, the source index of each of its voxels, fractions included."""
     lengths: tuple[int, ...]
-    """For each axis of the target, how many voxels the source has along it."""
+    """For each axis of the target, the number of voxels of the source along it."""
 
     @property
     def reached(self) -> tuple[NDArray[np.bool_], ...]:
@@ -45,9 +45,9 @@ class Route:
 def route(
     way: NDArray[np.float64], source: tuple[int, int, int], target: tuple[int, int, int]
 ) -> Route | None:
-    """The route by `way` [4, 4], which maps (z, y, x, 1) indices of a target to those of a source.
+    """Return the route of `way` [4, 4], which maps (z, y, x, 1) target indices to source indices.
 
-    None where an axis of one is not parallel to one of the other.
+    None if an axis of one grid is not parallel to an axis of the other.
     """
     linear = way[:3, :3]
     axes = np.abs(linear).argmax(axis=0)
@@ -65,7 +65,7 @@ def route(
 
 
 def covered(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
-    """Which positions along an axis of `length` voxels lie in one of them, half a voxel around each
+    """Return which positions along an axis of `length` voxels lie within half a voxel of a
     centre."""
     return (at >= -0.5 - _ON_THE_BORDER) & (at <= length - 0.5 + _ON_THE_BORDER)
 
@@ -73,10 +73,10 @@ def covered(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
 def sample(
     voxels: NDArray[Any], way: Route, *, sigmas: NDArray[np.float64], order: int, fill: float
 ) -> Values:
-    """The voxels at the route's positions, `fill` where they do not reach, float32.
+    """Return the voxels at the route's positions as float32, with `fill` outside the source.
 
-    First smoothed by Gaussians of `sigmas` source voxels along the source's axes, then interpolated
-    by splines of `order` (1 is linear); the border's voxels repeat.
+    The voxels are smoothed by Gaussians of `sigmas` source voxels along the source's axes, then
+    interpolated by splines of `order` (1 is linear); border voxels are repeated.
     """
     turned = voxels.transpose(way.axes)
     z, y, x = (
@@ -87,7 +87,7 @@ def sample(
     y, x = y[:, rows], np.ascontiguousarray(x[:, columns].T)
     blocks = [(block, _band(z[block])) for block in _blocks(len(z))]
     turned = turned[:, rows, columns]
-    # One buffer for all blocks: fresh memory costs as much as the arithmetic.
+    # One buffer for all blocks, because new memory costs as much as the arithmetic.
     most = max(slices.stop - slices.start for _, slices in blocks)
     buffer = np.empty((most, *turned.shape[1:]), np.float32)
     result = np.empty((len(z), len(y), x.shape[1]), np.float32)
@@ -103,7 +103,7 @@ def sample(
 
 
 def pick(mask: NDArray[np.bool_], way: Route) -> NDArray[np.bool_]:
-    """The mask's nearest voxels at the route's positions; false where it does not reach."""
+    """Return the mask's nearest voxels at the route's positions; false outside the source."""
     indices = [
         np.rint(at).astype(np.intp).clip(0, length - 1)
         for at, length in zip(way.positions, way.lengths, strict=True)
@@ -115,7 +115,7 @@ def pick(mask: NDArray[np.bool_], way: Route) -> NDArray[np.bool_]:
 
 
 def _along_rows(weights: Values, part: Values) -> Values:
-    """weights [Y, rows] applied to part [slices, rows, columns]."""
+    """Apply weights [Y, rows] to part [slices, rows, columns]."""
     result = np.empty((len(part), len(weights), part.shape[2]), np.float32)
     for block in _blocks(len(weights)):
         rows = _band(weights[block])
@@ -124,7 +124,7 @@ def _along_rows(weights: Values, part: Values) -> Values:
 
 
 def _weights(at: NDArray[np.float64], length: int, sigma: float, order: int) -> Values:
-    """[positions, length]: what smoothing and interpolation make of each unit vector."""
+    """Return [positions, length], the smoothed and interpolated unit vectors."""
     units = np.eye(length)
     if sigma > 0:
         units = ndimage.gaussian_filter1d(units, sigma, axis=0, mode="nearest")
@@ -136,7 +136,7 @@ def _weights(at: NDArray[np.float64], length: int, sigma: float, order: int) -> 
 
 
 def _band(weights: Values) -> slice:
-    """The columns that are not all zero."""
+    """Return the range of columns that are not all zero."""
     used = np.flatnonzero(weights.any(axis=0))
     return slice(int(used[0]), int(used[-1]) + 1)
 

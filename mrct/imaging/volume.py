@@ -1,4 +1,4 @@
-"""A volume: voxels with their geometry. It knows nothing of files, stores or networks.
+"""A volume: voxels with their geometry.
 
 Axes: voxels are [z, y, x] (slices, rows, columns); an affine maps (x, y, z, 1) voxel indices, voxel
 centres at integers, to RAS millimetres (+x right, +y anterior,
@@ -16,20 +16,20 @@ Modality = Literal["mri", "ct"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Affine = NDArray[np.float64]
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From the patient axes of DICOM and ITK (+x left, +y posterior) to ours; its own inverse."""
+"""From the patient axes of DICOM and ITK (+x left, +y posterior) to RAS; its own inverse."""
 
 Note = Callable[[str], None]
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:
-    """Voxel size in mm along (z, y, x): the lengths of the affine's columns."""
+    """Return the voxel size in mm along (z, y, x): the lengths of the affine's columns."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return float(z), float(y), float(x)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Grid:
-    """Where voxels lie in space, without the voxels."""
+    """The shape and position of a voxel grid in space."""
 
     shape: tuple[int, int, int]
     """Voxels along (z, y, x)."""
@@ -52,11 +52,11 @@ class Volume:
     """[4, 4], (x, y, z, 1) voxel indices to RAS mm."""
     modality: Modality
     pseudonym: str
-    """Names the volume wherever a log or an artefact must; never patient text."""
+    """Name of the volume in logs and artefacts; never patient text."""
 
     @property
     def grid(self) -> Grid:
-        """The volume's geometry alone."""
+        """Geometry of the volume."""
         z, y, x = self.voxels.shape
         return Grid(shape=(z, y, x), affine=self.affine)
 
@@ -66,7 +66,7 @@ class Volume:
         return spacing_of(self.affine)
 
     def on(self, grid: Grid, voxels: NDArray[np.float32] | NDArray[np.int16]) -> "Volume":
-        """The same volume with other voxels on another grid."""
+        """Return the same volume with other voxels on another grid."""
         assert voxels.shape == grid.shape, f"{voxels.shape} voxels for a grid of {grid.shape}"
         return replace(self, voxels=voxels, affine=grid.affine)
 

@@ -1,4 +1,4 @@
-"""Files and folders that are either there whole or not at all, whatever they hold."""
+"""Writes files and folders atomically: they are either complete or absent."""
 
 import errno
 import os
@@ -9,16 +9,16 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 PARTIAL = ".partial-"
-"""What every unfinished file's or folder's name starts with, so that litter can be told."""
+"""Prefix of unfinished files and folders, by which leftovers are recognised."""
 
 
 def partial_path(path: Path) -> Path:
-    """A fresh name beside `path` for its unfinished self."""
+    """Return a new path beside `path` for its unfinished version."""
     return path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file by a synced temporary one and a rename; a reader never sees half of it."""
+    """Write a file by a synced temporary file and a rename; a reader never sees a partial file."""
     partial = partial_path(path)
     try:
         _write_synced(partial, content, mode)
@@ -30,9 +30,9 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a new folder with its files in the same way; `files` are named relative to it.
+    """Write a new folder atomically; the names of `files` are relative to it.
 
-    Raises OSError (ENOSPC) before the first byte where they would not fit.
+    Raises OSError (ENOSPC) before the first byte if they do not fit.
     """
     if shutil.disk_usage(folder.parent).free < sum(map(len, files.values())):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
@@ -50,10 +50,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder to fill, shown as `folder` when the body of the `with` is through.
+    """Yield a hidden folder to fill, which becomes `folder` when the block ends.
 
-    What `folder` was before is replaced then, and stays where the body raises or the process dies.
-    Files must lie in it or one folder down.
+    An existing `folder` is replaced then; it stays if the block raises or the process dies. Files
+    must lie in the folder or one level below.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(folder)
@@ -73,7 +73,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
-    """Give a finished folder its name, to stay; what had the name before is deleted."""
+    """Rename a finished folder to its final name, and delete the previous one."""
     old = partial_path(folder)
     if folder.exists():
         folder.rename(old)  # a folder can only be renamed over an empty one
@@ -88,7 +88,7 @@ def replace_folder(partial: Path, folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder; a kill in between leaves no half of it under its name."""
+    """Delete a folder; if the process is killed, no partial folder remains under its name."""
     doomed = partial_path(folder)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -1,7 +1,4 @@
-"""A path in a local folder, with all that a `StoragePath` can do.
-
-Files and folders appear by a rename, synced.
-"""
+"""The `StoragePath` of local files and folders, which are synced and then renamed into place."""
 
 import hashlib
 import os
@@ -17,7 +14,7 @@ from mrct.storage.atomic import PARTIAL, remove_folder, replace_folder, write_at
 
 
 class LocalPath(PosixPath):
-    """A `StoragePath` in a local folder; any library takes it for the `Path` that it is."""
+    """A `StoragePath` in a local folder; it is also a `pathlib.Path`."""
 
     __slots__ = ()
     damage: ClassVar[type[OSError]] = OSError
@@ -28,15 +25,15 @@ class LocalPath(PosixPath):
         return self
 
     def beside(self, suffix: str = "") -> Path:
-        """The path with a suffix to its name."""
+        """Return the path with a suffix appended to its name."""
         return self.with_name(self.name + suffix)
 
     def contains(self, file: Path) -> bool:
-        """Return whether a file lies inside, links followed."""
+        """Return whether a file lies inside, after resolving links."""
         return file.resolve().is_relative_to(self.resolve())
 
     def bytes_free(self) -> int:
-        """Return what its file system has left for us."""
+        """Return the free bytes of its file system."""
         folder = self.absolute()
         while not folder.exists():
             folder = folder.parent
@@ -62,8 +59,8 @@ class LocalPath(PosixPath):
     def ranges(self) -> Callable[[int, int], bytes]:
         """Open the file for reads of (start, stop).
 
-        It is held open, so that it stays what it was when another takes its name. It is not mapped:
-        reading a map of a file that was cut ends the process (SIGBUS).
+        The file is held open, so that its content stays the same if another file replaces it. It is
+        not memory-mapped, because reading a map of a truncated file kills the process (SIGBUS).
         """
 
         def read(start: int, stop: int) -> bytes:
@@ -78,38 +75,38 @@ class LocalPath(PosixPath):
         return sha256_of(self)
 
     def kvstore(self) -> dict[str, Any]:
-        """Return tensorstore's name for the folder."""
+        """Return the tensorstore specification of the folder."""
         return {"driver": "file", "path": str(self)}
 
     def arrow(self) -> tuple[str, None]:
-        """Return the path; pyarrow's own file system reaches it."""
+        """Return the path and None, for pyarrow's local file system."""
         return str(self), None
 
     def reached(self) -> AbstractContextManager[None]:
-        """Let the system's own errors through: they say what is wrong."""
+        """Do nothing: errors of the local file system are already clear."""
         return nullcontext()
 
     def put(self, content: bytes) -> None:
-        """Write the file by a synced temporary one and a rename."""
+        """Write the file by a synced temporary file and a rename."""
         write_atomic(self, content)
 
     def put_new(self, content: bytes) -> None:
-        """Write the file unless there is one."""
+        """Write the file unless it exists."""
         if self.exists():
             raise FileExistsError(self)
         write_atomic(self, content)
 
     def put_files(self, files: Mapping[str, bytes]) -> None:
-        """Write the new folder, which appears whole."""
+        """Write the new folder atomically."""
         write_folder(self, files)
 
     def append(self, line: str, name: str) -> None:
-        """Add the line to the file; `name` is not needed."""
+        """Append the line to the file; `name` is not used."""
         with self.open("a") as file:  # one short write: lines of two processes do not mix
             file.write(line)
 
     def make_folder(self, *, exist_ok: bool = True) -> None:
-        """Make the folder and those above it."""
+        """Create the folder and its parents."""
         self.mkdir(parents=True, exist_ok=exist_ok)
 
     def remove(self) -> None:
@@ -138,11 +135,11 @@ class LocalPath(PosixPath):
         replace_folder(self, self.with_name(name))
 
     def published(self, last: str) -> list["LocalPath"]:
-        """Return all entries with a name of their own, also those that lost their last file."""
+        """Return all entries with a final name, also those that lost their last file."""
         return [self / name for name in self.names() if not name.startswith(PARTIAL)]
 
     def withdraw(self, last: str) -> None:
-        """Take the folder's name away, then its files."""
+        """Rename the folder, then delete its files."""
         remove_folder(self)
 
 

@@ -1,8 +1,8 @@
-"""One writer at a time, and who it is. It does not know what is written.
+"""Locks that admit one writer at a time and record its host and process.
 
-Locally the system's own lock: it goes with the process that holds it, however that ends. An object
-store has no such lock: every writer puts up a flag, looks whether another one's is up, and if so
-takes its own down. A flag that shows no sign of life for STALE_S is taken down by whoever comes.
+A local lock is a file lock of the system, which is released when its process ends. An object store
+has no locks: every writer puts an object, lists those of others, and removes its own if there is
+another. An object without a heartbeat for STALE_S is removed by the next writer.
 """
 
 import fcntl
@@ -21,16 +21,16 @@ from mrct.errors import UserError
 from mrct.storage.paths import StoragePath
 
 BEAT_S = 20.0
-"""Time between two signs of life."""
+"""Time between two heartbeats."""
 MOMENT_S = 5.0
-"""So long what a dead process had just forked may still hold its local lock."""
+"""Time for which a child of a dead process may still hold its local lock."""
 STALE_S = 120.0
-"""A flag of another machine without a sign of life for so long is a dead process's."""
+"""After this time without a heartbeat, the process of another machine is taken to be dead."""
 
 
 @contextmanager
 def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
-    """Hold the lock at `path`, or raise `otherwise` at once, with who holds it and since when."""
+    """Hold the lock at `path`, or raise `otherwise` at once, with its holder and start time."""
     local = path.local
     with _file_lock(local, otherwise) if local else _flag(path, otherwise):
         yield
@@ -38,9 +38,9 @@ def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
 
 @contextmanager
 def in_turn(path: StoragePath) -> Iterator[None]:
-    """Wait for a local lock and hold it for the short time that the block takes.
+    """Wait for a local lock and hold it during the block, which must be short.
 
-    On an object store nothing is held: there a commit record is a conditional put.
+    On an object store there is no lock: a commit record is a conditional put.
     """
     if path.local is None:
         yield
@@ -78,13 +78,13 @@ def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
     own, owner = folder / f"{secrets.token_hex(8)}.json", _owner()
     own.put(owner.encode())
     try:
-        # First the flag, then the look: of two that come at once at least one sees the other.
+        # First put, then list: of two concurrent writers at least one sees the other.
         for other in (folder / name for name in folder.names() if name != own.name):
             try:
-                # Both times are the store's, so that no clock of ours matters.
+                # Both times are from the object store, so that local clocks do not matter.
                 age_s = (own.modified() - other.modified()).total_seconds()
                 text = other.read_text()
-            except FileNotFoundError:  # taken down meanwhile
+            except FileNotFoundError:  # removed in the meantime
                 continue
             if age_s < STALE_S and not _is_dead(text):
                 raise _held(otherwise, text, age_s)
@@ -97,7 +97,7 @@ def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
 
 @contextmanager
 def _signs_of_life(beat: Callable[[], None]) -> Iterator[None]:
-    """Call `beat` now and then until the block ends."""
+    """Call `beat` every BEAT_S seconds until the block ends."""
     ended = threading.Event()
 
     def keep_beating() -> None:
@@ -105,7 +105,7 @@ def _signs_of_life(beat: Callable[[], None]) -> Iterator[None]:
             try:
                 beat()
             except OSError:
-                continue  # an outage; the next beat may come through
+                continue  # an outage; the next beat may succeed
 
     thread = threading.Thread(target=keep_beating, daemon=True)
     thread.start()
@@ -122,7 +122,7 @@ def _owner() -> str:
 
 
 def _is_dead(text: str) -> bool:
-    """Whether the owner was a process of this machine that is no more."""
+    """Return whether the owner was a process of this machine that has ended."""
     try:
         owner = json.loads(text)
         if owner["host"] != socket.gethostname():
@@ -139,6 +139,6 @@ def _held(otherwise: UserError, text: str, age_s: float) -> UserError:
     try:
         owner = json.loads(text)
         who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (ValueError, KeyError):  # it has not yet written its name
-        who = "a process that has just begun"
-    return type(otherwise)(f"{otherwise} (Held by {who}, last sign of life {age_s:.0f} s ago.)")
+    except (ValueError, KeyError):  # the owner has not yet written its record
+        who = "a process that has just started"
+    return type(otherwise)(f"{otherwise} (Held by {who}, last heartbeat {age_s:.0f} s ago.)")

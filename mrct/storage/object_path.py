@@ -1,6 +1,6 @@
-"""A URL on an object store, with all that a `StoragePath` can do. The home of fsspec.
+"""The `StoragePath` of URLs on object stores, by fsspec.
 
-An object appears whole or not at all; a folder is no more than what its objects' names begin with.
+An object is written atomically; a folder is only a common prefix of object names.
 """
 
 import errno
@@ -19,13 +19,13 @@ from mrct.storage.local_path import LocalPath
 from mrct.storage.retry import TRANSFER_DELAYS_S, retry
 
 CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs")
-"""Packages whose errors mean that an object store does not answer."""
+"""Packages whose errors mean that an object store is unreachable."""
 
 
 @contextmanager
 def outages_as_os_errors() -> Iterator[None]:
-    """Raise OSError (EIO) where a server cannot be reached, as for a disk that fails; clients of
-    object stores have classes of their own for it, or an OSError without a number."""
+    """Raise OSError (EIO) if a server cannot be reached, as for a failing disk; clients of object
+    stores raise their own classes for it, or an OSError without a number."""
     try:
         yield
     except Exception as error:
@@ -40,7 +40,7 @@ class ObjectPath:
     """A `StoragePath` under a URL of any protocol that fsspec knows, such as s3://bucket/a.zarr."""
 
     url: str
-    """Without a slash at its end."""
+    """The URL, without a trailing slash."""
     damage: ClassVar[type[OSError]] = FileNotFoundError
     local: ClassVar[None] = None
 
@@ -52,12 +52,12 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """What stands after the last slash."""
+        """The part after the last slash."""
         return self.url.rpartition("/")[2]
 
     @property
     def parent(self) -> "ObjectPath":
-        """The folder that it lies in; a bucket itself for a bucket."""
+        """The containing folder; for a bucket, the bucket itself."""
         protocol, _, key = self.url.partition("://")
         folder = key.rpartition("/")[0]
         return ObjectPath(f"{protocol}://{folder}") if folder else self
@@ -72,7 +72,7 @@ class ObjectPath:
 
     @property
     def fs(self) -> Any:
-        """fsspec's file system, of which there is one for all who ask alike.
+        """fsspec's file system, shared by all paths of one protocol and configuration.
 
         Raises ImportError and ValueError for an unknown protocol.
         """
@@ -80,19 +80,19 @@ class ObjectPath:
 
     @property
     def key(self) -> str:
-        """How the file system calls it: bucket/folder/name."""
+        """Path within the file system: bucket/folder/name."""
         return self._reach()[1]
 
     def _reach(self) -> tuple[Any, str]:
-        # Imported here, so that who reads local files alone need not wait for it.
+        # Imported here, so that commands on local files need not wait for it.
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        # Listings must be true when they are asked for: other processes write too.
+        # Listings must not be cached, because other processes write too.
         found: tuple[Any, str] = url_to_fs(self.url, use_listings_cache=False)
         return found
 
     def beside(self, suffix: str = "") -> Path:
-        """Return a path of its name and a suffix in the working folder."""
+        """Return a path in the working folder: the name with a suffix appended."""
         return Path.cwd() / (self.name + suffix)
 
     def contains(self, file: Path) -> bool:
@@ -100,16 +100,16 @@ class ObjectPath:
         return False
 
     def bytes_free(self) -> None:
-        """Return None: an object store has room."""
+        """Return None: an object store has no limit."""
 
     @outages_as_os_errors()
     def exists(self) -> bool:
-        """Return whether there is an object, or one below."""
+        """Return whether the object exists, or any object below."""
         return bool(self.fs.exists(self.key))
 
     @outages_as_os_errors()
     def modified(self) -> datetime:
-        """Return when the object was put, by the store's clock."""
+        """Return when the object was written, by the clock of the object store."""
         moment: datetime = self.fs.modified(self.key)
         return moment
 
@@ -140,7 +140,7 @@ class ObjectPath:
 
     @outages_as_os_errors()
     def read_files(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Read objects of the folder, all at once."""
+        """Read objects of the folder concurrently."""
         if not names:
             return {}
         keys = {name: f"{self.key}/{name}" for name in names}
@@ -151,7 +151,7 @@ class ObjectPath:
         }
 
     def ranges(self) -> Callable[[int, int], bytes]:
-        """Return a function that asks for (start, stop) alone."""
+        """Return a function that reads the bytes from start to stop only."""
         fs, key = self.fs, self.key
 
         @outages_as_os_errors()
@@ -163,19 +163,19 @@ class ObjectPath:
 
     @outages_as_os_errors()
     def sha256(self) -> str:
-        """Return the SHA-256 of the object, read piece by piece."""
+        """Return the SHA-256 of the object, read in chunks."""
         with self.fs.open(self.key, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def kvstore(self) -> dict[str, Any]:
-        """Return tensorstore's name for it, with the endpoint and region that AWS tools read."""
+        """Return its tensorstore specification, with endpoint and region from the environment."""
         protocol = self.url.partition("://")[0]
         bucket, _, key = self.key.partition("/")
         if protocol in ("gs", "gcs"):
             return {"driver": "gcs", "bucket": bucket, "path": key}
         if protocol not in ("s3", "s3a"):
             raise UsageError(
-                f"Slices cannot be read from {protocol}://: tensorstore knows local folders, "
+                f"Slices cannot be read from {protocol}://: tensorstore supports local folders, "
                 "s3:// and gs://. Copy the store to one of those."
             )
         spec = {"driver": "s3", "bucket": bucket, "path": key}
@@ -183,46 +183,46 @@ class ObjectPath:
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
         if endpoint:
-            # Beside an own endpoint tensorstore asks no one for the region.
+            # With a custom endpoint tensorstore does not look up the region.
             spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
         elif region:
             spec |= {"aws_region": region}
         if "AWS_ACCESS_KEY_ID" in environment:
-            # Its default chain would complain on stderr of each configuration file that is absent.
+            # The default chain would print an error for each missing configuration file.
             return spec | {"aws_credentials": {"type": "environment"}}
         return spec
 
     def arrow(self) -> tuple[str, Any]:
-        """Return the key and the file system as one of pyarrow's, with the same way to reach it."""
+        """Return the key, and the same file system wrapped for pyarrow."""
         from pyarrow.fs import FSSpecHandler, PyFileSystem
 
         return self.key, PyFileSystem(FSSpecHandler(self.fs))
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Raise StoreError for whatever the protocol's client raises in the block."""
+        """Convert errors of the protocol's client in the block to StoreError."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
             raise StoreError(
-                f"{self} cannot be reached ({type(error).__name__}: {error}). Check the bucket's "
-                "name, the network, and the credentials and endpoint in the environment "
+                f"The URL {self} cannot be reached ({type(error).__name__}: {error}). Check the "
+                "bucket's name, the network, and the credentials and endpoint in the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL)."
             ) from error
 
     @outages_as_os_errors()
     def put(self, content: bytes) -> None:
-        """Put the object."""
+        """Write the object."""
         self.fs.pipe_file(self.key, content)
 
     @outages_as_os_errors()
     def put_new(self, content: bytes) -> None:
-        """Put the object on condition that there is none (If-None-Match).
+        """Write the object if it does not exist (If-None-Match).
 
-        One with this very content is no other: a client that lost the answer to its put tries
-        again.
+        An existing object with the same content is accepted, because a client that lost the
+        response to its put tries again.
         """
         try:
             self.fs.pipe_file(self.key, content, mode="create")
@@ -232,14 +232,17 @@ class ObjectPath:
 
     @outages_as_os_errors()
     def put_files(self, files: Mapping[str, bytes]) -> None:
-        """Put the objects, which appear one by one, and list them."""
+        """Write the objects, which appear one by one, and verify them by a listing."""
         key = self.key
         self.fs.pipe({f"{key}/{name}": content for name, content in files.items()})
         if self.sizes() != {name: len(content) for name, content in files.items()}:
-            raise StoreError(f"{self} does not hold what was just written to it: write it again.")
+            raise StoreError(
+                f"{self} does not contain what was just written to it. Run the same command again."
+            )
 
     def append(self, line: str, name: str) -> None:
-        """Put the line as an object `name` in a folder of this name: no object can grow."""
+        """Write the line as an object `name` in this folder, because objects cannot be appended
+        to."""
         (self / name).put(line.encode())
 
     def make_folder(self, *, exist_ok: bool = True) -> None:
@@ -247,13 +250,13 @@ class ObjectPath:
 
     @outages_as_os_errors()
     def remove(self) -> None:
-        """Remove the object and all below."""
+        """Remove the object and all objects below."""
         if self.exists():
             self.fs.rm(self.key, recursive=True)
 
     @contextmanager
     def fetched(self) -> Iterator[LocalPath]:
-        """Download the folder into a temporary one."""
+        """Download the folder to a temporary folder."""
         with tempfile.TemporaryDirectory(prefix="fetched-") as temporary:
             here = LocalPath(temporary) / self.name
             here.make_folder()
@@ -262,18 +265,18 @@ class ObjectPath:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Make a temporary local folder, from which `settle` uploads."""
+        """Create a temporary local folder, from which `settle` uploads."""
         with tempfile.TemporaryDirectory(prefix="staging-") as temporary:
             yield Path(temporary)
 
     def settle(self, file: Path) -> None:
-        """Upload a file and delete it here."""
+        """Upload a file and delete the local one."""
         self._transfer(lambda: self.fs.put_file(str(file), f"{self.key}/{file.name}"))
         file.unlink()
 
     def publish(self, name: str, names: Sequence[str], last: str, content: bytes) -> None:
-        """Let the store itself copy the objects, put `last` when they are all there, and remove
-        these."""
+        """Copy the objects within the object store, write `last` after all others, and remove the
+        originals."""
         final = self.with_name(name)
         if final.exists():
             final.withdraw(last)
@@ -283,7 +286,7 @@ class ObjectPath:
         self.remove()
 
     def published(self, last: str) -> list["ObjectPath"]:
-        """Return the folders that hold `last`, from one listing of all objects."""
+        """Return the folders that contain `last`, from one listing of all objects."""
         ending = f"/{last}"
         found = (n.removesuffix(ending) for n in self.sizes() if n.endswith(ending))
         return [self / name for name in sorted(found)]

@@ -1,4 +1,4 @@
-"""One retry for whatever fails for a moment: network file systems, object stores."""
+"""Retries operations on storage that fails temporarily: network file systems, object stores."""
 
 import errno
 import time
@@ -7,16 +7,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# The pauses grow fourfold: a hiccup costs a second, and a server that restarts is not kept busy.
+# Delays grow fourfold: a short failure costs a second, and a restarting server is not overloaded.
 READ_DELAYS_S = (0.5, 2.0, 8.0)
-"""For an input file. Ten seconds outlast a moved NFS mount; a file that stays away for longer is
-left out, and the next run of the same command takes it."""
+"""Delays for an input file. Ten seconds outlast a moved NFS mount; a file that is unavailable for
+longer is left out, and the next run of the same command converts it."""
 TRANSFER_DELAYS_S = (1.0, 4.0, 16.0)
-"""For a whole file to or from an object store. Longer, because a run ends with a transfer that
-fails, and because the store's client has made several tries of its own each time."""
+"""Delays for the transfer of a file to or from an object store. They are longer because a failed
+transfer ends the run, and because the client retries several times itself."""
 
 STORAGE_FAULT = "storage-fault"
-"""The code of an error about a volume that another try may mend."""
+"""Code of an error about a volume that may succeed when retried."""
 _PASSING = {
     errno.EAGAIN,
     errno.EBUSY,  # an object store's "slow down"
@@ -30,21 +30,21 @@ _PASSING = {
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether storage may answer otherwise a moment later.
+    """Return whether an error of the storage may be temporary.
 
-    What is not there, is not allowed or does not fit stays so: no other error is worth a pause.
+    Missing files, missing permissions and full disks are permanent and not retried.
     """
     if isinstance(error, OSError):
         return error.errno in _PASSING or isinstance(error, ConnectionError | TimeoutError)
-    # An OSError that a volume's own process told with its code.
+    # A VolumeError from the child process that stands for such an OSError.
     return getattr(error, "code", None) == STORAGE_FAULT
 
 
 def retry(action: Callable[[], T], *, delays_s: Sequence[float]) -> T:
-    """Return what `action` returns, called again after each delay while its error may pass.
+    """Call `action`, again after each delay while its error may be temporary; return its result.
 
     Raises:
-        Exception: What the last call raised.
+        Exception: The error of the last call.
     """
     for delay_s in delays_s:
         try:

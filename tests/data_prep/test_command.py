@@ -40,7 +40,7 @@ def test_convert_check_and_describe_a_cohort(data_prep, tmp_path):
     code, out, err = data_prep("convert", *folders, *GRID)
     assert code == 3
     assert "0 written, 4 already there, 1 refused" in out
-    assert "input 5 (ct/" in err
+    assert "Input 5 (ct/" in err
     assert "header-damaged" in err
 
     code, out, _ = data_prep("check", tmp_path / "s.zarr", "--full")
@@ -101,7 +101,7 @@ def test_a_volume_that_the_index_does_not_know_is_a_problem(data_prep, tmp_path)
         (["convert", "--out", "s.zarr", "--manifest", "nowhere"], 2, "cannot be read"),
         (["convert", "--out", "s.zarr", "--bids", "."], 2, "it is empty"),
         (["convert", "--out", "s.zarr", "--synthrad", "."], 2, "it is empty"),
-        (["convert", "--out", "s.zarr", "--mri", ".", "--bids", "."], 2, "Two lists"),
+        (["convert", "--out", "s.zarr", "--mri", ".", "--bids", "."], 2, "Two kinds of input"),
         (["convert", "--out", "s.zarr", "--mri", ".", "--workers", "-1"], 2, "or more"),
         (["convert", "--out", "s.zarr", "--mri", ".", "--dry-run"], 2, "it is empty"),
         (["frobnicate"], 2, "convert"),
@@ -152,7 +152,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(data_prep, tmp_path):
 
     assert code == 0
     assert "10 x 64 x 56 of 6 x 3.5 x 4 mm -> 10 slices" in out
-    assert "input 4: mri, .nii, REFUSED: header-damaged" in out
+    assert "Input 4: mri, .nii, REFUSED: header-damaged" in out
     assert "MRI: 1 train, 1 val, 1 test" in out
     assert "3 volumes to convert, 0 there already, 1 refused" in out
     assert str(tmp_path) not in out, "no paths where nobody sits before a terminal"
@@ -235,7 +235,7 @@ def test_a_convert_that_cuts_bodies_says_so_and_what_helps(data_prep, tmp_path):
     code, _, err = data_prep("convert", "--mri", tmp_path / "mri", "--out", out, *grid)
 
     assert code == 0
-    assert "2 volumes are cut" in err
+    assert "2 volumes are cropped" in err
     rows, columns = err.split("--size ")[1].split(".")[0].split()
     assert int(rows) > 44
     assert int(columns) == 48

@@ -92,7 +92,7 @@ CASES = [
         lambda whole: whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:],
     ),
     packed("a gzip stream cut off", "gzip-damaged", lambda whole: whole[:-100]),
-    packed("a .nii.gz that is no gzip", "gzip-damaged", lambda whole: gzip.decompress(whole)),
+    packed("a .nii.gz that is not gzip", "gzip-damaged", lambda whole: gzip.decompress(whole)),
     packed("an empty .nii.gz", "header-damaged", lambda whole: b""),
     packed(
         "a gzip bomb: 2 kB that claim 3 GB",
@@ -104,16 +104,16 @@ CASES = [
     plain("a file cut off in its header", "header-damaged", lambda whole: bytes(whole[:200])),
     plain("a file of text", "header-damaged", lambda whole: b"path,modality\n" * 40),
     field("a dimension of -8", "header-damaged", dim=[3, -8, 40, 36, 1, 1, 1, 1]),
-    field("dim that claims 100 times the file", "header-damaged", dim=[3, 360, 400, 8, 1, 1, 1, 1]),
+    field("dim 100 times larger than the file", "header-damaged", dim=[3, 360, 400, 8, 1, 1, 1, 1]),
     field("the magic of a pair of files", "detached-data", magic=b"ni1"),
-    field("voxels said to begin in the header", "header-damaged", vox_offset=100),
+    field("a voxel offset within the header", "header-damaged", vox_offset=100),
     field("an unknown datatype", "voxel-type", datatype=17),
     field("sform_code and qform_code 0", "no-affine", sform_code=0, qform_code=0),
     field("lengths in microns", "unit", xyzt_units=3),
     plain("NaN in the affine", "affine-unusable", sform_row(np.nan)),
     plain("an affine without volume", "affine-unusable", sform_row(0)),
     Case(
-        what="two moments (4-D)",
+        what="two time points (4-D)",
         code="not-3d",
         make=lambda folder: nibabel.Nifti1Image(
             np.stack([values("CT").transpose()] * 2, axis=3).astype(np.int16), AFFINE
@@ -132,9 +132,9 @@ CASES = [
     voxels("one value everywhere", "constant", np.full(values("CT").shape, -1000)),
     voxels("a CT of air", "all-air", values("CT") // 100 - 1000),
     voxels("a CT without its rescale", "modality-conflict", values("CT") + 1024),
-    voxels("HU that are halved", "modality-conflict", values("CT") // 2),
-    voxels("an MR filed as CT", "modality-conflict", values("MR")),
-    voxels("a CT filed as MR", "modality-conflict", values("CT"), "MR"),
+    voxels("halved HU", "modality-conflict", values("CT") // 2),
+    voxels("an MR given as CT", "modality-conflict", values("MR")),
+    voxels("a CT given as MR", "modality-conflict", values("CT"), "MR"),
     voxels(
         "an MR in which one number overflowed",
         "negative-magnitudes",

@@ -116,13 +116,13 @@ FILES = [
         every(lambda dataset: dataset.compress(RLELossless)),
     ),
     ct(
-        "a transfer syntax that nothing decodes",
+        "a transfer syntax without a decoder",
         "transfer-syntax",
         in_syntax("1.2.840.10008.1.2.4.100"),
     ),
     ct("a private transfer syntax", "transfer-syntax", in_syntax(PRIVATE_SYNTAX)),
-    ct("rows that the header does not tell of", "pixels-unreadable", fewer_rows),
-    ct("rows that are not there", "pixels-unreadable", setting(Rows=41)),
+    ct("more rows than in the header", "pixels-unreadable", fewer_rows),
+    ct("fewer rows than in the header", "pixels-unreadable", setting(Rows=41)),
     ct("a matrix of gigabytes", "too-large", setting(Rows=65535, Columns=65535)),
     mr(
         "pixels in the other byte order",
@@ -147,22 +147,22 @@ UNITS = [
     ct("an intercept applied twice", "all-air", setting(RescaleIntercept=-2048)),
     ct("RescaleType: effective atomic number", "not-hounsfield", setting(RescaleType="Z_EFF")),
     ct(
-        "HU that are halved",
+        "halved HU",
         "modality-conflict",
         as_signed(lambda index: values("CT")[index] // 2),
     ),
     ct(
-        "an MR filed as CT",
+        "an MR given as CT",
         "modality-conflict",
         both(stored(lambda index, _: values("MR")[index]), setting(RescaleIntercept=0)),
     ),
     ct(
-        "an MR filed as CT, with a CT's intercept",
+        "an MR given as CT, with a CT's intercept",
         "all-air",
         stored(lambda index, _: values("MR")[index]),
     ),
-    mr("a CT filed as MR", "modality-conflict", as_signed(lambda index: values("CT")[index])),
-    mr("a phase picture filed as MR", "negative-magnitudes", phase),
+    mr("a CT given as MR", "modality-conflict", as_signed(lambda index: values("CT")[index])),
+    mr("a phase image given as MR", "negative-magnitudes", phase),
     ct(
         "a CT whose sign is declared wrongly",
         "modality-conflict",
@@ -249,7 +249,7 @@ ENHANCED = [
     ),
     enhanced("more frames in the pixels than in the header", "pixels-unreadable", forget_end_frame),
     enhanced(
-        "two moments (TemporalPositionIndex)",
+        "two time points (TemporalPositionIndex)",
         "mixed-volumes",
         frame_content(TemporalPositionIndex=lambda number: 1 + number % 2),
     ),

@@ -83,7 +83,7 @@ PLACES = [
     ct("two slices are missing side by side", "slice-missing", without={3, 4}),
     ct("slices are missing in two places", "slice-missing", without={1, 5}),
     ct(
-        "both end slices are missing (ImagesInAcquisition tells)",
+        "both end slices are missing (ImagesInAcquisition is set)",
         "images-missing",
         setting(ImagesInAcquisition=8),
         without={0, 7},
@@ -106,19 +106,19 @@ PLACES = [
     ct("the gantry is tilted, and the tilt tag says 0", "gantry-tilt", step=(0, 1, 3)),
     ct("the gantry is tilted by 1 degree", "gantry-tilt", step=(0, 0.0524, 3)),
     ct(
-        "a slice lies 3 mm aside of the others",
+        "a slice is shifted sideways by 3 mm",
         "slices-shifted",
         on(3, ImagePositionPatient=[-5, 10, -81]),
     ),
     ct("there are two slices", "too-few-slices", without={2, 3, 4, 5, 6, 7}),
     ct("there is one slice", "too-few-slices", without=set(range(1, 8))),
     Case(
-        what="another slice at the place of one (other pixels, new UID)",
+        what="two slices at one position (other pixels, new UID)",
         code="duplicate-position",
         make=with_more(brighter, only=3),
     ),
     Case(
-        what="two moments of the same places in one series",
+        what="two time points at the same positions in one series",
         code="duplicate-position",
         make=with_more(brighter),
     ),
@@ -127,28 +127,28 @@ MIXTURES = [
     ct("two patients in one series UID", "mixed-patients", on_every_other(PatientID="SECOND")),
     ct("two names under one patient ID", "mixed-patients", on(3, PatientName="SECOND^NAME")),
     ct(
-        "two moments at places in turn (TemporalPositionIdentifier)",
+        "two time points at alternating positions (TemporalPositionIdentifier)",
         "mixed-volumes",
         both(setting(TemporalPositionIdentifier=1), on_every_other(TemporalPositionIdentifier=2)),
     ),
     mr(
-        "two echoes at places in turn",
+        "two echoes at alternating positions",
         "mixed-volumes",
         both(setting(EchoTime=22), on_every_other(EchoTime=90)),
     ),
     ct(
-        "two frames of reference at places in turn",
+        "two frames of reference at alternating positions",
         "mixed-volumes",
         on_every_other(FrameOfReferenceUID="1.2.3.10"),
     ),
-    ct("two matrix sizes at places in turn", "mixed-volumes", narrower),
+    ct("two matrix sizes at alternating positions", "mixed-volumes", narrower),
     ct(
         "a slice turned by 10 degrees",
         "slice-missing",
         on(3, ImageOrientationPatient=[0.98480775, 0.17364818, 0, -0.17364818, 0.98480775, 0]),
     ),
-    ct("the Modality tag of a CT says MR", "modality-conflict", setting(Modality="MR")),
-    ct("the Modality tag of one slice says MR", "modality-conflict", on(7, Modality="MR")),
+    ct("the Modality tag of a CT is MR", "modality-conflict", setting(Modality="MR")),
+    ct("the Modality tag of one slice is MR", "modality-conflict", on(7, Modality="MR")),
 ]
 HEADERS = [
     ct("a slice without position", "header-incomplete", lacking(7, "ImagePositionPatient")),

@@ -22,7 +22,7 @@ CASES = [
     other("a dose report", "structured-report", SOPClassUID=STORAGE + "88.67"),
     other("a structure set (RTSTRUCT)", "radiotherapy-object", SOPClassUID=STORAGE + "481.3"),
     other("a PET series", "not-ct-or-mr", SOPClassUID=STORAGE + "128", Modality="PT"),
-    other("colour pictures", "colour", SamplesPerPixel=3, PhotometricInterpretation="RGB"),
+    other("colour images", "colour", SamplesPerPixel=3, PhotometricInterpretation="RGB"),
     other("a localizer", "localizer", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     other("a perfusion map", "derived-map", ImageType=["DERIVED", "PRIMARY", "PERFUSION", "RCBF"]),
 ]

@@ -126,7 +126,7 @@ def enhanced_values() -> np.ndarray:
 
 
 DICOM = [
-    odd("nothing odd: the plain series"),
+    odd("none: an ordinary series"),
     odd("names without suffix", name="IM{}"),
     odd("names that are UIDs", name="1.2.840.{}"),
     Case(what="slices spread over folders", make=over_folders),
@@ -137,13 +137,13 @@ DICOM = [
     odd("no InstanceNumber", without("InstanceNumber")),
     odd("InstanceNumber the same on all slices", setting(InstanceNumber=1)),
     odd(
-        "InstanceNumber that runs against space",
+        "InstanceNumber in reverse spatial order",
         lambda index, dataset: setattr(dataset, "InstanceNumber", 100 - index),
     ),
     odd("no FrameOfReferenceUID", without("FrameOfReferenceUID")),
     odd("no Modality tag", without("Modality")),
-    odd("no patient at all", without("PatientID", "PatientName", "PatientBirthDate")),
-    odd("a tilt in the tag alone", setting(GantryDetectorTilt=18.5)),
+    odd("no patient tags", without("PatientID", "PatientName", "PatientBirthDate")),
+    odd("a tilt in the tag only", setting(GantryDetectorTilt=18.5)),
     odd(
         "a series UID for every slice (Canon)",
         lambda index, dataset: setting(SeriesInstanceUID=f"1.2.3.4.{index + 1}", SeriesNumber=7)(
@@ -151,7 +151,7 @@ DICOM = [
         ),
     ),
     odd(
-        "one acquisition a slice",
+        "one acquisition per slice",
         lambda index, dataset: setting(AcquisitionNumber=index, ImagesInAcquisition=1)(
             index, dataset
         ),
@@ -160,11 +160,11 @@ DICOM = [
     odd("big endian", every(big_endian)),
     odd("deflated", syntax(DeflatedExplicitVRLittleEndian)),
     odd("RLE", every(lambda dataset: dataset.compress(RLELossless))),
-    odd("JPEG 2000 without loss", every(lambda dataset: dataset.compress(JPEG2000Lossless))),
+    odd("lossless JPEG 2000", every(lambda dataset: dataset.compress(JPEG2000Lossless))),
     odd("16 signed bits", as_signed(lambda index: values("CT")[index])),
-    odd("a fractional slope of its own on every slice", own_slope, voxels=by_own_slope()),
+    odd("a different fractional slope on every slice", own_slope, voxels=by_own_slope()),
     odd(
-        "junk above the stored bits",
+        "bits set above the stored bits",
         stored(lambda index, pixels: pixels | (0xA000 if index % 2 else 0x5000)),
     ),
     odd(
@@ -182,7 +182,7 @@ DICOM = [
     ),
     odd("MONOCHROME1 (HU are HU)", setting(PhotometricInterpretation="MONOCHROME1")),
     Case(
-        what="an MR in MONOCHROME1 (bright is dark)",
+        what="an MR in MONOCHROME1 (inverted)",
         make=lambda folder: write_series(
             folder,
             both(
@@ -201,7 +201,7 @@ DICOM = [
     placed("coronal slices", orientation=(1, 0, 0, 0, 0, -1)),
     placed("sagittal slices", orientation=(0, 1, 0, 0, 0, -1)),
     placed("oblique slices", orientation=OBLIQUE),
-    placed("slices that run downwards", step=(0, 0, -3)),
+    placed("slices in downward order", step=(0, 0, -3)),
 ]
 
 
@@ -243,14 +243,14 @@ def members(folder: Path) -> None:
 
 
 NIFTI = [
-    nifti("nothing odd: the plain file", image_of),
+    nifti("none: an ordinary file", image_of),
     nifti(
-        "4-D with one moment",
+        "4-D with one time point",
         lambda: nibabel.Nifti1Image(image_of().get_fdata()[..., None].astype(np.int16), AFFINE),
     ),
-    nifti("other axes, two of them backwards", turned),
-    nifti("qform alone", lambda: with_codes(0, 1)),
-    nifti("sform alone", lambda: with_codes(1, 0)),
+    nifti("permuted axes, two of them reversed", turned),
+    nifti("qform only", lambda: with_codes(0, 1)),
+    nifti("sform only", lambda: with_codes(1, 0)),
     nifti("64-bit numbers", lambda: image_of(dtype=np.float64)),
     nifti(
         "8-bit numbers with a slope and an intercept",

@@ -1,6 +1,6 @@
-"""docs/refusals.md, written from what `convert` really answers.
+"""Generates docs/refusals.md from the actual output of `convert`.
 
-python -m tests.faults.refusals_page      writes the page anew (needs the real volumes)
+python -m tests.faults.refusals_page      regenerates the page (needs the real volumes)
 """
 
 import shutil
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/refusals.md"
 SHARED = ROOT.parent / "shared/data"
 HARMFUL = {
-    "Slices out of place": harmful_series.PLACES,
+    "Slice positions": harmful_series.PLACES,
     "Several volumes in one series": harmful_series.MIXTURES,
     "Headers": harmful_series.HEADERS,
     "Files and pixels": harmful_pixels.FILES,
@@ -41,33 +41,34 @@ LEGAL = {
 HEAD = """\
 # What is refused, and what is not
 
-`convert` takes a volume only if it is sure where every voxel lies and what its number means. What
-it refuses goes to `OUT.quarantine.jsonl` with a code, a reason and a remedy; the rest goes on (exit
-code 3), and nothing is deleted. Below is each fault that the tests plant into a small sound volume
-of 8 slices, 3 mm apart, and what `convert` answers. `python -m tests.faults.refusals_page` writes
-this page from the answers themselves, and a test fails where they differ.
+`convert` accepts a volume only if the position of every voxel and the unit of its values are
+certain. A refused input is recorded in `OUT.quarantine.jsonl` with a code, a reason and a remedy;
+all other inputs are converted (exit code 3), and nothing is deleted. The tables below list every
+fault that the tests plant into a small sound volume of 8 slices, 3 mm apart, with the resulting
+message. `python -m tests.faults.refusals_page` generates this page from the actual messages, and a
+test fails if they differ.
 
-What neither headers nor numbers show cannot be found: rows and columns swapped in all headers, left
-and right swapped by whoever wrote the orientation, a wrong patient under a right name. A missing
-end slice is found where `ImagesInAcquisition` tells how many there were; elsewhere `describe
---notes` gives the extent in mm and says that it could not be checked.
+Faults that show in neither headers nor values cannot be detected: rows and columns swapped in all
+headers, left and right swapped when the orientation was written, a wrong patient under a correct
+name. A missing end slice is detected if `ImagesInAcquisition` gives the number of images; otherwise
+`describe --notes` lists the extent in mm and that it could not be checked.
 
-A series is what one patient, study and series UID have in common, in one frame of reference, matrix
-and orientation. Slices with a series UID each, as Canon writes classic MR (dcm2niix issue 495), are
-joined where study, series number, acquisition and kind of image agree, and that is noted.
+The slices of a series share patient, study, series UID, frame of reference, matrix and orientation.
+Slices with a series UID each, as in classic MR by Canon (dcm2niix issue 495), are joined if study,
+series number, acquisition and kind of image agree; a note records this.
 
-Voxel values are judged once for each volume, by one rule in every format: the same numbers meet the
-same answer as DICOM, NIfTI, MHA or NRRD.
+Voxel values are checked once for each volume, by the same rule in every format: equal values give
+the same result as DICOM, NIfTI, MHA or NRRD.
 
-Pixels that were once compressed with loss are accepted with a note, since archives do so; a CT as
-8-bit JPEG has lost its HU and is refused by its numbers, or left alone as a secondary capture.
+Pixels that were once compressed with loss are accepted with a note, because archives do so. A CT as
+8-bit JPEG has lost its HU and is refused by its values, or skipped as a secondary capture.
 """
 
 Answer = Callable[[Case], Outcome]
 
 
 def harmful_tables(answer: Answer) -> str:
-    """A table for each kind of fault, with the words that a user reads."""
+    """Return a table for each kind of fault, with the messages that users see."""
     parts = ["## Harmful: refused\n"]
     for title, cases in HARMFUL.items():
         rows = []
@@ -79,42 +80,43 @@ def harmful_tables(answer: Answer) -> str:
 
 
 def left_alone_table(answer: Answer) -> str:
-    """What is counted and not converted."""
+    """Return the table of objects that are counted and not converted."""
     rows = [
         (case.what, ", ".join(f"`{code}`" for code in answer(case).report.skipped))
         for case in left_alone.CASES
     ]
-    head = "## No CT or MR volume: counted and left alone\n"
+    head = "## Not a CT or MR volume: counted and skipped\n"
     return "\n".join([head, table(("object", "counted as"), rows)])
 
 
 def legal_table() -> str:
-    """What must pass."""
+    """Return the table of unusual inputs that must be accepted."""
     rows = [(kind, case.what) for kind, cases in LEGAL.items() for case in cases]
-    return "\n".join(["## Odd and legal: accepted\n", table(("format", "what is odd"), rows)])
+    head = "## Unusual but valid: accepted\n"
+    return "\n".join([head, table(("format", "unusual property"), rows)])
 
 
 def wild_table(answer: Answer) -> str:
-    """The answers to real files."""
+    """Return the table of results for real files."""
     rows = []
     for case in wild.cases(SHARED):
         outcome = answer(case)
         reasons = [f"{r.reason} {r.remedy}" for r in outcome.report.refused]
-        skipped = [f"left alone as `{code}`" for code in outcome.report.skipped]
+        skipped = [f"skipped as `{code}`" for code in outcome.report.skipped]
         accepted = ["accepted"] if outcome.report.written and not case.is_beside else []
         rows.append((f"`{case.what}`", "; ".join(dict.fromkeys(accepted + reasons + skipped))))
-    return "\n".join(["## Real files\n", table(("series", "answer"), rows)])
+    return "\n".join(["## Real files\n", table(("series", "result"), rows)])
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     cells = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
     return "".join(f"| {line} |\n" for line in cells)
 
 
 def main() -> None:
-    """Convert everything and write the page."""
+    """Convert all cases and write the page."""
     folder = LocalPath(tempfile.mkdtemp())
     try:
         answers: dict[int, Outcome] = {}

@@ -154,11 +154,11 @@ def test_wrong_use_is_explained(tmp_path):
     with pytest.raises(UsageError, match="add up to 1"):
         ConvertSettings(out=out, mri=tmp_path, split=(0.8, 0.1, 0.2))
     for layouts in ({"mri": tmp_path, "bids": tmp_path}, {"manifest": out, "synthrad": out}):
-        with pytest.raises(UsageError, match="Two lists"):
+        with pytest.raises(UsageError, match="Two kinds of input"):
             ConvertSettings(out=out, **layouts)
     with pytest.raises(UsageError, match="column `pair`"):
         ConvertSettings(out=out, manifest=tmp_path / "list.csv", paired=True)
-    with pytest.raises(UsageError, match="leave it out"):
+    with pytest.raises(UsageError, match="Omit --same-subjects"):
         ConvertSettings(out=out, bids=tmp_path, same_subjects=True)
     for secret in ("key_file", "id_map"):
         with pytest.raises(UsageError, match="inside the store"):

@@ -69,7 +69,7 @@ def test_refusals_and_skipped_series_of_dicom_are_seen_without_a_pixel(tmp_path)
 
     text = lines(settings)
 
-    assert "input 1: ct, DICOM (CT, 8 image(s) of 40 x 36), REFUSED: gantry-tilt" in text
-    assert "left alone: 1 x DICOM: other-modality" in text
+    assert "Input 1: ct, DICOM (CT, 8 image(s) of 40 x 36), REFUSED: gantry-tilt" in text
+    assert "Skipped 1: DICOM: other-modality" in text
     assert "0 volumes to convert" in text
     assert "CANARY" not in text

@@ -65,7 +65,7 @@ def test_another_file_is_not_overwritten(tmp_path):
     path = tmp_path / "notes.csv"
     path.write_text("mine\n")
 
-    with pytest.raises(UsageError, match="no id map"):
+    with pytest.raises(UsageError, match="not an id map"):
         write_id_map(path, [source("a", "A", "/x/a.nii")])
 
     assert path.read_text() == "mine\n"

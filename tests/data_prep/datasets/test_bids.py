@@ -51,7 +51,7 @@ def test_of_several_candidates_the_plainest_counts_and_the_others_are_counted(tm
     found = find_in_bids(tmp_path)
 
     assert [volume.path.name for volume in found.volumes] == ["sub-01_run-1_T1w.nii.gz"]
-    assert found.skipped == {"BIDS: another *_T1w of a session that gave one": 2}
+    assert found.skipped == {"BIDS: further *_T1w files of a session": 2}
 
 
 def test_the_suffix_may_name_entities_too(tmp_path):
@@ -65,7 +65,7 @@ def test_the_suffix_may_name_entities_too(tmp_path):
 
 def test_no_tree_and_no_candidate_are_told_apart(tmp_path):
     touch_files(tmp_path / "flat", "a.nii")
-    with pytest.raises(UsageError, match="holds no folder sub-<label>"):
+    with pytest.raises(UsageError, match="contains no folder sub-<label>"):
         find_in_bids(tmp_path / "flat")
 
     touch_files(tmp_path / "tree", "sub-01/anat/sub-01_FLAIR.nii.gz")

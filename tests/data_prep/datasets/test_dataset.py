@@ -35,7 +35,7 @@ def test_links_that_lead_out_are_counted_and_not_followed(tmp_path):
     found = volume_files(tmp_path / "in", skipped)
 
     assert [path.name for path in found] == ["a.nii", "inner.nii"]
-    assert skipped == {"link that leads out of the folder": 1}
+    assert skipped == {"Link that leads out of the folder": 1}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_split_and_pair_may_be_left_out_and_a_spreadsheet_may_have_saved_it(fold
     [
         ("path,modality\na.nii,mri\n", "no column subject"),
         ("", "no column modality, path, subject"),
-        (HEADER, "names no volume"),
+        (HEADER, "lists no volume"),
         (HEADER + "a.nii,mri,one,,\nb.nii,pet,one,,\n", "Line 3.*modality is unknown.*mri, ct"),
         (HEADER + "a.nii,mri,one,training,\n", "Line 2.*split is unknown.*train, val, test"),
         (HEADER + "a.nii,mri,,,\n", "Line 2.*subject is empty"),
@@ -77,7 +77,7 @@ def test_split_and_pair_may_be_left_out_and_a_spreadsheet_may_have_saved_it(fold
             "path,modality,subject,mask\na.nii,mri,one,absent.nii\n",
             "Line 2.*no file at its mask",
         ),
-        (HEADER + "a.nii,mri,one,,\na.nii,mri,two,,\n", "Line 3.*named before"),
+        (HEADER + "a.nii,mri,one,,\na.nii,mri,two,,\n", "Line 3.*earlier line lists its volume"),
         (HEADER + "a.nii,mri,one,train,\nb.nii,ct,one,test,\n", "Line 3.*another split"),
         (HEADER + "a.nii,mri,one,,p\n", "Line 2.*no second volume"),
         (HEADER + "a.nii,mri,one,,p\nb.nii,mri,one,,p\n", "Line 3.*more than one MRI"),
@@ -137,7 +137,7 @@ def test_a_series_named_by_its_folder_and_by_a_file_is_named_twice(folder):
     write_series(folder / "ct", modality="CT")
     (folder / "manifest.csv").write_text(HEADER + "ct,ct,one,,\nct/003.dcm,ct,two,,\n")
 
-    with pytest.raises(ManifestError, match=r"Line 3.*series was named before"):
+    with pytest.raises(ManifestError, match=r"Line 3.*earlier line lists its series"):
         find_in_manifest(folder / "manifest.csv")
 
 
@@ -153,5 +153,5 @@ def test_a_folder_must_hold_one_series_of_the_modality(folder, place, found):
     (folder / "notes.txt").write_text("none")
     (folder / "manifest.csv").write_text(HEADER + f"a.nii,mri,one,,\n{place},ct,two,,\n")
 
-    with pytest.raises(ManifestError, match=f"Line 3.*holds {found} DICOM series"):
+    with pytest.raises(ManifestError, match=f"Line 3.*has {found} DICOM series"):
         find_in_manifest(folder / "manifest.csv")

@@ -67,8 +67,8 @@ def test_a_split_file_says_who_goes_where(tmp_path):
     ("text", "complaint"),
     [
         ("subject\nA\n", "no column split"),
-        ("subject,split\nJane^Canary,tain\n", "Line 2.*split is unknown"),
-        ("subject,split\nA,train\nA,test\n", "Line 3.*another split before"),
+        ("subject,split\nJane^Canary,tain\n", "Line 2.*Its split is unknown"),
+        ("subject,split\nA,train\nA,test\n", "Line 3.*subject in another split"),
         ("subject,split\nA,train\n ,test\n", "Line 3.*lacks a subject"),
     ],
 )

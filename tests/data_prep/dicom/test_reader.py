@@ -196,7 +196,7 @@ NOTED = {
         SeriesInstanceUID=f"1.2.3.{i}", SeriesNumber=1
     )(i, d),
     "compressed with loss": setting(LossyImageCompression="01"),
-    "11520 pixels had something in bits above BitsStored": dirty_bits,
+    "11520 pixels had bits set above BitsStored": dirty_bits,
     "108 voxels are below -1100 HU": lambda i, d: (
         signed(i, d),
         set_pixels(d, np.where(np.arange(40)[:, None] > 36, -32768 * (i == 0), values("CT")[i])),

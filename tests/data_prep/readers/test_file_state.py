@@ -76,5 +76,5 @@ def test_a_stamp_changes_with_the_file(tmp_path):
 def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path):
     os.mkfifo(tmp_path / "a")
 
-    with pytest.raises(VolumeError, match="no regular file"):
+    with pytest.raises(VolumeError, match="not a regular file"):
         stamp_of(tmp_path / "a")

@@ -175,7 +175,7 @@ def test_voxels_below_all_matter_are_noted_in_every_format(tmp_path, form):
 
     read(tmp_path, "ct", notes.append)
 
-    assert "500 voxels are below -1100 HU, which nothing is; they become air." in notes
+    assert "500 voxels are below -1100 HU, which is impossible; they become air." in notes
 
 
 @pytest.mark.parametrize("form", FORMATS)
