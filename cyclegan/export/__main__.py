@@ -1,4 +1,4 @@
-"""`python -m cyclegan.export`: a run's checkpoint becomes a model folder, or nothing does."""
+"""`python -m cyclegan.export`: export a checkpoint of a run as a model folder."""
 
 from cyclegan.export.command import Command
 from mrct.cli import parse, run_command
@@ -6,7 +6,7 @@ from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Do what the arguments ask for."""
+    """Parse the arguments and run the export."""
     command = parse(Command, argv, prog="python -m cyclegan.export")
     from cyclegan.export.export import export  # after the arguments: it needs torch
 
