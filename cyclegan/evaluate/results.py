@@ -1,4 +1,4 @@
-"""The results of an evaluation as files: scores.json, per_volume.csv and report.html."""
+"""Write the results of an evaluation: scores.json, per_volume.csv and report.html."""
 
 import json
 
@@ -18,7 +18,8 @@ from mrct.storage.paths import StoragePath
 
 
 def write_results(command: Command) -> ExitCode:
-    """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
+    """Evaluate, write the three files and print the table. The exit code is 3 if volumes were left
+    out."""
     subject, *rivals = _named(command)
     segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
     store = store_for(subject, command.store)
@@ -60,21 +61,21 @@ def write_results(command: Command) -> ExitCode:
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "per_volume.csv", to_csv(scores).encode())
     write_atomic(out / "report.html", report.encode())
-    # Last, so that where it is, the others are.
+    # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
-    print(f"{to_text(scores)}\nreport: {out / 'report.html'}")
+    print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
     for reason in scores.failed:
-        print(f"left out: {reason}")
+        print(f"Left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 
 def _named(command: Command) -> list[StoragePath]:
-    """The paths to score, the one that the report is about first."""
+    """Return the paths to score, first the one that the report is about."""
     named = [*([command.run] if command.run else []), *command.compare]
     if not named:
         raise UsageError(
-            "nothing to score: name the folder of a run or of an exported model, such as "
+            "Nothing to score: give the folder of a run or of an exported model, such as "
             "runs/demo, or two or more with --compare."
         )
     return named

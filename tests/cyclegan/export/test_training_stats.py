@@ -112,4 +112,4 @@ def test_the_card_lists_them(known, info):
 
     assert "4 volumes, axial" in card
     assert "3.00-3.00 x 2.00-2.00 x 2.00-2.00 mm" in card
-    assert "was not recorded" in model_card(info)
+    assert "were not recorded" in model_card(info)
