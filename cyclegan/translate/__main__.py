@@ -1,4 +1,4 @@
-"""`python -m cyclegan.translate`: volumes in, synthetic volumes on the same grids out."""
+"""`python -m cyclegan.translate`: make synthetic volumes on the grids of their inputs."""
 
 from cyclegan.translate.command import Command
 from mrct.cli import parse, run_command
@@ -6,7 +6,7 @@ from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Do what the arguments ask for."""
+    """Parse the arguments and run the translation."""
     command = parse(Command, argv, prog="python -m cyclegan.translate")
     from cyclegan.translate.translate import translate  # after the arguments: it needs torch
 

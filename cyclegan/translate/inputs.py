@@ -1,6 +1,6 @@
-"""What there is to translate: volume files, DICOM series and volumes of a store, in one form.
+"""Find the inputs of a translation: volume files, DICOM series and volumes of a store.
 
-Discovery and reading are `data_prep`'s, decoding in a process apart; nothing is written here.
+Discovery and reading are those of `data_prep`, with decoding in a separate process.
 """
 
 from collections import Counter
@@ -72,7 +72,7 @@ class FileInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredInput:
-    """A volume of a store, which has been brought to the networks' form already."""
+    """A volume of a store, which is already preprocessed."""
 
     store: Store
     volume: StoredVolume
@@ -112,7 +112,7 @@ Input = FileInput | StoredInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """All inputs, and what was left alone by reason."""
+    """All inputs, and the number of skipped files by reason."""
 
     inputs: list[Input]
     left: Counter[str]
@@ -121,14 +121,14 @@ class Found:
 def find_inputs(
     paths: Sequence[Path], out: Path, modality: Modality, split: Split, recipe: Recipe
 ) -> Found:
-    """The volumes of one modality that are named, or lie anywhere below a named folder.
+    """Find the volumes of one modality among the given paths and below given folders.
 
-    A file is taken as it is named, so that a missing one is reported and not skipped; one of
-    DICOM stands for its series. Of a store it is one `split`. Hidden files and what lies in `out`
-    are no inputs, DICOM of another modality is counted.
+    A given file is always an input, so that a missing one is reported and not skipped; a DICOM file
+    stands for its series. Of a store, one `split` is taken. Hidden files and files in `out` are
+    skipped; DICOM of another modality is counted.
 
     Raises:
-        UsageError: There is none, or a store is of other voxels than `recipe`.
+        UsageError: There is none, or a store was made with another `recipe`.
     """
     left: Counter[str] = Counter()
     inputs: list[Input] = []
@@ -148,11 +148,11 @@ def find_inputs(
     if not inputs:
         beside = "".join(f", {count} x {why}" for why, count in left.items())
         if in_out:
-            beside += f", {in_out} that lie in --out, where only results do"
+            beside += f", {in_out} in --out, which is for results only"
         raise UsageError(
-            f"there is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
-            f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. If they are "
-            "volumes of the other modality, give the model of the other direction."
+            f"There is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
+            f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. For volumes of "
+            "the other modality, give the model of the other direction."
         )
     return Found(inputs=list(_numbered(inputs)), left=left)
 
@@ -182,7 +182,8 @@ def _of_files(path: Path, modality: Modality, left: Counter[str]) -> Iterator[Fi
 def _of_series(
     found: Sequence[Series], modality: Modality, left: Counter[str]
 ) -> Iterator[FileInput]:
-    """Series of the modality, and damaged files, to be refused by name, where there is DICOM."""
+    """Yield series of the modality and, if the folder has DICOM, damaged files, which are then
+    refused by name."""
     has_dicom = any(series.headers for series in found)
     for series in found:
         if series.modality == modality or (has_dicom and not series.headers):
@@ -219,9 +220,9 @@ def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> l
     store = open_store(LocalPath(path))
     if store.recipe != recipe:
         raise UsageError(
-            f"the store {path.name} was made by {store.recipe}, and the model wants {recipe}. What "
-            "the network would see is not what it learned from. Translate the volume files "
-            "themselves, or convert them alike."
+            f"The store {path.name} was made with {store.recipe}, but the model requires {recipe}. "
+            "Its inputs would differ from its training data. Translate the volume files "
+            "themselves, or convert them with the same settings."
         )
     return [
         StoredInput(store=store, volume=volume, number=0)

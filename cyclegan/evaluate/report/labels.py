@@ -71,7 +71,7 @@ SAME_DEFINITIONS = (
     "discrepancy of slices by their histograms of HU and of gradients; 0 is ideal.",
     "Edge agreement: rank correlation of gradient magnitudes of MRI and synthetic CT inside the "
     "body. Outline Dice: the synthetic CT's own body outline against the MRI's.",
-    "Selection score: the criterion for the best checkpoint (docs/evaluation.md); it uses no pairs.",
+    "Selection score: the criterion for the best checkpoint (docs/evaluation.md); needs no pairs.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT. A good cycle does not prove a good CT.",
     "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
     "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
