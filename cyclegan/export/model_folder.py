@@ -44,7 +44,7 @@ def folder_of(folder: Path, direction: Direction | None) -> Path:
     if inside and not (folder / SUMS).is_file():
         if direction in (None, *inside):
             return folder / (direction or inside[0])
-        raise ModelError(f"{folder} holds no {direction} model, only {', '.join(inside)}.")
+        raise ModelError(f"{folder} contains no {direction} model, only {', '.join(inside)}.")
     return folder
 
 

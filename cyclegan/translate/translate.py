@@ -99,7 +99,7 @@ def opened(command: Command) -> Engine:
     model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
     if direction and model.info.direction != direction:
         raise UsageError(
-            f"--direction {command.direction}, but this is a {model.info.direction} model."
+            f"--direction is {command.direction}, but this is a {model.info.direction} model."
         )
     if command.format == "dicom" and model.info.target != "ct":
         raise UsageError(

@@ -183,4 +183,4 @@ class Ledger:
                     self.by_name[name], state=event["state"], reason=event["reason"]
                 )
             case other:
-                raise ValueError(f"unknown event {other!r}")
+                raise ValueError(f"Unknown event {other!r}")
