@@ -113,7 +113,7 @@ class Forecast:
 
     @property
     def bound(self) -> str:
-        """The bottleneck of the step."""
+        """Return the bottleneck of the step."""
         if self.data_s > self.step_s - 1e-12:
             return "data"
         return "all-reduce" if self.exposed_s > 0.1 * self.step_s else "compute"

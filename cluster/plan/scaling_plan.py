@@ -42,11 +42,11 @@ class Prospect:
     global_batch: int
     epochs: float
     cost: float
-    """Of the whole run."""
+    """Cost of the whole run."""
 
     @property
     def run_s(self) -> float:
-        """Of the whole run."""
+        """Return the time of the whole run in seconds."""
         return self.epochs * self.forecast.epoch_s
 
 

@@ -112,10 +112,10 @@ def origin_of_file(name: str) -> Origin:
 
 
 def deidentified(origin: Origin, key: Key) -> Origin:
-    """The same without anything that a patient is found by: pseudonyms, new UIDs, no dates.
+    """Return an origin without identifying tags: pseudonyms, new UIDs, no dates.
 
-    One source's UIDs and patients become the same new ones wherever `key` is the same, so that
-    series of a study stay together; without the key nobody can tell which they were.
+    With the same `key`, UIDs and patients of a source always get the same replacements, so that
+    series of a study stay together; they cannot be traced back without the key.
     """
     old, tags = origin.tags, Dataset()
     identity = f"{old.get('PatientID', '')}\0{old.get('IssuerOfPatientID', '')}"

@@ -45,7 +45,7 @@ class Engine:
 
     @property
     def window(self) -> Window:
-        """What -1 and 1 mean in the result."""
+        """Return the values of the result for -1 and 1."""
         return target_window(self.model.info)
 
     def images(self, shown: HarmonisedVolume) -> Float[Tensor, "Z 1 H W"]:
@@ -104,7 +104,8 @@ class Engine:
 
 
 def _blocks(images: Tensor) -> list[slice]:
-    """Some slices at a time: arithmetic makes copies, which a large volume has no room for."""
+    """Yield ranges of slices, since arithmetic on a whole large volume would need too much
+    memory."""
     return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
 
@@ -142,7 +143,7 @@ def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
 
 
 def target_window(info: ModelInfo) -> Window:
-    """What -1 and 1 mean in the result."""
+    """Return the values of the result for -1 and 1."""
     return WINDOW_HU if info.target == "ct" else info.intensity.mri_output_window
 
 

@@ -34,35 +34,35 @@ class FileInput:
 
     source: Source
     label: str = field(repr=False)
-    """How its owner calls it: the file's or the folder's name."""
+    """The name of the file or folder."""
 
     @property
     def number(self) -> int:
-        """Its place in the list of inputs, from 1."""
+        """Return the number of the input in the list, from 1."""
         return self.source.number
 
     @property
     def path(self) -> Path:
-        """Where it lies, for the private lists."""
+        """Return the path, for the private lists."""
         return self.source.path
 
     @property
     def series(self) -> Series | None:
-        """The series where it is DICOM."""
+        """Return the series if the input is DICOM."""
         return self.source.series
 
     @property
     def frame(self) -> int:
-        """Its first frame in its file: 0, but for the later volumes of an enhanced object."""
+        """Return its first frame in its file: 0, except for later volumes of an enhanced object."""
         headers = self.series.headers if self.series else ()
         return headers[0].frame if headers else 0
 
     def sha256(self) -> str:
-        """Of its content, whatever its files are called; raises VolumeError."""
+        """Return the hash of its content, independent of file names; raises VolumeError."""
         return self.source.sha256()
 
     def read(self, leniency: Leniency, note: Note) -> Volume:
-        """The volume as its files have it; raises VolumeError for whatever cannot be used."""
+        """Read the volume from its files; raises VolumeError if it cannot be used."""
         stamps = self.source.stamps()
         volume = self.source.read(leniency, note)
         if self.source.stamps() != stamps:
@@ -82,20 +82,20 @@ class StoredInput:
 
     @property
     def label(self) -> str:
-        """Its pseudonym."""
+        """Return its pseudonym."""
         return self.volume.name.split("/")[1]
 
     @property
     def path(self) -> Path:
-        """The store and the volume's place in it."""
+        """Return the path of the volume in the store."""
         return Path(str(self.store.path / self.volume.name))
 
     def sha256(self) -> str:
-        """Of the file that it was made from."""
+        """Return the hash of the file that it was made from."""
         return str(read_commit(self.store.path, self.volume.name)["source_sha256"])
 
     def harmonised(self) -> HarmonisedVolume:
-        """Its stored voxels; its own grid is the store's. Raises StoreError."""
+        """Return its stored voxels, whose source grid is that of the store. Raises StoreError."""
         volume = self.volume
         return HarmonisedVolume(
             voxels=self.store.voxels(volume),

@@ -35,7 +35,7 @@ class Result:
 
     @property
     def path(self) -> Path:
-        """The NIfTI file, or the folder of the DICOM series."""
+        """Path of the NIfTI file, or of the folder of the DICOM series."""
         return self._beside(f"synthetic-{self.target}{'' if self.is_dicom else '.nii.gz'}")
 
     @property

@@ -31,7 +31,7 @@ class Found:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial; None if no trial has a score."""
+        """Return the best trial, or None if no trial has a score."""
         has_one = self.trials and self.trials[0].score(self.objective) is not None
         return self.trials[0] if has_one else None
 

@@ -24,21 +24,21 @@ class Dial:
 
 
 def turn_critic_rate(config: Config, base: Config, ratio: float) -> Config:
-    """The discriminators' learning rate as a multiple of the generators'."""
+    """Set the discriminators' learning rate to a multiple of the generators'."""
     optimizer = config.optimizer
     rate = ratio * optimizer.learning_rate
     return replace(config, optimizer=replace(optimizer, critic_learning_rate=rate))
 
 
 def turn_warmup(config: Config, base: Config, share: float) -> Config:
-    """Warm-up steps as a share of the run's steps, which are fixed in a search."""
+    """Set the warm-up steps to a share of the run's steps, which are fixed in a search."""
     steps = round(share * config.train.max_steps)
     return replace(config, optimizer=replace(config.optimizer, warmup_steps=steps))
 
 
 def turn_augmentation(config: Config, base: Config, strength: float) -> Config:
-    """Strength of all augmentations as a multiple of the base's, or of the default's if the base
-    has none."""
+    """Scale all augmentations to a multiple of the base's, or of the default's if the base has
+    none."""
     unit = unit_of(base)
     low, high = unit.zoom
     data = replace(
