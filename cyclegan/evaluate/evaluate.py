@@ -1,7 +1,4 @@
-"""Score a generator and the baselines on a split of a store.
-
-It knows neither where the networks came from nor what a report looks like.
-"""
+"""Score a generator and the baselines on a split of a store."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,4 @@
-"""Pairs of an MRI and its real CT: the grid, the compared voxels and the alignment.
-
-It knows stored volumes and source files, no network and no score but the outlines' Dice.
-"""
+"""Pairs of an MRI and its real CT: the grid, the compared voxels and the alignment."""
 
 from dataclasses import dataclass, replace
 

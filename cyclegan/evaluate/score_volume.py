@@ -1,7 +1,4 @@
-"""Translate one volume and score it together with the baselines.
-
-It knows neither the split that the volume is of nor what a report looks like.
-"""
+"""Translate one volume and score it together with the baselines."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor

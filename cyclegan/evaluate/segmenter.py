@@ -1,6 +1,6 @@
 """Segment CTs with a user's command that reads a CT and writes masks.
 
-It knows neither networks nor stores. Nothing of TotalSegmentator or any other is needed here.
+TotalSegmentator, or any other segmenter, is not a dependency of this project.
 """
 
 import shlex

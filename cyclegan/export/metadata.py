@@ -1,7 +1,4 @@
-"""The content of `model.json`: inputs, intensities and history of an exported generator.
-
-It knows no other file of the model folder.
-"""
+"""The content of `model.json`: inputs, intensities and history of an exported generator."""
 
 import json
 from dataclasses import asdict, dataclass, field

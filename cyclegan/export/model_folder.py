@@ -60,11 +60,14 @@ def _inside(folder: Path) -> list[Direction]:
 def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:
     """Verify every byte of a model folder, then open its network.
 
-    `form` is the file that runs: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
+    Args:
+        folder: The model folder of one direction; see `folder_of`.
+        form: The file to run: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
+        device: Device of the network, such as `cpu` or `cuda`.
 
     Raises:
-        ModelError: The folder is no model folder, a file is damaged or missing, or it was written
-            by a version or for an intensity mapping that this one does not know.
+        ModelError: The folder is not a model folder, a file is damaged or missing, or it was
+            written by an unknown version or for an unknown intensity mapping.
     """
     verify(folder)
     info = parse_info((folder / INFO).read_text(), folder)

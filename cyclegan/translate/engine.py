@@ -104,7 +104,7 @@ class Engine:
 
 
 def _blocks(images: Tensor) -> list[slice]:
-    """Yield ranges of slices, since arithmetic on a whole large volume would need too much
+    """Return ranges of slices, since arithmetic on a whole large volume would need too much
     memory."""
     return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
@@ -115,6 +115,14 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
     A CT is in HU within [-1024, 3071], -1024 outside the body; an MRI in the arbitrary units of
     `Intensity.mri_output_window`, 0 outside the body. Whole slices go through the network,
     `batch_size` at a time.
+
+    Args:
+        volume: An MRI or CT of any spacing and orientation, voxels [z, y, x] in the file's units.
+        model: An exported model; see `cyclegan.export.model_folder.read_model`.
+        batch_size: Slices per forward pass; affects only memory and speed.
+
+    Returns:
+        int16 voxels [z, y, x] on the grid of `volume`.
 
     Raises:
         VolumeError: The values are not valid for the model, or show no body.

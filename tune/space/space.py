@@ -1,7 +1,4 @@
-"""The space of a search: settings and dials, each with a range or a list of choices.
-
-It knows the configuration and nothing of trials, samplers, files or Ray.
-"""
+"""The space of a search: settings and dials, each with a range or a list of choices."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
