@@ -1,4 +1,5 @@
-"""python -m cluster submit | doctor | plan: the same commands on other machines."""
+"""Run commands on a cluster, check its nodes, and plan runs: python -m cluster submit | doctor |
+plan."""
 
 import json
 import os
@@ -22,50 +23,54 @@ from mrct.storage.paths import StoragePath, storage_path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submit:
-    """Run `-- python -m ...` on a cluster; paths in it are those of the cluster.
+    """Run the command after `--` on a cluster; its paths are those of the cluster.
 
-    A run that ends preempted (exit code 5) is started again on every target."""
+    On every target, a preempted run (exit code 5) is started again."""
 
     target: Target
-    """`ray`: a running Ray cluster. `kuberay`: a RayJob of its own. `slurm`: a batch job."""
+    """`ray`: a running Ray cluster. `kuberay`: a RayJob with its own cluster. `slurm`: a batch
+    job."""
     address: str | None = None
-    """Ray: its dashboard, such as http://127.0.0.1:8265; default: RAY_ADDRESS."""
+    """Ray: URL of the dashboard, such as http://127.0.0.1:8265; default: RAY_ADDRESS."""
     wait: bool = True
     """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
-    """Print what would be sent, and send nothing."""
+    """Print what would be submitted, without submitting it."""
     machines: OmitArgPrefixes[Machines] = field(default_factory=Machines)
     driver: OmitArgPrefixes[Driver] = field(default_factory=Driver)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doctor:
-    """Look whether every node is fit to train; exit code 1 where something is not well."""
+    """Check that every node can train; the exit code is 1 if a check fails."""
 
     store: StoragePath | None = None
-    """A store that all must read; default: the environment's CYCLEGAN_STORE."""
+    """Store that all nodes must read; default: the environment variable CYCLEGAN_STORE."""
     storage: Path | None = None
-    """The folder of runs that all must write to, as --run.storage has it."""
+    """Folder of runs that all nodes must write to, as in --run.storage."""
     address: str | None = None
-    """The cluster's head, such as 10.0.0.1:6379; default: RAY_ADDRESS, else this machine alone."""
+    """Address of the cluster's head, such as 10.0.0.1:6379; default: RAY_ADDRESS, else only this
+    machine is checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Predict speed, time, demand and cost of a run on N GPUs, by the model of docs/scale-model.md.
+    """Predict speed, time, demand and cost of a run on N GPUs, with the model of
+    docs/scale-model.md.
 
-    No job is started; what is not known is assumed, and each assumption can be set."""
+    No job is started. Unknown quantities are assumed, and each assumption can be set."""
 
     gpus: int
-    """GPUs of the run."""
+    """Number of GPUs of the run."""
     store: StoragePath | None = None
-    """The store that would be trained on; default: the environment's CYCLEGAN_STORE."""
+    """Store to train on; default: the environment variable CYCLEGAN_STORE."""
     preset: str = "default"
-    """What would be trained."""
+    """Preset to train."""
     measured: Path | None = None
-    """A run of it on one GPU of the kind: its own step time is taken, not the arithmetic's."""
+    """Folder of a run of the preset on one GPU of this kind, whose step time replaces the
+    estimate."""
     json: Path | None = None
-    """Keep every number in this file."""
+    """Write all numbers to this JSON file."""
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 
 
@@ -90,7 +95,7 @@ def main(argv: list[str]) -> ExitCode:
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, and the command after `--`."""
+    """Split the arguments into those of this command and the command after `--`."""
     if "--" not in argv:
         return argv, []
     at = argv.index("--")
@@ -98,10 +103,10 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
-    """Send a command, or show what would be sent."""
+    """Submit a command, or print what would be submitted."""
     if not command:
         raise UsageError(
-            "there is no command to submit. Write it after two hyphens:\n"
+            "There is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
     from cluster.submit.manifests import SBATCH, apply, manifest, queue, rayjob, sbatch_line
@@ -125,7 +130,7 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
 
 
 def run_doctor(doctor: Doctor) -> ExitCode:
-    """Print what was found, what is not well first."""
+    """Print the findings, failed checks first."""
     from rich.console import Console
 
     from cluster.doctor.checks import table
@@ -139,16 +144,16 @@ def run_doctor(doctor: Doctor) -> ExitCode:
 
 
 def store_from_environment() -> StoragePath | None:
-    """The store that training would take without `--data.store`."""
+    """Return the store that training uses without `--data.store`."""
     path = os.environ.get("CYCLEGAN_STORE")
     return storage_path(path) if path else None
 
 
 def run_plan(plan: Plan) -> ExitCode:
-    """Print the run on one GPU, on a machine of them, and on as many as asked for."""
+    """Print the plan for one GPU, for one machine, and for the requested number."""
     store = plan.store or store_from_environment()
     if store is None or plan.gpus < 1:
-        raise UsageError("a plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
+        raise UsageError("A plan needs --gpus of at least 1, and --store or CYCLEGAN_STORE.")
     config, assumed = preset(plan.preset), plan.assumptions
     from rich.console import Console
 

@@ -1,7 +1,8 @@
 """`python -m cluster.rerun_if_preempted -- COMMAND`: run a command again while it is preempted.
 
 For a job inside a cluster that outlives the command: a run that ends with exit code 5 has saved and
-goes on by the same command. Whoever stops the job itself sends its signal here too, and is obeyed.
+resumes with the same command. A signal that stops the job itself reaches this process too, and ends
+the repetition.
 """
 
 import signal
@@ -13,11 +14,11 @@ from collections.abc import Sequence
 from mrct.errors import ExitCode
 
 PAUSE_S = 1.0
-"""Between two starts, so that a command that is preempted at once does not spin."""
+"""Pause between two starts, so that a command that is preempted at once does not spin."""
 
 
 def run_again(command: Sequence[str]) -> int:
-    """Run a command until it ends otherwise than preempted; returns its exit code.
+    """Run a command until it ends other than by preemption; return its exit code.
 
     SIGTERM and SIGINT are left to the command, which Ray signals itself; here they only end the
     repetition.
@@ -29,7 +30,9 @@ def run_again(command: Sequence[str]) -> int:
         code = subprocess.Popen(command).wait()
         if code != ExitCode.PREEMPTED or told:
             return code if code >= 0 else 128 - code
-        print("preempted; it starts again and goes on with its run", file=sys.stderr, flush=True)
+        print(
+            "Preempted; the command starts again and resumes its run.", file=sys.stderr, flush=True
+        )
         time.sleep(PAUSE_S)
 
 

@@ -9,17 +9,17 @@ from mrct.errors import ExitCode, UserError
 from mrct.ray_session import ray_session
 
 TIMEOUT_S = 600.0
-"""The nodes of a large allocation come up minutes apart."""
+"""Long, since the nodes of a large allocation start minutes apart."""
 
 
 def wait_for_nodes(wanted: int, timeout_s: float = TIMEOUT_S) -> None:
-    """Return once that many nodes are alive.
+    """Wait until `wanted` nodes are alive.
 
     Raises:
-        UserError: They did not come in time, or nothing answers at RAY_ADDRESS.
+        UserError: The nodes did not join in time, or there is no Ray at RAY_ADDRESS.
     """
     until = time.monotonic() + timeout_s
-    alive, reason = 0, "no Ray answers at RAY_ADDRESS"
+    alive, reason = 0, "No Ray cluster answers at RAY_ADDRESS"
     while time.monotonic() < until:
         try:
             with ray_session():
@@ -32,13 +32,13 @@ def wait_for_nodes(wanted: int, timeout_s: float = TIMEOUT_S) -> None:
         except ConnectionError:  # the head is not up yet
             time.sleep(0.5)
     raise UserError(
-        f"{reason} after {timeout_s:.0f} s. Look at the log of the nodes that are missing: the "
-        "usual reasons are a firewall between them, and a project folder that they do not see."
+        f"{reason} after {timeout_s:.0f} s. See the logs of the missing nodes: common causes are a "
+        "firewall between nodes, and a project folder that they cannot read."
     )
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Wait for as many nodes as the first argument says."""
+    """Wait for the number of nodes given by the first argument."""
     wait_for_nodes(int(argv[0]))
     return ExitCode.DONE
 

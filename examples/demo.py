@@ -1,7 +1,7 @@
-"""`make demo`: the main job on synthetic heads, from files to a synthetic CT, by its own commands.
+"""`make demo`: run the whole workflow on synthetic heads, from files to a synthetic CT.
 
 Each stage is a command that a user would type; it is printed before it runs. Results are in
-`demo/`. Run again, it goes on where it stopped.
+`demo/`. An interrupted demo resumes when it is run again.
 """
 
 import json
@@ -29,7 +29,7 @@ SCORES = RUN / "evaluation_test" / "scores.json"
 
 
 def stages() -> dict[str, str]:
-    """The commands, in order."""
+    """Return the commands, in order."""
     test_mri = COHORT / "mri" / "phantom-0026.nii.gz"
     return {
         "phantom": f"data_prep phantom --out {COHORT}",
@@ -45,7 +45,8 @@ def stages() -> dict[str, str]:
 
 
 def shortened() -> str:
-    """Options for CPUs without bf16, where a step takes twice as long: ten minutes are enough."""
+    """Return options for CPUs without bf16, where a step takes twice as long: ten minutes are
+    enough."""
     if arithmetic("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
     return " --train.max-steps 500 --schedule.validate-every-steps 250"
@@ -53,7 +54,7 @@ def shortened() -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """The largest sum, in bytes, of what this process and all below it hold for themselves."""
+    """Measure the peak memory, in bytes, of this process and its children (sum of USS)."""
     peak, ended = [0], threading.Event()
 
     def watch() -> None:
@@ -63,7 +64,7 @@ def peak_memory() -> Iterator[list[int]]:
                 try:
                     total += process.memory_full_info().uss
                 except psutil.Error:
-                    continue  # it ended meanwhile
+                    continue  # it has ended meanwhile
             peak[0] = max(peak[0], total)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -81,7 +82,7 @@ def main() -> int:
         print(__doc__)
         return 2
     if SUMMARY.exists():
-        print("the demo is done; `rm -r demo` to see it again.")
+        print("The demo is done; `rm -r demo` to run it again.")
         print_summary(json.loads(SUMMARY.read_text()))
         return 0
     OUT.mkdir(exist_ok=True)
@@ -93,7 +94,7 @@ def main() -> int:
             code = subprocess.run([sys.executable, "-m", *command.split()]).returncode
             seconds[name] = round(time.monotonic() - started, 1)
             if code:
-                print(f"the stage {name} failed with exit code {code}", file=sys.stderr)
+                print(f"Stage {name} failed with exit code {code}", file=sys.stderr)
                 return code
     scores = json.loads(SCORES.read_text())
     summary = {
@@ -110,22 +111,22 @@ def main() -> int:
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """The table and where everything is."""
+    """Print the table of scores and the paths of the results."""
     paired, seconds = summary["paired"], summary["seconds"]
     columns = {"mae_hu": "MAE, HU", "psnr_db": "PSNR, dB", "ssim": "SSIM", "bone_dice": "Dice"}
     header = "".join(f"{title:>11}" for title in columns.values())
-    print(f"\n{'held-out heads, inside the body':34}{header}")
+    print(f"\n{'Held-out heads, inside the body':34}{header}")
     for method, values in paired.items():
         cells = "".join(f"{values[metric]['mean']:11.3f}" for metric in columns)
         print(f"{method:34}{cells}")
     stages_text = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
     print(f"\n{stages_text}; {summary['total_s']:.0f} s in all, {summary['peak_memory_gib']} GiB")
     for what, path in {
-        "report": RUN / "evaluation_test" / "report.html",
+        "Report": RUN / "evaluation_test" / "report.html",
         "TensorBoard": RUN / "tensorboard",
-        "model": MODEL,
-        "synthetic CT": SYNTHETIC,
-        "these numbers": SUMMARY,
+        "Model": MODEL,
+        "Synthetic CT": SYNTHETIC,
+        "Scores": SUMMARY,
     }.items():
         print(f"{what:14}{path.absolute()}")
 

@@ -1,4 +1,5 @@
-"""`python -m tune run SPACE ...` and `python -m tune report FOLDER`: find settings by trying."""
+"""Search for the best settings: `python -m tune run SPACE ...` and `python -m tune report
+FOLDER`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,16 +21,16 @@ TUNE_COMMAND = "python -m tune"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """What the trials start from."""
+    """The preset that the trials start from."""
 
     preset: Annotated[str, arg(metavar="PRESET", help=f"One of {', '.join(PRESETS)}.")] = "default"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run(Base):
-    """Train many runs with other settings each, and rank them by a score of the val split.
+    """Train many runs with different settings, and rank them by a score of the val split.
 
-    SPACE is weights, weights-and-schedules or full, or a YAML file with
+    SPACE is weights, weights-and-schedules, full, or a YAML file with
     lines such as
 
       loss.cycle.weight: {low: 1, high: 30, log: true}
@@ -37,40 +38,40 @@ class Run(Base):
       optimizer.decay_start: {low: 0, high: 0.8, when: {optimizer.schedule: linear}}
 
     The preset itself and the reference recipe are the first trials.
-    Every setting is a flag too, --section.field VALUE, and changes what
-    the trials start from: --help-all shows them with their values.
+    Every setting is also a flag, --section.field VALUE, that changes the
+    starting point of the trials: --help-all lists them with their values.
     """
 
     space: Annotated[str, Positional, arg(metavar="SPACE", help_behavior_hint="")] = ""
-    """Where to search."""
+    """Search space."""
     trials: Annotated[int | None, arg(metavar="N", help_behavior_hint="(20; of a grid: all)")] = (
         None
     )
-    """Runs to train."""
+    """Number of runs to train."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """What to try next."""
+    """Method that chooses the next values."""
     scheduler: Literal["asha", "pbt", "none"] = "asha"
-    """asha stops the worse two thirds early, again and again; pbt lets bad trials take over weights
-    and settings of good ones; none trains all to the end."""
+    """asha repeatedly stops the worse two thirds early; in pbt, bad trials take over weights and
+    settings of good ones; none trains all trials to the end."""
     metric: Annotated[str, arg(help_behavior_hint="")] = ""
-    """Score of the val split, such as mae_hu, ssim, bone_dice or selection. Without: mae_hu where
-    the val split has pairs, else selection."""
+    """Score of the val split, such as mae_hu, ssim, bone_dice or selection. Default: mae_hu if the
+    val split has pairs, else selection."""
     look_every: Annotated[
         int | None, arg(metavar="STEPS", help_behavior_hint="(a ninth of the run)")
     ] = None
-    """Steps between looks."""
+    """Steps between validations and decisions of the scheduler."""
     grid_points: int = 3
-    """Values of each range in a grid."""
+    """Number of values of each range in a grid."""
     max_concurrent: Annotated[int, arg(help_behavior_hint="(as many as fit)")] = 0
-    """Trials at once."""
+    """Largest number of concurrent trials."""
     time_budget: Annotated[str, arg(metavar="TIME", help_behavior_hint="")] = ""
-    """End after this time, such as 8h or 30m; --resume goes on later."""
+    """Time limit of the search, such as 8h or 30m; --resume continues it later."""
     name: Annotated[str, arg(help_behavior_hint="(<space>-<preset>)")] = ""
-    """Of the search."""
+    """Name of the search."""
     storage: str = "runs"
-    """Folder that holds the search."""
+    """Folder that contains the search."""
     resume: bool = False
-    """Go on with the search of this name."""
+    """Continue the search of this name."""
     settings: Sections = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,25 +87,25 @@ class Run(Base):
             seconds(self.time_budget)
         if "://" in self.storage:
             raise UsageError(
-                f"--storage is {self.storage}; a search keeps its ledger in a folder. Name one "
-                "that all nodes share, e.g. --storage /shared/searches."
+                f"--storage is {self.storage}; a search needs a folder for its event log, not a "
+                "URL. Give one that all nodes share, e.g. --storage /shared/searches."
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Show what a search found so far."""
+    """Report the results of a search so far."""
 
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
-    """The search's folder."""
+    """Folder of the search."""
     compare: Annotated[str, arg(metavar="WHAT", help_behavior_hint="")] = ""
-    """Train the best and WHAT at full length with new seeds, and tell whether the gain is real.
-    default: what the search started from; reference: Zhu 2017; or a YAML file of settings such as
-    `loss.cycle.weight: 1`."""
+    """Train the best trial and WHAT at full length with new seeds, and test whether the gain is
+    real. default: the starting point of the search; reference: Zhu 2017; or a YAML file of settings
+    such as `loss.cycle.weight: 1`."""
     seeds: int = 3
-    """Of --compare."""
+    """Number of seeds for --compare."""
     pictures: bool = True
-    """Show slices of the best and the worst."""
+    """Show slices of the best and the worst trial."""
 
     def __post_init__(self) -> None:
         if self.compare and self.seeds < 2:
@@ -112,7 +113,7 @@ class Report:
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Search, or show what was found."""
+    """Run a search, or report its results."""
     base = preset(parse_known(Base, argv, prog=TUNE_COMMAND)[0].preset)
     names = [word for word in argv[:1] if not word.startswith("-")]
     sections, words = flags_of(base, argv[len(names) :])
@@ -131,10 +132,10 @@ def main(argv: list[str]) -> ExitCode:
 
 
 def run_report(command: Report) -> ExitCode:
-    """Compare where asked for, and write the report."""
+    """Run the comparison if requested, and write the report."""
     if not command.folder.is_dir():
         raise UsageError(
-            f"there is no {command.folder}; `tune run` prints the folder of its search."
+            f"There is no {command.folder}; `python -m tune run` prints the folder of its search."
         )
     from tune.report.compare import compare
     from tune.report.report import publish
@@ -146,9 +147,11 @@ def run_report(command: Report) -> ExitCode:
 
 
 def run_search(command: Run) -> ExitCode:
-    """Check all that can be checked, search, and report."""
+    """Check the settings, run the search, and write the report."""
     if not command.space:
-        raise UsageError(f"which space? One of {', '.join(SPACES)}, or a YAML file.")
+        raise UsageError(
+            f"No search space was given. Give one of {', '.join(SPACES)}, or a YAML file."
+        )
     base = resolve(replace(preset(command.preset), **command.settings))
     from data_prep.store.store import open_store
 
@@ -188,12 +191,12 @@ def run_search(command: Run) -> ExitCode:
     draw = draw_for(settings, base, space)
     settings.folder.mkdir(parents=True, exist_ok=True)
     busy = UsageError(
-        f"another command searches in {settings.folder} now. Wait for it, or give this search "
+        f"Another command is searching in {settings.folder}. Wait for it, or give this search "
         "another --name."
     )
     with exclusive(settings.folder / ".lock", busy):
         ledger = open_folder(settings, base, space, resume=command.resume)
-        print(f"search       {settings.folder}\nmetric       {settings.metric}", flush=True)
+        print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
         search(settings, course_of(settings, base), ledger, draw, space)
     return publish(settings.folder, wanted=settings.trials)
 

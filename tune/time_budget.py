@@ -6,10 +6,10 @@ from mrct.errors import UsageError
 
 
 def seconds(text: str) -> float:
-    """A duration such as 8h, 30m or 90s.
+    """Parse a duration such as 8h, 30m or 90s into seconds.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is not a duration.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found or not float(found[1]):

@@ -1,4 +1,4 @@
-"""How fast the nodes of a cluster add up a gradient: an all-reduce over one process of each."""
+"""Measure the gradient bandwidth of a cluster: an all-reduce over one process per node."""
 
 import time
 from datetime import timedelta
@@ -7,19 +7,19 @@ import torch
 import torch.distributed as dist
 
 GRADIENT_BYTES = 113_000_000
-"""What the default networks exchange in a step: two ResNet-9 and two PatchGAN in fp32."""
+"""Gradients that the default networks exchange in a step: two ResNet-9 and two PatchGAN in fp32."""
 REPEATS = 3
 
 
 def all_reduce_gb_per_s(rank: int, world_size: int, store: str, timeout_s: int = 60) -> float:
-    """The bandwidth that a ring of these processes reaches, in GB/s: each sends
-    2 (n - 1) / n of the gradient in the time of one all-reduce (Patarasu and Yuan 2009).
+    """Return the bandwidth of a ring of these processes in GB/s: each sends 2 (n - 1) / n of the
+    gradient in the time of one all-reduce (Patarasu and Yuan 2009).
 
-    NCCL where every process has a GPU to itself, else gloo. `store` is HOST:PORT, where rank 0
+    The backend is NCCL if every process has a GPU, else gloo. `store` is HOST:PORT, where rank 0
     listens meanwhile.
 
     Raises:
-        RuntimeError: The processes do not find each other in time.
+        RuntimeError: The processes did not connect in time.
     """
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
@@ -32,7 +32,7 @@ def all_reduce_gb_per_s(rank: int, world_size: int, store: str, timeout_s: int =
     )
     try:
         gradient = torch.ones(GRADIENT_BYTES // 4, device=device)
-        dist.all_reduce(gradient)  # connections are made now
+        dist.all_reduce(gradient)  # opens the connections
         dist.barrier()
         started = time.monotonic()
         for _ in range(REPEATS):

@@ -1,6 +1,6 @@
-"""Looks at every node of a cluster, with an actor on each that does what `probe` says there.
+"""Check every node of a cluster with an actor on each, which runs the functions of `probe`.
 
-Without a cluster it looks at this machine, in this process.
+Without a cluster, this machine is checked, in this process.
 """
 
 import os
@@ -28,60 +28,61 @@ HERE = "this machine"
 COMMAND = "this command"
 LINK_TIMEOUT_S = 90
 START_TIMEOUT_S = 180
-"""For a process on each node, which may have to wait for a runtime environment too."""
+"""Timeout for the start of a process on each node, which may need to install a runtime
+environment."""
 
 
 class Examiner:
-    """What runs on a node."""
+    """The actor on a node."""
 
     def __init__(self, node: str, num_promised: int) -> None:
         self.node, self.num_promised = node, num_promised
 
     def look(self, storage: Path | None) -> NodeFacts:
-        """The machine."""
+        """Return the facts of the machine."""
         return probe.look(self.node, storage, self.num_promised)
 
     def now(self) -> float:
-        """Its clock, in seconds."""
+        """Return the time of its clock in seconds."""
         return time.time()
 
     def read(self, store: StoragePath, seed: int) -> Reading:
-        """The store."""
+        """Read the store."""
         return probe.read_store(store, seed)
 
     def write(self, folder: Path) -> str:
-        """A word for the others."""
+        """Write a file for the other nodes to read."""
         return probe.write_word(folder, self.node)
 
     def unseen(self, folder: Path, nodes: list[str]) -> list[str]:
-        """Those whose word is not there."""
+        """Return the nodes whose file cannot be read."""
         return probe.missing_words(folder, nodes)
 
     def sweep(self, folder: Path) -> None:
-        """Take away what the nodes left."""
+        """Remove the files of the nodes."""
         probe.sweep(folder)
 
     def address(self) -> str:
-        """Where others reach this node, with a port that is free now."""
+        """Return the address of this node with a port that is currently free."""
         import socket
 
         with socket.create_server(("", 0)) as free:
             return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
 
     def link(self, rank: int, world_size: int, store: str) -> float:
-        """An all-reduce with the others, GB/s."""
+        """Return the bandwidth of an all-reduce with the other nodes in GB/s."""
         return all_reduce_gb_per_s(rank, world_size, store)
 
 
 def examine(
     address: str | None = None, store: StoragePath | None = None, storage: Path | None = None
 ) -> Iterator[Finding]:
-    """Look at every node of the cluster at `address` or RAY_ADDRESS, else at this machine.
+    """Check every node of the cluster at `address` or RAY_ADDRESS, else this machine.
 
-    Without a store, none is looked at; nor a storage folder without one.
+    The store and the storage folder are checked only if given.
 
     Raises:
-        UserError: Other machines reach the cluster, and it asks nobody for a token.
+        UserError: Other machines can reach the cluster without a token.
     """
     if not (address or os.environ.get("RAY_ADDRESS")):
         yield from examine_here(store, storage)
@@ -91,7 +92,7 @@ def examine(
 
 
 def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[Finding]:
-    """This machine alone, without Ray."""
+    """Check this machine alone, without Ray."""
     facts = probe.look(HERE, storage, 0)
     yield from checks.judge_versions([facts])
     yield from checks.judge_node(facts)
@@ -108,10 +109,10 @@ def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[Fi
 
 @contextmanager
 def examiners() -> Iterator[dict[str, Any]]:
-    """An actor on each node of the connected cluster, by the node's name.
+    """Yield an actor on each node of the connected cluster, by the node's name.
 
     Raises:
-        UserError: Some node has none in time, most often as its GPUs are busy.
+        UserError: The actor of some node did not start in time, usually because its GPUs are busy.
     """
     actor = ray.remote(num_cpus=0)(Examiner)
     nodes: dict[str, Any] = {}
@@ -133,25 +134,26 @@ def examiners() -> Iterator[dict[str, Any]]:
 
 
 def wait_for(nodes: dict[str, Any]) -> None:
-    """Until all of them answer."""
+    """Wait until all actors answer."""
     answers = {each.now.remote(): name for name, each in nodes.items()}
     _, late = ray.wait(list(answers), num_returns=len(answers), timeout=START_TIMEOUT_S)
     if late:
         raise UserError(
-            f"{', '.join(answers[each] for each in late)} cannot be looked at: no process started "
-            f"there within {START_TIMEOUT_S} s. The doctor takes all GPUs of a node, and most "
-            "likely other work has some of them (`ray status` shows it). Run it when that is done."
+            f"These nodes cannot be checked: {', '.join(answers[each] for each in late)}. No "
+            f"process started there within {START_TIMEOUT_S} s. The check needs all GPUs of a "
+            "node, and probably other work uses some of them (`ray status` shows it). Run it again "
+            "when that work is done."
         )
 
 
 def examine_nodes(
     nodes: dict[str, Any], store: StoragePath | None, storage: Path | None
 ) -> Iterator[Finding]:
-    """Ask all of them at once, each thing in turn."""
+    """Run each check on all nodes concurrently, one check after another."""
     skews = {name: skew(each) for name, each in nodes.items()}
     told: list[NodeFacts] = ray.get([each.look.remote(storage) for each in nodes.values()])
     facts = [with_clock(each, *skews[each.node]) for each in told]
-    # The command takes part too: what it sends is unpickled on the nodes.
+    # The command's own environment counts too, since nodes unpickle what it sends.
     own = NodeFacts(
         node=COMMAND, versions=probe.versions() | {probe.DRIVER: told[0].versions[probe.DRIVER]}
     )
@@ -165,7 +167,7 @@ def examine_nodes(
         yield from checks.judge_readings(str(store), readings, gpus)
     if storage is not None:
         yield from examine_storage(nodes, storage)
-    # Gradients travel between nodes with GPUs, where there are any.
+    # Gradients are exchanged between the nodes with GPUs, if there are any.
     training = [node for node, each in zip(nodes.values(), facts, strict=True) if each.gpus]
     linked = training or list(nodes.values())
     if len(linked) > 1:
@@ -173,8 +175,8 @@ def examine_nodes(
 
 
 def skew(examiner: Any) -> tuple[float, float]:
-    """How far a node's clock is ahead of ours, and how wrong that may be: half of the way there and
-    back (Cristian 1989), the shortest of several."""
+    """Return how far a node's clock is ahead of the local one, and the error bound: half of the
+    shortest of several round-trip times (Cristian 1989)."""
     ways = []
     for _ in range(PINGS):
         asked = time.time()
@@ -186,12 +188,12 @@ def skew(examiner: Any) -> tuple[float, float]:
 
 
 def with_clock(facts: NodeFacts, ahead_s: float, error_s: float) -> NodeFacts:
-    """The same, with what only the asking side knows."""
+    """Return the facts with the clock difference, which only the calling process can measure."""
     return replace(facts, ahead_s=ahead_s, clock_error_s=error_s)
 
 
 def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[Finding]:
-    """Every node writes a file, then every node looks for all of them."""
+    """Check the storage: every node writes a file, then every node reads all files."""
     folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
     written = ray.get([each.write.remote(folder) for each in nodes.values()])
     unseen = ray.get([each.unseen.remote(folder, list(nodes)) for each in nodes.values()])
@@ -204,7 +206,7 @@ def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[Finding]:
 
 
 def examine_link(examiners: list[Any]) -> Finding:
-    """An all-reduce over one process of each node."""
+    """Check the network with an all-reduce over one process per node."""
     count = len(examiners)
     try:
         meeting = ray.get(examiners[0].address.remote())

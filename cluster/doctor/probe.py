@@ -1,4 +1,4 @@
-"""What one node is like: measured there, told as plain values. It judges nothing."""
+"""Measure the facts of one node, as plain values."""
 
 import hashlib
 import os
@@ -23,56 +23,56 @@ SHARED_MEMORY = Path("/dev/shm")
 GPU_FIELDS = ("name", "driver_version", "temperature.gpu", "ecc.errors.uncorrected.volatile.total")
 MIB = 2**20
 READ_S = 1.0
-"""How long the store is read for its speed."""
+"""Duration of the speed test of the store."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """One GPU, as the driver tells of it and as torch could use it."""
+    """One GPU, as reported by the driver and as used by torch."""
 
     name: str
     celsius: str
     uncorrected: str
-    """ECC errors since the driver came up; a word where the card has no ECC."""
+    """ECC errors since the driver was loaded; a text if the card has no ECC."""
     computes: str
-    """What was wrong with a product of two matrices on it; empty if it was right."""
+    """Error of a matrix product on it; empty if the product was correct."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeFacts:
-    """What one node told."""
+    """The facts of one node."""
 
     node: str
     versions: dict[str, str]
     gpus: tuple[Gpu, ...] = ()
     gpu_trouble: str = ""
-    """Why the driver or torch cannot tell of any GPU, where the node says that it has some."""
+    """Why no GPU is usable on a node that has some according to Ray."""
     num_promised: int = 0
-    """GPUs that Ray gives out on this node."""
+    """GPUs that Ray assigns on this node."""
     shared_mib: int = 0
     files: int = 0
-    """Open files that a process may have at most."""
+    """Limit of open files per process; negative if unlimited."""
     free_mib: dict[str, int] = field(default_factory=dict)
-    """Free disk, by folder."""
+    """Free disk space, by folder."""
     ahead_s: float = 0.0
-    """Its clock against the asking machine's."""
+    """Difference of its clock to that of the calling machine."""
     clock_error_s: float = 0.0
-    """How wrong that may be."""
+    """Error bound of the difference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How a store is read on one node."""
+    """The result of reading a store on one node."""
 
     trouble: str = ""
     num_volumes: int = 0
     slices_per_s: float = 0.0
     mib_per_s: float = 0.0
-    """Of decoded slices with their masks."""
+    """Throughput of decoded slices with their masks."""
 
 
 def look(node: str, storage: Path | None, num_promised: int) -> NodeFacts:
-    """Look at the machine that this runs on; changes nothing."""
+    """Measure the facts of this machine, without changing anything."""
     gpus, driver, trouble = gpus_here()
     folders = [Path(tempfile.gettempdir()), *([storage] if storage else [])]
     return NodeFacts(
@@ -88,7 +88,8 @@ def look(node: str, storage: Path | None, num_promised: int) -> NodeFacts:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the packages that must be equal everywhere, CUDA, and this project's source."""
+    """Return the versions of Python, of packages that must be equal on all nodes, of CUDA, and of
+    this project's source."""
     import torch
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
@@ -101,7 +102,7 @@ def versions() -> dict[str, str]:
 
 
 def source_hash() -> str:
-    """Eight characters that change with any line of the project's code."""
+    """Return eight hexadecimal digits of the hash of the project's code."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for package in ("mrct", "data_prep", "cyclegan", "tune", "cluster"):
@@ -111,7 +112,8 @@ def source_hash() -> str:
 
 
 def gpus_here() -> tuple[tuple[Gpu, ...], str, str]:
-    """The GPUs, the driver's version ("none" without), and what keeps them from being told of."""
+    """Return the GPUs, the driver's version ("none" without a driver), and why GPUs are not
+    usable."""
     import torch
 
     if shutil.which("nvidia-smi") is None:
@@ -132,30 +134,31 @@ def gpus_here() -> tuple[tuple[Gpu, ...], str, str]:
 
 
 def trouble_of(index: int) -> str:
-    """Multiply on a GPU, and compare with what must come out; empty if it does."""
+    """Multiply matrices on a GPU; return an error message, or an empty string if the product is
+    right."""
     import torch
 
     try:
         matrix = torch.eye(1024, device=f"cuda:{index}") * 3
-        return "" if bool((matrix @ matrix == matrix * 3).all()) else "a product came out wrong"
+        return "" if bool((matrix @ matrix == matrix * 3).all()) else "a matrix product was wrong"
     except RuntimeError as error:
         return str(error).splitlines()[0]
 
 
 def size_mib(folder: Path) -> int:
-    """The size of the file system of a folder; 0 where there is none."""
+    """Return the size of the file system of a folder in MiB; 0 if there is none."""
     return shutil.disk_usage(folder).total // MIB if folder.is_dir() else 0
 
 
 def free_mib(folder: Path) -> int:
-    """Free space where a folder is, or will be."""
+    """Return the free space in MiB of the file system of a folder, which need not exist yet."""
     while not folder.is_dir():
         folder = folder.parent
     return shutil.disk_usage(folder).free // MIB
 
 
 def read_store(path: StoragePath, seed: int) -> Reading:
-    """Open a store, verify one of its volumes to the last byte, and read slices for a second."""
+    """Open a store, verify every byte of one volume, and read slices for a second."""
     import numpy as np
 
     from cyclegan.data.reader import SliceReader, SliceRef
@@ -182,7 +185,8 @@ def read_store(path: StoragePath, seed: int) -> Reading:
 
 
 def write_word(folder: Path, node: str) -> str:
-    """Leave a file of this node in a folder that all share; returns what went wrong."""
+    """Write a file of this node into a shared folder; return an error message, or an empty
+    string."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / node
@@ -195,7 +199,7 @@ def write_word(folder: Path, node: str) -> str:
 
 
 def missing_words(folder: Path, nodes: list[str]) -> list[str]:
-    """The nodes whose file is not there, or not what they wrote."""
+    """Return the nodes whose file is missing or has the wrong content."""
 
     def told(node: str) -> bool:
         try:
@@ -207,5 +211,5 @@ def missing_words(folder: Path, nodes: list[str]) -> list[str]:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what the nodes left; where they could not write there is nothing."""
+    """Remove the files of the nodes, if any were written."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Before a head ends: let the commands that run on it save, and wait for them. They answer SIGTERM with
-# a checkpoint and exit code 5; Kubernetes waits for this script within the pod's grace period.
+# Before a head ends: let its commands save, and wait for them. On SIGTERM they exit with a checkpoint
+# and code 5; Kubernetes waits for this script within the pod's grace period.
 set -u
 commands='^[^ ]*python[0-9.]* -m (cluster\.rerun_if_preempted|cyclegan\.train|data_prep|tune)'
 pkill -TERM -f "$commands" || exit 0

@@ -1,4 +1,4 @@
-"""What a plan assumes where no file tells."""
+"""The assumptions of a plan."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,27 @@ from cluster.plan.gpus import GpuKind
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assumptions:
-    """What no file tells; each can be set."""
+    """Assumed quantities that no file contains; each can be set."""
 
     gpu: GpuKind = "h100"
     """Kind of GPU."""
     gpus_per_node: int = 0
-    """GPUs of a machine; 0: as usual for the kind."""
+    """GPUs per machine; 0: the usual number for the kind."""
     utilisation: float = 0.4
-    """Share of the GPU's peak that the step reaches; an assumption until it is measured."""
+    """Share of the GPU's peak throughput that the step reaches; an assumption until it is
+    measured."""
     step_ms: float = 0.0
-    """A worker's step without its neighbours, as measured (`speed/step_ms` of a run on one GPU);
-    0: from the arithmetic and the utilisation."""
+    """Measured step time of a single worker (`speed/step_ms` of a run on one GPU); 0: estimated
+    from the FLOP count and the utilisation."""
     network_gbit: float = 400.0
-    """Gbit/s of a machine, all its cards together."""
+    """Network bandwidth of a machine in Gbit/s, over all its network cards."""
     network_efficiency: float = 0.8
-    """Share of it that all-reduce reaches."""
+    """Share of the network bandwidth that all-reduce reaches."""
     cores_per_gpu: float = 1.0
-    """Processor cores that each worker has for its data."""
+    """CPU cores per worker for loading data."""
     store_gb_per_s: float = 10.0
-    """GB/s that the storage of the store gives to all."""
+    """Bandwidth of the store's storage in GB/s, over all readers."""
     write_gb_per_s: float = 1.0
-    """GB/s of the one worker that writes a checkpoint."""
+    """Bandwidth in GB/s of the one worker that writes a checkpoint."""
     price: float = 0.0
-    """Of a GPU for an hour, in any currency; 0: no cost is shown."""
+    """Price of a GPU hour, in any currency; 0: no cost is shown."""

@@ -1,4 +1,4 @@
-"""The speed of a run on N GPUs, from a stated model: pure arithmetic, in seconds and bytes.
+"""The cost model of a run on N GPUs: pure arithmetic, in seconds and bytes.
 
 step        = max(compute + exposed all-reduce, data)
 compute     = pairs of a worker x FLOP per pair / (peak x utilisation), or as measured
@@ -14,21 +14,22 @@ from dataclasses import dataclass
 from math import ceil, inf, log2
 
 BUCKET_BYTES = 25 * 2**20
-"""DDP's: the last one starts when backward has ended."""
+"""Size of a DDP bucket; the last one starts when backward has ended."""
 READS_PER_PAIR = 4
-"""Image and mask of an MRI and of a CT slice; their shards' chunk tables are cached."""
+"""Reads per pair: image and mask of an MRI and of a CT slice; the chunk tables of shards are
+cached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """What gradients travel over."""
+    """The links that gradients are sent over."""
 
     node_bytes_per_s: float
-    """Between the GPUs of a machine, for each of them."""
+    """Bandwidth between the GPUs of a machine, for each of them."""
     network_bytes_per_s: float
-    """Of a machine, all its cards together."""
+    """Network bandwidth of a machine, over all its network cards."""
     latency_s: float = 10e-6
-    """Of one hop, with the launch of what it carries."""
+    """Latency of one hop, including the kernel launch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +40,11 @@ class Site:
     gpus_per_node: int
     links: Links
     cores_per_gpu: float
-    """For data, beside what a worker's own thread needs."""
+    """Cores per worker for loading data, besides that of its main thread."""
     store_bytes_per_s: float
-    """What the storage gives to all readers together."""
+    """Bandwidth of the storage over all readers."""
     write_bytes_per_s: float
-    """Of the one worker that writes a checkpoint."""
+    """Bandwidth of the one worker that writes a checkpoint."""
 
     @property
     def nodes(self) -> int:
@@ -53,29 +54,30 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What a worker does in one."""
+    """The work of one worker in a step."""
 
     pairs: int
-    """Of the busiest worker."""
+    """Pairs of the busiest worker."""
     compute_s: float
     gradient_bytes: int
     pair_bytes: float
-    """Compressed slices of a pair, with their masks."""
+    """Size of the compressed slices of a pair, with their masks."""
     data_cpu_s: float
-    """Processor time to make one pair."""
+    """CPU time to load one pair."""
     overlap: float = 0.5
-    """Share of compute behind which gradients travel: backward takes two thirds of it, and the
-    first bucket is full some way into it. 0 where processors that compute also carry."""
+    """Share of the compute time that overlaps with sending gradients: backward takes two thirds of
+    it, and the first bucket is full some time after it starts. 0 if the same processors compute and
+    send."""
     batch: float = inf
-    """Pairs of all workers: fewer than all would have if each had as many as the busiest, where
-    shards do not divide by workers."""
+    """Pairs of all workers; if the number of shards is no multiple of that of workers, fewer than
+    workers times the pairs of the busiest."""
     data_beside: bool = True
-    """Whether data is made while the step computes; not where both want the same cores."""
+    """Whether data is loaded while the step computes; False if both use the same cores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rhythm:
-    """An epoch's other work."""
+    """The work of an epoch besides steps."""
 
     steps: int
     """Optimizer steps of an epoch."""
@@ -83,14 +85,15 @@ class Rhythm:
     steps_per_checkpoint: int
     """0: none."""
     validation_s: float
-    """Of one validation by one worker. More share its volumes, so this is an upper bound."""
+    """Time of one validation by one worker, an upper bound, since several workers share the
+    volumes."""
     steps_per_validation: int
     """0: none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What comes out."""
+    """The predicted speed and demand."""
 
     gpus: int
     nodes: int
@@ -99,25 +102,25 @@ class Forecast:
     exposed_s: float
     data_s: float
     pairs_per_s: float
-    """In steps; without checkpoints and validations."""
+    """Speed during steps, without checkpoints and validations."""
     epoch_s: float
     store_bytes_per_s: float
     reads_per_s: float
     network_bytes_per_s: float
-    """Of each machine, for gradients, on average over a step."""
+    """Network traffic of each machine for gradients, averaged over a step."""
     cores: float
-    """All processor cores that data keeps busy."""
+    """CPU cores that loading data keeps busy, over all machines."""
 
     @property
     def bound(self) -> str:
-        """What the step waits for."""
+        """Return the bottleneck of the step."""
         if self.data_s > self.step_s - 1e-12:
             return "data"
         return "all-reduce" if self.exposed_s > 0.1 * self.step_s else "compute"
 
 
 def all_reduce_s(size_bytes: float, workers: int, bytes_per_s: float, latency_s: float) -> float:
-    """Time to add a gradient up over workers and give all the sum.
+    """Return the time of an all-reduce of a gradient over workers.
 
     The better of a ring, 2 (n - 1) / n x bytes / bandwidth + 2 (n - 1) x latency (Patarasu and Yuan
     2009), and a double binary tree, 2 x bytes / bandwidth + 2 log2 n x latency (Sanders, Speck and
@@ -131,7 +134,7 @@ def all_reduce_s(size_bytes: float, workers: int, bytes_per_s: float, latency_s:
 
 
 def all_reduce_of(size_bytes: float, site: Site) -> float:
-    """Inside each machine, then between the machines."""
+    """Return the time of an all-reduce inside each machine, then between machines."""
     links = site.links
     inside = min(site.gpus, site.gpus_per_node)
     return all_reduce_s(size_bytes, inside, links.node_bytes_per_s, links.latency_s) + all_reduce_s(
@@ -140,7 +143,7 @@ def all_reduce_of(size_bytes: float, site: Site) -> float:
 
 
 def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
-    """Put the parts together."""
+    """Combine the parts of the model into a forecast."""
     whole = all_reduce_of(step.gradient_bytes, site)
     last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), site)
     exposed = max(last, whole - step.overlap * step.compute_s)

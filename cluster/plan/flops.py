@@ -1,4 +1,4 @@
-"""How much a training step computes and sends, counted from the networks without computing."""
+"""Count the FLOP and the gradient bytes of a training step on the meta device."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,21 @@ FP32_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a step takes."""
+    """The FLOP and gradient bytes of a step."""
 
     flop_per_pair: float
-    """Convolutions, forward and backward, as torch's FlopCounterMode counts them."""
+    """FLOP of convolutions, forward and backward, as torch's FlopCounterMode counts them."""
     flop_per_translation: float
-    """One slice through one generator."""
+    """FLOP of one slice through one generator."""
     translator_bytes: int
-    """Gradients that workers exchange for the translators' optimizer."""
+    """Gradients that workers exchange for the generators' optimizer."""
     critic_bytes: int
-    """Likewise for the critics'."""
+    """Gradients that workers exchange for the discriminators' optimizer."""
 
 
 def work_of(config: Config, size: tuple[int, int]) -> Work:
-    """Count one pair of slices [rows, columns], on the meta device: shapes alone are computed."""
+    """Count a step on one pair of slices [rows, columns], on the meta device, which computes shapes
+    only."""
     with torch.device("meta"):
         translators, critics = build_translators(config), build_critics(config)
         channels = config.data.channels + config.data.num_conditions
@@ -50,5 +51,5 @@ def work_of(config: Config, size: tuple[int, int]) -> Work:
 
 
 def descend(*outputs: Tensor) -> None:
-    """A backward through all of them."""
+    """Run backward through all tensors."""
     torch.stack([each.sum() for each in outputs]).sum().backward()

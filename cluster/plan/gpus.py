@@ -1,4 +1,4 @@
-"""GPUs and links as their makers give them. What is reached of it is the model's business."""
+"""Peak speeds of GPUs and links, from the manufacturers' data sheets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,17 +9,17 @@ GB = 1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """One GPU and what joins it to those of its machine."""
+    """One GPU and its link to the other GPUs of its machine."""
 
     tflops: float
-    """Dense TFLOP/s of its matrix units: bf16, or fp16 where it has no bf16."""
+    """Dense TFLOP/s of its matrix units: bf16, or fp16 without bf16."""
     link_gb_per_s: float
-    """GB/s that it sends to its neighbours: NVLink in one direction, else PCIe."""
+    """Link bandwidth in GB/s: NVLink in one direction, else PCIe."""
     per_node: int = 8
-    """Usual number in a machine."""
+    """Usual number per machine."""
 
 
-# Makers' data sheets, dense figures: half of those "with sparsity".
+# Manufacturers' data sheets, dense figures: half of those "with sparsity".
 GPUS: dict[GpuKind, Gpu] = {
     "b200": Gpu(tflops=2250, link_gb_per_s=900),
     "h200": Gpu(tflops=989, link_gb_per_s=450),

@@ -1,6 +1,6 @@
-"""`cluster plan`: what a run would be on N GPUs: speed, time, demand on network and storage, cost.
+"""`cluster plan`: predict speed, time, network and storage demand, and cost of a run on N GPUs.
 
-It reads the store's index and counts the networks' arithmetic; the rest is `model`'s.
+Inputs are the store's index and the FLOP count of the networks; the model is `cost_model`.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from mrct.progress import duration
 from mrct.storage.paths import StoragePath
 
 CPU_S_PER_PAIR = {"gpu": 700e-6, "cpu": 2050e-6}
-"""Processor time of a pair of 256 x 256, by where DALI warps: benchmarks/demand.py."""
+"""CPU time of a pair of 256 x 256, by the device on which DALI warps (benchmarks/demand.py)."""
 SLICE_PIXELS = 256 * 256
 PASSES_OF_VALIDATION = 2
-"""There and back, for each slice."""
+"""Number of generator passes of each slice in a cycle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +38,15 @@ class Prospect:
 
     forecast: Forecast
     efficiency: float
-    """Pairs/s of a GPU against those of one alone with as many pairs in a step."""
+    """Pairs/s per GPU relative to a single GPU with as many pairs in a step."""
     global_batch: int
     epochs: float
     cost: float
-    """Of the whole run."""
+    """Cost of the whole run."""
 
     @property
     def run_s(self) -> float:
-        """Of the whole run."""
+        """Return the time of the whole run in seconds."""
         return self.epochs * self.forecast.epoch_s
 
 
@@ -57,7 +57,7 @@ def prospects(
     assumed: Assumptions,
     measured: float | None = None,
 ) -> Iterator[Prospect]:
-    """The run on each number of GPUs, with as many shards as workers where it has fewer.
+    """Predict the run on each number of GPUs, with at least as many shards as workers.
 
     `measured` is the time of one pair on one GPU, in seconds.
     """
@@ -74,7 +74,7 @@ def prospect(
     work: Work,
     measured: float | None = None,
 ) -> Prospect:
-    """The run on one number of GPUs."""
+    """Predict the run on one number of GPUs."""
     shards = max(config.batch.shards, gpus)
     config = replace(
         config,
@@ -95,17 +95,17 @@ def prospect(
 
 
 def measured_pair_s(run_folder: StoragePath) -> float:
-    """The time of a pair in a run on one GPU, without what it waited for data; the median line.
+    """Return the median time of a pair in a run on one GPU, without waiting for data.
 
     Raises:
-        ConfigError: The folder holds no run that logged its speed, or one of several workers.
+        ConfigError: The folder contains no run that logged its speed, or a run of several workers.
     """
     facts = recorded(run_folder) or {}
     lines = [line for line in read_lines(run_folder / METRICS) if "speed/step_ms" in line]
     if not lines or facts.get("workers") != 1:
         raise ConfigError(
-            f"{run_folder} is no run of one worker that logged its speed: a plan begins with the "
-            "time that a step takes without neighbours. Train some steps with --scale.workers 1."
+            f"{run_folder} is not a run of one worker that logged its speed. A plan is based on "
+            "the step time of a single worker. Train some steps with --scale.workers 1."
         )
     return float(
         median(
@@ -118,7 +118,7 @@ def measured_pair_s(run_folder: StoragePath) -> float:
 def step_of(
     config: Config, store: Store, assumed: Assumptions, work: Work, measured: float | None = None
 ) -> Step:
-    """What the busiest worker does."""
+    """Return the work of the busiest worker."""
     pairs = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
     peak = GPUS[assumed.gpu].tflops * 1e12
     rows, columns = store.size
@@ -135,7 +135,7 @@ def step_of(
 
 
 def site_of(gpus: int, assumed: Assumptions) -> Site:
-    """The machines."""
+    """Return the machines of the run."""
     gpu = GPUS[assumed.gpu]
     return Site(
         gpus=gpus,
@@ -151,7 +151,7 @@ def site_of(gpus: int, assumed: Assumptions) -> Site:
 
 
 def rhythm_of(config: Config, store: Store, assumed: Assumptions, work: Work) -> Rhythm:
-    """Checkpoints and validations of an epoch."""
+    """Return the checkpoints and validations of an epoch."""
     most = config.schedule.validate_volumes or None
     shown = sum(int(store.select(modality, "val")[:most].depths.sum()) for modality in MODALITIES)
     flop = PASSES_OF_VALIDATION * shown * work.flop_per_translation
@@ -165,13 +165,13 @@ def rhythm_of(config: Config, store: Store, assumed: Assumptions, work: Work) ->
 
 
 def slice_bytes(store: Store) -> float:
-    """Compressed bytes of a slice with its mask, on average over the store."""
+    """Return the compressed bytes of a slice with its mask, averaged over the store."""
     column = store.volumes.column
     return float(column("bytes").sum() / column("shape")[:, 0].sum())
 
 
 def table(prospects: list[Prospect]) -> Table:
-    """A column for each number of GPUs."""
+    """Return a table with a column for each number of GPUs."""
     result = Table("GPUs", box=SIMPLE)
     rows: dict[str, list[str]] = {}
     for each in prospects:
@@ -184,39 +184,40 @@ def table(prospects: list[Prospect]) -> Table:
 
 
 def cells(prospect: Prospect) -> dict[str, str]:
-    """What is shown of one number of GPUs."""
+    """Return the cells of one number of GPUs."""
     seen = prospect.forecast
     return {
-        "machines": f"{seen.nodes:,}",
-        "pairs in a step": f"{prospect.global_batch:,}",
-        "step, ms": f"{1e3 * seen.step_s:.1f}",
-        "all-reduce, ms": f"{1e3 * seen.all_reduce_s:.2f}",
-        "  of it waited for, ms": f"{1e3 * seen.exposed_s:.2f}",
-        "pairs/s": f"{seen.pairs_per_s:,.0f}",
-        "scaling efficiency": f"{100 * prospect.efficiency:.0f} %",
-        "the step waits for": seen.bound,
-        "an epoch": duration(seen.epoch_s),
-        "the run": duration(prospect.run_s),
-        "from the store, MB/s": f"{seen.store_bytes_per_s / 1e6:,.0f}",
+        "Machines": f"{seen.nodes:,}",
+        "Pairs per step": f"{prospect.global_batch:,}",
+        "Step, ms": f"{1e3 * seen.step_s:.1f}",
+        "All-reduce, ms": f"{1e3 * seen.all_reduce_s:.2f}",
+        "  not overlapped, ms": f"{1e3 * seen.exposed_s:.2f}",
+        "Pairs/s": f"{seen.pairs_per_s:,.0f}",
+        "Scaling efficiency": f"{100 * prospect.efficiency:.0f} %",
+        "Bottleneck of the step": seen.bound,
+        "Time per epoch": duration(seen.epoch_s),
+        "Time of the run": duration(prospect.run_s),
+        "Reads from the store, MB/s": f"{seen.store_bytes_per_s / 1e6:,.0f}",
         "  requests/s": f"{seen.reads_per_s:,.0f}",
-        "network of a machine, GB/s": f"{seen.network_bytes_per_s / GB:.1f}",
-        "cores busy with data": f"{seen.cores:.1f}",
-    } | ({"cost of the run": f"{prospect.cost:,.2f}"} if prospect.cost else {})
+        "Network per machine, GB/s": f"{seen.network_bytes_per_s / GB:.1f}",
+        "Cores for loading data": f"{seen.cores:.1f}",
+    } | ({"Cost of the run": f"{prospect.cost:,.2f}"} if prospect.cost else {})
 
 
 def told(name: str, assumed: Assumptions, measured: float | None) -> str:
-    """What the numbers rest on."""
+    """Return the assumptions as text."""
     if measured:
-        compute = f"{1e3 * measured:.2f} ms a pair, as the run measured"
+        compute = f"{1e3 * measured:.2f} ms per pair, measured in the run"
     elif assumed.step_ms:
-        compute = f"a step of {assumed.step_ms:g} ms, as you measured"
+        compute = f"a measured step time of {assumed.step_ms:g} ms"
     else:
         peak = GPUS[assumed.gpu].tflops
         compute = f"{100 * assumed.utilisation:.0f} % of the peak of {peak:g} TFLOP/s"
     return (
-        f"preset {name} on {assumed.gpu}: {compute}; {assumed.network_gbit:g} Gbit/s a machine at "
-        f"{100 * assumed.network_efficiency:.0f} %; {assumed.cores_per_gpu:g} cores for data per "
-        f"GPU; {assumed.store_gb_per_s:g} GB/s from the store. The model: docs/scale-model.md.\n"
-        "More GPUs mean a larger batch, shards of it one per GPU: learning rate and number of "
-        "epochs are yours to find again."
+        f"Preset {name} on {assumed.gpu}: {compute}; {assumed.network_gbit:g} Gbit/s per machine "
+        f"at {100 * assumed.network_efficiency:.0f} %; {assumed.cores_per_gpu:g} cores for data "
+        f"per GPU; {assumed.store_gb_per_s:g} GB/s from the store. The model is described in "
+        "docs/scale-model.md.\n"
+        "More GPUs mean a larger batch, with at least one shard per GPU: learning rate and number "
+        "of epochs have to be tuned again."
     )

@@ -1,4 +1,4 @@
-"""What a job asks for: machines, and what the driver of a command holds beside them."""
+"""The resources of a job: its machines, and those of the driver process."""
 
 import re
 from dataclasses import dataclass
@@ -7,42 +7,42 @@ from typing import Literal
 from mrct.errors import UsageError
 
 Target = Literal["ray", "kuberay", "slurm"]
-"""Where a job goes."""
+"""Target of a job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machines:
-    """What a Kubernetes or Slurm job asks for; a running Ray cluster has its machines already."""
+    """Machines of a Kubernetes or Slurm job; not used with a running Ray cluster."""
 
     name: str = "cyclegan"
-    """Of the job: lower-case letters, digits and hyphens."""
+    """Name of the job: lower-case letters, digits and hyphens."""
     nodes: int = 1
-    """Machines that train; KubeRay adds a small one for the head."""
+    """Machines for training; KubeRay adds a small one for the head."""
     min_nodes: int = 0
-    """KubeRay: begin with as few as this many, and take the others as they come; 0: all."""
+    """KubeRay: start with at least this many, and add the others as they become available; 0:
+    all."""
     gpus_per_node: int = 1
-    """GPUs of each; 0 trains on CPUs."""
+    """GPUs per machine; 0 trains on CPUs."""
     cpus_per_node: int = 8
-    """CPU cores of each."""
+    """CPU cores per machine."""
     memory_gib: int = 64
-    """Memory of each."""
+    """Memory per machine."""
     image: str = ""
-    """KubeRay: container image of this project (cluster/Dockerfile)."""
+    """KubeRay: container image with this project (cluster/Dockerfile)."""
     volume_claim: str = "cyclegan-data"
     """KubeRay: volume claim with stores and runs, mounted at /data."""
     time_limit: str = "24:00:00"
-    """Slurm: five minutes before this much time is over, the command saves, and the job queues
-    again."""
+    """Slurm: time limit. Five minutes before it the command saves, and the job is requeued."""
     partition: str = ""
     """Slurm: the partition; empty: the site's default."""
     account: str = ""
-    """Slurm: who pays; empty: the user's default."""
+    """Slurm: the account to charge; empty: the user's default."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", self.name):
             raise UsageError(
                 f"The job's name is {self.name!r}; Kubernetes takes up to 40 lower-case letters, "
-                "digits and hyphens only. Give such a --name."
+                "digits and hyphens only. Give a valid --name."
             )
         counts = {
             "--nodes": self.nodes,
@@ -58,14 +58,14 @@ class Machines:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Driver:
-    """What the command itself holds on its node, beside the workers that it starts."""
+    """Resources of the command's own process, besides those of its workers."""
 
     entrypoint_cpus: float = 0.0
-    """CPU cores; 0: it runs on the head, beside others."""
+    """CPU cores; 0: the command runs on the head, beside others."""
     entrypoint_gpus: float = 0.0
     """GPUs; for a command that computes in its own process, such as cyclegan.evaluate."""
     entrypoint_memory_gib: float = 0.0
-    """Memory that Ray sets aside for it; not on KubeRay."""
+    """Memory that Ray reserves for the command; not on KubeRay."""
 
     def __post_init__(self) -> None:
         if min(self.entrypoint_cpus, self.entrypoint_gpus, self.entrypoint_memory_gib) < 0:

@@ -1,7 +1,7 @@
-"""A command as a RayJob of Kubernetes or a batch job of Slurm: what is sent, and sending it.
+"""Submit a command as a RayJob of Kubernetes or a batch job of Slurm.
 
-What is sent are the files that stand in `kuberay/` and `slurm/`, with the command and the machines
-put into them; each works on its own too.
+The files in `kuberay/` and `slurm/` are submitted with the command and the machines filled in; each
+file also works on its own.
 """
 
 import shlex
@@ -25,15 +25,15 @@ GPU = "nvidia.com/gpu"
 
 
 def rayjob(machines: Machines, driver: Driver, command: Sequence[str]) -> dict[str, Any]:
-    """The RayJob that runs a command; its name is new each time, since a RayJob runs once.
+    """Return the RayJob that runs a command, with a new name each time, since a RayJob runs once.
 
     Raises:
-        UsageError: No image is named.
+        UsageError: No image is given.
     """
     if not machines.image:
         raise UsageError(
-            "a KubeRay job needs --image, a container image that holds this project and its "
-            "environment; its pods start with nothing else. To make one:\n"
+            "A KubeRay job needs --image, a container image with this project and its environment, "
+            "since its pods contain nothing else. To make one:\n"
             "  docker build -f cluster/Dockerfile -t REGISTRY/cyclegan:TAG ."
         )
     job: dict[str, Any] = yaml.safe_load(RAYJOB.read_text())
@@ -63,7 +63,7 @@ def rayjob(machines: Machines, driver: Driver, command: Sequence[str]) -> dict[s
 
 
 def manifest(job: dict[str, Any]) -> str:
-    """A manifest as YAML without anchors, in the order in which it was written."""
+    """Return a Kubernetes manifest as YAML without anchors, in the original order of keys."""
 
     class Plain(yaml.SafeDumper):
         def ignore_aliases(self, data: object) -> bool:
@@ -73,16 +73,19 @@ def manifest(job: dict[str, Any]) -> str:
 
 
 def apply(job: dict[str, Any]) -> None:
-    """Hand a RayJob to Kubernetes, or leave it in a file where there is no kubectl.
+    """Submit a RayJob to Kubernetes, or write it to a file if there is no kubectl.
 
     Raises:
-        UserError: kubectl refuses it.
+        UserError: kubectl refuses the job.
     """
     name, text = job["metadata"]["name"], manifest(job)
     if shutil.which("kubectl") is None:
         path = Path(f"{name}.yaml").absolute()
         write_atomic(path, text.encode())
-        print(f"there is no kubectl here; where there is one: kubectl apply -f {path}")
+        print(
+            "There is no kubectl on this machine. On a machine that has it: kubectl apply -f "
+            f"{path}"
+        )
         return
     run(["kubectl", "apply", "-f", "-"], text)
     print(
@@ -93,7 +96,7 @@ def apply(job: dict[str, Any]) -> None:
 
 
 def sbatch_line(machines: Machines, command: Sequence[str]) -> list[str]:
-    """What submits a command to Slurm: the standing script, and what it is to ask for."""
+    """Return the sbatch command line: the batch script with the requested resources."""
     wanted = {
         "job-name": machines.name,
         "nodes": machines.nodes,
@@ -109,25 +112,26 @@ def sbatch_line(machines: Machines, command: Sequence[str]) -> list[str]:
 
 
 def queue(machines: Machines, command: Sequence[str]) -> None:
-    """Hand a command to Slurm.
+    """Submit a command to Slurm.
 
     Raises:
-        UserError: There is no sbatch here, or it refuses the job.
+        UserError: There is no sbatch on this machine, or it refuses the job.
     """
     line = sbatch_line(machines, command)
     if shutil.which(line[0]) is None:
         raise UserError(
-            "there is no sbatch on this machine, so the job cannot be sent from here. Where there "
-            f"is one, in the project's folder:\n  {shlex.join(line)}"
+            "There is no sbatch on this machine, so the job cannot be submitted from here. On a "
+            "machine that has it, in the project's folder:\n"
+            f"  {shlex.join(line)}"
         )
     run(line)
 
 
 def run(line: Sequence[str], text: str = "") -> None:
-    """Run a program of the cluster's; its own words are shown.
+    """Run a program of the cluster and show its output.
 
     Raises:
-        UserError: It failed.
+        UserError: The program failed.
     """
     if subprocess.run(line, input=text, text=True, check=False).returncode:
         raise UserError(f"{line[0]} refused the job; its message is above.")

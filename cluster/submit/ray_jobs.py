@@ -1,4 +1,4 @@
-"""A command as a job of a running Ray cluster, through its job server."""
+"""Submit a command to a running Ray cluster through its job server."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ EXCLUDES = (
     "runs",
     "build",
     "site",
-    # Nothing of a patient leaves the machine by accident, and packages have a limit of size.
+    # So that no patient data is uploaded by accident, and since packages have a size limit.
     "*.zarr",
     "*.key",
     "*.jsonl",
@@ -42,13 +42,13 @@ EXCLUDES = (
     "*.onnx",
     "*.pt2",
 )
-"""In the project's folder and not sent; .gitignore's entries are not sent either."""
+"""Files of the project's folder that are not uploaded, besides those in .gitignore."""
 STOP_WAIT_S = 120
-"""How long `ray job stop` lets a run save; Ray's own 3 s are too short for that."""
+"""Time that `ray job stop` gives a run to save; Ray's default of 3 s is too short."""
 
 
 def runtime_env() -> dict[str, Any]:
-    """The project's files, and how its jobs are stopped."""
+    """Return the runtime environment: the project's files, and the time to stop a job."""
     return {
         "working_dir": str(PROJECT),
         "excludes": list(EXCLUDES),
@@ -57,12 +57,12 @@ def runtime_env() -> dict[str, Any]:
 
 
 def entrypoint(command: Sequence[str]) -> str:
-    """The command as a shell line that starts again when it was preempted."""
+    """Return a shell line that runs the command again when it is preempted."""
     return shlex.join(["python", "-m", "cluster.rerun_if_preempted", "--", *command])
 
 
 def command_line(command: Sequence[str], driver: Driver, address: str | None, wait: bool) -> str:
-    """What `submit_to_ray` does, as a line for a shell."""
+    """Return the shell line that is equivalent to `submit_to_ray`."""
     options = {
         "--address": address,
         "--entrypoint-num-cpus": driver.entrypoint_cpus,
@@ -82,11 +82,11 @@ def submit_to_ray(
     """Run a command on a Ray cluster with the project's files.
 
     With `wait`, show its output and return its exit code; without, return once it is accepted.
-    `address` is that of the dashboard, such as http://127.0.0.1:8265; without it Ray looks into
-    RAY_API_SERVER_ADDRESS and RAY_ADDRESS.
+    `address` is the URL of the dashboard, such as http://127.0.0.1:8265; by default Ray uses
+    RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
 
     Raises:
-        UserError: No cluster answers there, it refuses our token, or it was lost.
+        UserError: No cluster answers there, it refuses the token, or the connection was lost.
     """
     try:
         client = JobSubmissionClient(address)
@@ -99,14 +99,14 @@ def submit_to_ray(
         )
     except (AuthenticationError, ConnectionError, RuntimeError) as error:
         raise UserError(
-            f"the Ray cluster did not take the job: {error}\n"
-            "--address wants the dashboard, such as http://127.0.0.1:8265; a cluster with token "
-            "authentication wants RAY_AUTH_MODE=token and its token in the file that "
-            "RAY_AUTH_TOKEN_PATH names."
+            f"The Ray cluster did not accept the job: {error}\n"
+            "--address must be the URL of the dashboard, such as http://127.0.0.1:8265; a cluster "
+            "with token authentication requires RAY_AUTH_MODE=token and its token in the file at "
+            "RAY_AUTH_TOKEN_PATH."
         ) from error
-    print(f"job {job}; to end it: ray job stop {job}", flush=True)
+    print(f"Job {job}; to stop it: ray job stop {job}", flush=True)
     if not wait:
-        print(f"to follow it: ray job logs --follow {job}")
+        print(f"To follow it: ray job logs --follow {job}")
         return ExitCode.DONE
     try:
         asyncio.run(follow(client, job))
@@ -115,19 +115,19 @@ def submit_to_ray(
         code = client.get_job_info(job).driver_exit_code
     except (ConnectionError, RuntimeError) as error:
         raise UserError(
-            f"the Ray cluster no longer answers ({type(error).__name__}), so how job {job} ended "
-            "is not known. When the cluster is back, the same command goes on with the same run."
+            f"The Ray cluster no longer answers ({type(error).__name__}), so the outcome of job "
+            f"{job} is unknown. When the cluster is back, the same command resumes the run."
         ) from error
     except KeyboardInterrupt:
-        print(f"\nno longer following; job {job} goes on. To end it: ray job stop {job}")
+        print(f"\nNo longer following; job {job} continues. To stop it: ray job stop {job}")
         return ExitCode.DONE
-    print(f"job {job}: {status.value.lower()}")
+    print(f"Job {job}: {status.value.lower()}")
     if status == JobStatus.SUCCEEDED:
         return ExitCode.DONE
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
 
 
 async def follow(client: JobSubmissionClient, job: str) -> None:
-    """Print what a job prints, until it ends."""
+    """Print the output of a job until it ends."""
     async for lines in client.tail_job_logs(job):
         print(lines, end="", flush=True)

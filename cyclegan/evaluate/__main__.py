@@ -1,4 +1,4 @@
-"""`python -m cyclegan.evaluate`: scores of a translator on a split, and a report of them."""
+"""`python -m cyclegan.evaluate`: score a generator on a split and write a report."""
 
 from cyclegan.evaluate.command import Command
 from mrct.cli import parse, run_command
@@ -6,7 +6,7 @@ from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Do what the arguments ask for."""
+    """Parse the arguments and run the evaluation."""
     command = parse(Command, argv, prog="python -m cyclegan.evaluate")
     from cyclegan.evaluate.results import write_results  # after the arguments: it needs torch
 

@@ -1,4 +1,4 @@
-"""What a translator is compared with: baselines, rivals, and what they know of real CTs."""
+"""What a generator is compared with: baselines and other models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,25 +28,26 @@ from mrct.progress import progress
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class References:
-    """What the translator is compared with, and what the baselines know of real CTs."""
+    """What the generator is compared with, and the real CT data that the baselines use."""
 
     real_cts: Population | None
-    """The train split's."""
+    """The real CTs of the train split."""
     regressions: Mapping[str, IntensityRegression]
-    """By MRI volume, of the evaluated split's own pairs."""
+    """Regression of each pair of the evaluated split, by MRI volume."""
     rigids: Mapping[str, Rigid]
-    """By MRI volume, what moves its real CT onto it; none where it is left as it is."""
+    """Rigid transform of the real CT onto its MRI, by MRI volume; absent if none is applied."""
     registrations: Mapping[str, Registration]
-    """By MRI volume, what a registration found; empty where none was asked for."""
+    """Result of each registration, by MRI volume; empty without --register."""
     rivals: Sequence[Contestant]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
-        """Fitted on all pairs but this volume's; None where there is no other."""
+        """Return the regression fitted on all pairs except that of this volume; None if there is no
+        other."""
         others = [fit for name, fit in self.regressions.items() if name != volume]
         return sum(others[1:], start=others[0]) if others else None
 
     def synthetic_cts(self, store: Store, cycle: Cycle) -> dict[str, NDArray[np.float32]]:
-        """Each method's CT of the MRI that went through a cycle, in HU."""
+        """Return the CT in HU that each method makes from the MRI of a cycle."""
         voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
         cts = {TRANSLATOR: cycle.translated}
         for rival in self.rivals:
@@ -62,14 +63,14 @@ class References:
 def references_of(
     store: Store, mris: Iterable[StoredVolume], rivals: Sequence[Contestant], *, register: bool
 ) -> References:
-    """What the baselines are made from; pairs that cannot be read are passed over."""
+    """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
     regressions: dict[str, IntensityRegression] = {}
     rigids: dict[str, Rigid] = {}
     registrations: dict[str, Registration] = {}
     with progress("register" if register else "fit baselines", len(pairs)) as advance:
         for mri in pairs:
-            with suppress(StoreError):  # named when its turn comes
+            with suppress(StoreError):  # reported when the volume itself is scored
                 pair = pair_of(store, mri)
                 assert pair is not None
                 if register:
@@ -79,7 +80,7 @@ def references_of(
                     registrations[mri.name] = registration(pair, moved)
                     if registrations[mri.name].applied:
                         pair, rigids[mri.name] = moved, rigid
-                if pair.body.any():  # else it is told when its turn comes
+                if pair.body.any():  # else reported when the volume itself is scored
                     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
                     regressions[mri.name] = regression_of(images, pair.real, pair.body)
             advance()

@@ -1,7 +1,4 @@
-"""A split of a store through a translator, scored with the baselines beside.
-
-It knows neither where the networks came from nor what a report looks like.
-"""
+"""Score a generator and the baselines on a split of a store."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +33,7 @@ DEFAULTS = Options()
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Findings:
-    """What the volumes so far have given; arrays only of those that will be shown."""
+    """Results of the volumes scored so far; images only of those that will be shown."""
 
     rows: list[VolumeScores] = field(default_factory=list)
     populations: dict[str, Population] = field(default_factory=dict)
@@ -45,7 +42,8 @@ class Findings:
     failed: list[str] = field(default_factory=list)
 
     def add(self, assessed: Assessed, num_shown: int) -> None:
-        """Take in a volume; a split may have more of them than memory."""
+        """Add the results of a volume; images are dropped unless shown, since a split may exceed
+        memory."""
         self.rows.extend(assessed.rows)
         self.structures.extend(assessed.structures)
         self.failed.extend(assessed.problems)
@@ -64,14 +62,14 @@ def evaluate(
     rivals: Sequence[Contestant] = (),
     options: Options = DEFAULTS,
 ) -> Scores:
-    """Score a translator on every volume of a split.
+    """Score a generator on every volume of a split.
 
-    Every volume goes through its cycle, where there is a way back; linked MRIs are compared with
-    their real CT over the CT's body, where both scans saw it. A volume that cannot be read or
-    scored is listed in `failed` and left out.
+    Every volume goes through its cycle if the model has both directions; linked MRIs are compared
+    with their real CT over the CT's body, within the field of view of both scans. A volume that
+    cannot be read or scored is listed in `failed` and left out.
 
     Raises:
-        DataError: The split is empty, or none of it could be scored.
+        DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
     references = references_of(store, mris, rivals, register=options.register)
@@ -91,9 +89,9 @@ def evaluate(
             advance()
     if not found.rows:
         raise DataError(
-            f"nothing of the split {split} of {store.path} could be scored: "
-            f"{'; '.join(found.failed) or 'no volume belongs to it'}. Give another --split or "
-            f"--store; `python -m data_prep describe {store.path}` shows what there is."
+            f"No volume of the {split} split of {store.path} could be scored: "
+            f"{'; '.join(found.failed) or 'the split is empty'}. Give another --split or --store; "
+            f"`python -m data_prep describe {store.path}` lists the splits."
         )
     scores = Scores(
         split=split,
@@ -114,12 +112,13 @@ def evaluate(
 
 
 def worst(shown: list[Shown], most: int) -> list[Shown]:
-    """Those with the largest error, worst first; those without a real CT come last."""
+    """Return the `most` volumes with the largest error, worst first; those without a real CT come
+    last."""
     return sorted(shown, key=lambda each: -(each.mae_hu or 0.0))[:most]
 
 
 def compared(scores: Scores, populations: dict[str, Population], real_cts: Population) -> Scores:
-    """The scores with each method's synthetic CTs, pooled, held against the real population."""
+    """Return the scores with each method's pooled synthetic CTs compared with the real CTs."""
     found = {
         method: {
             "hu_distance": hu_distance(population, real_cts),

@@ -1,4 +1,4 @@
-"""Who is scored: a run's checkpoint or an exported model, opened as networks."""
+"""Open a checkpoint of a run or an exported model for scoring."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ from mrct.storage.paths import StoragePath
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contestant:
-    """A translator to score, ready to run."""
+    """A generator to score, ready to run."""
 
     name: str
     networks: BothWays
     facts: dict[str, str] = field(default_factory=dict)
-    """What heads its report: run, checkpoint, preset."""
+    """Facts shown at the top of the report: run, checkpoint, preset."""
     sha256: str = ""
-    """Of the list of hashes of all its files."""
+    """SHA-256 of the list of hashes of all files of the model."""
     records: list[dict[str, Any]] | None = None
-    """Its run's metrics.jsonl; None for an exported model."""
+    """Lines of the run's metrics.jsonl; None for an exported model."""
     folder: Path = Path()
-    """Where its results go, in a folder of their own, unless another is named."""
+    """Default parent of the folder of results."""
     suffix: str = ""
-    """Of that folder's name."""
+    """Suffix of the name of that folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,18 +51,18 @@ class Located:
 
 
 def located(path: StoragePath) -> Located:
-    """The checkpoint to score: a run's best one, or the one that is named.
+    """Return the checkpoint to score: the best of a run, or the one given.
 
     Raises:
-        UsageError: It is neither a run nor a checkpoint.
+        UsageError: `path` is neither a run nor a checkpoint.
         CheckpointError: The run has no checkpoint yet.
     """
     if (path / "config.yaml").exists():
         checkpoint = best(path)
         if checkpoint is None:
             raise CheckpointError(
-                f"the run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
-                "its first one (schedule.save_every_steps), or train on."
+                f"The run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
+                "its first one (schedule.save_every_steps), or continue training."
             )
         return Located(
             run_folder=path, checkpoint=checkpoint, config=load_config(path / "config.yaml")
@@ -73,23 +73,23 @@ def located(path: StoragePath) -> Located:
         return Located(run_folder=run_folder, checkpoint=path, config=config)
     raise UsageError(
         f"{path} is neither a run nor a checkpoint nor an exported model: there is no config.yaml "
-        f"in it, nor two folders above, and no {SUMS}. Name the folder RUNS/NAME that "
-        "`python -m cyclegan.train` printed, or a model_to_ct folder."
+        f"in it, nor two folders above, and no {SUMS}. Give the folder RUNS/NAME that `python -m "
+        "cyclegan.train` printed, or a model_to_ct folder."
     )
 
 
 def store_for(path: StoragePath, named: StoragePath | None) -> Store:
-    """The store that was named, else the run's own.
+    """Open the given store, else that of the run.
 
     Raises:
-        UsageError: None was named, and an exported model knows of none.
+        UsageError: No store was given, and an exported model has none.
     """
     if named is not None:
         return open_store(named)
     if exported_at(path):
         raise UsageError(
-            f"{path} is an exported model and does not say where volumes to score it on are. "
-            "Name a store with --store."
+            f"{path} is an exported model, which does not record a store to score it on. Give one "
+            "with --store."
         )
     return open_store(located(path).config.store)
 
@@ -100,7 +100,7 @@ def contestant(
     """Open a run, a checkpoint or a model folder to be scored on `store`.
 
     Raises:
-        UserError: It is none of them, makes no CT, or was trained on another grid.
+        UserError: `path` is none of these, makes no CT, or was trained on another grid.
     """
     if model := exported_at(path):
         return _exported(model, store, device, batch_size)
@@ -127,9 +127,8 @@ def contestant(
 
 
 def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
-    """The same ones under names of their own: those that share one, with one another or with what a
-    report calls its own methods, get the first digits of their hash, since tables and reports go by
-    name."""
+    """Return the models with unique names, since tables and reports refer to them by name: to names
+    shared by two models, or equal to that of a baseline, the first digits of the hash are added."""
     uses = Counter([TRANSLATOR, *BASELINES, *(each.name for each in contestants)])
     return [
         replace(each, name=f"{each.name} {each.sha256[:8]}") if uses[each.name] > 1 else each
@@ -138,13 +137,14 @@ def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
 
 
 def exported_at(path: StoragePath) -> Path | None:
-    """The model folder at a path, of one direction or of both; models lie in local folders only."""
+    """Return the model folder at a path, of one direction or of both, or None; models are always in
+    local folders."""
     local = path.local
     return local if local and ((local / SUMS).exists() or is_of_both(local)) else None
 
 
 def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
-    """A model folder: no run, and a way back only where it holds both directions."""
+    """Open a model folder, with the inverse generator only if it contains both directions."""
     folder = folder_of(path, "to_ct" if is_of_both(path) else None)
     model = read_model(folder, device=str(device))
     back = None
@@ -153,13 +153,13 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
     info = model.info
     if info.direction != "to_ct":
         raise UsageError(
-            f"{path} makes MRIs, and only synthetic CTs are scored. Name a model_to_ct folder."
+            f"{path} makes MRIs, but only synthetic CTs are scored. Give a model_to_ct folder."
         )
     if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
         raise UsageError(
             f"{path} was trained on voxels of {info.recipe.spacing_mm} mm (z y x) in slices of "
             f"{info.recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
-            "Scores on two grids do not compare. Convert a store alike."
+            "Scores on two grids cannot be compared. Convert a store with the same settings."
         )
     return Contestant(
         name=path.name,

@@ -1,6 +1,6 @@
-"""The files that a store's CTs came from, for scores on their own grids.
+"""Find the source files of a store's CTs, for scores on their original grids.
 
-A store keeps no paths, so the files are told by what they hold: the SHA-256 in the commit record.
+A store keeps no paths, so files are identified by the SHA-256 in the commit record.
 """
 
 from collections.abc import Iterable
@@ -21,17 +21,17 @@ from mrct.imaging.volume import silent
 from mrct.progress import progress
 
 PASSED = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
-"""What a user let pass when the store was made holds for the same bytes."""
+"""All tolerances are on: the conversion already accepted files with these bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Natives:
-    """The source of each stored CT that was found, by the CT's name in the store."""
+    """The source file of each stored CT that was found, by the CT's name in the store."""
 
     sources: dict[str, Source]
 
     def place(self, pair: Pair) -> Pair:
-        """The pair on its source CT's grid.
+        """Return the pair on the grid of its source CT.
 
         Raises:
             DataError: The source is not among the files, or can no longer be read.
@@ -39,21 +39,21 @@ class Natives:
         source = self.sources.get(pair.mri.link or "")
         if source is None:
             raise DataError(
-                f"the source of {pair.mri.link} is not among the files given with --native (none "
-                "has its SHA-256), so it cannot be scored on its own grid. Name the folder or "
+                f"The source of {pair.mri.link} is not among the files given with --native (none "
+                "has its SHA-256), so it cannot be scored on its own grid. Give the folder or "
                 "manifest that the store was made from."
             )
         try:
             return on_source_grid(pair, source.read(PASSED, silent), source.read_mask(PASSED))
         except VolumeError as error:
-            raise DataError(f"the source of {pair.mri.link} cannot be read: {error}") from error
+            raise DataError(f"The source of {pair.mri.link} cannot be read: {error}") from error
 
 
 def natives_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Natives:
     """Find the sources of `cts` in a folder of CT files and DICOM series, or in a manifest.
 
     Raises:
-        UsageError: None of them is there.
+        UsageError: None of the sources was found.
     """
     wanted = {read_commit(store.path, ct.name)["source_sha256"]: ct for ct in cts}
     found = _found(path)
@@ -67,9 +67,9 @@ def natives_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Natives
             advance()
     if wanted and not sources:
         raise UsageError(
-            f"none of the {len(found)} CT volumes of {path} is the source of one of the "
-            f"{len(wanted)} CTs to score in {store.path} (no SHA-256 is equal). Name the folder "
-            "or manifest that this store was made from."
+            f"None of the {len(found)} CT volumes of {path} is the source of one of the "
+            f"{len(wanted)} CTs to score in {store.path} (no SHA-256 is equal). Give the folder or "
+            "manifest that this store was made from."
         )
     return Natives(sources=sources)
 
@@ -95,7 +95,8 @@ def _source(found: Found, number: int) -> Source:
 
 
 def _sha256(source: Source) -> str:
-    """Empty where it cannot be read: then it is not the one that was converted."""
+    """Return the SHA-256, or an empty string for an unreadable source, which cannot have been
+    converted."""
     try:
         return source.sha256()
     except VolumeError:

@@ -1,7 +1,4 @@
-"""An MRI's synthetic CTs beside the real CT: on which grid, over which voxels, how well aligned.
-
-It knows stored volumes and source files, no network and no score but the outlines' Dice.
-"""
+"""Pairs of an MRI and its real CT: the grid, the compared voxels and the alignment."""
 
 from dataclasses import dataclass, replace
 
@@ -20,50 +17,51 @@ from mrct.imaging.registration import Rigid, registered
 from mrct.imaging.volume import Affine, Grid, Volume
 
 AROUND_MM = 10.0
-"""How far around the body a registration looks."""
+"""Margin around the body that a registration uses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """What was found, and done, to bring a real CT onto its MRI."""
+    """Result of the registration of a real CT to its MRI."""
 
     shift_mm: float
-    """How far the middle of the body was moved."""
+    """Displacement of the centre of the body."""
     angle_degrees: float
     outline_dice_before: float
     outline_dice_after: float
     applied: bool
-    """False where the outlines would have agreed less than before: then the CT was left alone."""
+    """False if the outlines would have agreed less than before; the CT was then not moved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pair:
-    """A real CT and where synthetic CTs of its MRI can be compared with it."""
+    """A real CT and the voxels where synthetic CTs of its MRI are compared with it."""
 
     mri: StoredVolume
     real: NDArray[np.int16] | NDArray[np.float32]
     """HU [z, y, x] within [-1024, 3071], z up."""
     body: NDArray[np.bool_]
-    """The real CT's own body, where both scans saw it: a wrong outline counts as an error."""
+    """Body of the real CT within `seen`, so that a wrong outline of the synthetic CT counts as an
+    error."""
     seen: NDArray[np.bool_]
-    """What lies in the field of view of both."""
+    """Voxels in the field of view of both scans."""
     spacing_mm: tuple[float, float, float]
     outline_dice: float
-    """Of the two bodies within `seen`: whether the voxels show the same place."""
+    """Dice of the two bodies within `seen`: low if the voxels do not show the same anatomy."""
     share_seen: float
-    """Of the two bodies, the lesser share that the other scan's field of view holds."""
+    """Share of a body inside the field of view of the other scan; the lower of the two."""
     rigid: Rigid | None = None
-    """What moved the real CT onto the MRI; None where it was left as it was."""
+    """Transform of the real CT onto the MRI; None if it was not moved."""
     grid: Grid | None = None
-    """The source CT's own grid; None on the store's."""
+    """Grid of the source CT; None for the store's grid."""
 
     @property
     def affine(self) -> Affine:
-        """(x, y, z, 1) voxel indices of `real` to RAS mm."""
+        """Affine from voxel indices (x, y, z, 1) of `real` to RAS mm."""
         return self.mri.affine if self.grid is None else self.grid.affine
 
     def placed(self, synthetic: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A synthetic CT [z, y, x] of the store's grid on the grid of this pair."""
+        """Resample a synthetic CT [z, y, x] from the store's grid to the grid of this pair."""
         if self.grid is None:
             return synthetic
         volume = Volume(
@@ -76,10 +74,10 @@ class Pair:
 
 
 def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> Pair | None:
-    """An MRI and its linked CT on the store's grid, the CT moved by `rigid`; None without a CT.
+    """Return an MRI and its linked CT, moved by `rigid`, on the store's grid; None without a CT.
 
     Raises:
-        StoreError: A volume is not what was committed, or the two lie on different grids.
+        StoreError: A volume differs from its commit record, or the two are on different grids.
     """
     ct = store.partner(mri)
     if ct is None:
@@ -104,10 +102,10 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
 
 
 def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None) -> Pair:
-    """The same pair on the grid of the CT's own file, whose voxels were never interpolated.
+    """Return the pair on the grid of the CT's source file, whose voxels were never interpolated.
 
-    The body is found there, or taken from the mask that came with the file; compared is what the
-    MRI's field of view and its stored slices hold.
+    The body is computed on that grid, or taken from the mask given with the file; voxels inside the
+    MRI's field of view and its stored slices are compared.
     """
     upright = canonical(source)
     low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
@@ -129,18 +127,18 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
 
 
 def rigid_of(store: Store, mri: StoredVolume) -> Rigid:
-    """What moves the linked CT onto the MRI, found from the two scans alone."""
+    """Register the linked CT to the MRI, from the two scans alone."""
     ct = store.partner(mri)
     assert ct is not None, f"{mri.name} has no CT to register"
     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
     body, view = store.body(mri).astype(bool), field_of_view(mri)
-    # With some air around it, so that its outline counts too.
+    # With a margin of air, so that the outline contributes too.
     around = ndimage.distance_transform_edt(~body, sampling=store.spacing_mm) < AROUND_MM
     return registered(images, store.voxels(ct), around & view, spacing_mm=store.spacing_mm)
 
 
 def registration(before: Pair, after: Pair) -> Registration:
-    """What a registration came to, and whether it is to be kept."""
+    """Return the result of a registration, and whether it is applied."""
     assert after.rigid is not None
     return Registration(
         shift_mm=after.rigid.shift_mm,
@@ -152,7 +150,7 @@ def registration(before: Pair, after: Pair) -> Registration:
 
 
 def moved_affine(affine: Affine, rigid: Rigid | None) -> Affine:
-    """Where the MRI's grid lies in the world of the CT, once it is moved by a registration."""
+    """Return the affine of the MRI's grid in the CT's coordinates, moved by a registration."""
     if rigid is None:
         return affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -164,10 +162,10 @@ def moved_affine(affine: Affine, rigid: Rigid | None) -> Affine:
 
 
 def outline_dice(mri: NDArray[np.bool_], ct: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:
-    """How well two body outlines agree within what both scans saw."""
+    """Return the Dice of two bodies within the field of view of both scans."""
     return dice(mri & seen, ct & seen)
 
 
 def share_of(body: NDArray[np.bool_], view: NDArray[np.bool_]) -> float:
-    """How much of a body a field of view holds; 1 for no body at all."""
+    """Return the share of a body inside a field of view; 1 for an empty body."""
     return float((body & view).sum() / body.sum()) if body.any() else 1.0

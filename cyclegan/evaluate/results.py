@@ -1,4 +1,4 @@
-"""The results of an evaluation as files: scores.json, per_volume.csv and report.html."""
+"""Write the results of an evaluation: scores.json, per_volume.csv and report.html."""
 
 import json
 
@@ -17,7 +17,8 @@ from mrct.storage.atomic import write_atomic
 
 
 def write_results(command: Command) -> ExitCode:
-    """Evaluate, write the three files, print the table. Exit code 3 if volumes were left out."""
+    """Evaluate, write the three files and print the table. The exit code is 3 if volumes were left
+    out."""
     subject, *rivals = command.named
     segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
     store = store_for(subject, command.store)
@@ -59,12 +60,12 @@ def write_results(command: Command) -> ExitCode:
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "per_volume.csv", to_csv(scores).encode())
     write_atomic(out / "report.html", report.encode())
-    # Last, so that where it is, the others are.
+    # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
-    print(f"{to_text(scores)}\nreport: {out / 'report.html'}")
+    print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
     for reason in scores.failed:
-        print(f"left out: {reason}")
+        print(f"Left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 

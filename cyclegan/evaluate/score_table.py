@@ -1,4 +1,4 @@
-"""What an evaluation found: scores by volume and method. How they are computed is unknown here."""
+"""The scores of an evaluation, by volume and method."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ ALIGNED = 0.9
 MOSTLY_SEEN = 0.9
 """Share of a pair's bodies below which the other scan's field of view is called partial."""
 FEWEST_SUBJECTS = 3
-"""Below this a mean says nothing of other people."""
+"""With fewer subjects, a mean does not generalise to others."""
 PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
 DETAIL = (
     "mae_air_hu",
@@ -35,10 +35,10 @@ DETAIL = (
     "histogram_hu",
     "bone_hd95_mm",
 )
-"""Paired scores that say where the error is."""
+"""Paired scores that locate the error."""
 CYCLE = ("cycle_ssim", "cycle_psnr_db")
 UNPAIRED = ("edge_agreement", "shape_dice")
-"""Of one synthetic CT and its own MRI."""
+"""Scores of one synthetic CT against its own MRI."""
 POPULATION = (
     "hu_distance",
     "hu_distance_air",
@@ -51,70 +51,70 @@ POPULATION = (
     "kernel_distance",
 )
 ALIGNMENT = ("outline_dice", "share_seen")
-"""Of a pair's two scans, whatever the translator."""
+"""Agreement of the two scans of a pair, independent of the generator."""
 GridName = Literal["store", "source CT"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VolumeScores:
-    """One volume by one method."""
+    """Scores of one volume by one method."""
 
     volume: str
     subject: str
-    """The subject's pseudonym."""
+    """Pseudonym of the subject."""
     modality: Modality
     method: str
     values: dict[str, float]
-    """By name: `PAIRED`, `DETAIL` for an MRI with a real CT beside, `UNPAIRED` for any synthetic CT
-    of a network, `CYCLE` for the translator, and for its pairs `ALIGNMENT`: how well the bodies of
-    MRI and CT agree, and how much of them both scans saw."""
+    """Scores by name: `PAIRED` and `DETAIL` for an MRI with a real CT, `UNPAIRED` for any synthetic
+    CT of a network, `CYCLE` for the generator, and for its pairs `ALIGNMENT`: how well the bodies
+    of MRI and CT agree, and the share of them in the field of view of both scans."""
     heights: tuple[float | None, ...] = ()
     """MAE in HU by tenths of the compared slices, from the lowest up, for an MRI with a real CT."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shown:
-    """A volume as pictures need it."""
+    """The images of a volume for figures."""
 
     cycle: Cycle
     real: NDArray[np.int16] | NDArray[np.float32] | None
-    """HU [z, y, x] of the CT of the same anatomy on the store's grid, where there is one."""
+    """HU [z, y, x] of the CT of the same anatomy on the store's grid, if there is one."""
     compared: NDArray[np.bool_] | None
-    """Where it is compared."""
+    """Mask of the compared voxels."""
     mae_hu: float | None
-    """The translator's error against it."""
+    """Error of the generator against the real CT."""
     spacing_mm: tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scores:
-    """All that an evaluation found."""
+    """All scores of an evaluation."""
 
     split: Split
     volumes: tuple[VolumeScores, ...]
     protocol: ProtocolName = "synthrad2025"
     grid: GridName = "store"
-    """Where paired scores were taken; all others are on the store's."""
+    """Grid of the paired scores; all others are on the store's grid."""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """(z, y, x) of the store's voxels."""
+    """Spacing of the store's voxels (z, y, x)."""
     rivals: tuple[str, ...] = ()
-    """Other runs and models, as methods."""
+    """Names of the other runs and models."""
     registrations: dict[str, Registration] | None = None
-    """By MRI volume, what was done to its real CT; None where pairs were taken as they are."""
+    """Registration of each real CT, by MRI volume; None if pairs were not registered."""
     segmenter: str = ""
-    """The command that `structures` come from."""
+    """Command that `structures` come from."""
     structures: tuple[StructureScores, ...] = ()
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By method: `POPULATION`, all its synthetic CTs against the train split's CTs, and `selection`
-    for the translator. Empty where the store has no such CT."""
+    """By method: `POPULATION`, all synthetic CTs against the CTs of the train split, and
+    `selection` for the generator. Empty if the train split has no CT."""
     shown: tuple[Shown, ...] = field(default=(), repr=False)
     failed: tuple[str, ...] = ()
-    """What was wrong with each volume that could not be read or scored."""
+    """Error message of each volume that could not be read or scored."""
 
     def of(
         self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
     ) -> list[float]:
-        """A metric's value for every volume that has it."""
+        """Return the values of a metric for all volumes that have it."""
         return [
             row.values[metric]
             for row in self.volumes
@@ -124,21 +124,22 @@ class Scores:
     def mean(
         self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
     ) -> float | None:
-        """The mean over volumes, each volume counting once; None where none has the metric."""
+        """Return the mean over volumes, each counting once; None if none has the metric."""
         values = self.of(metric, method=method, modality=modality)
         return float(np.mean(values)) if values else None
 
     def sd(
         self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
     ) -> float | None:
-        """The standard deviation over volumes (of these, not an estimate for others)."""
+        """Return the standard deviation over the volumes (population formula)."""
         values = self.of(metric, method=method, modality=modality)
         return float(np.std(values)) if values else None
 
     def interval(
         self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
     ) -> Interval | None:
-        """The 95 % bootstrap interval of the mean over subjects; None with fewer than three."""
+        """Return the 95 % bootstrap interval of the mean over subjects; None with fewer than
+        three."""
         rows = [
             row
             for row in self.volumes
@@ -147,7 +148,7 @@ class Scores:
         return mean_interval([row.values[metric] for row in rows], [row.subject for row in rows])
 
     def mean_heights(self, method: str = TRANSLATOR) -> list[float | None]:
-        """The MAE by tenths of the height, a mean over volumes; empty without pairs."""
+        """Return the MAE by tenths of the height, averaged over volumes; empty without pairs."""
         profiles = [row.heights for row in self.volumes if row.method == method and row.heights]
         return [
             float(np.mean(known)) if known else None
@@ -156,13 +157,13 @@ class Scores:
         ]
 
     def means_by_modality(self, metric: str) -> list[tuple[Modality, float]]:
-        """The translator's mean for MRI and for CT volumes, where there are any."""
+        """Return the generator's mean for MRI and for CT volumes, if there are any."""
         means = [(modality, self.mean(metric, modality=modality)) for modality in MODALITIES]
         return [(modality, mean) for modality, mean in means if mean is not None]
 
     @property
     def methods(self) -> list[str]:
-        """Those that were scored: the translator, what it was compared with, the baselines."""
+        """Return the scored methods: the generator, the other models, the baselines."""
         seen = {row.method for row in self.volumes} | set(self.populations)
         return [
             TRANSLATOR,
@@ -171,8 +172,8 @@ class Scores:
         ]
 
     def compare(self, metric: str, rival: str) -> Comparison | None:
-        """The translator's scores against a rival's, over the volumes where both have one; None
-        where there is none, as of HD95 for a CT without bone."""
+        """Compare the generator with another model over the volumes where both have the metric;
+        None if there are none, as for HD95 of CTs without bone."""
         values = {
             (row.method, row.volume): (row.values[metric], row.subject)
             for row in self.volumes
@@ -189,35 +190,36 @@ class Scores:
 
     @property
     def misaligned(self) -> dict[str, float]:
-        """Pairs whose body outlines disagree, with their Dice: their scores mean little."""
+        """Return the pairs whose body outlines disagree, with their Dice."""
         return {volume: dice for volume, dice in self.alignments.items() if dice < ALIGNED}
 
     @property
     def alignments(self) -> dict[str, float]:
-        """Of every pair, the Dice of its body outlines."""
+        """Return the Dice of the body outlines of every pair."""
         return self._of_pairs("outline_dice")
 
     @property
     def partly_seen(self) -> dict[str, float]:
-        """Pairs of which one scan shows much that the other does not, with the share seen."""
+        """Return the pairs whose fields of view differ much, with the share seen by both scans."""
         shares = self._of_pairs("share_seen")
         return {volume: share for volume, share in shares.items() if share < MOSTLY_SEEN}
 
     @property
     def num_pairs(self) -> int:
-        """MRI volumes that were compared with a real CT."""
+        """Return the number of MRI volumes that were compared with a real CT."""
         return len(self.of("mae_hu"))
 
     @property
     def num_subjects(self) -> int:
-        """People whose MRI was compared with a real CT."""
+        """Return the number of subjects whose MRI was compared with a real CT."""
         return len({row.subject for row in self.volumes if "mae_hu" in row.values})
 
     @property
     def cautions(self) -> list[str]:
-        """Why paired figures must not be quoted as the translator's quality; empty where they may.
+        """Return why paired scores must not be quoted as the quality of the generator; empty if
+        they may.
 
-        Sentences, the gravest first.
+        The list has one sentence per reason, most severe first.
         """
         return list(_cautions(self)) if self.num_pairs else []
 
@@ -229,24 +231,25 @@ def _cautions(scores: Scores) -> Iterable[str]:
     if misaligned := scores.misaligned:
         listed = ", ".join(f"{name} (Dice {dice:.2f})" for name, dice in misaligned.items())
         remedy = (
-            "Registration did not mend it."
+            "Registration did not correct it."
             if scores.registrations
-            else "Try --register rigid, or leave them out."
+            else "Try --register rigid, or exclude these pairs."
         )
         yield (
             f"The body outlines of MRI and real CT disagree in {len(misaligned)} of "
-            f"{scores.num_pairs} pairs, so their voxels do not show the same place and their "
-            f"scores say little of the translator: {listed}. {remedy}"
+            f"{scores.num_pairs} pairs, so their voxels do not show the same anatomy and their "
+            f"scores reveal little about the generator: {listed}. {remedy}"
         )
     if partly_seen := scores.partly_seen:
         listed = ", ".join(f"{name} ({share:.0%})" for name, share in partly_seen.items())
         yield (
             f"In {len(partly_seen)} of {scores.num_pairs} pairs one scan shows much of the body "
-            "that the other does not. Only voxels that both saw were compared, so the figures are "
-            f"of a part of the body (the share that both saw in brackets): {listed}."
+            "that the other does not. Only voxels in both fields of view were compared, so the "
+            "scores are of a part of the body (share in both fields of view in brackets): "
+            f"{listed}."
         )
     if scores.num_subjects < FEWEST_SUBJECTS:
         yield (
             f"There are too few subjects ({scores.num_subjects}): no interval can be given, and "
-            "another patient may well score very differently."
+            "scores of another patient may differ greatly."
         )

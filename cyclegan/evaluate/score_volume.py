@@ -1,7 +1,4 @@
-"""One volume through a translator and scored, the baselines beside.
-
-It knows neither the split that the volume is of nor what a report looks like.
-"""
+"""Translate one volume and score it together with the baselines."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -24,35 +21,35 @@ from cyclegan.metrics.unpaired_scores import Population, cycle_scores, populatio
 from data_prep.store.store import Store, StoredVolume
 
 SyntheticCts = Mapping[str, NDArray[np.float32]]
-"""HU [z, y, x] of one MRI, by method."""
+"""Synthetic CTs of one MRI in HU [z, y, x], by method."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How volumes are scored."""
+    """Options for scoring volumes."""
 
     protocol: ProtocolName = "synthrad2025"
     register: bool = False
-    """Move each real CT onto its MRI first."""
+    """Register each real CT to its MRI first."""
     natives: Natives | None = None
-    """Score pairs on the grids of these source CTs; None: on the store's."""
+    """Score pairs on the grids of these source CTs; None: on the store's grid."""
     segmenter: Segmenter | None = None
     num_shown: int = 3
-    """MRI volumes kept for pictures, those with the largest error."""
+    """Number of MRI volumes kept for figures, those with the largest error."""
     threads: int = 1
-    """Methods of a volume that are scored at the same time."""
+    """Methods of a volume that are scored in parallel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Assessed:
-    """One volume's part of an evaluation."""
+    """Results of one volume."""
 
     rows: list[VolumeScores]
     populations: dict[str, Population]
-    """By method, of an MRI's synthetic CTs."""
+    """Distributions of the synthetic CTs of an MRI, by method."""
     structures: list[StructureScores]
     problems: list[str]
-    """What could not be scored, though the volume could be read."""
+    """Messages about scores that could not be computed although the volume could be read."""
     shown: Shown
 
 
@@ -64,11 +61,11 @@ def assess(
     options: Options,
     threads: Executor,
 ) -> Assessed:
-    """Translate one volume, both ways where there is a way back, and score it.
+    """Translate one volume, in a cycle if the model has both directions, and score it.
 
     Raises:
-        StoreError: The volume is not what was committed.
-        DataError: The network makes something of it that is not finite.
+        StoreError: The volume differs from its commit record.
+        DataError: The network's output is not finite.
     """
     cycle = networks.cycle(store, volume)
     cts: SyntheticCts = {}
@@ -76,13 +73,17 @@ def assess(
     if volume.modality == "mri":
         cts = references.synthetic_cts(store, cycle)
         pair = pair_of(store, volume, rigid=references.rigids.get(volume.name))
-    back = {} if cycle.returned is None else {f"{TRANSLATOR}, on the way back,": cycle.returned}
+    back = (
+        {}
+        if cycle.returned is None
+        else {f"{TRANSLATOR}, back to the original modality,": cycle.returned}
+    )
     require_finite(volume, {TRANSLATOR: cycle.translated, **cts, **back})
     table = Table()
     if cycle.returned is not None:
         table.add(TRANSLATOR, cycle_scores(*cycle.compared()))
     trained = [m for m in (TRANSLATOR, *(rival.name for rival in references.rivals)) if m in cts]
-    for method in trained:  # a baseline has the MRI's own outline
+    for method in trained:  # a baseline has the MRI's own outline by construction
         outline = outline_agreement(cts[method], cycle.body, store.spacing_mm)
         edges = edge_agreement(cycle.original, cts[method], cycle.body)
         table.add(method, {"edge_agreement": edges, "shape_dice": outline})
@@ -111,7 +112,7 @@ def assess(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Table:
-    """What is known of a volume so far, by method."""
+    """Scores of a volume so far, by method."""
 
     values: dict[str, dict[str, float]] = field(default_factory=lambda: {TRANSLATOR: {}})
     heights: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
@@ -119,11 +120,11 @@ class Table:
     problems: list[str] = field(default_factory=list)
 
     def add(self, method: str, values: Mapping[str, float]) -> None:
-        """Take in some scores of a method."""
+        """Add scores of a method."""
         self.values.setdefault(method, {}).update(values)
 
     def rows(self, volume: StoredVolume) -> list[VolumeScores]:
-        """A row per method."""
+        """Return one row per method."""
         return [
             VolumeScores(
                 volume=volume.name,
@@ -145,17 +146,18 @@ def score_pair(
     options: Options,
     threads: Executor,
 ) -> None:
-    """Put in what each method scores against the real CT; the anatomy of networks' CTs too.
+    """Add the scores of each method against the real CT, and of the segmented structures for
+    networks.
 
     Raises:
-        DataError: There is no voxel to compare, or the source CT or the segmenter is of no use.
+        DataError: There is no voxel to compare, or the source CT or the segmenter failed.
     """
     if options.natives is not None:
         pair = options.natives.place(pair)
     if not pair.body.any():
         raise DataError(
-            "no voxel of the CT's body lies in the field of view of both scans, so there is "
-            "nothing to compare. Look whether the two are of the same place."
+            "No voxel of the CT's body is in the field of view of both scans, so there is nothing "
+            "to compare. Check that both scans show the same anatomy."
         )
 
     def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
@@ -189,7 +191,7 @@ def score_pair(
 
 
 def require_finite(volume: StoredVolume, made: SyntheticCts) -> None:
-    """Refuse what a diverged network makes: every number about it would mean nothing.
+    """Check that results are finite: scores of a diverged network would be meaningless.
 
     Raises:
         DataError: A method's result has values that are NaN or infinite.
@@ -197,6 +199,6 @@ def require_finite(volume: StoredVolume, made: SyntheticCts) -> None:
     for method, values in made.items():
         if not np.isfinite(values).all():
             raise DataError(
-                f"{volume.name}: {method} makes values of it that are NaN or infinite, so it has "
-                "no score. Its weights have diverged; score an earlier checkpoint."
+                f"{volume.name}: The output of {method} contains NaN or infinite values, so the "
+                "volume has no score. The weights have diverged; score an earlier checkpoint."
             )

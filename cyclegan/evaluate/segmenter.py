@@ -1,6 +1,6 @@
-"""Anatomy through a segmenter that the user has: a command that reads a CT and writes masks.
+"""Segment CTs with a user's command that reads a CT and writes masks.
 
-It knows neither networks nor stores. Nothing of TotalSegmentator or any other is needed here.
+TotalSegmentator, or any other segmenter, is not a dependency of this project.
 """
 
 import shlex
@@ -27,7 +27,7 @@ EXAMPLE = "TotalSegmentator -i {ct} -o {out} --fast"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StructureScores:
-    """One structure of one synthetic CT against the same segmenter's of the real CT."""
+    """Scores of one structure: synthetic against real CT, both segmented by the same command."""
 
     volume: str
     subject: str
@@ -35,15 +35,15 @@ class StructureScores:
     structure: str
     dice: float
     hd95_mm: float | None
-    """None where one of the two CTs lacks the structure."""
+    """None if one of the two CTs lacks the structure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segmenter:
     """A command with `{ct}` for the CT's path (.nii.gz, HU) and `{out}` for an empty folder.
 
-    Every .nii or .nii.gz file below that folder is one structure, named after the file, where it
-    holds 0 and 1 only, else one for each of its labels. No shell reads the command.
+    Every .nii or .nii.gz file below that folder is one structure, named after the file, if it
+    contains 0 and 1 only, else one for each of its labels. The command does not run in a shell.
     """
 
     command: str
@@ -54,12 +54,12 @@ class Segmenter:
         if lacking or not shutil.which(words[0]):
             found = f"it lacks {' and '.join(lacking)}" if lacking else f"there is no {words[0]}"
             raise UsageError(
-                f"--segmenter {self.command!r} cannot be run: {found}. Give a command with places "
-                f"for the CT and for the folder of its masks, such as '{EXAMPLE}'."
+                f"--segmenter {self.command!r} cannot be run: {found}. Give a command with "
+                f"placeholders for the CT and for the folder of its masks, such as '{EXAMPLE}'."
             )
 
     def structures(self, hu: NDArray[Any], affine: Affine) -> dict[str, NDArray[np.bool_]]:
-        """What the segmenter finds in a CT [z, y, x] in HU: masks by file and label (`lung 1`).
+        """Segment a CT [z, y, x] in HU; return masks by file and label (`lung 1`).
 
         Raises:
             DataError: The command failed, wrote no mask, or wrote one of another shape.
@@ -76,8 +76,8 @@ class Segmenter:
             if ended.returncode:
                 said = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
                 raise DataError(
-                    f"the segmenter {words[0]} ended with exit code {ended.returncode}: "
-                    f"{''.join(said) or 'it said nothing'}. Run it alone on a CT to see why."
+                    f"The segmenter {words[0]} failed with exit code {ended.returncode}: "
+                    f"{''.join(said) or 'it printed nothing'}. Run it alone on a CT to see why."
                 )
             return dict(_masks_in(out, hu.shape))
 
@@ -88,7 +88,7 @@ def compared_structures(
     seen: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
 ) -> dict[str, tuple[float, float | None]]:
-    """Dice and HD95 in mm of every structure that one of the two CTs shows within `seen`.
+    """Return Dice and HD95 in mm of every structure that at least one of the CTs has within `seen`.
 
     A structure that one of them lacks has Dice 0 and no distance.
     """
@@ -102,9 +102,10 @@ def compared_structures(
 
 
 def plainly_named(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
-    """The same; a file that had the label 1 only, in every CT, is one structure of its name.
+    """Rename structures: a file with the label 1 only, in every CT, is one structure named after
+    it.
 
-    No single CT tells: one without bone may have label 1 alone in a map where bone is 2.
+    All CTs are needed: one without bone may have label 1 alone in a map where bone is 2.
     """
     files = {each.structure.rpartition(" ")[::2] for each in scores}
     maps = {file for file, label in files if label != "1"}
@@ -117,19 +118,19 @@ def _masks_in(folder: Path, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArr
     files = sorted(path for path in folder.rglob("*") if path.name.endswith(NIFTI_SUFFIXES))
     if not files:
         raise DataError(
-            f"the segmenter wrote no {' or '.join(NIFTI_SUFFIXES)} file into the folder that "
-            "stands for {out} in its command. Let it write its masks there."
+            f"The segmenter wrote no {' or '.join(NIFTI_SUFFIXES)} file into the folder that "
+            f"replaces {{out}} in its command. Let it write its masks there."
         )
     for path in files:
         name = path.name.removesuffix(".gz").removesuffix(".nii")
         try:
             labels = read_labels(path)
         except ValueError as error:
-            raise DataError(f"the segmenter's {path.name} cannot be used: {error}") from error
+            raise DataError(f"{path.name} of the segmenter cannot be used: {error}") from error
         if labels.shape != shape:
             raise DataError(
-                f"the segmenter's {path.name} has {labels.shape} voxels (z, y, x), the CT that it "
-                f"was given {shape}. Let it write masks on the CT's own grid."
+                f"{path.name} of the segmenter has {labels.shape} voxels (z, y, x), but its CT has "
+                f"{shape}. Let it write masks on the CT's own grid."
             )
         for value in np.unique(labels[labels != 0]):
             yield f"{name} {value}", labels == value

@@ -1,4 +1,4 @@
-"""`python -m cyclegan.export`: a run's checkpoint becomes a model folder, or nothing does."""
+"""`python -m cyclegan.export`: export a checkpoint of a run as a model folder."""
 
 from cyclegan.config.files import load_config
 from cyclegan.export.command import Command
@@ -7,7 +7,7 @@ from mrct.errors import ExitCode
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Do what the arguments ask for."""
+    """Parse the arguments and run the export."""
     command = parse(Command, argv, prog="python -m cyclegan.export")
     load_config(command.run_folder / "config.yaml")  # a folder without a run is told at once
     from cyclegan.export.export import export  # after the arguments: it needs torch

@@ -1,4 +1,4 @@
-"""What `python -m cyclegan.export` may be asked for."""
+"""Command-line arguments of `python -m cyclegan.export`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +13,28 @@ from mrct.storage.paths import StoragePath
 class Command:
     """Export generators as ONNX, torch.export and safetensors with a model card, in one folder.
 
-    Nothing is written unless every format gives what the trained network gives, to less than
-    1 HU, on real slices of the run's store.
+    Nothing is written unless the output of every format differs by less than 1 HU from that of the
+    trained network, on real slices of the run's store.
     """
 
     run_folder: Positional[StoragePath]
-    """Folder or URL of the run, which holds config.yaml and checkpoints."""
+    """Folder or URL of the run, with config.yaml and checkpoints."""
     direction: Literal["mri-to-ct", "ct-to-mri", "both"] = "mri-to-ct"
-    """What the generator makes of what. `both` gives a folder that holds two model folders, to_ct
-    and to_mri; `translate --uncertainty` knows more with both."""
+    """Direction of the translation. `both` writes a folder with two model folders, to_ct and
+    to_mri; `translate --uncertainty` then includes the cycle error."""
     out: Path | None = None
-    """The model folder; default: model_to_ct, model_to_mri or model_both in the run's folder, or in
-    the working folder where the run lies under a URL."""
+    """Model folder to write; default: model_to_ct, model_to_mri or model_both in the run's folder,
+    or in the working directory if the run is at a URL."""
     checkpoint: str = "best"
-    """`best`, `newest`, the name of a checkpoint (step_00001000), or its folder."""
+    """Checkpoint: `best`, `newest`, a name (step_00001000), or its folder."""
     metric: str = "val/selection"
-    """What the best checkpoint is best in: a score of the run's metrics.jsonl, such as val/mae_hu
-    or val/ssim. Errors and distances count as better where they are lower."""
+    """Score in the run's metrics.jsonl that selects the best checkpoint, such as val/mae_hu or
+    val/ssim. For errors and distances, lower is better."""
     scores: Path | None = None
-    """JSON of `python -m cyclegan.evaluate`, kept in model.json and shown in the card."""
+    """JSON file from `python -m cyclegan.evaluate`, copied into model.json and shown in the model
+    card."""
     store: StoragePath | None = None
-    """The store to check on, where it is not at the run's data.store any more; made with the same
+    """Store for the parity check, if it has moved from the run's data.store; it must have the same
     preprocessing."""
     overwrite: bool = False
-    """Replace the model that is there."""
+    """Replace an existing model folder."""

@@ -1,4 +1,4 @@
-"""A run's checkpoint becomes a model folder, whole and checked, or nothing does."""
+"""Export a checkpoint of a run as a complete and verified model folder."""
 
 import json
 from collections.abc import Mapping
@@ -34,14 +34,15 @@ from mrct.imaging.volume import Modality
 
 
 def export(command: Command) -> ExitCode:
-    """Write the model folder that the command asks for, and say where."""
+    """Write the requested model folder and print its path."""
     config = load_config(command.run_folder / "config.yaml")
     store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
     if contents != store.contents:
         print(
-            f"note: {store.path.name} has other volumes than when the run began, so the model will "
-            "not say what it was trained on, and translate cannot warn of scans unlike it."
+            f"Note: The volumes of {store.path.name} have changed since the run began, so the "
+            "model will not record what it was trained on, and translate cannot warn about scans "
+            "that differ from it."
         )
     checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
     networks = dict(zip(DIRECTIONS, load_translators(checkpoint, config), strict=True))
@@ -59,7 +60,7 @@ def export(command: Command) -> ExitCode:
         for file, value in differences.items():
             text = f"{way} {file:24} differs by at most {value:.2g} {unit}"
             print(f"{text} (allowed: < {TOLERANCE:g})")
-    print(f"model: {folder} ({checkpoint.name})")
+    print(f"Model: {folder} ({checkpoint.name})")
     return ExitCode.DONE
 
 
@@ -70,13 +71,13 @@ def export_models(
     *,
     overwrite: bool = False,
 ) -> dict[Direction, dict[str, float]]:
-    """Publish networks, which are on the CPU in fp32, as the model folder `folder`.
+    """Publish networks (on the CPU, fp32) as the model folder `folder`.
 
-    One model fills it; of two, each fills the folder of its direction inside. Returns for each
-    the largest difference of each file from the network; see `check_parity`.
+    A single model fills the folder itself; two models fill one subfolder per direction. Returns,
+    for each direction, the largest difference of each file from the network; see `check_parity`.
 
     Raises:
-        ModelError: A file differs too much, or `folder` is taken; nothing was published.
+        ModelError: A file differs too much, or `folder` already exists; nothing was published.
     """
     parity: dict[Direction, dict[str, float]] = {}
 
@@ -103,8 +104,8 @@ def describe(
     scores: dict[str, Any] | None = None,
     contents: str | None = None,
 ) -> ModelInfo:
-    """What model.json will say, but for the parity; `contents` is the hash of what the run was
-    trained on, where the store may hold other volumes."""
+    """Return the content of model.json except the parity; `contents` is the hash of the volumes
+    that the run was trained on, needed if those of the store may have changed."""
     contents = contents or store.contents
     shown: Modality = "mri" if direction == "to_ct" else "ct"
     neighbours, conditions = config.data.neighbours, config.data.conditions
@@ -127,10 +128,10 @@ def describe(
 
 
 def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str, Any] | None:
-    """The content of a score file.
+    """Read a score file.
 
     Raises:
-        ModelError: It cannot be read, or scores another checkpoint than the one exported.
+        ModelError: The file cannot be read, or belongs to another checkpoint than the exported one.
     """
     if path is None:
         return None
@@ -138,15 +139,16 @@ def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str,
         scores: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"no scores can be read from {path} ({error}); the model card would lack them. Make "
-            "them with `python -m cyclegan.evaluate`, or leave out --scores."
+            f"No scores can be read from {path} ({error}); the model card would lack them. Create "
+            "them with `python -m cyclegan.evaluate`, or omit --scores."
         ) from error
     found = tuple(scores.get(name) for name in ("run", "checkpoint", "config"))
     expected = (config.run.name, checkpoint, config_hash(config)[:8])
     if found != expected:
         raise ModelError(
-            f"{path} scores another model (run, checkpoint, config): {found}, but {expected} is "
-            "exported. The card would promise what this model does not hold. Evaluate this one:\n"
+            f"{path} has the scores of another model (run, checkpoint, config): {found}, but "
+            f"{expected} is exported. The model card would show scores that this model does not "
+            "have. Evaluate this model:\n"
             f"  python -m cyclegan.evaluate {config.run_folder}"
         )
     return scores

@@ -1,7 +1,7 @@
-"""A generator as files that run without the training code, and each of those files run again.
+"""Write a generator as files that run without the training code, and open those files again.
 
-It knows nothing of directions or HU, nor of the rest of the model folder. The home of onnx,
-onnxruntime and torch.export. Axes: B batch, C input channels, H rows, W columns, multiples of 4.
+The only module that imports onnx, onnxruntime and torch.export. Axes: B batch, C input channels, H
+rows, W columns, multiples of 4.
 """
 
 import logging
@@ -31,14 +31,14 @@ FILES: dict[Format, str] = {
     "pt2": "generator.pt2",
 }
 OPSET = 18
-"""Of ONNX's standard operators: the oldest that the exporter writes, so that most runtimes read it
-(onnxruntime 1.14 and later)."""
+"""Version of ONNX's standard operators: the oldest that the exporter supports, so that most
+runtimes can read the file (onnxruntime 1.14 and later)."""
 MULTIPLE = 4
-"""In-plane sizes must divide by this: the generator halves them twice."""
+"""In-plane sizes must be multiples of this, since the generator halves them twice."""
 
 
 def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
-    """Write `network`, which is on the CPU, in every format. The files are not synced yet."""
+    """Write `network` (on the CPU) in every format, without syncing the files to disk."""
     network.eval()
     save_file(
         {name: weights.contiguous() for name, weights in network.state_dict().items()},
@@ -62,13 +62,14 @@ def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
 
 
 def dynamic_shapes() -> tuple[dict[int, object]]:
-    """Any batch, and any in-plane size that is a multiple of 4."""
+    """Return dynamic shapes for any batch size and any in-plane size that is a multiple of 4."""
     rows, columns = Dim("quarter_rows", min=4), Dim("quarter_columns", min=4)
     return ({0: Dim("batch"), 2: MULTIPLE * rows, 3: MULTIPLE * columns},)
 
 
 def trace(network: nn.Module, channels: int) -> ExportedProgram:
-    """The network's graph for any batch and size, without the paths of this machine's sources."""
+    """Trace the network for any batch and image size, and remove the paths of local source
+    files."""
     # 2, 64 and 80 differ from each other and from 1, which the tracer would take for constants.
     example = torch.zeros(2, channels, 64, 80)
     program = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes())
@@ -79,10 +80,10 @@ def trace(network: nn.Module, channels: int) -> ExportedProgram:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep the ONNX exporter from telling users about its own innards.
+    """Suppress warnings about internals of the ONNX exporter.
 
-    It warns that torchvision's operators are absent, which no generator uses, and trips over a
-    deprecation inside torch (FutureWarning from copyreg, torch 2.13).
+    The exporter warns that torchvision's operators are absent, which no generator uses, and
+    triggers a deprecation inside torch (FutureWarning from copyreg, torch 2.13).
     """
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
@@ -98,10 +99,10 @@ def quiet_exporter() -> Iterator[None]:
 def open_format(
     form: Format, folder: Path, channels: int, settings: GeneratorConfig, device: str = "cpu"
 ) -> Network:
-    """The written network as a callable on `device`: images [B, C, H, W] in, [B, 1, H, W] out.
+    """Open an exported network on `device` as a callable from [B, C, H, W] to [B, 1, H, W].
 
-    The files must have been verified before: torch.export's holds a pickle, read by torch's
-    restricted unpickler.
+    The files must have been verified before: that of torch.export contains a pickle, which torch's
+    restricted unpickler reads.
     """
     if form == "onnx":
         return OnnxNetwork(folder / FILES["onnx"])
@@ -114,7 +115,7 @@ def open_format(
 
 
 class OnnxNetwork:
-    """An ONNX file in onnxruntime, on the CPU, called like a torch network."""
+    """An ONNX file run by onnxruntime on the CPU, called like a torch network."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()

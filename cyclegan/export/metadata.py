@@ -1,7 +1,4 @@
-"""What `model.json` says of an exported generator: its input, its intensities, its history.
-
-It knows no other file of the model folder.
-"""
+"""The content of `model.json`: inputs, intensities and history of an exported generator."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -26,20 +23,22 @@ INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
-"""What `--direction` calls them."""
+"""Direction by value of `--direction`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Intensity:
-    """Voxel values to network values and back. All but the contrast is fixed in this version."""
+    """The mapping from voxel values to network values and back. Only the contrast is configurable
+    in this version."""
 
     mri_contrast: Contrast
     window_hu: Window = WINDOW_HU
-    """CT values that become -1 and 1; beyond them they are clipped."""
+    """CT values in HU that map to -1 and 1; values beyond are clipped."""
     mri_window: str = "min(0, 0.5th percentile) to 99.5th percentile, inside the body"
-    """MRI values that become -1 and 1, found for each volume; beyond them they are clipped."""
+    """MRI values that map to -1 and 1, determined for each volume; values beyond are clipped."""
     mri_output_window: Window = (0.0, 1000.0)
-    """What -1 and 1 become in a synthetic MRI: arbitrary units, as MRI has none of its own."""
+    """Values of a synthetic MRI for -1 and 1, in arbitrary units, since MRI has no physical
+    unit."""
     inverted_centre: float = INVERTED_CENTRE
     inverted_slope: float = INVERTED_SLOPE
     to_network: str = "x = 2 (value - low) / (high - low) - 1, clipped to [-1, 1]"
@@ -50,37 +49,37 @@ class Intensity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """What `model.json` holds."""
+    """The content of `model.json`."""
 
     direction: Direction
     inputs: tuple[str, ...]
-    """What each input channel shows: `channels_of` the next two."""
+    """Content of each input channel, `channels_of` the next two fields."""
     neighbours: int = 0
-    """Slices above and below each one that the network is shown too."""
+    """Neighbouring slices above and below each slice that are input channels too."""
     conditions: bool = False
-    """Whether it is shown the depth below the body's surface and the slice's height in the body,
-    both in [-1, 1]."""
+    """Whether the depth below the body surface and the height of the slice in the body, both in
+    [-1, 1], are input channels."""
     intensity: Intensity
     recipe: Recipe
-    """How volumes became the slices that the network was trained on; other rows and columns work
-    as multiples of `size_multiple`."""
+    """Preprocessing of the training slices; other numbers of rows and columns work if they are
+    multiples of `size_multiple`."""
     generator: GeneratorConfig
     run: str
     config_hash: str
-    """SHA-256 of the run's settings."""
+    """SHA-256 of the run's configuration."""
     checkpoint: str
-    """The checkpoint that was exported."""
+    """Name of the exported checkpoint."""
     store_fingerprint: str
-    """Of the preprocessing of the data that the run learned from."""
+    """Hash of the preprocessing of the training data."""
     store_contents: str
-    """Of the volumes and splits of that data."""
+    """Hash of the volumes and splits of the training data."""
     trained_on: TrainedOn = field(default_factory=TrainedOn)
-    """The volumes of the train split that the network was shown."""
+    """Statistics of the volumes of the train split."""
     scores: dict[str, Any] | None = None
-    """As `python -m cyclegan.evaluate` wrote them, if they were given."""
+    """Scores as written by `python -m cyclegan.evaluate`, if given."""
     parity: dict[str, float] = field(default_factory=dict)
-    """Per file, the largest difference from the trained network on real slices: HU for a CT, of
-    4095 grey levels for an MRI."""
+    """Per file, the largest difference from the trained network on real slices: in HU for a CT, in
+    grey levels of 4095 for an MRI."""
     orientation: str = "z up, row 0 anterior, column 0 the patient's right"
     onnx_opset: int = OPSET
     size_multiple: int = MULTIPLE
@@ -88,17 +87,17 @@ class ModelInfo:
 
     @property
     def source(self) -> Modality:
-        """What the network is shown."""
+        """Modality of the network's input."""
         return "mri" if self.direction == "to_ct" else "ct"
 
     @property
     def target(self) -> Modality:
-        """What the network makes."""
+        """Modality of the network's output."""
         return "ct" if self.direction == "to_ct" else "mri"
 
 
 def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
-    """What each input channel of a network shows, in order (`nets.input_channels`)."""
+    """Return the content of each input channel of a network, in order (`nets.input_channels`)."""
     source = "mri" if direction == "to_ct" else "ct"
     slices = [
         source if offset == 0 else f"{source}, slice {offset:+d}"
@@ -108,7 +107,7 @@ def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tupl
 
 
 def parse_info(text: str, folder: Path) -> ModelInfo:
-    """The content of a `model.json`, refused where this version would misread it."""
+    """Read a `model.json`, and refuse one that this version would misinterpret."""
     values = json.loads(text)
     version, direction = values.get("schema_version"), values.get("direction")
     if version != MODEL_SCHEMA_VERSION:
@@ -137,7 +136,8 @@ def write_info(info: ModelInfo, folder: Path) -> None:
 
 def _other(folder: Path, found: str, known: str) -> ModelError:
     return ModelError(
-        f"{folder / INFO} is of another version: found {found}, known is {known}. Values would "
-        "come out wrong without a sign. Use the version of this project that wrote the model, or "
-        "export it again:\n  python -m cyclegan.export RUN_FOLDER"
+        f"{folder / INFO} was written by another version: found {found}, expected {known}. Results "
+        "would be wrong without any warning. Use the version of this project that wrote the model, "
+        "or export it again:\n"
+        "  python -m cyclegan.export RUN_FOLDER"
     )

@@ -1,6 +1,6 @@
-"""The model card: the README.md of an exported model, for people who have only that folder.
+"""The model card: the README.md of an exported model, for readers who have only that folder.
 
-After Mitchell 2019, "Model Cards for Model Reporting". It states what `model.json` states.
+After Mitchell 2019, "Model Cards for Model Reporting". Its facts are those of `model.json`.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ NAMES = {"ct": "CT", "mri": "MRI"}
 
 
 def model_card(info: ModelInfo) -> str:
-    """Markdown; research use only stands first, scores or their absence are never left out."""
+    """Return the model card as Markdown: the restriction to research use first, then the facts,
+    always with the scores or a note that there are none."""
     source, target = NAMES[info.source], NAMES[info.target]
     z, y, x = info.recipe.spacing_mm
     rows, columns = info.recipe.size
@@ -33,9 +34,9 @@ A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.f
 writes a synthetic {target} on the input's own grid. Without this project: `generator.onnx` (opset
 {info.onnx_opset}, input `image` [batch, {len(info.inputs)}, rows, columns], output `translated`
 [batch, 1, rows, columns], float32 in [-1, 1], rows and columns multiples of
-{info.size_multiple}) or `generator.pt2` (torch.export). `model.json` says how values map to
-[-1, 1] and back. Whole slices only: tiles would each get a brightness of their own.
-`sha256sum -c SHA256SUMS` tells whether a file was changed.
+{info.size_multiple}) or `generator.pt2` (torch.export). `model.json` defines
+how values map to [-1, 1] and back. Use whole slices only: the brightness of tiles would differ.
+`sha256sum -c SHA256SUMS` verifies the files.
 
 ## Input
 
@@ -84,9 +85,9 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 
 
 def trained_table(known: TrainedOn) -> str:
-    """The ranges over the volumes of the train split, before resampling."""
+    """Return a table of the ranges over the volumes of the train split, before resampling."""
     if not known.volumes:
-        return "What volumes it was trained on was not recorded."
+        return "The volumes that the model was trained on were not recorded."
     spacing = zip(known.spacing_mm_low, known.spacing_mm_high, strict=True)
     extent = zip(known.extent_mm_low, known.extent_mm_high, strict=True)
     values = zip(known.shares, known.values_low, known.values_high, strict=True)
@@ -101,20 +102,21 @@ def trained_table(known: TrainedOn) -> str:
 
 
 def scores_table(scores: dict[str, Any] | None) -> str:
-    """All single numbers of a score file by their dotted names."""
+    """Return a table of all single numbers of a score file by their dotted names."""
     numbers = dict(flat_numbers(scores or {}))
     if not numbers:
-        return "None were given at export. `python -m cyclegan.evaluate` measures them."
+        return "No scores were given at export. `python -m cyclegan.evaluate` measures them."
     return f"| score | value |\n|---|---|\n{table_rows(numbers)}"
 
 
 def table_rows(numbers: dict[str, float]) -> str:
-    """Rows of a two-column Markdown table."""
+    """Return the rows of a two-column Markdown table."""
     return "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
 
 
 def flat_numbers(scores: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in nested mappings; lists, such as scores volume by volume, are left out."""
+    """Yield the numbers in nested mappings; lists, such as the scores of each volume, are left
+    out."""
     for name, value in scores.items():
         if isinstance(value, dict):
             yield from flat_numbers(value, f"{prefix}{name}.")

@@ -1,7 +1,7 @@
-"""The exported model folder: how it is published, verified and read back.
+"""Publish, verify and read exported model folders.
 
-It knows neither runs nor checkpoints: a model folder is all that `translate` needs. A folder of
-both directions holds two model folders, `to_ct` and `to_mri`, each whole by itself.
+A model folder is all that `translate` needs. A folder of both directions contains two complete
+model folders, `to_ct` and `to_mri`.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from mrct.storage.atomic import whole_folder
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD])
-"""What SHA256SUMS lists."""
+"""The files that SHA256SUMS lists."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,13 +28,14 @@ class Model:
     network: Network
     """Images [B, C, H, W] in [-1, 1] to [B, 1, H, W] in [-1, 1]; H and W multiples of 4."""
     device: str = "cpu"
-    """Where the network is."""
+    """Device of the network."""
 
 
 def folder_of(folder: Path, direction: Direction | None) -> Path:
-    """The model folder of one direction: `folder` itself, or the one inside a folder of both.
+    """Return the model folder of one direction: `folder` itself, or a subfolder of a folder of
+    both.
 
-    Without a direction it is the one that is there, and of both the one that makes CT.
+    Without a direction it is the only model, or, of both, the model that synthesises CT.
 
     Raises:
         ModelError: There is no model folder of this direction.
@@ -43,12 +44,12 @@ def folder_of(folder: Path, direction: Direction | None) -> Path:
     if inside and not (folder / SUMS).is_file():
         if direction in (None, *inside):
             return folder / (direction or inside[0])
-        raise ModelError(f"{folder} holds no {direction} model, only {', '.join(inside)}.")
+        raise ModelError(f"{folder} contains no {direction} model, only {', '.join(inside)}.")
     return folder
 
 
 def is_of_both(folder: Path) -> bool:
-    """Whether a folder holds the models of both directions."""
+    """Return whether a folder contains the models of both directions."""
     return len(_inside(folder)) == len(DIRECTIONS)
 
 
@@ -59,11 +60,14 @@ def _inside(folder: Path) -> list[Direction]:
 def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:
     """Verify every byte of a model folder, then open its network.
 
-    `form` is the file that runs: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
+    Args:
+        folder: The model folder of one direction; see `folder_of`.
+        form: The file to run: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
+        device: Device of the network, such as `cpu` or `cuda`.
 
     Raises:
-        ModelError: The folder is no model folder, a file is damaged or missing, or it was written
-            by a version or for an intensity mapping that this one does not know.
+        ModelError: The folder is not a model folder, a file is damaged or missing, or it was
+            written by an unknown version or for an unknown intensity mapping.
     """
     verify(folder)
     info = parse_info((folder / INFO).read_text(), folder)
@@ -75,20 +79,21 @@ def verify(folder: Path) -> None:
     """Compare every file of a model folder with SHA256SUMS."""
     if not (folder / SUMS).is_file():
         raise NoModelError(
-            f"{folder} is no model folder: it holds no {SUMS}. To make one from a run:\n"
+            f"{folder} is not a model folder: it contains no {SUMS}. To export one from a run:\n"
             "  python -m cyclegan.export RUN_FOLDER"
         )
     listed, found = (folder / SUMS).read_bytes(), sums_of(folder)
     for name, line in zip(CONTENT, found, strict=True):
         if line not in listed.splitlines(keepends=True):
-            state = "differs from" if (folder / name).is_file() else "is missing, and stands in"
+            state = "differs from" if (folder / name).is_file() else "is missing, but listed in"
             raise _damaged(folder, f"{name} {state} {SUMS}")
     if listed != b"".join(found):
         raise _damaged(folder, f"{SUMS} is not the list of {', '.join(CONTENT)}")
 
 
 def sums_of(folder: Path) -> list[bytes]:
-    """The lines of SHA256SUMS as `sha256sum` writes them; an absent file's line matches nothing."""
+    """Return the lines of SHA256SUMS in the format of `sha256sum`; the line of an absent file
+    matches nothing."""
     lines = []
     for name in CONTENT:
         path = folder / name
@@ -98,11 +103,11 @@ def sums_of(folder: Path) -> list[bytes]:
 
 
 def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
-    """Let `fill` write a model's files into a hidden folder, then show it whole as `folder`.
+    """Publish `folder` atomically: `fill` writes into a hidden folder, which is then renamed.
 
-    Or the files of two models, into its folders `to_ct` and `to_mri`.
+    `fill` writes the files of one model, or those of two into the subfolders `to_ct` and `to_mri`.
 
-    If `fill` raises, or the process dies in it, `folder` is what it was before.
+    If `fill` raises, or the process is killed meanwhile, `folder` is unchanged.
 
     Raises:
         ModelError: `folder` exists and may not, or must not, be replaced.
@@ -114,14 +119,14 @@ def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = Fal
         for part in _parts(partial):
             (part / SUMS).write_bytes(b"".join(sums_of(part)))
             for path in part.iterdir():
-                path.chmod(0o644)  # safetensors writes for its owner alone; a model is to be shared
+                path.chmod(0o644)  # safetensors writes files that only the owner can read
 
 
 def _check_replaceable(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ModelError(
-            f"{folder} exists already, and someone may be using it. Give another --out, or "
-            "--overwrite to replace it."
+            f"{folder} already exists, and may be in use. Give another --out, or --overwrite to "
+            "replace it."
         )
     parts = _parts(folder)
     others = {path.name for path in folder.iterdir()} - {part.name for part in parts}
@@ -130,19 +135,19 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
     others |= {path.name for part in parts for path in part.iterdir()} - {*CONTENT, SUMS}
     if others or not all((part / SUMS).is_file() for part in parts):
         raise ModelError(
-            f"{folder} holds other things than a model, which --overwrite would delete. "
-            "Give another --out."
+            f"{folder} contains files that are not part of a model, which --overwrite would "
+            "delete. Give another --out."
         )
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The model folders in it: itself, or one for each direction."""
+    """Return the model folders in `folder`: itself, or one for each direction."""
     return [folder / name for name in DIRECTIONS if (folder / name).is_dir()] or [folder]
 
 
 def _damaged(folder: Path, found: str) -> ModelError:
     return ModelError(
-        f"the model in {folder} is damaged: {found}. What it would make cannot be trusted. "
-        "Copy the folder again from its source, or export it again:\n"
+        f"The model in {folder} is damaged: {found}. Its results cannot be trusted. Copy the "
+        "folder again from its source, or export it again:\n"
         "  python -m cyclegan.export RUN_FOLDER"
     )

@@ -1,6 +1,6 @@
-"""The gate before a model is published: every exported file must do what the trained network does.
+"""The check before a model is published: exported files must match the trained network.
 
-It compares on real slices of a store, in fp32, and knows nothing of runs.
+Outputs are compared on real slices of a store, in fp32.
 Axes: N slices, C input channels, H rows, W columns.
 """
 
@@ -21,9 +21,9 @@ from data_prep.store.store import Store
 from mrct.imaging.hounsfield import WINDOW_HU
 
 VALUE_RANGE = WINDOW_HU[1] - WINDOW_HU[0]
-"""[-1, 1] in HU; for an MRI, grey levels."""
+"""Width of [-1, 1] in HU; for an MRI, in grey levels."""
 TOLERANCE = 1.0
-"""HU, or grey levels of 4095: the step of the int16 that a result is written in."""
+"""Largest allowed difference in HU, or in grey levels of 4095: the step of the int16 results."""
 VOLUMES, SLICES = 4, 2
 SPLITS_TO_TRY: tuple[Split, ...] = ("val", "test", "train")
 
@@ -34,13 +34,13 @@ def check_parity(
     images: Float[Tensor, "N C H W"],
     settings: GeneratorConfig,
 ) -> dict[str, float]:
-    """Per exported file, the largest difference of any voxel from the trained network.
+    """Return, per exported file, the largest difference of any voxel from the trained network.
 
     Images are in [-1, 1]; differences are in HU, or in grey levels of 4095 for an MRI. The slices
     go through as one batch, then one of them on a larger canvas, as from a larger input.
 
     Raises:
-        ModelError: A file differs by `TOLERANCE` or more, or by something that is no number.
+        ModelError: A file differs by `TOLERANCE` or more, or by NaN.
     """
     expected = answers(trained, images)
     differences = {
@@ -51,43 +51,46 @@ def check_parity(
     }
     if broken := {name: d for name, d in differences.items() if not d < TOLERANCE}:
         raise ModelError(
-            "the exported files do not do what the trained network does: "
+            "The outputs of the exported files differ from those of the trained network: "
             + ", ".join(f"{name} differs by up to {d:.3g}" for name, d in broken.items())
-            + f" of {VALUE_RANGE:g} HU or grey levels on {len(images)} slices of the store, "
-            f"allowed is less than {TOLERANCE:g}. Nothing was published. Try again with the "
-            "library versions of constraints.txt; if it stays, report it with this message."
+            + f" of {VALUE_RANGE:g} HU or grey levels on {len(images)} slices of the store; less "
+            f"than {TOLERANCE:g} is allowed. Nothing was published. Try again with the library "
+            "versions of constraints.txt; if the error persists, report it with this message."
         )
     return differences
 
 
 def answers(network: Network, images: Float[Tensor, "N C H W"]) -> list[Tensor]:
-    """What a network makes of all slices in one batch, and of one on a larger canvas."""
+    """Return the outputs of a network for all slices in one batch, and for one on a larger
+    canvas."""
     larger = F.pad(images[:1], (MULTIPLE, 0, MULTIPLE, MULTIPLE), value=-1.0)
     return [translate_volume(network, batch, len(batch)) for batch in (images, larger)]
 
 
 def difference(expected: list[Tensor], found: list[Tensor]) -> float:
-    """The largest absolute difference between two networks' answers, in HU or grey levels."""
+    """Return the largest absolute difference of the outputs of two networks, in HU or grey
+    levels."""
     worst = [(a - b).abs().max() for a, b in zip(expected, found, strict=True)]
     # A NaN on either side stays one through the maximum, and is not below any tolerance.
     return float(torch.stack(worst).max()) * VALUE_RANGE / 2
 
 
 def real_slices(store: Store, info: ModelInfo) -> Float[Tensor, "N C H W"]:
-    """A model's input for up to 8 slices, two each from the inside of held-out volumes.
+    """Return model inputs for up to 8 slices, two from the inside of each held-out volume.
 
-    The val split, else test, else train: a store of very few subjects has no other.
+    The volumes are of the val split, else test, else train, since a store of very few subjects may
+    have no other.
 
     Raises:
-        ModelError: The store holds no volume of this modality.
+        ModelError: The store contains no volume of this modality.
     """
     for split in SPLITS_TO_TRY:
         if volumes := store.select(info.source, split)[:VOLUMES]:
             break
     else:
         raise ModelError(
-            f"the store {store.path} holds no {info.source} volume to check the export on. "
-            "Name the store that the run was trained on with --store."
+            f"The store {store.path} contains no {info.source} volume to check the export on. Give "
+            "the store that the run was trained on with --store."
         )
     contrast, batches = info.intensity.mri_contrast, []
     for volume in volumes:

@@ -1,7 +1,7 @@
-"""What a model has seen: facts of the volumes it was trained on, and how far another one is off.
+"""Statistics of the training volumes, and the comparison of other volumes with them.
 
-The card states them; `translate` compares its input with them. Everything is a range over volumes,
-so a single strange volume widens it: the comparison warns and never refuses.
+The model card lists them; `translate` compares its inputs with them. All are ranges over volumes,
+so a single outlier widens them: the comparison warns and never refuses.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,15 @@ from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.volume import Grid, Modality, Volume
 
 SHARES = (10, 25, 50, 75, 90)
-"""Percentiles of the values inside the body that are compared."""
+"""The percentiles of the values inside the body that are compared."""
 MOST_VOLUMES = 32
-"""Read for the percentiles, evenly chosen; geometry is that of all."""
+"""Largest number of volumes, evenly chosen, read for the percentiles; the geometry is that of all
+volumes."""
 _SPACING_FACTOR, _EXTENT_FACTOR = 1.5, 1.4
 _LEAST_MARGIN = 0.1
-"""In network units: 200 HU, or a twentieth of an MRI's window."""
+"""In network units, which is 200 HU, or a twentieth of an MRI's window."""
 _DEVIATIONS = 4.0
-"""How far from the middle of the known values one may lie, in standard deviations between
+"""Largest allowed distance from the middle of the known values, in standard deviations between
 volumes."""
 _SPACING_NAMES = ("between slices", "between rows", "between columns")
 _EXTENT_NAMES = ("foot to head", "front to back", "right to left")
@@ -39,24 +40,24 @@ class TrainedOn:
     """Lowest and highest values over the volumes of one modality in a train split."""
 
     volumes: int = 0
-    """How many; with 0 nothing is known and nothing is compared."""
+    """Number of volumes; with 0 nothing is known and nothing is compared."""
     spacing_mm_low: Triple = (0.0, 0.0, 0.0)
-    """Of the files' own voxels along z (foot to head), y, x, before resampling."""
+    """Spacing of the source files along z (foot to head), y, x, before resampling."""
     spacing_mm_high: Triple = (0.0, 0.0, 0.0)
     extent_mm_low: Triple = (0.0, 0.0, 0.0)
-    """Of the files' field of view along z, y, x."""
+    """Field of view of the source files along z, y, x."""
     extent_mm_high: Triple = (0.0, 0.0, 0.0)
     planes: tuple[str, ...] = ()
-    """How they were sliced: axial, coronal, sagittal."""
+    """Slice orientations: axial, coronal, sagittal."""
     shares: tuple[int, ...] = SHARES
     values_low: tuple[float, ...] = ()
-    """Those percentiles of the values inside the body, in network units [-1, 1] before any change
-    of contrast."""
+    """The percentiles `shares` of the values inside the body, in network units [-1, 1] before any
+    change of contrast."""
     values_high: tuple[float, ...] = ()
 
 
 def trained_on(store: Store, modality: Modality) -> TrainedOn:
-    """The facts of a store's train split."""
+    """Return the statistics of a store's train split."""
     volumes = store.select(modality, "train")
     if not len(volumes):
         return TrainedOn()
@@ -79,7 +80,8 @@ def trained_on(store: Store, modality: Modality) -> TrainedOn:
 
 
 def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
-    """A sentence, with the numbers, for everything in which a volume is unlike those."""
+    """Return a sentence, with the numbers, for each property of a volume outside the known
+    ranges."""
     if not known.volumes:
         return []
     source, found = shown.source, []
@@ -89,7 +91,7 @@ def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
     ):
         if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:
             found.append(
-                f"Voxels are {mm:.2f} mm {where} (upright axes); the model learned from "
+                f"Voxel spacing is {mm:.2f} mm {where} (upright axes); the model was trained on "
                 f"{low:.2f} to {high:.2f} mm."
             )
     for mm, low, high, where in zip(
@@ -97,18 +99,18 @@ def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
     ):
         if not low / _EXTENT_FACTOR <= mm <= high * _EXTENT_FACTOR:
             found.append(
-                f"The field of view is {mm:.0f} mm {where}; the model learned from {low:.0f} to "
+                f"The field of view is {mm:.0f} mm {where}; the model was trained on {low:.0f} to "
                 f"{high:.0f} mm."
             )
     if known.planes and plane(source) not in known.planes:
         found.append(
-            f"The slices are {plane(source)}; the model learned from {' and '.join(known.planes)} "
-            "ones."
+            f"The slices are {plane(source)}; the model was trained on "
+            f"{' and '.join(known.planes)} slices."
         )
     if strange := _strange_values(known, percentiles(shown.voxels, shown.body, shown.window)):
         found.append(
-            "Intensities inside the body are unlike those of training (share of the window, "
-            f"-1 to 1): {strange}. Another sequence, contrast agent or coil?"
+            "Intensities inside the body differ from those of the training data (in the window, -1 "
+            f"to 1): {strange}. The sequence, contrast agent or coil may differ."
         )
     return found
 
@@ -116,25 +118,26 @@ def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
 def percentiles(
     voxels: NDArray[np.int16], body: NDArray[np.bool_], window: Window
 ) -> tuple[float, ...]:
-    """The percentiles `SHARES` of the values inside the body in network units."""
+    """Return the percentiles `SHARES` of the values inside the body in network units."""
     inside = voxels[body][:: max(1, int(body.sum()) // 1_000_000)].astype(np.float32)
     found: list[float] = np.percentile(normalise(inside, window), SHARES).tolist()
     return tuple(found)
 
 
 def upright(grid: Grid) -> Grid:
-    """The grid with its axes in canonical order: z up."""
+    """Return the grid with its axes in canonical order, z up."""
     nothing = np.broadcast_to(np.int16(0), grid.shape)
     return canonical(Volume(voxels=nothing, affine=grid.affine, modality="mri", pseudonym="")).grid
 
 
 def extent_mm(grid: Grid) -> Triple:
-    """The field of view along (z, y, x)."""
+    """Return the field of view along (z, y, x) in mm."""
     return _triple(np.array(grid.shape) * grid.spacing_mm)
 
 
 def plane(grid: Grid) -> str:
-    """How a volume was sliced: by its axis of widest spacing, if all are alike its own slices."""
+    """Return the slice orientation: across the axis of widest spacing, or of the stored slices if
+    all spacings are alike."""
     x, y, z = np.linalg.norm(grid.affine[:3, :3], axis=0)
     axis = 2 if z > 0.99 * max(x, y) else int(np.argmax([x, y]))
     normal = np.abs(grid.affine[:3, axis])
@@ -155,10 +158,10 @@ def _strange_values(known: TrainedOn, values: Sequence[float]) -> str:
 
 
 def usual_range(count: int) -> float:
-    """Expected range of so many normal values, 2 or more, in their standard deviations.
+    """Return the expected range of `count` normal values, 2 or more, in standard deviations.
 
-    Few volumes show a narrow part of what there is: 4 a range of 2.1, 12 of 3.3 and 32 of 4.1.
-    Twice the expected largest value, after Blom 1958; Tippett 1925 has the exact ones.
+    Few volumes cover a narrow part of the population: the range of 4 is 2.1, of 12 3.3 and of 32
+    4.1. Twice the expected largest value, after Blom 1958; Tippett 1925 has the exact ones.
     """
     return 2 * NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 

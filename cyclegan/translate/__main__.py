@@ -1,4 +1,4 @@
-"""`python -m cyclegan.translate`: volumes in, synthetic volumes on the same grids out."""
+"""`python -m cyclegan.translate`: make synthetic volumes on the grids of their inputs."""
 
 from cyclegan.translate.command import Command
 from mrct.cli import parse, run_command
@@ -6,11 +6,11 @@ from mrct.errors import ExitCode, UsageError
 
 
 def main(argv: list[str]) -> ExitCode:
-    """Do what the arguments ask for."""
+    """Parse the arguments and run the translation."""
     command = parse(Command, argv, prog="python -m cyclegan.translate")
     if not command.model.is_dir():
         raise UsageError(
-            f"there is no model folder {command.model}; `python -m cyclegan.export` makes one."
+            f"There is no model folder {command.model}; `python -m cyclegan.export` makes one."
         )
     from cyclegan.translate.translate import translate  # after the arguments: it needs torch
 

@@ -1,4 +1,4 @@
-"""What `python -m cyclegan.translate` may be asked for."""
+"""Command-line arguments of `python -m cyclegan.translate`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,63 +18,65 @@ class Command:
     """Make synthetic CTs in HU (or MRIs), each on its input's own grid. For research only.
 
     Inputs are .nii .nii.gz .mha .nrrd files, DICOM series, folders that
-    hold any of them at any depth, or a store (one --split of it):
+    contain any of them at any depth, or a store (one --split of it):
 
       runs/brain/model_to_ct PATIENT_MR --out synthetic
       runs/brain/model_to_ct STUDIES --out synthetic --preview --keep-names
 
-    DICOM in gives a DICOM CT series that files beside its MR: same
-    patient, study and frame of reference. Files give NIfTI.
+    DICOM inputs give a DICOM CT series with the patient, study and
+    frame of reference of its MR. Other files give NIfTI.
 
       synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
-      synthetic/translations.jsonl           what was made, with warnings
-      synthetic.id-map.csv                   which input is which (private)
-      synthetic.quarantine.jsonl             what was left out, why (private)
+      synthetic/translations.jsonl           list of results, with warnings
+      synthetic.id-map.csv                   path of each input (private)
+      synthetic.quarantine.jsonl             inputs left out, and why (private)
 
-    <name> begins the input's SHA-256, since names of files may name
-    patients; --keep-names keeps them. An input that cannot be used is
-    listed and the others go on (exit code 3). Run it again to go on
-    where it stopped.
+    <name> is the start of the input's SHA-256, since file names may
+    identify patients; --keep-names keeps them. An input that cannot be
+    used is listed and the others are translated (exit code 3). The same
+    command resumes an interrupted translation.
     """
 
     model: Annotated[Path, Positional, arg(metavar="MODEL")]
     """Model folder, written by `python -m cyclegan.export`."""
     inputs: Annotated[tuple[Path, ...], Positional, arg(metavar="INPUT ...")]
-    """Volume files, DICOM series, folders of them, stores."""
+    """Volume files, DICOM series, folders of them, or stores."""
     out: Path
-    """Folder of the results."""
+    """Folder for the results."""
     format: Format = "same"
-    """`same`: DICOM for DICOM, NIfTI for all else. DICOM is for synthetic CT only."""
+    """`same`: DICOM for DICOM inputs, NIfTI for all others. DICOM is for synthetic CT only."""
     direction: Literal["mri-to-ct", "ct-to-mri"] | None = None
-    """Which model of a folder that holds both; default: mri-to-ct."""
+    """Model to use from a folder of both directions; default: mri-to-ct."""
     axial: bool = False
-    """Write axial slices at right angles to the patient's axes, as planning systems often want,
-    and not the input's own slices."""
+    """Write axial slices perpendicular to the patient's axes, as planning systems often require,
+    instead of the input's own slices."""
     deidentify: bool = False
-    """In DICOM, replace the patient and all UIDs by keyed pseudonyms (OUT.key) and drop dates."""
+    """In DICOM, replace the patient and all UIDs by keyed pseudonyms (key in OUT.key) and remove
+    dates."""
     keep_names: bool = False
-    """Name results after their inputs' files and folders. Such names may name patients. Volumes of
-    a store are named by their pseudonyms either way."""
+    """Name results after the files and folders of their inputs, which may identify patients.
+    Volumes of a store are always named by their pseudonyms."""
     uncertainty: bool = False
-    """Also write how unsure each voxel is, in HU: the spread over mirrored and moved slices, and,
-    where the model folder holds both directions, what the way back and again changes. It takes 5
-    times as long, or 7 times."""
+    """Also write the uncertainty of each voxel in HU: the spread over mirrored and shifted slices
+    and, if the model folder contains both directions, the cycle error. Takes 5 times as long, or 7
+    times with the cycle error."""
     preview: bool = False
-    """Also write a picture of each result."""
+    """Also write an image of each result as PNG."""
     outside_body: Literal["air", "network"] = "air"
-    """Outside the body's outline, -1024 HU or what the network says."""
+    """Values outside the body's outline: -1024 HU or the output of the network."""
     split: Split = "test"
-    """Which subjects of a store."""
+    """Split of a store to translate."""
     engine: Literal["torch", "onnxruntime"] = "torch"
-    """What runs the network; onnxruntime runs on the CPU, in fp32."""
+    """Library that runs the network; onnxruntime runs on the CPU, in fp32."""
     compile: bool = False
-    """Compile torch's network: half a minute at first, then a large one is 1.5 times as fast."""
+    """Compile the torch network: takes half a minute at first, then a large network is 1.5 times as
+    fast."""
     precision: Precision = "fp32"
-    """bf16 is faster where the hardware has it, and differs by some HU."""
+    """bf16 is faster on hardware that supports it, and differs by some HU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where torch runs; auto: on a GPU if there is one."""
+    """Device for torch; auto: a GPU if there is one."""
     batch_size: int = 8
-    """Slices in one pass of the network; fewer take less memory."""
+    """Slices per forward pass; fewer take less memory."""
     overwrite: bool = False
-    """Make results anew that are there already."""
+    """Replace existing results."""
     leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)

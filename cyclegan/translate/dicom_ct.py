@@ -1,7 +1,7 @@
-"""A synthetic CT as a DICOM series: CT Image Storage (PS3.3 A.3), one file a slice.
+"""Write a synthetic CT as a DICOM series: CT Image Storage (PS3.3 A.3), one file per slice.
 
-Values are HU as they stand, int16 with slope 1 and intercept 0; a slice's position is that of the
-centre of its first voxel, in LPS. Whose the series is, `dicom_source` says.
+Values are HU, int16 with slope 1 and intercept 0; the position of a slice is the centre of its
+first voxel, in LPS. Patient and study of the series come from `dicom_source`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,10 @@ RESEARCH_ONLY = "For research only: not for diagnosis, treatment or dose."
 SERIES = "Synthetic CT (research only)"
 _IMPLEMENTATION = UID("2.25.287640561379840236482917264530917263540")
 _SERIES_NUMBER = 9000
-"""Added to the source's, so that a viewer lists the synthetic series after the measured ones."""
+"""Offset to the source's series number, so that a viewer lists the synthetic series after the
+acquired ones."""
 _SKEW = 1e-4
-"""Cosine between rows and columns that no reader minds."""
+"""Largest cosine of the angle between rows and columns, which readers tolerate."""
 _SYNTHESISED = Code("SYNTHCT", "99CYCLEGAN", "Synthetic CT by neural network")
 _RESAMPLED = Code("113085", "DCM", "Spatial resampling")
 _SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
@@ -41,23 +42,23 @@ _SYNTHESISING = Code("109100", "DCM", "Synthesizing Equipment")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Making:
-    """How the values came about, for the derivation tags."""
+    """Origin of the values, for the derivation tags."""
 
     text: str
-    """Which model made it of which input; no patient text."""
+    """Model and input of the result, without patient text."""
     is_moved: bool
-    """Whether its slices are no longer where the source's are."""
+    """Whether its slices are at other positions than those of the source."""
 
 
 def ct_files(
     hu: NDArray[np.int16], affine: Affine, origin: Origin, making: Making
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the file of each slice of `hu` [z, y, x]; `affine` is to RAS mm.
+    """Yield name and content of the file of each slice of `hu` [z, y, x]; `affine` maps to RAS mm.
 
-    Raises VolumeError (`skewed`) where rows and columns are not at right angles, which DICOM cannot
-    say.
+    Raises VolumeError (`skewed`) if rows and columns are not perpendicular, which DICOM cannot
+    represent.
     """
-    assert hu.dtype == np.int16, f"{hu.dtype} voxels: they must be HU that were rounded"
+    assert hu.dtype == np.int16, f"{hu.dtype} voxels: they must be rounded HU"
     low, high = int(hu.min()), int(hu.max())
     assert WINDOW_HU[0] <= low <= high <= WINDOW_HU[1], f"{low} to {high} is beyond HU"
     to_lps = LPS_TO_RAS @ affine
@@ -66,8 +67,9 @@ def ct_files(
     if abs(float(directions[:, 0] @ directions[:, 1])) > _SKEW:
         raise VolumeError(
             "skewed",
-            "The rows and columns of its slices are not at right angles, which DICOM cannot say.",
-            "Give --axial to have it resampled to upright slices, or --format nifti.",
+            "The rows and columns of its slices are not perpendicular, which DICOM cannot "
+            "represent.",
+            "Give --axial to resample it to axial slices, or --format nifti.",
         )
     common = _series(origin, making)
     common.Rows, common.Columns = hu.shape[1:]
@@ -76,7 +78,7 @@ def ct_files(
     normal = np.cross(directions[:, 0], directions[:, 1])
     gap = abs(float(to_lps[:3, 2] @ normal))
     (common.SliceThickness,) = (common.SpacingBetweenSlices,) = _decimals([gap])
-    # Slices are numbered the way their normal points, whichever way the array runs.
+    # Slices are numbered along their normal, whatever the direction of the array.
     order = range(len(hu)) if to_lps[:3, 2] @ normal >= 0 else range(len(hu) - 1, -1, -1)
     for number, index in enumerate(order, start=1):
         dataset = Dataset()
@@ -92,7 +94,7 @@ def ct_files(
 
 
 def derivation_of(folder: Path) -> str:
-    """What the first file of a series that this project wrote says of its making; else nothing."""
+    """Return the derivation text of a series that this project wrote, or an empty string."""
     for path in sorted(folder.glob("CT*.dcm"))[:1]:
         try:
             tags = dcmread(path, specific_tags=["DerivationDescription"], stop_before_pixels=True)
@@ -103,7 +105,7 @@ def derivation_of(folder: Path) -> str:
 
 
 def _series(origin: Origin, making: Making) -> Dataset:
-    """All that the slices have in common, but for their geometry."""
+    """Return the tags that all slices share, except geometry."""
     now = datetime.now()
     day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     dataset = Dataset()
@@ -168,7 +170,7 @@ def _coded(code: Code) -> Dataset:
 
 
 def _decimals(values: Sequence[float] | NDArray[np.float64], digits: int = 9) -> list[DSfloat]:
-    """Decimal strings of at most 16 characters, rounded to `digits` behind the point."""
+    """Return decimal strings of at most 16 characters, rounded to `digits` decimal places."""
     return [DSfloat(round(float(value), digits) + 0.0, auto_format=True) for value in values]
 
 

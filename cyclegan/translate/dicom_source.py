@@ -1,7 +1,8 @@
-"""What a synthetic DICOM series takes over: the patient, study and frame of its source, or none.
+"""The tags that a synthetic DICOM series copies: patient, study and frame of its source, or none.
 
-By allow-list, and only here: patient text goes from a source's header to its synthetic series and
-nowhere else. `deidentified` replaces it, and every UID, alike for all series of one key.
+Tags are copied by an allow-list, and only here: patient text goes from a source's header to its
+synthetic series and nowhere else. `deidentified` replaces it, and every UID, consistently for all
+series of one key.
 """
 
 import hmac
@@ -30,13 +31,13 @@ PLACE = [
     "Laterality",
 ]
 OTHER = ["SpecificCharacterSet", "SeriesNumber"]
-# Must be there, if only without a value (type 2 of PS3.3).
+# Must be present, but may be empty (type 2 of PS3.3).
 EMPTY = [
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
     "AccessionNumber", "ReferringPhysicianName", "StudyID", "PositionReferenceIndicator",
     "PatientPosition",
 ]
-# What may stay of a patient's place: codes of the standard (PS3.3 C.7.3.1.1.2, PS3.16 annex L),
+# Values kept when de-identifying: codes of the standard (PS3.3 C.7.3.1.1.2, PS3.16 annex L),
 # since any other text in these tags may be about the patient.
 _HARMLESS = {
     "PatientPosition": ["HFS", "HFP", "FFS", "FFP", "HFDR", "HFDL", "FFDR", "FFDL"],
@@ -50,7 +51,7 @@ _HARMLESS = {
 # fmt: on
 _LENGTHS = {"SH": 16, "LO": 64}
 _UID_BYTES = 16
-"""Of a UID below 2.25, the arc of UUIDs (PS3.5 B.2)."""
+"""Bytes of a UID below 2.25, the arc of UUIDs (PS3.5 B.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,21 +61,22 @@ class Reference:
     sop_class: str
     sop_instance: str = field(repr=False)
     frame: int | None
-    """From 1, in a file of many frames."""
+    """Frame number, from 1, in a multi-frame file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """Whose a synthetic series is, and what it was made from."""
+    """Patient, study and source images of a synthetic series."""
 
     tags: Dataset = field(repr=False)
-    """Of the patient, study and frame of reference; the modules' required ones are all there."""
+    """Tags of patient, study and frame of reference, with all that their modules require."""
     references: tuple[tuple[Reference, ...], ...] = field(repr=False)
-    """For each place of the source's stack, the images there; empty where it was no DICOM."""
+    """Images at each position of the source stack; empty if the source was not DICOM."""
 
 
 def origin_of_series(series: Series) -> Origin:
-    """The patient, study, frame of reference and images of a DICOM series; raises VolumeError."""
+    """Return patient, study, frame of reference and images of a DICOM series; raises
+    VolumeError."""
     wanted = PATIENT + STUDY + PLACE
     found = read_tags(series.headers[0].path, wanted + OTHER)
     tags = Dataset()
@@ -103,17 +105,17 @@ def origin_of_series(series: Series) -> Origin:
 
 
 def origin_of_file(name: str) -> Origin:
-    """A study and patient of its own for a volume that came without; `name` is a pseudonym."""
+    """Return a new study and patient for a volume without them; `name` is a pseudonym."""
     tags = Dataset()
     tags.PatientName, tags.PatientID = f"Synthetic^{name}", name
     return Origin(tags=_complete(tags), references=())
 
 
 def deidentified(origin: Origin, key: Key) -> Origin:
-    """The same without anything that a patient is found by: pseudonyms, new UIDs, no dates.
+    """Return an origin without identifying tags: pseudonyms, new UIDs, no dates.
 
-    One source's UIDs and patients become the same new ones wherever `key` is the same, so that
-    series of a study stay together; without the key nobody can tell which they were.
+    With the same `key`, UIDs and patients of a source always get the same replacements, so that
+    series of a study stay together; they cannot be traced back without the key.
     """
     old, tags = origin.tags, Dataset()
     identity = f"{old.get('PatientID', '')}\0{old.get('IssuerOfPatientID', '')}"
@@ -137,15 +139,16 @@ def deidentified(origin: Origin, key: Key) -> Origin:
 
 
 def uid_for(key: Key, uid: str) -> UID:
-    """The UID that stands for another under a key: 128 bits of its HMAC below 2.25."""
+    """Return the UID that replaces another under a key: 128 bits of its HMAC below 2.25."""
     digest = hmac.digest(key.secret, f"uid\0{uid}".encode(), "sha256")
     return UID(f"2.25.{int.from_bytes(digest[:_UID_BYTES], 'big')}")
 
 
 def _valid(element: DataElement) -> DataElement:
-    """An element that its type allows: long texts are cut, what has no meaning is left empty.
+    """Return an element that is valid for its type: long texts are cut, invalid values are left
+    empty.
 
-    UIDs stay as they are, so that the series finds its study.
+    UIDs are unchanged, so that the series stays in its study.
     """
     values = element.value if isinstance(element.value, MultiValue) else [element.value]
     try:
@@ -160,7 +163,7 @@ def _valid(element: DataElement) -> DataElement:
 
 
 def _complete(tags: Dataset) -> Dataset:
-    """With the tags that the modules ask for, empty where they are not known."""
+    """Return the tags with those that the modules require, empty if unknown."""
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if not tags.get(keyword):
             setattr(tags, keyword, generate_uid(prefix=None))
@@ -168,14 +171,15 @@ def _complete(tags: Dataset) -> Dataset:
         if keyword not in tags:
             setattr(tags, keyword, None)
     if not tags.get("BodyPartExamined") and "Laterality" not in tags:
-        tags.Laterality = None  # asked for where the body part does not rule a side out
+        tags.Laterality = None  # required unless the body part rules out a side
     return tags
 
 
 def images_at(origin: Origin, index: int, total: int) -> Sequence[Reference]:
-    """The images that slice `index` of `total` came from: at its place, if there are as many.
+    """Return the source images of slice `index` of `total`: those at its position, if there are as
+    many.
 
-    All of them where the slices do not correspond.
+    If the slices do not correspond, all source images are returned.
     """
     if len(origin.references) == total:
         return origin.references[index]

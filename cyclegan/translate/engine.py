@@ -1,6 +1,6 @@
-"""One volume through a model: from its own grid to the model's, through the network, and back.
+"""Run a model on one volume: from its own grid to the model's, through the network, and back.
 
-It knows neither files nor folders. Axes: voxels are [z, y, x].
+Axes: voxels are [z, y, x].
 """
 
 from collections.abc import Callable
@@ -29,27 +29,27 @@ Done = Callable[[int], None]
 
 
 def unheard(count: int) -> None:
-    """Nobody waits for slices."""
+    """Do nothing: the progress callback without a listener."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """A model and how it is run."""
+    """A model with the options to run it."""
 
     model: Model
     batch_size: int = 8
-    """Slices in one pass of the network."""
+    """Slices per forward pass."""
     precision: Precision = "fp32"
     air_outside: bool = True
-    """Whether a CT is -1024 HU outside the body, or what the network says there."""
+    """Whether a CT is set to -1024 HU outside the body; otherwise the network's output is kept."""
 
     @property
     def window(self) -> Window:
-        """What -1 and 1 mean in the result."""
+        """Return the values of the result for -1 and 1."""
         return target_window(self.model.info)
 
     def images(self, shown: HarmonisedVolume) -> Float[Tensor, "Z 1 H W"]:
-        """The volume as the network wants to see it."""
+        """Return the network's input images for a volume."""
         info = self.model.info
         contrast = info.intensity.mri_contrast
         images = torch.empty(len(shown.voxels), 1, *shown.voxels.shape[1:])
@@ -66,7 +66,8 @@ class Engine:
         done: Done = unheard,
         turned: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] | None = None,
     ) -> Float[Tensor, "Z 1 H W"]:
-        """Images of a volume through the network; `turned` moves its body where they were moved."""
+        """Run images of a volume through the network; `turned` transforms the body like the
+        images."""
         model, conditions = self.model, None
         if model.info.conditions:
             body = turned(shown.body) if turned else shown.body
@@ -83,7 +84,7 @@ class Engine:
             )
 
     def values(self, translated: Tensor, shown: HarmonisedVolume) -> NDArray[np.float32]:
-        """What the network made, in HU or MRI units on the model's grid."""
+        """Return the output in HU or MRI units on the model's grid."""
         info = self.model.info
         values = np.empty(shown.voxels.shape, np.float32)
         for z in _blocks(translated):
@@ -103,19 +104,28 @@ class Engine:
 
 
 def _blocks(images: Tensor) -> list[slice]:
-    """Some slices at a time: arithmetic makes copies, which a large volume has no room for."""
+    """Return ranges of slices, since arithmetic on a whole large volume would need too much
+    memory."""
     return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
 
 def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[np.int16]:
-    """The synthetic volume on the input's own grid: same shape, same affine.
+    """Translate a volume; the result has the shape and affine of the input.
 
     A CT is in HU within [-1024, 3071], -1024 outside the body; an MRI in the arbitrary units of
     `Intensity.mri_output_window`, 0 outside the body. Whole slices go through the network,
     `batch_size` at a time.
 
+    Args:
+        volume: An MRI or CT of any spacing and orientation, voxels [z, y, x] in the file's units.
+        model: An exported model; see `cyclegan.export.model_folder.read_model`.
+        batch_size: Slices per forward pass; affects only memory and speed.
+
+    Returns:
+        int16 voxels [z, y, x] on the grid of `volume`.
+
     Raises:
-        VolumeError: The values are not what the model takes, or show no body.
+        VolumeError: The values are not valid for the model, or show no body.
     """
     check_values(volume.voxels, model.info.source)  # no reader has: it comes from memory
     engine = Engine(model=model, batch_size=batch_size)
@@ -125,12 +135,12 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
 
 
 def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
-    """The volume as in training, but on rows and columns enough for its whole body.
+    """Preprocess a volume as in training, but with enough rows and columns for its whole body.
 
-    The training size, or where that would cut the body, what it needs.
+    The size is that of training, or larger if that would crop the body.
 
     Raises:
-        VolumeError: It shows no body.
+        VolumeError: The volume shows no body.
     """
     recipe = info.recipe
     while True:
@@ -141,14 +151,14 @@ def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
 
 
 def target_window(info: ModelInfo) -> Window:
-    """What -1 and 1 mean in the result."""
+    """Return the values of the result for -1 and 1."""
     return WINDOW_HU if info.target == "ct" else info.intensity.mri_output_window
 
 
 class Compiled:
-    """Called like its network; the first batch of every slice size is compiled, for half a minute.
+    """A compiled network; the first batch of every slice size takes half a minute to compile.
 
-    A batch that is not full is filled up with copies of its last slice, which are dropped again.
+    An incomplete batch is padded with copies of its last slice, whose outputs are dropped.
     """
 
     def __init__(self, network: nn.Module, batch_size: int) -> None:
@@ -166,9 +176,9 @@ class Compiled:
 
 
 def obstacle_to_compiling(device: str) -> str:
-    """Why nothing can be compiled here; empty where it can."""
+    """Return why networks cannot be compiled here, or an empty string."""
     found = compile_obstacle(torch.device(device))
     if not found:
-        # A slice size that cannot be compiled, or one too many of them, runs eager.
+        # A slice size that fails to compile, or exceeds the limit of sizes, runs eagerly.
         torch._dynamo.config.suppress_errors = True
     return found

@@ -1,6 +1,6 @@
-"""What there is to translate: volume files, DICOM series and volumes of a store, in one form.
+"""Find the inputs of a translation: volume files, DICOM series and volumes of a store.
 
-Discovery and reading are `data_prep`'s, decoding in a process apart; nothing is written here.
+Discovery and reading are those of `data_prep`, with decoding in a separate process.
 """
 
 from collections import Counter
@@ -34,35 +34,35 @@ class FileInput:
 
     source: Source
     label: str = field(repr=False)
-    """How its owner calls it: the file's or the folder's name."""
+    """The name of the file or folder."""
 
     @property
     def number(self) -> int:
-        """Its place in the list of inputs, from 1."""
+        """Return the number of the input in the list, from 1."""
         return self.source.number
 
     @property
     def path(self) -> Path:
-        """Where it lies, for the private lists."""
+        """Return the path, for the private lists."""
         return self.source.path
 
     @property
     def series(self) -> Series | None:
-        """The series where it is DICOM."""
+        """Return the series if the input is DICOM."""
         return self.source.series
 
     @property
     def frame(self) -> int:
-        """Its first frame in its file: 0, but for the later volumes of an enhanced object."""
+        """Return its first frame in its file: 0, except for later volumes of an enhanced object."""
         headers = self.series.headers if self.series else ()
         return headers[0].frame if headers else 0
 
     def sha256(self) -> str:
-        """Of its content, whatever its files are called; raises VolumeError."""
+        """Return the hash of its content, independent of file names; raises VolumeError."""
         return self.source.sha256()
 
     def read(self, leniency: Leniency, note: Note) -> Volume:
-        """The volume as its files have it; raises VolumeError for whatever cannot be used."""
+        """Read the volume from its files; raises VolumeError if it cannot be used."""
         stamps = self.source.stamps()
         volume = self.source.read(leniency, note)
         if self.source.stamps() != stamps:
@@ -72,7 +72,7 @@ class FileInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredInput:
-    """A volume of a store, which has been brought to the networks' form already."""
+    """A volume of a store, which is already preprocessed."""
 
     store: Store
     volume: StoredVolume
@@ -82,20 +82,20 @@ class StoredInput:
 
     @property
     def label(self) -> str:
-        """Its pseudonym."""
+        """Return its pseudonym."""
         return self.volume.name.split("/")[1]
 
     @property
     def path(self) -> Path:
-        """The store and the volume's place in it."""
+        """Return the path of the volume in the store."""
         return Path(str(self.store.path / self.volume.name))
 
     def sha256(self) -> str:
-        """Of the file that it was made from."""
+        """Return the hash of the file that it was made from."""
         return str(read_commit(self.store.path, self.volume.name)["source_sha256"])
 
     def harmonised(self) -> HarmonisedVolume:
-        """Its stored voxels; its own grid is the store's. Raises StoreError."""
+        """Return its stored voxels, whose source grid is that of the store. Raises StoreError."""
         volume = self.volume
         return HarmonisedVolume(
             voxels=self.store.voxels(volume),
@@ -112,7 +112,7 @@ Input = FileInput | StoredInput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """All inputs, and what was left alone by reason."""
+    """All inputs, and the number of skipped files by reason."""
 
     inputs: list[Input]
     left: Counter[str]
@@ -121,14 +121,14 @@ class Found:
 def find_inputs(
     paths: Sequence[Path], out: Path, modality: Modality, split: Split, recipe: Recipe
 ) -> Found:
-    """The volumes of one modality that are named, or lie anywhere below a named folder.
+    """Find the volumes of one modality among the given paths and below given folders.
 
-    A file is taken as it is named, so that a missing one is reported and not skipped; one of
-    DICOM stands for its series. Of a store it is one `split`. Hidden files and what lies in `out`
-    are no inputs, DICOM of another modality is counted.
+    A given file is always an input, so that a missing one is reported and not skipped; a DICOM file
+    stands for its series. Of a store, one `split` is taken. Hidden files and files in `out` are
+    skipped; DICOM of another modality is counted.
 
     Raises:
-        UsageError: There is none, or a store is of other voxels than `recipe`.
+        UsageError: There is none, or a store was made with another `recipe`.
     """
     left: Counter[str] = Counter()
     inputs: list[Input] = []
@@ -148,11 +148,11 @@ def find_inputs(
     if not inputs:
         beside = "".join(f", {count} x {why}" for why, count in left.items())
         if in_out:
-            beside += f", {in_out} that lie in --out, where only results do"
+            beside += f", {in_out} in --out, which is for results only"
         raise UsageError(
-            f"there is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
-            f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. If they are "
-            "volumes of the other modality, give the model of the other direction."
+            f"There is no {modality.upper()} volume in the {len(paths)} inputs{beside}. Give files "
+            f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. For volumes of "
+            "the other modality, give the model of the other direction."
         )
     return Found(inputs=list(_numbered(inputs)), left=left)
 
@@ -182,7 +182,8 @@ def _of_files(path: Path, modality: Modality, left: Counter[str]) -> Iterator[Fi
 def _of_series(
     found: Sequence[Series], modality: Modality, left: Counter[str]
 ) -> Iterator[FileInput]:
-    """Series of the modality, and damaged files, to be refused by name, where there is DICOM."""
+    """Yield series of the modality and, if the folder has DICOM, damaged files, which are then
+    refused by name."""
     has_dicom = any(series.headers for series in found)
     for series in found:
         if series.modality == modality or (has_dicom and not series.headers):
@@ -219,9 +220,9 @@ def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> l
     store = open_store(LocalPath(path))
     if store.recipe != recipe:
         raise UsageError(
-            f"the store {path.name} was made by {store.recipe}, and the model wants {recipe}. What "
-            "the network would see is not what it learned from. Translate the volume files "
-            "themselves, or convert them alike."
+            f"The store {path.name} was made with {store.recipe}, but the model requires {recipe}. "
+            "Its inputs would differ from its training data. Translate the volume files "
+            "themselves, or convert them with the same settings."
         )
     return [
         StoredInput(store=store, volume=volume, number=0)

@@ -1,6 +1,6 @@
-"""From the model's grid to the one that a result is written on: the input's own, or axial slices.
+"""Resample results from the model's grid to that of the input, or to axial slices.
 
-It knows neither networks nor files. Axes: voxels are [z, y, x].
+Axes: voxels are [z, y, x].
 """
 
 from dataclasses import replace
@@ -13,13 +13,14 @@ from mrct.imaging.intensity import Window
 from mrct.imaging.volume import Grid, Volume
 
 _PART_VOXELS = 1 << 24
-"""Resampled at a time: 64 MiB as float32, whatever the size of the result."""
+"""Voxels resampled at a time: 64 MiB as float32, independent of the size of the result."""
 
 
 def on_grid(
     values: NDArray[np.float32], model_grid: Grid, grid: Grid, window: Window
 ) -> NDArray[np.int16]:
-    """Values on another grid, rounded, within `window`; its low end where they do not reach."""
+    """Resample values to another grid, rounded and clipped to `window`, whose low end fills voxels
+    outside."""
     low, high = window
     made = Volume(voxels=values, affine=model_grid.affine, modality="ct", pseudonym="")
     z, y, x = grid.shape
@@ -32,20 +33,20 @@ def on_grid(
 
 
 def part_of(grid: Grid, start: int, stop: int) -> Grid:
-    """The slices `start` to `stop` of a grid."""
+    """Return the grid of slices `start` to `stop`."""
     affine = grid.affine.copy()
     affine[:3, 3] += start * affine[:3, 2]
     return replace(grid, shape=(stop - start, *grid.shape[1:]), affine=affine)
 
 
 def axial(grid: Grid) -> Grid:
-    """Axial slices at right angles to the patient's axes that hold all of a grid.
+    """Return an axial grid, aligned with the patient's axes, that contains all of a grid.
 
-    Rows run from right to left, columns from front to back, slices upwards, as in a CT. Pixels are
-    square and as fine as the finest side of the grid's voxels; slices are as far apart as the
-    grid's voxels are along the body.
+    As in a CT, rows run from right to left, columns from front to back, and slices upwards. Pixels
+    are square, with the finest spacing of the grid; the slice spacing is that of the grid along the
+    body.
     """
-    # How far a step along each axis of the grid goes along R, A, S.
+    # Length along R, A, S of a step along each axis of the grid.
     steps = np.abs(grid.affine[:3, :3])
     along_body = int(steps[2].argmax())
     pixel_mm = float(np.linalg.norm(grid.affine[:3, :3], axis=0).min())

@@ -1,5 +1,5 @@
-"""Three stages over many items, at the same time: while one is worked on, the next one is read and
-the last one written. It knows nothing of what they are.
+"""Run three stages concurrently: while one item is processed, the next is read and the previous one
+written. It knows nothing of what they are.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +18,10 @@ def overlapped(
     work: Callable[[Read], Made],
     write: Callable[[Made], Written],
 ) -> Iterator[Written]:
-    """What `write` gives for each item, in order; `work` runs in the caller's thread.
+    """Yield the result of `write` for each item, in order; `work` runs in the caller's thread.
 
-    At most three items are held at a time, one by each stage. The first exception of a stage is
-    raised, and what was not begun then is left.
+    At most three items are in memory, one per stage. The first exception of a stage is raised, and
+    items not yet started are skipped.
     """
     todo = iter(items)
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:

@@ -1,6 +1,7 @@
-"""A picture of one result: source, synthetic volume and its uncertainty in four planes.
+"""Draw one result: source, synthetic volume and its uncertainty in four slices.
 
-On the model's grid, upright; the patient's right is at the left. It holds no patient text.
+The slices are upright on the model's grid, with the patient's right at the left. The image contains
+no patient text.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from mrct.imaging.volume import Modality
 from mrct.storage.atomic import write_atomic
 
 HEIGHTS = (0.45, 0.7)
-"""Of the axial slices in the body: 0 is its lowest slice, 1 its highest."""
+"""Relative heights of the axial slices: 0 is the lowest slice of the body, 1 its highest."""
 
 
 def save_preview(
@@ -27,7 +28,7 @@ def save_preview(
     target: Modality,
     uncertainty: NDArray[np.float32] | None,
 ) -> None:
-    """Write the picture as a PNG; `values` and `uncertainty` [z, y, x] are on the model's grid."""
+    """Write the image as a PNG; `values` and `uncertainty` [z, y, x] are on the model's grid."""
     if target == "ct":
         source, made = Windowing("gray", *shown.window, "MRI"), CT_BONE
     else:
@@ -41,7 +42,7 @@ def save_preview(
     if uncertainty is not None:
         top = float(np.percentile(uncertainty[shown.body], 99))
         unsure = Windowing("magma", 0.0, max(top, 1.0), "unsure by")
-        rows.append((f"unsure by, 0 to {top:.0f}", planes(uncertainty, shown, unsure)))
+        rows.append((f"uncertainty, 0 to {top:.0f}", planes(uncertainty, shown, unsure)))
     figure = sheet(
         rows,
         caption=f"{name}: for research only. CT from {CT_BONE.low:.0f} to {CT_BONE.high:.0f} HU, "
@@ -53,10 +54,10 @@ def save_preview(
 
 
 def planes(volume: NDArray[Any], shown: HarmonisedVolume, windowing: Windowing) -> list[Picture]:
-    """Two axial, a coronal and a sagittal slice through the body."""
+    """Return two axial, one coronal and one sagittal slice through the body."""
     dz, dy, dx = shown.grid.spacing_mm
     box = bounding_box(shown.body)
-    assert box is not None, "without a body nothing is translated"
+    assert box is not None, "a volume without a body is refused earlier"
     z, y, x = box
     heights = [round(z.start + share * (z.stop - 1 - z.start)) for share in HEIGHTS]
     slices = [

@@ -1,7 +1,7 @@
-"""The three stages of a translation: read a volume, send it through the network, write the result.
+"""The three stages of a translation: read a volume, run the network, write the result.
 
-Each takes what the one before gave; what goes wrong with a volume becomes its refusal and passes
-through the stages after it.
+Each stage takes the output of the one before; an error with a volume becomes its refusal, which
+passes through the later stages.
 """
 
 from collections import Counter
@@ -33,31 +33,31 @@ from mrct.imaging.volume import Grid
 
 _RESULT_NAME_LENGTH = 12
 _UNSURE = (0.0, 32767.0)
-"""No more fits into an int16."""
+"""Largest range of an int16."""
 Stage = TypeVar("Stage")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one input."""
+    """The outcome for one input."""
 
     input: Input
     sha256: str = ""
-    """Of its content; empty where that could not be read."""
+    """SHA-256 of its content; empty if it could not be read."""
     result: Path | None = None
-    """None where it was refused."""
+    """Path of the result; None if the input was refused."""
     is_new: bool = False
-    """Whether it was made now, and not there already."""
+    """Whether the result was made now; False if it already existed."""
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
-    """What was put right in the file or could not be checked, a sentence each."""
+    """Sentences about what was corrected in the file or could not be checked."""
     warnings: tuple[str, ...] = ()
-    """In what the volume is unlike those that the model learned from."""
+    """Sentences about differences from the training data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Loaded:
-    """A volume in the form that the network wants."""
+    """A volume preprocessed for the network."""
 
     input: Input
     sha256: str
@@ -75,21 +75,21 @@ class Made:
 
     loaded: Loaded
     values: NDArray[np.float32]
-    """[z, y, x], HU or MRI units."""
+    """Values [z, y, x] in HU or MRI units."""
     uncertainty: NDArray[np.float32] | None
-    """In the same unit, where it was asked for."""
+    """Uncertainty in the same unit, if requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What is done to every input."""
+    """The options and stages applied to every input."""
 
     engine: Engine
     back: Engine | None = None
     """The model of the other direction, for the uncertainty."""
     out: Path
     made_by: str
-    """Which model: the first digits of its hash."""
+    """First digits of the hash of the model."""
     format: Format = "same"
     axial: bool = False
     keep_names: bool = False
@@ -98,24 +98,24 @@ class Job:
     preview: bool = False
     leniency: Leniency = field(default_factory=Leniency)
     key: Key | None = None
-    """Replaces what names a patient in DICOM; None keeps it."""
+    """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
-    """How often each label is among the inputs."""
+    """Number of inputs with each label."""
     heard: Callable[[str], None] = lambda text: None
-    """Hears how far the network is."""
+    """Called with the progress of the network as text."""
 
     def read(self, item: Input) -> Loaded | Outcome:
-        """The input as the network wants it, unless its result is there or it cannot be used."""
+        """Read and preprocess an input, unless its result exists or it cannot be used."""
         return self._guarded(item, "", lambda: self._read(item))
 
     def translate(self, stage: Loaded | Outcome) -> Made | Outcome:
-        """The synthetic volume."""
+        """Run the network."""
         if isinstance(stage, Outcome):
             return stage
         return self._guarded(stage.input, stage.sha256, lambda: self._translate(stage))
 
     def write(self, stage: Made | Outcome) -> Outcome:
-        """The result on its own grid, in its files."""
+        """Write the result on its own grid."""
         if isinstance(stage, Outcome):
             return stage
         loaded = stage.loaded
@@ -129,11 +129,11 @@ class Job:
             if result.made_of() != result.mark_of(making):
                 raise VolumeError(
                     "other-result",
-                    "A result of this name is there, made of another input, by another model or in "
-                    "another way.",
+                    "A result of this name exists, from another input or model or with other "
+                    "options.",
                     "Give another --out, or --overwrite.",
                 )
-            # Else it is made once more, for what is asked for beside it now.
+            # Else it is made again, for the additional files requested now.
             extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
             if all(path.exists() for path in extra):
                 return Outcome(input=item, sha256=sha256, result=result.path)
@@ -198,7 +198,8 @@ class Job:
         return axial(shown.source) if self.axial else shown.source
 
     def _result_of(self, item: Input, sha256: str) -> Result:
-        """Its name is the content's hash, or the owner's name for it where that is wished for."""
+        """Return the result, named by the hash of the content, or by the input's name with
+        --keep-names."""
         name = sha256[:_RESULT_NAME_LENGTH]
         if item.frame:
             name += f"-{item.frame}"
@@ -216,7 +217,7 @@ class Job:
         words = [f"synthetic {target}", f"model {self.made_by}", f"input {sha256[:16]}"]
         ways = {"axial": self.axial, "raw": not engine.air_outside}
         ways["bf16"] = engine.precision == "bf16"
-        # Else an identified result of before would pass for the one that was asked for now.
+        # Else an earlier result with patient data would be accepted as the de-identified one.
         ways["deidentified"] = self.key is not None
         words += [word for word, is_so in ways.items() if is_so]
         return Making(text="; ".join(words), is_moved=self.axial)
@@ -230,7 +231,7 @@ class Job:
         return deidentified(origin, self.key) if self.key and series else origin
 
     def _guarded(self, item: Input, sha256: str, stage: Callable[[], Stage]) -> Stage | Outcome:
-        """What a stage gives, or the refusal of its volume; a full disk stops all of them."""
+        """Return the output of a stage, or the refusal of its volume; a full disk raises."""
         try:
             return stage()
         except Exception as error:
@@ -249,8 +250,8 @@ class Job:
 
 
 def _sha256_if_readable(item: Input) -> str:
-    """Tells people which input was meant without its name."""
+    """Return the hash that identifies an input without its name, or an empty string."""
     try:
         return item.sha256()
-    except Exception:  # that is why it was refused
+    except Exception:  # unreadable, which is why it was refused
         return ""

@@ -1,7 +1,7 @@
-"""What a translation tells: lines for people, a list beside the results, and who is who in private.
+"""The summary of a translation: printed lines, a list beside the results, and a private ID map.
 
-Messages and the list name inputs by number and hash; paths stand in the two private files, and on
-a terminal.
+Messages and the list refer to inputs by number and hash; paths are only in the two private files
+and on a terminal.
 """
 
 import json
@@ -32,7 +32,7 @@ def list_result(outcome: Outcome, out: Path) -> None:
 
 
 def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write, or extend, the table of which result was made of which input; 0600."""
+    """Write or extend the table that maps results to input paths (mode 0600)."""
     rows = [
         (outcome.result.name, os.fspath(outcome.input.path.absolute()))
         for outcome in outcomes
@@ -42,7 +42,7 @@ def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def report(outcomes: Sequence[Outcome], left: Counter[str], out: Path) -> None:
-    """Print what was made, what is unlike the training data, and what was left out."""
+    """Print the results, warnings about differences from the training data, and refused inputs."""
     made = sum(outcome.is_new for outcome in outcomes)
     refused = [outcome for outcome in outcomes if outcome.refusal]
     kept = len(outcomes) - made - len(refused)
@@ -53,8 +53,8 @@ def report(outcomes: Sequence[Outcome], left: Counter[str], out: Path) -> None:
             print(f"{outcome.result.name}:{where}", file=sys.stderr)
         for warning in outcome.warnings:
             named = f"input {outcome.input.number} ({outcome.sha256[:8]})"
-            print(f"warning: {named}: {warning}", file=sys.stderr)
+            print(f"Warning: {named}: {warning}", file=sys.stderr)
         if outcome.refusal:
-            print(f"left out: {outcome.refusal}{where}", file=sys.stderr)
+            print(f"Left out: {outcome.refusal}{where}", file=sys.stderr)
     for reason, count in left.items():
-        print(f"not looked at: {count} x {reason}", file=sys.stderr)
+        print(f"Skipped {count}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Volumes in, synthetic volumes on the same grids out: a model applied to all that is named."""
+"""Translate all given volumes with a model, each on its own grid."""
 
 import sys
 from collections import Counter
@@ -37,7 +37,7 @@ def translate(command: Command) -> ExitCode:
     make_folder(command.out)
     sweep(command.out)
     outcomes: list[Outcome] = []
-    # What is private lies beside the results and not among them: those may be handed on.
+    # Private files are beside the results, not among them, since results may be shared.
     out = LocalPath(command.out).absolute()
     quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
     with progress("translate", total=len(found.inputs)) as advance:
@@ -59,7 +59,8 @@ def translate(command: Command) -> ExitCode:
         )
 
         def write(stage: Made | Outcome) -> Outcome:
-            """A result is listed at once: a kill may come before the next one is through."""
+            """Write a result and list it at once, since the process may be killed before the next
+            one."""
             outcome = job.write(stage)
             if outcome.is_new:
                 list_result(outcome, command.out)
@@ -78,10 +79,10 @@ def translate(command: Command) -> ExitCode:
 
 
 def opened(command: Command) -> Engine:
-    """The model as the command wants it run.
+    """Open the model with the options of the command.
 
     Raises:
-        UsageError: It cannot run so, or makes no CT for a DICOM series.
+        UsageError: The options do not fit the machine or the model.
         ModelError: There is no such model, or it is damaged.
     """
     device, on_onnx = command.device, command.engine == "onnxruntime"
@@ -98,7 +99,7 @@ def opened(command: Command) -> Engine:
     model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
     if direction and model.info.direction != direction:
         raise UsageError(
-            f"--direction {command.direction}, but this is a {model.info.direction} model."
+            f"--direction is {command.direction}, but this is a {model.info.direction} model."
         )
     if command.format == "dicom" and model.info.target != "ct":
         raise UsageError(
@@ -115,28 +116,28 @@ def opened(command: Command) -> Engine:
 
 
 def compiled(model: Model, command: Command) -> Model:
-    """The model with its network compiled, or as it is where that cannot be."""
+    """Return the model with its network compiled, or unchanged if it cannot be compiled."""
     if command.engine != "torch":
-        raise UsageError("--compile is for --engine torch. Leave one of them out.")
+        raise UsageError("--compile requires --engine torch. Omit one of the two options.")
     if obstacle := obstacle_to_compiling(model.device):
-        print(f"{obstacle}: the network runs eager, which is slower.", file=sys.stderr)
+        print(f"{obstacle}: The network runs eagerly, which is slower.", file=sys.stderr)
         return model
     assert isinstance(model.network, torch.nn.Module)
     return replace(model, network=Compiled(model.network, command.batch_size))
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder of the results where it is not there; raises UsageError where none can be."""
+    """Make the folder of the results; raises UsageError if that is impossible."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(
-            f"no results can be written to {out}: {error.strerror}. Give another --out."
+            f"No results can be written to {out}: {error.strerror}. Give another --out."
         ) from error
 
 
 def way_back(command: Command, engine: Engine) -> Engine | None:
-    """The model of the other direction, where the folder holds both."""
+    """Return the model of the other direction, if the folder contains both."""
     other: Direction = "to_mri" if engine.model.info.direction == "to_ct" else "to_ct"
     if not is_of_both(command.model):
         return None

@@ -1,11 +1,10 @@
-"""How unsure a synthetic volume is, voxel by voxel, in its own unit: HU for a CT.
+"""Estimate the uncertainty of each voxel of a synthetic volume, in its unit (HU for a CT).
 
-Two things that a network which knew the answer would not do: say something else when the slice is
-mirrored or moved by a few pixels (test-time augmentation, Wang et al. 2019, Neurocomputing 338),
-and not come back to its own CT after CT -> MRI -> CT. And one that no network can know: whether a
-place in the body where an MRI has no signal is air or bone, 2,000 HU apart. It finds where the
-networks disagree with themselves or have nothing to go by; where they agree on something wrong, it
-does not.
+Three terms are combined: the spread of the output over mirrored and slightly shifted slices
+(test-time augmentation, Wang et al. 2019, Neurocomputing 338), the error of the cycle CT -> MRI ->
+CT, and the ambiguity of regions in the body without MRI signal, which may be air or bone, 2,000 HU
+apart. The estimate shows where the networks are inconsistent or have no signal; consistent errors
+do not show.
 """
 
 from collections.abc import Sequence
@@ -25,42 +24,43 @@ from mrct.imaging.hounsfield import VOID_HU
 from mrct.imaging.intensity import normalise
 
 SMOOTH_MM = 3.0
-"""Standard deviation of the Gaussian over the map: what is unsure lies beside what is wrong."""
+"""Standard deviation of the Gaussian that smooths the map, since inconsistent voxels are near, not
+exactly at, wrong ones."""
 VOID_POWER = 4
-"""Of the darkness, 0 to 1: tissue that is merely dark is no void."""
+"""Power of the darkness, 0 to 1, so that tissue that is merely dark does not count as a void."""
 Images = Float[Tensor, "Z 1 H W"]
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A mirror image, or the same one some pixels on; air comes in from the other side."""
+    """A mirror image or a cyclic shift by some pixels."""
 
     flip: bool
     rows: int
     columns: int
 
     def apply(self, images: Images) -> Images:
-        """Slices moved."""
+        """Transform slices."""
         images = images.flip(-1) if self.flip else images
         return images.roll((self.rows, self.columns), (-2, -1))
 
     def undo(self, images: Images) -> Images:
-        """Moved slices where they were."""
+        """Transform slices back."""
         images = images.roll((-self.rows, -self.columns), (-2, -1))
         return images.flip(-1) if self.flip else images
 
     def body(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The body's mask moved alike."""
+        """Transform the mask of the body in the same way."""
         mask = mask[..., ::-1] if self.flip else mask
         return np.roll(mask, (self.rows, self.columns), (-2, -1))
 
 
 MOVES = (Move(True, 0, 0), Move(False, 1, 2), Move(False, -2, -1), Move(True, 2, -1))
-"""Not whole multiples of 4 pixels, which the networks would not notice."""
+"""Shifts are not multiples of 4 pixels, under which the networks are equivariant."""
 
 
 def passes(back: Engine | None) -> int:
-    """How often the volume goes through a network, the translation itself included."""
+    """Return the number of forward passes of the volume, including the translation itself."""
     return 1 + len(MOVES) + (2 if back else 0)
 
 
@@ -72,10 +72,10 @@ def uncertainty(
     shown: HarmonisedVolume,
     done: Done = unheard,
 ) -> NDArray[np.float32]:
-    """[z, y, x], a standard deviation; 0 outside the body.
+    """Return the uncertainty [z, y, x] as a standard deviation; 0 outside the body.
 
-    `translated` is what became of `images`. `back` is the model of the other direction; without
-    it the way back and again is left out.
+    `translated` is the output for `images`. `back` is the model of the other direction; without it
+    the cycle error is omitted.
     """
     squares = spread(engine, images, translated, shown, done) ** 2
     if back is not None:
@@ -90,7 +90,7 @@ def uncertainty(
 
 
 def void(shown: HarmonisedVolume) -> NDArray[np.float32]:
-    """HU [z, y, x]: how unsure an MRI without signal leaves everyone, inside the body."""
+    """Return the uncertainty in HU [z, y, x] due to missing MRI signal inside the body."""
     dark = (1 - normalise(shown.voxels.astype(np.float32), shown.window)) / 2
     return np.where(shown.body, VOID_HU * dark**VOID_POWER, 0).astype(np.float32)
 
@@ -98,8 +98,8 @@ def void(shown: HarmonisedVolume) -> NDArray[np.float32]:
 def spread(
     engine: Engine, images: Images, translated: Images, shown: HarmonisedVolume, done: Done
 ) -> Images:
-    """Standard deviation over the moves and the slice as it is, in network units."""
-    # Differences, not values: their squares do not cancel.
+    """Return the standard deviation over the moves and the original slice, in network units."""
+    # Sums of differences, not of values, whose squares would lose precision by cancellation.
     total, squares = torch.zeros_like(translated), torch.zeros_like(translated)
     for move in MOVES:
         made = engine.run(move.apply(images), shown, done, turned=move.body)
@@ -113,7 +113,7 @@ def spread(
 def cycle_error(
     engine: Engine, back: Engine, translated: Images, shown: HarmonisedVolume, done: Done
 ) -> Images:
-    """How far the synthetic image is from itself after the way back and again, network units."""
+    """Return the absolute change of the synthetic image by a cycle, in network units."""
     body = torch.from_numpy(shown.body)[:, None]
     air = -1.0 if engine.model.info.target == "ct" else translated.min()
     seen = torch.where(body, translated, torch.as_tensor(air, dtype=translated.dtype))
@@ -124,7 +124,7 @@ def cycle_error(
 def smoothed_inside(
     values: NDArray[Any], body: NDArray[np.bool_], sigmas: Sequence[float]
 ) -> NDArray[np.float32]:
-    """A Gaussian mean over the body alone; 0 outside."""
+    """Return a Gaussian mean over the body alone; 0 outside."""
     inside = body.astype(np.float32)
     weights = ndimage.gaussian_filter(inside, sigmas, mode="constant")
     blurred = ndimage.gaussian_filter(values * inside, sigmas, mode="constant")

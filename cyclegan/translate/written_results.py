@@ -1,8 +1,8 @@
-"""Where a result lies, how it is written whole or not at all, and how one that is there is known.
+"""The files of a result: their paths, atomic writing, and how an existing result is recognised.
 
-A result is a NIfTI file or a folder with a DICOM series. Beside it lie, where they are asked for,
-`<name>_uncertainty.nii.gz` and `<name>_preview.png`; they are written before it, so where it is,
-they are.
+A result is a NIfTI file or a folder with a DICOM series. `<name>_uncertainty.nii.gz` and
+`<name>_preview.png`, if requested, are written beside it and before it, so that they exist if it
+does.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _LITTER_AGE_S = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """Where one synthetic volume goes."""
+    """The paths of one synthetic volume."""
 
     out: Path = field(repr=False)
     name: str
@@ -35,42 +35,43 @@ class Result:
 
     @property
     def path(self) -> Path:
-        """The NIfTI file, or the folder of the DICOM series."""
+        """Path of the NIfTI file, or of the folder of the DICOM series."""
         return self._beside(f"synthetic-{self.target}{'' if self.is_dicom else '.nii.gz'}")
 
     @property
     def uncertainty(self) -> Path:
-        """A NIfTI file, whatever the result is."""
+        """Path of the uncertainty, always a NIfTI file."""
         return self._beside("uncertainty.nii.gz")
 
     @property
     def preview(self) -> Path:
-        """A picture."""
+        """Path of the preview image."""
         return self._beside("preview.png")
 
     def _beside(self, ending: str) -> Path:
         return self.out / f"{self.name}_{ending}"
 
     def made_of(self) -> str:
-        """What a result that is there says of its making; empty where there is none of ours."""
+        """Return the derivation text of an existing result; empty if there is none of this
+        project."""
         if self.path.is_dir():
             return derivation_of(self.path)
         return read_description(self.path) if self.path.is_file() else ""
 
     def mark_of(self, making: Making) -> str:
-        """What the result says of its making. A NIfTI header has little room: what is longer ends
-        with a digest of all of it."""
+        """Return the derivation text to store. In a NIfTI header, whose field is short, a longer
+        text is cut and ends with its digest."""
         if self.is_dicom or len(making.text) <= DESCRIPTION_LENGTH:
             return making.text
         digest = hashlib.sha256(making.text.encode()).hexdigest()[:16]
         return f"{making.text[: DESCRIPTION_LENGTH - 17]} {digest}"
 
     def check_replaceable(self) -> None:
-        """Raise VolumeError where something other than a result would be replaced."""
+        """Raise VolumeError if something other than a result would be replaced."""
         if self.path.is_dir() and not self.made_of() and any(self.path.iterdir()):
             raise VolumeError(
                 "other-result",
-                "A folder of the result's name is there and holds something else.",
+                "A folder with the name of the result exists and contains something else.",
                 "Move it away, or give another --out.",
             )
 
@@ -93,7 +94,7 @@ def write_volume(
 
 
 def sweep(out: Path) -> None:
-    """Remove what a killed run left, and not what another one may be writing now."""
+    """Remove leftovers of a killed run, but not files that another one may be writing now."""
     for litter in out.glob(f"{PARTIAL}*"):
         if time.time() - litter.stat().st_mtime > _LITTER_AGE_S:
             if litter.is_dir():

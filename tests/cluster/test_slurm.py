@@ -100,7 +100,7 @@ def test_a_job_has_one_ray_on_all_its_nodes_and_a_preempted_command_is_queued_ag
     assert "ExitCode=0:0" in slurm.state(job)
     assert (project / "told").read_text() == "nodes 2 open False\n" * 2
     text = log.read_text()
-    assert "told to save\npreempted: the job queues again" in text
+    assert "told to save\nPreempted: the job is requeued" in text
     assert "start 1, on one,two" in text
     assert not Path(f"/tmp/ray-{job}").exists()
     assert not token.exists()

@@ -74,7 +74,7 @@ def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
     assert scores["paired"]["CycleGAN"]["mae_hu"]["mean"] > 0
     report = (tmp_path / "report.html").read_text()
     assert "must not be quoted" in report
-    assert "not to be quoted" in capsys.readouterr().out
+    assert "Not to be quoted" in capsys.readouterr().out
     for reason in scores["cautions"]:
         assert reason.split(":")[0].split("(")[0] in report
     assert any("too few subjects (1)" in reason for reason in scores["cautions"])

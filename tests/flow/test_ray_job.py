@@ -107,7 +107,7 @@ def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
 
     assert status_without_token(f"{cluster.address}/api/jobs/") == 401
     assert submitted.returncode == 1
-    assert "did not take the job" in submitted.stderr
+    assert "did not accept the job" in submitted.stderr
     assert "Traceback" not in submitted.stderr
 
 

@@ -1,4 +1,4 @@
-"""Whether what a search found is better, or was lucky: its best configuration and another one are
+"""Test whether the best configuration of a search is better or was lucky: it and another one are
 trained at full length with seeds that the search did not use, and compared over these.
 """
 
@@ -39,44 +39,45 @@ BEST_ARM = "best"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What came of a comparison."""
+    """The result of a comparison."""
 
     metric: str
     split: Split
-    """`test` where the store has one that can be scored; the val split is what was searched by."""
+    """`test` if the store has a test split that can be scored, since the search used the val
+    split."""
     best: str
-    """The search's best trial."""
+    """Name of the search's best trial."""
     other: str
     best_scores: tuple[float, ...]
-    """By seed; the same order in both."""
+    """Scores by seed, in the same order for both."""
     other_scores: tuple[float, ...]
 
     @property
     def gains(self) -> tuple[float, ...]:
-        """By seed, how much better the best is; negative where it is worse."""
+        """Return the gain of the best configuration by seed; negative if it is worse."""
         sign = 1 if Objective(metric=self.metric).mode == "max" else -1
         pairs = zip(self.best_scores, self.other_scores, strict=True)
         return tuple(sign * (ours - theirs) for ours, theirs in pairs)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the mean gain: Student's t over the seeds' differences, 95 %. Both configurations
-        begin with the same weights and see the same order of samples for a seed, so that their
-        difference is taken seed by seed."""
+        """Return the 95 % interval of the mean gain, by Student's t over the differences by seed.
+        For a seed, both configurations start with the same weights and sample order, so the
+        differences are paired by seed."""
         gains = np.array(self.gains)
         error = gains.std(ddof=1) / sqrt(len(gains))
         reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1) * error
         return float(gains.mean() - reach), float(gains.mean() + reach)
 
     def __str__(self) -> str:
-        """A sentence with the numbers and what they say."""
+        """Return a sentence with the numbers and the conclusion."""
         low, high = self.interval
         said = (
             "the gain is real"
             if low > 0
             else "it is worse"
             if high < 0
-            else "this may be luck: the interval holds 0"
+            else "this may be luck, since the interval includes 0"
         )
         name = self.metric.removeprefix("val/")
         return (
@@ -88,20 +89,21 @@ class Verdict:
 
 
 def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Verdict:
-    """Train what is not yet trained, score all of it, and keep the verdict in the search's folder.
+    """Train the missing runs, score all of them, and write the verdict into the search's folder.
 
-    `other` is `default` (what the search started from), `reference`, or a YAML file of settings.
+    `other` is `default` (the starting point of the search), `reference`, or a YAML file of
+    settings.
 
     Raises:
-        UserError: There is no best trial, it is the other one itself, or runs failed.
+        UserError: There is no best trial, it equals the other configuration, or runs failed.
     """
     best = found.the_best()
     rival, name = rival_of(found, other), Path(other).stem
     ours, theirs = (apply(found.base, values) for values in (best.values, rival))
     if ours == theirs:
         raise ConfigError(
-            f"the best trial, {best.name}, is {name} itself: there is nothing to compare. "
-            "Compare with another one, or search with more --trials."
+            f"The best trial, {best.name}, is {name} itself, so there is nothing to compare. "
+            "Compare with another configuration, or search with more --trials."
         )
     first = found.base.run.seed + 1
     arms = [
@@ -110,7 +112,7 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
         for arm, values in ((BEST_ARM, best.values), (name, rival))
     ]
     settings = Settings(
-        # Other settings under the name of before are another comparison.
+        # The digest separates comparisons of other settings under the same name.
         folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}",
         metric=found.objective.metric,
         look_every_steps=int(str(found.settings["look_every_steps"])),
@@ -119,7 +121,7 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
         max_concurrent=max_concurrent,
     )
     settings.folder.mkdir(exist_ok=True)
-    busy = UserError(f"another command compares in {settings.folder} now. Wait for it.")
+    busy = UserError(f"Another command is running a comparison in {settings.folder}. Wait for it.")
     with exclusive(settings.folder / ".lock", busy):
         ledger = open_folder(settings, found.base, {}, resume=True)
         course = course_of(settings, found.base)
@@ -128,13 +130,13 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     if failed:
         raise UserError(
             f"{len(failed)} of {len(arms)} runs of the comparison failed ({failed[0].name}: "
-            f"{failed[0].reason}), so it says nothing. To run it again remove {settings.folder}."
+            f"{failed[0].reason}), so it has no result. To run it again, remove {settings.folder}."
         )
     return judged(found, ledger.trials[: len(arms)], settings, name)
 
 
 def digest_of(*arms: Config) -> str:
-    """A word for what is compared."""
+    """Return a digest of the compared configurations."""
     return "-".join(config_hash(arm)[:8] for arm in arms)
 
 
@@ -144,7 +146,7 @@ def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -
     split = split_to_judge_on(store, found.objective)
     scores = []
     for number, trial in enumerate(runs, 1):
-        print(f"scoring run {number} of {len(runs)} on the {split} split", flush=True)
+        print(f"Scoring run {number} of {len(runs)} on the {split} split", flush=True)
         run_folder = settings.folder / "runs" / trial.run
         scores.append(score_of(run_folder, store, found.objective, split))
     assert found.best
@@ -162,10 +164,11 @@ def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -
 
 
 def rival_of(found: Found, other: str) -> Values:
-    """The settings to compare with.
+    """Return the settings to compare with.
 
     Raises:
-        ConfigError: `other` is no name and no readable file, or holds what is no setting.
+        ConfigError: `other` is neither a name nor a readable file, or contains something that is
+            not a setting.
     """
     if other == "default":
         return {}
@@ -181,12 +184,15 @@ def rival_of(found: Found, other: str) -> Values:
     try:
         apply(found.base, values)
     except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{other} holds what is no setting of a run: {error}") from error
+        raise ConfigError(
+            f"{other} contains something that is not a setting of a run: {error}"
+        ) from error
     return dict(values)
 
 
 def split_to_judge_on(store: Store, objective: Objective) -> Split:
-    """The test split, which no trial has been chosen by, where it can be scored."""
+    """Return the test split if it can be scored, since no trial was chosen by it, else the val
+    split."""
     mris = store.select("mri", "test")
     paired = any(mri.link for mri in mris)
     by_ct = objective.metric.endswith("_ct") and not store.select("ct", "test")
@@ -194,10 +200,10 @@ def split_to_judge_on(store: Store, objective: Objective) -> Split:
 
 
 def score_of(run_folder: LocalPath, store: Store, objective: Objective, split: Split) -> float:
-    """The objective of a run's best checkpoint, on all volumes of a split."""
+    """Return the objective of a run's best checkpoint, on all volumes of a split."""
     config = load_config(run_folder / "config.yaml")
     folder = checkpoint.best(run_folder)
-    assert folder, "a run that is done has a checkpoint"
+    assert folder, "a completed run has a checkpoint"
     device = best_device()
     to_ct, to_mri = (net.to(device) for net in checkpoint.load_translators(folder, config))
     whole = replace(config, schedule=replace(config.schedule, validate_volumes=0))
@@ -206,6 +212,6 @@ def score_of(run_folder: LocalPath, store: Store, objective: Objective, split: S
 
 
 def verdicts(folder: Path) -> list[str]:
-    """The sentences of all comparisons of a search, oldest first."""
+    """Return the sentences of all comparisons of a search, oldest first."""
     files = sorted(folder.glob(f"{PREFIX}*/verdict.json"), key=lambda path: path.stat().st_mtime)
     return [str(json.loads(path.read_text())["sentence"]) for path in files]

@@ -1,4 +1,4 @@
-"""The pictures of a search's report: score against time, importance, and slices of two trials."""
+"""The figures of a search's report: score against time, importance, and slices of two trials."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -20,8 +20,8 @@ COLOURS = {"done": "tab:blue", "stopped": "0.75", "running": "tab:green"}
 
 
 def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | None:
-    """Every validation of every trial, and the best so far, over the time of searching, as a PNG.
-    None without any score."""
+    """Plot every validation of every trial, and the best so far, over the time of searching, as a
+    PNG. None without any score."""
     latest_s = max((score.time_s for trial in trials for score in trial.scores), default=0.0)
     unit, unit_s = ("hours", 3600) if latest_s > 2 * 3600 else ("minutes", 60)
     curves: list[Curve] = []
@@ -57,13 +57,13 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
 
 
 def look_of(state: str) -> dict[str, Any]:
-    """A trial's curve."""
+    """Return the curve of a trial."""
     colour = COLOURS.get(state, "0.75")
     return {"color": colour, "marker": "o", "markersize": 3, "linewidth": 0.8}
 
 
 def importance_bars(shares: Mapping[str, float]) -> bytes | None:
-    """The share of each setting, longest bar on top, as a PNG; None without any."""
+    """Plot the importance share of each setting, largest on top, as a PNG; None without any."""
     if not shares:
         return None
     ordered = dict(sorted(shares.items(), key=lambda item: item[1]))
@@ -71,8 +71,8 @@ def importance_bars(shares: Mapping[str, float]) -> bytes | None:
 
 
 def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
-    """The first MRI of the val split, one with a real CT if there is any, through a run's best
-    checkpoint, as a PNG and a line of words. None where it has no checkpoint with a score."""
+    """Translate the first MRI of the val split, with a real CT if there is any, with a run's best
+    checkpoint; return a PNG and a caption. None if no checkpoint has a score."""
     if not (run_folder / "config.yaml").exists():
         return None
     found = checkpoint.best(run_folder)

@@ -1,5 +1,5 @@
-"""Parallel coordinates: one line a trial, through one axis for each setting and the score. Pure
-geometry for an SVG; colours and words are the template's.
+"""Parallel coordinates: one line per trial, through one axis for each setting and the score. The
+module computes the geometry of an SVG; the template adds colours and text.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ from tune.search.trial_score import Objective
 from tune.space.space import Choice, Space, is_number
 
 HEIGHT, TOP, STEP = 300.0, 60.0, 120.0
-"""Of an axis; above it; from one axis to the next. In pixels."""
+"""In pixels: height of an axis, margin above it, distance between axes."""
 OFF_GAP = 28.0
-"""Below an axis: where lines go whose trial has that setting off."""
+"""Position below an axis for trials that have the setting off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """A vertical line with marks."""
+    """A vertical axis with ticks."""
 
     label: str
     x: float
     ticks: tuple[tuple[float, str], ...]
-    """(y, words)"""
+    """Ticks as (y, label)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A trial."""
+    """The line of a trial."""
 
     trial: Trial
     points: str
-    """As SVG wants them."""
+    """Points in the format of SVG."""
     rank: float
     """0 for the best, 1 for the worst."""
     title: str
@@ -41,17 +41,17 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """All of it."""
+    """The axes and lines of a plot."""
 
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
-    """The best last: it is drawn over the others."""
+    """Lines with the best last, so that it is drawn over the others."""
     width: float
     height: float
 
 
 def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Picture | None:
-    """Of the trials with a score, best first; None with fewer than two."""
+    """Return the plot of the trials with a score; None with fewer than two."""
     scored = [trial for trial in trials if trial.score(objective) is not None]
     if len(scored) < 2:
         return None
@@ -59,7 +59,7 @@ def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Pict
     scores = [trial.score(objective) for trial in scored]
     last = Scale(
         places=spread([score for score in scores if score is not None], by_log=False),
-        # Good is up, whichever way the metric goes.
+        # The best score is at the top for every metric.
         flipped=objective.mode == "min",
         seen=frozenset(map(repr, scores)),
     )
@@ -92,16 +92,17 @@ def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Pict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """Where values lie on an axis."""
+    """The scale of an axis."""
 
     places: dict[str, float] | tuple[float, float, bool]
-    """Of each choice, from 0 to 1; or the lowest and the highest number, and whether log."""
+    """Position of each choice, from 0 to 1; or the lowest and the highest number, and whether the
+    axis is logarithmic."""
     flipped: bool = False
     seen: frozenset[str]
-    """What the trials have."""
+    """Values of the trials."""
 
     def y(self, value: object) -> float:
-        """In pixels; below the axis where a trial has no value."""
+        """Return the position in pixels; below the axis if a trial has no value."""
         if value is None:
             return TOP + HEIGHT + OFF_GAP
         if isinstance(self.places, dict):
@@ -117,7 +118,7 @@ class Scale:
         return TOP + HEIGHT * (share if self.flipped else 1 - share)
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Marks with words."""
+        """Return the ticks with labels."""
         if isinstance(self.places, dict):
             found = [
                 (TOP + HEIGHT * (1 - share), text.strip("'")) for text, share in self.places.items()
@@ -132,7 +133,8 @@ class Scale:
 
 
 def scale_of(name: str, trials: Sequence[Trial], space: Space) -> Scale:
-    """An axis for a setting that holds all trials' values, those outside of the space too."""
+    """Return the axis of a setting for the values of all trials, including those outside the
+    space."""
     values = [trial.values.get(name) for trial in trials]
     seen = frozenset(map(repr, values))
     dimension = space[name]
@@ -148,6 +150,6 @@ def scale_of(name: str, trials: Sequence[Trial], space: Space) -> Scale:
 
 
 def spread(numbers: Sequence[float], by_log: bool) -> tuple[float, float, bool]:
-    """The lowest and the highest number, apart from each other."""
+    """Return the lowest and the highest number, widened if they are equal."""
     low, high = min(numbers), max(numbers)
     return low, high if high > low else low + 1, by_log

@@ -1,4 +1,4 @@
-"""The files that a search leaves for people and for other tools."""
+"""Write the files of a search's report."""
 
 import csv
 import io
@@ -28,15 +28,17 @@ BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
 
 
 def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
-    """Print the table and write all files. Exit code 3 where trials failed, or fewer than `wanted`
-    ended.
+    """Print the table and write all files; the exit code is 3 if trials failed, or fewer than
+    `wanted` ended.
 
     Raises:
         UserError: No trial has a score, so there is no best one.
     """
     found = open_search(folder)
     console = Console()
-    if not console.is_terminal:  # a job's log is wider than the 80 columns that are assumed
+    if (
+        not console.is_terminal
+    ):  # rich assumes 80 columns for a job log, which is too narrow for the table
         console.width = 160
     console.print(table(found.trials, found.objective, columns=10))
     for trial in found.trials:
@@ -47,13 +49,13 @@ def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode
     report = found.folder / REPORT
     write_atomic(report, html_report(found, pictures=pictures).encode())
     print(
-        f"best         {best}\n  python -m cyclegan.train --config {best}\n"
-        f"report       {report}\n  tensorboard --logdir {found.folder / RUNS}"
+        f"Best         {best}\n  python -m cyclegan.train --config {best}\n"
+        f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}"
     )
     failed = sum(trial.state == "failed" for trial in found.trials)
     ended = sum(trial.state != "running" for trial in found.trials)
     if failed or ended < max(wanted, len(found.trials)):
-        print(f"{ended - failed} of {max(wanted, len(found.trials))} trials went well.")
+        print(f"{ended - failed} of {max(wanted, len(found.trials))} trials succeeded.")
         return ExitCode.PARTLY_DONE
     return ExitCode.DONE
 
@@ -61,8 +63,8 @@ def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode
 def write_best(found: Found) -> Path:
     """Write `best.yaml` for `python -m cyclegan.train --config`, and return its path.
 
-    It holds the base with the best trial's values and without a name, so that training it begins a
-    run of its own beside the search's.
+    It contains the base with the best trial's values and without a name, so that training with it
+    starts a separate run.
 
     Raises:
         UserError: No trial has a score yet.
@@ -74,12 +76,13 @@ def write_best(found: Found) -> Path:
 
 
 def unnamed(config: Config) -> Config:
-    """The configuration without a run's name, so that it gets its own from its hash."""
+    """Return the configuration without a run name, so that the name is derived from its hash."""
     return replace(config, run=replace(config.run, name=""))
 
 
 def to_csv(found: Found) -> str:
-    """All trials, best first: outcome, then every setting and dial of the space."""
+    """Return the rows of all trials, best first: outcome, then every setting and dial of the
+    space."""
     file = io.StringIO()
     names = list(found.space)
     before = ["rank", "trial", "origin", "state", found.objective.metric, "step", "exploits", "run"]
@@ -96,7 +99,8 @@ def to_csv(found: Found) -> str:
 
 
 def html_report(found: Found, *, pictures: bool = True) -> str:
-    """The report; `pictures` of the best and the worst trial take a while on a CPU."""
+    """Return the report as HTML; `pictures` of the best and the worst trial take a while on a
+    CPU."""
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).from_string(files("tune.report").joinpath("report.html.j2").read_text())

@@ -1,4 +1,4 @@
-"""Writes the ledger while Tune works, and knows when a search has to end before its end."""
+"""Callbacks of Ray Tune: write the event log, and stop a search early."""
 
 import signal
 import time
@@ -21,31 +21,31 @@ Told = dict[str, Any]
 
 
 class Ending(ray.tune.Stopper):
-    """Whether the search ends now, with trials left that a later one takes up."""
+    """Stops the search early; a later one continues the remaining trials."""
 
     def __init__(self, ledger: Ledger, time_budget_s: float) -> None:
         self.ledger = ledger
         self.deadline = time.monotonic() + time_budget_s if time_budget_s else float("inf")
         self.signals: list[signal.Signals] = []
         self.full = ""
-        """Why storage is full, where it is."""
+        """Error message if storage is full, else empty."""
 
     def __call__(self, trial_id: str, result: Told) -> bool:
-        """No single trial is ended here."""
+        """Never stop a single trial here."""
         return False
 
     def stop_all(self) -> bool:
-        """Asked by Tune between two events."""
+        """Return whether to stop the search; Tune calls this between two events."""
         return bool(self.signals or self.full or self.ledger.failure or self.out_of_time)
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the time budget is used up."""
+        """Return whether the time budget is used up."""
         return time.monotonic() > self.deadline
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGTERM and SIGINT instead of dying of them."""
+        """Record SIGTERM and SIGINT instead of ending the process."""
 
         def note(number: int, frame: object) -> None:
             self.signals.append(signal.Signals(number))
@@ -58,12 +58,12 @@ class Ending(ray.tune.Stopper):
                 signal.signal(each, handler)
 
     def __getstate__(self) -> Told:
-        """Tune pickles it, for a restore that we never do."""
+        """Return an empty state: Tune pickles it for its own restore, which is not used."""
         return {}
 
 
 class Recorder(ray.tune.Callback):
-    """One true line for each event."""
+    """Records each event in the event log."""
 
     def __init__(
         self, course: Course, ledger: Ledger, ending: Ending, tell: Callable[[str], None]
@@ -72,20 +72,20 @@ class Recorder(ray.tune.Callback):
         self.failures: dict[str, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial begins, or goes on."""
+        """Report that a trial begins or resumes."""
         known = self.ledger.by_name[trial.config["trial"]["name"]]
         values = "  ".join(
             f"{short_name(name)} {short(value)}" for name, value in known.values.items()
         )
-        verb = f"goes on from step {known.step}" if known.scores else "begins"
+        verb = f"resumes from step {known.step}" if known.scores else "begins"
         if known.start and not known.scores:
             verb = f"takes over {known.start}"
-        self.tell(f"{known.name} {verb}: {values or 'as the preset is'}")
+        self.tell(f"{known.name} {verb}: {values or 'the values of the preset'}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any
     ) -> None:
-        """A trial validated, or cannot go on."""
+        """Record a validation or a failure of a trial."""
         handed = trial.config["trial"]
         if FAILURE not in result:
             self.score(handed, result)
@@ -95,7 +95,7 @@ class Recorder(ray.tune.Callback):
             self.failures[handed["name"]] = result[FAILURE]
 
     def score(self, handed: Handed, result: Told) -> None:
-        """Take a score down, once, unless the trial has left that run behind since."""
+        """Record a score once, unless the trial has moved to another run since."""
         known = self.ledger.by_name[handed["name"]]
         if result.get(RUN_NAME) != known.run:
             return
@@ -108,11 +108,12 @@ class Recorder(ray.tune.Callback):
         self.tell(f"{known.name} step {step} of {self.course.base.train.max_steps}: {text}")
 
     def ask_to_end(self, run: str) -> None:
-        """Have a trial save and end early; its workers look for the file every few steps."""
+        """Request that a trial saves and ends early; its workers check for the file every few
+        steps."""
         write_atomic(self.course.runs / run / STOP, b"")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended by itself, or all do because the search ends."""
+        """Record the outcome of a trial that ended, unless the whole search ends."""
         name = trial.config["trial"]["name"]
         if name in self.failures:
             self.end(name, "failed", self.failures[name])
@@ -120,11 +121,11 @@ class Recorder(ray.tune.Callback):
             self.end(name, *self.outcome(name))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's own process died as often as it may."""
-        self.end(trial.config["trial"]["name"], "failed", "its process was lost again and again")
+        """Record the failure of a trial whose process was lost too often."""
+        self.end(trial.config["trial"]["name"], "failed", "its process was lost repeatedly")
 
     def outcome(self, name: str) -> tuple[State, str]:
-        """How a trial that ended by itself went."""
+        """Return the outcome of a trial that ended by itself."""
         known = self.ledger.by_name[name]
         if not known.scores:
             return "failed", "it ended before its first validation"
@@ -135,24 +136,25 @@ class Recorder(ray.tune.Callback):
             return "done", ""
         if (self.course.runs / known.run / STOP).exists():
             return "stopped", ""
-        return "failed", f"it ended at step {known.step} without a word"
+        return "failed", f"it exited at step {known.step} without reporting an error"
 
     def end(self, name: str, state: State, reason: str = "") -> None:
-        """A trial is over; of its checkpoints the newest and the best stay."""
+        """End a trial; only its newest and its best checkpoint are kept."""
         self.ledger.end(name, state, reason)
-        if not self.course.segments:  # a population's members may be taken over from later
+        if not self.course.segments:  # other members of a population may take over from them later
             run_folder = self.course.runs / self.ledger.by_name[name].run
             checkpoint.prune(run_folder, keep_last=1, keep_best=1)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
 
     def settle(self) -> None:
-        """End the trials that only wanted a last line when an earlier search was killed."""
+        """End the trials that had stopped before an earlier search was killed without recording
+        it."""
         for trial in self.ledger.trials:
             asked = (self.course.runs / trial.run / STOP).exists()
             if trial.state == "running" and trial.scores and asked:
                 self.end(trial.name, *self.outcome(trial.name))
 
     def __getstate__(self) -> Told:
-        """Tune pickles its callbacks, for a restore that we never do; a table cannot be."""
+        """Return an empty state: Tune pickles callbacks for its own restore, which is not used."""
         return {}

@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a table on a terminal, a line for each event in a job log."""
+"""Show the progress of a search: a table on a terminal, a line for each event in a job log."""
 
 import sys
 import time
@@ -17,9 +17,9 @@ from tune.search.trial_score import Objective
 from tune.space.space import Value, without_switches
 
 ROWS = 12
-"""Trials of the table while searching; the report has all."""
+"""Number of trials in the table while searching; the report has all."""
 SHOWN_SETTINGS = 6
-"""Settings in it, of those that vary."""
+"""Number of settings in the table, of those that vary."""
 Tell = Callable[[str], None]
 
 
@@ -27,7 +27,8 @@ Tell = Callable[[str], None]
 def shown(
     trials: Callable[[], Sequence[Trial]], wanted: int, objective: Objective
 ) -> Iterator[Tell]:
-    """Show a search while the block runs; what is yielded is called with each event's words."""
+    """Show a search while the block runs; the yielded function is called with the text of each
+    event."""
     started, before = time.monotonic(), steps_of(trials())
 
     def status() -> str:
@@ -63,14 +64,15 @@ def shown(
 
 
 def steps_of(trials: Sequence[Trial]) -> int:
-    """Optimizer steps that all trials have gone."""
+    """Return the optimizer steps of all trials."""
     return sum(trial.step for trial in trials)
 
 
 def progress_line(
     trials: Sequence[Trial], wanted: int, objective: Objective, elapsed_s: float, steps: int
 ) -> str:
-    """How far a search is. `steps` were gone in the last `elapsed_s`."""
+    """Return the progress of a search as text; `steps` were trained in the last `elapsed_s`
+    seconds."""
     ended = [trial for trial in trials if trial.state != "running"]
     counts = {
         "running": len(trials) - len(ended),
@@ -90,10 +92,11 @@ def progress_line(
 
 
 def table(trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SETTINGS) -> Table:
-    """One line a trial, in the order given; settings without their section, for width."""
+    """Return a table with one row per trial, in the given order; settings without their section,
+    for width."""
     names = varied(trials)[:columns]
     result = Table(
-        *("trial", "score", "state", "steps"),
+        *("Trial", "Score", "State", "Steps"),
         *map(short_name, names),
         box=SIMPLE,
         title=f"{objective.metric.removeprefix('val/')}, {objective.direction}",
@@ -111,7 +114,8 @@ def table(trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SE
 
 
 def varied(trials: Sequence[Trial]) -> list[str]:
-    """The settings in which the trials differ; a term's switch is left out beside its weight."""
+    """Return the settings in which the trials differ; the switch of a term is omitted if its weight
+    varies."""
     names = {name: None for trial in trials for name in trial.values}
     different = [
         name for name in names if len({repr(trial.values.get(name)) for trial in trials}) > 1
@@ -120,12 +124,12 @@ def varied(trials: Sequence[Trial]) -> list[str]:
 
 
 def short_name(setting: str) -> str:
-    """A setting without its section, for width; a dial has none."""
+    """Return a setting without its section, for width; a dial has none."""
     return setting.partition(".")[2] or setting
 
 
 def short(value: Value | None) -> str:
-    """A value in a few characters; what does not count there is off."""
+    """Return a value in a few characters; a value that is not used is `off`."""
     if value is None:
         return "off"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,6 @@
-"""The record of a search: one synced line of JSON for each event, from which everything else
-follows: the ranking, the next values to try, and what is left to do after a kill. Ray's own state
-of the search is a pickle, written in place, and is never read back.
+"""The event log of a search: one synced line of JSON for each event. The ranking, the next values
+to try, and the remaining work after a kill are derived from it. Ray's own state of the search is a
+pickle, written in place, and is never read back.
 """
 
 import json
@@ -26,47 +26,48 @@ class Score:
 
     step: int
     value: float | None
-    """None: it was not finite."""
+    """Score; None if it was not finite."""
     time_s: float
     """Seconds of searching since the search began, without the time between restarts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What is known of a trial."""
+    """The state of a trial."""
 
     name: str
     values: Values
-    """Its present ones: population-based training changes them."""
+    """Current values; population-based training changes them."""
     origin: str = ""
-    """Where the values come from, if not from the sampler: `base`, `reference`."""
+    """Origin of the values, if not the sampler: `base`, `reference`."""
     run: str = ""
-    """Its present run folder, below the search's `runs`."""
+    """Name of its current run folder, below the search's `runs`."""
     start: str = ""
-    """The checkpoint, relative to `runs`, of another trial that the present run began with."""
+    """Checkpoint of another trial, relative to `runs`, that the current run started from."""
     scores: tuple[Score, ...] = ()
-    """Of the present run."""
+    """Scores of the current run."""
     state: State = "running"
-    """`running` until it ended: trained to the end, stopped early by the scheduler, or failed."""
+    """State: `running`, `done` (trained to the end), `stopped` (early, by the scheduler) or
+    `failed`."""
     reason: str = ""
-    """Of a failure."""
+    """Reason of a failure."""
     exploits: int = 0
-    """How often it took over another trial's weights."""
+    """Number of times it took over another trial's weights."""
 
     @property
     def step(self) -> int:
-        """Optimizer steps at its last validation."""
+        """Return the optimizer steps at its last validation."""
         return self.scores[-1].step if self.scores else 0
 
     def score(self, objective: Objective) -> float | None:
-        """Its best validation's; None where it failed or none was finite."""
+        """Return the score of its best validation; None if it failed or no score was finite."""
         if self.state == "failed":
             return None
         return objective.best([score.value for score in self.scores])
 
 
 def ranked(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """Best first; those without a score last, and of those the failed ones."""
+    """Return the trials, best first; those without a score follow, failed ones last."""
     return sorted(
         trials, key=lambda trial: (objective.cost(trial.score(objective)), trial.state == "failed")
     )
@@ -76,8 +77,8 @@ class Ledger:
     """The trials of a search, on disk and in memory."""
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
-        """Read what is there. A last line cut short by a kill is dropped, from the file too if this
-        ledger `writes`."""
+        """Read the existing events. A last line truncated by a kill is dropped, also from the file
+        if this log `writes`."""
         self.path, self.by_name = path, dict[str, Trial]()
         self.failure: OSError | None = None
         raw = path.read_bytes() if path.is_file() else b""
@@ -92,31 +93,32 @@ class Ledger:
                 self.before_s = max(self.before_s, event["time_s"])
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"line {number} of {path} is damaged ({error!r}). Put back a copy of the file, "
-                    "or delete that line: its event is then forgotten."
+                    f"Line {number} of {path} is damaged ({error!r}). Restore a copy of the file, "
+                    "or delete that line, which loses its event."
                 ) from error
         self.opened = time.monotonic()
 
     @property
     def trials(self) -> list[Trial]:
-        """In the order in which they began."""
+        """Return the trials in the order in which they began."""
         return list(self.by_name.values())
 
     @property
     def time_s(self) -> float:
-        """Seconds of searching so far."""
+        """Return the seconds of searching so far."""
         return self.before_s + time.monotonic() - self.opened
 
     def begin(self, name: str, values: Values, origin: str = "") -> None:
-        """A trial is about to start."""
+        """Record that a trial is about to start."""
         self.write({"event": "begin", "trial": name, "values": dict(values), "origin": origin})
 
     def score(self, name: str, step: int, value: float | None) -> None:
-        """A trial validated."""
+        """Record a validation of a trial."""
         self.write({"event": "score", "trial": name, "step": step, "value": value})
 
     def exploit(self, name: str, values: Values, donor: str, start: str) -> None:
-        """A trial goes on from another one's checkpoint with other values, in a new run folder."""
+        """Record that a trial continues from another trial's checkpoint with other values, in a new
+        run folder."""
         run = f"{name}-{self.by_name[name].exploits + 1}"
         self.write(
             {"event": "exploit", "trial": name, "values": dict(values), "run": run}
@@ -124,14 +126,14 @@ class Ledger:
         )
 
     def end(self, name: str, state: State, reason: str = "") -> None:
-        """A trial is over."""
+        """Record the end of a trial."""
         self.write({"event": "end", "trial": name, "state": state, "reason": reason})
 
     def write(self, event: dict[str, Any]) -> None:
-        """Add an event; it survives a power cut once this returns.
+        """Append an event; it survives a power failure once this returns.
 
-        Where it cannot be written, `failure` is set and no event is taken any more: whoever
-        searches ends, and a later search knows what was written until then.
+        If it cannot be written, `failure` is set and further events are ignored: the search ends,
+        and a later one continues from the events written so far.
         """
         if self.failure:
             return
@@ -144,7 +146,7 @@ class Ledger:
                 os.fsync(file.fileno())
         except OSError as error:
             self.failure = error
-            if self.path.is_file():  # half a line would spoil the one after it
+            if self.path.is_file():  # a partial line would corrupt the next one
                 os.truncate(self.path, size)
             return
         if not size:
@@ -152,7 +154,7 @@ class Ledger:
         self.apply(event)
 
     def apply(self, event: dict[str, Any]) -> None:
-        """Take an event into account."""
+        """Apply an event to the state."""
         name = event["trial"]
         match event["event"]:
             case "begin":
@@ -162,7 +164,7 @@ class Ledger:
             case "score":
                 trial = self.by_name[name]
                 score = Score(step=event["step"], value=event["value"], time_s=event["time_s"])
-                # After a restart a run comes to the same step again.
+                # After a restart a run reaches the same step again.
                 others = [each for each in trial.scores if each.step != score.step]
                 scores = sorted([*others, score], key=lambda each: each.step)
                 self.by_name[name] = replace(trial, scores=tuple(scores))
@@ -173,7 +175,7 @@ class Ledger:
                     values=event["values"],
                     run=event["run"],
                     start=event["start"],
-                    scores=(),  # those were of other weights and values
+                    scores=(),  # the earlier scores belong to other weights and values
                     exploits=trial.exploits + 1,
                 )
             case "end":
@@ -181,4 +183,4 @@ class Ledger:
                     self.by_name[name], state=event["state"], reason=event["reason"]
                 )
             case other:
-                raise ValueError(f"unknown event {other!r}")
+                raise ValueError(f"Unknown event {other!r}")

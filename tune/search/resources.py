@@ -1,4 +1,4 @@
-"""How many trials run side by side on a cluster, and what each gets. Pure numbers."""
+"""Compute how many trials run concurrently on a cluster, and the resources of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ from cyclegan.train.run.resources import (
 from mrct.ray_session import HEAD, WHERE_ADDED
 
 SHARES_OF_A_RESOURCE = 10_000
-"""The finest that Ray counts in."""
+"""Smallest fraction of a resource in Ray."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """Where the trials fit."""
+    """The resources of each trial and the number of concurrent trials."""
 
     concurrent: int
     cpus_per_worker: int
     use_gpu: bool
     leader: dict[str, float]
-    """What the process which leads a trial reserves, so that no more of them than `concurrent` fit
-    at once: memory, or a share of the head where machines are to come whose memory nobody knows. It
-    only waits, so it is given no core; Tune has no other way to keep a population's members from
-    all starting at once."""
+    """Reservation of the process that leads a trial, so that at most `concurrent` of them fit:
+    memory, or a share of the head if machines are added later whose memory is unknown. The process
+    only waits, so it reserves no core; Tune has no other way to keep the members of a population
+    from all starting at once."""
     text: str
-    """For people."""
+    """Description for the console."""
 
 
 def room_for(
     scale: ScaleConfig, machines: Sequence[Machine], trials: int, max_concurrent: int = 0
 ) -> Room:
-    """How many of `trials` run at once, at most `max_concurrent` if it is not 0.
+    """Return how many of `trials` run concurrently, at most `max_concurrent` if it is not 0.
 
-    Trials on GPUs share the CPU cores beside these; on CPUs alone one trial runs, whose workers get
-    the most that they all can have, unless `max_concurrent` or `cpus_per_worker` makes more.
+    Trials on GPUs share the CPU cores evenly; without GPUs a single trial runs, whose workers share
+    all cores, unless `max_concurrent` or `cpus_per_worker` allows more trials.
 
     Raises:
-        ConfigError: Not even one trial fits; Ray would wait for ever.
+        ConfigError: Not even one trial fits; Ray would wait forever.
     """
     use_gpu = on_gpus(scale, machines)
     most = min(trials, max_concurrent or trials)
@@ -68,8 +68,8 @@ def room_for(
     )
     if fit < 1:
         raise ConfigError(
-            f"a trial needs {each}, which the cluster has no room for: it has {has}, and Ray would "
-            "wait for ever. Lower --scale.workers, --scale.cpus-per-worker or "
+            f"A trial needs {each}, for which the cluster has no room: it has {has}, and Ray would "
+            "wait forever. Lower --scale.workers, --scale.cpus-per-worker or "
             f"--scale.gpus-per-worker, or add machines. {WHERE_ADDED}"
         )
     return Room(
@@ -77,12 +77,12 @@ def room_for(
         cpus_per_worker=cores,
         use_gpu=use_gpu,
         leader=leader_of(machines, fit),
-        text=f"{fit} at once, each {each} ({has})",
+        text=f"{fit} at a time, each with {each} ({has})",
     )
 
 
 def leader_of(machines: Sequence[Machine], concurrent: int) -> dict[str, float]:
-    """A reservation of which `concurrent` fit."""
+    """Return a reservation of which `concurrent` fit."""
     memory = [int(machine.get("memory", 0)) for machine in machines]
     if all(memory):
         return {"memory": largest_share(memory, memory, concurrent)}

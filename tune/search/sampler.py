@@ -1,5 +1,5 @@
-"""Which values a search tries next: a function of the ledger alone, so that a search which was
-killed goes on as if it had not been. The home of Optuna.
+"""Choose the next values of a search, as a function of the event log alone, so that a killed search
+continues as if it had not been killed. The only module that imports Optuna.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from tune.search.event_log import Trial
 from tune.search.trial_score import Objective
 from tune.space.space import Choice, Dimension, Space, Value, Values, composed
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study of its own for each question here
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # every call here uses a new study
 
 FIRST_RANDOM = 8
-"""Trials with an outcome before TPE begins to lean on them."""
+"""Number of trials with an outcome before TPE uses them."""
 FEWEST_TRIALS = 8
-"""Trials below which no importance is told."""
+"""Smallest number of trials for an estimate of importance."""
 
 
 def next_values(
@@ -34,13 +34,13 @@ def next_values(
     kind: str,
     seed: int,
 ) -> Values:
-    """Values for the trial that comes after `trials`.
+    """Return values for the trial after `trials`.
 
     `kind` is `tpe` (Bergstra 2011, with Optuna's treatment of trials that were stopped early: the
-    further they came, the more they count) or `random`. A trial that failed counts as the worst
-    there is; one that still runs keeps others away from its place.
+    further they came, the more they count) or `random`. A failed trial counts as the worst; a
+    running one keeps others away from its values.
     """
-    # Another stream of random numbers for each trial, whatever was drawn before a restart.
+    # Each trial has its own stream of random numbers, independent of draws before a restart.
     state = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
     sampler: BaseSampler = (
         RandomSampler(seed=state)
@@ -62,7 +62,8 @@ def next_values(
 
 
 def frozen(trial: Trial, space: Space, objective: Objective) -> FrozenTrial:
-    """A trial in Optuna's words; values outside the space, as the preset's may be, are left out."""
+    """Convert a trial to Optuna; values outside the space, as those of the preset may be, are
+    omitted."""
     inside = {n: v for n, v in trial.values.items() if n in space and space[n].holds(v)}
     known: dict[str, BaseDistribution] = {name: distribution(space[name]) for name in inside}
     costs = {score.step: objective.cost(score.value) for score in trial.scores}
@@ -86,18 +87,18 @@ def frozen(trial: Trial, space: Space, objective: Objective) -> FrozenTrial:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """A dimension in Optuna's words."""
+    """Convert a dimension to Optuna."""
     if isinstance(dimension, Choice):
         return CategoricalDistribution(dimension.choice)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def importances(trials: Sequence[Trial], space: Space, objective: Objective) -> dict[str, float]:
-    """How much each setting decided whether a trial was among the better half, as shares of 1.
+    """Return how much each setting decided whether a trial was in the better half, as shares of 1.
 
-    PED-ANOVA (Watanabe 2023) on the scores of the first step at which every trial was looked at:
-    later scores exist only of those that were good. A setting that counts only `when` another is on
-    is weighed among those trials. Empty with fewer than 8 trials.
+    The method is PED-ANOVA (Watanabe 2023) on the scores of the first step at which every trial was
+    validated, since later scores exist only for good trials. A setting that is used only `when`
+    another is on is assessed among those trials. The result is empty with fewer than 8 trials.
     """
     first = [
         (trial, objective.cost(trial.scores[0].value))

@@ -1,5 +1,5 @@
-"""Which trials go on: successive halving, and population-based training, as Ray Tune has them. Here
-they are tied to the ledger, so that they go on after a restart as if there had been none.
+"""The schedulers of trials: successive halving and population-based training of Ray Tune. They are
+coupled to the event log, so that they continue after a restart as if there had been none.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,15 +21,15 @@ from tune.search.trial import FAILURE, Course, Handed
 from tune.space.space import Space, perturbed
 
 Record = Callable[[Handed, dict[str, Any]], None]
-"""Takes a score down: (which run, what it told)."""
+"""Callback that records a score: (trial, result)."""
 
 REDUCTION = 3
-"""Of the trials at a rung one in so many goes on; the next rung is so many times further."""
+"""One in this many trials of a rung continues; the next rung is this many times further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a bracket wants to know of a trial. Ray's own ids change with a restart."""
+    """The part of a trial that a bracket uses, since Ray's own ids change with a restart."""
 
     trial_id: str
 
@@ -37,9 +37,9 @@ class Named:
 class Halving(FIFOScheduler):
     """Asynchronous successive halving (Li 2020).
 
-    A trial that falls behind is asked to save and end, not killed: its checkpoints stay whole, and
-    its workers give their place back themselves. One without a finite score ends too, and does not
-    count at the rung, where it would move the bar for the others.
+    A trial that falls behind is requested to save and end, not killed: its checkpoints stay
+    complete, and its workers release their resources themselves. A trial without a finite score
+    ends too, and does not count at the rung, where it would change the threshold for the others.
     """
 
     def __init__(self, course: Course, ledger: Ledger, ask_to_end: Callable[[str], None]) -> None:
@@ -61,14 +61,14 @@ class Halving(FIFOScheduler):
                     self.decide(trial.name, score.step, score.value)
 
     def decide(self, name: str, step: int, score: float) -> str:
-        """Whether a trial goes on; its score stands at the rung from now on."""
+        """Record a trial's score at the rung; return whether the trial continues."""
         trial = Named(name)
-        self.rungs.on_trial_add(None, trial)  # again does no harm: there is one bracket
+        self.rungs.on_trial_add(None, trial)  # harmless if repeated, since there is one bracket
         decision: str = self.rungs.on_trial_result(None, trial, {"step": step, self.score: score})
         return decision
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A trial validated."""
+        """Decide on a trial after a validation."""
         if FAILURE in result:
             return str(TrialScheduler.CONTINUE)
         name, score, step = trial.config["trial"]["name"], result[self.score], result["step"]
@@ -79,8 +79,8 @@ class Halving(FIFOScheduler):
 
 
 class Population(PopulationBasedTraining):
-    """Population-based training (Jaderberg 2017): at each look a trial of the worst quarter takes
-    over weights and values of one of the best quarter, and changes the values a little."""
+    """Population-based training (Jaderberg 2017): at each decision, a trial of the worst quarter
+    takes over weights and values of one of the best quarter, and perturbs the values."""
 
     def __init__(
         self, course: Course, ledger: Ledger, space: Space, seed: int, record: Record
@@ -91,21 +91,21 @@ class Population(PopulationBasedTraining):
             mode=course.objective.mode,
             perturbation_interval=course.look_every_steps,
             custom_explore_fn=self.take_over,
-            log_config=False,  # the ledger does
+            log_config=False,  # the event log does
             require_attrs=False,
         )
         self.course, self.ledger, self.space, self.seed = course, ledger, space, seed
         self.record = record
         self.present: Handed | None = None
-        """The trial that Ray decides on now: exploring, it names the donor alone."""
+        """The trial that Ray decides on now, since Ray passes only the donor when it explores."""
         self.reached: dict[str, int] = {}
-        """The step of each member's weights at its last look."""
+        """Step of each member's weights at its last decision."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A segment ended; one that failed or was the last takes over nothing."""
+        """Decide after a segment; a failed or last segment takes over nothing."""
         if FAILURE in result or result["step"] >= self.course.base.train.max_steps:
             return str(TrialScheduler.CONTINUE)
-        # Now, while its run is still the one that the score belongs to.
+        # Before exploiting, while its run is still the one that the score belongs to.
         self.present = own = trial.config["trial"]
         self.record(own, result)
         self.reached[own["name"]] = int(result["step"])
@@ -113,8 +113,8 @@ class Population(PopulationBasedTraining):
         return decision
 
     def take_over(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Called with the donor's config when the present trial takes over from it, just before it
-        starts again."""
+        """Return the config of the current trial when it takes over from the donor, just before it
+        restarts."""
         own, donor = self.present, config["trial"]
         assert own is not None
         exploits = sum(each.exploits for each in self.ledger.trials)
@@ -138,7 +138,7 @@ def scheduler(
     ask_to_end: Callable[[str], None],
     record: Record,
 ) -> TrialScheduler:
-    """`asha`, `pbt` or `none`."""
+    """Build the scheduler `asha`, `pbt` or `none`."""
     if kind == "asha":
         return Halving(course, ledger, ask_to_end)
     if kind == "pbt":
@@ -147,7 +147,7 @@ def scheduler(
 
 
 def rungs(look_every_steps: int, steps: int) -> Sequence[int]:
-    """The steps at which successive halving decides."""
+    """Return the steps at which successive halving decides."""
     found = [look_every_steps]
     while found[-1] * REDUCTION < steps:
         found.append(found[-1] * REDUCTION)

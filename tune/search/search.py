@@ -1,4 +1,4 @@
-"""The search: Ray Tune around `trial.run_trial`, from the first trial or where a ledger ends."""
+"""Run a search with Ray Tune, from the first trial or from the end of an event log."""
 
 import logging
 import os
@@ -26,32 +26,32 @@ from tune.search.trial import Course, Handed, run_trial
 from tune.space.space import Space
 
 QUIET = {
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback helps no one; the ledger has the reason
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # tracebacks are not useful; the event log has the reason
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # snapshots that are never read
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a frame even when told to be quiet
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a frame even with verbose=0
 }
-"""What Tune would do beside its work."""
+"""Environment variables that turn off side effects of Tune."""
 RETRIES = 2
-"""After the loss of the process that leads a trial; its workers have retries of their own."""
+"""Retries after the loss of the process that leads a trial; its workers have their own retries."""
 
 
 def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space: Space) -> None:
-    """Train what is left of `settings.trials`, and record all events in the ledger.
+    """Train the remaining trials of `settings.trials`, and record all events in the event log.
 
     Raises:
         ConfigError: The cluster has no room for one trial.
-        StoppedError: A signal came; a later search goes on.
-        StorageFullError: A disk is full; a later search goes on.
+        StoppedError: A signal was received; a later search continues.
+        StorageFullError: A disk is full; a later search continues.
     """
     os.environ |= QUIET
     warnings.filterwarnings("ignore", "Consider boosting PBT")
-    # It misses what Tune would have kept of the trials' scores; the ledger has them.
+    # It expects the scores in Tune's own storage; the event log has them.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel("ERROR")
     ending = Ending(ledger, settings.time_budget_s)
-    # Where a worker is lost, Ray Train asks the dashboard who is alive; without it the worker's
-    # place is kept, and whoever comes next waits for ever (Ray 2.60).
+    # After losing a worker, Ray Train asks the dashboard which nodes are alive; without it the
+    # worker's resources stay reserved, and the next trial waits forever (Ray 2.60).
     with (
         ray_session(dashboard=True),
         ending.listening(),
@@ -67,26 +67,26 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
             run(settings, in_room(course, room), ledger, draw, space, recorder, num_left, room)
     if came := ending.signals:
         error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
-        raise error(f"stopped by {came[0].name}. {unfinished(ledger, settings)}")
+        raise error(f"Stopped by {came[0].name}. {unfinished(ledger, settings)}")
     if ledger.failure:
         raise ledger.failure
     if ending.full:
         raise StorageFullError(
-            f"storage is full: {ending.full} Free some space. {unfinished(ledger, settings)}"
+            f"Storage is full: {ending.full} Free some space. {unfinished(ledger, settings)}"
         )
 
 
 def unfinished(ledger: Ledger, settings: Settings) -> str:
-    """What a search that ends before its end leaves."""
+    """Return a sentence about the remaining trials of an interrupted search."""
     ended = sum(trial.state != "running" for trial in ledger.trials)
     return (
-        f"{ended} of {settings.trials} trials ended; the same command with --resume goes on with "
-        "the others from their last checkpoints."
+        f"{ended} of {settings.trials} trials ended; the same command with --resume continues the "
+        "others from their last checkpoints."
     )
 
 
 def looks(settings: Settings, course: Course) -> str:
-    """When the scheduler decides, for people."""
+    """Return when the scheduler decides, as text."""
     steps, every = course.base.train.max_steps, course.look_every_steps
     if settings.scheduler == "asha":
         decides = ", ".join(map(str, rungs(every, steps)))
@@ -97,7 +97,7 @@ def looks(settings: Settings, course: Course) -> str:
 
 
 def in_room(course: Course, room: Room) -> Course:
-    """The course with each trial's share of the cluster."""
+    """Return the course with each trial's share of the cluster."""
     scale = replace(
         course.base.scale,
         cpus_per_worker=room.cpus_per_worker,
@@ -116,18 +116,21 @@ def run(
     num_left: int,
     room: Room,
 ) -> None:
-    """Hand the trials to Tune and wait for them."""
+    """Run the trials with Tune and wait for them."""
     queue = Queue(ledger, draw)
     by_population = settings.scheduler == "pbt"
-    # Tune lets no searcher stand beside a population, whose members it wants to know at once.
+    # Tune allows no searcher with a population, whose members it needs to know at the start.
     members = [queue.following() for _ in range(num_left)] if by_population else []
-    shutil.rmtree(settings.folder / "tune", ignore_errors=True)  # Ray's own, of an earlier search
+    shutil.rmtree(
+        settings.folder / "tune", ignore_errors=True
+    )  # Ray's own state of an earlier search
     ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(run_trial, course=course), room.leader),
         param_space={"trial": ray.tune.grid_search(members)} if members else {},
         tune_config=ray.tune.TuneConfig(
             num_samples=1 if members else num_left,
-            # A population is begun as a whole, and some pause: the leaders' memory is the limit.
+            # All members of a population start, and some pause; the memory of the processes that
+            # lead them is the limit.
             max_concurrent_trials=None if members else room.concurrent,
             search_alg=None if members else queue,
             scheduler=scheduler(
@@ -154,7 +157,7 @@ def run(
 
 
 class Queue(Searcher):
-    """What to train next, in Tune's words: first the trials that a kill left, then new ones."""
+    """Tune's searcher: first the trials that a kill interrupted, then new ones."""
 
     def __init__(self, ledger: Ledger, draw: Draw) -> None:
         super().__init__()
@@ -162,7 +165,7 @@ class Queue(Searcher):
         self.left = [trial.name for trial in ledger.trials if trial.state == "running"]
 
     def following(self) -> Handed:
-        """The next trial, which stands in the ledger from now on."""
+        """Return the next trial, and record it in the event log."""
         if not self.left:
             trials = self.ledger.trials
             name = f"t{len(trials):03d}"
@@ -173,14 +176,14 @@ class Queue(Searcher):
         return Handed(name=trial.name, values=dict(trial.values), run=trial.run, start=trial.start)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Called by Tune when there is room for a trial."""
+        """Return the config of the next trial; Tune calls this when resources are free."""
         return None if self.ledger.failure else {"trial": self.following()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing to learn here: the ledger knows."""
+        """Do nothing: the event log has the results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune asks for it, for a restore that we never do."""
+        """Do nothing: Tune's own restore is not used."""
         Path(checkpoint_path).write_bytes(b"")

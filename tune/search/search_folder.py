@@ -1,4 +1,4 @@
-"""A search as its folder has it, running or not."""
+"""Read a search from its folder, whether it is running or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from tune.space.space_file import load_space
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What was asked, and what came of it."""
+    """The settings and results of a search."""
 
     folder: LocalPath
     base: Config
     space: Space
     objective: Objective
     settings: dict[str, object]
-    """As in `search.json`."""
+    """Settings as in `search.json`."""
     trials: Sequence[Trial]
-    """Best first."""
+    """All trials, best first."""
 
     @property
     def best(self) -> Trial | None:
-        """None where no trial has a score."""
+        """Return the best trial, or None if no trial has a score."""
         has_one = self.trials and self.trials[0].score(self.objective) is not None
         return self.trials[0] if has_one else None
 
     def the_best(self) -> Trial:
-        """The best trial.
+        """Return the best trial.
 
         Raises:
             UserError: No trial has a score.
@@ -44,21 +44,21 @@ class Found:
         if self.best:
             return self.best
         raise UserError(
-            f"no trial of {self.folder} has a finite {self.objective.metric}, so none is the best "
+            f"No trial of {self.folder} has a finite {self.objective.metric}, so none is the best "
             f"({len(self.trials)} began). The reasons are in {self.folder / LEDGER}; search again "
             "under another --name, in a narrower space or from another preset."
         )
 
     def run_folder(self, trial: Trial) -> LocalPath:
-        """Where a trial trains."""
+        """Return the run folder of a trial."""
         return self.folder / RUNS / trial.run
 
 
 def open_search(folder: Path) -> Found:
-    """The search of a folder.
+    """Open the search in a folder.
 
     Raises:
-        UsageError: The folder holds no search.
+        UsageError: The folder contains no search.
     """
     here = LocalPath(folder).expanduser().absolute()
     settings = load_settings(here)

@@ -1,4 +1,4 @@
-"""How a search is made, and the files in its folder that say so."""
+"""The settings of a search, and the files in its folder that store them."""
 
 import json
 from collections.abc import Callable
@@ -26,46 +26,47 @@ from tune.space.space_file import load_space
 BASE, SPACE, SETTINGS = "base.yaml", "space.yaml", "search.json"
 CHANGEABLE_ON_RESUME = ("folder", "trials", "max_concurrent", "time_budget_s")
 Draw = Callable[[list[Trial]], tuple[Values, str]]
-"""Values for the trial that comes after those, and where they come from."""
+"""Function from the trials so far to the values of the next trial and their origin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How to search, and where it is kept."""
+    """The settings of a search, and its folder."""
 
     folder: LocalPath
-    """Of the search; absolute, since workers run in other folders."""
+    """Folder of the search; absolute, since workers run in other folders."""
     metric: str
-    """Name in `metrics.jsonl` of what is made better."""
+    """Name of the optimised score in `metrics.jsonl`."""
     look_every_steps: int
     """Steps from one validation of a trial to the next."""
     trials: int = 20
-    """Runs to train, the base and the reference recipe among them."""
+    """Number of runs to train, including the base and the reference recipe."""
     sampler: str = "tpe"
     """`tpe`, `random` or `grid`."""
     scheduler: str = "asha"
     """`asha`, `pbt` or `none`."""
     grid_points: int = 3
-    """Values of each range in a grid."""
+    """Number of values of each range in a grid."""
     max_concurrent: int = 0
-    """Trials at once; 0: as many as fit."""
+    """Largest number of concurrent trials; 0: as many as fit."""
     time_budget_s: float = 0.0
-    """After this much time the search ends, and can go on later; 0: never."""
+    """Time after which the search ends, to be continued later; 0: no limit."""
 
 
 def look_for(steps: int) -> int:
-    """Steps to the first look: a ninth of the run, so that two thirds end there and two thirds of
-    the rest at a third of the run."""
+    """Return the steps to the first decision: a ninth of the run, so that two thirds end there and
+    two thirds of the rest at a third of the run."""
     return max(1, steps // REDUCTION**2)
 
 
 def fixed(base: Config, store: Store) -> Config:
-    """The base with its number of steps spelled out: the schedules' horizon of every trial."""
+    """Return the base with an explicit number of steps, which is the horizon of the schedules in
+    every trial."""
     return replace(base, train=replace(base.train, max_steps=total_steps(base, store)))
 
 
 def course_of(settings: Settings, base: Config) -> Course:
-    """What the trials share."""
+    """Return the settings that all trials share."""
     return Course(
         base=base,
         runs=settings.folder / RUNS,
@@ -76,10 +77,11 @@ def course_of(settings: Settings, base: Config) -> Course:
 
 
 def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool) -> Ledger:
-    """Make the search's folder, or take up what is in it.
+    """Make the folder of a search, or open an existing one to resume.
 
     Raises:
-        ConfigError: It holds a search and `resume` is off, or that was another one.
+        ConfigError: The folder contains a search and `resume` is off, or a search with other
+            settings.
     """
     folder = settings.folder
     kept = {
@@ -93,9 +95,9 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
         return Ledger(folder / LEDGER)
     if not resume:
         raise ConfigError(
-            f"{folder} holds a search already, and a new one never writes over it. Go on with it: "
-            "the same command with --resume. See what it found: "
-            f"python -m tune report {folder}. Begin another one: --name NAME."
+            f"{folder} already contains a search, and a new one never writes over it. To continue "
+            "it: the same command with --resume. To see its results: python -m tune report "
+            f"{folder}. To start another one: --name NAME."
         )
     before = load_settings(folder)
     changes = [
@@ -107,41 +109,43 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     changes += [
         f"{name}: {earlier[name]} -> {now[name]}" for name in now if earlier[name] != now[name]
     ]
-    # A comparison searches nothing, and its empty space is no space file of a user's.
+    # A comparison has no search space.
     known = load_space(str(folder / SPACE), base) if space else {}
     changes += [
         f"space: {name}" for name in {**known, **space} if known.get(name) != space.get(name)
     ]
     if changes:
         raise ConfigError(
-            f"the search {folder.name} was begun in another way (before -> now):\n  "
-            + "\n  ".join(changes)
-            + "\nIts trials would not compare. Use the same, or begin another one: --name NAME."
+            f"The search {folder.name} was started with other settings (before -> now):\n"
+            "  " + "\n  ".join(changes) + "\n"
+            "Its trials would not be comparable. Use the same settings, or start another search: "
+            "--name NAME."
         )
     return Ledger(folder / LEDGER)
 
 
 def load_settings(folder: LocalPath) -> dict[str, object]:
-    """What a search's folder says of how it is made.
+    """Read the settings of a search from its folder.
 
     Raises:
-        UsageError: It holds no search.
+        UsageError: The folder contains no search.
     """
     path = folder / SETTINGS
     if not path.exists():
         raise UsageError(
-            f"{folder} holds no search: there is no {SETTINGS} in it. Name the folder that "
-            "`python -m tune run` printed."
+            f"{folder} contains no search: it has no {SETTINGS}. Give the folder that `python -m "
+            "tune run` printed."
         )
     values: dict[str, object] = json.loads(path.read_text())
     return values
 
 
 def draw_for(settings: Settings, base: Config, space: Space) -> Draw:
-    """Where the values of each trial come from: the base, the reference recipe, then the sampler.
+    """Return the source of the values of each trial: the base, the reference recipe, then the
+    sampler.
 
     Raises:
-        ConfigError: A grid has more points than trials were asked for.
+        ConfigError: A grid has more points than the requested trials.
     """
     first = first_points(base, space)
     objective = Objective(metric=settings.metric)
@@ -153,9 +157,9 @@ def draw_for(settings: Settings, base: Config, space: Space) -> Draw:
     ]
     if points and settings.trials < len(first) + len(points):
         raise ConfigError(
-            f"this grid has {len(first) + len(points)} trials, and --trials {settings.trials} "
-            "would leave out most of one corner. Give fewer --grid-points, a smaller space, or "
-            "--sampler random, which spreads any number of trials."
+            f"This grid has {len(first) + len(points)} trials, and --trials {settings.trials} "
+            "would omit the last part of it. Give fewer --grid-points, a smaller space, or "
+            "--sampler random, which covers the space with any number of trials."
         )
 
     def draw(trials: list[Trial]) -> tuple[Values, str]:
@@ -169,7 +173,7 @@ def draw_for(settings: Settings, base: Config, space: Space) -> Draw:
             space=space,
             base=base,
             objective=objective,
-            # A population begins before anything is known, and a grid's end is random.
+            # A population starts before there are results, and a complete grid continues randomly.
             kind=settings.sampler if settings.scheduler != "pbt" else "random",
             seed=base.run.seed,
         )
@@ -179,19 +183,19 @@ def draw_for(settings: Settings, base: Config, space: Space) -> Draw:
 
 
 def first_points(base: Config, space: Space) -> list[tuple[Values, str]]:
-    """The base as it is and the reference recipe (Zhu 2017), in the space's words."""
+    """Return the base itself and the reference recipe (Zhu 2017) as points of the space."""
     own = values_of(base, space, base)
     published = values_of(reference(), space, base)
     return [(own, "base")] + [(published, "reference")] * (published != own)
 
 
 def grid_of(settings: Settings, base: Config, space: Space) -> list[Values]:
-    """All points of the grid."""
+    """Return all points of the grid."""
     return grid(space, base, settings.grid_points)
 
 
 def num_trials(sampler: str, base: Config, space: Space, grid_points: int) -> int:
-    """Of a search that names no number: all of a grid, else 20."""
+    """Return the default number of trials: all points of a grid, else 20."""
     if sampler != "grid":
         return 20
     first = first_points(base, space)
@@ -201,18 +205,18 @@ def num_trials(sampler: str, base: Config, space: Space, grid_points: int) -> in
 
 
 def check_population(settings: Settings, space: Space) -> None:
-    """Refuse what population-based training cannot do.
+    """Check that population-based training can search the space.
 
     Raises:
-        ConfigError: The space changes the networks, or there is nobody to take over from.
+        ConfigError: The space changes the networks, or there is only one trial.
     """
     if settings.scheduler != "pbt":
         return
     if fast := [name for name in space if name.startswith(STATE_SHAPE)]:
         raise ConfigError(
-            f"the space searches {', '.join(fast)}, which cannot change amid a run: a checkpoint "
-            "would not fit any more. Leave it out (weights-and-schedules does), or use "
-            "--scheduler asha."
+            f"The space searches {', '.join(fast)}, which cannot change during a run: a checkpoint "
+            "would not fit any more. Leave it out (weights-and-schedules does), or use --scheduler "
+            "asha."
         )
     if settings.trials < 2:
-        raise ConfigError("a population needs at least 2 trials (--trials).")
+        raise ConfigError("A population needs at least 2 trials (--trials).")

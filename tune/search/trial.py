@@ -1,8 +1,7 @@
-"""One trial: a run of the trainer in a folder of its own, whose scores go to Ray Tune. What Ray
-runs for each, beside the workers that it leads.
-
-Without segments a trial is one run, and each validation is told as it comes. With segments, for
-population-based training, it pauses after each, so that another trial can take over its checkpoint.
+"""One trial: a training run in its own folder, whose scores go to Ray Tune. Ray runs a process for
+each trial, which leads its workers. Without segments a trial is one run, and each validation is
+reported immediately. With segments, for population-based training, it pauses after each, so that
+another trial can take over its checkpoint.
 """
 
 import os
@@ -28,14 +27,14 @@ from tune.search.trial_score import Objective
 from tune.space.space import Value, apply
 
 RUN_NAME, FAILURE, EXIT_CODE = "run", "failure", "exit_code"
-"""In what a trial tells: its run folder; why it cannot go on, and which exit code that means."""
+"""Keys of a trial's report: its run folder, the reason of a failure, and the exit code for it."""
 RUNS = "runs"
-"""In the search's folder: the run folders of its trials."""
+"""Folder of the trials' runs inside the search's folder."""
 Told = dict[str, Any]
 
 
 class Handed(TypedDict):
-    """What a trial gets from the search; see `ledger.Trial`."""
+    """The config of a trial from the search; see `event_log.Trial`."""
 
     name: str
     values: dict[str, Value]
@@ -45,19 +44,20 @@ class Handed(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Course:
-    """What all trials of a search share."""
+    """The settings that all trials of a search share."""
 
     base: Config
-    """With the number of steps fixed: the schedules' horizon is the whole run for every trial."""
+    """Base configuration with a fixed number of steps, so that the horizon of the schedules is the
+    whole run for every trial."""
     runs: LocalPath
     objective: Objective
     look_every_steps: int
     """Steps from one validation, and one decision of the scheduler, to the next."""
     segments: bool = False
-    """Whether a trial pauses at each look."""
+    """Whether a trial pauses at each decision."""
 
     def config(self, handed: Handed) -> Config:
-        """The configuration of a trial's present run."""
+        """Return the configuration of a trial's current run."""
         changed = apply(self.base, handed["values"])
         schedule = replace(
             changed.schedule,
@@ -72,13 +72,13 @@ class Course:
         )
 
     def told(self, config: Config, scores: Told) -> Told:
-        """What Tune is told of a validation: the worst score where none was finite, for it needs
-        one, and whose it is."""
+        """Return the report of a validation for Tune, with the name of the run; a score that is not
+        finite is replaced by the worst, since Tune needs a number."""
         return {self.objective.metric: self.objective.worst} | scores | {RUN_NAME: config.run.name}
 
 
 class ReportScores(TuneReportCallback):
-    """Hands each validation on."""
+    """Forwards each validation to Tune."""
 
     def __init__(self, course: Course, config: Config) -> None:
         super().__init__()
@@ -87,16 +87,16 @@ class ReportScores(TuneReportCallback):
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Called by Ray Train after all workers reported."""
+        """Report a validation; Ray Train calls this after all workers have reported."""
         told = self.course.told(self.config, metrics[0])
         super().after_report(run_context, [told], checkpoint)
 
 
 def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
-    """Train to the end, or until the scheduler leaves a `.stop` in the run's folder.
+    """Train to the end, or until the scheduler writes a `.stop` file into the run's folder.
 
-    What a trial fails of is told, not raised: Tune tries a trial again that raises, as one whose
-    machine was lost should be, but no second try would mend a diverged one.
+    Failures are reported, not raised: Tune retries a trial that raises, which is right for a lost
+    machine, but a retry cannot fix a diverged run.
     """
     config = course.config(tuned["trial"])
     worst = course.told(config, {"step": 0.0})
@@ -104,7 +104,9 @@ def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
         if course.segments:
             run_segments(config, tuned["trial"]["start"], course)
             return
-        for scores in validations(config.run_folder):  # of before a restart, lest one got lost
+        for scores in validations(
+            config.run_folder
+        ):  # those from before a restart, in case one was lost
             ray.tune.report(course.told(config, scores))
         fit(config, callbacks=[ReportScores(course, config)])
         for scores in validations(config.run_folder)[-1:]:
@@ -116,8 +118,8 @@ def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
 
 
 def run_segments(config: Config, start: str, course: Course) -> None:
-    """Train from look to look, and tell each with a checkpoint. Ray carries only a word of where
-    it lies: the weights stay in the run's folder."""
+    """Train from one decision to the next, and report each with a checkpoint. Ray passes only the
+    path of the checkpoint; the weights stay in the run's folder."""
     total, every = config.train.max_steps, course.look_every_steps
     donor = still_there(course.runs / start) if start else None
     step = done_steps(config.run_folder)
@@ -139,20 +141,20 @@ def run_segments(config: Config, start: str, course: Course) -> None:
 
 
 def still_there(named: StoragePath) -> StoragePath:
-    """The checkpoint that is named; where its run has let it go since, the next later one.
+    """Return the named checkpoint, or the next later one if its run has deleted it.
 
     Raises:
-        CheckpointError: The run has none any more.
+        CheckpointError: The run has no such checkpoint any more.
     """
     saved = checkpoint.saved(named.parent.parent)
     folders = [each for each in saved if each.name >= named.name]
     if not folders:
-        raise CheckpointError(f"{named} and all later checkpoints of its run are gone.")
+        raise CheckpointError(f"Checkpoint {named} and all later ones of its run are gone.")
     return folders[0]
 
 
 def validations(run_folder: StoragePath) -> list[Told]:
-    """What a run's validations found: finite scores by name, and the step."""
+    """Return the results of a run's validations: finite scores by name, and the step."""
     return [
         {name: value for name, value in line.items() if value is not None}
         for line in read_lines(run_folder / METRICS)
@@ -161,16 +163,18 @@ def validations(run_folder: StoragePath) -> list[Told]:
 
 
 def reason_of(error: BaseException) -> str:
-    """One line for people."""
+    """Return the error as one line of text."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    if isinstance(error, ray.train.TrainingFailedError):  # a traceback; what was raised stands last
+    if isinstance(
+        error, ray.train.TrainingFailedError
+    ):  # a traceback, whose last line is the exception
         return lines[-1].strip() if lines else type(error).__name__
     return " ".join(line.strip() for line in lines)
 
 
 def is_storage_full(error: BaseException) -> bool:
-    """Whether a disk without room is what failed; a worker's error arrives as text, or as the
-    verdict that it left."""
+    """Return whether a full disk caused the failure; a worker's error arrives as text, or as the
+    error file that it wrote."""
     if isinstance(error, UserError):
         return error.exit_code == ExitCode.STORAGE_FULL
     if isinstance(error, OSError):

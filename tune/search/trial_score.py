@@ -1,4 +1,4 @@
-"""What a search makes better: one of validation's scores, and which way is up. Pure."""
+"""The objective of a search: one of the validation scores, and its better direction."""
 
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -24,7 +24,7 @@ SCORES = (
     "val/cycle_psnr_db_ct",
 )
 PAIRED_TAGS = ("val/mae_hu", "val/psnr_db", "val/ssim", "val/bone_dice")
-"""Those that need an MRI and a CT of one subject in the val split."""
+"""Scores that need an MRI and a CT of one subject in the val split."""
 MAE = "val/mae_hu"
 
 
@@ -36,42 +36,42 @@ class Objective:
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """Which end of it is good."""
+        """Return whether the score is minimised or maximised."""
         return "max" if higher_is_better(self.metric) else "min"
 
     @property
     def needs_pairs(self) -> bool:
-        """Whether it compares synthetic with real CTs."""
+        """Return whether the score compares synthetic with real CTs."""
         return self.metric in PAIRED_TAGS
 
     @property
     def direction(self) -> str:
-        """The same for people."""
+        """Return the direction as text."""
         return "higher is better" if self.mode == "max" else "lower is better"
 
     @property
     def worst(self) -> float:
-        """What a score that is not finite counts as."""
+        """Return the value for a score that is not finite."""
         return -inf if self.mode == "max" else inf
 
     def cost(self, score: float | None) -> float:
-        """Lower is better, whatever the metric; infinite where there is no score."""
+        """Return a sort key: lower is better for every metric, and infinite without a score."""
         if score is None or not isfinite(score):
             return inf
         return -score if self.mode == "max" else score
 
     def best(self, scores: list[float | None]) -> float | None:
-        """The best of them; None where none is finite."""
+        """Return the best score; None if none is finite."""
         finite = [score for score in scores if self.cost(score) < inf]
         return min(finite, key=self.cost, default=None)
 
 
 def objective_for(store: Store, metric: str = "") -> Objective:
-    """The metric that is named; without one the masked MAE where the val split has pairs, else the
-    selection score, which needs none.
+    """Return the objective of a metric; by default the masked MAE if the val split has pairs, else
+    the selection score, which needs none.
 
     Raises:
-        ConfigError: There is no such score, or this store has nothing to compute it from.
+        ConfigError: There is no such score, or the store lacks the volumes to compute it.
     """
     paired = has_pairs(store)
     if not metric:
@@ -92,13 +92,13 @@ def objective_for(store: Store, metric: str = "") -> Objective:
     else:
         why = "validation has no such score"
     raise ConfigError(
-        f"the metric {metric!r} cannot be searched by: {why}. Those that this store has: "
-        f"{', '.join(each.removeprefix('val/') for each in there)}."
+        f"The metric {metric!r} cannot be used for a search: {why}. Metrics that this store "
+        f"allows: {', '.join(each.removeprefix('val/') for each in there)}."
     )
 
 
 def has_pairs(store: Store) -> bool:
-    """Whether an MRI of the val split has a real CT beside it."""
+    """Return whether an MRI of the val split has a linked real CT."""
     return any(
         mri.link and store.volumes.named(mri.link) is not None for mri in store.select("mri", "val")
     )

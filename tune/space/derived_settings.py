@@ -1,6 +1,6 @@
-"""Dials: numbers of a search that turn several settings at once, or one relative to another. Pure.
+"""Dials: numbers of a search that set several settings together, or one relative to another.
 
-A dial has no dot in its name; what it turned stands in the trial's configuration as plain settings.
+A dial has no dot in its name; a trial's configuration contains the resulting plain settings.
 """
 
 from collections.abc import Callable
@@ -11,34 +11,34 @@ from cyclegan.config.config import Config, DataConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dial:
-    """One number and what it does."""
+    """One dial and its effect on a configuration."""
 
     meaning: str
     low: float
     high: float
-    """The values that it takes lie between them."""
+    """Values are between `low` and `high`."""
     turn: Callable[[Config, Config, float], Config]
-    """(what a trial has so far, what the search starts from, the number) -> with it turned."""
+    """(configuration so far, base of the search, value) -> configuration with the dial applied."""
     read: Callable[[Config, Config], float]
-    """(a configuration, what the search starts from) -> where the first has it."""
+    """(configuration, base of the search) -> value of the dial in the configuration."""
 
 
 def turn_critic_rate(config: Config, base: Config, ratio: float) -> Config:
-    """The critics' learning rate as a multiple of the translators'."""
+    """Set the discriminators' learning rate to a multiple of the generators'."""
     optimizer = config.optimizer
     rate = ratio * optimizer.learning_rate
     return replace(config, optimizer=replace(optimizer, critic_learning_rate=rate))
 
 
 def turn_warmup(config: Config, base: Config, share: float) -> Config:
-    """Warm-up steps as a share of the run's, which a search always fixes."""
+    """Set the warm-up steps to a share of the run's steps, which are fixed in a search."""
     steps = round(share * config.train.max_steps)
     return replace(config, optimizer=replace(config.optimizer, warmup_steps=steps))
 
 
 def turn_augmentation(config: Config, base: Config, strength: float) -> Config:
-    """All random changes of an image, as a multiple of the base's, or of the default's where the
-    base has none."""
+    """Scale all augmentations to a multiple of the base's, or of the default's if the base has
+    none."""
     unit = unit_of(base)
     low, high = unit.zoom
     data = replace(
@@ -53,7 +53,7 @@ def turn_augmentation(config: Config, base: Config, strength: float) -> Config:
 
 
 def read_augmentation(config: Config, base: Config) -> float:
-    """By the rotation, which every preset that varies its images has."""
+    """Return the strength from the rotation, which every preset with augmentation has."""
     if not augments(config):
         return 0.0
     degrees = unit_of(base).rotate_degrees
@@ -61,12 +61,12 @@ def read_augmentation(config: Config, base: Config) -> float:
 
 
 def unit_of(base: Config) -> DataConfig:
-    """The augmentation of strength 1."""
+    """Return the augmentation of strength 1."""
     return base.data if augments(base) else DataConfig()
 
 
 def augments(config: Config) -> bool:
-    """Whether anything but mirroring varies the images."""
+    """Return whether images are augmented other than by mirroring."""
     data = config.data
     return bool(
         data.rotate_degrees
@@ -79,7 +79,7 @@ def augments(config: Config) -> bool:
 
 DIALS = {
     "critic_rate_ratio": Dial(
-        meaning="learning rate of the critics as a multiple of the translators'",
+        meaning="learning rate of the discriminators as a multiple of the generators'",
         low=1e-3,
         high=1e3,
         turn=turn_critic_rate,
@@ -88,18 +88,18 @@ DIALS = {
         ),
     ),
     "warmup_share": Dial(
-        meaning="share of the run over which the rates rise",
+        meaning="share of the run over which the learning rates rise",
         low=0.0,
         high=0.9,
         turn=turn_warmup,
         read=lambda config, base: config.optimizer.warmup_steps / max(1, config.train.max_steps),
     ),
     "augmentation": Dial(
-        meaning="strength of rotation, zoom, shift, contrast and noise; 1: as the preset has them",
+        meaning="strength of rotation, zoom, shift, contrast and noise; 1 is that of the preset",
         low=0.0,
         high=10.0,
         turn=turn_augmentation,
         read=read_augmentation,
     ),
 }
-"""In the order in which they are turned, after all plain settings."""
+"""Dials in the order in which they are applied, after all plain settings."""

@@ -1,7 +1,4 @@
-"""What a search may change: settings and dials, each with a range or a list of choices. Pure.
-
-It knows the configuration and nothing of trials, samplers, files or Ray.
-"""
+"""The space of a search: settings and dials, each with a range or a list of choices."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,9 +13,9 @@ from tune.space.derived_settings import DIALS
 
 Value = bool | int | float | str
 Values = Mapping[str, Value]
-"""One point of a space: a value for each of its settings that counts there."""
+"""One point of a space: a value for each setting that is used at the point."""
 RESAMPLE = 0.25
-"""How often `perturbed` draws a value anew (Jaderberg 2017)."""
+"""Probability that `perturbed` draws a new value (Jaderberg 2017)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,45 +26,49 @@ class Range:
     high: float
     log: bool = False
     when: Values = field(default_factory=dict)
-    """Counts only where these other settings have these values."""
+    """Condition: the setting is used only if these other settings have these values."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ConfigError(f"a range must rise, but goes from {self.low} to {self.high}.")
+            raise ConfigError(
+                f"A range must have low < high, but goes from {self.low} to {self.high}."
+            )
         if self.log and self.low <= 0:
             raise ConfigError(
-                f"a logarithmic range must begin above 0, but begins at {self.low}. To try a term "
-                "switched off, search its switch too (loss.ssim.enabled: {choice: [true, false]}) "
-                "and give the weight `when: {loss.ssim.enabled: true}`."
+                f"A logarithmic range must begin above 0, but begins at {self.low}. To try a term "
+                "switched off, search its switch too (loss.ssim.enabled: "
+                f"{{choice: [true, false]}}) and give the weight `when: "
+                f"{{loss.ssim.enabled: true}}`."
             )
 
     def holds(self, value: object) -> bool:
-        """Whether a value can come from here."""
+        """Return whether the dimension includes a value."""
         return is_number(value) and self.low <= value <= self.high
 
     @property
     def extremes(self) -> tuple[Value, ...]:
-        """The values that must be allowed for all to be."""
+        """Return the values to check; if they are valid, all others are."""
         return (self.low, self.high)
 
     def at(self, share: float) -> float:
-        """The value so far through the range, which begins at 0 and ends at 1."""
+        """Return the value at a position of the range, from 0 to 1."""
         if not self.log:
             return self.low + share * (self.high - self.low)
-        # Rounding may not lead out of the range.
+        # Rounding must not leave the range.
         value = exp(log(self.low) + share * (log(self.high) - log(self.low)))
         return min(self.high, max(self.low, value))
 
     def spread(self, points: int) -> list[Value]:
-        """So many values, from end to end."""
+        """Return evenly spaced values, including both ends."""
         return [self.at(k / (points - 1)) for k in range(points)] if points > 1 else [self.at(0.5)]
 
     def drawn(self, random: Random) -> Value:
-        """Any value, all alike."""
+        """Draw a value uniformly."""
         return self.at(random.random())
 
     def beside(self, value: Value, random: Random) -> Value:
-        """A value some way off: 0.8 or 1.2 times it, or a fifth of a range that is not log."""
+        """Return a perturbed value: 0.8 or 1.2 times it, or shifted by a fifth of a range that is
+        not logarithmic."""
         assert isinstance(value, int | float)
         up = random.random() < 0.5
         if self.log:
@@ -79,35 +80,35 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """One of a few values."""
+    """A choice of a few values."""
 
     choice: tuple[Value, ...]
     when: Values = field(default_factory=dict)
-    """Counts only where these other settings have these values."""
+    """Condition: the setting is used only if these other settings have these values."""
 
     def __post_init__(self) -> None:
         if not self.choice:
-            raise ConfigError("a choice needs at least one value.")
+            raise ConfigError("A choice needs at least one value.")
 
     def holds(self, value: object) -> bool:
-        """Whether a value can come from here."""
+        """Return whether the dimension includes a value."""
         return value in self.choice
 
     @property
     def extremes(self) -> tuple[Value, ...]:
-        """The values that must be allowed for all to be."""
+        """Return the values to check; if they are valid, all others are."""
         return self.choice
 
     def spread(self, points: int) -> list[Value]:
-        """All of them."""
+        """Return all choices."""
         return list(self.choice)
 
     def drawn(self, random: Random) -> Value:
-        """Any value, all alike."""
+        """Draw a value uniformly."""
         return random.choice(self.choice)
 
     def beside(self, value: Value, random: Random) -> Value:
-        """The one before or after, as they are listed."""
+        """Return the previous or the next choice in the list."""
         if value not in self.choice:
             return self.drawn(random)
         index = self.choice.index(value) + random.choice((-1, 1))
@@ -116,16 +117,16 @@ class Choice:
 
 Dimension = Range | Choice
 Space = Mapping[str, Dimension]
-"""By setting or dial; what a `when` names comes before."""
+"""Dimensions by setting or dial; settings in a `when` come before."""
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """True and False are integers to Python, but not to people."""
+    """Return whether a value is a number; bool, a subclass of int, is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def term(name: str, low: float, high: float) -> dict[str, Dimension]:
-    """A loss term that may be off, and its weight where it is on."""
+    """Return the dimensions of an optional loss term: its switch, and its weight if it is on."""
     enabled = f"{name}.enabled"
     return {
         enabled: Choice(choice=(True, False)),
@@ -134,7 +135,8 @@ def term(name: str, low: float, high: float) -> dict[str, Dimension]:
 
 
 def without_switches(names: Collection[str]) -> list[str]:
-    """The names, but a term's switch not beside its weight, which is off where the switch is."""
+    """Return the names without the switches of terms whose weight is included, since it is off with
+    its switch."""
     switches = {
         f"{name.removesuffix('.weight')}.enabled" for name in names if name.endswith(".weight")
     }
@@ -170,7 +172,7 @@ SPACES: dict[str, Space] = {
 
 
 def composed(space: Space, base: Config, pick: Callable[[str, Dimension], Value]) -> Values:
-    """A point: `pick` is asked, in the space's order, for each value that counts."""
+    """Build a point: `pick` is called, in the space's order, for each value that is used."""
     values: dict[str, Value] = {}
     for name, dimension in space.items():
         if counts(dimension, values, base):
@@ -179,7 +181,7 @@ def composed(space: Space, base: Config, pick: Callable[[str, Dimension], Value]
 
 
 def counts(dimension: Dimension, values: Values, base: Config) -> bool:
-    """Whether a dimension's `when` holds; what is not searched is as in `base`."""
+    """Return whether a dimension's `when` holds; settings outside the space are those of `base`."""
     if not dimension.when:
         return True
     now = flat(base) | dict(values)
@@ -187,12 +189,12 @@ def counts(dimension: Dimension, values: Values, base: Config) -> bool:
 
 
 def drawn(space: Space, base: Config, random: Random) -> Values:
-    """A point drawn alike from all of the space."""
+    """Draw a point uniformly from the space."""
     return composed(space, base, lambda name, dimension: dimension.drawn(random))
 
 
 def perturbed(values: Values, space: Space, base: Config, random: Random) -> Values:
-    """A point beside another, as population-based training explores (Jaderberg 2017)."""
+    """Return a perturbed point, as in population-based training (Jaderberg 2017)."""
 
     def pick(name: str, dimension: Dimension) -> Value:
         if name not in values or random.random() < RESAMPLE:
@@ -203,7 +205,7 @@ def perturbed(values: Values, space: Space, base: Config, random: Random) -> Val
 
 
 def grid(space: Space, base: Config, points: int) -> list[Values]:
-    """All combinations, with so many values of each range; a range counts only `when` it does."""
+    """Return all combinations of values; a range contributes only if its `when` holds."""
     combinations: list[Values] = [{}]
     for name, dimension in space.items():
         combinations = [
@@ -219,7 +221,7 @@ def grid(space: Space, base: Config, points: int) -> list[Values]:
 
 
 def apply(base: Config, values: Values) -> Config:
-    """The base with the values of one trial in it: plain settings first, then dials."""
+    """Return the base with the values of one trial: plain settings first, then dials."""
     plain = {name: value for name, value in values.items() if name not in DIALS}
     config = with_settings(base, plain)
     for name, dial in DIALS.items():
@@ -232,9 +234,9 @@ def apply(base: Config, values: Values) -> Config:
 
 
 def values_of(config: Config, space: Space, base: Config) -> Values:
-    """A configuration in the words of a space around `base`, also where it lies outside of it.
+    """Return a configuration as a point of the space around `base`, also if it is outside.
 
-    A term that weighs 0 is called off, since 0 lies outside every logarithmic range.
+    A term with weight 0 counts as off, since 0 is outside every logarithmic range.
     """
     loss = config.loss.mapped(lambda term: replace(term, enabled=term.effective_weight > 0))
     config = replace(config, loss=loss)

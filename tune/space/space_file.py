@@ -1,4 +1,4 @@
-"""A space by its name or from a YAML file, checked so that every point of it is a valid run."""
+"""Load a search space by name or from a YAML file, and check that every point is a valid run."""
 
 from dataclasses import asdict
 from itertools import combinations, product
@@ -15,27 +15,27 @@ from tune.space.space import SPACES, Choice, Dimension, Range, Space, Value, app
 
 
 def load_space(source: str, base: Config) -> Space:
-    """A built-in space by its name, or one's own from a YAML file.
+    """Load a built-in space by its name, or a custom one from a YAML file.
 
     The file maps settings and dials to `{low, high, log, when}` or `{choice: [...], when}`. Every
-    point of what is returned makes a valid configuration from `base`.
+    point of the returned space makes a valid configuration from `base`.
 
     Raises:
-        ConfigError: There is no such space, it names a setting that cannot be searched, or a value
-            that the setting does not allow, alone or beside another one.
+        ConfigError: There is no such space, or it contains a setting that cannot be searched, or a
+            value that the setting does not allow, alone or combined with another.
     """
     space = SPACES[source] if source in SPACES else read_space(source)
     for name, dimension in space.items():
         check_dimension(name, dimension, base)
         check_condition(name, dimension, space, base)
-    # Rules of a configuration tie two settings at most.
+    # Validity rules of a configuration involve at most two settings.
     for (one, first), (other, second) in combinations(space.items(), 2):
         for a, b in product(first.extremes, second.extremes):
             try:
                 apply(base, {one: a, other: b})
             except ConfigError as error:
                 raise ConfigError(
-                    f"the space allows {one} {a} beside {other} {b}, which no run does: {error}"
+                    f"The space allows {one} {a} with {other} {b}, which no run does: {error}"
                 ) from error
     return space
 
@@ -52,12 +52,14 @@ def read_space(source: str) -> Space:
             "  optimizer.schedule: {choice: [linear, cosine]}"
         ) from error
     if not isinstance(values, dict) or not values:
-        raise ConfigError(f"{source} must hold settings with their ranges, but holds {values!r}.")
+        raise ConfigError(
+            f"{source} must contain settings with their ranges, but contains {values!r}."
+        )
     return {str(name): dimension(name, value) for name, value in values.items()}
 
 
 def dimension(name: str, values: object) -> Dimension:
-    """One entry of the file."""
+    """Parse one entry of the file."""
     try:
         if isinstance(values, dict) and {"low", "high"} <= set(values):
             # PyYAML reads 1e-4, without a dot, as text.
@@ -67,22 +69,22 @@ def dimension(name: str, values: object) -> Dimension:
             result = from_mapping(Choice, values, name)
         else:
             raise ConfigError(
-                f"want {{low, high, log, when}} or {{choice: [...], when}}, found {values!r}."
+                f"Expected {{low, high, log, when}} or {{choice: [...], when}}, found {values!r}."
             )
     except (ValueError, TypeError) as error:  # ConfigError among them
-        raise ConfigError(f"the space's {name}: {error}") from error
+        raise ConfigError(f"{name} of the space: {error}") from error
     assert isinstance(result, Range | Choice)
     return result
 
 
 def check_dimension(name: str, dimension: Dimension, base: Config) -> None:
-    """Refuse what `base` has no place for."""
+    """Check that `base` has the setting and allows the values."""
     if name in DIALS:
         dial = DIALS[name]
         for value in dimension.extremes:
             if not is_number(value) or not dial.low <= float(value) <= dial.high:
                 raise ConfigError(
-                    f"the space gives {name} the value {value!r}; it is a number from "
+                    f"The space gives {name} the value {value!r}; it must be a number from "
                     f"{dial.low:g} to {dial.high:g}: {dial.meaning}."
                 )
             apply(base, {name: value})
@@ -90,77 +92,77 @@ def check_dimension(name: str, dimension: Dimension, base: Config) -> None:
     hint = hint_of(name, base)
     if isinstance(dimension, Range) and hint is not float:
         raise ConfigError(
-            f"the space gives {name} a range, but it is no real number. List some values: "
+            f"The space gives {name} a range, but it is not a real number. List some values: "
             f"{name}: {{choice: [...]}}."
         )
     for value in dimension.extremes:
         if not fits(value, hint):
             text = " YAML reads 1e-4 as text; write 1.0e-4." if hint is float else ""
             raise ConfigError(
-                f"the space gives {name} the value {value!r}, but it takes {describe(hint)}.{text}"
+                f"The space gives {name} the value {value!r}, but it takes {describe(hint)}.{text}"
             )
         apply(base, {name: value})
 
 
 def check_condition(name: str, dimension: Dimension, space: Space, base: Config) -> None:
-    """Refuse a `when` that cannot hold, or that is decided later."""
+    """Check that a `when` can hold, and refers to earlier settings."""
     before = list(space)[: list(space).index(name)]
     if not isinstance(dimension.when, dict):
-        raise ConfigError(f"the space's {name}: `when` takes {{setting: value}}.")
+        raise ConfigError(f"{name} of the space: `when` takes {{setting: value}}.")
     for other, wanted in dimension.when.items():
         if other in space and other not in before:
             raise ConfigError(
-                f"the space's {name} counts when {other} is {wanted!r}, so {other} must stand "
-                "above it in the file."
+                f"{name} of the space is used when {other} is {wanted!r}, so {other} must be above "
+                "it in the file."
             )
         if other in space and not space[other].holds(wanted):
             raise ConfigError(
-                f"the space's {name} counts when {other} is {wanted!r}, which {other} never is."
+                f"{name} of the space is used when {other} is {wanted!r}, which {other} never is."
             )
         if not fits(wanted, hint_of(other, base)):
             raise ConfigError(
-                f"the space's {name} counts when {other} is {wanted!r}, but {other} takes "
+                f"{name} of the space is used when {other} is {wanted!r}, but {other} takes "
                 f"{describe(hint_of(other, base))}."
             )
 
 
 def hint_of(name: str, base: Config) -> object:
-    """The type of a setting.
+    """Return the type of a setting.
 
     Raises:
-        ConfigError: There is no such setting, or it changes nothing that is trained.
+        ConfigError: There is no such setting, or it does not affect training.
     """
     known = [setting for setting in decisive(base) if "." in setting]
     if name not in known:
         raise ConfigError(
-            f"the space searches {name}, which is no setting that changes what is trained. "
-            f"Those are: {', '.join(known)}; and the dials {', '.join(DIALS)}."
+            f"The space searches {name}, which is not a setting that affects training. Those are: "
+            f"{', '.join(known)}; and the dials {', '.join(DIALS)}."
         )
     return setting_types()[name]
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a value is of a setting's type."""
+    """Return whether a value is of a setting's type."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     return is_number(value) if hint is float else type(value) is hint
 
 
 def describe(hint: object) -> str:
-    """A setting's type for people."""
+    """Return a setting's type as text."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def to_yaml(space: Space) -> str:
-    """The space as a file that `load_space` reads."""
+    """Return the space as YAML that `load_space` reads."""
     plain = {name: to_plain(dimension) for name, dimension in space.items()}
     return yaml.safe_dump(plain, sort_keys=False)
 
 
 def to_plain(dimension: Dimension) -> dict[str, Value | list[Value] | dict[str, Value]]:
-    """A dimension as it stands in the file; without `when` where it always counts."""
+    """Return a dimension as in the file; without `when` if it is always used."""
     values = asdict(dimension)
     if "choice" in values:
         values["choice"] = list(values["choice"])

@@ -1,7 +1,7 @@
-"""The pictures of a report as PNG bytes: volumes as a radiologist reads them, and error maps.
+"""The images of a report as PNG bytes: slices in the radiological view, and error maps.
 
-Stored volumes are canonical (row 0 anterior, column 0 the patient's right, z up), so a slice as it
-lies in memory is the radiological view: the patient's right on the left of the picture.
+Stored volumes are canonical (row 0 anterior, column 0 the patient's right, z up), so a slice in
+memory order is the radiological view: the patient's right on the left of the image.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from mrct.imaging.body_mask import bounding_box
 
 NORMALISED_MRI = Windowing("gray", -1.0, 1.0, "of the window")
 AXIAL_HEIGHTS = (0.35, 0.6, 0.8)
-"""Of the body's slices, from its lowest."""
+"""Relative heights in the body, 0 at its lowest slice."""
 MARGIN_MM = 6.0
 VIEW_INCHES = 2.0
 ERROR_INCHES = 3.0
@@ -33,7 +33,7 @@ ERROR_INCHES = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Column:
-    """One image of a volume, the same in every view."""
+    """One column of a figure: a volume that every view cuts."""
 
     title: str
     voxels: NDArray[Any]
@@ -41,7 +41,8 @@ class Column:
 
 
 def columns_of(shown: Shown) -> list[Column]:
-    """What is shown side by side; beside a real CT the difference, without one what came back."""
+    """Return the images to show side by side: with a real CT the difference, else the returned
+    MRI."""
     cycle, real = shown.cycle, shown.real
     mri = Column(title="MRI", voxels=cycle.original, windowing=NORMALISED_MRI)
     soft = Column(title="synthetic CT, soft", voxels=cycle.translated, windowing=CT_SOFT)
@@ -71,22 +72,23 @@ def columns_of(shown: Shown) -> list[Column]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One cut through the body, the same for every image of a volume."""
+    """One slice through the body, the same for every image of a volume."""
 
     label: str
     cut: tuple[slice | int, slice | int, slice | int]
     pixel_mm: tuple[float, float]
-    """Height and width of a voxel in it."""
+    """Height and width of a voxel in the view."""
     edges: str
-    """What lies at its left and at its right: R, L, A or P."""
+    """Sides of the patient at the left and at the right edge: R, L, A or P."""
 
     def of(self, voxels: NDArray[Any]) -> NDArray[Any]:
-        """The picture [rows, columns], its first row on top: anterior, or else superior."""
+        """Return the image [rows, columns] with the anterior row on top, or else the superior
+        row."""
         picture: NDArray[Any] = voxels[self.cut]
         return picture if isinstance(self.cut[0], int) else picture[::-1]
 
     def picture(self, column: Column, *, is_first: bool) -> Picture:
-        """One image seen so; the first view bears the image's title."""
+        """Return the image of a column in this view; only the first view has a title."""
         return Picture(
             title=column.title if is_first else "",
             values=self.of(column.voxels),
@@ -98,7 +100,7 @@ class View:
 
 
 def views_of(shown: Shown) -> list[View]:
-    """Three axial slices, a coronal and a sagittal one, cut close to the body."""
+    """Return three axial, one coronal and one sagittal view, cropped to the body."""
     dz, dy, dx = shown.spacing_mm
     z, y, x = body_box(shown)
     heights = np.array(shown.cycle.volume.height)
@@ -118,7 +120,7 @@ def views_of(shown: Shown) -> list[View]:
 
 
 def body_box(shown: Shown) -> tuple[slice, slice, slice]:
-    """The body's extent with a margin, so that no picture is mostly air."""
+    """Return the extent of the body with a margin, so that no image is mostly air."""
     margins = [round(MARGIN_MM / spacing) for spacing in shown.spacing_mm]
     box = bounding_box(shown.cycle.body, margins)
     assert box is not None, "a stored volume has a body"
@@ -127,7 +129,7 @@ def body_box(shown: Shown) -> tuple[slice, slice, slice]:
 
 
 def volume_figure(shown: Shown) -> bytes:
-    """All views of all images of a volume, in true proportions, as a PNG."""
+    """Draw all views of all images of a volume, in true proportions, as a PNG."""
     columns = columns_of(shown)
     rows = [
         (view.label, [view.picture(column, is_first=not number) for column in columns])
@@ -137,10 +139,10 @@ def volume_figure(shown: Shown) -> bytes:
 
 
 def error_maps(shown: Shown) -> bytes | None:
-    """Where a volume's error lies: |synthetic - real| averaged along each line of sight, as a PNG.
+    """Draw |synthetic - real| of a volume, averaged along each axis, as a PNG.
 
-    Seen from above, from the front and from the patient's left, over the compared voxels; black
-    where there are none. None without a real CT.
+    The projections are from above, from the front and from the patient's left, over the compared
+    voxels; black where there are none. None without a real CT.
     """
     if shown.real is None or shown.compared is None or not shown.compared.any():
         return None

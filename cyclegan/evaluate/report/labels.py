@@ -1,4 +1,4 @@
-"""Scores in words: what they are called, how many digits they have, how they are defined."""
+"""Labels, digits and definitions of the scores."""
 
 from collections.abc import Iterator
 
@@ -23,9 +23,9 @@ LABELS = {
     "hu_distance_air": "of air, HU ↓",
     "hu_distance_soft": "of soft tissue, HU ↓",
     "hu_distance_bone": "of bone, HU ↓",
-    "hu_place_distance": "by place, HU ↓",
+    "hu_place_distance": "HU distance by location, HU ↓",
     "bone_depth_mismatch": "bone depth mismatch ↓",
-    "bone_place_mismatch": "bone place mismatch ↓",
+    "bone_place_mismatch": "bone location mismatch ↓",
     "roughness_ratio": "roughness along z (1)",
     "kernel_distance": "kernel distance ↓",
     "edge_agreement": "edge agreement ↑",
@@ -34,7 +34,7 @@ LABELS = {
     "cycle_ssim": "cycle SSIM ↑",
     "cycle_psnr_db": "cycle PSNR, dB ↑",
 }
-"""With the direction that is better."""
+"""Labels with the better direction: ↓ lower, ↑ higher, (x) close to x."""
 DIGITS = {
     "mae_hu": 1,
     "mae_air_hu": 1,
@@ -54,42 +54,42 @@ DIGITS = {
 MISSING = "–"
 SAME_DEFINITIONS = (
     f"Bone Dice and HD95: voxels above {BONE_HU:g} HU; HD95 is the larger of both directions' 95th "
-    "percentile of surface distances. MAE by tissue: what the real CT shows, air below "
-    f"{CAVITY_HU:g} HU, bone above {BONE_HU:g} HU. Mean error: above 0 where the synthetic "
-    "CT is too dense. HU histogram distance: Wasserstein-1 between the two CTs' histograms, 0 "
-    "where the values are right, wherever they lie.",
-    "Intervals: 95 % bootstrap of the mean over subjects, from three subjects on. p: two-sided "
+    f"percentile of surface distances. MAE by tissue: by the real CT, air below {CAVITY_HU:g} HU, "
+    f"bone above {BONE_HU:g} HU. Mean error: above 0 if the synthetic CT is too dense. HU "
+    "histogram distance: Wasserstein-1 between the histograms of the two CTs, 0 if the values are "
+    "right, wherever they are.",
+    "Intervals: 95 % bootstrap of the mean over subjects, for three or more subjects. p: two-sided "
     "sign-flip permutation test on the subjects' mean differences.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
-    "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of train. By "
-    "tissue, HU distance compares the values above or below the same limits as the MAE, whatever "
-    "the tissue's share.",
-    "By place: the same two asked at each depth, height and direction from the middle of the "
-    "slice, so that the right values at the wrong places count as wrong.",
-    "Roughness: how much more the synthetic CTs jump from slice to slice, relative to their own "
-    "texture in plane, than real CTs; 1 is right. Kernel distance: squared maximum mean "
-    "discrepancy of slices by their histograms of HU and of gradients; 0 is right.",
+    "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of the train "
+    "split. By tissue, HU distance compares the values within the same limits as the MAE, "
+    "independent of the share of the tissue.",
+    "By location: the same two scores at each depth, height and direction from the centre of the "
+    "slice, so that correct values at wrong locations count as errors.",
+    "Roughness: variation of the synthetic CTs from slice to slice, relative to their in-plane "
+    "texture, divided by that of real CTs; 1 is ideal. Kernel distance: squared maximum mean "
+    "discrepancy of slices by their histograms of HU and of gradients; 0 is ideal.",
     "Edge agreement: rank correlation of gradient magnitudes of MRI and synthetic CT inside the "
     "body. Outline Dice: the synthetic CT's own body outline against the MRI's.",
-    "Selection score: what the best checkpoint is chosen by (docs/evaluation.md); no pair is used.",
+    "Selection score: the criterion for the best checkpoint (docs/evaluation.md); needs no pairs.",
     "Cycle SSIM and PSNR: MRI → CT → MRI and CT → MRI → CT. A good cycle does not prove a good CT.",
     "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
     "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
-    f"A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
-    f"{ALIGNED}: its voxels do not show the same place. It is flagged as seen in part where less "
-    f"than {MOSTLY_SEEN:.0%} of one body lies in the other scan's field of view.",
+    "A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
+    f"{ALIGNED}: its voxels do not show the same anatomy. It is flagged as partly seen if less "
+    f"than {MOSTLY_SEEN:.0%} of one body is in the field of view of the other scan.",
 )
 
 
 def captions_of(scores: Scores) -> dict[str, str]:
-    """What each table's numbers are of: grid, mask and HU range; by the table's name in the JSON.
+    """Return the grid, mask and HU range of each table, by the table's name in the JSON.
 
-    `paired`, `structures`, `populations`, `unpaired` and `cycle`.
+    The names are `paired`, `structures`, `populations`, `unpaired` and `cycle`.
     """
     store = f"the store's ({' x '.join(f'{mm:g}' for mm in scores.spacing_mm)} mm, z y x)"
     grid = store if scores.grid == "store" else "each source CT's own, never interpolated"
     low, high = PROTOCOLS[scores.protocol].window_hu
-    both = "where the field of view of both scans reaches"
+    both = "within the field of view of both scans"
     return {
         "paired": f"Grid: {grid}. Mask: the real CT's body, {both}; outside it both are -1024 HU. "
         f"HU range: CTs are clipped to [-1024, 3071]; for PSNR and SSIM ({scores.protocol}) to "
@@ -105,28 +105,28 @@ def captions_of(scores: Scores) -> dict[str, str]:
 
 
 def definitions_of(scores: Scores) -> tuple[str, ...]:
-    """What the numbers mean, and the source of each."""
+    """Return the definitions of the scores."""
     multiscale = (
-        "MS-SSIM is SynthRAD2025's, whose luminance counts at every scale. "
+        "MS-SSIM is that of SynthRAD2025, with the luminance term at every scale. "
         if PROTOCOLS[scores.protocol].multiscale
         else ""
     )
     return (
         f"MAE, PSNR and SSIM as {scores.protocol} defines them; SSIM with 7 x 7 x 7 uniform "
-        f"windows. {multiscale}Means over volumes, each volume counting once.",
+        f"windows. {multiscale}Means are over volumes, each counting once.",
         *SAME_DEFINITIONS,
     )
 
 
 def text_of(metric: str, value: float | None) -> str:
-    """A score for people: as many digits as mean something."""
+    """Return a score as text, with as many digits as are meaningful."""
     return MISSING if value is None else f"{value:.{DIGITS.get(metric, 3)}f}"
 
 
 def spread_of(
     scores: Scores, metric: str, method: str = TRANSLATOR, modality: Modality = "mri"
 ) -> str:
-    """The interval of a mean for people, or ± the deviation where there are too few subjects."""
+    """Return the interval of a mean as text, or ± the standard deviation with too few subjects."""
     interval = scores.interval(metric, method=method, modality=modality)
     if interval:
         return f"[{', '.join(text_of(metric, end) for end in interval)}]"
@@ -135,7 +135,7 @@ def spread_of(
 
 
 def comparisons_of(scores: Scores) -> Iterator[str]:
-    """A sentence per rival and headline score: the difference, its interval, and p."""
+    """Yield a sentence per other model and headline score: the difference, its interval, and p."""
     for rival in scores.rivals:
         for metric in PAIRED:
             if found := scores.compare(metric, rival):

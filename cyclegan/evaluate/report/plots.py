@@ -1,4 +1,4 @@
-"""The plots of a report as PNG bytes: scores by volume and height, and learning curves."""
+"""The plots of a report as PNG bytes: scores by volume and by height, and learning curves."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +11,13 @@ from cyclegan.metrics.selection_score import SELECTION
 from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 
 NAMED = 40
-"""Volumes up to which each has its name below the plot."""
+"""Largest number of volumes that are labelled below the plot."""
 PER_VOLUME = ("mae_hu", "bone_dice")
 
 
 def volumes_plot(scores: Scores) -> bytes | None:
-    """MAE and bone Dice of every pair by every method, the translator's worst volume first; None
-    without pairs."""
+    """Plot MAE and bone Dice of every pair by every method, the volume with the largest error of
+    the generator first; None without pairs."""
     ours = {
         row.volume: row.values["mae_hu"]
         for row in scores.volumes
@@ -53,7 +53,7 @@ def volumes_plot(scores: Scores) -> bytes | None:
 
 
 def heights_plot(scores: Scores) -> bytes | None:
-    """The MAE of every method by tenths of the compared height; None without pairs."""
+    """Plot the MAE of every method by tenths of the compared height; None without pairs."""
     profiles = {method: scores.mean_heights(method) for method in scores.methods}
     if not any(profiles.values()):
         return None
@@ -64,12 +64,13 @@ def heights_plot(scores: Scores) -> bytes | None:
             values = [np.nan if value is None else value for value in profile]
             look = {"color": f"C{number}", "marker": "o", "markersize": 3, "label": method}
             curves.append(Curve(middles, values, look))
-    x_label = "height: 0 the lowest, 1 the highest compared slice"
+    x_label = "height: 0 is the lowest, 1 the highest compared slice"
     return draw_plots([Plot(curves=curves, title=LABELS["mae_hu"], x_label=x_label)], (6, 3.4))
 
 
 def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:
-    """One small plot per `val/` and `loss/` quantity over the steps; None without any of them."""
+    """Draw one small plot per `val/` and `loss/` quantity over the steps; None if there are
+    none."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         for name, value in record.items():

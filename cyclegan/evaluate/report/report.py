@@ -1,4 +1,4 @@
-"""Scores as one HTML file: tables, pictures and curves are inside it, nothing comes from a URL."""
+"""The report as one HTML file, with all tables, images and curves embedded."""
 
 import base64
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from cyclegan.evaluate.score_table import CYCLE, DETAIL, PAIRED, POPULATION, UNP
 from mrct.imaging.hounsfield import BONE_WINDOW_HU, DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 
 NO_CURVES = "The run left no metrics.jsonl with losses or scores."
-NO_RUN = "An exported model holds no learning curves; its run's folder does."
+NO_RUN = "An exported model contains no learning curves; the folder of its run does."
 
 
 def html_report(
@@ -34,14 +34,14 @@ def html_report(
     records: list[dict[str, Any]] | None,
     hashes: Mapping[str, str] | None = None,
 ) -> str:
-    """The report.
+    """Return the report as HTML.
 
     Args:
-        scores: What was found.
-        title: The heading: which run.
-        facts: What else stands at the top, by name: checkpoint, store, preset.
+        scores: The scores of an evaluation.
+        title: The heading, with the name of the run.
+        facts: Other facts shown at the top, by name: checkpoint, store, preset.
         records: Lines of the run's metrics.jsonl, for the learning curves; None without a run.
-        hashes: SHA-256 of data and model, by what they are of.
+        hashes: SHA-256 of data and model, by name.
     """
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -83,12 +83,12 @@ def html_report(
 
 
 def window_text(window_hu: tuple[float, float]) -> str:
-    """A window for people."""
+    """Return a window as text."""
     return "{:g} to {:g} HU".format(*window_hu).replace("-", "−")
 
 
 def inline(image: bytes | None, kind: str = "png") -> str:
-    """An image as a data URL; empty for none."""
+    """Return an image as a data URL, or an empty string without an image."""
     if image is None:
         return ""
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -1,4 +1,4 @@
-"""Scores as JSON, CSV and plain text. It computes nothing but means and standard deviations.
+"""Write scores as JSON, CSV and plain text.
 
 `scores.schema.json` beside this file is the JSON's schema; docs/evaluation.md explains it.
 """
@@ -31,11 +31,11 @@ from cyclegan.metrics.statistics import mean_interval
 from mrct.imaging.volume import MODALITIES
 
 SCORES_SCHEMA = 2
-"""Version of the JSON; 1 had no such field."""
+"""Version of the JSON; version 1 had no such field."""
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
-    """Everything, in plain JSON values; what is unknown is left out."""
+    """Return all scores as plain JSON values, without unknown ones."""
     return {
         "schema": SCORES_SCHEMA,
         "split": scores.split,
@@ -109,7 +109,8 @@ def to_json(scores: Scores) -> dict[str, Any]:
 
 
 def structures_of(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
-    """By method and structure: means of Dice and HD95 over volumes, and the interval of Dice."""
+    """Return, by method and structure, means of Dice and HD95 over volumes and the interval of
+    Dice."""
     rows = defaultdict(list)
     for row in scores.structures:
         rows[row.method, row.structure].append(row)
@@ -127,7 +128,8 @@ def structures_of(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def to_csv(scores: Scores) -> str:
-    """A line per volume and method, then one `mean` per modality and method; empty is unknown."""
+    """Return CSV with a line per volume and method, then one `mean` per modality and method;
+    unknown values are empty."""
     metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE, *ALIGNMENT)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -144,7 +146,7 @@ def to_csv(scores: Scores) -> str:
 
 
 def to_text(scores: Scores) -> str:
-    """The means as a table for a terminal."""
+    """Return the means as a table for a terminal."""
     metrics = (*PAIRED, "hu_distance", "bone_depth_mismatch")
     lines = [["", *(LABELS[metric] for metric in metrics)]]
     for method in scores.methods:
@@ -171,7 +173,7 @@ def to_text(scores: Scores) -> str:
     tests = "".join(f"\n{line}" for line in comparisons_of(scores))
     score = scores.populations.get(TRANSLATOR, {}).get("selection")
     chosen = "" if score is None else f"\n{LABELS['selection']} {text_of('selection', score)}"
-    cautions = "".join(f"\nnot to be quoted: {reason}" for reason in scores.cautions)
+    cautions = "".join(f"\nNot to be quoted: {reason}" for reason in scores.cautions)
     return (
         f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body, "
         f"on the {scores.grid}'s grid\n{cycles}{chosen}{cautions}"

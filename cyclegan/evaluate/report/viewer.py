@@ -1,6 +1,6 @@
-"""Volumes to scroll through in a report: every image of a volume as one strip of slices.
+"""The slice viewer of a report: every image of a volume as one strip of slices.
 
-The page's script shows one slice of each strip at a time; it needs nothing from outside the page.
+The script of the page shows one slice of each strip at a time.
 """
 
 import io
@@ -14,13 +14,14 @@ from cyclegan.evaluate.score_table import Shown
 from mrct.drawing.slices import coloured
 
 MOST_SHOWN = 64
-"""More would make the page heavy: of taller volumes every second, third ... slice is shown."""
+"""Largest number of slices, to limit the size of the page; of taller volumes every second, third
+... slice is shown."""
 JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strip:
-    """One image of a volume: its slices one below the other."""
+    """One image of a volume, its slices stacked vertically."""
 
     title: str
     jpeg: bytes
@@ -28,7 +29,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Viewer:
-    """What one slider moves through."""
+    """The strips that one slider controls."""
 
     volume: str
     heights: tuple[float, ...]
@@ -39,7 +40,7 @@ class Viewer:
 
 
 def viewer_of(shown: Shown) -> Viewer:
-    """The axial slices that hold the body, cut close to it."""
+    """Return the axial slices that contain the body, cropped to it."""
     z, y, x = body_box(shown)
     every = -(-(z.stop - z.start) // MOST_SHOWN)
     slices = range(z.start, z.stop, every)

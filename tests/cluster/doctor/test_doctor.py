@@ -93,19 +93,19 @@ def test_everything_that_was_planted_is_found_on_its_node_and_told_first(two_nod
 
     assert told.returncode == ExitCode.FAILED, told.stdout + told.stderr
     rows = [re.split(r" {2,}", line.strip()) for line in told.stdout.splitlines()[3:] if line[2:]]
-    rows = [row for row in rows if row[0] in ("BAD", "ok")]
+    rows = [row for row in rows if row[0] in ("FAIL", "OK")]
     marks = [row[0] for row in rows]
-    assert marks == sorted(marks)  # BAD comes before ok
-    sick = {row[2] for row in rows if row[:2] == ["BAD", "/dev/shm"]}
+    assert marks == sorted(marks)  # FAIL comes before OK
+    sick = {row[2] for row in rows if row[:2] == ["FAIL", "/dev/shm"]}
     assert len(sick) == 1
-    found = {row[1]: row for row in rows if row[0] == "BAD" and row[2] in sick}
+    found = {row[1]: row for row in rows if row[0] == "FAIL" and row[2] in sick}
     assert set(found) == {"/dev/shm", "zarr", "store", "storage", "free disk", "open files"}
     # Which of two storages is the wrong one, nobody can tell.
-    assert {row[1] for row in rows if row[0] == "BAD" and row[2] not in sick} == {"storage"}
+    assert {row[1] for row in rows if row[0] == "FAIL" and row[2] not in sick} == {"storage"}
     assert all(len(row) == 5 for row in found.values()), "each has a remedy"
     assert "9.9.9; elsewhere 3" in found["zarr"][3]
-    assert "does not see what" in found["storage"][3]
-    fine = {row[1] for row in rows if row[0] == "ok"}
+    assert "cannot see the files of" in found["storage"][3]
+    fine = {row[1] for row in rows if row[0] == "OK"}
     assert {"torch", "ray", SOURCES, "clock", "store", "all-reduce"} <= fine
     assert list(two_nodes.storage.iterdir()) == []
 
@@ -163,7 +163,10 @@ def test_a_node_whose_gpu_is_busy_is_named_instead_of_waited_for(two_nodes):
         told = two_nodes.cluster.call("python", "-c", BUSY, two_nodes.cluster.head)
 
     assert told.returncode == 0, told.stdout + told.stderr
-    one = r"[\d.]+ \(\w{6}\) cannot be looked at: no process started there within 20 s"
+    one = (
+        r"These nodes cannot be checked: [\d.]+ \(\w{6}\)\. "
+        r"No process started there within 20 s"
+    )
     assert re.match(one, told.stdout.splitlines()[-1]), told.stdout
 
 
@@ -199,7 +202,7 @@ def is_data(path: Path) -> bool:
 def test_a_store_that_is_nowhere_ends_in_exit_code_1(tmp_path, capsys):
     assert main(["doctor", "--store", str(tmp_path / "none.zarr")]) == ExitCode.FAILED
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert rows.index("BAD") < rows.index("ok")
+    assert rows.index("FAIL") < rows.index("OK")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +214,7 @@ def test_a_store_that_is_nowhere_ends_in_exit_code_1(tmp_path, capsys):
         ({"ahead_s": -30.0}, "clock"),
         ({"num_promised": 8, "gpu_trouble": "no nvidia-smi"}, "GPUs"),
         ({"gpus": (GPU, replace(GPU, uncorrected="3"))}, "GPU 1"),
-        ({"gpus": (replace(GPU, computes="a product came out wrong"),)}, "GPU 0"),
+        ({"gpus": (replace(GPU, computes="a matrix product was wrong"),)}, "GPU 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

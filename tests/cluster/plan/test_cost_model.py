@@ -105,8 +105,8 @@ def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
     assert main([*arguments, "--price", "2", "--preset", "reference"]) == ExitCode.DONE
 
     shown = capsys.readouterr().out
-    assert "scaling efficiency" in shown
-    assert "cost of the run" in shown
+    assert "Scaling efficiency" in shown
+    assert "Cost of the run" in shown
     kept = json.loads(file.read_text())["prospects"]
     assert [each["forecast"]["gpus"] for each in kept] == [1, 8, 64]
     assert kept[-1]["global_batch"] == 64
@@ -140,14 +140,14 @@ def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
     run.mkdir()
     line = {"step": 1, "speed/step_ms": 100, "speed/pairs_per_s": 20, "speed/data_wait_percent": 10}
     (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    with pytest.raises(ConfigError, match="no run of one worker"):
+    with pytest.raises(ConfigError, match="not a run of one worker"):
         measured_pair_s(run)
     (run / "environment.json").write_text('{"workers": 1}')
     assert measured_pair_s(run) == pytest.approx(0.9 / 20)
 
     arguments = ["plan", "--gpus", "1", "--store", str(store.path), "--measured", str(run)]
     assert main(arguments) == ExitCode.DONE
-    assert "45.00 ms a pair" in capsys.readouterr().out
+    assert "45.00 ms per pair" in capsys.readouterr().out
 
 
 def test_a_plan_without_a_store_is_wrong_use(monkeypatch):

@@ -96,7 +96,7 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     if not (run / "model_to_ct").exists():
         export(ExportCommand(run_folder=run))
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
-    with pytest.raises(UsageError, match="two grids do not compare"):
+    with pytest.raises(UsageError, match="two grids cannot be compared"):
         contestant(run / "model_to_ct", store)
     same = open_store(run.parent / "s.zarr")
     one_way = contestant(run / "model_to_ct", same)
@@ -124,8 +124,8 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     assert theirs["mae_hu"]["mean"] == pytest.approx(
         of_both["paired"]["CycleGAN"]["mae_hu"]["mean"], abs=0.5
     )
-    assert "nothing comes back" in (tmp_path / "m/report.html").read_text()
-    with pytest.raises(UsageError, match="Name a store"):
+    assert "no cycle and no selection score" in (tmp_path / "m/report.html").read_text()
+    with pytest.raises(UsageError, match="Give one with --store"):
         write_results(Command(run=model))
 
 

@@ -111,5 +111,5 @@ def test_scores_on_the_source_grid_say_so(shifted):
 def test_files_that_a_store_was_not_made_from_are_refused(shifted, tmp_path):
     other = (shifted.files / "head.nii.gz").read_bytes()
     (tmp_path / "head.nii.gz").write_bytes(other + b"\0")
-    with pytest.raises(UsageError, match=r"none of the 1 CT volumes .* is the source"):
+    with pytest.raises(UsageError, match=r"None of the 1 CT volumes .* is the source"):
         natives_of(tmp_path, shifted.store, shifted.store.select("ct", "test"))

@@ -66,7 +66,7 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
     assert "| paired.mae_hu | 87.5 |" in (folder / "model_to_ct" / CARD).read_text()
     printed = capsys.readouterr().out
     assert printed.count("HU (allowed: < 1)") == 6
-    assert f"model: {folder / 'model_to_ct'}" in printed
+    assert f"Model: {folder / 'model_to_ct'}" in printed
 
 
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
@@ -115,7 +115,7 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     record_environment(run.run_folder, replace(store, contents="1" * 16), workers=1)
     assert export(Command(run_folder=run.run_folder)) == ExitCode.DONE
 
-    assert "other volumes than when the run began" in capsys.readouterr().out
+    assert "have changed since the run began" in capsys.readouterr().out
     info = read_model(run.run_folder / "model_to_ct").info
     assert (info.trained_on.volumes, info.store_contents) == (0, "1" * 16)
 
@@ -128,6 +128,6 @@ def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):
 def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):
     save_state(run, store)
 
-    with pytest.raises(ModelError, match="no scores can be read"):
+    with pytest.raises(ModelError, match="No scores can be read"):
         export(Command(run_folder=run.run_folder, scores=tmp_path / "absent.json"))
     assert not (run.run_folder / "model_to_ct").exists()

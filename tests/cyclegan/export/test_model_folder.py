@@ -155,7 +155,7 @@ def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_is_a_model
     assert (folder / INFO).read_text() == "new"
 
     (folder / "thesis.docx").write_text("precious")
-    with pytest.raises(ModelError, match="other things"):
+    with pytest.raises(ModelError, match="not part of a model"):
         publish(folder, fill, overwrite=True)
     assert (folder / "thesis.docx").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
@@ -168,7 +168,7 @@ def test_the_card_says_what_the_model_is_and_what_it_scored(info):
     assert "| test.masked_mae_hu | 123.4 |" in card
     assert "| generator.onnx | 0.0012 |" in card
     assert "volumes" not in card.split("## Scores")[1].split("##")[0]
-    assert "None were given" in model_card(replace(info, scores=None))
+    assert "No scores were given" in model_card(replace(info, scores=None))
 
 
 def test_a_folder_of_both_directions_is_published_and_replaced_as_one(info, tmp_path):
@@ -191,7 +191,7 @@ def test_a_folder_of_both_directions_is_published_and_replaced_as_one(info, tmp_
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
     (folder / "to_mri" / "thesis.docx").write_text("precious")
-    with pytest.raises(ModelError, match="other things"):
+    with pytest.raises(ModelError, match="not part of a model"):
         publish(folder, fill, overwrite=True)
     shutil.rmtree(folder / "to_mri")
     with pytest.raises(ModelError, match="only to_ct"):

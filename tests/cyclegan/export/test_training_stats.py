@@ -88,11 +88,11 @@ def test_every_difference_is_told_with_its_numbers(known, another):
 
     slab = replace(another, source=Grid(shape=(6, 64, 64), affine=another.affine))
     (text,) = unfamiliar(known, slab)
-    assert "18 mm foot to head; the model learned from 72 to 72 mm" in text
+    assert "18 mm foot to head; the model was trained on 72 to 72 mm" in text
 
     turned = np.array([[0, 0, 3, 0], [2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1.0]])
     texts = unfamiliar(known, replace(another, source=Grid(shape=(43, 36, 64), affine=turned)))
-    assert any("slices are sagittal; the model learned from axial" in text for text in texts)
+    assert any("slices are sagittal; the model was trained on axial" in text for text in texts)
 
 
 def test_without_anything_known_nothing_is_said(another):
@@ -112,4 +112,4 @@ def test_the_card_lists_them(known, info):
 
     assert "4 volumes, axial" in card
     assert "3.00-3.00 x 2.00-2.00 x 2.00-2.00 mm" in card
-    assert "was not recorded" in model_card(info)
+    assert "were not recorded" in model_card(info)

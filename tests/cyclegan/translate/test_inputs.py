@@ -184,7 +184,7 @@ def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, 
 def test_a_store_of_other_voxels_is_refused(tmp_path, model):
     make_store(tmp_path / "s.zarr", mri=1, ct=0, splits=("test",))
 
-    with pytest.raises(UsageError, match="convert them alike"):
+    with pytest.raises(UsageError, match="with the same settings"):
         translate(Command(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out"))
 
 

@@ -170,7 +170,7 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
 
     with pytest.raises(UsageError, match="no MRI volume in the 1 inputs"):
         translate(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
-    with pytest.raises(NoModelError, match="no model folder") as refused:
+    with pytest.raises(NoModelError, match="not a model folder") as refused:
         translate(Command(model=tmp_path, inputs=twins, out=out))
     assert refused.value.exit_code == ExitCode.WRONG_USE
     assert not out.exists()

@@ -70,9 +70,9 @@ def test_one_compares_with_the_preset_the_reference_recipe_or_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel.weight: 1", "no setting"),
+        ("loss.cycel.weight: 1", "not a setting"),
         ("loss.cycle.weight: -1", "0 or more"),
-        ("- 1", "no setting"),
+        ("- 1", "not a setting"),
     ],
 )
 def test_a_file_of_what_is_no_setting_is_refused(tmp_path, text, message):

@@ -62,7 +62,7 @@ def test_a_damaged_line_is_named(tmp_path):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:2], "}{\n", *lines[3:]]))
 
-    with pytest.raises(UserError, match=r"line 3 of .*trials\.jsonl is damaged"):
+    with pytest.raises(UserError, match=r"Line 3 of .*trials\.jsonl is damaged"):
         Ledger(path)
 
 

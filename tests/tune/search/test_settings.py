@@ -70,7 +70,7 @@ def test_a_folder_that_a_kill_left_half_made_begins_anew(tmp_path):
 
 
 def test_a_folder_that_holds_no_search_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="holds no search"):
+    with pytest.raises(UsageError, match="contains no search"):
         load_settings(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_a_grid_is_walked_once_and_whole(tmp_path):
 
 
 def test_a_grid_with_more_points_than_trials_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"this grid has .* trials, and --trials 20"):
+    with pytest.raises(ConfigError, match=r"This grid has .* trials, and --trials 20"):
         draw_for(settings(tmp_path, sampler="grid", trials=20), BASE, WEIGHTS)
 
 
@@ -121,7 +121,7 @@ def test_a_population_cannot_change_the_networks_or_the_pools(tmp_path):
     check_population(pbt, SPACES["weights-and-schedules"])
     check_population(settings(tmp_path), SPACES["full"])
 
-    with pytest.raises(ConfigError, match=r"train\.pool_size, which cannot change amid a run"):
+    with pytest.raises(ConfigError, match=r"train\.pool_size, which cannot change during a run"):
         check_population(pbt, SPACES["full"])
     with pytest.raises(ConfigError, match="at least 2"):
         check_population(replace(pbt, trials=1), WEIGHTS)

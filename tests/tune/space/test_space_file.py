@@ -47,11 +47,11 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss.cycel.weight: {low: 1, high: 2}", "loss.cycel.weight, which is no setting"),
-        ("run.storage: {choice: [a, b]}", "run.storage, which is no setting"),
-        ("loss.cycle.weight: {low: 1, hihg: 2}", "want {low, high, log"),
+        ("loss.cycel.weight: {low: 1, high: 2}", "loss.cycel.weight, which is not a setting"),
+        ("run.storage: {choice: [a, b]}", "run.storage, which is not a setting"),
+        ("loss.cycle.weight: {low: 1, hihg: 2}", "Expected {low, high, log"),
         ("loss.cycle.weight: {low: 1, high: 2, lgo: true}", "no setting lgo"),
-        ("loss.cycle.weight: {low: 2, high: 1}", "a range must rise"),
+        ("loss.cycle.weight: {low: 2, high: 1}", "A range must have low < high"),
         ("loss.cycle.weight: {low: 0, high: 1, log: true}", "begin above 0"),
         ("loss.cycle.weight: {low: -1, high: 1}", "must be 0 or more"),
         ("loss.cycle.weight: {low: few, high: many}", "could not convert"),
@@ -59,13 +59,13 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         ("train.pool_size: {choice: [1, 2.5]}", "2.5, but it takes int"),
         ("optimizer.schedule: {choice: [cosinus]}", "one of constant, linear, cosine"),
         ("optimizer.schedule: {choice: []}", "at least one value"),
-        ("- 3", "must hold settings"),
+        ("- 3", "must contain settings"),
         ("a: [", "neither a space nor a YAML file"),
         ("critic_rate_ratio: {low: 0, high: 1}", "a number from 0.001 to 1000"),
-        ("warmup_share: {choice: [yes, 0.1]}", "the value True; it is a number"),
+        ("warmup_share: {choice: [yes, 0.1]}", "the value True; it must be a number"),
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.sism.enabled: true}}",
-            "loss.sism.enabled, which is no setting",
+            "loss.sism.enabled, which is not a setting",
         ),
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: 1}}",
@@ -74,7 +74,7 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.ssim.enabled: true}}\n"
             "loss.ssim.enabled: {choice: [true, false]}",
-            "must stand above it",
+            "must be above it",
         ),
         (
             "loss.ssim.enabled: {choice: [false]}\n"
