@@ -73,6 +73,18 @@ def shuffled(
     return np.asarray(values.astype(np.int64))
 
 
+def in_passes(
+    seed: int, stream: Stream, size: int, indices: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the numbers at `indices` of endless passes over 0 to size - 1, each pass shuffled."""
+    passes, places = np.divmod(indices, size)
+    values = np.empty_like(indices)
+    for epoch in np.unique(passes):
+        here = passes == epoch
+        values[here] = shuffled(seed, stream, int(epoch), size, places[here])
+    return values
+
+
 def raw_bytes(seed: int, stream: Stream, count: int) -> NDArray[np.uint8]:
     """Return the first `count` bytes of a stream."""
     words = _generator(seed, stream, 0, 0).random_raw(-(-count // 8))

@@ -9,20 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclegan.config.config import BatchConfig, DataConfig
 from cyclegan.data.augmentation import Variation
-from cyclegan.data.philox import Stream, shuffled, uniforms
+from cyclegan.data.philox import Stream, in_passes, uniforms
 from cyclegan.data.slice_index import Ints, SliceTable
 from mrct.imaging.volume import Modality
 
-NEAR = 0.05
-"""Largest difference in relative height between partners by position."""
 CANDIDATES = 64
-"""Random slices that a partner is chosen from: the first within NEAR, else the nearest."""
-FEW = 16
-"""Candidates examined first: four of five partners are among them."""
+"""Random slices that a partner or a substitute is chosen from (`SliceTable.near`)."""
 ATTEMPTS = 8
 """Replacements tried for a damaged slice."""
 
@@ -79,14 +74,14 @@ class Order:
     def samples(self, indices: Ints) -> Samples:
         """Return the slices of the samples `indices`, which should be close together
         (`philox.uniforms`)."""
-        mri = _shuffled(len(self.mri), self.seed, Stream.MRI_ORDER, indices)
-        ct = _shuffled(len(self.ct), self.seed, Stream.CT_ORDER, indices)
+        mri = in_passes(self.seed, Stream.MRI_ORDER, len(self.mri), indices)
+        ct = in_passes(self.seed, Stream.CT_ORDER, len(self.ct), indices)
         if self.partner == "position":
             u = uniforms(self.seed, Stream.PARTNER, indices, count=CANDIDATES)
             if len(self.mri) >= len(self.ct):
-                ct = _near(self.ct, self.mri.heights(mri), u)
+                ct = self.ct.near(self.mri.heights(mri), u)
             else:
-                mri = _near(self.mri, self.ct.heights(ct), u)
+                mri = self.mri.near(self.ct.heights(ct), u)
         return Samples(
             mri=self._slices(self.mri, mri, Stream.MRI_VARIATION, indices),
             ct=self._slices(self.ct, ct, Stream.CT_VARIATION, indices),
@@ -107,7 +102,7 @@ class Order:
         stream = Stream.MRI_SUBSTITUTE if modality == "mri" else Stream.CT_SUBSTITUTE
         counters = indices * ATTEMPTS + attempt
         u = [uniforms(self.seed, stream, np.array([c]), CANDIDATES)[0] for c in counters]
-        return _near(table, table.heights(rows), np.stack(u))
+        return table.near(table.heights(rows), np.stack(u))
 
     def _slices(self, table: SliceTable, rows: Ints, stream: Stream, indices: Ints) -> Slices:
         if self.augment is None:
@@ -115,34 +110,3 @@ class Order:
         else:
             variation = Variation.draw(self.augment, self.seed, stream, indices)
         return Slices(index=indices, row=rows, variation=variation)
-
-
-def _shuffled(size: int, seed: int, stream: Stream, indices: Ints) -> Ints:
-    """Return the table row at each index into the sequence of passes."""
-    passes, places = np.divmod(indices, size)
-    rows = np.empty_like(indices)
-    for epoch in np.unique(passes):
-        here = passes == epoch
-        rows[here] = shuffled(seed, stream, int(epoch), size, places[here])
-    return rows
-
-
-def _near(table: SliceTable, height: NDArray[np.float32], u: NDArray[np.float64]) -> Ints:
-    """Return, for each height, the first near row, else the nearest, of those that `u` draws.
-
-    Args:
-        table: Slices to choose from.
-        height: [N], relative heights.
-        u: [N, candidates], numbers in [0, 1).
-    """
-    candidates = (u * len(table)).astype(np.int64)
-    rows, left = np.empty(len(height), np.int64), np.arange(len(height))
-    for count in (FEW, u.shape[1]):
-        some = candidates[left, :count]
-        distance = np.abs(table.heights(some) - height[left, None])
-        near = distance <= NEAR
-        found = near.any(axis=1)
-        first = np.where(found, near.argmax(axis=1), distance.argmin(axis=1))
-        rows[left] = some[np.arange(len(some)), first]
-        left = left[~found]
-    return rows

@@ -21,6 +21,10 @@ from mrct.imaging.volume import Modality
 
 Ints = NDArray[np.int64]
 
+NEAR = 0.05
+"""Largest difference in relative height between slices that count as near each other."""
+FEW = 16
+"""Candidates examined first: for four of five heights one of them is near."""
 VOLUMES_AT_ONCE = 1024
 """Volumes whose slices are examined together: data on all slices at once would fill memory."""
 
@@ -95,6 +99,25 @@ class SliceTable:
         run = self._run(rows)
         height = relative_height(self._z(rows, run), self.lowest[run], self.highest[run])
         return height.astype(np.float32)
+
+    def near(self, heights: NDArray[np.float32], u: NDArray[np.float64]) -> Ints:
+        """Return, for each height, the first near row, else the nearest, of those that `u` draws.
+
+        Args:
+            heights: [N], relative heights.
+            u: [N, candidates], numbers in [0, 1).
+        """
+        candidates = (u * len(self)).astype(np.int64)
+        rows, left = np.empty(len(heights), np.int64), np.arange(len(heights))
+        for count in (FEW, u.shape[1]):
+            some = candidates[left, :count]
+            distance = np.abs(self.heights(some) - heights[left, None])
+            near = distance <= NEAR
+            found = near.any(axis=1)
+            first = np.where(found, near.argmax(axis=1), distance.argmin(axis=1))
+            rows[left] = some[np.arange(len(some)), first]
+            left = left[~found]
+        return rows
 
     def _run(self, rows: Ints) -> Ints:
         return np.asarray(np.searchsorted(self.end, rows, side="right"), np.int64)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cyclegan.config.config import BatchConfig, DataConfig
-from cyclegan.data.sampler import ATTEMPTS, NEAR, Order, Samples
-from cyclegan.data.slice_index import SliceTable
+from cyclegan.data.sampler import ATTEMPTS, Order, Samples
+from cyclegan.data.slice_index import NEAR, SliceTable
 from mrct.imaging.geometry import SLICE_STEPS
 
 Partner = Literal["random", "position"]
