@@ -101,6 +101,11 @@ class BatchConfig:
         start = rank * share + min(rank, rest)
         return range(start, start + share + (rank < rest))
 
+    def share_of(self, rank: int, world_size: int) -> float:
+        """Return the weight of a worker's mean in a mean over workers, such that all samples count
+        alike."""
+        return len(self.shards_of(rank, world_size)) * world_size / self.shards
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
@@ -166,6 +171,11 @@ class Config:
             "would get float16 inputs but compute in another precision. "
             "Set --train.precision fp16.",
         )
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a worker runs the shards of a step one after the other."""
+        return self.scale.accumulate or self.train.deterministic
 
     @property
     def run_folder(self) -> StoragePath:

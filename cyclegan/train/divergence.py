@@ -58,14 +58,13 @@ def memory_is_enough(config: Config) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        one_by_one = config.scale.accumulate or config.train.deterministic
         raise ConfigError(
             f"The device has too little memory: {error}\n"
             + (
                 f"--batch.shard-size {max(1, config.batch.shard_size // 2)} needs less memory, but "
                 "changes the experiment. More workers (--scale.workers) do not reduce the memory "
                 "of each."
-                if one_by_one
+                if config.one_by_one
                 else "--scale.accumulate runs each worker's shards one after the other: the same "
                 f"step of {config.batch.global_size} pairs, with the memory of "
                 f"{config.batch.shard_size}."

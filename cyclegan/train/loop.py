@@ -15,7 +15,7 @@ from cyclegan.train.distributed import Worker, exposed_sync_ms, highest, mean_ov
 from cyclegan.train.divergence import memory_is_enough, reason_to_go_back
 from cyclegan.train.engine.compile import compile_warning
 from cyclegan.train.engine.lr_schedule import rate_factor
-from cyclegan.train.engine.placement import arithmetic, memory_format, place, share_of
+from cyclegan.train.engine.placement import arithmetic, memory_format, place
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import Engine, train_step
 from cyclegan.train.monitor.failure_monitor import Watch
@@ -71,6 +71,7 @@ def train_worker(
         layout=memory_format(config.train.channels_last, worker.device),
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
+    share = config.batch.share_of(worker.rank, worker.world_size)
     begun = take_up(state, config, worker, store, start)
     telemetry = Telemetry(
         config.run_folder,
@@ -78,7 +79,7 @@ def train_worker(
         first_step=state.step,
         global_batch=config.batch.global_size,
         device=worker.device,
-        average=partial(mean_over_workers, share=share_of(config, worker)),
+        average=partial(mean_over_workers, share=share),
         highest=highest,
     )
     note = partial(telemetry.note, state.step)
@@ -93,16 +94,16 @@ def train_worker(
         told_to_stop=told_to_stop,
         machine_goes=machine_goes,
     )
-    steps = total_steps(config, store)
+    steps, settings = total_steps(config, store), decisive(config)
     with closing(telemetry), memory_is_enough(config), traced(config, worker, note) as trace:
-        telemetry.settings(decisive(config), done=False)
+        telemetry.settings(settings, done=False)
         for word in notes if worker.leads else ():
             note(word)
         if not begun:  # shows at once whether storage is writable, and allows a rollback
             run.save(score=None)
         while trouble := advance(run, steps, trace):
             run.go_back(trouble)
-        telemetry.settings(decisive(config), done=state.step == steps)
+        telemetry.settings(settings, done=state.step == steps)
     return state
 
 

@@ -58,15 +58,16 @@ def place(
         The engine that runs the steps.
     """
     device, deterministic = worker.device, config.train.deterministic
+    dtype = arithmetic(config.train.precision, device)
+    parts = num_parts(config, worker)
+    share = config.batch.share_of(worker.rank, worker.world_size)
     if deterministic:
         make_deterministic(state)
     elif device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    parts = num_parts(config, worker)
     num_graphs = compile_where_possible(state, config, parts, device, note)
-    dtype = arithmetic(config.train.precision, device)
     # DDP does not sum in a fixed order, so deterministic runs do without it.
     networks = [state.translators, state.critics]
     translators, critics = networks if deterministic else map(synchronised, networks)
@@ -77,7 +78,8 @@ def place(
         gradients=InOrder() if deterministic else Accumulated(),
         num_graphs=num_graphs,
         num_parts=parts,
-        part_weight=part_weight(config, worker),
+        # Deterministic parts are summed, not averaged over workers.
+        part_weight=1 / config.batch.shards if deterministic else share / parts,
         clip_norm=config.optimizer.clip_norm,
         critic_updates=config.optimizer.critic_updates,
         critic_every_steps=config.optimizer.critic_every_steps,
@@ -87,19 +89,5 @@ def place(
 
 def num_parts(config: Config, worker: Worker) -> int:
     """Return the number of micro-batches of a worker's batch."""
-    one_by_one = config.scale.accumulate or config.train.deterministic
-    return len(config.batch.shards_of(worker.rank, worker.world_size)) if one_by_one else 1
-
-
-def part_weight(config: Config, worker: Worker) -> float:
-    """Return the weight of one micro-batch's loss, such that all samples of a step count alike."""
-    if config.train.deterministic:  # parts are summed, not averaged over workers
-        return 1 / config.batch.shards
-    return share_of(config, worker) / num_parts(config, worker)
-
-
-def share_of(config: Config, worker: Worker) -> float:
-    """Return the weight of a worker's mean in a mean over workers, such that all samples count
-    alike."""
     shards = config.batch.shards_of(worker.rank, worker.world_size)
-    return len(shards) * worker.world_size / config.batch.shards
+    return len(shards) if config.one_by_one else 1
