@@ -13,14 +13,12 @@ from data_prep.preprocess.cropping import Cut, cut_of
 from data_prep.preprocess.spec import Recipe
 from mrct.errors import VolumeError
 from mrct.imaging.bias_field import corrected_for_bias
-from mrct.imaging.body_mask import body_mask, bounding_box
-from mrct.imaging.connected_components import Box
+from mrct.imaging.body_mask import body_mask, bounding_box, rough_body_box
 from mrct.imaging.geometry import canonical, relative_height, resample, resample_mask, target_grid
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import AIR, Window, robust_window
 from mrct.imaging.volume import Affine, Grid, Volume
 
-_ROUGH_MM = 3.0
 _INT16_MAX = 32767
 _FINE_ENOUGH = 1000
 """An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
@@ -76,17 +74,19 @@ def harmonise(
         # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
         low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
         upright = replace(upright, voxels=upright.voxels.clip(low, high))
-    whole = tuple(slice(0, n) for n in upright.voxels.shape)
-    box = _rough_box(upright) or whole
-    if given_body is not None:
-        box = bounding_box(_moved(given_body, upright.grid)) or whole
+    if given_body is None:
+        box = rough_body_box(upright)
+    else:
+        given = given_body.voxels > 0
+        box = bounding_box(resample_mask(given, given_body.grid, upright.grid))
+    box = box or tuple(slice(0, n) for n in upright.voxels.shape)
     grid = grid or target_grid(upright.grid, recipe.spacing_mm, recipe.size, box)
     air = AIR[volume.modality]
     values = resample(upright, grid, fill=air, interpolation=recipe.interpolation).voxels
     if given_body is None:
         body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
     else:
-        body = _moved(given_body, grid)
+        body = resample_mask(given, given_body.grid, grid)
     if not body.any():
         raise VolumeError(
             "no-body",
@@ -114,39 +114,6 @@ def harmonise(
         source=volume.grid,
         cut=cut_of(body, grid, box, upright.grid),
     )
-
-
-def _moved(body: Volume, grid: Grid) -> NDArray[np.bool_]:
-    return resample_mask(body.voxels > 0, body.grid, grid)
-
-
-def _rough_box(volume: Volume) -> Box | None:
-    """Return the body's box on the volume's own grid, from voxels of about 3 mm, for centring.
-
-    None if no body is found.
-    """
-    shape = volume.voxels.shape
-    steps = [
-        min(max(1, int(_ROUGH_MM / mm)), n) for mm, n in zip(volume.spacing_mm, shape, strict=True)
-    ]
-    coarse: NDArray[Any] = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
-    if volume.modality == "mri":
-        coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
-    dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
-    # Not drawn in: a body as large as its grid must not lose its dark rim.
-    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
-    box = bounding_box(mask)
-    return box and tuple(
-        slice(side.start * step, min(side.stop * step, n))
-        for side, step, n in zip(box, steps, shape, strict=True)
-    )
-
-
-def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
-    """Return means over blocks of a slice, which lower the noise; incomplete blocks are dropped."""
-    z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
-    blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
-    return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
 def _mri_scale(values: NDArray[Any]) -> float:

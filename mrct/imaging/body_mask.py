@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from scipy import ndimage
 
 from mrct.imaging.connected_components import Box, Mask, filled, largest_part, parts_where
 from mrct.imaging.hounsfield import BODY_HU
-from mrct.imaging.volume import Modality
+from mrct.imaging.volume import Modality, Volume
 
 _OPENING_MM = 4.0
 """Thinner structures attached to the head belong to the holder."""
@@ -36,6 +37,8 @@ _HOLDER_MM = 12.0
 """Maximum thickness of the shell of a table or head holder."""
 _LONG_MM = 80.0
 """Length above the height of an ear."""
+_ROUGH_MM = 3.0
+"""Voxel size that is fine enough to centre on the body."""
 
 
 def body_mask(
@@ -100,6 +103,35 @@ def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
     sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
     return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
+
+
+def rough_body_box(volume: Volume) -> Box | None:
+    """Return the body's box on the volume's own grid, from voxels of about 3 mm, for centring.
+
+    None if no body is found.
+    """
+    shape = volume.voxels.shape
+    steps = [
+        min(max(1, int(_ROUGH_MM / mm)), n) for mm, n in zip(volume.spacing_mm, shape, strict=True)
+    ]
+    coarse: NDArray[Any] = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
+    if volume.modality == "mri":
+        coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
+    dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
+    # Not drawn in: a body as large as its grid must not lose its dark rim.
+    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
+    box = bounding_box(mask)
+    return box and tuple(
+        slice(side.start * step, min(side.stop * step, n))
+        for side, step, n in zip(box, steps, shape, strict=True)
+    )
+
+
+def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
+    """Return means over blocks of a slice, which lower the noise; incomplete blocks are dropped."""
+    z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
+    blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
+    return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
 def bounding_box(mask: Mask, margins: Sequence[int] = (0, 0, 0)) -> Box | None:
