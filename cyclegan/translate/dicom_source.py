@@ -79,28 +79,26 @@ def origin_of_series(series: Series) -> Origin:
     VolumeError."""
     wanted = PATIENT + STUDY + PLACE
     found = read_tags(series.headers[0].path, wanted + OTHER)
-    tags = Dataset()
-    for keyword in [*wanted, *OTHER]:
-        if keyword in found:
-            tags.add(_valid(found[keyword]))
-    instances: dict[str, str] = {}
-    for header in series.headers:
-        name = str(header.path)
-        if name not in instances:
-            tag = read_tags(header.path, ["SOPInstanceUID"])
-            instances[name] = str(tag.get("SOPInstanceUID", ""))
+    instances = {
+        path: str(read_tags(path, ["SOPInstanceUID"]).get("SOPInstanceUID", ""))
+        for path in dict.fromkeys(header.path for header in series.headers)
+    }
     references = tuple(
         tuple(
             Reference(
                 sop_class=header.sop_class,
-                sop_instance=instances[str(header.path)],
+                sop_instance=instances[header.path],
                 frame=header.frame + 1 if header.frames > 1 else None,
             )
             for header in (series.headers[index] for index in place)
-            if instances[str(header.path)]
+            if instances[header.path]
         )
         for place in stack_of(series).places
     )
+    tags = Dataset()
+    for keyword in [*wanted, *OTHER]:
+        if keyword in found:
+            tags.add(_valid(found[keyword]))
     return Origin(tags=_complete(tags), references=references)
 
 
