@@ -44,7 +44,7 @@ class Natives:
                 "manifest that the store was made from."
             )
         try:
-            return on_source_grid(pair, source.read(PASSED, silent), source.read_mask(PASSED))
+            return on_source_grid(pair, source.read(silent), source.read_mask())
         except VolumeError as error:
             raise DataError(f"The source of {pair.mri.link} cannot be read: {error}") from error
 
@@ -90,6 +90,7 @@ def _source(found: Found, number: int) -> Source:
         pair=None,
         mask=found.mask,
         series=found.series,
+        leniency=PASSED,
         number=number,
     )
 

@@ -61,10 +61,10 @@ class FileInput:
         """Return the hash of its content, independent of file names; raises VolumeError."""
         return self.source.sha256()
 
-    def read(self, leniency: Leniency, note: Note) -> Volume:
+    def read(self, note: Note) -> Volume:
         """Read the volume from its files; raises VolumeError if it cannot be used."""
         stamps = self.source.stamps()
-        volume = self.source.read(leniency, note)
+        volume = self.source.read(note)
         if self.source.stamps() != stamps:
             raise file_changed()
         return volume
@@ -119,7 +119,12 @@ class Found:
 
 
 def find_inputs(
-    paths: Sequence[Path], out: Path, modality: Modality, split: Split, recipe: Recipe
+    paths: Sequence[Path],
+    out: Path,
+    modality: Modality,
+    split: Split,
+    recipe: Recipe,
+    leniency: Leniency,
 ) -> Found:
     """Find the volumes of one modality among the given paths and below given folders.
 
@@ -154,16 +159,16 @@ def find_inputs(
             f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. For volumes of "
             "the other modality, give the model of the other direction."
         )
-    return Found(inputs=list(_numbered(inputs)), left=left)
+    return Found(inputs=list(_numbered(inputs, leniency)), left=left)
 
 
-def _numbered(inputs: Iterable[Input]) -> Iterator[Input]:
+def _numbered(inputs: Iterable[Input], leniency: Leniency) -> Iterator[Input]:
     for number, each in enumerate(inputs, start=1):
         if isinstance(each, StoredInput):
             yield replace(each, number=number)
         else:
-            source = replace(each.source, number=number, pseudonym=f"input-{number}")
-            yield replace(each, source=source)
+            named = replace(each.source, number=number, pseudonym=f"input-{number}")
+            yield replace(each, source=replace(named, leniency=leniency))
 
 
 def _of_files(path: Path, modality: Modality, left: Counter[str]) -> Iterator[FileInput]:

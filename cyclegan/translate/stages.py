@@ -27,7 +27,6 @@ from data_prep.convert.pseudonyms import Key
 from data_prep.convert.quarantine import Refusal
 from data_prep.preprocess.preprocess import HarmonisedVolume
 from data_prep.readers.nifti import DESCRIPTION_LENGTH, write_nifti
-from data_prep.readers.tolerances import Leniency
 from mrct.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from mrct.imaging.volume import Grid
 
@@ -96,7 +95,6 @@ class Job:
     overwrite: bool = False
     uncertainty: bool = False
     preview: bool = False
-    leniency: Leniency = field(default_factory=Leniency)
     key: Key | None = None
     """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -143,7 +141,7 @@ class Job:
         if isinstance(item, StoredInput):
             shown = item.harmonised()
         else:
-            shown = shown_to(self.engine.model.info, item.read(self.leniency, notes.append))
+            shown = shown_to(self.engine.model.info, item.read(notes.append))
         return Loaded(
             input=item,
             sha256=sha256,

@@ -33,7 +33,9 @@ def translate(command: Command) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
     engine = opened(command)
     info = engine.model.info
-    found = find_inputs(command.inputs, command.out, info.source, command.split, info.recipe)
+    found = find_inputs(
+        command.inputs, command.out, info.source, command.split, info.recipe, command.leniency
+    )
     make_folder(command.out)
     sweep(command.out)
     outcomes: list[Outcome] = []
@@ -52,7 +54,6 @@ def translate(command: Command) -> ExitCode:
             overwrite=command.overwrite,
             uncertainty=command.uncertainty,
             preview=command.preview,
-            leniency=command.leniency,
             key=open_key(out.beside(".key")) if command.deidentify else None,
             labels=Counter(item.label for item in found.inputs),
             heard=partial(advance, 0),

@@ -13,6 +13,7 @@ from data_prep.datasets.folders import find_in_folders
 from data_prep.datasets.manifest import find_in_manifest
 from data_prep.datasets.split import Fractions, Split, assign_splits, read_splits
 from data_prep.datasets.synthrad import find_in_synthrad
+from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -67,8 +68,8 @@ def _layout(settings: ConvertSettings) -> Findings:
     )
 
 
-def name_sources(volumes: Iterable[Found], key: Key) -> list[Source]:
-    """Return the volumes under their pseudonyms, numbered from 1."""
+def name_sources(volumes: Iterable[Found], key: Key, leniency: Leniency) -> list[Source]:
+    """Return the volumes under their pseudonyms, numbered from 1, to be read with `leniency`."""
     return [
         Source(
             number=number,
@@ -81,6 +82,7 @@ def name_sources(volumes: Iterable[Found], key: Key) -> list[Source]:
             pair=volume.pair,
             mask=volume.mask,
             series=volume.series,
+            leniency=leniency,
         )
         for number, volume in enumerate(volumes, start=1)
     ]

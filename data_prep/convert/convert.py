@@ -15,10 +15,11 @@ from data_prep.convert.id_map import write_id_map
 from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
-from data_prep.convert.worker import STORAGE_FULL
+from data_prep.convert.worker import STORAGE_FULL, convert_job
 from data_prep.preprocess.cropping import Cut
 from data_prep.store.check import take_out_damaged
-from data_prep.store.writer import create_store, frozen_splits, rebuild_index, writing
+from data_prep.store.commits import frozen_splits
+from data_prep.store.writer import create_store, rebuild_index, writing
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.progress import progress
@@ -52,18 +53,18 @@ def convert(settings: ConvertSettings) -> Report:
     (ENOSPC) if the storage fills up later: committed volumes stay, and the next run continues.
     """
     settings = settings.absolute()
-    out = settings.out
+    out, recipe = settings.out, settings.recipe
     findings = find(settings)
     key = _key(settings)
-    sources = name_sources(findings.volumes, key)
-    previews = preview(sources, settings.leniency, out)
-    check_space(bytes_needed(previews, settings), out)
+    sources = name_sources(findings.volumes, key, settings.leniency)
+    previews = preview(sources, out)
+    check_space(bytes_needed(previews, recipe), out)
     quarantine = Quarantine(path=settings.quarantine_path)
     create_store(
         out,
-        spacing_mm=settings.spacing_mm,
-        size=settings.size,
-        settings={"window_hu": WINDOW_HU} | settings.recipe.settings(),
+        spacing_mm=recipe.spacing_mm,
+        size=recipe.size,
+        settings={"window_hu": WINDOW_HU} | recipe.settings(),
         key_check=key.check,
     )
     outcomes = []
@@ -75,7 +76,10 @@ def convert(settings: ConvertSettings) -> Report:
             write_id_map(settings.id_map, sources)
         try:
             with progress("convert", total=len(sources)) as advance:
-                for outcome in outcomes_of(jobs, settings):
+                conversion = partial(convert_job, out=out, recipe=recipe)
+                for outcome in outcomes_of(
+                    jobs, conversion, settings.workers, settings.ray_address
+                ):
                     if outcome.refusal:
                         _stop_when_full(outcome.refusal)
                         quarantine.add(outcome.refusal, outcome.source.path)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from data_prep.convert.header_scan import Preview
-from data_prep.convert.settings import ConvertSettings
+from data_prep.preprocess.spec import Recipe
 from mrct.errors import StorageFullError
 from mrct.imaging.volume import Grid, Modality
 from mrct.storage.paths import StoragePath
@@ -27,7 +27,7 @@ def stored_slices(grid: Grid, slice_mm: float) -> int:
 
 def bytes_needed(
     previews: Collection[Preview],
-    settings: ConvertSettings,
+    recipe: Recipe,
     bytes_per_voxel: Mapping[Modality, float] = BYTES_PER_VOXEL,
 ) -> int:
     """Estimate the growth of the store; the CT of a pair gets the slices of its MRI."""
@@ -35,10 +35,10 @@ def bytes_needed(
     of_pair: dict[str | None, Grid] = {
         source.pair: grid for source, grid in to_come if source.pair and source.modality == "mri"
     }
-    rows, columns = settings.size
+    rows, columns = recipe.size
     needed = 0.0
     for source, own in to_come:
-        slices = stored_slices(of_pair.get(source.pair, own), settings.spacing_mm[0])
+        slices = stored_slices(of_pair.get(source.pair, own), recipe.spacing_mm[0])
         needed += slices * rows * columns * bytes_per_voxel[source.modality] + _BYTES_BESIDE
     return round(needed)
 

@@ -17,8 +17,10 @@ from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import harmonised_source
 from data_prep.datasets.dataset import Findings
 from data_prep.datasets.split import SPLITS, Split
+from data_prep.preprocess.spec import Recipe
 from data_prep.sources.source import Source
-from data_prep.store.writer import encoded_bytes, frozen_splits
+from data_prep.store.commits import frozen_splits
+from data_prep.store.writer import encoded_bytes
 from mrct.errors import VolumeError
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.volume import MODALITIES, Grid, Modality
@@ -61,7 +63,7 @@ class Forecast:
     def bytes_needed(self) -> int:
         """Estimated growth of the store."""
         measured = {modality: each.bytes_per_voxel for modality, each in self.samples.items()}
-        return bytes_needed(self.previews, self.settings, {**BYTES_PER_VOXEL, **measured})
+        return bytes_needed(self.previews, self.settings.recipe, {**BYTES_PER_VOXEL, **measured})
 
     @property
     def seconds(self) -> float | None:
@@ -78,7 +80,7 @@ class Forecast:
     @property
     def num_workers(self) -> int:
         """Number of volumes converted at a time."""
-        return max(1, min(num_workers(self.settings), len(self.jobs)))
+        return max(1, min(num_workers(self.settings.workers), len(self.jobs)))
 
     def lines(self, *, with_paths: bool) -> Iterator[str]:
         """Yield the forecast line by line, with the paths of the inputs if requested."""
@@ -149,8 +151,8 @@ def forecast(settings: ConvertSettings) -> Forecast:
     findings = find(settings)
     has_key = settings.key_path.exists()
     key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
-    sources = name_sources(findings.volumes, key)
-    previews = preview(sources, settings.leniency, settings.out)
+    sources = name_sources(findings.volumes, key, settings.leniency)
+    previews = preview(sources, settings.out)
     jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
     return Forecast(
         settings=settings,
@@ -158,11 +160,11 @@ def forecast(settings: ConvertSettings) -> Forecast:
         previews=previews,
         jobs=jobs,
         has_key=has_key,
-        samples=_samples(previews, settings),
+        samples=_samples(previews, settings.recipe),
     )
 
 
-def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modality, Sample]:
+def _samples(previews: list[Preview], recipe: Recipe) -> dict[Modality, Sample]:
     """Convert the first usable volume of each modality in memory."""
     _warm_up()
     samples: dict[Modality, Sample] = {}
@@ -170,16 +172,16 @@ def _samples(previews: list[Preview], settings: ConvertSettings) -> dict[Modalit
         to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
         for source in to_come[:_NUM_TIMED]:
             try:
-                samples[modality] = _sample(source, settings)
+                samples[modality] = _sample(source, recipe)
                 break
             except VolumeError:
                 continue
     return samples
 
 
-def _sample(source: Source, settings: ConvertSettings) -> Sample:
+def _sample(source: Source, recipe: Recipe) -> Sample:
     started = time.perf_counter()
-    harmonised = harmonised_source(source, settings, None, lambda note: None)
+    harmonised = harmonised_source(source, recipe, None, lambda note: None)
     size_bytes = encoded_bytes(harmonised)
     return Sample(
         number=source.number,

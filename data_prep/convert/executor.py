@@ -6,33 +6,43 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from data_prep.convert.conversion_plan import Job
-from data_prep.convert.settings import ConvertSettings
-from data_prep.convert.worker import Outcome, convert_job, refused
+from data_prep.convert.worker import Outcome, refused
 from mrct.errors import VolumeError
 
+Conversion = Callable[[Job], list[Outcome]]
+"""Converts the sources of a job and never raises."""
 _TASKS_PER_WORKER = 2
 _FLOOR_BYTES = 512 << 20
 _BYTES_PER_STORED = 16
 """Memory per byte on disk: packed voxels become float32, and processing needs several copies."""
 
 
-def outcomes_of(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
-    """Yield the outcome of each source, in the order in which jobs end."""
-    if settings.workers == 0:
+def outcomes_of(
+    jobs: Iterable[Job], convert: Conversion, workers: int | None, ray_address: str | None = None
+) -> Iterator[Outcome]:
+    """Yield the outcome of each source, in the order in which jobs end.
+
+    Args:
+        jobs: What to convert.
+        convert: Applied to each job.
+        workers: Jobs run at a time; 0 runs them in this process, None uses all cores.
+        ray_address: A running Ray cluster; None starts Ray here.
+    """
+    if workers == 0:
         for job in jobs:
-            yield from convert_job(job, settings)
+            yield from convert(job)
     else:
-        yield from _by_ray(jobs, settings)
+        yield from _by_ray(jobs, convert, num_workers(workers), ray_address)
 
 
-def num_workers(settings: ConvertSettings) -> int:
+def num_workers(workers: int | None) -> int:
     """Return how many volumes are converted at a time."""
-    if settings.workers is not None:
-        return max(1, settings.workers)
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if workers is None else max(1, workers)
 
 
-def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]:
+def _by_ray(
+    jobs: Iterable[Job], convert: Conversion, workers: int, ray_address: str | None
+) -> Iterator[Outcome]:
     """Run the jobs as Ray tasks, a bounded number at a time; yield outcomes as they come.
 
     A job whose task dies (out of memory, a crash in C) is retried once, alone, after all others;
@@ -42,12 +52,11 @@ def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]
 
     from mrct.ray_session import ray_session
 
-    workers = num_workers(settings)
     queue = iter(jobs)
     flying: dict[Any, Job] = {}
     died: list[Job] = []
-    with ray_session(settings.ray_address, num_cpus=workers):
-        start = _starter(settings)
+    with ray_session(ray_address, num_cpus=workers):
+        start = _starter(convert)
         while True:
             for job in itertools.islice(queue, _TASKS_PER_WORKER * workers - len(flying)):
                 flying[start(job)] = job
@@ -69,19 +78,23 @@ def _by_ray(jobs: Iterable[Job], settings: ConvertSettings) -> Iterator[Outcome]
             yield from outcomes
 
 
-def _starter(settings: ConvertSettings) -> Callable[[Job], Any]:
+def _starter(convert: Conversion) -> Callable[[Job], Any]:
     """Return a function that starts the task of a job with a memory request a node can meet."""
     import ray
 
     largest = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
+
     # No retries by Ray: it would run a task that eats memory beside others again. One CPU per
     # task also makes Ray set OMP_NUM_THREADS to 1 in it.
-    task = ray.remote(num_cpus=1, max_retries=0)(convert_job)
+    def run(job: Job) -> list[Outcome]:  # a partial is no function to Ray
+        return convert(job)
+
+    task = ray.remote(num_cpus=1, max_retries=0)(run)
 
     def start(job: Job) -> Any:
         stored = sum(source.size_bytes() for source in job.sources)
         wanted = _FLOOR_BYTES + _BYTES_PER_STORED * stored
-        return task.options(memory=min(wanted, int(largest))).remote(job, settings)
+        return task.options(memory=min(wanted, int(largest))).remote(job)
 
     return start
 

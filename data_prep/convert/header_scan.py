@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from data_prep.store.commits import commit_path
 from mrct.errors import VolumeError, as_volume_error
@@ -28,21 +27,21 @@ class Preview:
         return self.grid is None and self.refusal is None
 
 
-def preview(sources: Collection[Source], leniency: Leniency, out: StoragePath) -> list[Preview]:
+def preview(sources: Collection[Source], out: StoragePath) -> list[Preview]:
     """Read the headers of all sources that are not in the store `out`, if it exists."""
     previews = []
     with progress("headers", total=len(sources)) as advance:
         for source in sources:
-            previews.append(_preview(source, leniency, out))
+            previews.append(_preview(source, out))
             advance()
     return previews
 
 
-def _preview(source: Source, leniency: Leniency, out: StoragePath) -> Preview:
+def _preview(source: Source, out: StoragePath) -> Preview:
     if commit_path(out, source.name).exists():
         return Preview(source=source)
     try:
-        return Preview(source=source, grid=source.preview(leniency))
+        return Preview(source=source, grid=source.preview())
     except Exception as error:  # as in a conversion: one source's fault is not the others'
         return Preview(source=source, refusal=as_volume_error(error))
 

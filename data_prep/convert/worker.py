@@ -9,10 +9,10 @@ from typing import Any
 
 from data_prep.convert.conversion_plan import Job
 from data_prep.convert.quarantine import Refusal
-from data_prep.convert.settings import ConvertSettings
 from data_prep.datasets.split import Split
 from data_prep.preprocess.cropping import Cut
 from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
+from data_prep.preprocess.spec import Recipe
 from data_prep.readers.file_state import Stamp, file_changed
 from data_prep.sources.source import Source
 from data_prep.store.commits import commit_path, read_commit
@@ -46,7 +46,7 @@ class _Seen:
     sha256: str
 
 
-def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
+def convert_job(job: Job, out: StoragePath, recipe: Recipe) -> list[Outcome]:
     """Convert a volume, or the MRI and the CT of a pair onto the grid of the MRI; never raises.
 
     An error becomes the refusal of its source; the other source of the pair is then written
@@ -59,7 +59,7 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
             seen[source.name] = _Seen(stamps=source.stamps(), sha256=source.sha256())
         except Exception as error:
             outcomes.append(refused(source, "", error))
-    if _is_committed(job, settings.out, seen):
+    if _is_committed(job, out, seen):
         return [Outcome(source=source, written=False) for source in job.sources]
     ready: list[tuple[Source, PreparedVolume]] = []
     for source in job.sources:
@@ -67,17 +67,18 @@ def convert_job(job: Job, settings: ConvertSettings) -> list[Outcome]:
             continue
         try:
             grid = ready[0][1].grid if ready else None
-            ready.append((source, _prepare(source, job.split, seen[source.name], settings, grid)))
+            volume = _prepare(source, job.split, seen[source.name], out, recipe, grid)
+            ready.append((source, volume))
         except Exception as error:
             outcomes.append(refused(source, seen[source.name].sha256, error))
     names = {volume.modality: volume.name for _, volume in ready}
     for source, volume in ready:
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
-            if len(ready) < len(job.sources) and _stays(source, job, settings.out, seen):
+            if len(ready) < len(job.sources) and _stays(source, job, out, seen):
                 outcomes.append(Outcome(source=source, written=False))
                 continue
-            write_volume(settings.out, replace(volume, link=link))
+            write_volume(out, replace(volume, link=link))
             cut = volume.harmonised.cut
             outcomes.append(Outcome(source=source, written=True, notes=volume.notes, cut=cut))
         except Exception as error:
@@ -129,15 +130,20 @@ def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -
 
 
 def _prepare(
-    source: Source, split: Split, seen: _Seen, settings: ConvertSettings, grid: Grid | None
+    source: Source,
+    split: Split,
+    seen: _Seen,
+    out: StoragePath,
+    recipe: Recipe,
+    grid: Grid | None,
 ) -> PreparedVolume:
     notes: list[str] = []
-    harmonised = harmonised_source(source, settings, grid, notes.append)
+    harmonised = harmonised_source(source, recipe, grid, notes.append)
     if source.stamps() != seen.stamps:
         raise file_changed()
-    record = _record_of(settings.out, source)
+    record = _record_of(out, source)
     if record and not _is_same(record, seen):
-        name = commit_path(settings.out, source.name).name
+        name = commit_path(out, source.name).name
         raise VolumeError(
             "source-changed",
             "The store already has this volume, made from another file "
@@ -157,14 +163,14 @@ def _prepare(
 
 
 def harmonised_source(
-    source: Source, settings: ConvertSettings, grid: Grid | None, note: Note
+    source: Source, recipe: Recipe, grid: Grid | None, note: Note
 ) -> HarmonisedVolume:
     """Read a source and preprocess it for the store, on `grid` if given; raises VolumeError."""
-    volume = source.read(settings.leniency, note)
-    given_body = source.read_mask(settings.leniency)
+    volume = source.read(note)
+    given_body = source.read_mask()
     if given_body is not None:
         note("The body mask is the one provided with the volume.")
-    harmonised = harmonise(volume, settings.recipe, grid=grid, given_body=given_body)
+    harmonised = harmonise(volume, recipe, grid=grid, given_body=given_body)
     for text in harmonised.cut.notes if harmonised.cut else ():
         note(text)
     return harmonised

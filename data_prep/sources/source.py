@@ -41,6 +41,8 @@ class Source:
     """A body mask provided with the volume, in the same frame."""
     series: Series | None = field(default=None, repr=False)
     """The series, for DICOM."""
+    leniency: Leniency = field(default_factory=Leniency)
+    """What is accepted when it is read, although refused by default."""
     number: int = 0
     """Number in the list of inputs, from 1, used in messages."""
 
@@ -55,7 +57,7 @@ class Source:
         own = (self.path,) if self.series is None else self.series.paths
         return (*own, self.mask) if self.mask else own
 
-    def read(self, leniency: Leniency, note: Note) -> Volume:
+    def read(self, note: Note) -> Volume:
         """Decode the volume in a separate process; raises VolumeError if it cannot be used.
 
         `note` is called with each correction and with what could not be checked, without patient
@@ -68,7 +70,7 @@ class Source:
                 self.path,
                 modality=self.modality,
                 pseudonym=self.pseudonym,
-                assume_affine=leniency.assume_affine,
+                assume_affine=self.leniency.assume_affine,
             )
             claim = partial(decoded_bytes, self.path)
         else:
@@ -76,9 +78,9 @@ class Source:
                 read_series,
                 self.series,
                 pseudonym=self.pseudonym,
-                resample_tilt=leniency.resample_tilt,
-                resample_irregular=leniency.resample_irregular,
-                assume_hu=leniency.assume_hu,
+                resample_tilt=self.leniency.resample_tilt,
+                resample_irregular=self.leniency.resample_irregular,
+                assume_hu=self.leniency.assume_hu,
             )
             claim = partial(claimed_bytes, self.series)
         reading = Reading(
@@ -90,24 +92,23 @@ class Source:
         )
         return read_with_retry(partial(read_apart, reading, note))
 
-    def preview(self, leniency: Leniency) -> Grid:
+    def preview(self) -> Grid:
         """Return the grid according to the headers; raises VolumeError if they are unusable."""
         if self.series is None:
-            return read_with_retry(
-                partial(read_grid, self.path, assume_affine=leniency.assume_affine)
-            )
-        tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
+            assume_affine = self.leniency.assume_affine
+            return read_with_retry(partial(read_grid, self.path, assume_affine=assume_affine))
+        tilt, irregular = self.leniency.resample_tilt, self.leniency.resample_irregular
         if error := refusal(self.series, resample_tilt=tilt, resample_irregular=irregular):
             raise error
         return grid_of(self.series)
 
-    def read_mask(self, leniency: Leniency) -> Volume | None:
+    def read_mask(self) -> Volume | None:
         """Read the body mask provided with the volume (above 0 is body); None without one."""
         if self.mask is None:
             return None
         alone = replace(self, path=self.mask, mask=None, series=None, modality="mri")
         try:
-            return alone.read(leniency, silent)
+            return alone.read(silent)
         except VolumeError as error:
             raise VolumeError(
                 "mask-unusable", f"Its body mask cannot be used: {error.reason}", error.remedy

@@ -3,9 +3,17 @@
 from collections.abc import Callable
 
 from data_prep.datasets.split import Split
-from data_prep.store.commits import commit_path, committed, read_commit, seal, verify
+from data_prep.store.commits import (
+    SPLITS_FILE,
+    commit_path,
+    committed,
+    frozen_splits,
+    read_commit,
+    seal,
+    verify,
+)
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
-from data_prep.store.writer import SPLITS_FILE, frozen_splits, rebuild_index, writing
+from data_prep.store.writer import rebuild_index, writing
 from mrct.errors import StoreError
 from mrct.progress import progress
 from mrct.storage.paths import StoragePath

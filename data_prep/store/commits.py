@@ -5,14 +5,17 @@ A record is sealed JSON: the volume's facts, and size and SHA-256 of each of its
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
+from data_prep.datasets.split import Split
 from data_prep.store.zarr_codec import METADATA, unknown_encoding
 from mrct.errors import StoreError
 from mrct.storage.paths import StoragePath
 
 COMMITS = "commits"
 """Folder of the commit records inside a store."""
+SPLITS_FILE = "splits.json"
+"""File beside it with the split of every subject that has or had a volume."""
 IMAGE, BODY = "0", "labels/body/0"
 """Paths of the two arrays of a volume, relative to its group."""
 
@@ -43,6 +46,16 @@ def read_commits(store: StoragePath) -> list[dict[str, Any]]:
     folder = store / COMMITS
     contents = folder.read_files([_file_of(name) for name in committed(store)])
     return [unseal(content, folder / file, store) for file, content in contents.items()]
+
+
+def frozen_splits(
+    store: StoragePath, records: list[dict[str, Any]] | None = None
+) -> dict[str, Split]:
+    """Return the split of every subject that has or had a volume; it never changes."""
+    path = store / SPLITS_FILE
+    kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
+    volumes = (record["volume"] for record in records or read_commits(store))
+    return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
 
 
 def verify(store: StoragePath, name: str, *, full: bool = False) -> None:

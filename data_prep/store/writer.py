@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from data_prep.store.commits import (
     BODY,
     COMMITS,
     IMAGE,
+    SPLITS_FILE,
     commit_path,
     committed,
+    frozen_splits,
     read_commits,
     seal,
-    unseal,
 )
 from data_prep.store.index import INDEX, index_of
 from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
@@ -34,7 +35,6 @@ from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive, in_turn
 from mrct.storage.paths import StoragePath
 
-SPLITS_FILE = "splits.json"
 _OME_VERSION = "0.5"
 _OME_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
@@ -205,16 +205,6 @@ def rebuild_index(store: StoragePath) -> None:
     splits = frozen_splits(store, records)
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
     (store / INDEX).put(index_of(records))
-
-
-def frozen_splits(
-    store: StoragePath, records: list[dict[str, Any]] | None = None
-) -> dict[str, Split]:
-    """Return the split of every subject that has or had a volume; it never changes."""
-    path = store / SPLITS_FILE
-    kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
-    volumes = (record["volume"] for record in records or read_commits(store))
-    return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:

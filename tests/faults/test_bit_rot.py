@@ -14,10 +14,9 @@ import pytest
 from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.readers.nifti import read_nifti, write_nifti
 from data_prep.store.check import check
-from data_prep.store.commits import commit_path, read_commit
+from data_prep.store.commits import commit_path, frozen_splits, read_commit
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.store import open_store, read_root
-from data_prep.store.writer import frozen_splits
 from mrct.errors import UserError, VolumeError
 
 IS_FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"

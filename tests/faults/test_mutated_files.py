@@ -101,7 +101,7 @@ def outcome_of(path: Path) -> str:
     outcomes = set()
     for each in sources:
         try:
-            volume = each.read(LENIENT, silent)
+            volume = each.read(silent)
         except VolumeError as error:
             outcomes.add(error.code)
         else:
@@ -120,6 +120,7 @@ def source(path: Path, modality: Modality, series: Series | None) -> Source:
         split=None,
         pair=None,
         series=series,
+        leniency=LENIENT,
     )
 
 

@@ -3,9 +3,8 @@
 import pytest
 
 from data_prep.store.check import check
-from data_prep.store.commits import commit_path
+from data_prep.store.commits import commit_path, frozen_splits
 from data_prep.store.store import open_store
-from data_prep.store.writer import frozen_splits
 from mrct.errors import StoreError
 from tests.faults.converted import contents, run
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.imaging.volume import Note, Volume
 
@@ -78,10 +77,10 @@ class Deadly(Source):
     deaths: int
     diary: Path
 
-    def read(self, leniency: Leniency, note: Note) -> Volume:
+    def read(self, note: Note) -> Volume:
         died = self.diary.read_text().count(self.pseudonym) if self.diary.exists() else 0
         with self.diary.open("a") as file:
             file.write(f"{self.pseudonym}\n")
         if died < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Source.read(self, leniency, note)
+        return Source.read(self, note)

@@ -21,6 +21,7 @@ from cyclegan.translate.translate import translate
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
 from data_prep.preprocess.spec import Recipe
+from data_prep.readers.tolerances import Leniency
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode, UsageError
 from mrct.imaging.geometry import resample
@@ -96,7 +97,7 @@ def test_one_file_of_dicom_stands_for_its_series(tmp_path):
     folder = write_series(tmp_path / "mr", modality="MR")
 
     for path in (folder / "003.dcm", folder):
-        found = find_inputs([path, path], tmp_path / "out", "mri", "test", RECIPE)
+        found = find_inputs([path, path], tmp_path / "out", "mri", "test", RECIPE, Leniency())
         (item,) = found.inputs
         assert len(item.series.headers) == 8
 
@@ -133,7 +134,7 @@ def test_each_stack_of_one_enhanced_file_is_an_input_with_a_name_of_its_own(tmp_
         tmp_path / "model_to_mri", network, recipe, direction="to_mri", inputs=("ct",)
     )
 
-    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe)
+    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe, Leniency())
     assert [len(each.series.headers) for each in found.inputs] == [4, 4]
     results = made(Command(model=model, inputs=(file,), out=tmp_path / "out", format="nifti"))
 
@@ -145,7 +146,7 @@ def test_a_ct_is_not_taken_for_an_mri(tmp_path):
     folder = write_series(tmp_path / "ct")
 
     with pytest.raises(UsageError, match="1 x DICOM: other-modality"):
-        find_inputs([folder], tmp_path / "out", "mri", "test", RECIPE)
+        find_inputs([folder], tmp_path / "out", "mri", "test", RECIPE, Leniency())
 
 
 def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, model):

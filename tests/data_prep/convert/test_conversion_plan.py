@@ -10,6 +10,7 @@ from data_prep.convert.conversion_plan import find, name_sources, plan_jobs
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.settings import ConvertSettings
 from data_prep.datasets.split import SPLITS
+from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.errors import UsageError
 from tests.support.volumes import touch_files
@@ -24,7 +25,7 @@ def settings(root: Path, **changes: object) -> ConvertSettings:
 
 
 def sources(root: Path, **changes: object) -> list[Source]:
-    return name_sources(find(settings(root, **changes)).volumes, KEY)
+    return name_sources(find(settings(root, **changes)).volumes, KEY, Leniency())
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_split_file_names_subjects_as_the_layout_does(folder, tmp_path):
     wanted = {volume.label: volume.split for volume in found.volumes}
     assert wanted == {"Doe^0": "test", "Doe^1": "val", "Doe^2": None, "Doe^3": None}
     assert found.remarks == ["1 subject(s) of the split file are not among the volumes."]
-    jobs = plan_jobs(name_sources(found.volumes, KEY), {}, SHARES)
+    jobs = plan_jobs(name_sources(found.volumes, KEY, Leniency()), {}, SHARES)
     assert {j.split for j in jobs if j.sources[0].label == "Doe^0"} == {"test"}
 
 

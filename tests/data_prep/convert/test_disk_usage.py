@@ -13,6 +13,7 @@ from data_prep.convert.convert import convert
 from data_prep.convert.disk_usage import bytes_needed, check_space, in_units, stored_slices
 from data_prep.convert.header_scan import Preview
 from data_prep.convert.settings import ConvertSettings
+from data_prep.preprocess.spec import Recipe
 from data_prep.sources.source import Source
 from data_prep.store.store import open_store
 from mrct.errors import StorageFullError, VolumeError
@@ -51,8 +52,7 @@ def test_slices_follow_from_the_extent_along_the_upright_axis():
     assert stored_slices(grid((40, 90, 64), (3.0, 2.0, 1.0), sagittal), 3.0) == 60
 
 
-def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have(tmp_path):
-    settings = ConvertSettings(out=tmp_path / "s.zarr", mri=tmp_path, **GRID)
+def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have():
     deep, flat = grid((20, 9, 9), (6.0, 9.0, 9.0)), grid((10, 9, 9), (6.0, 9.0, 9.0))
     previews = [
         previewed(1, grid=deep, pair="p"),
@@ -62,7 +62,7 @@ def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have
         previewed(6, refusal=VolumeError("code", "Reason.", "Remedy.")),
     ]
 
-    needed = bytes_needed(previews, settings, {"mri": 2.0, "ct": 4.0})
+    needed = bytes_needed(previews, Recipe(**GRID), {"mri": 2.0, "ct": 4.0})
 
     weighted = 2 * 20 + 4 * 20 + 2 * 10
     assert needed == pytest.approx(weighted * 56 * 48 + 3 * 9_000, abs=2)

@@ -1,12 +1,14 @@
 """A task that dies costs its own volume at most, and the others none (I22)."""
 
 import os
+from functools import partial
 
 import pytest
 
 from data_prep.convert.conversion_plan import Job
 from data_prep.convert.executor import outcomes_of
-from data_prep.convert.settings import ConvertSettings
+from data_prep.convert.worker import convert_job
+from data_prep.preprocess.spec import Recipe
 from data_prep.sources.source import Source
 from data_prep.store.writer import create_store
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -18,13 +20,11 @@ COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
 
 @pytest.mark.ray
 def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
-    settings = ConvertSettings(
-        out=tmp_path / "s.zarr", mri=tmp_path, spacing_mm=(6.0, 4.0, 4.0), size=(56, 48), workers=2
-    )
+    store, recipe = tmp_path / "s.zarr", Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
     create_store(
-        settings.out,
-        spacing_mm=settings.spacing_mm,
-        size=settings.size,
+        store,
+        spacing_mm=recipe.spacing_mm,
+        size=recipe.size,
         settings={"window_hu": WINDOW_HU},
     )
     path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
@@ -36,7 +36,7 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     ]
     jobs = [Job(sources=(source,), split="train") for source in sources]
 
-    outcomes = list(outcomes_of(jobs, settings))
+    outcomes = list(outcomes_of(jobs, partial(convert_job, out=store, recipe=recipe), workers=2))
 
     written = {outcome.source.pseudonym for outcome in outcomes if outcome.written}
     assert written == {source.pseudonym for source in sources[1:]}
@@ -48,17 +48,17 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    settings = ConvertSettings(out=tmp_path / "s.zarr", mri=tmp_path, workers=0)
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=Recipe())
     source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="p", **COMMON)
     read = Source.read
 
-    def read_while_it_grows(self, leniency, note):
-        volume = read(self, leniency, note)
+    def read_while_it_grows(self, note):
+        volume = read(self, note)
         self.path.write_bytes(self.path.read_bytes() + b"\0")
         return volume
 
     monkeypatch.setattr(Source, "read", read_while_it_grows)
-    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], settings)
+    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], conversion, workers=0)
 
     assert outcome.refusal.code == "file-changed"
 
@@ -72,10 +72,10 @@ def test_what_is_no_readable_file_is_refused_and_named(tmp_path, fault):
         os.mkfifo(path)
     elif fault == "folder":
         path.mkdir()
-    settings = ConvertSettings(out=tmp_path / "s.zarr", mri=tmp_path, workers=0)
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=Recipe())
     source = Source(path=path, pseudonym="p", **COMMON)
 
-    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], settings)
+    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], conversion, workers=0)
 
     assert outcome.refusal.code == "unreadable"
     assert str(tmp_path) not in outcome.refusal.reason + outcome.refusal.remedy

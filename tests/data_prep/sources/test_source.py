@@ -44,7 +44,7 @@ def test_a_file_of_each_format_is_the_same_from_there_and_from_here(tmp_path):
 
     for path in sorted(tmp_path.iterdir()):
         expected = read_file(path, modality="ct", pseudonym="p")
-        assert_equal(source(path).read(Leniency(), silent), expected)
+        assert_equal(source(path).read(silent), expected)
 
 
 def test_a_series_brings_its_notes_and_its_leniency(tmp_path):
@@ -52,7 +52,8 @@ def test_a_series_brings_its_notes_and_its_leniency(tmp_path):
     here, there = [], []
 
     expected = read_series(series, pseudonym="p", assume_hu=True, note=here.append)
-    volume = source(tmp_path, series=series).read(Leniency(assume_hu=True), there.append)
+    lenient = source(tmp_path, series=series, leniency=Leniency(assume_hu=True))
+    volume = lenient.read(there.append)
 
     assert_equal(volume, expected)
     assert there == here != []
@@ -63,7 +64,7 @@ def test_every_real_volume_is_read_apart(shared):
     assert paths
     for path in paths[:3]:
         expected = read_file(path, modality="ct", pseudonym="p")
-        assert_equal(source(path).read(Leniency(), silent), expected)
+        assert_equal(source(path).read(silent), expected)
 
 
 def test_the_hash_is_that_of_the_bytes_whatever_the_files_are_called(tmp_path):
