@@ -1,0 +1,110 @@
+"""What every command does alike: its shared flags, its exit codes, and how it tells an error."""
+
+import errno
+import importlib.metadata
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mrct.cli import parse, run_command
+from mrct.errors import ExitCode, UsageError
+from mrct.progress import QUIET_VARIABLE, progress
+from mrct.storage.paths import StoragePath, storage_path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ended(main, argv=()) -> int:
+    """Run a command's body here, and return its exit code."""
+    with pytest.raises(SystemExit) as end:
+        run_command(main, list(argv))
+    return end.value.code or 0
+
+
+def test_the_version_is_that_of_the_installed_package(capsys):
+    assert ended(lambda argv: ExitCode.FAILED, ["convert", "--version"]) == 0
+    assert capsys.readouterr().out.strip() == importlib.metadata.version("cyclegan-mri-ct")
+
+
+def test_a_command_gets_all_but_the_shared_flags_and_what_another_command_gets(monkeypatch):
+    monkeypatch.setenv(QUIET_VARIABLE, "")  # so that it is put back
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: None)
+    argv = ["run", "--quiet", "--a.b", "-1", "--log-level", "info", "--", "x", "--version"]
+    got = []
+
+    assert ended(lambda argv: got.extend(argv) or ExitCode.DONE, argv) == 0
+
+    assert got == ["run", "--a.b", "-1", "--", "x", "--version"]
+
+
+def test_quiet_shows_no_progress(monkeypatch, capsys):
+    def work(argv):
+        with progress("work", total=1) as advance:
+            advance()
+        return ExitCode.DONE
+
+    monkeypatch.setenv(QUIET_VARIABLE, "")
+    ended(work)
+    assert "work: 1 of 1" in capsys.readouterr().err
+
+    ended(work, ["--quiet"])
+    assert capsys.readouterr().err == ""
+
+
+def test_libraries_log_from_the_level_on_that_is_asked_for():
+    code = (
+        "import logging; from mrct.errors import ExitCode; from mrct.cli import run_command\n"
+        "run_command(lambda argv: logging.getLogger('ray').info('hello') or ExitCode.DONE)"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True).stderr
+        for flags in ([], ["--log-level", "info"])
+    ]
+    assert [b"hello" in each for each in told] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("give --out"), 2, "error: give --out"),
+        (OSError(errno.ENOSPC, "No space left on device"), 4, "storage is full"),
+        (KeyboardInterrupt(), 1, "Run the same command again"),
+    ],
+)
+def test_an_error_is_told_without_a_traceback(error, code, words, capsys):
+    def fail(argv):
+        raise error
+
+    assert ended(fail) == code
+    assert words in capsys.readouterr().err
+
+
+@dataclass
+class Command:
+    """Do something."""
+
+    store: StoragePath
+    """Where."""
+    other: StoragePath | None = None
+
+
+def test_a_flag_may_be_a_folder_or_a_url():
+    flags = ["--store", "a.zarr", "--other", "memory://bucket/b.zarr"]
+    command = parse(Command, flags, prog="x")
+    assert command == Command(
+        store=storage_path("a.zarr"), other=storage_path("memory://bucket/b.zarr")
+    )
+    assert parse(Command, flags[:2], prog="x").other is None
+
+
+def test_help_shows_the_shared_flags_and_one_usage(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse(Command, ["--help"], prog="python -m x")
+    printed = capsys.readouterr().out
+    assert printed.count("usage:") == 1
+    assert "--version" in printed
+    assert "PATH|URL" in printed
