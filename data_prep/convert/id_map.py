@@ -64,4 +64,4 @@ def _read(path: Path, columns: Sequence[str]) -> dict[str, Sequence[str]]:
             f"{path} exists and is not an id map: its first line is not {','.join(columns)}. It "
             "would be overwritten. Move it away, or give another path."
         )
-    return {line[0]: line for line in lines[1:]}
+    return {line[0]: line for line in lines[1:] if line}
