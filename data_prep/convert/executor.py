@@ -86,17 +86,18 @@ def _starter(convert: Conversion) -> Callable[[Job], Any]:
 
     # No retries by Ray: it would run a task that eats memory beside others again. One CPU per
     # task also makes Ray set OMP_NUM_THREADS to 1 in it.
-    def run(job: Job) -> list[Outcome]:  # a partial is no function to Ray
-        return convert(job)
-
-    task = ray.remote(num_cpus=1, max_retries=0)(run)
+    task = ray.remote(num_cpus=1, max_retries=0)(_run)
 
     def start(job: Job) -> Any:
         stored = sum(source.size_bytes() for source in job.sources)
         wanted = _FLOOR_BYTES + _BYTES_PER_STORED * stored
-        return task.options(memory=min(wanted, int(largest))).remote(job)
+        return task.options(memory=min(wanted, int(largest))).remote(convert, job)
 
     return start
+
+
+def _run(convert: Conversion, job: Job) -> list[Outcome]:
+    return convert(job)
 
 
 def _task_died(error: BaseException) -> VolumeError:

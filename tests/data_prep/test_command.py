@@ -154,7 +154,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(data_prep, tmp_path):
     assert "10 x 64 x 56 of 6 x 3.5 x 4 mm -> 10 slices" in out
     assert "Input 4: mri, .nii, REFUSED: header-damaged" in out
     assert "MRI: 1 train, 1 val, 1 test" in out
-    assert "3 volumes to convert, 0 there already, 1 refused" in out
+    assert "3 volumes to convert, 0 already there, 1 refused" in out
     assert str(tmp_path) not in out, "no paths where nobody sits before a terminal"
     assert sorted(tmp_path.rglob("*")) == before
 

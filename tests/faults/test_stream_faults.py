@@ -23,7 +23,7 @@ from cyclegan.data.stream import open_stream, steps_per_epoch
 from cyclegan.errors import DataError, LoaderError
 from data_prep.store.store import Store, open_store
 from mrct import host_limits
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UserError
 from tests.support.stores import make_store
 
 FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
@@ -214,7 +214,7 @@ def test_s7_too_few_open_files_are_noticed_at_the_start(
 ) -> None:
     monkeypatch.setattr(host_limits.resource, "getrlimit", lambda which: (64, 128))
 
-    with pytest.raises(DataError, match="128 open files; a worker needs up to 4096"):
+    with pytest.raises(UserError, match="128 open files; a worker needs up to 4096"):
         opened(store)
 
 

@@ -74,8 +74,8 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
         (["run", "nowhere", "--preset", "smoke"], "neither a space"),
         (["run", "weights", "--preset", "smokey"], "no preset 'smokey'"),
         (["run", "weights", "--preset", "smoke", "--metric", "mea_hu"], "no such score"),
-        (["run", "weights", "--preset", "smoke", "--time-budget", "8"], "8h, 30m or 90s"),
-        (["report", "folder"], "contains no search"),
+        (["report", "."], "contains no search"),
+        (["report", "folder"], "There is no folder"),
     ],
 )
 def test_misuse_is_named_before_anything_is_trained(argv, message, tmp_path, monkeypatch):
@@ -94,6 +94,7 @@ def test_misuse_is_named_before_anything_is_trained(argv, message, tmp_path, mon
     [
         (["run", "weights", "--trials", "0"], "--trials is 0; it must be at least 1"),
         (["run", "weights", "--look-every", "0"], "--look-every is 0"),
+        (["run", "weights", "--time-budget", "8"], "8h, 30m or 90s"),
         (["run", "weights", "--storage", "s3://bucket"], "needs a folder for its event log"),
         (["run", "weights", "--loss.cyle-weight", "3"], "--loss.cyle-weight"),
         (["report", "folder", "--best"], "Unrecognized options: --best"),

@@ -110,7 +110,7 @@ def test_a_damaged_volume_is_left_out_and_named(tmp_path):
 
 
 def test_an_empty_split_is_refused_with_the_remedy(store):
-    with pytest.raises(DataError, match=r"split val .* no volume belongs to it.*describe"):
+    with pytest.raises(DataError, match=r"val split .* the split is empty.*describe"):
         evaluate(both_ways(identity), store, "val")
 
 

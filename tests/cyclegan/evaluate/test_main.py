@@ -130,7 +130,7 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
 
 
 def test_nothing_named_is_wrong_use():
-    with pytest.raises(UsageError, match="nothing to score"):
+    with pytest.raises(UsageError, match="Nothing to score"):
         write_results(Command())
 
 

@@ -53,7 +53,7 @@ def test_what_is_stored_already_is_told_and_not_counted(settings):
     ahead = forecast(settings)
 
     assert (ahead.bytes_needed, ahead.seconds, ahead.samples) == (0, None, {})
-    assert "0 volumes to convert, 6 there already, 0 refused" in lines(settings)
+    assert "0 volumes to convert, 6 already there, 0 refused" in lines(settings)
 
 
 def test_paths_are_shown_only_where_they_may_be(settings, tmp_path):
