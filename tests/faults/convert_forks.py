@@ -11,12 +11,12 @@ import sys
 import tempfile
 import time
 import traceback
-from pathlib import Path
 
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
 from data_prep.preprocess.preprocess import harmonise
 from data_prep.readers.nifti import read_nifti
+from mrct.storage.local_path import LocalPath
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     Arguments: the store, the manifest, the key file. Answers each line with how long it ran and
     whether it was killed.
     """
-    out, manifest, key = map(Path, sys.argv[1:])
+    out, manifest, key = map(LocalPath, sys.argv[1:])
     settings = ConvertSettings(
         out=out,
         manifest=manifest,
