@@ -140,7 +140,7 @@ def test_versions_that_a_runtime_environment_changes_and_storage_that_none_can_w
 
 BUSY = """
 import sys, ray
-from cluster import doctor
+from cluster.doctor import doctor
 ray.init(sys.argv[1], log_to_driver=False)
 other = ray.remote(num_gpus=1)(doctor.Examiner).remote("other", 0)
 ray.get(other.now.remote())
