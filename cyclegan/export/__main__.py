@@ -9,7 +9,7 @@ from mrct.errors import ExitCode
 def main(argv: list[str]) -> ExitCode:
     """Parse the arguments and run the export."""
     command = parse(Command, argv, prog="python -m cyclegan.export")
-    load_config(command.run_folder / "config.yaml")  # a folder without a run is told at once
+    load_config(command.run_folder / "config.yaml")  # fail before torch is imported
     from cyclegan.export.export import export  # after the arguments: it needs torch
 
     return export(command)

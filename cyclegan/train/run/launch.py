@@ -220,7 +220,7 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     """Return the resources to request from Ray for the workers.
 
     Raises:
-        ConfigError: The cluster cannot fit the workers; Ray would wait for ever.
+        ConfigError: The cluster cannot fit the workers; Ray would wait indefinitely.
     """
     scale = config.scale
     nodes = machines()

@@ -30,7 +30,7 @@ def bucket() -> Iterator[str]:
 def batches(store: Store, start_step: int = 0, **data: object) -> tuple[list[Batch], list[str]]:
     """The steps from `start_step` to STEPS, and the slices that others stood in for."""
     config = Config(
-        data=DataConfig(**({"min_body_fraction": 0, "noise": 0.02} | data)),  # type: ignore[arg-type]
+        data=DataConfig(**({"min_body_fraction": 0, "noise": 0.02} | data)),
         batch=BatchConfig(shards=2, shard_size=3),
     )
     records: list[Substitution] = []
@@ -51,7 +51,7 @@ def test_batches_from_a_url_are_those_from_a_folder_also_resumed(
     bucket: str, tmp_path: Path
 ) -> None:
     local = make_store(tmp_path / "s.zarr", shape=(6, 32, 24))
-    remote = make_store(storage_path(f"{bucket}/same.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
+    remote = make_store(storage_path(f"{bucket}/same.zarr"), shape=(6, 32, 24))
 
     expected, _ = batches(local)
 
@@ -63,7 +63,7 @@ def test_batches_from_a_url_are_those_from_a_folder_also_resumed(
 
 
 def test_a_damaged_object_stops_the_stream_or_is_stood_in_for(bucket: str) -> None:
-    store = make_store(storage_path(f"{bucket}/damaged.zarr"), shape=(6, 32, 24))  # type: ignore[arg-type]
+    store = make_store(storage_path(f"{bucket}/damaged.zarr"), shape=(6, 32, 24))
     name = store.volumes[0].name
     shard = store.path / name / "0/c/0/0/0"
     content = bytearray(shard.read_bytes())
