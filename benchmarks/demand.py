@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.loading.slices import FULL, SMALL, make_slices
 from cyclegan.config.config import BatchConfig, Config, DataConfig
-from cyclegan.data.prefetch import Heartbeat, load_ahead
+from cyclegan.data.prefetch import Heartbeat, prefetch
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import find_domain
@@ -47,7 +47,7 @@ def batches(store: Store, stage: str) -> Iterator[Any]:
         device = torch.device("cpu")
         yield from open_stream(store, config, "train", shards=range(1), start_step=0, device=device)
     else:
-        yield from load_ahead(partial(arrays, store, config), 0, stall_s=60, note=print)
+        yield from prefetch(partial(arrays, store, config), 0, stall_s=60, note=print)
 
 
 def arrays(store: Store, config: Config, step: int, heartbeat: Heartbeat) -> Iterator[Any]:
@@ -117,8 +117,8 @@ def demand(path: Path, stage: str, workers: int, cores: int, seconds: float) -> 
         )
         for _ in range(workers)
     ]
-    told = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-    means = {name: sum(one[name] for one in told) / workers for name in told[0]}
+    entries = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+    means = {name: sum(one[name] for one in entries) / workers for name in entries[0]}
     used = PAIRS_PER_S * means["cpu_us_per_pair"] / 1e6
     facts = {"stage": stage, "workers": workers, "cores": cores, "cores_used_per_gpu": used}
     return facts | means

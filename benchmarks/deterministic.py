@@ -11,7 +11,13 @@ from statistics import median
 
 import torch
 
-from cyclegan.config.config import BatchConfig, Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.config.config import (
+    BatchConfig,
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    TrainConfig,
+)
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import place
@@ -24,7 +30,7 @@ ROUNDS = 5
 FAST = Config(
     batch=BatchConfig(shards=4, shard_size=1),
     generator=GeneratorConfig(filters=16, blocks=6),
-    critic=CriticConfig(filters=32),
+    discriminator=DiscriminatorConfig(filters=32),
     train=TrainConfig(precision="fp32", compile="no"),
 )
 MODES = {

@@ -1,7 +1,7 @@
 """Claim: a split of any number of volumes is evaluated at a steady speed in the same memory.
 
 20 pairs of 160 x 256 x 256 voxels (ellipsoid heads with skull and noise) through the whole
-evaluation with a translator that costs nothing, so that the scores alone are measured: all paired
+evaluation with a generator that costs nothing, so that the scores alone are measured: all paired
 metrics of four methods, populations, edges, outlines, cycle. The largest memory of the last third
 is held against that of the first.
 
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.score_volume import Options
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_volume import ScoringOptions
+from cyclegan.inference.cycle import CycleNetworks
 from data_prep.datasets.split import Split
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.store import Store, open_store
 from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -70,7 +70,7 @@ def make_store(path: LocalPath, pairs: int, shape: Shape) -> Store:
             window = WINDOW_HU
             if modality == "mri":
                 window = robust_window(scans["mri"], scans["body"])
-            harmonised = HarmonisedVolume(
+            preprocessed = PreprocessedVolume(
                 voxels=scans[modality],
                 body=scans["body"],
                 affine=affine,
@@ -85,14 +85,14 @@ def make_store(path: LocalPath, pairs: int, shape: Shape) -> Store:
                 split=split,
                 link=f"{other}/{subject}" if split == "test" else None,
                 source_sha256="0" * 64,
-                harmonised=harmonised,
+                preprocessed=preprocessed,
             )
             write_volume(path, prepared)
     rebuild_index(path)
     return open_store(path)
 
 
-class Watch:
+class MemoryWatch:
     """This process' resident memory over time."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Watch:
         self._thread.start()
 
     def unchanged(self, images: Tensor) -> Tensor:
-        """A translator that hands back what it gets: bright is dense."""
+        """A generator that hands back what it gets: bright is dense."""
         self.calls.append(time.monotonic())
         return images
 
@@ -133,10 +133,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(LocalPath(folder) / "s.zarr", command.pairs, (z, y, x))
-        watch = Watch()
-        networks = BothWays(to_ct=watch.unchanged, to_mri=watch.unchanged, contrast="plain")
+        watch = MemoryWatch()
+        networks = CycleNetworks(to_ct=watch.unchanged, to_mri=watch.unchanged, contrast="plain")
         began = time.monotonic()
-        scores = evaluate(networks, store, "test", options=Options(threads=cores))
+        scores = evaluate(networks, store, "test", options=ScoringOptions(threads=cores))
         took_s = time.monotonic() - began
         watch.stop()
     # Both ways in batches of 8 slices; the MRIs, which are the pairs, come first.

@@ -182,10 +182,10 @@ def main() -> None:
                 elif not path.exists():
                     make_index(path, volumes)
                 rows.append({"kind": kind, "volumes": volumes} | measure(kind, path))
-                told = "  ".join(
+                entries = "  ".join(
                     f"{value:,.4g} {name}" for name, value in list(rows[-1].items())[2:]
                 )
-                print(f"{kind:8}{volumes:8,} volumes:  {told}", flush=True)
+                print(f"{kind:8}{volumes:8,} volumes:  {entries}", flush=True)
     print(
         f"load {os.getloadavg()[0]:.1f}; batches of 16 pairs, {SLICES} slices a volume if indexed"
     )

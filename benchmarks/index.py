@@ -31,7 +31,7 @@ REPEATS = 5
 
 
 def records(count: int) -> Iterator[dict[str, Any]]:
-    """Commit records as `write_volume` makes them, of volumes that were never written."""
+    """Commit records as `write_result` makes them, of volumes that were never written."""
     random.seed(count)
     heights = np.linspace(0, 1, SLICES).round(4).tolist()
     for number in range(count):

@@ -29,8 +29,8 @@ from statistics import mean, median
 import torch
 import torch.distributed as dist
 
-from cluster.plan.cost_model import Links, Rhythm, Site, Step, forecast
-from cluster.plan.flops import work_of
+from cluster.plan.cost_model import Cluster, EpochOverhead, Links, StepCost, forecast_speed
+from cluster.plan.flops import compute_cost_of
 from cyclegan.config.config import Config
 from cyclegan.config.files import resolve, to_yaml
 from cyclegan.config.presets import smoke
@@ -61,7 +61,7 @@ def configuration(store: Path, runs: Path) -> Config:
         run=replace(base.run, storage=str(runs)),
         batch=replace(base.batch, shards=2, shard_size=4),
         generator=replace(base.generator, filters=24, blocks=4),
-        critic=replace(base.critic, filters=24),
+        discriminator=replace(base.discriminator, filters=24),
         train=replace(base.train, max_steps=STEPS),
         schedule=replace(
             base.schedule, log_every_steps=LOG_EVERY, save_every_steps=0, validate_every_steps=0
@@ -148,8 +148,8 @@ def main() -> None:
             folder / "s.zarr", mri=6, ct=6, shape=(16, *SIZE), splits=("train", "train", "val")
         )
         config = configuration(store.path, folder)
-        work = work_of(config, SIZE)
-        gradient = work.translator_bytes + work.critic_bytes
+        work = compute_cost_of(config, SIZE)
+        gradient = work.generator_bytes + work.discriminator_bytes
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         context = multiprocessing.get_context("spawn")
@@ -186,7 +186,7 @@ def row(
     before = slowest_s()
     measured = trained(config, workers)
     after = slowest_s()
-    step = Step(
+    step = StepCost(
         pairs=pairs,
         compute_s=(before + after) / 2,
         gradient_bytes=gradient,
@@ -195,7 +195,7 @@ def row(
         overlap=0.0,
         data_beside=2 * workers <= CORES,
     )
-    site = Site(
+    site = Cluster(
         gpus=workers,
         gpus_per_node=workers,
         links=Links(node_bytes_per_s=speed, network_bytes_per_s=speed, latency_s=0.0),
@@ -203,14 +203,14 @@ def row(
         store_bytes_per_s=1e12,
         write_bytes_per_s=1e12,
     )
-    rhythm = Rhythm(
+    rhythm = EpochOverhead(
         steps=STEPS,
         checkpoint_bytes=0,
         steps_per_checkpoint=0,
         validation_s=0.0,
         steps_per_validation=0,
     )
-    predicted = forecast(step, site, rhythm).pairs_per_s
+    predicted = forecast_speed(step, site, rhythm).pairs_per_s
     return {
         "workers": workers,
         "alone_before_ms": 1e3 * before,

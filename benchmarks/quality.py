@@ -36,7 +36,7 @@ from benchmarks.recipes.pace import DEVICE, step_ratio
 from benchmarks.recipes.phantom import FROZEN, phantom, phantom_name
 from benchmarks.recipes.table import COLUMNS, draw, print_table
 from cyclegan.config.config import Config
-from cyclegan.train.checkpoint.folder import saved, score_of
+from cyclegan.train.checkpoint.folder import saved_checkpoints, score_of
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
@@ -137,7 +137,7 @@ def compare(
     steps = max(1, round(flags.budget / paced["ratio"]))
     config = config_of(candidate, steps)
     print(f"{candidate.name}, seed {seed}: {steps} steps", flush=True)
-    if train_worker(config, Worker(device=DEVICE), told_to_stop=out_of_time).step < steps:
+    if train_worker(config, Worker(device=DEVICE), stop_requested=out_of_time).step < steps:
         return False
     row = key | {"name": candidate.name, "words": candidate.words, "steps": steps}
     row |= {"step_ratio": round(paced["ratio"], 3), "machine": machine(), "commit": commit()}
@@ -159,7 +159,7 @@ def compare(
 def judged(config: Config, store: Store, slices: Path) -> Row:
     """The truth's verdict on every checkpoint, the one that was selected, and what it cost."""
     curve, heads, shown = [], [], []
-    for folder in saved(config.run_folder):
+    for folder in saved_checkpoints(config.run_folder):
         if (selection := score_of(folder)) == float("inf"):
             continue  # the one before the first step, or one between that a stop left
         subjects, pictures = judge(folder, config, store)

@@ -23,7 +23,7 @@ from benchmarks.versions.contents import (
     scores_in,
     volumes_in,
 )
-from benchmarks.versions.differences import Group, compare
+from benchmarks.versions.differences import GroupComparison, compare
 from benchmarks.versions.side import CommandError, Side, machine, sides_of
 
 TRAINING = (
@@ -98,9 +98,9 @@ def main(argv: list[str]) -> int:
     return 1 if different else 0
 
 
-def compared(sides: tuple[Side, Side], folder: Path) -> list[Group]:
+def compared(sides: tuple[Side, Side], folder: Path) -> list[GroupComparison]:
     """Run every stage on both sides."""
-    groups: list[Group] = []
+    groups: list[GroupComparison] = []
     for number, (stage, (make, read, name)) in enumerate(STAGES.items(), 1):
         print(f"{number}/{len(STAGES)} {stage:10}", end="", flush=True)
         found: list[Arrays] = []

@@ -29,8 +29,8 @@ from benchmarks.recipes.candidate import START, configured
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml, with_settings
 from cyclegan.config.presets import reference, seed
-from cyclegan.train.checkpoint.checkpoint import load_translators
-from cyclegan.train.checkpoint.folder import saved
+from cyclegan.train.checkpoint.checkpoint import load_generators
+from cyclegan.train.checkpoint.folder import saved_checkpoints
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.validation import validation_scores
@@ -59,10 +59,10 @@ RECIPES: dict[str, dict[str, Config]] = {
             DEMO, {"loss.cycle.weight": 50.0, "loss.identity.weight": 50.0} | PLAIN
         ),
         "rate 25 times higher": with_settings(
-            DEMO, {"optimizer.learning_rate": 1e-2, "optimizer.critic_learning_rate": 1e-2}
+            DEMO, {"optimizer.learning_rate": 1e-2, "optimizer.discriminator_learning_rate": 1e-2}
         ),
         "hardly any rate": with_settings(
-            DEMO, {"optimizer.learning_rate": 1e-5, "optimizer.critic_learning_rate": 1e-5}
+            DEMO, {"optimizer.learning_rate": 1e-5, "optimizer.discriminator_learning_rate": 1e-5}
         ),
     },
     "report": {
@@ -75,7 +75,9 @@ RECIPES: dict[str, dict[str, Config]] = {
         "inverted reference": with_settings(REFERENCE, {"data.mri_contrast": "inverted"}),
         "adversarial alone": with_settings(DEMO, NO_WAY_BACK),
         "no adversary": with_settings(DEMO, {"loss.adversarial.enabled": False} | PLAIN),
-        "critics 20 times faster": with_settings(DEMO, {"optimizer.critic_learning_rate": 8e-3}),
+        "discriminators 20 times faster": with_settings(
+            DEMO, {"optimizer.discriminator_learning_rate": 8e-3}
+        ),
     },
 }
 PAIRED = {"mae_hu": "masked MAE", "bone_dice": "bone Dice"}
@@ -110,7 +112,7 @@ def small(config: Config, store: Path, name: str, out: Path, number: int) -> Con
             "data.store": str(store),
             "generator.filters": 16,
             "generator.blocks": 4,
-            "critic.filters": 24,
+            "discriminator.filters": 24,
             "train.max_steps": STEPS,
             "train.compile": "no",
             "train.ema_decay": min(0.99, config.train.ema_decay),
@@ -133,7 +135,7 @@ def train(config: Config, is_over: Callable[[], bool]) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(to_yaml(config))
     print(f"\n{folder.name}", flush=True)
-    return train_worker(config, Worker(), told_to_stop=is_over).step == STEPS
+    return train_worker(config, Worker(), stop_requested=is_over).step == STEPS
 
 
 def measured(config: Config, step: int) -> dict[str, float]:
@@ -141,8 +143,10 @@ def measured(config: Config, step: int) -> dict[str, float]:
     folder = config.run_folder
     file = folder / f"measured_{step}.json"
     if not file.exists():
-        (checkpoint,) = [path for path in saved(folder) if path.name == f"step_{step:08d}"]
-        to_ct, to_mri = load_translators(checkpoint, config)
+        (checkpoint,) = [
+            path for path in saved_checkpoints(folder) if path.name == f"step_{step:08d}"
+        ]
+        to_ct, to_mri = load_generators(checkpoint, config)
         scores, _ = validation_scores(to_ct, to_mri, open_store(config.store), config)
         cycles = [scores[f"val/cycle_ssim_{modality}"] for modality in ("mri", "ct")]
         kept = {name: scores[f"val/{name}"] for name in (*PAIRED, "selection")}

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.stepping.gradients import TOLERANCE, differences
-from benchmarks.stepping.sides import Side, batch_of, doubled, ours, usual
+from benchmarks.stepping.sides import StepSide, batch_of, doubled, ours, usual
 from cyclegan.config.config import Config
 from cyclegan.config.presets import reference
 
@@ -53,7 +53,7 @@ def arithmetic_tflop(config: Config, size: int) -> float:
     return counter.get_total_flops() / 1e12
 
 
-def timed(sides: dict[str, Side], size: int, rounds: int) -> dict[str, list[float]]:
+def timed(sides: dict[str, StepSide], size: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of a step of each side, in turns, so that a busy machine slows all; and TFLOP/s."""
     times_s: dict[str, list[float]] = {name: [] for name in (*sides, "convolution_tflops")}
     for number in range(rounds):
@@ -90,7 +90,7 @@ def main() -> None:
     base = replace(
         base,
         generator=replace(base.generator, filters=options.filters),
-        critic=replace(base.critic, filters=options.filters),
+        discriminator=replace(base.discriminator, filters=options.filters),
     )
 
     def config(precision: str, **engine: Any) -> Config:

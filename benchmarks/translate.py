@@ -28,7 +28,7 @@ from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
 from cyclegan.inference.slices import translate_volume
 from cyclegan.nets.generator import Generator
 from cyclegan.train.engine.placement import arithmetic
-from cyclegan.translate.engine import Compiled, obstacle_to_compiling
+from cyclegan.translate.engine import CompiledNetwork, obstacle_to_compiling
 from mrct.storage.atomic import write_atomic
 from tests.support.stores import random_head
 
@@ -124,7 +124,7 @@ def main() -> None:
     if obstacle := obstacle_to_compiling("cpu"):
         print(f"not compiled: {obstacle}")
     else:
-        compiled = Compiled(network, BATCH)
+        compiled = CompiledNetwork(network, BATCH)
         ways |= {f"ours, torch compiled {kind}": by_us(compiled, kind) for kind in kinds}
     for way in ways.values():
         way(images[:BATCH])  # warm

@@ -21,16 +21,16 @@ from safetensors.torch import save_file
 from cyclegan.config.config import GeneratorConfig
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import Intensity, ModelInfo, write_info
-from cyclegan.export.model_folder import CONTENT, publish
+from cyclegan.export.model_folder import CONTENT, publish_folder
 from cyclegan.nets.generator import Generator
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.nifti import write_nifti
 from mrct.storage.atomic import write_atomic
 
 SHAPE, SPACING_MM = (1000, 512, 512), (1.0, 0.5, 0.5)
 RECIPES = {
-    "default voxels, 3 x 1 x 1 mm": Recipe(),
-    "the file's own, 1 x 0.5 x 0.5 mm": Recipe(spacing_mm=SPACING_MM, size=(512, 512)),
+    "default voxels, 3 x 1 x 1 mm": PreprocessingSpec(),
+    "the file's own, 1 x 0.5 x 0.5 mm": PreprocessingSpec(spacing_mm=SPACING_MM, size=(512, 512)),
 }
 
 
@@ -48,7 +48,7 @@ def make_file(path: Path, num_slices: int) -> None:
     write_nifti(path, voxels, affine)
 
 
-def make_model(folder: Path, recipe: Recipe) -> None:
+def make_model(folder: Path, recipe: PreprocessingSpec) -> None:
     """A small network with weights at random."""
     network = Generator(filters=2, blocks=0, upsample="resize")
     info = ModelInfo(
@@ -70,7 +70,7 @@ def make_model(folder: Path, recipe: Recipe) -> None:
         save_file(network.state_dict(), partial / FILES["safetensors"])
         write_info(info, partial)
 
-    publish(folder, fill)
+    publish_folder(folder, fill)
 
 
 def peak_of(words: list[str]) -> tuple[float, float]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from cyclegan.export.model_folder import folder_of, is_of_both, read_model
-from cyclegan.inference.cycle import linked_ct
-from cyclegan.translate.engine import Engine
+from cyclegan.export.model_folder import is_of_both, model_folder_of, read_model
+from cyclegan.inference.cycle import partner_ct
+from cyclegan.translate.engine import TranslationEngine
 from cyclegan.translate.inputs import StoredInput
 from cyclegan.translate.uncertainty import uncertainty
 from data_prep.store.store import open_store
@@ -29,7 +29,9 @@ MOST = 0.1
 """Share of the voxels that are called the most uncertain ones."""
 
 
-def told(unsure: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[float, float, float]:
+def error_correlation(
+    unsure: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[float, float, float]:
     """Pearson and Spearman correlation, and how much larger the error is where it is unsure."""
     order = np.argsort(unsure, kind="stable")[-int(MOST * len(unsure)) :]
     ratio = float(error[order].mean() / error.mean())
@@ -50,17 +52,17 @@ def main() -> None:
         print("  python -m cyclegan.export demo/runs/demo --direction both")
         return
     store = open_store(arguments.store)
-    engine = Engine(model=read_model(folder_of(arguments.model, "to_ct")))
+    engine = TranslationEngine(model=read_model(model_folder_of(arguments.model, "to_ct")))
     back = None
     if is_of_both(arguments.model):
-        back = Engine(model=read_model(folder_of(arguments.model, "to_mri")))
+        back = TranslationEngine(model=read_model(model_folder_of(arguments.model, "to_mri")))
     random, rows = np.random.default_rng(0), []
     print(f"{'volume':22}{'map':22}{'Pearson':>9}{'Spearman':>10}{'error in top tenth':>20}")
     for volume in store.select("mri", arguments.split):
-        if not (real := linked_ct(store, volume)):
+        if not (real := partner_ct(store, volume)):
             continue
         ct, mask = real
-        shown = StoredInput(store=store, volume=volume, number=0).harmonised()
+        shown = StoredInput(store=store, volume=volume, number=0).preprocessed()
         images = engine.images(shown)
         translated = engine.run(images, shown)
         hu = engine.values(translated, shown)
@@ -72,7 +74,7 @@ def main() -> None:
             "chance": random.random(len(error)),
         }
         for name, unsure in maps.items():
-            pearson, spearman, ratio = told(unsure.astype(np.float64), error)
+            pearson, spearman, ratio = error_correlation(unsure.astype(np.float64), error)
             rows.append({"map": name, "pearson": pearson, "spearman": spearman, "ratio": ratio})
             place = volume.name.split("/")[1]
             print(f"{place:22}{name:22}{pearson:9.2f}{spearman:10.2f}{ratio:19.2f}x", flush=True)

@@ -22,7 +22,7 @@ from mrct.storage.paths import StoragePath, storage_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Submit:
+class SubmitCommand:
     """Run the command after `--` on a cluster; its paths are those of the cluster.
 
     On every target, a preempted run (exit code 5) is started again."""
@@ -41,7 +41,7 @@ class Submit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Doctor:
+class DoctorCommand:
     """Check that every node can train; the exit code is 1 if a check fails."""
 
     store: StoragePath | None = None
@@ -54,7 +54,7 @@ class Doctor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class PlanCommand:
     """Predict speed, time, demand and cost of a run on N GPUs, with the model of
     docs/scale-model.md.
 
@@ -74,23 +74,25 @@ class Plan:
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 
 
-Command = (
-    Annotated[Submit, subcommand("submit")]
-    | Annotated[Doctor, subcommand("doctor")]
-    | Annotated[Plan, subcommand("plan")]
+ClusterCommand = (
+    Annotated[SubmitCommand, subcommand("submit")]
+    | Annotated[DoctorCommand, subcommand("doctor")]
+    | Annotated[PlanCommand, subcommand("plan")]
 )
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
-    command: Command = parse(Command, own, prog="python -m cluster", description=__doc__)
+    command: ClusterCommand = parse(
+        ClusterCommand, own, prog="python -m cluster", description=__doc__
+    )
     match command:
-        case Submit() as submit:
+        case SubmitCommand() as submit:
             return run_submit(submit, sent)
-        case Doctor() as doctor:
+        case DoctorCommand() as doctor:
             return run_doctor(doctor)
-        case Plan() as plan:
+        case PlanCommand() as plan:
             return run_plan(plan)
 
 
@@ -102,14 +104,21 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
+def run_submit(submit: SubmitCommand, command: Sequence[str]) -> ExitCode:
     """Submit a command, or print what would be submitted."""
     if not command:
         raise UsageError(
             "There is no command to submit. Write it after two hyphens:\n"
             "  python -m cluster submit --target ray -- python -m cyclegan.train smoke ..."
         )
-    from cluster.submit.manifests import SBATCH, apply, manifest, queue, rayjob, sbatch_line
+    from cluster.submit.manifests import (
+        SBATCH,
+        apply_with_kubectl,
+        job_yaml,
+        rayjob,
+        sbatch_line,
+        submit_to_slurm,
+    )
     from cluster.submit.ray_jobs import command_line, submit_to_ray
 
     machines, driver = submit.machines, submit.driver
@@ -119,28 +128,28 @@ def run_submit(submit: Submit, command: Sequence[str]) -> ExitCode:
         case "ray", False:
             return submit_to_ray(command, driver, submit.address, wait=submit.wait)
         case "kuberay", True:
-            print(manifest(rayjob(machines, driver, command)), end="")
+            print(job_yaml(rayjob(machines, driver, command)), end="")
         case "kuberay", False:
-            apply(rayjob(machines, driver, command))
+            apply_with_kubectl(rayjob(machines, driver, command))
         case "slurm", True:
             print(f"# {shlex.join(sbatch_line(machines, command))}\n{SBATCH.read_text()}", end="")
         case "slurm", False:
-            queue(machines, command)
+            submit_to_slurm(machines, command)
     return ExitCode.DONE
 
 
-def run_doctor(doctor: Doctor) -> ExitCode:
+def run_doctor(doctor: DoctorCommand) -> ExitCode:
     """Print the findings, failed checks first."""
     from rich.console import Console
 
-    from cluster.doctor.checks import table
+    from cluster.doctor.checks import results_table
     from cluster.doctor.doctor import examine
 
     store = doctor.store or store_from_environment()
     storage = doctor.storage and doctor.storage.expanduser().absolute()
     findings = list(examine(doctor.address, store, storage))
-    Console().print(table(findings))
-    return ExitCode.DONE if all(each.well for each in findings) else ExitCode.FAILED
+    Console().print(results_table(findings))
+    return ExitCode.DONE if all(each.passed for each in findings) else ExitCode.FAILED
 
 
 def store_from_environment() -> StoragePath | None:
@@ -149,7 +158,7 @@ def store_from_environment() -> StoragePath | None:
     return storage_path(path) if path else None
 
 
-def run_plan(plan: Plan) -> ExitCode:
+def run_plan(plan: PlanCommand) -> ExitCode:
     """Print the plan for one GPU, for one machine, and for the requested number."""
     store = plan.store or store_from_environment()
     if store is None or plan.gpus < 1:
@@ -160,14 +169,19 @@ def run_plan(plan: Plan) -> ExitCode:
     from data_prep.store.store import open_store
 
     opened = open_store(store)  # before what takes longer to import
-    from cluster.plan.scaling_plan import measured_pair_s, prospects, table, told
+    from cluster.plan.scaling_plan import (
+        measured_pair_s,
+        scaling_points,
+        scaling_table,
+        source_text,
+    )
 
     measured = measured_pair_s(storage_path(plan.measured)) if plan.measured else None
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
-    found = list(prospects(config, opened, counts, assumed, measured))
-    Console().print(table(found))
-    print(told(plan.preset, assumed, measured))
+    found = list(scaling_points(config, opened, counts, assumed, measured))
+    Console().print(scaling_table(found))
+    print(source_text(plan.preset, assumed, measured))
     if plan.json:
         content = {"assumptions": asdict(assumed), "prospects": [asdict(each) for each in found]}
         write_atomic(plan.json, json.dumps(content, indent=1).encode())

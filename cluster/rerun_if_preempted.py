@@ -17,18 +17,18 @@ PAUSE_S = 1.0
 """Pause between two starts, so that a command that is preempted at once does not spin."""
 
 
-def run_again(command: Sequence[str]) -> int:
+def rerun_if_preempted(command: Sequence[str]) -> int:
     """Run a command until it ends other than by preemption; return its exit code.
 
     SIGTERM and SIGINT are left to the command, which Ray signals itself; here they only end the
     repetition.
     """
-    told: list[int] = []
+    signals: list[int] = []
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda number, frame: told.append(number))
+        signal.signal(each, lambda number, frame: signals.append(number))
     while True:
         code = subprocess.Popen(command).wait()
-        if code != ExitCode.PREEMPTED or told:
+        if code != ExitCode.PREEMPTED or signals:
             return code if code >= 0 else 128 - code
         print(
             "Preempted; the command starts again and resumes its run.", file=sys.stderr, flush=True
@@ -37,4 +37,4 @@ def run_again(command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_again(sys.argv[sys.argv.index("--") + 1 :]))
+    sys.exit(rerun_if_preempted(sys.argv[sys.argv.index("--") + 1 :]))

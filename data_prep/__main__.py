@@ -25,7 +25,7 @@ from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
+class CheckCommand:
     """Compare every file of a store with its commit record; exit code 1 if one differs."""
 
     store: Positional[StoragePath]
@@ -37,7 +37,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Describe:
+class DescribeCommand:
     """Print the contents of a store, per split and modality."""
 
     store: Positional[StoragePath]
@@ -49,7 +49,7 @@ class Describe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Phantom:
+class PhantomCommand:
     """Generate synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
 
     out: Path
@@ -59,36 +59,36 @@ class Phantom:
     cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
 
 
-Command = (
+DataPrepCommand = (
     Annotated[ConvertSettings, subcommand("convert")]
-    | Annotated[Check, subcommand("check")]
-    | Annotated[Describe, subcommand("describe")]
-    | Annotated[Phantom, subcommand("phantom")]
+    | Annotated[CheckCommand, subcommand("check")]
+    | Annotated[DescribeCommand, subcommand("describe")]
+    | Annotated[PhantomCommand, subcommand("phantom")]
 )
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments select."""
-    command: Command = parse(
-        Command, argv, prog="python -m data_prep", description=__doc__, flag_pairs=False
+    command: DataPrepCommand = parse(
+        DataPrepCommand, argv, prog="python -m data_prep", description=__doc__, flag_pairs=False
     )
     match command:
         case ConvertSettings():
-            return run_dry(command) if command.dry_run else run_convert(command)
-        case Check():
+            return run_dry_run(command) if command.dry_run else run_convert(command)
+        case CheckCommand():
             return run_repair(command) if command.repair else run_check(command)
-        case Describe():
+        case DescribeCommand():
             return run_describe(command)
-        case Phantom():
+        case PhantomCommand():
             return run_phantom(command)
 
 
-def run_dry(settings: ConvertSettings) -> ExitCode:
+def run_dry_run(settings: ConvertSettings) -> ExitCode:
     """Print what convert would do."""
     from data_prep.convert.disk_usage import check_space
-    from data_prep.convert.dry_run import forecast
+    from data_prep.convert.dry_run import forecast_conversion
 
-    found = forecast(settings)
+    found = forecast_conversion(settings)
     for line in found.lines(with_paths=sys.stdout.isatty()):
         print(line)
     check_space(found.bytes_needed, settings.out)
@@ -138,7 +138,7 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 
-def run_describe(command: Describe) -> ExitCode:
+def run_describe(command: DescribeCommand) -> ExitCode:
     """Print the facts in the index, then histograms of some volumes."""
     from rich.console import Console
 
@@ -163,7 +163,7 @@ def run_describe(command: Describe) -> ExitCode:
     return ExitCode.DONE
 
 
-def run_phantom(command: Phantom) -> ExitCode:
+def run_phantom(command: PhantomCommand) -> ExitCode:
     """Generate the cohort and print the command that converts it."""
     from data_prep.phantom.cohort import make_cohort
 
@@ -173,7 +173,7 @@ def run_phantom(command: Phantom) -> ExitCode:
     return ExitCode.DONE
 
 
-def run_check(command: Check) -> ExitCode:
+def run_check(command: CheckCommand) -> ExitCode:
     """Check a store and print one line per problem."""
     from data_prep.store.check import check
     from data_prep.store.store import open_store
@@ -187,7 +187,7 @@ def run_check(command: Check) -> ExitCode:
     return ExitCode.FAILED if problems else ExitCode.DONE
 
 
-def run_repair(command: Check) -> ExitCode:
+def run_repair(command: CheckCommand) -> ExitCode:
     """Repair a store and print what was removed and how to restore it."""
     from data_prep.store.check import repair
 

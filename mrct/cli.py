@@ -39,7 +39,7 @@ def storage_path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Stora
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shared:
+class SharedOptions:
     """Flags that every command accepts."""
 
     version: bool = False
@@ -88,11 +88,11 @@ def parse_known(command: Any, argv: Sequence[str], *, prog: str) -> tuple[Any, l
     )
 
 
-def obey_shared(argv: Sequence[str]) -> list[str]:
+def apply_shared_options(argv: Sequence[str]) -> list[str]:
     """Apply the shared flags, and return the other arguments; those after `--` belong to another
     command and are left unchanged."""
     own = argv.index("--") if "--" in argv else len(argv)
-    shared, rest = parse_known(Shared, argv[:own], prog="python -m ...")
+    shared, rest = parse_known(SharedOptions, argv[:own], prog="python -m ...")
     if shared.version:
         from mrct.version import __version__  # only where it is asked for: it reads a file
 
@@ -108,7 +108,7 @@ def obey_shared(argv: Sequence[str]) -> list[str]:
 def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; user errors are printed without a traceback."""
     try:
-        code = main(obey_shared(sys.argv[1:] if argv is None else argv))
+        code = main(apply_shared_options(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -115,7 +115,7 @@ def require_token() -> None:
     nodes = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
     reachable = [address for address in nodes if not is_loopback(address)]
     head = ray.get_runtime_context().gcs_address
-    if reachable and lets_everyone_in(head):
+    if reachable and accepts_unauthenticated_clients(head):
         raise UserError(
             f"The Ray cluster at {head} listens on {reachable[0]} and requires no token: anyone "
             "who can reach its ports can run code on it and read its data. Start it with a token, "
@@ -136,7 +136,7 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def lets_everyone_in(head: str) -> bool:
+def accepts_unauthenticated_clients(head: str) -> bool:
     """Return whether a head node answers a request without a token."""
     import grpc
 

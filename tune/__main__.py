@@ -20,14 +20,14 @@ TUNE_COMMAND = "python -m tune"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Base:
+class BasePreset:
     """The preset that the trials start from."""
 
     preset: Annotated[str, arg(metavar="PRESET", help=f"One of {', '.join(PRESETS)}.")] = "default"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run(Base):
+class RunCommand(BasePreset):
     """Train many runs with different settings, and rank them by a score of the val split.
 
     SPACE is weights, weights-and-schedules, full, or a YAML file with
@@ -93,7 +93,7 @@ class Run(Base):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class ReportCommand:
     """Report the results of a search so far."""
 
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
@@ -114,39 +114,41 @@ class Report:
 
 def main(argv: list[str]) -> ExitCode:
     """Run a search, or report its results."""
-    base = preset(parse_known(Base, argv, prog=TUNE_COMMAND)[0].preset)
+    base = preset(parse_known(BasePreset, argv, prog=TUNE_COMMAND)[0].preset)
     names = [word for word in argv[:1] if not word.startswith("-")]
     sections, words = flags_of(base, argv[len(names) :])
     commands = (
-        Annotated[Run, subcommand("run", default=Run(preset=base.preset, settings=sections))]
-        | Annotated[Report, subcommand("report")]
+        Annotated[
+            RunCommand, subcommand("run", default=RunCommand(preset=base.preset, settings=sections))
+        ]
+        | Annotated[ReportCommand, subcommand("report")]
     )
-    command: Run | Report = parse(
+    command: RunCommand | ReportCommand = parse(
         commands, [*names, *words], prog=TUNE_COMMAND, description=__doc__
     )
     match command:
-        case Run():
+        case RunCommand():
             return run_search(command)
-        case Report():
+        case ReportCommand():
             return run_report(command)
 
 
-def run_report(command: Report) -> ExitCode:
+def run_report(command: ReportCommand) -> ExitCode:
     """Run the comparison if requested, and write the report."""
     if not command.folder.is_dir():
         raise UsageError(
             f"There is no {command.folder}; `python -m tune run` prints the folder of its search."
         )
     from tune.report.compare import compare
-    from tune.report.report import publish
+    from tune.report.report import write_report
     from tune.search.search_folder import open_search
 
     if command.compare:
         print(compare(open_search(command.folder), command.compare, command.seeds))
-    return publish(command.folder, pictures=command.pictures)
+    return write_report(command.folder, pictures=command.pictures)
 
 
-def run_search(command: Run) -> ExitCode:
+def run_search(command: RunCommand) -> ExitCode:
     """Check the settings, run the search, and write the report."""
     if not command.space:
         raise UsageError(
@@ -156,23 +158,23 @@ def run_search(command: Run) -> ExitCode:
     from data_prep.store.store import open_store
 
     store = open_store(base.store)  # before what takes longer to import
-    from mrct.storage.lock import exclusive
-    from tune.report.report import publish
+    from mrct.storage.lock import exclusive_lock
+    from tune.report.report import write_report
     from tune.search.search import search
     from tune.search.settings import (
         Settings,
         check_population,
-        course_of,
+        context_of,
         draw_for,
-        fixed,
         look_for,
         num_trials,
         open_folder,
+        with_fixed_steps,
     )
     from tune.search.trial_score import objective_for
     from tune.space.space_file import load_space
 
-    base = fixed(base, store)
+    base = with_fixed_steps(base, store)
     steps = base.train.max_steps
     space = load_space(command.space, base)
     settings = Settings(
@@ -194,11 +196,11 @@ def run_search(command: Run) -> ExitCode:
         f"Another command is searching in {settings.folder}. Wait for it, or give this search "
         "another --name."
     )
-    with exclusive(settings.folder / ".lock", busy):
-        ledger = open_folder(settings, base, space, resume=command.resume)
+    with exclusive_lock(settings.folder / ".lock", busy):
+        log = open_folder(settings, base, space, resume=command.resume)
         print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
-        search(settings, course_of(settings, base), ledger, draw, space)
-    return publish(settings.folder, wanted=settings.trials)
+        search(settings, context_of(settings, base), log, draw, space)
+    return write_report(settings.folder, wanted=settings.trials)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from nvidia.dali import Pipeline, fn, types
 
 import cyclegan.data.dali
 from cyclegan.config.config import BatchConfig, Config, DataConfig
-from cyclegan.data.dali import Form, StoredSlices, to_batch
+from cyclegan.data.dali import BatchFormat, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import find_domain
@@ -154,10 +154,10 @@ class SpawnedSource:
                 stored[modality] = StoredSlices(
                     voxels=voxels[:, None],
                     body=body[:, None],
-                    matrix=slices.variation.matrices(store.size, store.spacing_mm[1:]),
+                    matrix=slices.augmentation.matrices(store.size, store.spacing_mm[1:]),
                     low=low,
                     height=table.heights(slices.row),
-                    scale=(2 * slices.variation.gain / (high - low)).astype(np.float32),
+                    scale=(2 * slices.augmentation.gain / (high - low)).astype(np.float32),
                 )
             return stored
 
@@ -193,7 +193,7 @@ def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
         fed = Fed(dict(zip([f"{m}_{n}" for m in ("mri", "ct") for n in NAMES], nodes, strict=True)))
         with patch.object(cyclegan.data.dali, "fn", fed):
             domains = [
-                cyclegan.data.dali._domain(modality, Form(batch_size=batch), False)
+                cyclegan.data.dali._domain(modality, BatchFormat(batch_size=batch), False)
                 for modality in ("mri", "ct")
             ]
         (mri, mri_body), (ct, ct_body) = domains

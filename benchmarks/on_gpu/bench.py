@@ -18,7 +18,7 @@ from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import place
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 LAYOUTS = {"yes": torch.channels_last, "no": torch.contiguous_format}
 """By the value of `train.channels_last`."""
@@ -39,7 +39,7 @@ class Stepper:
     """One run's state, engine, batch and loss, whose steps are repeated."""
 
     state: TrainState
-    engine: Engine
+    engine: TrainEngine
     batch: Batch
     weights: LossConfig
 
@@ -136,7 +136,7 @@ class Bench:
             base,
             batch=replace(base.batch, shards=1, shard_size=pairs),
             generator=replace(base.generator, filters=self.filters, blocks=self.blocks),
-            critic=replace(base.critic, filters=self.filters),
+            discriminator=replace(base.discriminator, filters=self.filters),
             train=replace(base.train, **train),
         )
 

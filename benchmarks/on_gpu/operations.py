@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from benchmarks.on_gpu.bench import LAYOUTS, Bench
 from cyclegan.nets import norm
-from cyclegan.nets.discriminator import Critic
+from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.losses import structural_loss
 
 
@@ -30,22 +30,23 @@ def ssim_and_tf32(bench: Bench) -> str:
     image = F.avg_pool2d(noise, 5, 1, 2)
     noisy = (image + 0.01 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
     image, noisy = image.to(bench.device), noisy.to(bench.device)
-    told = [f"fp64 {float(structural_loss(image.double(), noisy.double())):.5f}"]
+    entries = [f"fp64 {float(structural_loss(image.double(), noisy.double())):.5f}"]
     for allowed in (False, True):
         torch.backends.cudnn.allow_tf32 = allowed
-        told.append(f"allow_tf32={allowed} {float(structural_loss(image, noisy)):.5f}")
-    return ", ".join(told)
+        entries.append(f"allow_tf32={allowed} {float(structural_loss(image, noisy)):.5f}")
+    return ", ".join(entries)
 
 
 def spectral_norm(bench: Bench) -> str:
-    """Whether autocast changes the largest singular value that a critic's layer is divided by."""
+    """Whether autocast changes the largest singular value that a discriminator's layer is divided
+    by."""
     torch.manual_seed(0)
-    critic = Critic(in_channels=3, filters=bench.filters, norm="none", spectral=True)
-    critic.to(bench.device).eval()
+    discriminator = Discriminator(in_channels=3, filters=bench.filters, norm="none", spectral=True)
+    discriminator.to(bench.device).eval()
     sigmas = []
     for autocast in (False, True):
         with torch.no_grad(), torch.autocast(bench.device.type, torch.bfloat16, enabled=autocast):
-            layer = critic.layers[2]
+            layer = discriminator.layers[2]
             original = layer.parametrizations.weight.original
             sigmas.append(float((original / layer.weight).mean()))
     return (
@@ -81,7 +82,7 @@ def convolutions(bench: Bench) -> str:
         "last, padded to 8": (4, filters, 8, 7, side + 6),
         "up 128-64": (4, 2 * filters, filters, 3, side + 2),
     }
-    told = []
+    entries = []
     for name, (images, channels, out, kernel, pixels) in kinds.items():
         for last, layout in LAYOUTS.items():
 
@@ -94,11 +95,11 @@ def convolutions(bench: Bench) -> str:
             forward, backward = _forward_and_backward_ms(bench, image, weight)
             convolved = (pixels - kernel + 1) ** 2 * images * out
             gflop = 2 * convolved * channels * kernel**2 / 1e9
-            told.append(
+            entries.append(
                 f"{name} {'NHWC' if last == 'yes' else 'NCHW'} fwd {gflop / forward:.0f}, "
                 f"bwd {2 * gflop / backward:.0f} TFLOP/s"
             )
-    return "\n     " + "\n     ".join(told)
+    return "\n     " + "\n     ".join(entries)
 
 
 def _forward_and_backward_ms(

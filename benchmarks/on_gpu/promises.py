@@ -22,7 +22,7 @@ from mrct.storage.local_path import LocalPath
 
 def no_sync(bench: Bench) -> str:
     """A step of `default` never waits for the device, not where it measures signs either."""
-    told = []
+    entries = []
     for precision in ("bf16", "fp16"):
         config = bench.config(compile="no", precision=precision, channels_last="yes")
         stepper = bench.stepper(config, fp16=precision == "fp16")
@@ -36,8 +36,8 @@ def no_sync(bench: Bench) -> str:
         finally:
             if not bench.small:
                 torch.cuda.set_sync_debug_mode("default")
-        told.append(f"{precision} skipped {float(stepper.state.skipped):.0f}")
-    return "no sync in the step of `default`; " + ", ".join(told)
+        entries.append(f"{precision} skipped {float(stepper.state.skipped):.0f}")
+    return "no sync in the step of `default`; " + ", ".join(entries)
 
 
 def as_on_the_cpu(bench: Bench) -> str:
@@ -69,7 +69,7 @@ def deterministic(bench: Bench) -> str:
                 stepper.batch = bench.batch(config, seed=seed)
                 stepper.weights = config.loss.at(seed, 100)
                 stepper.step()
-            weights = stepper.state.translators.parameters()
+            weights = stepper.state.generators.parameters()
             found.append(torch.cat([weight.detach().flatten().cpu() for weight in weights]))
     finally:
         torch.use_deterministic_algorithms(False)
@@ -86,16 +86,16 @@ def kept_and_restored(bench: Bench) -> str:
     bench.sync()
     with tempfile.TemporaryDirectory() as temporary:
         began = time.monotonic()
-        folder = checkpoint.save(one.state, LocalPath(temporary))
+        folder = checkpoint.save_checkpoint(one.state, LocalPath(temporary))
         save_s = time.monotonic() - began
         megabytes = sum(folder.sizes().values()) / 1e6
         other = bench.stepper(config, total_steps=100)
         began = time.monotonic()
-        checkpoint.restore(other.state, folder)
+        checkpoint.restore_checkpoint(other.state, folder)
         restore_s = time.monotonic() - began
     one.weights = other.weights = config.loss.at(1, 100)
-    losses = [float(each.step()["loss/translators"]) for each in (one, other)]
-    moments = other.state.translator_optimizer.state.values()
+    losses = [float(each.step()["loss/generators"]) for each in (one, other)]
+    moments = other.state.generator_optimizer.state.values()
     devices = {value.device.type for each in moments for value in each.values()}
     return (
         f"{megabytes:.0f} MB saved in {save_s:.2f} s, back in {restore_s:.2f} s; Adam's state on "
@@ -131,19 +131,19 @@ def one_worker_of_ddp(bench: Bench) -> str:
                 stepper.weights = config.loss.at(step, 100)
                 stepper.step()
             bench.sync()
-            said = distributed.gathered(["x"], Worker())
+            said = distributed.all_gather(["x"], Worker())
             distributed.barrier()
-            distributed.highest(torch.zeros(2, device=bench.device))
+            distributed.max_over_workers(torch.zeros(2, device=bench.device))
     finally:
         dist.destroy_process_group()
-    told = sorted({str(warning.message)[:70] for warning in caught})
-    return f"3 steps behind DDP, objects gathered {said}, warnings {told}"
+    entries = sorted({str(warning.message)[:70] for warning in caught})
+    return f"3 steps behind DDP, objects gathered {said}, warnings {entries}"
 
 
 def _allow_older_torch() -> None:
     """Machines that are lent may have a torch before 2.13, which has no `forward_sync_buffers`."""
     ddp = nn.parallel.DistributedDataParallel
     if "forward_sync_buffers" not in inspect.signature(ddp).parameters:
-        placement.synchronised = lambda module: ddp(
+        placement.wrap_in_ddp = lambda module: ddp(
             module, broadcast_buffers=False, gradient_as_bucket_view=True
         )

@@ -10,7 +10,7 @@ from cyclegan.nets.input_channels import with_conditions
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.nets.population_loss import layer_quantiles, layers
 from cyclegan.train.engine.compile import compiled_graphs
-from cyclegan.train.engine.objective import translator_terms
+from cyclegan.train.engine.objective import generator_terms
 
 PEAK_TFLOPS = 989
 """An H100's or H200's in dense bf16 (data sheet)."""
@@ -21,11 +21,11 @@ GENERATOR_GFLOP = 337.1
 
 MODALITIES = ("mri", "ct")
 
-Found = tuple[str, Launches | None]
+Measurements = tuple[str, Launches | None]
 """A line, and the kernels that took longest."""
 
 
-def eager(bench: Bench, channels_last: str, pairs: int = 2) -> Found:
+def eager(bench: Bench, channels_last: str, pairs: int = 2) -> Measurements:
     """The step without compiling."""
     config = bench.config(pairs=pairs, compile="no", precision="bf16", channels_last=channels_last)
     stepper = bench.stepper(config)
@@ -38,7 +38,7 @@ def eager(bench: Bench, channels_last: str, pairs: int = 2) -> Found:
     ), seen
 
 
-def compiled(bench: Bench, pairs: int) -> Found:
+def compiled(bench: Bench, pairs: int) -> Measurements:
     """The step with all networks compiled."""
     torch._dynamo.reset()
     config = bench.config(
@@ -75,7 +75,7 @@ def cuda_graph(bench: Bench, pairs: int = 2) -> str:
     )
     stepper = bench.stepper(config)
     state = stepper.state
-    for optimizer in (state.translator_optimizer, state.critic_optimizer):
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.param_groups[0]["capturable"] = True
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -118,27 +118,27 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
     judged = (pairs, 1, patches, patches)
     scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
     fast_conditions = torch.compile(with_conditions, dynamic=False)
-    fast_terms = torch.compile(translator_terms, dynamic=False)
+    fast_terms = torch.compile(generator_terms, dynamic=False)
     ways = {
         "conditions of one domain": lambda: with_conditions(image, body, height),
-        "losses, there and back": lambda: translator_terms(batch, images, scores, config.loss)[
-            "loss/translators"
+        "losses, there and back": lambda: generator_terms(batch, images, scores, config.loss)[
+            "loss/generators"
         ].backward(),
         "a sort of population": lambda: layer_quantiles(image, layers(body)),
         "conditions, compiled": lambda: fast_conditions(image, body, height),
         "losses, compiled": lambda: fast_terms(batch, images, scores, config.loss)[
-            "loss/translators"
+            "loss/generators"
         ].backward(),
     }
-    told = []
+    entries = []
     for name, way in ways.items():
         device_ms, host_ms = bench.milliseconds(way)
         count = bench.launches(way).count
-        told.append(f"{name} {device_ms:.2f} ms device, {host_ms:.2f} ms host, {count} launches")
-    return "; ".join(told)
+        entries.append(f"{name} {device_ms:.2f} ms device, {host_ms:.2f} ms host, {count} launches")
+    return "; ".join(entries)
 
 
-def generator(bench: Bench, channels_last: str, images: int = 16) -> Found:
+def generator(bench: Bench, channels_last: str, images: int = 16) -> Measurements:
     """One generator compiled, there and back."""
     torch._dynamo.reset()
     network = Generator(

@@ -10,10 +10,12 @@ from typing import Any
 import tyro
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import decisive, resolve
+from cyclegan.config.files import computation_settings, resolve
 from cyclegan.config.presets import preset
 
-SMALL = "--generator.filters 16 --generator.blocks 6 --critic.filters 32 --train.compile blocks"
+SMALL = (
+    "--generator.filters 16 --generator.blocks 6 --discriminator.filters 32 --train.compile blocks"
+)
 REFERENCE = f"reference {SMALL}"
 """Zhu 2017 with the demo's network sizes: recipes are compared, not sizes."""
 NUM_LOOKS = 4
@@ -66,11 +68,11 @@ def settings(config: Config) -> dict[str, Any]:
 
     A row is known by it, so a later setting that is off by default leaves old rows what they are.
     """
-    plain = decisive(Config())
+    plain = computation_settings(Config())
     aside = ("preset", "run.seed", "train.max_steps", "train.epochs", "train.compile")
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in decisive(config).items()
+        for name, value in computation_settings(config).items()
         if value != plain[name] and name not in aside
     }
 
@@ -103,12 +105,12 @@ BARE = f"{DEFAULT} --data.mri-contrast plain {NEITHER}"
 INVERTED = "--data.mri-contrast inverted"
 NO_EMA = "--train.ema-decay 0"
 CONSTANT_RATE = "--optimizer.schedule constant"
-FASTER_CRITIC = "--optimizer.critic-learning-rate 1.6e-3"
+FASTER_DISCRIMINATOR = "--optimizer.discriminator-learning-rate 1.6e-3"
 
 
 def rate(value: str) -> str:
     """Both learning rates."""
-    return f"--optimizer.learning-rate {value} --optimizer.critic-learning-rate {value}"
+    return f"--optimizer.learning-rate {value} --optimizer.discriminator-learning-rate {value}"
 
 
 SCREEN = tuple(
@@ -142,11 +144,12 @@ SCREEN = tuple(
         "start, rate 1.6e-3": f"{START} {rate('1.6e-3')}",
         "start, rate 6e-3": f"{START} {rate('6e-3')}",
         "start, constant rate": f"{START} {CONSTANT_RATE}",
-        "start, faster critic": f"{START} {FASTER_CRITIC}",
-        "start, spectral critic": f"{START} --critic.spectral --critic.norm none",
-        "start, spectral critic with norm": f"{START} --critic.spectral",
-        "start, critic without norm": f"{START} --critic.norm none",
-        "start, critics of two scales": f"{START} --critic.scales 2",
+        "start, faster discriminator": f"{START} {FASTER_DISCRIMINATOR}",
+        "start, spectral discriminator": f"{START} --discriminator.spectral --discriminator.norm "
+        f"none",
+        "start, spectral discriminator with norm": f"{START} --discriminator.spectral",
+        "start, discriminator without norm": f"{START} --discriminator.norm none",
+        "start, discriminators of two scales": f"{START} --discriminator.scales 2",
         "start, transposed": f"{START} --generator.upsample transposed",
         "start, random partner": f"{START} --data.partner random",
         "start, no EMA": f"{START} {NO_EMA}",
@@ -156,9 +159,9 @@ SCREEN = tuple(
         "demo, no conditions": "demo --data.no-conditions",
         "demo, no EMA": f"demo {NO_EMA}",
         "demo, EMA 0.97": "demo --train.ema-decay 0.97",
-        "demo, no EMA, faster critic": f"demo {NO_EMA} {FASTER_CRITIC}",
+        "demo, no EMA, faster discriminator": f"demo {NO_EMA} {FASTER_DISCRIMINATOR}",
         "demo, no EMA, rate 1.6e-3": f"demo {NO_EMA} {rate('1.6e-3')}",
-        "demo, no EMA, smaller": f"demo {NO_EMA} --generator.blocks 3 --critic.filters 16",
+        "demo, no EMA, smaller": f"demo {NO_EMA} --generator.blocks 3 --discriminator.filters 16",
         "demo, rate 2e-4": f"demo {rate('2e-4')}",
         "demo, rate 6e-3": f"demo {rate('6e-3')}",
         "default": DEFAULT,

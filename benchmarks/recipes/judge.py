@@ -9,12 +9,12 @@ from scipy.ndimage import map_coordinates
 
 from benchmarks.recipes.pace import DEVICE
 from cyclegan.config.config import Config
-from cyclegan.inference.cycle import BothWays, linked_ct
+from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network, to_input
 from cyclegan.metrics.baselines import constant_soft_tissue, matched_histogram, regression_of
 from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu
-from cyclegan.metrics.selection_score import train_ct_population
-from cyclegan.train.checkpoint.checkpoint import load_translators
+from cyclegan.metrics.selection_score import train_ct_statistics
+from cyclegan.train.checkpoint.checkpoint import load_generators
 from data_prep.readers.nifti import read_nifti
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.body_mask import body_mask
@@ -35,7 +35,7 @@ def judge(
     checkpoint: StoragePath, config: Config, store: Store
 ) -> tuple[Subjects, NDArray[np.int16]]:
     """Scores of each test head, and the pictured slices [heads x heights, H, W] in HU."""
-    to_ct, to_mri = load_translators(checkpoint, config)
+    to_ct, to_mri = load_generators(checkpoint, config)
     return judge_networks(to_ct.to(DEVICE), to_mri.to(DEVICE), config, store)
 
 
@@ -43,7 +43,7 @@ def judge_networks(
     to_ct: Network, to_mri: Network, config: Config, store: Store
 ) -> tuple[Subjects, NDArray[np.int16]]:
     """The same of any networks."""
-    networks = BothWays(
+    networks = CycleNetworks(
         to_ct=to_ct,
         to_mri=to_mri,
         contrast=config.data.mri_contrast,
@@ -61,7 +61,7 @@ def judge_networks(
 
 def scores_of(hu: NDArray[Any], volume: StoredVolume, store: Store) -> dict[str, float]:
     """One head's: masked MAE, PSNR, SSIM, bone Dice, and MAE by tissue."""
-    real = linked_ct(store, volume)
+    real = partner_ct(store, volume)
     assert real is not None
     return paired_scores(hu, *real) | tissue_mae_hu(hu, *real)
 
@@ -84,7 +84,7 @@ def truth(store: Store) -> dict[str, NDArray[Any]]:
     for volume in test_heads(store):
         voxels, body = store.voxels(volume), store.body(volume)
         images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
-        real = linked_ct(store, volume)
+        real = partner_ct(store, volume)
         assert real is not None
         mri.append(pictured(images, volume))
         ct.append(pictured(np.where(real[1], real[0], -1024), volume))
@@ -94,10 +94,10 @@ def truth(store: Store) -> dict[str, NDArray[Any]]:
 def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
     """What needs no network, what one intensity curve fitted on val pairs reaches, and the grid's
     floor: the true CT sampled on the store's grid and back on its own, compared there."""
-    population = train_ct_population(store)
+    population = train_ct_statistics(store)
     fits = []
     for volume in store.select("mri", "val"):
-        if real := linked_ct(store, volume):
+        if real := partner_ct(store, volume):
             images = to_input(
                 store.voxels(volume), store.body(volume), volume.window, "mri", "plain"
             )

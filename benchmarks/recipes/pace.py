@@ -37,7 +37,7 @@ def step_ratio(config: Config, reference: Config, store: Store) -> float:
         for seconds, (each, state, engine, batch) in zip(took, placed, strict=True):
             began = time.perf_counter()
             terms = train_step(state, engine, batch, each.loss.at(0, 100), each.train.ema_decay)
-            terms["loss/translators"].item()  # waits for the device
+            terms["loss/generators"].item()  # waits for the device
             if number >= WARM_UP:
                 seconds.append(time.perf_counter() - began)
     torch.compiler.reset()  # the run that follows compiles as if it were alone

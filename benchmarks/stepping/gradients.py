@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.stepping.sides import Side, batch_of
+from benchmarks.stepping.sides import StepSide, batch_of
 from cyclegan.data.batch import Batch
 
 TOLERANCE = 1e-6
 """Relative difference of all gradients of a pair of networks in fp64, in the L2 norm."""
 
 
-def differences(sides: dict[str, Side], size: int, steps: list[int]) -> list[dict[str, Any]]:
+def differences(sides: dict[str, StepSide], size: int, steps: list[int]) -> list[dict[str, Any]]:
     """Train ours in bf16; at the given steps compare all gradients from its weights.
 
     The truth is the usual side in fp64. A ReLU near 0 turns rounding into a step of its gradient,
@@ -39,18 +39,18 @@ def differences(sides: dict[str, Side], size: int, steps: list[int]) -> list[dic
     return rows
 
 
-def pairs(side: Side) -> list[tuple[str, nn.Module]]:
-    return [("translators", side.state.translators), ("critics", side.state.critics)]
+def pairs(side: StepSide) -> list[tuple[str, nn.Module]]:
+    return [("generators", side.state.generators), ("discriminators", side.state.discriminators)]
 
 
-def gradients(side: Side, weights: dict[str, Any], batch: Batch) -> dict[str, Tensor]:
+def gradients(side: StepSide, weights: dict[str, Any], batch: Batch) -> dict[str, Tensor]:
     """Of one step from the given weights; all of a pair of networks together.
 
     Not one by one: a bias before an InstanceNorm has no gradient but rounding.
     """
     for name, network in pairs(side):
         network.load_state_dict(weights[name])
-    dtype = next(side.state.translators.parameters()).dtype
+    dtype = next(side.state.generators.parameters()).dtype
     side.step(Batch(**{each.name: getattr(batch, each.name).to(dtype) for each in fields(batch)}))
     return {
         name: torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])

@@ -26,50 +26,53 @@ Step = Callable[[Batch], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class StepSide:
     """One way to run the recipe: its weights, and what does a step with them."""
 
     state: TrainState
     step: Step
 
 
-def usual(config: Config, size: int) -> Side:
+def usual(config: Config, size: int) -> StepSide:
     """The recipe pass by pass; its weights get their gradients and one update."""
     state = fresh(config, size)
-    to_ct, to_mri = state.translators.to_ct, state.translators.to_mri
+    to_ct, to_mri = state.generators.to_ct, state.generators.to_mri
     dtype = arithmetic(config.train.precision, CPU)
     loss = config.loss
 
     def step(batch: Batch) -> None:
         mri, ct = batch.mri, batch.ct
-        state.critics.requires_grad_(False)
+        state.discriminators.requires_grad_(False)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             fake_ct, fake_mri = to_ct(mri), to_mri(ct)
             returned_mri, returned_ct = to_mri(fake_ct), to_ct(fake_mri)
             same_mri, same_ct = to_mri(mri), to_ct(ct)
-            scores = state.critics.ct(fake_ct), state.critics.mri(fake_mri)
+            scores = state.discriminators.ct(fake_ct), state.discriminators.mri(fake_mri)
         cycle = F.l1_loss(returned_mri, mri) + F.l1_loss(returned_ct, ct)
         identity = F.l1_loss(same_mri, mri) + F.l1_loss(same_ct, ct)
         fooled = sum(F.mse_loss(score, torch.ones_like(score)) for score in scores)
         total = fooled + loss.cycle.weight * cycle + loss.identity.weight * identity
-        descend(state.translator_optimizer, total)
-        state.critics.requires_grad_(True)
-        fakes = ((state.critics.ct, ct, fake_ct), (state.critics.mri, mri, fake_mri))
+        descend(state.generator_optimizer, total)
+        state.discriminators.requires_grad_(True)
+        fakes = ((state.discriminators.ct, ct, fake_ct), (state.discriminators.mri, mri, fake_mri))
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            judged = [(critic(real), critic(fake.detach())) for critic, real, fake in fakes]
+            judged = [
+                (discriminator(real), discriminator(fake.detach()))
+                for discriminator, real, fake in fakes
+            ]
         total = sum(
             0.5
             * (F.mse_loss(real, torch.ones_like(real)) + F.mse_loss(fake, torch.zeros_like(fake)))
             for real, fake in judged
         )
-        descend(state.critic_optimizer, total)
+        descend(state.discriminator_optimizer, total)
 
-    return Side(state=state, step=step)
+    return StepSide(state=state, step=step)
 
 
-def doubled(side: Side) -> Side:
+def doubled(side: StepSide) -> StepSide:
     """The same in fp64."""
-    for network in (side.state.translators, side.state.critics, side.state.mean):
+    for network in (side.state.generators, side.state.discriminators, side.state.mean):
         network.double()
     return side
 
@@ -80,7 +83,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Any) -> None:
     optimizer.step()
 
 
-def ours(config: Config, size: int) -> Side:
+def ours(config: Config, size: int) -> StepSide:
     """The same recipe through the training engine."""
     state = fresh(config, size)
     engine = place(state, config, Worker(), print)
@@ -88,7 +91,7 @@ def ours(config: Config, size: int) -> Side:
     def step(batch: Batch) -> None:
         train_step(state, engine, batch, config.loss, 0.0)
 
-    return Side(state=state, step=step)
+    return StepSide(state=state, step=step)
 
 
 def fresh(config: Config, size: int) -> TrainState:

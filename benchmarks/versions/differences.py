@@ -15,7 +15,7 @@ Rule = Callable[[str, NDArray[Any]], Hashable]
 
 
 @dataclass(kw_only=True, slots=True)
-class Group:
+class GroupComparison:
     """How the arrays of one group compare."""
 
     name: str
@@ -27,19 +27,19 @@ class Group:
 
     def line(self) -> str:
         """A row of the table."""
-        verdict = "equal"
+        result = "equal"
         if self.different:
-            verdict = f"{len(self.different)} DIFFER, by at most {self.largest:.3g}"
+            result = f"{len(self.different)} DIFFER, by at most {self.largest:.3g}"
         first = f"; {self.different[0]}" if self.different else ""
-        return f"{self.name:32}{self.total:7}  {verdict}{first}"
+        return f"{self.name:32}{self.total:7}  {result}{first}"
 
 
-def compare(what: str, before: Arrays, after: Arrays) -> list[Group]:
+def compare(what: str, before: Arrays, after: Arrays) -> list[GroupComparison]:
     """A verdict for each group of arrays; names are `group/rest`."""
-    groups: dict[str, Group] = {}
+    groups: dict[str, GroupComparison] = {}
     for old, new in pairs_of(before, after):
         name = f"{what}, {(old or new or '').split('/')[0]}"
-        group = groups.setdefault(name, Group(name=name))
+        group = groups.setdefault(name, GroupComparison(name=name))
         group.total += 1
         if old is None or new is None:
             group.different.append(f"{old} is missing" if old else f"{new} is new")

@@ -62,7 +62,7 @@ class Side:
     def spelt(self, command: str, settings: Sequence[Sequence[str]]) -> list[str]:
         """The flags of `settings` as this version spells them, found in the command's --help.
 
-        Each setting is a list of spellings, such as "--critic.filters 4".
+        Each setting is a list of spellings, such as "--discriminator.filters 4".
 
         Raises:
             CommandError: This version knows none of a setting's spellings.

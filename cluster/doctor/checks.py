@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.box import SIMPLE
 from rich.table import Table
 
-from cluster.doctor.probe import DRIVER, NONE, SOURCES, NodeFacts, Reading
+from cluster.doctor.probe import DRIVER, NONE, SOURCES, NodeFacts, ReadSpeed
 
 MIN_SHARED_MIB = 1024
 """NCCL needs tens of MiB for each pair of GPUs of a machine, and Ray needs space for objects in
@@ -25,18 +25,18 @@ MIN_LINK_GB_PER_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class CheckResult:
     """The result of one check."""
 
     what: str
     where: str
     """The node, or "all" for checks of all nodes together."""
-    well: bool
+    passed: bool
     found: str
     remedy: str = ""
 
 
-def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
+def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[CheckResult]:
     """Check that each version is present, and equal on all nodes; deviating nodes are listed."""
     for name in nodes[0].versions:
         # A head without GPUs needs no driver for them.
@@ -46,19 +46,19 @@ def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
         usual = counts.most_common(1)[0][0]
         missing = [node for node, value in found.items() if value == NONE]
         if len(counts) == 1:
-            yield Finding(
+            yield CheckResult(
                 what=name,
                 where="all",
-                well=not missing,
+                passed=not missing,
                 found=usual,
                 remedy="Run make env, which installs this project's constraints.txt",
             )
             continue
         odd = [node for node, value in found.items() if value != usual]
-        yield Finding(
+        yield CheckResult(
             what=name,
             where=", ".join(odd),
-            well=False,
+            passed=False,
             found=f"{', '.join(sorted({found[node] for node in odd}))}; elsewhere {usual}",
             remedy="Give every node the same project folder or image"
             if name == SOURCES
@@ -66,64 +66,66 @@ def judge_versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
         )
 
 
-def judge_node(facts: NodeFacts) -> Iterator[Finding]:
+def judge_node(facts: NodeFacts) -> Iterator[CheckResult]:
     """Check GPUs, shared memory, file limits, disks and clock of one node."""
     where = facts.node
     yield from judge_gpus(facts)
-    yield Finding(
+    yield CheckResult(
         what="/dev/shm",
         where=where,
-        well=facts.shared_mib >= MIN_SHARED_MIB,
+        passed=facts.shared_mib >= MIN_SHARED_MIB,
         found=f"{facts.shared_mib} MiB, needs {MIN_SHARED_MIB}",
         remedy="Start with docker run --shm-size=16g; in Kubernetes an emptyDir of medium Memory",
     )
     unlimited = facts.files < 0
-    yield Finding(
+    yield CheckResult(
         what="open files",
         where=where,
-        well=unlimited or facts.files >= MIN_FILES,
+        passed=unlimited or facts.files >= MIN_FILES,
         found="unlimited" if unlimited else f"at most {facts.files}, needs {MIN_FILES}",
         remedy="Before Ray starts: ulimit -n 65536; docker run --ulimit nofile=65536",
     )
     for folder, mib in facts.free_mib.items():
-        yield Finding(
+        yield CheckResult(
             what="free disk",
             where=where,
-            well=mib >= MIN_FREE_MIB,
+            passed=mib >= MIN_FREE_MIB,
             found=f"{mib / 1024:.1f} GiB in {folder}, needs {MIN_FREE_MIB // 1024}",
             remedy="Free space, or use another disk: --run.storage for runs, --temp-dir of ray "
             "start for Ray",
         )
     skew = abs(facts.ahead_s)
-    yield Finding(
+    yield CheckResult(
         what="clock",
         where=where,
-        well=skew - facts.clock_error_s <= MAX_SKEW_S,
+        passed=skew - facts.clock_error_s <= MAX_SKEW_S,
         found=f"{facts.ahead_s:+.3f} s ± {facts.clock_error_s:.3f}",
         remedy="Start a time service on the node (chrony, systemd-timesyncd)",
     )
 
 
-def judge_gpus(facts: NodeFacts) -> Iterator[Finding]:
+def judge_gpus(facts: NodeFacts) -> Iterator[CheckResult]:
     """Check that the GPUs that Ray assigns are usable and compute correctly."""
     count, promised = len(facts.gpus), facts.num_promised
     if count < promised:
-        yield Finding(
+        yield CheckResult(
             what="GPUs",
             where=facts.node,
-            well=False,
+            passed=False,
             found=f"Ray assigns {promised}, but {count} are usable: {facts.gpu_trouble}",
             remedy="Install driver r580 or newer; docker run --gpus all; in Kubernetes the device "
             "plugin; and torch's CUDA build",
         )
     elif count == 0:
-        yield Finding(what="GPUs", where=facts.node, well=True, found="none, and Ray assigns none")
+        yield CheckResult(
+            what="GPUs", where=facts.node, passed=True, found="none, and Ray assigns none"
+        )
     for number, gpu in enumerate(facts.gpus):
         errors = int(gpu.uncorrected) if gpu.uncorrected.isdigit() else 0
-        yield Finding(
+        yield CheckResult(
             what=f"GPU {number}",
             where=facts.node,
-            well=not gpu.computes and errors == 0,
+            passed=not gpu.computes and errors == 0,
             found=f"{gpu.name}, {gpu.celsius} °C, {gpu.uncorrected} uncorrected ECC errors"
             + (f"; {gpu.computes}" if gpu.computes else ""),
             remedy="Remove the node (nvidia-smi -q shows details); the GPU needs a reset or "
@@ -131,26 +133,28 @@ def judge_gpus(facts: NodeFacts) -> Iterator[Finding]:
         )
 
 
-def judge_readings(store: str, readings: Mapping[str, Reading], gpus: int) -> Iterator[Finding]:
+def judge_readings(
+    store: str, readings: Mapping[str, ReadSpeed], gpus: int
+) -> Iterator[CheckResult]:
     """Check that the store is the same on all nodes, intact where sampled, and fast enough."""
     counts = Counter(each.num_volumes for each in readings.values() if not each.trouble)
     usual = counts.most_common(1)[0][0] if counts else 0
     for node, reading in readings.items():
         wanted = gpus * MIN_SLICES_PER_GPU
         if reading.trouble or reading.num_volumes != usual:
-            yield Finding(
+            yield CheckResult(
                 what="store",
                 where=node,
-                well=False,
+                passed=False,
                 found=reading.trouble or f"{reading.num_volumes} volumes; elsewhere {usual}",
                 remedy="Mount it on every node at the same path; python -m data_prep check "
                 f"{store} --full",
             )
             continue
-        yield Finding(
+        yield CheckResult(
             what="store",
             where=node,
-            well=reading.slices_per_s >= wanted,
+            passed=reading.slices_per_s >= wanted,
             found=f"{reading.num_volumes} volumes, one verified; {reading.slices_per_s:,.0f} "
             f"slices/s, {reading.mib_per_s:,.0f} MiB/s" + (f", needs {wanted:,.0f}" * (gpus > 0)),
             remedy="Raise --data.cache-gib, or copy the store to faster storage",
@@ -159,7 +163,7 @@ def judge_readings(store: str, readings: Mapping[str, Reading], gpus: int) -> It
 
 def judge_storage(
     storage: str, refused: Mapping[str, str], unseen: Mapping[str, Sequence[str]]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Check that every node can write, and can read the files of the others."""
     for node, trouble in refused.items():
         blind = [other for other in unseen[node] if not refused[other]]
@@ -170,35 +174,35 @@ def judge_storage(
             remedy = f"{storage} must be one file system, mounted on every node (NFS, EFS, Lustre)"
         else:
             found, remedy = "written, and read by all nodes", ""
-        yield Finding(
-            what="storage", where=node, well=not trouble and not blind, found=found, remedy=remedy
+        yield CheckResult(
+            what="storage", where=node, passed=not trouble and not blind, found=found, remedy=remedy
         )
 
 
-def judge_link(gb_per_s: float | None, trouble: str, num_nodes: int) -> Finding:
+def judge_link(gb_per_s: float | None, trouble: str, num_nodes: int) -> CheckResult:
     """Check that the network between the nodes is fast enough for gradients."""
     if gb_per_s is None:
-        return Finding(
+        return CheckResult(
             what="all-reduce",
             where="all",
-            well=False,
+            passed=False,
             found=trouble,
             remedy="Open all ports between the nodes; select the right network with "
             "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME",
         )
-    return Finding(
+    return CheckResult(
         what="all-reduce",
         where="all",
-        well=gb_per_s >= MIN_LINK_GB_PER_S,
+        passed=gb_per_s >= MIN_LINK_GB_PER_S,
         found=f"{gb_per_s:.2f} GB/s over {num_nodes} nodes, needs {MIN_LINK_GB_PER_S:g}",
         remedy="Select a faster network with GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME",
     )
 
 
-def table(findings: Sequence[Finding]) -> Table:
+def results_table(findings: Sequence[CheckResult]) -> Table:
     """Return a table of the findings, failed checks with their remedies first."""
     result = Table("", "Check", "Node", "Found", "Remedy", box=SIMPLE)
-    for finding in sorted(findings, key=lambda finding: finding.well):
-        mark, remedy = ("OK", "") if finding.well else ("[red]FAIL[/red]", finding.remedy)
+    for finding in sorted(findings, key=lambda finding: finding.passed):
+        mark, remedy = ("OK", "") if finding.passed else ("[red]FAIL[/red]", finding.remedy)
         result.add_row(mark, finding.what, finding.where, finding.found, remedy)
     return result

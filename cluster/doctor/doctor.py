@@ -17,8 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.doctor import checks, probe
 from cluster.doctor.bandwidth import all_reduce_gb_per_s
-from cluster.doctor.checks import Finding
-from cluster.doctor.probe import NodeFacts, Reading
+from cluster.doctor.checks import CheckResult
+from cluster.doctor.probe import NodeFacts, ReadSpeed
 from mrct.errors import UserError
 from mrct.ray_session import ray_session
 from mrct.storage.paths import StoragePath
@@ -32,7 +32,7 @@ START_TIMEOUT_S = 180
 environment."""
 
 
-class Examiner:
+class NodeProbe:
     """The actor on a node."""
 
     def __init__(self, node: str, num_promised: int) -> None:
@@ -40,27 +40,27 @@ class Examiner:
 
     def look(self, storage: Path | None) -> NodeFacts:
         """Return the facts of the machine."""
-        return probe.look(self.node, storage, self.num_promised)
+        return probe.probe_node(self.node, storage, self.num_promised)
 
     def now(self) -> float:
         """Return the time of its clock in seconds."""
         return time.time()
 
-    def read(self, store: StoragePath, seed: int) -> Reading:
+    def read(self, store: StoragePath, seed: int) -> ReadSpeed:
         """Read the store."""
         return probe.read_store(store, seed)
 
     def write(self, folder: Path) -> str:
         """Write a file for the other nodes to read."""
-        return probe.write_word(folder, self.node)
+        return probe.write_marker(folder, self.node)
 
     def unseen(self, folder: Path, nodes: list[str]) -> list[str]:
         """Return the nodes whose file cannot be read."""
-        return probe.missing_words(folder, nodes)
+        return probe.missing_markers(folder, nodes)
 
     def sweep(self, folder: Path) -> None:
         """Remove the files of the nodes."""
-        probe.sweep(folder)
+        probe.remove_markers(folder)
 
     def address(self) -> str:
         """Return the address of this node with a port that is currently free."""
@@ -76,7 +76,7 @@ class Examiner:
 
 def examine(
     address: str | None = None, store: StoragePath | None = None, storage: Path | None = None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Check every node of the cluster at `address` or RAY_ADDRESS, else this machine.
 
     The store and the storage folder are checked only if given.
@@ -87,13 +87,13 @@ def examine(
     if not (address or os.environ.get("RAY_ADDRESS")):
         yield from examine_here(store, storage)
         return
-    with ray_session(address), examiners() as nodes:
+    with ray_session(address), start_probes() as nodes:
         yield from examine_nodes(nodes, store, storage)
 
 
-def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[Finding]:
+def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[CheckResult]:
     """Check this machine alone, without Ray."""
-    facts = probe.look(HERE, storage, 0)
+    facts = probe.probe_node(HERE, storage, 0)
     yield from checks.judge_versions([facts])
     yield from checks.judge_node(facts)
     if store is not None:
@@ -101,20 +101,20 @@ def examine_here(store: StoragePath | None, storage: Path | None) -> Iterator[Fi
         yield from checks.judge_readings(str(store), readings, len(facts.gpus))
     if storage is not None:
         folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
-        refused = {HERE: probe.write_word(folder, HERE)}
-        unseen = {HERE: probe.missing_words(folder, [HERE])}
-        probe.sweep(folder)
+        refused = {HERE: probe.write_marker(folder, HERE)}
+        unseen = {HERE: probe.missing_markers(folder, [HERE])}
+        probe.remove_markers(folder)
         yield from checks.judge_storage(str(storage), refused, unseen)
 
 
 @contextmanager
-def examiners() -> Iterator[dict[str, Any]]:
+def start_probes() -> Iterator[dict[str, Any]]:
     """Yield an actor on each node of the connected cluster, by the node's name.
 
     Raises:
         UserError: The actor of some node did not start in time, usually because its GPUs are busy.
     """
-    actor = ray.remote(num_cpus=0)(Examiner)
+    actor = ray.remote(num_cpus=0)(NodeProbe)
     nodes: dict[str, Any] = {}
     for node in ray.nodes():
         if node["Alive"]:
@@ -148,14 +148,14 @@ def wait_for(nodes: dict[str, Any]) -> None:
 
 def examine_nodes(
     nodes: dict[str, Any], store: StoragePath | None, storage: Path | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Run each check on all nodes concurrently, one check after another."""
-    skews = {name: skew(each) for name, each in nodes.items()}
-    told: list[NodeFacts] = ray.get([each.look.remote(storage) for each in nodes.values()])
-    facts = [with_clock(each, *skews[each.node]) for each in told]
+    skews = {name: clock_skew(each) for name, each in nodes.items()}
+    answers: list[NodeFacts] = ray.get([each.look.remote(storage) for each in nodes.values()])
+    facts = [add_clock_skew(each, *skews[each.node]) for each in answers]
     # The command's own environment counts too, since nodes unpickle what it sends.
     own = NodeFacts(
-        node=COMMAND, versions=probe.versions() | {probe.DRIVER: told[0].versions[probe.DRIVER]}
+        node=COMMAND, versions=probe.versions() | {probe.DRIVER: answers[0].versions[probe.DRIVER]}
     )
     yield from checks.judge_versions([*facts, own])
     for each in facts:
@@ -174,25 +174,25 @@ def examine_nodes(
         yield examine_link(linked)
 
 
-def skew(examiner: Any) -> tuple[float, float]:
+def clock_skew(examiner: Any) -> tuple[float, float]:
     """Return how far a node's clock is ahead of the local one, and the error bound: half of the
     shortest of several round-trip times (Cristian 1989)."""
     ways = []
     for _ in range(PINGS):
         asked = time.time()
-        told = ray.get(examiner.now.remote())
+        answers = ray.get(examiner.now.remote())
         back = time.time()
-        ways.append((back - asked, told - (asked + back) / 2))
+        ways.append((back - asked, answers - (asked + back) / 2))
     there_and_back, ahead = min(ways)
     return ahead, there_and_back / 2
 
 
-def with_clock(facts: NodeFacts, ahead_s: float, error_s: float) -> NodeFacts:
+def add_clock_skew(facts: NodeFacts, ahead_s: float, error_s: float) -> NodeFacts:
     """Return the facts with the clock difference, which only the calling process can measure."""
     return replace(facts, ahead_s=ahead_s, clock_error_s=error_s)
 
 
-def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[Finding]:
+def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[CheckResult]:
     """Check the storage: every node writes a file, then every node reads all files."""
     folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
     written = ray.get([each.write.remote(folder) for each in nodes.values()])
@@ -205,7 +205,7 @@ def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[Finding]:
     )
 
 
-def examine_link(examiners: list[Any]) -> Finding:
+def examine_link(examiners: list[Any]) -> CheckResult:
     """Check the network with an all-reduce over one process per node."""
     count = len(examiners)
     try:

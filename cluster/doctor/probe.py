@@ -27,7 +27,7 @@ READ_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gpu:
+class GpuStatus:
     """One GPU, as reported by the driver and as used by torch."""
 
     name: str
@@ -44,7 +44,7 @@ class NodeFacts:
 
     node: str
     versions: dict[str, str]
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[GpuStatus, ...] = ()
     gpu_trouble: str = ""
     """Why no GPU is usable on a node that has some according to Ray."""
     num_promised: int = 0
@@ -61,7 +61,7 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class ReadSpeed:
     """The result of reading a store on one node."""
 
     trouble: str = ""
@@ -71,9 +71,9 @@ class Reading:
     """Throughput of decoded slices with their masks."""
 
 
-def look(node: str, storage: Path | None, num_promised: int) -> NodeFacts:
+def probe_node(node: str, storage: Path | None, num_promised: int) -> NodeFacts:
     """Measure the facts of this machine, without changing anything."""
-    gpus, driver, trouble = gpus_here()
+    gpus, driver, trouble = local_gpus()
     folders = [Path(tempfile.gettempdir()), *([storage] if storage else [])]
     return NodeFacts(
         node=node,
@@ -111,7 +111,7 @@ def source_hash() -> str:
     return digest.hexdigest()[:8]
 
 
-def gpus_here() -> tuple[tuple[Gpu, ...], str, str]:
+def local_gpus() -> tuple[tuple[GpuStatus, ...], str, str]:
     """Return the GPUs, the driver's version ("none" without a driver), and why GPUs are not
     usable."""
     import torch
@@ -120,20 +120,22 @@ def gpus_here() -> tuple[tuple[Gpu, ...], str, str]:
         return (), "none", "no nvidia-smi: the driver is not installed, or not in this container"
     query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
+        output = subprocess.run(
+            query, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
     except (subprocess.SubprocessError, OSError) as error:
         return (), "none", f"nvidia-smi failed ({type(error).__name__})"
-    rows = [[cell.strip() for cell in row.split(",")] for row in told.strip().splitlines()]
+    rows = [[cell.strip() for cell in row.split(",")] for row in output.strip().splitlines()]
     if not torch.cuda.is_available():
         return (), rows[0][1], f"the driver shows {len(rows)} GPUs, but torch cannot use any"
     gpus = [
-        Gpu(name=name, celsius=celsius, uncorrected=errors, computes=trouble_of(index))
+        GpuStatus(name=name, celsius=celsius, uncorrected=errors, computes=gpu_error(index))
         for index, (name, _, celsius, errors) in enumerate(rows[: torch.cuda.device_count()])
     ]
     return tuple(gpus), rows[0][1], ""
 
 
-def trouble_of(index: int) -> str:
+def gpu_error(index: int) -> str:
     """Multiply matrices on a GPU; return an error message, or an empty string if the product is
     right."""
     import torch
@@ -157,7 +159,7 @@ def free_mib(folder: Path) -> int:
     return shutil.disk_usage(folder).free // MIB
 
 
-def read_store(path: StoragePath, seed: int) -> Reading:
+def read_store(path: StoragePath, seed: int) -> ReadSpeed:
     """Open a store, verify every byte of one volume, and read slices for a second."""
     import numpy as np
 
@@ -175,16 +177,16 @@ def read_store(path: StoragePath, seed: int) -> Reading:
             reader.start(refs).whole()
             count += len(refs)
     except (UserError, OSError, ValueError) as error:
-        return Reading(trouble=str(error))
+        return ReadSpeed(trouble=str(error))
     slice_mib = 3 * store.size[0] * store.size[1] / MIB
-    return Reading(
+    return ReadSpeed(
         num_volumes=len(store.volumes),
         slices_per_s=count / spent,
         mib_per_s=count * slice_mib / spent,
     )
 
 
-def write_word(folder: Path, node: str) -> str:
+def write_marker(folder: Path, node: str) -> str:
     """Write a file of this node into a shared folder; return an error message, or an empty
     string."""
     try:
@@ -198,18 +200,18 @@ def write_word(folder: Path, node: str) -> str:
     return ""
 
 
-def missing_words(folder: Path, nodes: list[str]) -> list[str]:
+def missing_markers(folder: Path, nodes: list[str]) -> list[str]:
     """Return the nodes whose file is missing or has the wrong content."""
 
-    def told(node: str) -> bool:
+    def has_marker(node: str) -> bool:
         try:
             return (folder / node).read_text() == node
         except OSError:
             return False
 
-    return [node for node in nodes if not told(node)]
+    return [node for node in nodes if not has_marker(node)]
 
 
-def sweep(folder: Path) -> None:
+def remove_markers(folder: Path) -> None:
     """Remove the files of the nodes, if any were written."""
     shutil.rmtree(folder, ignore_errors=True)

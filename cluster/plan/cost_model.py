@@ -33,7 +33,7 @@ class Links:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
+class Cluster:
     """The machines of a run."""
 
     gpus: int
@@ -53,7 +53,7 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class StepCost:
     """The work of one worker in a step."""
 
     pairs: int
@@ -76,7 +76,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rhythm:
+class EpochOverhead:
     """The work of an epoch besides steps."""
 
     steps: int
@@ -92,7 +92,7 @@ class Rhythm:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
+class SpeedForecast:
     """The predicted speed and demand."""
 
     gpus: int
@@ -133,7 +133,7 @@ def all_reduce_s(size_bytes: float, workers: int, bytes_per_s: float, latency_s:
     return min(ring, tree)
 
 
-def all_reduce_of(size_bytes: float, site: Site) -> float:
+def all_reduce_of(size_bytes: float, site: Cluster) -> float:
     """Return the time of an all-reduce inside each machine, then between machines."""
     links = site.links
     inside = min(site.gpus, site.gpus_per_node)
@@ -142,7 +142,7 @@ def all_reduce_of(size_bytes: float, site: Site) -> float:
     )
 
 
-def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
+def forecast_speed(step: StepCost, site: Cluster, overhead: EpochOverhead) -> SpeedForecast:
     """Combine the parts of the model into a forecast."""
     whole = all_reduce_of(step.gradient_bytes, site)
     last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), site)
@@ -155,9 +155,9 @@ def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
     else:
         step_s = max(step.compute_s + exposed + made, fetched)
     rate = in_all / step_s
-    saves = rhythm.steps / rhythm.steps_per_checkpoint if rhythm.steps_per_checkpoint else 0.0
-    looks = rhythm.steps / rhythm.steps_per_validation if rhythm.steps_per_validation else 0.0
-    return Forecast(
+    saves = overhead.steps / overhead.steps_per_checkpoint if overhead.steps_per_checkpoint else 0.0
+    looks = overhead.steps / overhead.steps_per_validation if overhead.steps_per_validation else 0.0
+    return SpeedForecast(
         gpus=site.gpus,
         nodes=site.nodes,
         step_s=step_s,
@@ -165,9 +165,9 @@ def forecast(step: Step, site: Site, rhythm: Rhythm) -> Forecast:
         exposed_s=exposed,
         data_s=max(made, fetched) if step.data_beside else fetched,
         pairs_per_s=rate,
-        epoch_s=rhythm.steps * step_s
-        + saves * rhythm.checkpoint_bytes / site.write_bytes_per_s
-        + looks * rhythm.validation_s,
+        epoch_s=overhead.steps * step_s
+        + saves * overhead.checkpoint_bytes / site.write_bytes_per_s
+        + looks * overhead.validation_s,
         store_bytes_per_s=rate * step.pair_bytes,
         reads_per_s=rate * READS_PER_PAIR,
         network_bytes_per_s=2 * step.gradient_bytes / step_s if site.nodes > 1 else 0.0,

@@ -7,46 +7,46 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cyclegan.config.config import Config
-from cyclegan.train.engine.state import build_critics, build_translators, num_parameters
+from cyclegan.train.engine.state import build_discriminators, build_generators, num_parameters
 
 FP32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class ComputeCost:
     """The FLOP and gradient bytes of a step."""
 
     flop_per_pair: float
     """FLOP of convolutions, forward and backward, as torch's FlopCounterMode counts them."""
     flop_per_translation: float
     """FLOP of one slice through one generator."""
-    translator_bytes: int
+    generator_bytes: int
     """Gradients that workers exchange for the generators' optimizer."""
-    critic_bytes: int
+    discriminator_bytes: int
     """Gradients that workers exchange for the discriminators' optimizer."""
 
 
-def work_of(config: Config, size: tuple[int, int]) -> Work:
+def compute_cost_of(config: Config, size: tuple[int, int]) -> ComputeCost:
     """Count a step on one pair of slices [rows, columns], on the meta device, which computes shapes
     only."""
     with torch.device("meta"):
-        translators, critics = build_translators(config), build_critics(config)
+        generators, discriminators = build_generators(config), build_discriminators(config)
         channels = config.data.channels + config.data.num_conditions
         image = torch.zeros((1, channels, *size))
     with FlopCounterMode(display=False) as step:
-        made = translators(image, image)
-        critics.requires_grad_(False)
-        descend(*critics(made.fake_mri, made.fake_ct), *made)
-        critics.requires_grad_(True)
+        made = generators(image, image)
+        discriminators.requires_grad_(False)
+        descend(*discriminators(made.fake_mri, made.fake_ct), *made)
+        discriminators.requires_grad_(True)
         seen = torch.cat([made.fake_mri, made.fake_ct]).detach()  # real and fake share a forward
-        descend(*critics(seen, seen))
+        descend(*discriminators(seen, seen))
     with FlopCounterMode(display=False) as forward, torch.no_grad():
-        translators.to_ct(image)
-    return Work(
+        generators.to_ct(image)
+    return ComputeCost(
         flop_per_pair=step.get_total_flops(),
         flop_per_translation=forward.get_total_flops(),
-        translator_bytes=FP32_BYTES * num_parameters(translators),
-        critic_bytes=FP32_BYTES * num_parameters(critics),
+        generator_bytes=FP32_BYTES * num_parameters(generators),
+        discriminator_bytes=FP32_BYTES * num_parameters(discriminators),
     )
 
 

@@ -8,7 +8,7 @@ GB = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gpu:
+class GpuSpec:
     """One GPU and its link to the other GPUs of its machine."""
 
     tflops: float
@@ -20,14 +20,14 @@ class Gpu:
 
 
 # Manufacturers' data sheets, dense figures: half of those "with sparsity".
-GPUS: dict[GpuKind, Gpu] = {
-    "b200": Gpu(tflops=2250, link_gb_per_s=900),
-    "h200": Gpu(tflops=989, link_gb_per_s=450),
-    "h100": Gpu(tflops=989, link_gb_per_s=450),
-    "a100": Gpu(tflops=312, link_gb_per_s=300),
-    "l40s": Gpu(tflops=362, link_gb_per_s=32),
-    "l4": Gpu(tflops=121, link_gb_per_s=32),
-    "a10g": Gpu(tflops=70, link_gb_per_s=32),
-    "v100": Gpu(tflops=125, link_gb_per_s=150),
-    "t4": Gpu(tflops=65, link_gb_per_s=16),
+GPUS: dict[GpuKind, GpuSpec] = {
+    "b200": GpuSpec(tflops=2250, link_gb_per_s=900),
+    "h200": GpuSpec(tflops=989, link_gb_per_s=450),
+    "h100": GpuSpec(tflops=989, link_gb_per_s=450),
+    "a100": GpuSpec(tflops=312, link_gb_per_s=300),
+    "l40s": GpuSpec(tflops=362, link_gb_per_s=32),
+    "l4": GpuSpec(tflops=121, link_gb_per_s=32),
+    "a10g": GpuSpec(tflops=70, link_gb_per_s=32),
+    "v100": GpuSpec(tflops=125, link_gb_per_s=150),
+    "t4": GpuSpec(tflops=65, link_gb_per_s=16),
 }

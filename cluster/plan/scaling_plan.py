@@ -11,13 +11,20 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from cluster.plan.assumptions import Assumptions
-from cluster.plan.cost_model import Forecast, Links, Rhythm, Site, Step, forecast
-from cluster.plan.flops import Work, work_of
+from cluster.plan.cost_model import (
+    Cluster,
+    EpochOverhead,
+    Links,
+    SpeedForecast,
+    StepCost,
+    forecast_speed,
+)
+from cluster.plan.flops import ComputeCost, compute_cost_of
 from cluster.plan.gpus import GB, GPUS
 from cyclegan.config.config import Config
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ConfigError
-from cyclegan.train.checkpoint.run_record import recorded
+from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.training_plan import make_plan, total_steps
 from data_prep.store.store import Store
@@ -33,10 +40,10 @@ PASSES_OF_VALIDATION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prospect:
+class ScalingPoint:
     """A run on N GPUs."""
 
-    forecast: Forecast
+    forecast: SpeedForecast
     efficiency: float
     """Pairs/s per GPU relative to a single GPU with as many pairs in a step."""
     global_batch: int
@@ -50,30 +57,30 @@ class Prospect:
         return self.epochs * self.forecast.epoch_s
 
 
-def prospects(
+def scaling_points(
     config: Config,
     store: Store,
     gpus: list[int],
     assumed: Assumptions,
     measured: float | None = None,
-) -> Iterator[Prospect]:
+) -> Iterator[ScalingPoint]:
     """Predict the run on each number of GPUs, with at least as many shards as workers.
 
     `measured` is the time of one pair on one GPU, in seconds.
     """
-    work = work_of(config, store.size)
+    work = compute_cost_of(config, store.size)
     for count in gpus:
-        yield prospect(config, store, count, assumed, work, measured)
+        yield scaling_point(config, store, count, assumed, work, measured)
 
 
-def prospect(
+def scaling_point(
     config: Config,
     store: Store,
     gpus: int,
     assumed: Assumptions,
-    work: Work,
+    work: ComputeCost,
     measured: float | None = None,
-) -> Prospect:
+) -> ScalingPoint:
     """Predict the run on one number of GPUs."""
     shards = max(config.batch.shards, gpus)
     config = replace(
@@ -81,11 +88,13 @@ def prospect(
         batch=replace(config.batch, shards=shards),
         scale=replace(config.scale, workers=gpus),
     )
-    step = step_of(config, store, assumed, work, measured)
-    whole = forecast(step, site_of(gpus, assumed), rhythm_of(config, store, assumed, work))
-    alone = forecast(step, site_of(1, assumed), rhythm_of(config, store, assumed, work))
+    step = step_cost_of(config, store, assumed, work, measured)
+    whole = forecast_speed(
+        step, cluster_of(gpus, assumed), overhead_of(config, store, assumed, work)
+    )
+    alone = forecast_speed(step, cluster_of(1, assumed), overhead_of(config, store, assumed, work))
     epochs = total_steps(config, store) / steps_per_epoch(store, config)
-    return Prospect(
+    return ScalingPoint(
         forecast=whole,
         efficiency=whole.pairs_per_s / gpus / alone.pairs_per_s,
         global_batch=config.batch.global_size,
@@ -100,7 +109,7 @@ def measured_pair_s(run_folder: StoragePath) -> float:
     Raises:
         ConfigError: The folder contains no run that logged its speed, or a run of several workers.
     """
-    facts = recorded(run_folder) or {}
+    facts = read_environment(run_folder) or {}
     lines = [line for line in read_lines(run_folder / METRICS) if "speed/step_ms" in line]
     if not lines or facts.get("workers") != 1:
         raise ConfigError(
@@ -115,29 +124,33 @@ def measured_pair_s(run_folder: StoragePath) -> float:
     )
 
 
-def step_of(
-    config: Config, store: Store, assumed: Assumptions, work: Work, measured: float | None = None
-) -> Step:
+def step_cost_of(
+    config: Config,
+    store: Store,
+    assumed: Assumptions,
+    work: ComputeCost,
+    measured: float | None = None,
+) -> StepCost:
     """Return the work of the busiest worker."""
     pairs = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
     peak = GPUS[assumed.gpu].tflops * 1e12
     rows, columns = store.size
-    return Step(
+    return StepCost(
         pairs=pairs,
         batch=config.batch.global_size,
         compute_s=pairs * (measured or 0.0)
         or assumed.step_ms / 1e3
         or pairs * work.flop_per_pair / (peak * assumed.utilisation),
-        gradient_bytes=work.translator_bytes + work.critic_bytes,
+        gradient_bytes=work.generator_bytes + work.discriminator_bytes,
         pair_bytes=2 * slice_bytes(store),
         data_cpu_s=CPU_S_PER_PAIR["gpu"] * rows * columns / SLICE_PIXELS,
     )
 
 
-def site_of(gpus: int, assumed: Assumptions) -> Site:
+def cluster_of(gpus: int, assumed: Assumptions) -> Cluster:
     """Return the machines of the run."""
     gpu = GPUS[assumed.gpu]
-    return Site(
+    return Cluster(
         gpus=gpus,
         gpus_per_node=assumed.gpus_per_node or gpu.per_node,
         links=Links(
@@ -150,12 +163,14 @@ def site_of(gpus: int, assumed: Assumptions) -> Site:
     )
 
 
-def rhythm_of(config: Config, store: Store, assumed: Assumptions, work: Work) -> Rhythm:
+def overhead_of(
+    config: Config, store: Store, assumed: Assumptions, work: ComputeCost
+) -> EpochOverhead:
     """Return the checkpoints and validations of an epoch."""
     most = config.schedule.validate_volumes or None
     shown = sum(int(store.select(modality, "val")[:most].depths.sum()) for modality in MODALITIES)
     flop = PASSES_OF_VALIDATION * shown * work.flop_per_translation
-    return Rhythm(
+    return EpochOverhead(
         steps=steps_per_epoch(store, config),
         checkpoint_bytes=make_plan(config, store).checkpoint_bytes,
         steps_per_checkpoint=config.schedule.save_every_steps,
@@ -170,7 +185,7 @@ def slice_bytes(store: Store) -> float:
     return float(column("bytes").sum() / column("shape")[:, 0].sum())
 
 
-def table(prospects: list[Prospect]) -> Table:
+def scaling_table(prospects: list[ScalingPoint]) -> Table:
     """Return a table with a column for each number of GPUs."""
     result = Table("GPUs", box=SIMPLE)
     rows: dict[str, list[str]] = {}
@@ -183,7 +198,7 @@ def table(prospects: list[Prospect]) -> Table:
     return result
 
 
-def cells(prospect: Prospect) -> dict[str, str]:
+def cells(prospect: ScalingPoint) -> dict[str, str]:
     """Return the cells of one number of GPUs."""
     seen = prospect.forecast
     return {
@@ -204,7 +219,7 @@ def cells(prospect: Prospect) -> dict[str, str]:
     } | ({"Cost of the run": f"{prospect.cost:,.2f}"} if prospect.cost else {})
 
 
-def told(name: str, assumed: Assumptions, measured: float | None) -> str:
+def source_text(name: str, assumed: Assumptions, measured: float | None) -> str:
     """Return the assumptions as text."""
     if measured:
         compute = f"{1e3 * measured:.2f} ms per pair, measured in the run"

@@ -62,7 +62,7 @@ def rayjob(machines: Machines, driver: Driver, command: Sequence[str]) -> dict[s
     return job
 
 
-def manifest(job: dict[str, Any]) -> str:
+def job_yaml(job: dict[str, Any]) -> str:
     """Return a Kubernetes manifest as YAML without anchors, in the original order of keys."""
 
     class Plain(yaml.SafeDumper):
@@ -72,13 +72,13 @@ def manifest(job: dict[str, Any]) -> str:
     return yaml.dump(job, Dumper=Plain, sort_keys=False, width=100)
 
 
-def apply(job: dict[str, Any]) -> None:
+def apply_with_kubectl(job: dict[str, Any]) -> None:
     """Submit a RayJob to Kubernetes, or write it to a file if there is no kubectl.
 
     Raises:
         UserError: kubectl refuses the job.
     """
-    name, text = job["metadata"]["name"], manifest(job)
+    name, text = job["metadata"]["name"], job_yaml(job)
     if shutil.which("kubectl") is None:
         path = Path(f"{name}.yaml").absolute()
         write_atomic(path, text.encode())
@@ -87,7 +87,7 @@ def apply(job: dict[str, Any]) -> None:
             f"{path}"
         )
         return
-    run(["kubectl", "apply", "-f", "-"], text)
+    run_program(["kubectl", "apply", "-f", "-"], text)
     print(
         f"  kubectl get rayjob {name} --watch\n"
         f"  kubectl logs --follow job/{name}\n"
@@ -111,7 +111,7 @@ def sbatch_line(machines: Machines, command: Sequence[str]) -> list[str]:
     return ["sbatch", f"--chdir={PROJECT}", *options, str(SBATCH), *command]
 
 
-def queue(machines: Machines, command: Sequence[str]) -> None:
+def submit_to_slurm(machines: Machines, command: Sequence[str]) -> None:
     """Submit a command to Slurm.
 
     Raises:
@@ -124,10 +124,10 @@ def queue(machines: Machines, command: Sequence[str]) -> None:
             "machine that has it, in the project's folder:\n"
             f"  {shlex.join(line)}"
         )
-    run(line)
+    run_program(line)
 
 
-def run(line: Sequence[str], text: str = "") -> None:
+def run_program(line: Sequence[str], text: str = "") -> None:
     """Run a program of the cluster and show its output.
 
     Raises:

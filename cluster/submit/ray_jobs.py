@@ -109,7 +109,7 @@ def submit_to_ray(
         print(f"To follow it: ray job logs --follow {job}")
         return ExitCode.DONE
     try:
-        asyncio.run(follow(client, job))
+        asyncio.run(follow_job(client, job))
         while not (status := client.get_job_status(job)).is_terminal():
             time.sleep(1)
         code = client.get_job_info(job).driver_exit_code
@@ -127,7 +127,7 @@ def submit_to_ray(
     return ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
 
 
-async def follow(client: JobSubmissionClient, job: str) -> None:
+async def follow_job(client: JobSubmissionClient, job: str) -> None:
     """Print the output of a job until it ends."""
     async for lines in client.tail_job_logs(job):
         print(lines, end="", flush=True)

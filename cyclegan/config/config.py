@@ -26,9 +26,9 @@ from mrct.storage.paths import StoragePath, storage_path
 __all__ = [
     "BatchConfig",
     "Config",
-    "CriticConfig",
     "DataConfig",
     "DebugConfig",
+    "DiscriminatorConfig",
     "GeneratorConfig",
     "GuardConfig",
     "LossConfig",
@@ -125,7 +125,7 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CriticConfig:
+class DiscriminatorConfig:
     """The 70x70 PatchGAN discriminator of Isola 2017, one per domain."""
 
     filters: int = 64
@@ -140,8 +140,8 @@ class CriticConfig:
     at a quarter (Wang 2018)."""
 
     def __post_init__(self) -> None:
-        require(self.filters >= 1, "critic.filters must be at least 1.")
-        require(1 <= self.scales <= 3, "critic.scales must be 1, 2 or 3.")
+        require(self.filters >= 1, "discriminator.filters must be at least 1.")
+        require(1 <= self.scales <= 3, "discriminator.scales must be 1, 2 or 3.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +154,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -11,9 +11,8 @@ from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath, storage_path
 
-SCHEMA_VERSION = 2
-"""Version of the file's schema. Version 1 had no such field, and `loss.cycle_weight` for
-`loss.cycle.weight`."""
+SCHEMA_VERSION = 3
+"""Version of the file; 2 had `critic` for `discriminator`, 1 had no such field."""
 
 # Settings that may change when a run is resumed: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (
@@ -50,7 +49,7 @@ def resolve(config: Config) -> Config:
     )
 
 
-def flat(config: Config) -> dict[str, Any]:
+def flatten_settings(config: Config) -> dict[str, Any]:
     """Return all settings by their dotted names, as on the command line."""
     return dict(_leaves(asdict(config)))
 
@@ -97,18 +96,20 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
     return changed
 
 
-def decisive(config: Config) -> dict[str, Any]:
+def computation_settings(config: Config) -> dict[str, Any]:
     """Return the settings that change the results of a run, by dotted name."""
     return {
         name: value
-        for name, value in flat(config).items()
+        for name, value in flatten_settings(config).items()
         if name not in FREE_ON_RESUME and not name.startswith(FREE_SECTIONS)
     }
 
 
 def config_hash(config: Config) -> str:
     """Return the SHA-256 of the settings that change the results of a run, in hexadecimal."""
-    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(computation_settings(config), sort_keys=True).encode()
+    ).hexdigest()
 
 
 def to_yaml(config: Config) -> str:
@@ -140,7 +141,7 @@ def load_config(path: StoragePath) -> Config:
     if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} has schema_version {found}, and this version of the project reads "
-            f"{SCHEMA_VERSION}, where loss.cycle_weight is loss.cycle.weight. Start a new run: "
+            f"{SCHEMA_VERSION}, where critic.filters is discriminator.filters. Start a new run: "
             "python -m cyclegan.train PRESET --run.name NAME; or a new search: "
             "python -m tune run SPACE --name NAME. In a file of your own write "
             f"schema_version: {SCHEMA_VERSION} and today's names."

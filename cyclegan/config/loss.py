@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from cyclegan.errors import require
 
-Course = Literal["constant", "rise", "fall"]
+TermSchedule = Literal["constant", "rise", "fall"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +17,7 @@ class Term:
     """Whether the term is computed."""
     weight: float = 1.0
     """Factor of the term in the total loss."""
-    schedule: Course = "constant"
+    schedule: TermSchedule = "constant"
     """Change of the weight over the run."""
 
     @property

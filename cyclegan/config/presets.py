@@ -6,8 +6,8 @@ from dataclasses import replace
 from cyclegan.config.config import (
     BatchConfig,
     Config,
-    CriticConfig,
     DataConfig,
+    DiscriminatorConfig,
     GeneratorConfig,
     LossConfig,
     OptimizerConfig,
@@ -39,7 +39,7 @@ def reference() -> Config:
         preset="reference",
         data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
         generator=GeneratorConfig(upsample="transposed"),
-        critic=CriticConfig(norm="instance", spectral=False),
+        discriminator=DiscriminatorConfig(norm="instance", spectral=False),
         loss=LossConfig(ssim=Term(weight=0.0)),
         optimizer=OptimizerConfig(schedule="linear"),
         train=TrainConfig(epochs=200, ema_decay=0.0),
@@ -54,7 +54,7 @@ def demo() -> Config:
         data=DataConfig(mri_contrast="inverted", conditions=True),
         batch=BatchConfig(shards=1, shard_size=1),
         generator=GeneratorConfig(filters=16, blocks=6),
-        critic=CriticConfig(filters=32, norm="instance", spectral=False),
+        discriminator=DiscriminatorConfig(filters=32, norm="instance", spectral=False),
         loss=LossConfig(
             adversarial=Term(weight=0.25),
             cycle=Term(weight=6.0),
@@ -63,7 +63,7 @@ def demo() -> Config:
             population=Term(weight=5.0),
         ),
         optimizer=OptimizerConfig(
-            learning_rate=4e-4, critic_learning_rate=4e-4, schedule="cosine", warmup_steps=50
+            learning_rate=4e-4, discriminator_learning_rate=4e-4, schedule="cosine", warmup_steps=50
         ),
         train=TrainConfig(max_steps=1500, compile="blocks", ema_decay=0.995),
         schedule=ScheduleConfig(log_every_steps=50, save_every_steps=500, validate_every_steps=500),
@@ -76,7 +76,7 @@ def smoke() -> Config:
         preset="smoke",
         batch=BatchConfig(shards=2, shard_size=1),
         generator=GeneratorConfig(filters=4, blocks=1),
-        critic=CriticConfig(filters=4),
+        discriminator=DiscriminatorConfig(filters=4),
         train=TrainConfig(max_steps=6, compile="no", precision="fp32", pool_size=4),
         schedule=ScheduleConfig(log_every_steps=2, save_every_steps=3, validate_every_steps=3),
     )
@@ -95,7 +95,7 @@ def seed() -> Config:
         data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
         batch=BatchConfig(shards=2, shard_size=8),
         generator=GeneratorConfig(upsample="transposed"),
-        critic=CriticConfig(norm="none", spectral=True),
+        discriminator=DiscriminatorConfig(norm="none", spectral=True),
         loss=LossConfig(cycle=Term(weight=10.0), identity=Term(weight=5.0), ssim=Term(weight=1.0)),
         optimizer=OptimizerConfig(learning_rate=2e-4, schedule="cosine"),
         train=TrainConfig(epochs=60, ema_decay=0.0, pool_size=0),

@@ -12,7 +12,7 @@ class OptimizerConfig:
 
     learning_rate: float = 2e-4
     """Base learning rate of the generators."""
-    critic_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
     """Base learning rate of the discriminators."""
     beta1: float = 0.5
     """Adam's decay of the gradient mean."""
@@ -25,10 +25,10 @@ class OptimizerConfig:
     """Share of the run after which `linear` starts to decay."""
     warmup_steps: int = 0
     """Steps of a linear rise of the learning rates from 0."""
-    critic_updates: int = 1
+    discriminator_updates: int = 1
     """Discriminator updates per step, all on the images of that step. With 2 or more, the
     discriminators learn faster."""
-    critic_every_steps: int = 1
+    discriminator_every_steps: int = 1
     """Steps between two discriminator updates. With 2 or more, the discriminators learn more
     slowly."""
     clip_norm: float = 0.0
@@ -36,11 +36,19 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "optimizer.learning_rate must be above 0.")
-        require(self.critic_learning_rate > 0, "optimizer.critic_learning_rate must be above 0.")
+        require(
+            self.discriminator_learning_rate > 0,
+            "optimizer.discriminator_learning_rate must be above 0.",
+        )
         require(0 <= self.decay_start < 1, "optimizer.decay_start must lie in [0, 1).")
         require(self.warmup_steps >= 0, "optimizer.warmup_steps must be 0 or more.")
-        require(self.critic_updates >= 1, "optimizer.critic_updates must be at least 1.")
-        require(self.critic_every_steps >= 1, "optimizer.critic_every_steps must be at least 1.")
+        require(
+            self.discriminator_updates >= 1, "optimizer.discriminator_updates must be at least 1."
+        )
+        require(
+            self.discriminator_every_steps >= 1,
+            "optimizer.discriminator_every_steps must be at least 1.",
+        )
         require(self.clip_norm >= 0, "optimizer.clip_norm must be 0 or more.")
 
 

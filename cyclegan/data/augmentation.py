@@ -23,7 +23,7 @@ its range is 6 of them to either side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Variation:
+class Augmentation:
     """Augmentation of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
 
     A flip changes training images only: neither the geometry of a volume nor any result of the
@@ -42,11 +42,11 @@ class Variation:
     """[N], factor on the intensities above the window's low end."""
     noise: Floats
     """[N], standard deviation of added noise, in network units."""
-    noise_place: Floats
+    noise_offset: Floats
     """[N], in [0, 1), position of the piece of the noise bank that is added."""
 
     @classmethod
-    def none(cls, count: int) -> "Variation":
+    def none(cls, count: int) -> "Augmentation":
         """Return the augmentation that leaves `count` slices unchanged."""
         ones, zeros = np.ones(count), np.zeros(count)
         return cls(
@@ -56,13 +56,13 @@ class Variation:
             shift=np.zeros((count, 2)),
             gain=ones,
             noise=zeros,
-            noise_place=zeros,
+            noise_offset=zeros,
         )
 
     @classmethod
     def draw(
         cls, config: DataConfig, seed: int, stream: Stream, indices: NDArray[np.int64]
-    ) -> "Variation":
+    ) -> "Augmentation":
         """Draw the augmentation of the samples `indices`, uniformly from the configured ranges."""
         u = uniforms(seed, stream, indices, count=8)
         signed = 2 * u - 1
@@ -75,7 +75,7 @@ class Variation:
             shift=config.translate_fraction * signed[:, 3:5],
             gain=1 + (config.contrast if mri else 0.0) * signed[:, 5],
             noise=(config.noise if mri else 0.0) * u[:, 6],
-            noise_place=u[:, 7],
+            noise_offset=u[:, 7],
         )
 
     def matrices(

@@ -28,7 +28,7 @@ LAYOUT = "FHWC"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Form:
+class BatchFormat:
     """Shape, type and contrast of the batches; fixed for a graph."""
 
     batch_size: int
@@ -78,7 +78,7 @@ class StoredSlices:
         return {f"{modality}_{name}": values for name, values in inputs.items()}
 
 
-def make_graph(form: Form, *, threads: int, gpu: bool, device_id: int | None) -> Pipeline:
+def make_graph(form: BatchFormat, *, threads: int, gpu: bool, device_id: int | None) -> Pipeline:
     """Define the graph, without building it.
 
     Its outputs per sample are mri and ct, [C, H, W, 1], and mri_body and ct_body, [1, H, W, 1].
@@ -105,7 +105,7 @@ def make_graph(form: Form, *, threads: int, gpu: bool, device_id: int | None) ->
     return graph
 
 
-def _domain(modality: Modality, form: Form, gpu: bool) -> tuple[Any, Any]:
+def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
     """Define the nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
 
     def source(field: str, dtype: Any, ndim: int, layout: str | None = None) -> Any:
@@ -149,7 +149,7 @@ def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: boo
     )
 
 
-def _finish(images: Any, form: Form) -> Any:
+def _finish(images: Any, form: BatchFormat) -> Any:
     if form.half:
         images = fn.cast(images, dtype=types.FLOAT16)
     if form.channels_last and form.channels > 1:
@@ -158,11 +158,11 @@ def _finish(images: Any, form: Form) -> Any:
     return images
 
 
-class BatchMaker:
+class BatchPipeline:
     """Runner of the graph on one device."""
 
     def __init__(
-        self, form: Form, *, threads: int, device: torch.device, cuda_stream: Any = None
+        self, form: BatchFormat, *, threads: int, device: torch.device, cuda_stream: Any = None
     ) -> None:
         """Build the graph.
 

@@ -18,9 +18,9 @@ ITEMS_AHEAD = 2
 """Items prepared in advance while a step computes."""
 TICK_S = 0.25
 """Seconds between two checks of the thread by a waiting consumer."""
-MOST_LOST_THREADS = 2
+MAX_LOST_THREADS = 2
 """Threads started for one item before the loader fails."""
-LEAVE_S = 5.0
+EXIT_WAIT_S = 5.0
 """Seconds to wait for a thread to end after it was stopped."""
 
 
@@ -41,7 +41,7 @@ Produce = Callable[[int, Heartbeat], Iterator[Item]]
 step that is due."""
 
 
-def load_ahead(
+def prefetch(
     produce: Produce[Item], start_step: int, *, stall_s: float, note: Callable[[str], None]
 ) -> Generator[Item, None, None]:
     """Yield the items of `produce`, prepared ahead by a thread.
@@ -63,7 +63,7 @@ def load_ahead(
     step, tries = start_step, 0
     while True:
         thread = _LoaderThread(produce, step)
-        leave_s = LEAVE_S
+        leave_s = EXIT_WAIT_S
         try:
             while True:
                 item = thread.next(stall_s)
@@ -72,7 +72,7 @@ def load_ahead(
                 step += 1
         except LoaderError as error:
             tries, leave_s = tries + 1, 0.0  # it may never wake
-            if tries == MOST_LOST_THREADS:
+            if tries == MAX_LOST_THREADS:
                 raise
             note(f"{error} It is restarted at step {step}.")
         finally:

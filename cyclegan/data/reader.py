@@ -36,7 +36,7 @@ class _Arrays(NamedTuple):
     body: Any
 
 
-class Reading:
+class PendingRead:
     """Read in progress; `result` waits for it."""
 
     def __init__(
@@ -122,7 +122,7 @@ class SliceReader:
 
     def start(
         self, refs: Sequence[SliceRef], heartbeat: Callable[[], None] = lambda: None
-    ) -> Reading:
+    ) -> PendingRead:
         """Start reading slices, without waiting for their pixels.
 
         Volumes used for the first time are verified and opened before this returns.
@@ -140,7 +140,7 @@ class SliceReader:
             except StoreError as error:
                 opened.append(None)
                 damage[place] = error
-        return Reading(self._store, refs, opened, damage)
+        return PendingRead(self._store, refs, opened, damage)
 
     def _open(self, volume: StoredVolume) -> _Arrays:
         if volume.name in self._opened:

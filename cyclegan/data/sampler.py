@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from cyclegan.config.config import BatchConfig, DataConfig
-from cyclegan.data.augmentation import Variation
+from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.philox import Stream, in_passes, uniforms
 from cyclegan.data.slice_index import Ints, SliceTable
 from mrct.imaging.volume import Modality
@@ -30,7 +30,7 @@ class Slices:
     """[N], indices of the samples."""
     row: Ints
     """[N], rows in the domain's table."""
-    variation: Variation
+    augmentation: Augmentation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class Order:
 
     def _slices(self, table: SliceTable, rows: Ints, stream: Stream, indices: Ints) -> Slices:
         if self.augment is None:
-            variation = Variation.none(len(indices))
+            augmentation = Augmentation.none(len(indices))
         else:
-            variation = Variation.draw(self.augment, self.seed, stream, indices)
-        return Slices(index=indices, row=rows, variation=variation)
+            augmentation = Augmentation.draw(self.augment, self.seed, stream, indices)
+        return Slices(index=indices, row=rows, augmentation=augmentation)

@@ -21,9 +21,9 @@ from mrct.imaging.volume import Modality
 
 Ints = NDArray[np.int64]
 
-NEAR = 0.05
+MAX_HEIGHT_DIFFERENCE = 0.05
 """Largest difference in relative height between slices that count as near each other."""
-FEW = 16
+MIN_NEAR_SLICES = 16
 """Candidates examined first: for four of five heights one of them is near."""
 VOLUMES_AT_ONCE = 1024
 """Volumes whose slices are examined together: data on all slices at once would fill memory."""
@@ -109,10 +109,10 @@ class SliceTable:
         """
         candidates = (u * len(self)).astype(np.int64)
         rows, left = np.empty(len(heights), np.int64), np.arange(len(heights))
-        for count in (FEW, u.shape[1]):
+        for count in (MIN_NEAR_SLICES, u.shape[1]):
             some = candidates[left, :count]
             distance = np.abs(self.heights(some) - heights[left, None])
-            near = distance <= NEAR
+            near = distance <= MAX_HEIGHT_DIFFERENCE
             found = near.any(axis=1)
             first = np.where(found, near.argmax(axis=1), distance.argmin(axis=1))
             rows[left] = some[np.arange(len(some)), first]

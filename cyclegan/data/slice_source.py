@@ -19,7 +19,7 @@ from cyclegan.config.config import DataConfig
 from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.dali import StoredSlices
 from cyclegan.data.prefetch import Heartbeat
-from cyclegan.data.reader import OPEN_VOLUMES, Reading, SliceReader, SliceRef
+from cyclegan.data.reader import OPEN_VOLUMES, PendingRead, SliceReader, SliceRef
 from cyclegan.data.sampler import ATTEMPTS, Order, Slices
 from cyclegan.data.slice_index import Domain, Ints
 from data_prep.store.store import Store
@@ -44,10 +44,10 @@ class Substitution:
     """What is wrong with the damaged slice."""
 
 
-Record = Callable[[Substitution], None]
+RecordSubstitution = Callable[[Substitution], None]
 
 
-def append_to(path: StoragePath, note: Callable[[str], None]) -> Record:
+def append_to(path: StoragePath, note: Callable[[str], None]) -> RecordSubstitution:
     """Return a function that logs substitutions, and appends them to a file as lines of JSON.
 
     Args:
@@ -92,11 +92,11 @@ class DamageLimit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pending:
+class PendingSlices:
     """Slices that are being read from the store."""
 
     slices: Slices
-    reading: Reading
+    reading: PendingRead
     stage: str
     """Description of the read, for the heartbeat."""
 
@@ -114,7 +114,7 @@ class DomainSource:
         config: DataConfig,
         reader: SliceReader,
         bank: NoiseBank | None,
-        record: Record,
+        record: RecordSubstitution,
         heartbeat: Heartbeat,
     ) -> None:
         self._modality, self._domain, self._order = modality, domain, order
@@ -125,13 +125,13 @@ class DomainSource:
         # The index builds a volume's record on each access, so recent ones are cached.
         self._volume = lru_cache(OPEN_VOLUMES)(domain.volumes.__getitem__)
 
-    def start(self, slices: Slices, step: int) -> Pending:
+    def start(self, slices: Slices, step: int) -> PendingSlices:
         """Start reading the slices of a step, without waiting for them."""
         first = self._name(int(slices.row[0]))
         stage = f"reading the {self._modality.upper()} slices of step {step} ({first}, ...)"
-        return Pending(slices=slices, reading=self._read(slices.row, stage), stage=stage)
+        return PendingSlices(slices=slices, reading=self._read(slices.row, stage), stage=stage)
 
-    def finish(self, pending: Pending) -> StoredSlices:
+    def finish(self, pending: PendingSlices) -> StoredSlices:
         """Wait for the slices of `start`.
 
         Raises:
@@ -140,24 +140,24 @@ class DomainSource:
         """
         self._heartbeat(pending.stage)
         rows, voxels, body = self._whole(pending)
-        variation = pending.slices.variation
+        augmentation = pending.slices.augmentation
         numbers, _ = self._domain.table.places(rows)
         windows = [self._volume(number).window for number in numbers.tolist()]
         low, high = np.array(windows, np.float32).T.copy()
         return StoredSlices(
             voxels=voxels,
             body=body,
-            matrix=variation.matrices(self._store.size, self._store.spacing_mm[1:]),
+            matrix=augmentation.matrices(self._store.size, self._store.spacing_mm[1:]),
             low=low,
             height=self._domain.table.heights(rows),
-            scale=2 * variation.gain.astype(np.float32) / (high - low),
-            noise=self._bank.cut(variation.noise_place).reshape(voxels.shape)
+            scale=2 * augmentation.gain.astype(np.float32) / (high - low),
+            noise=self._bank.cut(augmentation.noise_offset).reshape(voxels.shape)
             if self._bank
             else None,
-            noise_level=variation.noise.astype(np.float32) if self._bank else None,
+            noise_level=augmentation.noise.astype(np.float32) if self._bank else None,
         )
 
-    def _read(self, rows: Ints, stage: str) -> Reading:
+    def _read(self, rows: Ints, stage: str) -> PendingRead:
         refs: list[SliceRef] = []
         numbers, slices = self._domain.table.places(rows)
         for number, z in zip(numbers.tolist(), slices.tolist(), strict=True):
@@ -167,13 +167,13 @@ class DomainSource:
             refs.extend(SliceRef(volume, one) for one in neighbours.tolist())
         return self._reader.start(refs, partial(self._heartbeat, stage))
 
-    def _arrays(self, reading: Reading) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    def _arrays(self, reading: PendingRead) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         voxels, body = reading.result()
         # [N * C, H, W] -> [N, C, H, W]
         shape = (-1, len(self._offsets), *voxels.shape[1:])
         return voxels.reshape(shape), body.reshape(shape)
 
-    def _whole(self, pending: Pending) -> tuple[Ints, NDArray[np.int16], NDArray[np.uint8]]:
+    def _whole(self, pending: PendingSlices) -> tuple[Ints, NDArray[np.int16], NDArray[np.uint8]]:
         """Return the rows after replacement of damaged slices, their voxels and their masks."""
         slices, rows = pending.slices, pending.slices.row.copy()
         voxels, body = self._arrays(pending.reading)
@@ -205,7 +205,7 @@ class DomainSource:
             damage = self._damage(again, places)
         raise AssertionError  # count() has no end
 
-    def _damage(self, reading: Reading, places: Ints) -> dict[int, StoreError]:
+    def _damage(self, reading: PendingRead, places: Ints) -> dict[int, StoreError]:
         """Return the errors by position in the batch; complete once the pixels have been read."""
         channels = len(self._offsets)
         return {

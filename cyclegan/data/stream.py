@@ -18,12 +18,19 @@ from torch import Tensor
 from cyclegan.config.config import Config
 from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.batch import Batch
-from cyclegan.data.dali import BatchMaker, Form, Outputs, StoredSlices, reading_stream, to_batch
-from cyclegan.data.prefetch import Heartbeat, load_ahead
+from cyclegan.data.dali import (
+    BatchFormat,
+    BatchPipeline,
+    Outputs,
+    StoredSlices,
+    reading_stream,
+    to_batch,
+)
+from cyclegan.data.prefetch import Heartbeat, prefetch
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import Domain, find_domain
-from cyclegan.data.slice_source import DomainSource, Pending, Record
+from cyclegan.data.slice_source import DomainSource, PendingSlices, RecordSubstitution
 from cyclegan.nets.input_channels import with_conditions
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store
@@ -40,7 +47,7 @@ READS_AHEAD = 2
 """Steps whose slices are read while a batch is prepared."""
 
 
-def tell(text: object) -> None:
+def print_note(text: object) -> None:
     """Print a message for the user to stderr."""
     print(text, file=sys.stderr, flush=True)
 
@@ -54,8 +61,8 @@ def open_stream(
     start_step: int,
     device: torch.device,
     channels_last: bool = False,
-    note: Callable[[str], None] = tell,
-    record: Record = tell,
+    note: Callable[[str], None] = print_note,
+    record: RecordSubstitution = print_note,
 ) -> Generator[Batch, None, None]:
     """Open the stream of the batches of steps `start_step`, `start_step` + 1, ...
 
@@ -97,7 +104,7 @@ def open_stream(
     domains = _domains(store, config, split)
     order = _order(domains, config, split)
     noise = config.data.noise > 0 and split == "train"
-    form = Form(
+    form = BatchFormat(
         batch_size=len(shards) * config.batch.shard_size,
         channels=config.data.channels,
         mri_contrast=config.data.mri_contrast,
@@ -110,7 +117,7 @@ def open_stream(
 
     def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Made]:
         heartbeat("building the DALI graph")
-        maker = BatchMaker(
+        maker = BatchPipeline(
             form, threads=config.data.threads, device=device, cuda_stream=cuda_stream
         )
         reader = SliceReader(store, cache_bytes=int(config.data.cache_gib * 2**30))
@@ -130,7 +137,7 @@ def open_stream(
         )
 
         def slices() -> Iterator[Pair]:
-            pending: deque[tuple[Pending, Pending]] = deque()
+            pending: deque[tuple[PendingSlices, PendingSlices]] = deque()
             for step in count(first_step):
                 while len(pending) <= READS_AHEAD:
                     due = step + len(pending)
@@ -141,12 +148,12 @@ def open_stream(
 
         return _make(maker, slices(), first_step, heartbeat)
 
-    made = load_ahead(produce, start_step, stall_s=config.data.stall_s, note=note)
+    made = prefetch(produce, start_step, stall_s=config.data.stall_s, note=note)
     return _batches(made, conditions=config.data.conditions)
 
 
 def _make(
-    maker: BatchMaker, slices: Iterator[Pair], first_step: int, heartbeat: Heartbeat
+    maker: BatchPipeline, slices: Iterator[Pair], first_step: int, heartbeat: Heartbeat
 ) -> Iterator[Made]:
     """Yield the batches of the slices; while DALI prepares one, the slices of the next are read."""
     heights: tuple[Heights, Heights] | None = None

@@ -7,38 +7,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.evaluate.model_under_test import Contestant
-from cyclegan.evaluate.paired_ct import Registration, pair_of, registration, rigid_of
-from cyclegan.evaluate.score_table import HISTOGRAM, REGRESSION, SOFT_TISSUE, TRANSLATOR
-from cyclegan.inference.cycle import Cycle
+from cyclegan.evaluate.model_under_test import ModelUnderTest
+from cyclegan.evaluate.paired_ct import Registration, paired_ct_of, registration, rigid_of
+from cyclegan.evaluate.score_table import GENERATOR, HISTOGRAM, REGRESSION, SOFT_TISSUE
+from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
     constant_soft_tissue,
     matched_histogram,
     regression_of,
 )
-from cyclegan.metrics.selection_score import train_ct_population
-from cyclegan.metrics.unpaired_scores import Population
+from cyclegan.metrics.selection_score import train_ct_statistics
+from cyclegan.metrics.unpaired_scores import CtStatistics
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import StoreError
 from mrct.imaging.intensity import normalise
-from mrct.imaging.registration import Rigid
+from mrct.imaging.registration import RigidTransform
 from mrct.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class References:
+class Baselines:
     """What the generator is compared with, and the real CT data that the baselines use."""
 
-    real_cts: Population | None
+    real_cts: CtStatistics | None
     """The real CTs of the train split."""
     regressions: Mapping[str, IntensityRegression]
     """Regression of each pair of the evaluated split, by MRI volume."""
-    rigids: Mapping[str, Rigid]
+    rigids: Mapping[str, RigidTransform]
     """Rigid transform of the real CT onto its MRI, by MRI volume; absent if none is applied."""
     registrations: Mapping[str, Registration]
     """Result of each registration, by MRI volume; empty without --register."""
-    rivals: Sequence[Contestant]
+    rivals: Sequence[ModelUnderTest]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
         """Return the regression fitted on all pairs except that of this volume; None if there is no
@@ -46,10 +46,10 @@ class References:
         others = [fit for name, fit in self.regressions.items() if name != volume]
         return sum(others[1:], start=others[0]) if others else None
 
-    def synthetic_cts(self, store: Store, cycle: Cycle) -> dict[str, NDArray[np.float32]]:
+    def synthetic_cts(self, store: Store, cycle: CycleResult) -> dict[str, NDArray[np.float32]]:
         """Return the CT in HU that each method makes from the MRI of a cycle."""
         voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
-        cts = {TRANSLATOR: cycle.translated}
+        cts = {GENERATOR: cycle.translated}
         for rival in self.rivals:
             _, cts[rival.name] = rival.networks.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
@@ -60,22 +60,22 @@ class References:
         return cts
 
 
-def references_of(
-    store: Store, mris: Iterable[StoredVolume], rivals: Sequence[Contestant], *, register: bool
-) -> References:
+def baselines_of(
+    store: Store, mris: Iterable[StoredVolume], rivals: Sequence[ModelUnderTest], *, register: bool
+) -> Baselines:
     """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
     regressions: dict[str, IntensityRegression] = {}
-    rigids: dict[str, Rigid] = {}
+    rigids: dict[str, RigidTransform] = {}
     registrations: dict[str, Registration] = {}
     with progress("register" if register else "fit baselines", len(pairs)) as advance:
         for mri in pairs:
             with suppress(StoreError):  # reported when the volume itself is scored
-                pair = pair_of(store, mri)
+                pair = paired_ct_of(store, mri)
                 assert pair is not None
                 if register:
                     rigid = rigid_of(store, mri)
-                    moved = pair_of(store, mri, rigid=rigid)
+                    moved = paired_ct_of(store, mri, rigid=rigid)
                     assert moved is not None
                     registrations[mri.name] = registration(pair, moved)
                     if registrations[mri.name].applied:
@@ -84,8 +84,8 @@ def references_of(
                     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
                     regressions[mri.name] = regression_of(images, pair.real, pair.body)
             advance()
-    real_cts = train_ct_population(store) if store.select("ct", "train") else None
-    return References(
+    real_cts = train_ct_statistics(store) if store.select("ct", "train") else None
+    return Baselines(
         real_cts=real_cts,
         regressions=regressions,
         rigids=rigids,

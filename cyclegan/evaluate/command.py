@@ -14,7 +14,7 @@ from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class EvaluateCommand:
     """Score a run or an exported model, with baselines and other models for comparison: masked MAE,
     PSNR, MS-SSIM, bone and more for MRIs with a real CT; distributions and cycles without one.
     Writes scores.json, per_volume.csv and report.html.

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cyclegan.errors import DataError
-from cyclegan.evaluate.baseline_scores import references_of
-from cyclegan.evaluate.model_under_test import Contestant
-from cyclegan.evaluate.score_table import TRANSLATOR, Scores, Shown, VolumeScores
-from cyclegan.evaluate.score_volume import Assessed, Options, assess
+from cyclegan.evaluate.baseline_scores import baselines_of
+from cyclegan.evaluate.model_under_test import ModelUnderTest
+from cyclegan.evaluate.score_table import GENERATOR, Scores, ShownVolume, VolumeScores
+from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
 from cyclegan.evaluate.segmenter import StructureScores, plainly_named
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio
 from cyclegan.metrics.unpaired_scores import (
-    Population,
+    CtStatistics,
     bone_depth_mismatch,
     hu_distance,
-    place_distances,
-    pooled,
+    pool_statistics,
+    region_distances,
     tissue_distances,
 )
 from data_prep.datasets.split import Split
@@ -28,20 +28,20 @@ from data_prep.store.store import Store
 from mrct.errors import StoreError
 from mrct.progress import progress
 
-DEFAULTS = Options()
+DEFAULTS = ScoringOptions()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Findings:
+class EvaluationResults:
     """Results of the volumes scored so far; images only of those that will be shown."""
 
     rows: list[VolumeScores] = field(default_factory=list)
-    populations: dict[str, Population] = field(default_factory=dict)
+    populations: dict[str, CtStatistics] = field(default_factory=dict)
     structures: list[StructureScores] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownVolume] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, assessed: Assessed, num_shown: int) -> None:
+    def add(self, assessed: ScoredVolume, num_shown: int) -> None:
         """Add the results of a volume; images are dropped unless shown, since a split may exceed
         memory."""
         self.rows.extend(assessed.rows)
@@ -49,18 +49,18 @@ class Findings:
         self.failed.extend(assessed.problems)
         for method, population in assessed.populations.items():
             before = [self.populations[method]] if method in self.populations else []
-            self.populations[method] = pooled([*before, population])
+            self.populations[method] = pool_statistics([*before, population])
         if assessed.shown.cycle.volume.modality == "mri":
             self.shown[:] = worst([*self.shown, assessed.shown], num_shown)
 
 
 def evaluate(
-    networks: BothWays,
+    networks: CycleNetworks,
     store: Store,
     split: Split,
     *,
-    rivals: Sequence[Contestant] = (),
-    options: Options = DEFAULTS,
+    rivals: Sequence[ModelUnderTest] = (),
+    options: ScoringOptions = DEFAULTS,
 ) -> Scores:
     """Score a generator on every volume of a split.
 
@@ -72,8 +72,8 @@ def evaluate(
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
-    references = references_of(store, mris, rivals, register=options.register)
-    found = Findings()
+    references = baselines_of(store, mris, rivals, register=options.register)
+    found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
     with (
         progress(f"evaluate {split}", len(volumes)) as advance,
@@ -81,7 +81,7 @@ def evaluate(
     ):
         for volume in volumes:
             try:
-                assessed = assess(networks, store, volume, references, options, threads)
+                assessed = score_volume(networks, store, volume, references, options, threads)
             except (StoreError, DataError) as error:
                 found.failed.append(str(error))
             else:
@@ -97,7 +97,7 @@ def evaluate(
         split=split,
         volumes=tuple(found.rows),
         protocol=options.protocol,
-        grid="store" if options.natives is None else "source CT",
+        grid="store" if options.native_grids is None else "source CT",
         spacing_mm=store.spacing_mm,
         rivals=tuple(rival.name for rival in rivals),
         registrations=dict(references.registrations) if options.register else None,
@@ -111,20 +111,22 @@ def evaluate(
     return compared(scores, found.populations, references.real_cts)
 
 
-def worst(shown: list[Shown], most: int) -> list[Shown]:
+def worst(shown: list[ShownVolume], most: int) -> list[ShownVolume]:
     """Return the `most` volumes with the largest error, worst first; those without a real CT come
     last."""
     return sorted(shown, key=lambda each: -(each.mae_hu or 0.0))[:most]
 
 
-def compared(scores: Scores, populations: dict[str, Population], real_cts: Population) -> Scores:
+def compared(
+    scores: Scores, populations: dict[str, CtStatistics], real_cts: CtStatistics
+) -> Scores:
     """Return the scores with each method's pooled synthetic CTs compared with the real CTs."""
     found = {
         method: {
             "hu_distance": hu_distance(population, real_cts),
             **tissue_distances(population, real_cts),
             "bone_depth_mismatch": bone_depth_mismatch(population, real_cts),
-            **place_distances(population, real_cts),
+            **region_distances(population, real_cts),
             "roughness_ratio": roughness_ratio(population.roughness, real_cts.roughness),
             **(
                 {}
@@ -135,7 +137,7 @@ def compared(scores: Scores, populations: dict[str, Population], real_cts: Popul
         for method, population in populations.items()
     }
     cycles = [mean for _, mean in scores.means_by_modality("cycle_ssim")]
-    if cycles and TRANSLATOR in populations:
-        score = selection_score(populations[TRANSLATOR], real_cts, float(np.mean(cycles)))
-        found[TRANSLATOR]["selection"] = score
+    if cycles and GENERATOR in populations:
+        score = selection_score(populations[GENERATOR], real_cts, float(np.mean(cycles)))
+        found[GENERATOR]["selection"] = score
     return replace(scores, populations=found)

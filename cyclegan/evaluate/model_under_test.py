@@ -11,10 +11,15 @@ import torch
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.errors import CheckpointError
-from cyclegan.evaluate.score_table import BASELINES, TRANSLATOR
-from cyclegan.export.model_folder import SUMS, folder_of, is_of_both, read_model
-from cyclegan.inference.cycle import BothWays
-from cyclegan.train.checkpoint.checkpoint import MANIFEST, best, load_translators, results_folder
+from cyclegan.evaluate.score_table import BASELINES, GENERATOR
+from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
+from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.train.checkpoint.checkpoint import (
+    FILE_HASHES,
+    best_checkpoint,
+    load_generators,
+    results_folder,
+)
 from cyclegan.train.checkpoint.run_record import require_same_grid
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from data_prep.store.store import Store, open_store
@@ -24,11 +29,11 @@ from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contestant:
+class ModelUnderTest:
     """A generator to score, ready to run."""
 
     name: str
-    networks: BothWays
+    networks: CycleNetworks
     facts: dict[str, str] = field(default_factory=dict)
     """Facts shown at the top of the report: run, checkpoint, preset."""
     sha256: str = ""
@@ -42,7 +47,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Located:
+class CheckpointLocation:
     """A checkpoint and the run that it belongs to."""
 
     run_folder: StoragePath
@@ -50,7 +55,7 @@ class Located:
     config: Config
 
 
-def located(path: StoragePath) -> Located:
+def locate_checkpoint(path: StoragePath) -> CheckpointLocation:
     """Return the checkpoint to score: the best of a run, or the one given.
 
     Raises:
@@ -58,19 +63,19 @@ def located(path: StoragePath) -> Located:
         CheckpointError: The run has no checkpoint yet.
     """
     if (path / "config.yaml").exists():
-        checkpoint = best(path)
+        checkpoint = best_checkpoint(path)
         if checkpoint is None:
             raise CheckpointError(
                 f"The run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
                 "its first one (schedule.save_every_steps), or continue training."
             )
-        return Located(
+        return CheckpointLocation(
             run_folder=path, checkpoint=checkpoint, config=load_config(path / "config.yaml")
         )
     run_folder = path.absolute().parent.parent
     if (run_folder / "config.yaml").exists():
         config = load_config(run_folder / "config.yaml")
-        return Located(run_folder=run_folder, checkpoint=path, config=config)
+        return CheckpointLocation(run_folder=run_folder, checkpoint=path, config=config)
     raise UsageError(
         f"{path} is neither a run nor a checkpoint nor an exported model: there is no config.yaml "
         f"in it, nor two folders above, and no {SUMS}. Give the folder RUNS/NAME that `python -m "
@@ -86,31 +91,31 @@ def store_for(path: StoragePath, named: StoragePath | None) -> Store:
     """
     if named is not None:
         return open_store(named)
-    if exported_at(path):
+    if exported_model_at(path):
         raise UsageError(
             f"{path} is an exported model, which does not record a store to score it on. Give one "
             "with --store."
         )
-    return open_store(located(path).config.store)
+    return open_store(locate_checkpoint(path).config.store)
 
 
-def contestant(
+def open_model_under_test(
     path: StoragePath, store: Store, device: torch.device | str = "cpu", batch_size: int = 8
-) -> Contestant:
+) -> ModelUnderTest:
     """Open a run, a checkpoint or a model folder to be scored on `store`.
 
     Raises:
         UserError: `path` is none of these, makes no CT, or was trained on another grid.
     """
-    if model := exported_at(path):
+    if model := exported_model_at(path):
         return _exported(model, store, device, batch_size)
-    found = located(path)
+    found = locate_checkpoint(path)
     require_same_grid(found.run_folder, store)
     config = found.config
-    to_ct, to_mri = load_translators(found.checkpoint, config)
-    return Contestant(
+    to_ct, to_mri = load_generators(found.checkpoint, config)
+    return ModelUnderTest(
         name=f"{config.run.name}, {found.checkpoint.name}",
-        networks=BothWays.trained(
+        networks=CycleNetworks.trained(
             (to_ct.to(device), to_mri.to(device)), config.data, device, batch_size
         ),
         facts={
@@ -119,37 +124,39 @@ def contestant(
             "preset": config.preset,
             "config": config_hash(config)[:8],
         },
-        sha256=(found.checkpoint / MANIFEST).sha256(),
+        sha256=(found.checkpoint / FILE_HASHES).sha256(),
         records=read_lines(found.run_folder / METRICS),
         folder=results_folder(found.run_folder, ""),
         suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",
     )
 
 
-def told_apart(contestants: Sequence[Contestant]) -> list[Contestant]:
+def with_unique_names(models: Sequence[ModelUnderTest]) -> list[ModelUnderTest]:
     """Return the models with unique names, since tables and reports refer to them by name: to names
     shared by two models, or equal to that of a baseline, the first digits of the hash are added."""
-    uses = Counter([TRANSLATOR, *BASELINES, *(each.name for each in contestants)])
+    uses = Counter([GENERATOR, *BASELINES, *(each.name for each in models)])
     return [
         replace(each, name=f"{each.name} {each.sha256[:8]}") if uses[each.name] > 1 else each
-        for each in contestants
+        for each in models
     ]
 
 
-def exported_at(path: StoragePath) -> Path | None:
+def exported_model_at(path: StoragePath) -> Path | None:
     """Return the model folder at a path, of one direction or of both, or None; models are always in
     local folders."""
     local = path.local
     return local if local and ((local / SUMS).exists() or is_of_both(local)) else None
 
 
-def _exported(path: Path, store: Store, device: torch.device | str, batch_size: int) -> Contestant:
+def _exported(
+    path: Path, store: Store, device: torch.device | str, batch_size: int
+) -> ModelUnderTest:
     """Open a model folder, with the inverse generator only if it contains both directions."""
-    folder = folder_of(path, "to_ct" if is_of_both(path) else None)
+    folder = model_folder_of(path, "to_ct" if is_of_both(path) else None)
     model = read_model(folder, device=str(device))
     back = None
     if is_of_both(path):
-        back = read_model(folder_of(path, "to_mri"), device=str(device)).network
+        back = read_model(model_folder_of(path, "to_mri"), device=str(device)).network
     info = model.info
     if info.direction != "to_ct":
         raise UsageError(
@@ -161,9 +168,9 @@ def _exported(path: Path, store: Store, device: torch.device | str, batch_size: 
             f"{info.recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
             "Scores on two grids cannot be compared. Convert a store with the same settings."
         )
-    return Contestant(
+    return ModelUnderTest(
         name=path.name,
-        networks=BothWays(
+        networks=CycleNetworks(
             to_ct=model.network,
             to_mri=back,
             contrast=info.intensity.mri_contrast,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan.errors import DataError
-from cyclegan.evaluate.paired_ct import Pair, on_source_grid
-from data_prep.datasets.dataset import Found
+from cyclegan.evaluate.paired_ct import PairedCt, on_source_grid
+from data_prep.datasets.dataset import FoundVolume
 from data_prep.datasets.folders import find_in_folders
 from data_prep.datasets.manifest import find_in_manifest
 from data_prep.readers.tolerances import Leniency
@@ -17,20 +17,20 @@ from data_prep.sources.source import Source
 from data_prep.store.commits import read_commit
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import UsageError, VolumeError
-from mrct.imaging.volume import silent
+from mrct.imaging.volume import ignore_note
 from mrct.progress import progress
 
-PASSED = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
+LENIENT = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
 """All tolerances are on: the conversion already accepted files with these bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Natives:
+class NativeGridReader:
     """The source file of each stored CT that was found, by the CT's name in the store."""
 
     sources: dict[str, Source]
 
-    def place(self, pair: Pair) -> Pair:
+    def place(self, pair: PairedCt) -> PairedCt:
         """Return the pair on the grid of its source CT.
 
         Raises:
@@ -44,12 +44,12 @@ class Natives:
                 "manifest that the store was made from."
             )
         try:
-            return on_source_grid(pair, source.read(silent), source.read_mask())
+            return on_source_grid(pair, source.read(ignore_note), source.read_mask())
         except VolumeError as error:
             raise DataError(f"The source of {pair.mri.link} cannot be read: {error}") from error
 
 
-def natives_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Natives:
+def native_grids_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> NativeGridReader:
     """Find the sources of `cts` in a folder of CT files and DICOM series, or in a manifest.
 
     Raises:
@@ -71,16 +71,16 @@ def natives_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Natives
             f"{len(wanted)} CTs to score in {store.path} (no SHA-256 is equal). Give the folder or "
             "manifest that this store was made from."
         )
-    return Natives(sources=sources)
+    return NativeGridReader(sources=sources)
 
 
-def _found(path: Path) -> list[Found]:
+def _found(path: Path) -> list[FoundVolume]:
     if path.is_file():
         return [v for v in find_in_manifest(path).volumes if v.modality == "ct"]
-    return find_in_folders({"ct": path}, PASSED).volumes
+    return find_in_folders({"ct": path}, LENIENT).volumes
 
 
-def _source(found: Found, number: int) -> Source:
+def _source(found: FoundVolume, number: int) -> Source:
     return Source(
         path=found.path,
         modality="ct",
@@ -90,7 +90,7 @@ def _source(found: Found, number: int) -> Source:
         pair=None,
         mask=found.mask,
         series=found.series,
-        leniency=PASSED,
+        leniency=LENIENT,
         number=number,
     )
 

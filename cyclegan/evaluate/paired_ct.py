@@ -13,7 +13,7 @@ from mrct.imaging.body_mask import body_mask
 from mrct.imaging.geometry import canonical, resample, resample_mask
 from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
 from mrct.imaging.intensity import normalise
-from mrct.imaging.registration import Rigid, registered
+from mrct.imaging.registration import RigidTransform, register
 from mrct.imaging.volume import Affine, Grid, Volume
 
 AROUND_MM = 10.0
@@ -34,7 +34,7 @@ class Registration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pair:
+class PairedCt:
     """A real CT and the voxels where synthetic CTs of its MRI are compared with it."""
 
     mri: StoredVolume
@@ -50,7 +50,7 @@ class Pair:
     """Dice of the two bodies within `seen`: low if the voxels do not show the same anatomy."""
     share_seen: float
     """Share of a body inside the field of view of the other scan; the lower of the two."""
-    rigid: Rigid | None = None
+    rigid: RigidTransform | None = None
     """Transform of the real CT onto the MRI; None if it was not moved."""
     grid: Grid | None = None
     """Grid of the source CT; None for the store's grid."""
@@ -73,7 +73,9 @@ class Pair:
         return np.asarray(resample(volume, self.grid, fill=AIR_HU).voxels, np.float32)
 
 
-def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> Pair | None:
+def paired_ct_of(
+    store: Store, mri: StoredVolume, *, rigid: RigidTransform | None = None
+) -> PairedCt | None:
     """Return an MRI and its linked CT, moved by `rigid`, on the store's grid; None without a CT.
 
     Raises:
@@ -89,7 +91,7 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
         real = np.rint(moved).clip(*WINDOW_HU).astype(np.int16)
         ct_body, ct_view = (rigid.moved_mask(m, store.spacing_mm) for m in (ct_body, ct_view))
     seen = mri_view & ct_view
-    return Pair(
+    return PairedCt(
         mri=mri,
         real=real,
         body=ct_body & seen,
@@ -101,7 +103,7 @@ def pair_of(store: Store, mri: StoredVolume, *, rigid: Rigid | None = None) -> P
     )
 
 
-def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None) -> Pair:
+def on_source_grid(pair: PairedCt, source: Volume, given_body: Volume | None = None) -> PairedCt:
     """Return the pair on the grid of the CT's source file, whose voxels were never interpolated.
 
     The body is computed on that grid, or taken from the mask given with the file; voxels inside the
@@ -126,7 +128,7 @@ def on_source_grid(pair: Pair, source: Volume, given_body: Volume | None = None)
     )
 
 
-def rigid_of(store: Store, mri: StoredVolume) -> Rigid:
+def rigid_of(store: Store, mri: StoredVolume) -> RigidTransform:
     """Register the linked CT to the MRI, from the two scans alone."""
     ct = store.partner(mri)
     assert ct is not None, f"{mri.name} has no CT to register"
@@ -134,10 +136,10 @@ def rigid_of(store: Store, mri: StoredVolume) -> Rigid:
     body, view = store.body(mri).astype(bool), field_of_view(mri)
     # With a margin of air, so that the outline contributes too.
     around = ndimage.distance_transform_edt(~body, sampling=store.spacing_mm) < AROUND_MM
-    return registered(images, store.voxels(ct), around & view, spacing_mm=store.spacing_mm)
+    return register(images, store.voxels(ct), around & view, spacing_mm=store.spacing_mm)
 
 
-def registration(before: Pair, after: Pair) -> Registration:
+def registration(before: PairedCt, after: PairedCt) -> Registration:
     """Return the result of a registration, and whether it is applied."""
     assert after.rigid is not None
     return Registration(
@@ -149,7 +151,7 @@ def registration(before: Pair, after: Pair) -> Registration:
     )
 
 
-def moved_affine(affine: Affine, rigid: Rigid | None) -> Affine:
+def moved_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
     """Return the affine of the MRI's grid in the CT's coordinates, moved by a registration."""
     if rigid is None:
         return affine

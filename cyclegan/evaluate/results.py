@@ -2,13 +2,13 @@
 
 import json
 
-from cyclegan.evaluate.command import Command
+from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.model_under_test import contestant, store_for, told_apart
-from cyclegan.evaluate.native_grid import natives_of
+from cyclegan.evaluate.model_under_test import open_model_under_test, store_for, with_unique_names
+from cyclegan.evaluate.native_grid import native_grids_of
 from cyclegan.evaluate.report.report import html_report
 from cyclegan.evaluate.report.tables import to_csv, to_json, to_text
-from cyclegan.evaluate.score_volume import Options
+from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
@@ -16,7 +16,7 @@ from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
 
 
-def write_results(command: Command) -> ExitCode:
+def write_results(command: EvaluateCommand) -> ExitCode:
     """Evaluate, write the three files and print the table. The exit code is 3 if volumes were left
     out."""
     subject, *rivals = command.named
@@ -24,9 +24,10 @@ def write_results(command: Command) -> ExitCode:
     store = store_for(subject, command.store)
     device = best_device()
     ours, *theirs = (
-        contestant(path, store, device, command.batch_size) for path in (subject, *rivals)
+        open_model_under_test(path, store, device, command.batch_size)
+        for path in (subject, *rivals)
     )
-    theirs = told_apart(theirs)
+    theirs = with_unique_names(theirs)
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
     native = command.native
     scores = evaluate(
@@ -34,10 +35,10 @@ def write_results(command: Command) -> ExitCode:
         store,
         command.split,
         rivals=theirs,
-        options=Options(
+        options=ScoringOptions(
             protocol=command.protocol,
             register=command.register == "rigid",
-            natives=natives_of(native, store, filter(None, cts)) if native else None,
+            native_grids=native_grids_of(native, store, filter(None, cts)) if native else None,
             segmenter=segmenter,
             num_shown=command.pictures,
             threads=command.threads,

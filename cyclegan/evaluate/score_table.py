@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from cyclegan.evaluate.paired_ct import Registration
 from cyclegan.evaluate.segmenter import StructureScores
-from cyclegan.inference.cycle import Cycle
+from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.protocol import ProtocolName
 from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_interval
 from data_prep.datasets.split import Split
 from mrct.imaging.volume import MODALITIES, Modality
 
-TRANSLATOR = "CycleGAN"
+GENERATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
 BASELINES = (REGRESSION, HISTOGRAM, SOFT_TISSUE)
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
-MOSTLY_SEEN = 0.9
+MIN_SHARE_SEEN = 0.9
 """Share of a pair's bodies below which the other scan's field of view is called partial."""
 FEWEST_SUBJECTS = 3
 """With fewer subjects, a mean does not generalise to others."""
@@ -73,10 +73,10 @@ class VolumeScores:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Shown:
+class ShownVolume:
     """The images of a volume for figures."""
 
-    cycle: Cycle
+    cycle: CycleResult
     real: NDArray[np.int16] | NDArray[np.float32] | None
     """HU [z, y, x] of the CT of the same anatomy on the store's grid, if there is one."""
     compared: NDArray[np.bool_] | None
@@ -107,12 +107,12 @@ class Scores:
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
     """By method: `POPULATION`, all synthetic CTs against the CTs of the train split, and
     `selection` for the generator. Empty if the train split has no CT."""
-    shown: tuple[Shown, ...] = field(default=(), repr=False)
+    shown: tuple[ShownVolume, ...] = field(default=(), repr=False)
     failed: tuple[str, ...] = ()
     """Error message of each volume that could not be read or scored."""
 
     def of(
-        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+        self, metric: str, *, method: str = GENERATOR, modality: Modality = "mri"
     ) -> list[float]:
         """Return the values of a metric for all volumes that have it."""
         return [
@@ -122,21 +122,21 @@ class Scores:
         ]
 
     def mean(
-        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+        self, metric: str, *, method: str = GENERATOR, modality: Modality = "mri"
     ) -> float | None:
         """Return the mean over volumes, each counting once; None if none has the metric."""
         values = self.of(metric, method=method, modality=modality)
         return float(np.mean(values)) if values else None
 
     def sd(
-        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+        self, metric: str, *, method: str = GENERATOR, modality: Modality = "mri"
     ) -> float | None:
         """Return the standard deviation over the volumes (population formula)."""
         values = self.of(metric, method=method, modality=modality)
         return float(np.std(values)) if values else None
 
     def interval(
-        self, metric: str, *, method: str = TRANSLATOR, modality: Modality = "mri"
+        self, metric: str, *, method: str = GENERATOR, modality: Modality = "mri"
     ) -> Interval | None:
         """Return the 95 % bootstrap interval of the mean over subjects; None with fewer than
         three."""
@@ -147,7 +147,7 @@ class Scores:
         ]
         return mean_interval([row.values[metric] for row in rows], [row.subject for row in rows])
 
-    def mean_heights(self, method: str = TRANSLATOR) -> list[float | None]:
+    def mean_heights(self, method: str = GENERATOR) -> list[float | None]:
         """Return the MAE by tenths of the height, averaged over volumes; empty without pairs."""
         profiles = [row.heights for row in self.volumes if row.method == method and row.heights]
         return [
@@ -166,7 +166,7 @@ class Scores:
         """Return the scored methods: the generator, the other models, the baselines."""
         seen = {row.method for row in self.volumes} | set(self.populations)
         return [
-            TRANSLATOR,
+            GENERATOR,
             *self.rivals,
             *(method for method in BASELINES if method in seen),
         ]
@@ -179,11 +179,11 @@ class Scores:
             for row in self.volumes
             if metric in row.values
         }
-        volumes = [v for method, v in values if method == rival and (TRANSLATOR, v) in values]
+        volumes = [v for method, v in values if method == rival and (GENERATOR, v) in values]
         if not volumes:
             return None
         return compare(
-            [values[TRANSLATOR, volume][0] for volume in volumes],
+            [values[GENERATOR, volume][0] for volume in volumes],
             [values[rival, volume][0] for volume in volumes],
             [values[rival, volume][1] for volume in volumes],
         )
@@ -202,7 +202,7 @@ class Scores:
     def partly_seen(self) -> dict[str, float]:
         """Return the pairs whose fields of view differ much, with the share seen by both scans."""
         shares = self._of_pairs("share_seen")
-        return {volume: share for volume, share in shares.items() if share < MOSTLY_SEEN}
+        return {volume: share for volume, share in shares.items() if share < MIN_SHARE_SEEN}
 
     @property
     def num_pairs(self) -> int:

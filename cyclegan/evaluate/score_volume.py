@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.errors import DataError
-from cyclegan.evaluate.baseline_scores import References
-from cyclegan.evaluate.native_grid import Natives
-from cyclegan.evaluate.paired_ct import Pair, pair_of
-from cyclegan.evaluate.score_table import TRANSLATOR, Shown, VolumeScores
+from cyclegan.evaluate.baseline_scores import Baselines
+from cyclegan.evaluate.native_grid import NativeGridReader
+from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
+from cyclegan.evaluate.score_table import GENERATOR, ShownVolume, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.anatomy import edge_agreement, outline_agreement
 from cyclegan.metrics.paired_scores import PROTOCOLS, all_paired_scores, height_mae_hu
 from cyclegan.metrics.protocol import ProtocolName
-from cyclegan.metrics.unpaired_scores import Population, cycle_scores, population_of
+from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_of, cycle_scores
 from data_prep.store.store import Store, StoredVolume
 
 SyntheticCts = Mapping[str, NDArray[np.float32]]
@@ -25,13 +25,13 @@ SyntheticCts = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
+class ScoringOptions:
     """Options for scoring volumes."""
 
     protocol: ProtocolName = "synthrad2025"
     register: bool = False
     """Register each real CT to its MRI first."""
-    natives: Natives | None = None
+    native_grids: NativeGridReader | None = None
     """Score pairs on the grids of these source CTs; None: on the store's grid."""
     segmenter: Segmenter | None = None
     num_shown: int = 3
@@ -41,26 +41,26 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Assessed:
+class ScoredVolume:
     """Results of one volume."""
 
     rows: list[VolumeScores]
-    populations: dict[str, Population]
+    populations: dict[str, CtStatistics]
     """Distributions of the synthetic CTs of an MRI, by method."""
     structures: list[StructureScores]
     problems: list[str]
     """Messages about scores that could not be computed although the volume could be read."""
-    shown: Shown
+    shown: ShownVolume
 
 
-def assess(
-    networks: BothWays,
+def score_volume(
+    networks: CycleNetworks,
     store: Store,
     volume: StoredVolume,
-    references: References,
-    options: Options,
+    references: Baselines,
+    options: ScoringOptions,
     threads: Executor,
-) -> Assessed:
+) -> ScoredVolume:
     """Translate one volume, in a cycle if the model has both directions, and score it.
 
     Raises:
@@ -72,49 +72,49 @@ def assess(
     pair = None
     if volume.modality == "mri":
         cts = references.synthetic_cts(store, cycle)
-        pair = pair_of(store, volume, rigid=references.rigids.get(volume.name))
+        pair = paired_ct_of(store, volume, rigid=references.rigids.get(volume.name))
     back = (
         {}
         if cycle.returned is None
-        else {f"{TRANSLATOR}, back to the original modality,": cycle.returned}
+        else {f"{GENERATOR}, back to the original modality,": cycle.returned}
     )
-    require_finite(volume, {TRANSLATOR: cycle.translated, **cts, **back})
-    table = Table()
+    require_finite(volume, {GENERATOR: cycle.translated, **cts, **back})
+    table = VolumeTable()
     if cycle.returned is not None:
-        table.add(TRANSLATOR, cycle_scores(*cycle.compared()))
-    trained = [m for m in (TRANSLATOR, *(rival.name for rival in references.rivals)) if m in cts]
+        table.add(GENERATOR, cycle_scores(*cycle.compared()))
+    trained = [m for m in (GENERATOR, *(rival.name for rival in references.rivals)) if m in cts]
     for method in trained:  # a baseline has the MRI's own outline by construction
         outline = outline_agreement(cts[method], cycle.body, store.spacing_mm)
         edges = edge_agreement(cycle.original, cts[method], cycle.body)
         table.add(method, {"edge_agreement": edges, "shape_dice": outline})
     if pair is not None:
-        table.add(TRANSLATOR, {"outline_dice": pair.outline_dice, "share_seen": pair.share_seen})
+        table.add(GENERATOR, {"outline_dice": pair.outline_dice, "share_seen": pair.share_seen})
         try:
             score_pair(table, pair, cts, trained, options, threads)
         except DataError as error:
             table.problems.append(f"{volume.name} against its real CT: {error}")
-    return Assessed(
+    return ScoredVolume(
         rows=table.rows(volume),
         structures=table.structures,
         problems=table.problems,
         populations={
-            method: population_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
+            method: ct_statistics_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
         },
-        shown=Shown(
+        shown=ShownVolume(
             cycle=cycle,
             real=pair.real if pair else None,
             compared=pair.body if pair else None,
-            mae_hu=table.values[TRANSLATOR].get("mae_hu"),
+            mae_hu=table.values[GENERATOR].get("mae_hu"),
             spacing_mm=store.spacing_mm,
         ),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Table:
+class VolumeTable:
     """Scores of a volume so far, by method."""
 
-    values: dict[str, dict[str, float]] = field(default_factory=lambda: {TRANSLATOR: {}})
+    values: dict[str, dict[str, float]] = field(default_factory=lambda: {GENERATOR: {}})
     heights: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     structures: list[StructureScores] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -139,11 +139,11 @@ class Table:
 
 
 def score_pair(
-    table: Table,
-    pair: Pair,
+    table: VolumeTable,
+    pair: PairedCt,
     cts: SyntheticCts,
     trained: list[str],
-    options: Options,
+    options: ScoringOptions,
     threads: Executor,
 ) -> None:
     """Add the scores of each method against the real CT, and of the segmented structures for
@@ -152,8 +152,8 @@ def score_pair(
     Raises:
         DataError: There is no voxel to compare, or the source CT or the segmenter failed.
     """
-    if options.natives is not None:
-        pair = options.natives.place(pair)
+    if options.native_grids is not None:
+        pair = options.native_grids.place(pair)
     if not pair.body.any():
         raise DataError(
             "No voxel of the CT's body is in the field of view of both scans, so there is nothing "

@@ -10,7 +10,7 @@ from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class ExportCommand:
     """Export generators as ONNX, torch.export and safetensors with a model card, in one folder.
 
     Nothing is written unless the output of every format differs by less than 1 HU from that of the

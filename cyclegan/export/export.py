@@ -9,7 +9,7 @@ from typing import Any
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.errors import ModelError
-from cyclegan.export.command import Command
+from cyclegan.export.command import ExportCommand
 from cyclegan.export.formats import write_formats
 from cyclegan.export.metadata import (
     DIRECTION_OF_FLAG,
@@ -21,19 +21,19 @@ from cyclegan.export.metadata import (
     write_info,
 )
 from cyclegan.export.model_card import model_card
-from cyclegan.export.model_folder import CARD, publish
+from cyclegan.export.model_folder import CARD, publish_folder
 from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
 from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
-from cyclegan.train.checkpoint.checkpoint import load_translators, results_folder
+from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
 from cyclegan.train.checkpoint.run_record import require_same_preprocessing
-from cyclegan.train.checkpoint.select import chosen_checkpoint
+from cyclegan.train.checkpoint.select import select_checkpoint
 from data_prep.store.store import Store, open_store
 from mrct.errors import ExitCode
 from mrct.imaging.volume import Modality
 
 
-def export(command: Command) -> ExitCode:
+def export(command: ExportCommand) -> ExitCode:
     """Write the requested model folder and print its path."""
     config = load_config(command.run_folder / "config.yaml")
     store = open_store(command.store or config.store)
@@ -44,14 +44,14 @@ def export(command: Command) -> ExitCode:
             "model will not record what it was trained on, and translate cannot warn about scans "
             "that differ from it."
         )
-    checkpoint = chosen_checkpoint(command.run_folder, command.checkpoint, command.metric)
-    networks = dict(zip(DIRECTIONS, load_translators(checkpoint, config), strict=True))
+    checkpoint = select_checkpoint(command.run_folder, command.checkpoint, command.metric)
+    networks = dict(zip(DIRECTIONS, load_generators(checkpoint, config), strict=True))
     ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
     name = "both" if len(ways) > 1 else ways[0]
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint.name)
     models = {
-        way: (networks[way], describe(config, way, store, checkpoint.name, scores, contents))
+        way: (networks[way], model_info(config, way, store, checkpoint.name, scores, contents))
         for way in ways
     }
     parity = export_models(models, store, folder, overwrite=command.overwrite)
@@ -92,11 +92,11 @@ def export_models(
             write_info(checked, part)
             (part / CARD).write_text(model_card(checked))
 
-    publish(folder, fill, overwrite=overwrite)
+    publish_folder(folder, fill, overwrite=overwrite)
     return parity
 
 
-def describe(
+def model_info(
     config: Config,
     direction: Direction,
     store: Store,

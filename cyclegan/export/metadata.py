@@ -12,7 +12,7 @@ from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.inference.slices import Contrast
 from data_prep.preprocess.spec import VERSION as RECIPE_VERSION
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
@@ -60,7 +60,7 @@ class ModelInfo:
     """Whether the depth below the body surface and the height of the slice in the body, both in
     [-1, 1], are input channels."""
     intensity: Intensity
-    recipe: Recipe
+    recipe: PreprocessingSpec
     """Preprocessing of the training slices; other numbers of rows and columns work if they are
     multiples of `size_multiple`."""
     generator: GeneratorConfig

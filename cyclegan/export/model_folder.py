@@ -21,7 +21,7 @@ CONTENT = sorted([*FILES.values(), INFO, CARD])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Model:
+class ExportedModel:
     """A verified model folder, its network ready to run."""
 
     info: ModelInfo
@@ -31,7 +31,7 @@ class Model:
     """Device of the network."""
 
 
-def folder_of(folder: Path, direction: Direction | None) -> Path:
+def model_folder_of(folder: Path, direction: Direction | None) -> Path:
     """Return the model folder of one direction: `folder` itself, or a subfolder of a folder of
     both.
 
@@ -57,11 +57,11 @@ def _inside(folder: Path) -> list[Direction]:
     return [name for name in DIRECTIONS if (folder / name / SUMS).is_file()]
 
 
-def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> Model:
+def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") -> ExportedModel:
     """Verify every byte of a model folder, then open its network.
 
     Args:
-        folder: The model folder of one direction; see `folder_of`.
+        folder: The model folder of one direction; see `model_folder_of`.
         form: The file to run: torch's weights, `onnx` (onnxruntime, CPU) or `pt2`.
         device: Device of the network, such as `cpu` or `cuda`.
 
@@ -69,13 +69,13 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
         ModelError: The folder is not a model folder, a file is damaged or missing, or it was
             written by an unknown version or for an unknown intensity mapping.
     """
-    verify(folder)
+    verify_model(folder)
     info = parse_info((folder / INFO).read_text(), folder)
     network = open_format(form, folder, len(info.inputs), info.generator, device)
-    return Model(info=info, network=network, device=device)
+    return ExportedModel(info=info, network=network, device=device)
 
 
-def verify(folder: Path) -> None:
+def verify_model(folder: Path) -> None:
     """Compare every file of a model folder with SHA256SUMS."""
     if not (folder / SUMS).is_file():
         raise NoModelError(
@@ -102,7 +102,7 @@ def sums_of(folder: Path) -> list[bytes]:
     return lines
 
 
-def publish(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
+def publish_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
     """Publish `folder` atomically: `fill` writes into a hidden folder, which is then renamed.
 
     `fill` writes the files of one model, or those of two into the subfolders `to_ct` and `to_mri`.

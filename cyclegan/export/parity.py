@@ -15,7 +15,7 @@ from cyclegan.config.config import GeneratorConfig
 from cyclegan.errors import ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, open_format
 from cyclegan.export.metadata import ModelInfo
-from cyclegan.inference.slices import Conditions, Network, shown, to_input, translate_volume
+from cyclegan.inference.slices import Conditions, Network, input_slices, to_input, translate_volume
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -42,10 +42,10 @@ def check_parity(
     Raises:
         ModelError: A file differs by `TOLERANCE` or more, or by NaN.
     """
-    expected = answers(trained, images)
+    expected = run_network(trained, images)
     differences = {
         name: difference(
-            expected, answers(open_format(form, folder, images.shape[1], settings), images)
+            expected, run_network(open_format(form, folder, images.shape[1], settings), images)
         )
         for form, name in FILES.items()
     }
@@ -60,7 +60,7 @@ def check_parity(
     return differences
 
 
-def answers(network: Network, images: Float[Tensor, "N C H W"]) -> list[Tensor]:
+def run_network(network: Network, images: Float[Tensor, "N C H W"]) -> list[Tensor]:
     """Return the outputs of a network for all slices in one batch, and for one on a larger
     canvas."""
     larger = F.pad(images[:1], (MULTIPLE, 0, MULTIPLE, MULTIPLE), value=-1.0)
@@ -99,5 +99,5 @@ def real_slices(store: Store, info: ModelInfo) -> Float[Tensor, "N C H W"]:
         body = store.body(volume)
         images = to_input(store.voxels(volume), body, volume.window, info.source, contrast)
         conditions = Conditions(body=body, height=volume.height) if info.conditions else None
-        batches.append(shown(images, chosen, info.neighbours, conditions))
+        batches.append(input_slices(images, chosen, info.neighbours, conditions))
     return torch.cat(batches)

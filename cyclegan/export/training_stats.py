@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.store import Store
 from data_prep.store.stored_volume import StoredVolume
 from mrct.imaging.geometry import canonical
@@ -20,7 +20,7 @@ from mrct.imaging.volume import Grid, Modality, Volume
 
 SHARES = (10, 25, 50, 75, 90)
 """The percentiles of the values inside the body that are compared."""
-MOST_VOLUMES = 32
+MAX_VOLUMES = 32
 """Largest number of volumes, evenly chosen, read for the percentiles; the geometry is that of all
 volumes."""
 _SPACING_FACTOR, _EXTENT_FACTOR = 1.5, 1.4
@@ -64,7 +64,7 @@ def trained_on(store: Store, modality: Modality) -> TrainedOn:
     grids = [upright(Grid(shape=v.source_shape, affine=v.source_affine)) for v in volumes]
     spacings = np.array([grid.spacing_mm for grid in grids])
     extents = np.array([extent_mm(grid) for grid in grids])
-    chosen = np.unique(np.linspace(0, len(volumes) - 1, MOST_VOLUMES).astype(int))
+    chosen = np.unique(np.linspace(0, len(volumes) - 1, MAX_VOLUMES).astype(int))
     values = np.array([_stored_percentiles(store, volumes[int(index)]) for index in chosen])
     planes = {plane(Grid(shape=v.source_shape, affine=v.source_affine)) for v in volumes}
     return TrainedOn(
@@ -79,7 +79,7 @@ def trained_on(store: Store, modality: Modality) -> TrainedOn:
     )
 
 
-def unfamiliar(known: TrainedOn, shown: HarmonisedVolume) -> list[str]:
+def unfamiliar_properties(known: TrainedOn, shown: PreprocessedVolume) -> list[str]:
     """Return a sentence, with the numbers, for each property of a volume outside the known
     ranges."""
     if not known.volumes:
@@ -146,7 +146,7 @@ def plane(grid: Grid) -> str:
 
 def _strange_values(known: TrainedOn, values: Sequence[float]) -> str:
     parts = []
-    seen = max(2, min(known.volumes, MOST_VOLUMES))  # of one volume the range is 0
+    seen = max(2, min(known.volumes, MAX_VOLUMES))  # of one volume the range is 0
     beyond = _DEVIATIONS / usual_range(seen) - 0.5  # each end, as a share of the known range
     for share, value, low, high in zip(
         known.shares, values, known.values_low, known.values_high, strict=True

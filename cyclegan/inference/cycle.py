@@ -31,7 +31,7 @@ UNIT_WINDOW: Window = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BothWays:
+class CycleNetworks:
     """Both networks, on one device, and the inputs that they expect; any callables."""
 
     to_ct: Network
@@ -48,13 +48,13 @@ class BothWays:
     @classmethod
     def trained(
         cls,
-        translators: tuple[Network, Network],
+        generators: tuple[Network, Network],
         data: DataConfig,
         device: torch.device | str = "cpu",
         batch_size: int = 8,
-    ) -> "BothWays":
+    ) -> "CycleNetworks":
         """Wrap generators (to CT, to MRI) with the inputs of their training."""
-        to_ct, to_mri = translators
+        to_ct, to_mri = generators
         return cls(
             to_ct=to_ct,
             to_mri=to_mri,
@@ -65,7 +65,7 @@ class BothWays:
             conditions=data.conditions,
         )
 
-    def cycle(self, store: Store, volume: StoredVolume) -> "Cycle":
+    def cycle(self, store: Store, volume: StoredVolume) -> "CycleResult":
         """Translate a stored volume and translate it back, as in training.
 
         Raises:
@@ -77,11 +77,11 @@ class BothWays:
         if back := self.to_mri if volume.modality == "mri" else self.to_ct:
             images = self._translate(back, forth, body, volume)
             home = to_values(images, body, volume.window, volume.modality, self.contrast)
-            returned = inside(normalise(home, volume.window), body)
-        return Cycle(
+            returned = mask_outside(normalise(home, volume.window), body)
+        return CycleResult(
             volume=volume,
             body=body.astype(bool),
-            original=inside(normalise(voxels.astype(np.float32), volume.window), body),
+            original=mask_outside(normalise(voxels.astype(np.float32), volume.window), body),
             translated=translated,
             returned=returned,
         )
@@ -124,7 +124,7 @@ class BothWays:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Cycle:
+class CycleResult:
     """Cycle of one volume; all arrays are [z, y, x].
 
     `original` and `returned` are in [-1, 1] of the volume's window, never in inverted contrast, so
@@ -152,12 +152,12 @@ class Cycle:
         return original, returned
 
 
-def inside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:
+def mask_outside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Set the images to -1, which is air, outside the body."""
     return np.where(body, images, np.float32(-1))
 
 
-def linked_ct(
+def partner_ct(
     store: Store, mri: StoredVolume
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_]] | None:
     """Return the CT linked to an MRI, in HU [z, y, x], and the mask for comparison; None without.

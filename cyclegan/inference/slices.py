@@ -65,7 +65,7 @@ def translate_volume(
     result = torch.zeros(total, 1, *images.shape[2:])
     times = torch.zeros(total, 1, 1, 1)
     for z in torch.arange(total).split(batch_size):
-        made = network(shown(images, z, neighbours, conditions, device)).float().cpu()
+        made = network(input_slices(images, z, neighbours, conditions, device)).float().cpu()
         reach = made.shape[1] // 2  # 0, or `neighbours` where all slices come back
         for offset in range(-reach, reach + 1):
             inside = (z + offset >= 0) & (z + offset < total)
@@ -76,7 +76,7 @@ def translate_volume(
     return result if bool((times == 1).all()) else result / times
 
 
-def shown(
+def input_slices(
     images: Float[Tensor, "Z C H W"],
     z: Int[Tensor, " B"],
     neighbours: int,

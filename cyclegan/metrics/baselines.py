@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.metrics.histogram import LOW_HU
-from cyclegan.metrics.unpaired_scores import Population
+from cyclegan.metrics.unpaired_scores import CtStatistics
 from mrct.imaging.hounsfield import AIR_HU, SOFT_TISSUE_HU
 
 
@@ -17,7 +17,7 @@ def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def matched_histogram(
-    mri: NDArray[Any], body: NDArray[Any], real: Population
+    mri: NDArray[Any], body: NDArray[Any], real: CtStatistics
 ) -> NDArray[np.float32]:
     """Return the MRI with the histogram of a CT population: the darkest voxel gets the lowest HU.
 

@@ -20,14 +20,14 @@ NUM_HEIGHTS = 8
 """Equal parts of the slices that contain body."""
 NUM_ANGLES = 6
 """Equal parts of the half circle from the front to the back; left and right are merged."""
-NUM_PLACES = (len(DEPTH_EDGES_MM) + 1) * NUM_HEIGHTS * NUM_ANGLES
+NUM_REGIONS = (len(DEPTH_EDGES_MM) + 1) * NUM_HEIGHTS * NUM_ANGLES
 BIN_HU = 32
 NUM_BINS = 128
-Places = NDArray[np.intp]
+Regions = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PlacedHu:
+class RegionHistograms:
     """Voxels inside bodies by region, as counts that can be added."""
 
     hu: NDArray[np.int64]
@@ -35,26 +35,26 @@ class PlacedHu:
     bone: NDArray[np.int64]
     """[528], voxels above 250 HU by region."""
 
-    def __add__(self, other: "PlacedHu") -> "PlacedHu":
-        return PlacedHu(hu=self.hu + other.hu, bone=self.bone + other.bone)
+    def __add__(self, other: "RegionHistograms") -> "RegionHistograms":
+        return RegionHistograms(hu=self.hu + other.hu, bone=self.bone + other.bone)
 
-    def all_of(self, hu: float) -> "PlacedHu":
+    def all_of(self, hu: float) -> "RegionHistograms":
         """Return counts with as many voxels in the same regions, all of one value."""
         counts = np.zeros_like(self.hu)
         counts[:, int((hu - LOW_HU) / BIN_HU)] = self.hu.sum(axis=1)
         bone = self.hu.sum(axis=1) if hu > BONE_HU else np.zeros_like(self.bone)
-        return PlacedHu(hu=counts, bone=bone)
+        return RegionHistograms(hu=counts, bone=bone)
 
     @classmethod
-    def nothing(cls) -> "PlacedHu":
+    def nothing(cls) -> "RegionHistograms":
         """Return counts of no voxel."""
-        shape = (NUM_PLACES, NUM_BINS)
-        return cls(hu=np.zeros(shape, np.int64), bone=np.zeros(NUM_PLACES, np.int64))
+        shape = (NUM_REGIONS, NUM_BINS)
+        return cls(hu=np.zeros(shape, np.int64), bone=np.zeros(NUM_REGIONS, np.int64))
 
 
-def places_of(
+def regions_of(
     inside: NDArray[np.bool_], depth_mm: NDArray[Any], spacing_mm: tuple[float, float, float]
-) -> Places:
+) -> Regions:
     """Return the region of each body voxel, in the order of the true voxels of `inside`.
 
     Args:
@@ -68,23 +68,23 @@ def places_of(
     middle_y, middle_x = (np.bincount(z, at, minlength=len(inside)) / voxels for at in (y, x))
     angle = np.arctan2(np.abs(x - middle_x[z]) * dx, (middle_y[z] - y) * dy)
     height = (z - z.min(initial=len(inside))) / max(1, np.ptp(z) if z.size else 1)
-    place: Places = np.digitize(depth_mm, DEPTH_EDGES_MM)
+    place: Regions = np.digitize(depth_mm, DEPTH_EDGES_MM)
     for share, parts in ((height, NUM_HEIGHTS), (angle / np.pi, NUM_ANGLES)):
         place = place * parts + np.minimum((share * parts).astype(np.intp), parts - 1)
     return place
 
 
-def placed_hu(values: NDArray[Any], places: Places) -> PlacedHu:
+def region_histograms(values: NDArray[Any], places: Regions) -> RegionHistograms:
     """Count the HU of body voxels by region; values outside the window are clipped to it."""
     bins = ((values.clip(*WINDOW_HU) - LOW_HU) / BIN_HU).astype(np.intp)
-    counts = np.bincount(places * NUM_BINS + bins, minlength=NUM_PLACES * NUM_BINS)
-    return PlacedHu(
-        hu=counts.reshape(NUM_PLACES, NUM_BINS),
-        bone=np.bincount(places[values > BONE_HU], minlength=NUM_PLACES),
+    counts = np.bincount(places * NUM_BINS + bins, minlength=NUM_REGIONS * NUM_BINS)
+    return RegionHistograms(
+        hu=counts.reshape(NUM_REGIONS, NUM_BINS),
+        bone=np.bincount(places[values > BONE_HU], minlength=NUM_REGIONS),
     )
 
 
-def place_distance_hu(ours: PlacedHu, theirs: PlacedHu) -> float:
+def region_distance_hu(ours: RegionHistograms, theirs: RegionHistograms) -> float:
     """Return the Wasserstein-1 distance in HU per region, averaged over the voxels of `ours`.
 
     0 if every region has the same values in both; a head with the right values, but fat in place of
@@ -96,7 +96,7 @@ def place_distance_hu(ours: PlacedHu, theirs: PlacedHu) -> float:
     return float(BIN_HU * (difference.sum(axis=1) * weights).sum())
 
 
-def bone_place_mismatch(ours: PlacedHu, theirs: PlacedHu) -> float:
+def bone_region_mismatch(ours: RegionHistograms, theirs: RegionHistograms) -> float:
     """Return the mismatch of bone over the regions: 0 equal, 1 nothing in common (or no bone).
 
     Bray-Curtis dissimilarity (1957) of the shares of bone per region, weighted by the voxels of
@@ -108,7 +108,7 @@ def bone_place_mismatch(ours: PlacedHu, theirs: PlacedHu) -> float:
     return float(np.abs(a - b).sum() / total) if total else 0.0
 
 
-def _shares(ours: PlacedHu, theirs: PlacedHu) -> NDArray[np.float64]:
+def _shares(ours: RegionHistograms, theirs: RegionHistograms) -> NDArray[np.float64]:
     """Return the voxels of `ours` in each region that both have, as shares of 1, [528]."""
     voxels = np.where(theirs.hu.any(axis=1), ours.hu.sum(axis=1), 0)
     shares: NDArray[np.float64] = voxels / max(1, int(voxels.sum()))

@@ -8,8 +8,8 @@ works.
 from functools import lru_cache
 
 from cyclegan.errors import DataError
-from cyclegan.metrics.body_regions import bone_place_mismatch, place_distance_hu
-from cyclegan.metrics.unpaired_scores import Population, pooled, population_of
+from cyclegan.metrics.body_regions import bone_region_mismatch, region_distance_hu
+from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_of, pool_statistics
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import SOFT_TISSUE_HU
 
@@ -27,12 +27,12 @@ def higher_is_better(metric: str) -> bool:
     return any(word in metric for word in HIGHER_IS_BETTER)
 
 
-def selection_score(synthetic: Population, real: Population, cycle_ssim: float) -> float:
+def selection_score(synthetic: CtStatistics, real: CtStatistics, cycle_ssim: float) -> float:
     """Return the selection score: 0 is perfect, constant soft tissue gets 1.125; lower is better.
 
     It is the weighted sum of three costs, each from 0 to 1. Weight 1: bone in the wrong regions
-    (`bone_place_mismatch`, 1 without any bone). Weight 1/4: wrong HU by region, d / (d + s) with d
-    the `place_distance_hu` and s that of constant soft tissue, which bounds the cost of untrained
+    (`bone_region_mismatch`, 1 without any bone). Weight 1/4: wrong HU by region, d / (d + s) with d
+    the `region_distance_hu` and s that of constant soft tissue, which bounds the cost of untrained
     networks. Weight 1/10: lost anatomy (1 - `cycle_ssim`), because a generator that always returns
     the average head would do well on the other two.
 
@@ -41,18 +41,18 @@ def selection_score(synthetic: Population, real: Population, cycle_ssim: float) 
         real: Summary of real CTs of the train split.
         cycle_ssim: Mean SSIM of the cycles of both directions, at most 1.
     """
-    placed = synthetic.placed
-    distance = place_distance_hu(placed, real.placed)
-    of_soft_tissue = place_distance_hu(placed.all_of(SOFT_TISSUE_HU), real.placed)
+    regions = synthetic.regions
+    distance = region_distance_hu(regions, real.regions)
+    of_soft_tissue = region_distance_hu(regions.all_of(SOFT_TISSUE_HU), real.regions)
     return (
-        bone_place_mismatch(placed, real.placed)
+        bone_region_mismatch(regions, real.regions)
         + VALUES_WEIGHT * distance / max(distance + of_soft_tissue, 1e-9)
         + CYCLE_WEIGHT * (1 - cycle_ssim)
     )
 
 
 @lru_cache(maxsize=2)
-def train_ct_population(store: Store, num_volumes: int | None = None) -> Population:
+def train_ct_statistics(store: Store, num_volumes: int | None = None) -> CtStatistics:
     """Return the summary of the first `num_volumes` (or all) real CTs of the train split.
 
     The result is cached, because every validation of a run needs it.
@@ -66,7 +66,7 @@ def train_ct_population(store: Store, num_volumes: int | None = None) -> Populat
             f"The train split of {store.path} has no CT, so there is nothing to compare synthetic "
             "CTs with. Convert again with CT volumes: python -m data_prep convert --ct DIR ..."
         )
-    return pooled(
-        population_of(store.voxels(volume), store.body(volume), store.spacing_mm)
+    return pool_statistics(
+        ct_statistics_of(store.voxels(volume), store.body(volume), store.spacing_mm)
         for volume in volumes
     )

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mrct.imaging.hounsfield import WINDOW_HU
 
 NUM_FEATURE_BINS = 16
-MOST_SLICES = 2000
+MAX_SLICES = 2000
 """Slices of each set that are compared: memory grows with their square, accuracy hardly."""
-ENOUGH_BODY = 0.02
+MIN_BODY_FRACTION = 0.02
 """Smallest share of body in a slice; below it the slice's histograms would be noise."""
 _HU_EDGES = np.array(
     [-1025, -800, -500, -200, -120, -60, -20, 0, 20, 40, 60, 100, 200, 400, 800, 1400, 3072]
@@ -58,7 +58,7 @@ def slice_features(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.fl
     values = hu.astype(np.float32).clip(*WINDOW_HU)
     rows = []
     for image, mask in zip(values, inside, strict=True):
-        if mask.mean() < ENOUGH_BODY:
+        if mask.mean() < MIN_BODY_FRACTION:
             continue
         gradient = np.hypot(
             np.diff(image, axis=0, append=image[-1:]), np.diff(image, axis=1, append=image[:, -1:])
@@ -85,7 +85,7 @@ def kernel_distance(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> f
     Returns:
         The discrepancy; None if a set has fewer than two slices.
     """
-    ours, theirs = (rows[:: -(-len(rows) // MOST_SLICES) or 1] for rows in (ours, theirs))
+    ours, theirs = (rows[:: -(-len(rows) // MAX_SLICES) or 1] for rows in (ours, theirs))
     if min(len(ours), len(theirs)) < 2:
         return None
     within = _squares(theirs, theirs)

@@ -16,11 +16,11 @@ from torchmetrics.functional.image import (
 )
 
 from cyclegan.metrics.body_regions import (
-    PlacedHu,
-    bone_place_mismatch,
-    place_distance_hu,
-    placed_hu,
-    places_of,
+    RegionHistograms,
+    bone_region_mismatch,
+    region_distance_hu,
+    region_histograms,
+    regions_of,
 )
 from cyclegan.metrics.histogram import (
     NUM_HU,
@@ -72,7 +72,7 @@ def cycle_scores(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Population:
+class CtStatistics:
     """Summary of a set of real or synthetic CTs: counts of voxels inside the body."""
 
     hu: Counts
@@ -80,7 +80,7 @@ class Population:
     bone_depth: NDArray[np.int64]
     """[50], bone voxels (above 250 HU) by distance to the nearest voxel outside the body, in bins
     of 2 mm."""
-    placed: PlacedHu
+    regions: RegionHistograms
     """The same HU by body region."""
     roughness: NDArray[np.float64]
     """[3], sums of absolute HU differences between neighbours along z and in plane, and the number
@@ -88,11 +88,11 @@ class Population:
     features: NDArray[np.float32]
     """[slices, 32], `slice_features` of every slice with enough body."""
 
-    def __add__(self, other: "Population") -> "Population":
-        return Population(
+    def __add__(self, other: "CtStatistics") -> "CtStatistics":
+        return CtStatistics(
             hu=self.hu + other.hu,
             bone_depth=self.bone_depth + other.bone_depth,
-            placed=self.placed + other.placed,
+            regions=self.regions + other.regions,
             roughness=self.roughness + other.roughness,
             features=np.concatenate([self.features, other.features]),
         )
@@ -104,9 +104,9 @@ class Population:
         return share
 
 
-def population_of(
+def ct_statistics_of(
     hu: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
-) -> Population:
+) -> CtStatistics:
     """Summarise one CT inside its body mask; values outside the window are clipped.
 
     A border of the field of view that cuts the body is no surface for depths.
@@ -119,40 +119,40 @@ def population_of(
     inside = body.astype(bool)
     depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
     bone = (depth_mm[hu[inside] > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
-    return Population(
+    return CtStatistics(
         hu=histogram_of(hu[inside]),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
-        placed=placed_hu(hu[inside], places_of(inside, depth_mm, spacing_mm)),
+        regions=region_histograms(hu[inside], regions_of(inside, depth_mm, spacing_mm)),
         roughness=roughness_of(hu, inside),
         features=slice_features(hu, inside),
     )
 
 
-def pooled(populations: Iterable[Population]) -> Population:
+def pool_statistics(populations: Iterable[CtStatistics]) -> CtStatistics:
     """Combine the summaries of several CTs."""
-    empty = Population(
+    empty = CtStatistics(
         hu=np.zeros(NUM_HU, np.int64),
         bone_depth=np.zeros(NUM_DEPTHS, np.int64),
-        placed=PlacedHu.nothing(),
+        regions=RegionHistograms.nothing(),
         roughness=np.zeros(3),
         features=np.zeros((0, 2 * NUM_FEATURE_BINS), np.float32),
     )
     return sum(populations, start=empty)
 
 
-def hu_distance(synthetic: Population, real: Population) -> float:
+def hu_distance(synthetic: CtStatistics, real: CtStatistics) -> float:
     """Return the Wasserstein-1 distance in HU of all values inside the bodies
     (`histogram.distance_hu`)."""
     return distance_hu(synthetic.hu, real.hu)
 
 
-def tissue_distances(synthetic: Population, real: Population) -> dict[str, float]:
+def tissue_distances(synthetic: CtStatistics, real: CtStatistics) -> dict[str, float]:
     """Return the distance within each tissue: `hu_distance_air`, `_soft` and `_bone`."""
     found = tissue_distances_hu(synthetic.hu, real.hu)
     return {f"hu_distance_{tissue}": distance for tissue, distance in found.items()}
 
 
-def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
+def bone_depth_mismatch(synthetic: CtStatistics, real: CtStatistics) -> float:
     """Return the mismatch of bone depths: 0 equal, 1 nothing in common (or no bone).
 
     Bray-Curtis dissimilarity (1957) of the bone shares by depth: sum |s - r| / sum (s + r). Bone on
@@ -164,13 +164,13 @@ def bone_depth_mismatch(synthetic: Population, real: Population) -> float:
     return float(np.abs(ours - theirs).sum() / total) if total else 0.0
 
 
-def place_distances(synthetic: Population, real: Population) -> dict[str, float]:
-    """Return the parts of the selection score: `hu_place_distance` and `bone_place_mismatch`.
+def region_distances(synthetic: CtStatistics, real: CtStatistics) -> dict[str, float]:
+    """Return the parts of the selection score: `hu_place_distance` and `bone_region_mismatch`.
 
     Unlike `hu_distance` and `bone_depth_mismatch`, they depend on the body region
     (`body_regions`): also on the height, and on the side of the body.
     """
     return {
-        "hu_place_distance": place_distance_hu(synthetic.placed, real.placed),
-        "bone_place_mismatch": bone_place_mismatch(synthetic.placed, real.placed),
+        "hu_place_distance": region_distance_hu(synthetic.regions, real.regions),
+        "bone_place_mismatch": bone_region_mismatch(synthetic.regions, real.regions),
     }

@@ -16,10 +16,10 @@ from cyclegan.nets.norm import InstanceNorm, at_least_fp32
 
 SMALLEST_IMAGE = 24
 """Smallest side of an image, in pixels, for which the discriminator has an output."""
-CRITIC_PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
+DISCRIMINATOR_PARAMETERS_OF_REFERENCE = 2_762_689  # one channel, 64 filters, InstanceNorm
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """PatchGAN of Isola 2017 (appendix 6.1.2): C64-C128-C256-C512, then one logit per patch.
 
     Args:

@@ -28,7 +28,7 @@ def adversarial_loss(fake_scores: Scores) -> Scalar:
     return F.mse_loss(fake_scores, torch.ones_like(fake_scores))
 
 
-def critic_loss(real_scores: Scores, fake_scores: Scores) -> Scalar:
+def discriminator_loss(real_scores: Scores, fake_scores: Scores) -> Scalar:
     """Return the discriminator's least-squares GAN loss: real towards 1, fake towards 0.
 
     It is halved to slow the discriminator relative to the generators (Zhu 2017, 7.1).

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cyclegan.nets.discriminator import Critic
+from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.input_channels import in_place_of
 
@@ -37,7 +37,7 @@ class Translated(NamedTuple):
     """CT -> MRI -> CT, [B, 1, H, W]."""
 
 
-class Translators(nn.Module):
+class Generators(nn.Module):
     """Both generators. InstanceNorm keeps no statistics over the batch, so passes can be batched.
 
     With `neighbours` (2.5D), a generator sees the slices around the one that it translates. A fake
@@ -85,10 +85,10 @@ class Translators(nn.Module):
         return in_place_of(source, image, self.neighbours)
 
 
-class Critics(nn.Module):
+class Discriminators(nn.Module):
     """Both discriminators."""
 
-    def __init__(self, mri: Critic, ct: Critic) -> None:
+    def __init__(self, mri: Discriminator, ct: Discriminator) -> None:
         super().__init__()
         self.mri = mri
         self.ct = ct

@@ -19,14 +19,14 @@ TRAIN_COMMAND = "python -m cyclegan.train"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Base:
+class BaseConfig:
     """Alternative to a preset as the origin of the settings."""
 
     config: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class TrainCommand:
     """Train MRI -> CT and CT -> MRI generators on a Zarr store. The same command resumes the same
     run.
 
@@ -56,7 +56,7 @@ class Command:
 
 def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
-    command, config = asked_for(argv)
+    command, config = parse_command(argv)
     config = resolve(config)
     from data_prep.store.store import open_store
 
@@ -65,9 +65,9 @@ def main(argv: list[str]) -> ExitCode:
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     if command.plan:
-        from cyclegan.train.dry_run import rehearse
+        from cyclegan.train.dry_run import measure_steps
 
-        print(rehearse(config, store))
+        print(measure_steps(config, store))
         return ExitCode.DONE
     from cyclegan.train.run.launch import launch
 
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
-def asked_for(argv: list[str]) -> tuple[Command, Config]:
+def parse_command(argv: list[str]) -> tuple[TrainCommand, Config]:
     """Parse the arguments into the command and its configuration.
 
     The preset or --config is parsed first, because it sets the defaults of all other flags.
@@ -92,13 +92,13 @@ def asked_for(argv: list[str]) -> tuple[Command, Config]:
         UsageError: There is no such preset or file, or both were given.
     """
     named = argv[0] if argv and not argv[0].startswith("-") else None
-    file = parse_known(Base, argv, prog=TRAIN_COMMAND)[0].config
+    file = parse_known(BaseConfig, argv, prog=TRAIN_COMMAND)[0].config
     if named and file:
         raise ConfigError(f"--config replaces the preset: give either --config or {named!r}.")
     base = load_config(file) if file else preset(named or "default")
     sections, argv = flags_of(base, argv)
-    default = Command(preset=named or "default", settings=sections)
-    command: Command = parse(Command, argv, prog=TRAIN_COMMAND, default=default)
+    default = TrainCommand(preset=named or "default", settings=sections)
+    command: TrainCommand = parse(TrainCommand, argv, prog=TRAIN_COMMAND, default=default)
     if command.preset != default.preset:
         raise UsageError(
             f"The preset must be the first argument: {TRAIN_COMMAND} {command.preset} ..."

@@ -25,12 +25,12 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is worker 0, the only one that writes shared files."""
         return self.rank == 0
 
 
-def synchronised(module: nn.Module) -> nn.Module:
+def wrap_in_ddp(module: nn.Module) -> nn.Module:
     """Wrap a module in DDP, if a process group exists.
 
     Buffers are not broadcast: spectral norm's vectors evolve identically on all workers.
@@ -48,9 +48,9 @@ def exposed_sync_ms(module: nn.Module) -> float | None:
     """
     if not isinstance(module, DistributedDataParallel):
         return None
-    told = module._get_ddp_logging_data()
-    travelled_ns = int(told.get("backward_comm_time", 0))
-    return max(0, travelled_ns - int(told.get("backward_compute_comm_overlap_time", 0))) / 1e6
+    entries = module._get_ddp_logging_data()
+    travelled_ns = int(entries.get("backward_comm_time", 0))
+    return max(0, travelled_ns - int(entries.get("backward_compute_comm_overlap_time", 0))) / 1e6
 
 
 def barrier() -> None:
@@ -59,15 +59,15 @@ def barrier() -> None:
         dist.barrier()
 
 
-def agree(choose: Callable[[], str], worker: Worker) -> str:
+def broadcast_choice(choose: Callable[[], str], worker: Worker) -> str:
     """Return the choice of worker 0 on every worker."""
-    chosen = [choose() if worker.leads else ""]
+    chosen = [choose() if worker.is_rank_zero else ""]
     if dist.is_initialized():
         dist.broadcast_object_list(chosen, src=0, device=worker.device)
     return chosen[0]
 
 
-def gathered(words: list[T], worker: Worker) -> list[list[T]]:
+def all_gather(words: list[T], worker: Worker) -> list[list[T]]:
     """Return the items of each worker, in the order of their ranks; slow, so for rare use."""
     if not dist.is_initialized():
         return [words]
@@ -76,7 +76,7 @@ def gathered(words: list[T], worker: Worker) -> list[list[T]]:
     return said
 
 
-def highest(values: Float[Tensor, " n"]) -> list[float]:
+def max_over_workers(values: Float[Tensor, " n"]) -> list[float]:
     """Return the maximum of each value over the workers, on the host; a host-device sync."""
     if dist.is_initialized():
         dist.all_reduce(values, op=dist.ReduceOp.MAX)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError, DivergedError
-from cyclegan.train.distributed import Worker, gathered
+from cyclegan.train.distributed import Worker, all_gather
 from cyclegan.train.engine.state import TrainState
 
 
-def reason_to_go_back(
+def rollback_reason(
     state: TrainState, config: Config, worker: Worker, terms: dict[str, Tensor]
 ) -> str:
     """Describe the latest non-finite updates, which require a rollback; the same on all workers.
@@ -26,7 +26,7 @@ def reason_to_go_back(
     batch = config.batch.global_size
     reason = (
         f"The last {count} updates, of steps {first + 1} to {state.step}, were not finite: "
-        f"{culprit(terms, worker)} (samples {first * batch} to {state.step * batch - 1})."
+        f"{non_finite_terms(terms, worker)} (samples {first * batch} to {state.step * batch - 1})."
     )
     if state.rollbacks < config.guard.max_rollbacks:
         return reason
@@ -38,18 +38,18 @@ def reason_to_go_back(
     )
 
 
-def culprit(terms: dict[str, Tensor], worker: Worker) -> str:
+def non_finite_terms(terms: dict[str, Tensor], worker: Worker) -> str:
     """Name the loss terms that are not finite and the first worker that has one."""
-    sums = ("loss/translators",)  # a sum is not finite whenever one of its terms is not
+    sums = ("loss/generators",)  # a sum is not finite whenever one of its terms is not
     bad = [n for n, term in terms.items() if n not in sums and not isfinite(float(term))]
-    for rank, names in enumerate(gathered(bad, worker)):
+    for rank, names in enumerate(all_gather(bad, worker)):
         if names:
             return f"{', '.join(names)} on worker {rank}"
     return "a gradient, while every loss is finite"
 
 
 @contextmanager
-def memory_is_enough(config: Config) -> Iterator[None]:
+def explain_out_of_memory(config: Config) -> Iterator[None]:
     """Replace torch's out-of-memory error within the context by one that names a remedy.
 
     Raises:

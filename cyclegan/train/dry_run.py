@@ -12,9 +12,9 @@ from statistics import median
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.data.stream import open_stream, tell
+from cyclegan.data.stream import open_stream, print_note
 from cyclegan.train.distributed import Worker
-from cyclegan.train.divergence import memory_is_enough
+from cyclegan.train.divergence import explain_out_of_memory
 from cyclegan.train.engine.placement import arithmetic, memory_format, place
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
@@ -27,7 +27,7 @@ MEASURED_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rehearsal:
+class DryRunResult:
     """Measurements of a few steps on one worker."""
 
     device: str
@@ -59,7 +59,7 @@ class Rehearsal:
         )
 
 
-def rehearse(config: Config, store: Store) -> Rehearsal:
+def measure_steps(config: Config, store: Store) -> DryRunResult:
     """Run and measure the first steps of worker 0, which has the most shards.
 
     Raises:
@@ -72,7 +72,7 @@ def rehearse(config: Config, store: Store) -> Rehearsal:
     shards = config.batch.shards_of(0, worker.world_size)
     layout = memory_format(config.train.channels_last, device)
     took_s = []
-    with memory_is_enough(config):
+    with explain_out_of_memory(config):
         state = build_state(
             config,
             size=store.size,
@@ -81,7 +81,7 @@ def rehearse(config: Config, store: Store) -> Rehearsal:
             layout=layout,
             fp16=arithmetic(config.train.precision, device) == torch.float16,
         )
-        engine = place(state, config, worker, tell)
+        engine = place(state, config, worker, print_note)
         stream = open_stream(
             store,
             config,
@@ -99,7 +99,7 @@ def rehearse(config: Config, store: Store) -> Rehearsal:
                 float(state.streak)  # waits for the device
                 took_s.append(time.monotonic() - started)
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if cuda else None
-    return Rehearsal(
+    return DryRunResult(
         device=torch.cuda.get_device_name(device) if cuda else "this machine's CPU",
         workers=worker.world_size,
         steps=total_steps(config, store),

@@ -8,20 +8,20 @@ from functools import partial
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import decisive
+from cyclegan.config.files import computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
-from cyclegan.train.distributed import Worker, exposed_sync_ms, highest, mean_over_workers
-from cyclegan.train.divergence import memory_is_enough, reason_to_go_back
+from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
+from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
 from cyclegan.train.engine.lr_schedule import rate_factor
 from cyclegan.train.engine.placement import arithmetic, memory_format, place
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
-from cyclegan.train.monitor.failure_monitor import Watch
-from cyclegan.train.monitor.profiler import traced
+from cyclegan.train.engine.step import TrainEngine, train_step
+from cyclegan.train.monitor.failure_monitor import FailureMonitor
+from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
-from cyclegan.train.run_lifecycle import Report, Run, take_up
+from cyclegan.train.run_lifecycle import ReportMetrics, TrainingRun, resume_run
 from cyclegan.train.training_plan import total_steps
 from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
@@ -36,10 +36,10 @@ save."""
 def train_worker(
     config: Config,
     worker: Worker,
-    report: Report = lambda metrics: None,
+    report: ReportMetrics = lambda metrics: None,
     start: StoragePath | None = None,
-    told_to_stop: Callable[[], bool] = lambda: False,
-    machine_goes: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
+    node_preempted: Callable[[], bool] = lambda: False,
     notes: Iterable[str] = (),
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
@@ -72,42 +72,46 @@ def train_worker(
         fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
-    begun = take_up(state, config, worker, store, start)
+    begun = resume_run(state, config, worker, store, start)
     telemetry = Telemetry(
         config.run_folder,
-        leads=worker.leads,
+        is_rank_zero=worker.is_rank_zero,
         first_step=state.step,
         global_batch=config.batch.global_size,
         device=worker.device,
         average=partial(mean_over_workers, share=share),
-        highest=highest,
+        highest=max_over_workers,
     )
     note = partial(telemetry.note, state.step)
-    run = Run(
+    run = TrainingRun(
         config=config,
         worker=worker,
         store=store,
         state=state,
-        engine=place(state, config, worker, note, telemetry.stopwatch.lap),
+        engine=place(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         report=report,
-        told_to_stop=told_to_stop,
-        machine_goes=machine_goes,
+        stop_requested=stop_requested,
+        node_preempted=node_preempted,
     )
-    steps, settings = total_steps(config, store), decisive(config)
-    with closing(telemetry), memory_is_enough(config), traced(config, worker, note) as trace:
+    steps, settings = total_steps(config, store), computation_settings(config)
+    with (
+        closing(telemetry),
+        explain_out_of_memory(config),
+        trace_steps(config, worker, note) as trace,
+    ):
         telemetry.settings(settings, done=False)
-        for word in notes if worker.leads else ():
+        for word in notes if worker.is_rank_zero else ():
             note(word)
         if not begun:  # shows at once whether storage is writable, and allows a rollback
             run.save(score=None)
         while trouble := advance(run, steps, trace):
-            run.go_back(trouble)
+            run.roll_back(trouble)
         telemetry.settings(settings, done=state.step == steps)
     return state
 
 
-def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
+def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
     """Train from the state's step to the last one, or until a pause or a stop.
 
     Args:
@@ -119,7 +123,7 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
         The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
-    watch = Watch(config.data.mri_contrast)
+    watch = FailureMonitor(config.data.mri_contrast)
     last = min(steps, every.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
@@ -138,23 +142,23 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
     )
     with closing(stream):
         while state.step < last and not stop:
-            telemetry.stopwatch.start()
+            telemetry.timer.start()
             batch = next(stream)
-            telemetry.stopwatch.lap("data_wait")
+            telemetry.timer.lap("data_wait")
             set_rates(state, config, steps)
             weights = config.loss.at(state.step, steps)
             terms = train_step(state, run.engine, batch, weights, config.train.ema_decay)
             telemetry.add(terms)
             trace()
             # The steps at which a streak is checked must not depend on the clock.
-            looks_back = due(state.step, config.guard.look_every_steps, last)
+            looks_back = is_due(state.step, config.guard.look_every_steps, last)
             if looks_back or state.step >= next_look:
                 stop, leave, streak, step_s = run.look(looked_s, state.step - looked)
                 looked, looked_s = state.step, time.monotonic()
                 next_look = state.step + max(1, int(grace_s / LOOKS_IN_GRACE / step_s))
                 if looks_back and streak >= config.guard.max_streak:
-                    return reason_to_go_back(state, config, run.worker, terms)
-            if due(state.step, every.log_every_steps, last):
+                    return rollback_reason(state, config, run.worker, terms)
+            if is_due(state.step, every.log_every_steps, last):
                 means = telemetry.means()
                 telemetry.write(state.step, means | sync_time(run.engine) | rates(state))
                 compiled = compile_warning(run.engine.num_graphs)
@@ -165,10 +169,10 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
             # Validate before saving, so that every checkpoint whose validation was due has a score.
             # A run that is stopped early may have no time for it.
             hurried = stop and state.step < last
-            if validating := due(state.step, every.validate_every_steps, last) and not hurried:
+            if validating := is_due(state.step, every.validate_every_steps, last) and not hurried:
                 score, given_up = run.validate(to_its_end=state.step == last)
                 stop = stop or given_up
-            if validating or stop or leave or due(state.step, every.save_every_steps, last):
+            if validating or stop or leave or is_due(state.step, every.save_every_steps, last):
                 run.save(score)
                 leave = False
             paused_s = time.monotonic() - pausing
@@ -177,7 +181,7 @@ def advance(run: Run, steps: int, trace: Callable[[], None]) -> str:
     return ""
 
 
-def due(step: int, every: int, last: int) -> bool:
+def is_due(step: int, every: int, last: int) -> bool:
     """Return whether an event of every `every` steps (0: never), and of the last, is due now."""
     return step == last or (every > 0 and step % every == 0)
 
@@ -189,13 +193,15 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
         state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
     )
     factor *= 0.5**state.rollbacks
-    state.translator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
-    state.critic_optimizer.param_groups[0]["lr"] = factor * optimizer.critic_learning_rate
+    state.generator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
+    state.discriminator_optimizer.param_groups[0]["lr"] = (
+        factor * optimizer.discriminator_learning_rate
+    )
 
 
-def sync_time(engine: Engine) -> dict[str, float]:
+def sync_time(engine: TrainEngine) -> dict[str, float]:
     """Return the recent time per step spent on gradient communication; empty without DDP."""
-    waits = [exposed_sync_ms(network) for network in (engine.translators, engine.critics)]
+    waits = [exposed_sync_ms(network) for network in (engine.generators, engine.discriminators)]
     known = [wait for wait in waits if wait is not None]
     return {"speed/sync_ms": sum(known)} if known else {}
 
@@ -203,8 +209,8 @@ def sync_time(engine: Engine) -> dict[str, float]:
 def rates(state: TrainState) -> dict[str, float]:
     """Return the learning rates of the last step, and counts of skipped steps and rollbacks."""
     return {
-        "rate/translators": state.translator_optimizer.param_groups[0]["lr"],
-        "rate/critics": state.critic_optimizer.param_groups[0]["lr"],
+        "rate/generators": state.generator_optimizer.param_groups[0]["lr"],
+        "rate/discriminators": state.discriminator_optimizer.param_groups[0]["lr"],
         "guard/skipped": float(state.skipped),
         "guard/rollbacks": float(state.rollbacks),
     }

@@ -10,12 +10,12 @@ from cyclegan.config.config import Config
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import num_parts
-from cyclegan.train.engine.state import build_critics, build_translators, num_parameters
+from cyclegan.train.engine.state import build_discriminators, build_generators, num_parameters
 from data_prep.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class TrainingPlan:
     """The derived numbers of a run."""
 
     steps_per_epoch: int
@@ -23,8 +23,8 @@ class Plan:
     global_batch: int
     worker_batch: int
     """Slice pairs per step of the worker with the most shards."""
-    translator_parameters: int
-    critic_parameters: int
+    generator_parameters: int
+    discriminator_parameters: int
     state_bytes: int
     """Bytes of weights, gradients, Adam's moments, running mean and replay pools of one worker."""
     activation_bytes: int
@@ -38,8 +38,8 @@ class Plan:
                 f"steps        {self.total_steps} ({self.steps_per_epoch} per epoch)",
                 f"batch        {self.global_batch} slice pairs per step, "
                 f"at most {self.worker_batch} per worker",
-                f"parameters   {self.translator_parameters:,} generators, "
-                f"{self.critic_parameters:,} discriminators",
+                f"parameters   {self.generator_parameters:,} generators, "
+                f"{self.discriminator_parameters:,} discriminators",
                 f"memory       about {(self.state_bytes + self.activation_bytes) / mib:,.0f} MiB "
                 f"per worker: state {self.state_bytes / mib:,.0f}, "
                 f"activations up to {self.activation_bytes / mib:,.0f}",
@@ -55,34 +55,34 @@ def total_steps(config: Config, store: Store) -> int:
     return ceil(config.train.epochs * steps_per_epoch(store, config))
 
 
-def make_plan(config: Config, store: Store) -> Plan:
+def make_plan(config: Config, store: Store) -> TrainingPlan:
     """Derive the numbers of a run; only the store's index is read."""
     with torch.device("meta"):
-        translators, critics = build_translators(config), build_critics(config)
+        generators, discriminators = build_generators(config), build_discriminators(config)
     first = Worker(world_size=config.scale.workers)  # worker 0: none has more shards
     worker_batch = config.batch.shard_size * len(config.batch.shards_of(0, first.world_size))
     image_bytes = 4 * store.size[0] * store.size[1]
-    of_translators, of_critics = num_parameters(translators), num_parameters(critics)
+    of_generators, of_discriminators = num_parameters(generators), num_parameters(discriminators)
     stored_bytes = image_bytes * (1 + config.data.num_conditions)
     pools = 2 * config.train.pool_size * config.batch.shards * stored_bytes
     channels = config.data.channels + config.data.num_conditions
     worker_pools = pools * worker_batch // config.batch.global_size
-    return Plan(
+    return TrainingPlan(
         steps_per_epoch=steps_per_epoch(store, config),
         total_steps=total_steps(config, store),
         global_batch=config.batch.global_size,
         worker_batch=worker_batch,
-        translator_parameters=of_translators,
-        critic_parameters=of_critics,
-        state_bytes=4 * (5 * of_translators + 4 * of_critics) + worker_pools,
+        generator_parameters=of_generators,
+        discriminator_parameters=of_discriminators,
+        state_bytes=4 * (5 * of_generators + 4 * of_discriminators) + worker_pools,
         activation_bytes=saved_bytes(
-            translators, (worker_batch // num_parts(config, first), channels, *store.size)
+            generators, (worker_batch // num_parts(config, first), channels, *store.size)
         ),
-        checkpoint_bytes=4 * (4 * of_translators + 3 * of_critics) + pools,
+        checkpoint_bytes=4 * (4 * of_generators + 3 * of_discriminators) + pools,
     )
 
 
-def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int:
+def saved_bytes(generators: nn.Module, shape: tuple[int, int, int, int]) -> int:
     """Count the bytes that the generators' forward keeps for backward, without computing it."""
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # the id of a freed tensor could be reused
@@ -95,5 +95,5 @@ def saved_bytes(translators: nn.Module, shape: tuple[int, int, int, int]) -> int
 
     image = torch.zeros(shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        translators(image, image)
+        generators(image, image)
     return sum(kept.values())

@@ -10,37 +10,37 @@ from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.errors import DataError
-from cyclegan.inference.cycle import BothWays, linked_ct
+from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network
 from cyclegan.metrics.paired_scores import paired_scores
-from cyclegan.metrics.selection_score import selection_score, train_ct_population
+from cyclegan.metrics.selection_score import selection_score, train_ct_statistics
 from cyclegan.metrics.unpaired_scores import (
-    Population,
+    CtStatistics,
     bone_depth_mismatch,
+    ct_statistics_of,
     cycle_scores,
     hu_distance,
-    place_distances,
-    pooled,
-    population_of,
+    pool_statistics,
+    region_distances,
 )
-from cyclegan.train.validation_figure import panel, tiles_of
+from cyclegan.train.validation_figure import tiles_of, validation_figure
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, StoredVolume
-from mrct.drawing.slices import Picture
+from mrct.drawing.slices import ImagePanel
 from mrct.imaging.volume import MODALITIES, Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class ValidatedVolume:
     """Result of one volume; small, so that workers can send it to each other."""
 
     modality: Modality
     number: int
     """Position among the validated volumes of its modality, from 0."""
     scores: dict[str, float]
-    synthetic: Population | None
+    synthetic: CtStatistics | None
     """Summary of the synthetic CT of an MRI; None for a CT."""
-    tiles: list[Picture]
+    tiles: list[ImagePanel]
     """Images of the first volume of a modality; empty for the others."""
 
 
@@ -74,12 +74,12 @@ def validation_scores(
     Raises:
         DataError: The split has no MRI, or the train split no CT.
     """
-    found = findings(to_ct, to_mri, store, config, split, device=device)
+    found = validate_volumes(to_ct, to_mri, store, config, split, device=device)
     assert found is not None
-    return summed_up(found, store, config)
+    return summarise(found, store, config)
 
 
-def findings(
+def validate_volumes(
     to_ct: Network,
     to_mri: Network,
     store: Store,
@@ -90,7 +90,7 @@ def findings(
     share: tuple[int, int] = (0, 1),
     batch_size: int = 8,
     give_up: Callable[[], bool] = lambda: False,
-) -> list[Finding] | None:
+) -> list[ValidatedVolume] | None:
     """Score one worker's share of the volumes.
 
     Args:
@@ -102,22 +102,22 @@ def findings(
         One finding per volume; None if it was cancelled.
     """
     require_mri(store, split)
-    networks = BothWays.trained((to_ct, to_mri), config.data, device, batch_size)
+    networks = CycleNetworks.trained((to_ct, to_mri), config.data, device, batch_size)
     looked_at = [
         (number, volume)
         for modality in MODALITIES
-        for number, volume in enumerate(chosen(store, modality, split, config))
+        for number, volume in enumerate(validation_volumes(store, modality, split, config))
     ]
     rank, workers = share
-    found: list[Finding] = []
+    found: list[ValidatedVolume] = []
     for number, volume in looked_at[rank::workers]:
         if found and give_up():
             return None
-        found.append(finding(networks, store, volume, number))
+        found.append(validate_volume(networks, store, volume, number))
     return found
 
 
-def chosen(
+def validation_volumes(
     store: Store, modality: Modality, split: Split, config: Config
 ) -> Sequence[StoredVolume]:
     """Return the volumes to validate on: paired ones first, up to the configured number."""
@@ -125,28 +125,32 @@ def chosen(
     return volumes[: config.schedule.validate_volumes or None]
 
 
-def finding(networks: BothWays, store: Store, volume: StoredVolume, number: int) -> Finding:
+def validate_volume(
+    networks: CycleNetworks, store: Store, volume: StoredVolume, number: int
+) -> ValidatedVolume:
     """Translate a volume, translate it back, and score both results."""
     cycle = networks.cycle(store, volume)
     of_mri = volume.modality == "mri"
-    real = linked_ct(store, volume) if of_mri else None
+    real = partner_ct(store, volume) if of_mri else None
     scores = {
         f"{name}_{volume.modality}": score
         for name, score in cycle_scores(*cycle.compared()).items()
     }
     if real and real[1].any():  # scans without a common field of view cannot be compared
         scores |= paired_scores(cycle.translated, *real)
-    return Finding(
+    return ValidatedVolume(
         modality=volume.modality,
         number=number,
         scores=scores,
-        synthetic=population_of(cycle.translated, cycle.body, store.spacing_mm) if of_mri else None,
+        synthetic=ct_statistics_of(cycle.translated, cycle.body, store.spacing_mm)
+        if of_mri
+        else None,
         tiles=[] if number else tiles_of(cycle, store.spacing_mm[1:], real[0] if real else None),
     )
 
 
-def summed_up(
-    found: Iterable[Finding], store: Store, config: Config
+def summarise(
+    found: Iterable[ValidatedVolume], store: Store, config: Config
 ) -> tuple[dict[str, float], NDArray[np.uint8]]:
     """Combine the findings of all volumes; the result does not depend on the number of workers.
 
@@ -159,16 +163,16 @@ def summed_up(
         for name, score in each.scores.items():
             values[name].append(score)
     scores = {name: float(np.mean(each)) for name, each in values.items()}
-    synthetic_cts = pooled(each.synthetic for each in in_order if each.synthetic)
-    real_cts = train_ct_population(store, config.schedule.validate_volumes or None)
+    synthetic_cts = pool_statistics(each.synthetic for each in in_order if each.synthetic)
+    real_cts = train_ct_statistics(store, config.schedule.validate_volumes or None)
     cycles = [scores[f"cycle_ssim_{m}"] for m in MODALITIES if f"cycle_ssim_{m}" in scores]
     scores["hu_distance"] = hu_distance(synthetic_cts, real_cts)
     scores["bone_depth_mismatch"] = bone_depth_mismatch(synthetic_cts, real_cts)
-    scores |= place_distances(synthetic_cts, real_cts)
+    scores |= region_distances(synthetic_cts, real_cts)
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
     rows = [each.tiles for each in in_order if each.tiles]
     named = {f"val/{name}": score for name, score in scores.items()}
-    return named, panel(rows)
+    return named, validation_figure(rows)
 
 
 def require_mri(store: Store, split: Split = "val") -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.inference.cycle import UNIT_WINDOW, Cycle
-from mrct.drawing.slices import CT_BONE, CT_DIFFERENCE, Picture, Windowing, grid, pixels
+from cyclegan.inference.cycle import UNIT_WINDOW, CycleResult
+from mrct.drawing.slices import CT_BONE, CT_DIFFERENCE, ImagePanel, Windowing, grid, pixels
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import denormalise
 
@@ -25,8 +25,8 @@ CHANGE_MRI = Windowing("RdBu_r", -0.5, 0.5, "difference, of the MRI's window")
 
 
 def tiles_of(
-    cycle: Cycle, pixel_mm: tuple[float, float], real: NDArray[Any] | None = None
-) -> list[Picture]:
+    cycle: CycleResult, pixel_mm: tuple[float, float], real: NDArray[Any] | None = None
+) -> list[ImagePanel]:
     """Return the images of one cycle, from left to right.
 
     Args:
@@ -39,8 +39,8 @@ def tiles_of(
     body = cycle.body[z]
     assert cycle.returned is not None, "validation goes both ways"
 
-    def tile(title: str, values: NDArray[Any], windowing: Windowing) -> Picture:
-        return Picture(title=title, values=values, windowing=windowing, pixel_mm=pixel_mm)
+    def tile(title: str, values: NDArray[Any], windowing: Windowing) -> ImagePanel:
+        return ImagePanel(title=title, values=values, windowing=windowing, pixel_mm=pixel_mm)
 
     def change(after: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
         return np.where(body, after - before, np.nan)
@@ -70,7 +70,7 @@ def tiles_of(
     ]
 
 
-def panel(rows: list[list[Picture]]) -> NDArray[np.uint8]:
+def validation_figure(rows: list[list[ImagePanel]]) -> NDArray[np.uint8]:
     """Draw one row of images per volume above the colour bars, as pixels [rows, columns, 3]."""
     bars = (CT, CHANGE_HU, MRI, CHANGE_MRI)
     return pixels(grid([("", tiles) for tiles in rows], bars, tile_inches=TILE_INCHES))

@@ -14,7 +14,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class TranslateCommand:
     """Make synthetic CTs in HU (or MRIs), each on its input's own grid. For research only.
 
     Inputs are .nii .nii.gz .mha .nrrd files, DICOM series, folders that

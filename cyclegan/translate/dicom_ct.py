@@ -41,7 +41,7 @@ _SYNTHESISING = Code("109100", "DCM", "Synthesizing Equipment")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Making:
+class SyntheticSeriesMetadata:
     """Origin of the values, for the derivation tags."""
 
     text: str
@@ -51,7 +51,7 @@ class Making:
 
 
 def ct_files(
-    hu: NDArray[np.int16], affine: Affine, origin: Origin, making: Making
+    hu: NDArray[np.int16], affine: Affine, origin: Origin, metadata: SyntheticSeriesMetadata
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of the file of each slice of `hu` [z, y, x]; `affine` maps to RAS mm.
 
@@ -71,7 +71,7 @@ def ct_files(
             "represent.",
             "Give --axial to resample it to axial slices, or --format nifti.",
         )
-    common = _series(origin, making)
+    common = _series(origin, metadata)
     common.Rows, common.Columns = hu.shape[1:]
     common.PixelSpacing = _decimals([lengths[1], lengths[0]])
     common.ImageOrientationPatient = _decimals(directions[:, :2].T.ravel(), digits=13)
@@ -87,7 +87,7 @@ def ct_files(
         dataset.InstanceNumber = number
         dataset.ImagePositionPatient = _decimals(to_lps[:3, 3] + index * to_lps[:3, 2])
         if sources := images_at(origin, index, len(hu)):
-            dataset.SourceImageSequence = _references(sources, making)
+            dataset.SourceImageSequence = _references(sources, metadata)
         dataset.PixelData = np.ascontiguousarray(hu[index], "<i2").tobytes()
         dataset["PixelData"].VR = "OW"
         yield f"CT{number:06d}.dcm", _encoded(dataset)
@@ -104,7 +104,7 @@ def derivation_of(folder: Path) -> str:
     return ""
 
 
-def _series(origin: Origin, making: Making) -> Dataset:
+def _series(origin: Origin, metadata: SyntheticSeriesMetadata) -> Dataset:
     """Return the tags that all slices share, except geometry."""
     now = datetime.now()
     day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
@@ -125,8 +125,8 @@ def _series(origin: Origin, making: Making) -> Dataset:
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     dataset.ImageComments = RESEARCH_ONLY
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
-    dataset.DerivationDescription = making.text
-    codes = [_SYNTHESISED, _RESAMPLED] if making.is_moved else [_SYNTHESISED]
+    dataset.DerivationDescription = metadata.text
+    codes = [_SYNTHESISED, _RESAMPLED] if metadata.is_moved else [_SYNTHESISED]
     dataset.DerivationCodeSequence = Items([_coded(code) for code in codes])
     dataset.ContributingEquipmentSequence = Items([_equipment(now)])
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -148,7 +148,7 @@ def _equipment(now: datetime) -> Dataset:
     return item
 
 
-def _references(sources: Sequence[Reference], making: Making) -> Items:
+def _references(sources: Sequence[Reference], metadata: SyntheticSeriesMetadata) -> Items:
     items = []
     for source in sources:
         item = Dataset()
@@ -157,7 +157,7 @@ def _references(sources: Sequence[Reference], making: Making) -> Items:
         if frame := source.frame:
             item.ReferencedFrameNumber = frame
         item.PurposeOfReferenceCodeSequence = Items([_coded(_SOURCE_IMAGE)])
-        item.SpatialLocationsPreserved = "NO" if making.is_moved else "YES"
+        item.SpatialLocationsPreserved = "NO" if metadata.is_moved else "YES"
         items.append(item)
     return Items(items)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cyclegan.export.metadata import ModelInfo
-from cyclegan.export.model_folder import Model
+from cyclegan.export.model_folder import ExportedModel
 from cyclegan.inference.slices import Conditions, to_input, to_values, translate_volume
 from cyclegan.train.engine.compile import compile_obstacle
 from cyclegan.translate.command import Precision
 from cyclegan.translate.output_grid import on_grid
-from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
+from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
 from data_prep.readers.value_checks import check_values
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
@@ -28,15 +28,15 @@ from mrct.imaging.volume import Volume
 Done = Callable[[int], None]
 
 
-def unheard(count: int) -> None:
+def no_progress(count: int) -> None:
     """Do nothing: the progress callback without a listener."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
+class TranslationEngine:
     """A model with the options to run it."""
 
-    model: Model
+    model: ExportedModel
     batch_size: int = 8
     """Slices per forward pass."""
     precision: Precision = "fp32"
@@ -48,7 +48,7 @@ class Engine:
         """Return the values of the result for -1 and 1."""
         return target_window(self.model.info)
 
-    def images(self, shown: HarmonisedVolume) -> Float[Tensor, "Z 1 H W"]:
+    def images(self, shown: PreprocessedVolume) -> Float[Tensor, "Z 1 H W"]:
         """Return the network's input images for a volume."""
         info = self.model.info
         contrast = info.intensity.mri_contrast
@@ -62,8 +62,8 @@ class Engine:
     def run(
         self,
         images: Float[Tensor, "Z 1 H W"],
-        shown: HarmonisedVolume,
-        done: Done = unheard,
+        shown: PreprocessedVolume,
+        done: Done = no_progress,
         turned: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] | None = None,
     ) -> Float[Tensor, "Z 1 H W"]:
         """Run images of a volume through the network; `turned` transforms the body like the
@@ -83,7 +83,7 @@ class Engine:
                 done=done,
             )
 
-    def values(self, translated: Tensor, shown: HarmonisedVolume) -> NDArray[np.float32]:
+    def values(self, translated: Tensor, shown: PreprocessedVolume) -> NDArray[np.float32]:
         """Return the output in HU or MRI units on the model's grid."""
         info = self.model.info
         values = np.empty(shown.voxels.shape, np.float32)
@@ -109,7 +109,7 @@ def _blocks(images: Tensor) -> list[slice]:
     return [slice(start, start + 16) for start in range(0, len(images), 16)]
 
 
-def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[np.int16]:
+def translate(volume: Volume, model: ExportedModel, *, batch_size: int = 8) -> NDArray[np.int16]:
     """Translate a volume; the result has the shape and affine of the input.
 
     A CT is in HU within [-1024, 3071], -1024 outside the body; an MRI in the arbitrary units of
@@ -128,13 +128,13 @@ def translate(volume: Volume, model: Model, *, batch_size: int = 8) -> NDArray[n
         VolumeError: The values are not valid for the model, or show no body.
     """
     check_values(volume.voxels, model.info.source)  # no reader has: it comes from memory
-    engine = Engine(model=model, batch_size=batch_size)
-    shown = shown_to(model.info, volume)
+    engine = TranslationEngine(model=model, batch_size=batch_size)
+    shown = prepare_input(model.info, volume)
     values = engine.values(engine.run(engine.images(shown), shown), shown)
     return on_grid(values, shown.grid, shown.source, engine.window)
 
 
-def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
+def prepare_input(info: ModelInfo, volume: Volume) -> PreprocessedVolume:
     """Preprocess a volume as in training, but with enough rows and columns for its whole body.
 
     The size is that of training, or larger if that would crop the body.
@@ -144,7 +144,7 @@ def shown_to(info: ModelInfo, volume: Volume) -> HarmonisedVolume:
     """
     recipe = info.recipe
     while True:
-        shown = harmonise(volume, recipe)
+        shown = preprocess(volume, recipe)
         if shown.cut is None or shown.cut.needed_size == recipe.size:
             return shown
         recipe = replace(recipe, size=shown.cut.needed_size)
@@ -155,7 +155,7 @@ def target_window(info: ModelInfo) -> Window:
     return WINDOW_HU if info.target == "ct" else info.intensity.mri_output_window
 
 
-class Compiled:
+class CompiledNetwork:
     """A compiled network; the first batch of every slice size takes half a minute to compile.
 
     An incomplete batch is padded with copies of its last slice, whose outputs are dropped.

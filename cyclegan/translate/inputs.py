@@ -14,8 +14,8 @@ from data_prep.datasets.dataset import SUFFIXES_TEXT, volume_files
 from data_prep.datasets.split import Split
 from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom
 from data_prep.dicom.series import Series, find_series
-from data_prep.preprocess.preprocess import HarmonisedVolume
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.preprocess import PreprocessedVolume
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.file_state import file_changed
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from data_prep.readers.tolerances import Leniency
@@ -94,10 +94,10 @@ class StoredInput:
         """Return the hash of the file that it was made from."""
         return str(read_commit(self.store.path, self.volume.name)["source_sha256"])
 
-    def harmonised(self) -> HarmonisedVolume:
+    def preprocessed(self) -> PreprocessedVolume:
         """Return its stored voxels, whose source grid is that of the store. Raises StoreError."""
         volume = self.volume
-        return HarmonisedVolume(
+        return PreprocessedVolume(
             voxels=self.store.voxels(volume),
             body=self.store.body(volume).astype(np.bool_),
             affine=volume.affine,
@@ -111,7 +111,7 @@ Input = FileInput | StoredInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class FoundInputs:
     """All inputs, and the number of skipped files by reason."""
 
     inputs: list[Input]
@@ -123,9 +123,9 @@ def find_inputs(
     out: Path,
     modality: Modality,
     split: Split,
-    recipe: Recipe,
+    recipe: PreprocessingSpec,
     leniency: Leniency,
-) -> Found:
+) -> FoundInputs:
     """Find the volumes of one modality among the given paths and below given folders.
 
     A given file is always an input, so that a missing one is reported and not skipped; a DICOM file
@@ -159,7 +159,7 @@ def find_inputs(
             f"({SUFFIXES_TEXT}), folders of them or of DICOM series, or a store. For volumes of "
             "the other modality, give the model of the other direction."
         )
-    return Found(inputs=list(_numbered(inputs, leniency)), left=left)
+    return FoundInputs(inputs=list(_numbered(inputs, leniency)), left=left)
 
 
 def _numbered(inputs: Iterable[Input], leniency: Leniency) -> Iterator[Input]:
@@ -221,7 +221,9 @@ def _is_dicom(path: Path) -> bool:
         return looks_like_dicom(stream.read(HEAD_BYTES))
 
 
-def _of_store(path: Path, modality: Modality, split: Split, recipe: Recipe) -> list[StoredInput]:
+def _of_store(
+    path: Path, modality: Modality, split: Split, recipe: PreprocessingSpec
+) -> list[StoredInput]:
     store = open_store(LocalPath(path))
     if store.recipe != recipe:
         raise UsageError(

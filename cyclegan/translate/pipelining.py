@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 Written = TypeVar("Written")
 
 
-def overlapped(
+def run_pipelined(
     items: Iterable[Item],
     read: Callable[[Item], Read],
     work: Callable[[Read], Made],

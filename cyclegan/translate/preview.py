@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.preprocess.preprocess import HarmonisedVolume
-from mrct.drawing.slices import CT_BONE, Picture, Windowing, png, sheet
+from data_prep.preprocess.preprocess import PreprocessedVolume
+from mrct.drawing.slices import CT_BONE, ImagePanel, Windowing, png, sheet
 from mrct.imaging.body_mask import bounding_box
 from mrct.imaging.volume import Modality
 from mrct.storage.atomic import write_atomic
@@ -23,7 +23,7 @@ HEIGHTS = (0.45, 0.7)
 def save_preview(
     path: Path,
     name: str,
-    shown: HarmonisedVolume,
+    shown: PreprocessedVolume,
     values: NDArray[np.float32],
     target: Modality,
     uncertainty: NDArray[np.float32] | None,
@@ -53,7 +53,9 @@ def save_preview(
     write_atomic(path, png(figure, 110))
 
 
-def planes(volume: NDArray[Any], shown: HarmonisedVolume, windowing: Windowing) -> list[Picture]:
+def planes(
+    volume: NDArray[Any], shown: PreprocessedVolume, windowing: Windowing
+) -> list[ImagePanel]:
     """Return two axial, one coronal and one sagittal slice through the body."""
     dz, dy, dx = shown.grid.spacing_mm
     box = bounding_box(shown.body)
@@ -66,6 +68,6 @@ def planes(volume: NDArray[Any], shown: HarmonisedVolume, windowing: Windowing) 
         (volume[::-1, :, (x.start + x.stop) // 2], (dz, dy)),
     ]
     return [
-        Picture(values=values, windowing=windowing, pixel_mm=pixel_mm)
+        ImagePanel(values=values, windowing=windowing, pixel_mm=pixel_mm)
         for values, pixel_mm in slices
     ]

@@ -13,19 +13,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.export.training_stats import unfamiliar
+from cyclegan.export.training_stats import unfamiliar_properties
 from cyclegan.translate.command import Format
-from cyclegan.translate.dicom_ct import Making
+from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata
 from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file, origin_of_series
-from cyclegan.translate.engine import Engine, shown_to
+from cyclegan.translate.engine import TranslationEngine, prepare_input
 from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.output_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.uncertainty import passes, uncertainty
-from cyclegan.translate.written_results import Result, write_volume
+from cyclegan.translate.written_results import WrittenResult, write_result
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.quarantine import Refusal
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.readers.nifti import DESCRIPTION_LENGTH, write_nifti
 from mrct.errors import STORAGE_FULL_ERRNOS, VolumeError, as_volume_error
 from mrct.imaging.volume import Grid
@@ -37,7 +37,7 @@ Stage = TypeVar("Stage")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class TranslationOutcome:
     """The outcome for one input."""
 
     input: Input
@@ -55,24 +55,24 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Loaded:
+class LoadedInput:
     """A volume preprocessed for the network."""
 
     input: Input
     sha256: str
-    result: Result
-    making: Making
-    shown: HarmonisedVolume
+    result: WrittenResult
+    metadata: SyntheticSeriesMetadata
+    shown: PreprocessedVolume
     origin: Origin | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Made:
+class TranslatedInput:
     """A synthetic volume on the model's grid."""
 
-    loaded: Loaded
+    loaded: LoadedInput
     values: NDArray[np.float32]
     """Values [z, y, x] in HU or MRI units."""
     uncertainty: NDArray[np.float32] | None
@@ -80,11 +80,11 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class TranslationJob:
     """The options and stages applied to every input."""
 
-    engine: Engine
-    back: Engine | None = None
+    engine: TranslationEngine
+    inverse: TranslationEngine | None = None
     """The model of the other direction, for the uncertainty."""
     out: Path
     made_by: str
@@ -99,32 +99,34 @@ class Job:
     """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
     """Number of inputs with each label."""
-    heard: Callable[[str], None] = lambda text: None
+    progress_lines: Callable[[str], None] = lambda text: None
     """Called with the progress of the network as text."""
 
-    def read(self, item: Input) -> Loaded | Outcome:
+    def read(self, item: Input) -> LoadedInput | TranslationOutcome:
         """Read and preprocess an input, unless its result exists or it cannot be used."""
         return self._guarded(item, "", lambda: self._read(item))
 
-    def translate(self, stage: Loaded | Outcome) -> Made | Outcome:
+    def translate(
+        self, stage: LoadedInput | TranslationOutcome
+    ) -> TranslatedInput | TranslationOutcome:
         """Run the network."""
-        if isinstance(stage, Outcome):
+        if isinstance(stage, TranslationOutcome):
             return stage
         return self._guarded(stage.input, stage.sha256, lambda: self._translate(stage))
 
-    def write(self, stage: Made | Outcome) -> Outcome:
+    def write(self, stage: TranslatedInput | TranslationOutcome) -> TranslationOutcome:
         """Write the result on its own grid."""
-        if isinstance(stage, Outcome):
+        if isinstance(stage, TranslationOutcome):
             return stage
         loaded = stage.loaded
         return self._guarded(loaded.input, loaded.sha256, lambda: self._write(stage))
 
-    def _read(self, item: Input) -> Loaded | Outcome:
+    def _read(self, item: Input) -> LoadedInput | TranslationOutcome:
         sha256 = item.sha256()
-        result, making = self._result_of(item, sha256), self._making_of(sha256)
+        result, metadata = self._result_of(item, sha256), self._making_of(sha256)
         there = result.path.exists() or result.path.is_symlink()
         if there and not self.overwrite:
-            if result.made_of() != result.mark_of(making):
+            if result.made_of() != result.mark_of(metadata):
                 raise VolumeError(
                     "other-result",
                     "A result of this name exists, from another input or model or with other "
@@ -134,56 +136,56 @@ class Job:
             # Else it is made again, for the additional files requested now.
             extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
             if all(path.exists() for path in extra):
-                return Outcome(input=item, sha256=sha256, result=result.path)
+                return TranslationOutcome(input=item, sha256=sha256, result=result.path)
         result.check_replaceable()
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None
         if isinstance(item, StoredInput):
-            shown = item.harmonised()
+            shown = item.preprocessed()
         else:
-            shown = shown_to(self.engine.model.info, item.read(notes.append))
-        return Loaded(
+            shown = prepare_input(self.engine.model.info, item.read(notes.append))
+        return LoadedInput(
             input=item,
             sha256=sha256,
             result=result,
-            making=making,
+            metadata=metadata,
             shown=shown,
             origin=origin,
             notes=tuple(notes),
-            warnings=tuple(unfamiliar(self.engine.model.info.trained_on, shown)),
+            warnings=tuple(unfamiliar_properties(self.engine.model.info.trained_on, shown)),
         )
 
-    def _translate(self, loaded: Loaded) -> Made:
+    def _translate(self, loaded: LoadedInput) -> TranslatedInput:
         shown, engine, count = loaded.shown, self.engine, 0
-        total = len(shown.voxels) * (passes(self.back) if self.uncertainty else 1)
+        total = len(shown.voxels) * (passes(self.inverse) if self.uncertainty else 1)
 
         def done(slices: int) -> None:
             nonlocal count
             count += slices
-            self.heard(f"slice {count} of {total}")
+            self.progress_lines(f"slice {count} of {total}")
 
         images = engine.images(shown)
         translated = engine.run(images, shown, done)
         unsure = None
         if self.uncertainty:
-            unsure = uncertainty(engine, self.back, images, translated, shown, done)
+            unsure = uncertainty(engine, self.inverse, images, translated, shown, done)
         values = engine.values(translated, shown)
-        return Made(loaded=loaded, values=values, uncertainty=unsure)
+        return TranslatedInput(loaded=loaded, values=values, uncertainty=unsure)
 
-    def _write(self, made: Made) -> Outcome:
+    def _write(self, made: TranslatedInput) -> TranslationOutcome:
         loaded, shown = made.loaded, made.loaded.shown
-        result, making, grid = loaded.result, loaded.making, self._grid_of(shown)
+        result, metadata, grid = loaded.result, loaded.metadata, self._grid_of(shown)
         if made.uncertainty is not None:
             unsure = on_grid(made.uncertainty, shown.grid, grid, _UNSURE)
-            unsure_by = f"unsure by; {making.text}"[:DESCRIPTION_LENGTH]
+            unsure_by = f"unsure by; {metadata.text}"[:DESCRIPTION_LENGTH]
             write_nifti(result.uncertainty, unsure, grid.affine, unsure_by)
         if self.preview:
             target = self.engine.model.info.target
             picture = (shown, made.values, target, made.uncertainty)
             save_preview(result.preview, loaded.sha256[:_RESULT_NAME_LENGTH], *picture)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
-        write_volume(result, voxels, grid.affine, making, loaded.origin)
-        return Outcome(
+        write_result(result, voxels, grid.affine, metadata, loaded.origin)
+        return TranslationOutcome(
             input=loaded.input,
             sha256=loaded.sha256,
             result=loaded.result.path,
@@ -192,10 +194,10 @@ class Job:
             warnings=loaded.warnings,
         )
 
-    def _grid_of(self, shown: HarmonisedVolume) -> Grid:
+    def _grid_of(self, shown: PreprocessedVolume) -> Grid:
         return axial(shown.source) if self.axial else shown.source
 
-    def _result_of(self, item: Input, sha256: str) -> Result:
+    def _result_of(self, item: Input, sha256: str) -> WrittenResult:
         """Return the result, named by the hash of the content, or by the input's name with
         --keep-names."""
         name = sha256[:_RESULT_NAME_LENGTH]
@@ -207,9 +209,11 @@ class Job:
             name = item.label if self.labels[item.label] == 1 else f"{item.label}-{name}"
         is_dicom = self.format == "dicom" or (self.format == "same" and item.series is not None)
         target = self.engine.model.info.target
-        return Result(out=self.out, name=name, target=target, is_dicom=is_dicom and target == "ct")
+        return WrittenResult(
+            out=self.out, name=name, target=target, is_dicom=is_dicom and target == "ct"
+        )
 
-    def _making_of(self, sha256: str) -> Making:
+    def _making_of(self, sha256: str) -> SyntheticSeriesMetadata:
         engine = self.engine
         target = engine.model.info.target
         words = [f"synthetic {target}", f"model {self.made_by}", f"input {sha256[:16]}"]
@@ -218,7 +222,7 @@ class Job:
         # Else an earlier result with patient data would be accepted as the de-identified one.
         ways["deidentified"] = self.key is not None
         words += [word for word, is_so in ways.items() if is_so]
-        return Making(text="; ".join(words), is_moved=self.axial)
+        return SyntheticSeriesMetadata(text="; ".join(words), is_moved=self.axial)
 
     def _origin_of(self, item: Input, sha256: str) -> Origin:
         series = item.series
@@ -228,7 +232,9 @@ class Job:
         origin = origin_of_series(series) if series else origin_of_file(name)
         return deidentified(origin, self.key) if self.key and series else origin
 
-    def _guarded(self, item: Input, sha256: str, stage: Callable[[], Stage]) -> Stage | Outcome:
+    def _guarded(
+        self, item: Input, sha256: str, stage: Callable[[], Stage]
+    ) -> Stage | TranslationOutcome:
         """Return the output of a stage, or the refusal of its volume; a full disk raises."""
         try:
             return stage()
@@ -244,7 +250,7 @@ class Job:
                 reason=refused.reason,
                 remedy=refused.remedy,
             )
-            return Outcome(input=item, sha256=refusal.sha256, refusal=refusal)
+            return TranslationOutcome(input=item, sha256=refusal.sha256, refusal=refusal)
 
 
 def _sha256_if_readable(item: Input) -> str:

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclegan.translate.stages import Outcome
+from cyclegan.translate.stages import TranslationOutcome
 from data_prep.convert.id_map import extend_id_map
 
 LIST = "translations.jsonl"
 
 
-def list_result(outcome: Outcome, out: Path) -> None:
+def list_result(outcome: TranslationOutcome, out: Path) -> None:
     """Add a line about a new result to the list in the folder of the results."""
     assert outcome.result is not None
     line = {
@@ -31,7 +31,7 @@ def list_result(outcome: Outcome, out: Path) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
+def write_translation_id_map(outcomes: Sequence[TranslationOutcome], path: Path) -> None:
     """Write or extend the table that maps results to input paths (mode 0600)."""
     rows = [
         (outcome.result.name, os.fspath(outcome.input.path.absolute()))
@@ -41,7 +41,7 @@ def write_id_map(outcomes: Sequence[Outcome], path: Path) -> None:
     extend_id_map(path, ("result", "input"), rows)
 
 
-def report(outcomes: Sequence[Outcome], left: Counter[str], out: Path) -> None:
+def print_summary(outcomes: Sequence[TranslationOutcome], left: Counter[str], out: Path) -> None:
     """Print the results, warnings about differences from the training data, and refused inputs."""
     made = sum(outcome.is_new for outcome in outcomes)
     refused = [outcome for outcome in outcomes if outcome.refusal]

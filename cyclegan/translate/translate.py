@@ -10,15 +10,21 @@ import torch
 
 from cyclegan.export.formats import Format as File
 from cyclegan.export.metadata import DIRECTION_OF_FLAG, Direction
-from cyclegan.export.model_folder import SUMS, Model, folder_of, is_of_both, read_model
+from cyclegan.export.model_folder import (
+    SUMS,
+    ExportedModel,
+    is_of_both,
+    model_folder_of,
+    read_model,
+)
 from cyclegan.inference.slices import best_device
-from cyclegan.translate.command import Command
-from cyclegan.translate.engine import Compiled, Engine, obstacle_to_compiling
+from cyclegan.translate.command import TranslateCommand
+from cyclegan.translate.engine import CompiledNetwork, TranslationEngine, obstacle_to_compiling
 from cyclegan.translate.inputs import find_inputs
-from cyclegan.translate.pipelining import overlapped
-from cyclegan.translate.stages import Job, Made, Outcome
-from cyclegan.translate.summary import list_result, report, write_id_map
-from cyclegan.translate.written_results import sweep
+from cyclegan.translate.pipelining import run_pipelined
+from cyclegan.translate.stages import TranslatedInput, TranslationJob, TranslationOutcome
+from cyclegan.translate.summary import list_result, print_summary, write_translation_id_map
+from cyclegan.translate.written_results import remove_stale_partials
 from data_prep.convert.pseudonyms import open_key
 from data_prep.convert.quarantine import Quarantine
 from data_prep.store.store import sha256_of
@@ -29,25 +35,25 @@ from mrct.storage.local_path import LocalPath
 FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 
 
-def translate(command: Command) -> ExitCode:
+def translate_inputs(command: TranslateCommand) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
-    engine = opened(command)
+    engine = open_job(command)
     info = engine.model.info
     found = find_inputs(
         command.inputs, command.out, info.source, command.split, info.recipe, command.leniency
     )
     make_folder(command.out)
-    sweep(command.out)
-    outcomes: list[Outcome] = []
+    remove_stale_partials(command.out)
+    outcomes: list[TranslationOutcome] = []
     # Private files are beside the results, not among them, since results may be shared.
     out = LocalPath(command.out).absolute()
     quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
     with progress("translate", total=len(found.inputs)) as advance:
-        job = Job(
+        job = TranslationJob(
             engine=engine,
-            back=way_back(command, engine) if command.uncertainty else None,
+            inverse=inverse_engine(command, engine) if command.uncertainty else None,
             out=command.out,
-            made_by=sha256_of(folder_of(command.model, info.direction) / SUMS)[:16],
+            made_by=sha256_of(model_folder_of(command.model, info.direction) / SUMS)[:16],
             format=command.format,
             axial=command.axial,
             keep_names=command.keep_names,
@@ -56,10 +62,10 @@ def translate(command: Command) -> ExitCode:
             preview=command.preview,
             key=open_key(out.beside(".key")) if command.deidentify else None,
             labels=Counter(item.label for item in found.inputs),
-            heard=partial(advance, 0),
+            progress_lines=partial(advance, 0),
         )
 
-        def write(stage: Made | Outcome) -> Outcome:
+        def write(stage: TranslatedInput | TranslationOutcome) -> TranslationOutcome:
             """Write a result and list it at once, since the process may be killed before the next
             one."""
             outcome = job.write(stage)
@@ -67,19 +73,19 @@ def translate(command: Command) -> ExitCode:
                 list_result(outcome, command.out)
             return outcome
 
-        for outcome in overlapped(found.inputs, job.read, job.translate, write):
+        for outcome in run_pipelined(found.inputs, job.read, job.translate, write):
             if outcome.refusal:
                 quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
             advance()
-    write_id_map(outcomes, out.beside(".id-map.csv"))
-    report(outcomes, found.left, command.out)
+    write_translation_id_map(outcomes, out.beside(".id-map.csv"))
+    print_summary(outcomes, found.left, command.out)
     if all(outcome.result for outcome in outcomes):
         return ExitCode.DONE
     return ExitCode.PARTLY_DONE if any(o.result for o in outcomes) else ExitCode.FAILED
 
 
-def opened(command: Command) -> Engine:
+def open_job(command: TranslateCommand) -> TranslationEngine:
     """Open the model with the options of the command.
 
     Raises:
@@ -96,7 +102,7 @@ def opened(command: Command) -> Engine:
         )
     where = device if device != "auto" else "cpu" if on_onnx else best_device().type
     direction = DIRECTION_OF_FLAG[command.direction] if command.direction else None
-    folder = folder_of(command.model, direction)
+    folder = model_folder_of(command.model, direction)
     model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
     if direction and model.info.direction != direction:
         raise UsageError(
@@ -107,8 +113,8 @@ def opened(command: Command) -> Engine:
             "--format dicom writes CT series, and this model makes MRIs. Give --format nifti."
         )
     if command.compile:
-        model = compiled(model, command)
-    return Engine(
+        model = compile_engine(model, command)
+    return TranslationEngine(
         model=model,
         batch_size=command.batch_size,
         precision=command.precision,
@@ -116,7 +122,7 @@ def opened(command: Command) -> Engine:
     )
 
 
-def compiled(model: Model, command: Command) -> Model:
+def compile_engine(model: ExportedModel, command: TranslateCommand) -> ExportedModel:
     """Return the model with its network compiled, or unchanged if it cannot be compiled."""
     if command.engine != "torch":
         raise UsageError("--compile requires --engine torch. Omit one of the two options.")
@@ -124,7 +130,7 @@ def compiled(model: Model, command: Command) -> Model:
         print(f"{obstacle}: The network runs eagerly, which is slower.", file=sys.stderr)
         return model
     assert isinstance(model.network, torch.nn.Module)
-    return replace(model, network=Compiled(model.network, command.batch_size))
+    return replace(model, network=CompiledNetwork(model.network, command.batch_size))
 
 
 def make_folder(out: Path) -> None:
@@ -137,11 +143,13 @@ def make_folder(out: Path) -> None:
         ) from error
 
 
-def way_back(command: Command, engine: Engine) -> Engine | None:
+def inverse_engine(
+    command: TranslateCommand, engine: TranslationEngine
+) -> TranslationEngine | None:
     """Return the model of the other direction, if the folder contains both."""
     other: Direction = "to_mri" if engine.model.info.direction == "to_ct" else "to_ct"
     if not is_of_both(command.model):
         return None
-    folder = folder_of(command.model, other)
+    folder = model_folder_of(command.model, other)
     model = read_model(folder, FORMAT_OF_ENGINE[command.engine], engine.model.device)
-    return replace(engine, model=compiled(model, command) if command.compile else model)
+    return replace(engine, model=compile_engine(model, command) if command.compile else model)

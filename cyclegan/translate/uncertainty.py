@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cyclegan.translate.engine import Done, Engine, unheard
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from cyclegan.translate.engine import Done, TranslationEngine, no_progress
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from mrct.imaging.hounsfield import VOID_HU
 from mrct.imaging.intensity import normalise
 
@@ -32,7 +32,7 @@ Images = Float[Tensor, "Z 1 H W"]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Flip:
     """A mirror image or a cyclic shift by some pixels."""
 
     flip: bool
@@ -55,22 +55,22 @@ class Move:
         return np.roll(mask, (self.rows, self.columns), (-2, -1))
 
 
-MOVES = (Move(True, 0, 0), Move(False, 1, 2), Move(False, -2, -1), Move(True, 2, -1))
+FLIPS = (Flip(True, 0, 0), Flip(False, 1, 2), Flip(False, -2, -1), Flip(True, 2, -1))
 """Shifts are not multiples of 4 pixels, under which the networks are equivariant."""
 
 
-def passes(back: Engine | None) -> int:
+def passes(inverse: TranslationEngine | None) -> int:
     """Return the number of forward passes of the volume, including the translation itself."""
-    return 1 + len(MOVES) + (2 if back else 0)
+    return 1 + len(FLIPS) + (2 if inverse else 0)
 
 
 def uncertainty(
-    engine: Engine,
-    back: Engine | None,
+    engine: TranslationEngine,
+    inverse: TranslationEngine | None,
     images: Images,
     translated: Images,
-    shown: HarmonisedVolume,
-    done: Done = unheard,
+    shown: PreprocessedVolume,
+    done: Done = no_progress,
 ) -> NDArray[np.float32]:
     """Return the uncertainty [z, y, x] as a standard deviation; 0 outside the body.
 
@@ -78,8 +78,8 @@ def uncertainty(
     the cycle error is omitted.
     """
     squares = spread(engine, images, translated, shown, done) ** 2
-    if back is not None:
-        squares += cycle_error(engine, back, translated, shown, done) ** 2
+    if inverse is not None:
+        squares += cycle_error(engine, inverse, translated, shown, done) ** 2
     low, high = engine.window
     deviation = squares.sqrt()[:, 0].numpy() * ((high - low) / 2)
     sigmas = [SMOOTH_MM / mm for mm in shown.grid.spacing_mm]
@@ -89,35 +89,43 @@ def uncertainty(
     return unsure
 
 
-def void(shown: HarmonisedVolume) -> NDArray[np.float32]:
+def void(shown: PreprocessedVolume) -> NDArray[np.float32]:
     """Return the uncertainty in HU [z, y, x] due to missing MRI signal inside the body."""
     dark = (1 - normalise(shown.voxels.astype(np.float32), shown.window)) / 2
     return np.where(shown.body, VOID_HU * dark**VOID_POWER, 0).astype(np.float32)
 
 
 def spread(
-    engine: Engine, images: Images, translated: Images, shown: HarmonisedVolume, done: Done
+    engine: TranslationEngine,
+    images: Images,
+    translated: Images,
+    shown: PreprocessedVolume,
+    done: Done,
 ) -> Images:
     """Return the standard deviation over the moves and the original slice, in network units."""
     # Sums of differences, not of values, whose squares would lose precision by cancellation.
     total, squares = torch.zeros_like(translated), torch.zeros_like(translated)
-    for move in MOVES:
+    for move in FLIPS:
         made = engine.run(move.apply(images), shown, done, turned=move.body)
         made = move.undo(made) - translated
         total += made
         squares += made**2
-    count = len(MOVES) + 1
+    count = len(FLIPS) + 1
     return (squares / count - (total / count) ** 2).clamp(min=0).sqrt()
 
 
 def cycle_error(
-    engine: Engine, back: Engine, translated: Images, shown: HarmonisedVolume, done: Done
+    engine: TranslationEngine,
+    inverse: TranslationEngine,
+    translated: Images,
+    shown: PreprocessedVolume,
+    done: Done,
 ) -> Images:
     """Return the absolute change of the synthetic image by a cycle, in network units."""
     body = torch.from_numpy(shown.body)[:, None]
     air = -1.0 if engine.model.info.target == "ct" else translated.min()
     seen = torch.where(body, translated, torch.as_tensor(air, dtype=translated.dtype))
-    returned = engine.run(back.run(seen, shown, done), shown, done)
+    returned = engine.run(inverse.run(seen, shown, done), shown, done)
     return (returned - translated).abs()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.translate.dicom_ct import Making, ct_files, derivation_of
+from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata, ct_files, derivation_of
 from cyclegan.translate.dicom_source import Origin
 from data_prep.readers.nifti import DESCRIPTION_LENGTH, read_description, write_nifti
 from mrct.errors import VolumeError
@@ -25,7 +25,7 @@ _LITTER_AGE_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
+class WrittenResult:
     """The paths of one synthetic volume."""
 
     out: Path = field(repr=False)
@@ -58,13 +58,13 @@ class Result:
             return derivation_of(self.path)
         return read_description(self.path) if self.path.is_file() else ""
 
-    def mark_of(self, making: Making) -> str:
+    def mark_of(self, metadata: SyntheticSeriesMetadata) -> str:
         """Return the derivation text to store. In a NIfTI header, whose field is short, a longer
         text is cut and ends with its digest."""
-        if self.is_dicom or len(making.text) <= DESCRIPTION_LENGTH:
-            return making.text
-        digest = hashlib.sha256(making.text.encode()).hexdigest()[:16]
-        return f"{making.text[: DESCRIPTION_LENGTH - 17]} {digest}"
+        if self.is_dicom or len(metadata.text) <= DESCRIPTION_LENGTH:
+            return metadata.text
+        digest = hashlib.sha256(metadata.text.encode()).hexdigest()[:16]
+        return f"{metadata.text[: DESCRIPTION_LENGTH - 17]} {digest}"
 
     def check_replaceable(self) -> None:
         """Raise VolumeError if something other than a result would be replaced."""
@@ -76,24 +76,24 @@ class Result:
             )
 
 
-def write_volume(
-    result: Result,
+def write_result(
+    result: WrittenResult,
     voxels: NDArray[np.int16],
     affine: Affine,
-    making: Making,
+    metadata: SyntheticSeriesMetadata,
     origin: Origin | None,
 ) -> None:
     """Write the synthetic volume [z, y, x]; `origin` is for DICOM."""
     if not result.is_dicom:
-        write_nifti(result.path, voxels, affine, result.mark_of(making))
+        write_nifti(result.path, voxels, affine, result.mark_of(metadata))
         return
     assert origin is not None
     with whole_folder(result.path) as partial:
-        for name, content in ct_files(voxels, affine, origin, making):
+        for name, content in ct_files(voxels, affine, origin, metadata):
             (partial / name).write_bytes(content)
 
 
-def sweep(out: Path) -> None:
+def remove_stale_partials(out: Path) -> None:
     """Remove leftovers of a killed run, but not files that another one may be writing now."""
     for litter in out.glob(f"{PARTIAL}*"):
         if time.time() - litter.stat().st_mtime > _LITTER_AGE_S:

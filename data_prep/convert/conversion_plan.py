@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.settings import ConvertSettings
 from data_prep.datasets.bids import find_in_bids
-from data_prep.datasets.dataset import Findings, Found
+from data_prep.datasets.dataset import FoundVolume, FoundVolumes
 from data_prep.datasets.folders import find_in_folders
 from data_prep.datasets.manifest import find_in_manifest
 from data_prep.datasets.split import Fractions, Split, assign_splits, read_splits
@@ -20,7 +20,7 @@ from mrct.imaging.volume import Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class ConversionJob:
     """The input of one task: a volume, or the MRI and the CT of a pair."""
 
     sources: tuple[Source, ...]
@@ -28,7 +28,7 @@ class Job:
     split: Split
 
 
-def find(settings: ConvertSettings) -> Findings:
+def find_volumes(settings: ConvertSettings) -> FoundVolumes:
     """Return the volumes of the layout in the settings, with the splits of the split file.
 
     Raises UsageError if there is no volume, or no pair although pairs are requested.
@@ -52,7 +52,7 @@ def find(settings: ConvertSettings) -> Findings:
     )
 
 
-def _layout(settings: ConvertSettings) -> Findings:
+def _layout(settings: ConvertSettings) -> FoundVolumes:
     if settings.manifest:
         return find_in_manifest(settings.manifest)
     if settings.bids:
@@ -68,7 +68,7 @@ def _layout(settings: ConvertSettings) -> Findings:
     )
 
 
-def name_sources(volumes: Iterable[Found], key: Key, leniency: Leniency) -> list[Source]:
+def name_sources(volumes: Iterable[FoundVolume], key: Key, leniency: Leniency) -> list[Source]:
     """Return the volumes under their pseudonyms, numbered from 1, to be read with `leniency`."""
     return [
         Source(
@@ -93,7 +93,7 @@ def plan_jobs(
     frozen: Mapping[str, Split],
     fractions: Fractions,
     unusable: Collection[str] = (),
-) -> list[Job]:
+) -> list[ConversionJob]:
     """Join pairs, and assign a split to each subject.
 
     `frozen` holds the splits of subjects that the store already has. `unusable` names sources that
@@ -110,7 +110,7 @@ def plan_jobs(
     groups = defaultdict(list)
     for source in sorted(sources, key=lambda source: source.modality == "ct"):
         groups[source.pair or source.number].append(source)
-    return [Job(sources=tuple(g), split=splits[g[0].subject]) for g in groups.values()]
+    return [ConversionJob(sources=tuple(g), split=splits[g[0].subject]) for g in groups.values()]
 
 
 def _wanted(sources: Iterable[Source], frozen: Mapping[str, Split]) -> dict[str, Split]:

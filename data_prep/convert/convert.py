@@ -7,26 +7,26 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
-from data_prep.convert.conversion_plan import find, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import find_volumes, name_sources, plan_jobs
 from data_prep.convert.disk_usage import bytes_needed, check_space
-from data_prep.convert.executor import outcomes_of
-from data_prep.convert.header_scan import preview, unusable
+from data_prep.convert.executor import run_jobs
+from data_prep.convert.header_scan import scan_headers, unusable
 from data_prep.convert.id_map import write_id_map
 from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import STORAGE_FULL, convert_job
-from data_prep.preprocess.cropping import Cut
-from data_prep.store.check import take_out_damaged
+from data_prep.preprocess.cropping import Cropping
+from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
-from data_prep.store.writer import create_store, rebuild_index, writing
+from data_prep.store.writer import create_store, rebuild_index, write_lock
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class ConversionReport:
     """The result of a conversion."""
 
     written: int
@@ -40,13 +40,13 @@ class Report:
     """Remarks for the user on how names were interpreted."""
     notes: int
     """Number of notes in the commit records on corrections and on what could not be checked."""
-    cut: tuple[Cut, ...]
+    cut: tuple[Cropping, ...]
     """Volumes written by this run whose body does not fit into the slices."""
     swept: int
     """Files and folders of an interrupted run that this one removed."""
 
 
-def convert(settings: ConvertSettings) -> Report:
+def convert(settings: ConvertSettings) -> ConversionReport:
     """Convert all inputs; unusable ones are quarantined, and the others are converted.
 
     Raises UsageError, StoreError or StorageFullError before any volume is converted, and OSError
@@ -54,10 +54,10 @@ def convert(settings: ConvertSettings) -> Report:
     """
     settings = settings.absolute()
     out, recipe = settings.out, settings.recipe
-    findings = find(settings)
+    findings = find_volumes(settings)
     key = _key(settings)
     sources = name_sources(findings.volumes, key, settings.leniency)
-    previews = preview(sources, out)
+    previews = scan_headers(sources, out)
     check_space(bytes_needed(previews, recipe), out)
     quarantine = Quarantine(path=settings.quarantine_path)
     create_store(
@@ -68,18 +68,16 @@ def convert(settings: ConvertSettings) -> Report:
         key_check=key.check,
     )
     outcomes = []
-    with writing(out) as swept:
+    with write_lock(out) as swept:
         if settings.repair:
-            take_out_damaged(out, partial(print, file=sys.stderr), full=True)
+            remove_damaged(out, partial(print, file=sys.stderr), full=True)
         jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
         if settings.id_map:
             write_id_map(settings.id_map, sources)
         try:
             with progress("convert", total=len(sources)) as advance:
                 conversion = partial(convert_job, out=out, recipe=recipe)
-                for outcome in outcomes_of(
-                    jobs, conversion, settings.workers, settings.ray_address
-                ):
+                for outcome in run_jobs(jobs, conversion, settings.workers, settings.ray_address):
                     if outcome.refusal:
                         _stop_when_full(outcome.refusal)
                         quarantine.add(outcome.refusal, outcome.source.path)
@@ -89,7 +87,7 @@ def convert(settings: ConvertSettings) -> Report:
             rebuild_index(out)
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)
-    return Report(
+    return ConversionReport(
         written=written,
         kept=len(outcomes) - written - len(refused),
         refused=tuple(refused),

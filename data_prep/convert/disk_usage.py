@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from data_prep.convert.header_scan import Preview
-from data_prep.preprocess.spec import Recipe
+from data_prep.convert.header_scan import ScannedHeader
+from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import StorageFullError
 from mrct.imaging.volume import Grid, Modality
 from mrct.storage.paths import StoragePath
@@ -26,8 +26,8 @@ def stored_slices(grid: Grid, slice_mm: float) -> int:
 
 
 def bytes_needed(
-    previews: Collection[Preview],
-    recipe: Recipe,
+    previews: Collection[ScannedHeader],
+    recipe: PreprocessingSpec,
     bytes_per_voxel: Mapping[Modality, float] = BYTES_PER_VOXEL,
 ) -> int:
     """Estimate the growth of the store; the CT of a pair gets the slices of its MRI."""

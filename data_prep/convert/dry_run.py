@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.convert.conversion_plan import Job, find, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import ConversionJob, find_volumes, name_sources, plan_jobs
 from data_prep.convert.disk_usage import BYTES_PER_VOXEL, bytes_needed, in_units, stored_slices
 from data_prep.convert.executor import num_workers
-from data_prep.convert.header_scan import Preview, preview, unusable
+from data_prep.convert.header_scan import ScannedHeader, scan_headers, unusable
 from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.settings import ConvertSettings
-from data_prep.convert.worker import harmonised_source
-from data_prep.datasets.dataset import Findings
+from data_prep.convert.worker import preprocessed_source
+from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.split import SPLITS, Split
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.commits import frozen_splits
 from data_prep.store.writer import encoded_bytes
@@ -30,7 +30,7 @@ _NUM_TIMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class ConversionSample:
     """One volume converted in memory, to estimate the time and the bytes of the others."""
 
     number: int
@@ -47,16 +47,16 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
+class ConversionForecast:
     """The predicted result of a conversion."""
 
     settings: ConvertSettings
-    findings: Findings
-    previews: list[Preview]
-    jobs: list[Job]
+    findings: FoundVolumes
+    previews: list[ScannedHeader]
+    jobs: list[ConversionJob]
     has_key: bool
     """Whether the key that determines the splits exists; otherwise they are random here."""
-    samples: Mapping[Modality, Sample]
+    samples: Mapping[Modality, ConversionSample]
     """One sample of each modality that has a usable volume to convert."""
 
     @property
@@ -92,7 +92,7 @@ class Forecast:
         yield from (f"Note: {remark}" for remark in self.findings.remarks)
         yield from self._totals(splits)
 
-    def _line(self, each: Preview, splits: dict[str, Split]) -> str:
+    def _line(self, each: ScannedHeader, splits: dict[str, Split]) -> str:
         source = each.source
         kind = f"{source.modality}, {_format_of(source)}"
         if each.refusal:
@@ -142,19 +142,19 @@ class Forecast:
         yield "Nothing was written."
 
 
-def forecast(settings: ConvertSettings) -> Forecast:
+def forecast_conversion(settings: ConvertSettings) -> ConversionForecast:
     """Read the headers of the inputs, and convert one volume per modality in memory.
 
     Raises UsageError as `convert` does.
     """
     settings = settings.absolute()
-    findings = find(settings)
+    findings = find_volumes(settings)
     has_key = settings.key_path.exists()
     key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
     sources = name_sources(findings.volumes, key, settings.leniency)
-    previews = preview(sources, settings.out)
+    previews = scan_headers(sources, settings.out)
     jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
-    return Forecast(
+    return ConversionForecast(
         settings=settings,
         findings=findings,
         previews=previews,
@@ -164,10 +164,12 @@ def forecast(settings: ConvertSettings) -> Forecast:
     )
 
 
-def _samples(previews: list[Preview], recipe: Recipe) -> dict[Modality, Sample]:
+def _samples(
+    previews: list[ScannedHeader], recipe: PreprocessingSpec
+) -> dict[Modality, ConversionSample]:
     """Convert the first usable volume of each modality in memory."""
     _warm_up()
-    samples: dict[Modality, Sample] = {}
+    samples: dict[Modality, ConversionSample] = {}
     for modality in MODALITIES:
         to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
         for source in to_come[:_NUM_TIMED]:
@@ -179,15 +181,15 @@ def _samples(previews: list[Preview], recipe: Recipe) -> dict[Modality, Sample]:
     return samples
 
 
-def _sample(source: Source, recipe: Recipe) -> Sample:
+def _sample(source: Source, recipe: PreprocessingSpec) -> ConversionSample:
     started = time.perf_counter()
-    harmonised = harmonised_source(source, recipe, None, lambda note: None)
-    size_bytes = encoded_bytes(harmonised)
-    return Sample(
+    preprocessed = preprocessed_source(source, recipe, None, lambda note: None)
+    size_bytes = encoded_bytes(preprocessed)
+    return ConversionSample(
         number=source.number,
         seconds=time.perf_counter() - started,
-        source_voxels=_num_voxels(harmonised.source),
-        bytes_per_voxel=size_bytes / harmonised.voxels.size,
+        source_voxels=_num_voxels(preprocessed.source),
+        bytes_per_voxel=size_bytes / preprocessed.voxels.size,
     )
 
 

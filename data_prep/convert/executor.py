@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from data_prep.convert.conversion_plan import Job
-from data_prep.convert.worker import Outcome, refused
+from data_prep.convert.conversion_plan import ConversionJob
+from data_prep.convert.worker import ConversionOutcome, refusal_of
 from mrct.errors import VolumeError
 
-Conversion = Callable[[Job], list[Outcome]]
+Conversion = Callable[[ConversionJob], list[ConversionOutcome]]
 """Converts the sources of a job and never raises."""
 _TASKS_PER_WORKER = 2
 _FLOOR_BYTES = 512 << 20
@@ -17,9 +17,12 @@ _BYTES_PER_STORED = 16
 """Memory per byte on disk: packed voxels become float32, and processing needs several copies."""
 
 
-def outcomes_of(
-    jobs: Iterable[Job], convert: Conversion, workers: int | None, ray_address: str | None = None
-) -> Iterator[Outcome]:
+def run_jobs(
+    jobs: Iterable[ConversionJob],
+    convert: Conversion,
+    workers: int | None,
+    ray_address: str | None = None,
+) -> Iterator[ConversionOutcome]:
     """Yield the outcome of each source, in the order in which jobs end.
 
     Args:
@@ -41,8 +44,8 @@ def num_workers(workers: int | None) -> int:
 
 
 def _by_ray(
-    jobs: Iterable[Job], convert: Conversion, workers: int, ray_address: str | None
-) -> Iterator[Outcome]:
+    jobs: Iterable[ConversionJob], convert: Conversion, workers: int, ray_address: str | None
+) -> Iterator[ConversionOutcome]:
     """Run the jobs as Ray tasks, a bounded number at a time; yield outcomes as they come.
 
     A job whose task dies (out of memory, a crash in C) is retried once, alone, after all others;
@@ -53,8 +56,8 @@ def _by_ray(
     from mrct.ray_session import ray_session
 
     queue = iter(jobs)
-    flying: dict[Any, Job] = {}
-    died: list[Job] = []
+    flying: dict[Any, ConversionJob] = {}
+    died: list[ConversionJob] = []
     with ray_session(ray_address, num_cpus=workers):
         start = _starter(convert)
         while True:
@@ -74,11 +77,11 @@ def _by_ray(
             try:
                 outcomes = ray.get(start(job))
             except ray.exceptions.RayError as error:
-                outcomes = [refused(source, "", _task_died(error)) for source in job.sources]
+                outcomes = [refusal_of(source, "", _task_died(error)) for source in job.sources]
             yield from outcomes
 
 
-def _starter(convert: Conversion) -> Callable[[Job], Any]:
+def _starter(convert: Conversion) -> Callable[[ConversionJob], Any]:
     """Return a function that starts the task of a job with a memory request a node can meet."""
     import ray
 
@@ -88,7 +91,7 @@ def _starter(convert: Conversion) -> Callable[[Job], Any]:
     # task also makes Ray set OMP_NUM_THREADS to 1 in it.
     task = ray.remote(num_cpus=1, max_retries=0)(_run)
 
-    def start(job: Job) -> Any:
+    def start(job: ConversionJob) -> Any:
         stored = sum(source.size_bytes() for source in job.sources)
         wanted = _FLOOR_BYTES + _BYTES_PER_STORED * stored
         return task.options(memory=min(wanted, int(largest))).remote(convert, job)
@@ -96,7 +99,7 @@ def _starter(convert: Conversion) -> Callable[[Job], Any]:
     return start
 
 
-def _run(convert: Conversion, job: Job) -> list[Outcome]:
+def _run(convert: Conversion, job: ConversionJob) -> list[ConversionOutcome]:
     return convert(job)
 
 

@@ -12,7 +12,7 @@ from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Preview:
+class ScannedHeader:
     """One source and what its headers contain."""
 
     source: Source
@@ -27,25 +27,25 @@ class Preview:
         return self.grid is None and self.refusal is None
 
 
-def preview(sources: Collection[Source], out: StoragePath) -> list[Preview]:
+def scan_headers(sources: Collection[Source], out: StoragePath) -> list[ScannedHeader]:
     """Read the headers of all sources that are not in the store `out`, if it exists."""
     previews = []
     with progress("headers", total=len(sources)) as advance:
         for source in sources:
-            previews.append(_preview(source, out))
+            previews.append(_scan_header(source, out))
             advance()
     return previews
 
 
-def _preview(source: Source, out: StoragePath) -> Preview:
+def _scan_header(source: Source, out: StoragePath) -> ScannedHeader:
     if commit_path(out, source.name).exists():
-        return Preview(source=source)
+        return ScannedHeader(source=source)
     try:
-        return Preview(source=source, grid=source.preview())
+        return ScannedHeader(source=source, grid=source.preview())
     except Exception as error:  # as in a conversion: one source's fault is not the others'
-        return Preview(source=source, refusal=as_volume_error(error))
+        return ScannedHeader(source=source, refusal=as_volume_error(error))
 
 
-def unusable(previews: Collection[Preview]) -> set[str]:
+def unusable(previews: Collection[ScannedHeader]) -> set[str]:
     """Return the names of the sources that their headers rule out."""
     return {each.source.name for each in previews if each.refusal}

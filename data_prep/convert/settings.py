@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, arg
 
 from data_prep.datasets.split import Fractions
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
 from mrct.errors import UsageError
 from mrct.imaging.interpolation import Interpolation
@@ -114,9 +114,9 @@ class ConvertSettings:
         return self.key_file or self.out.beside(".key")
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> PreprocessingSpec:
         """The settings that determine the stored voxels."""
-        return Recipe(
+        return PreprocessingSpec(
             spacing_mm=self.spacing_mm,
             size=self.size,
             interpolation=self.interpolation,

@@ -7,12 +7,12 @@ can run in another process.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from data_prep.convert.conversion_plan import Job
+from data_prep.convert.conversion_plan import ConversionJob
 from data_prep.convert.quarantine import Refusal
 from data_prep.datasets.split import Split
-from data_prep.preprocess.cropping import Cut
-from data_prep.preprocess.preprocess import HarmonisedVolume, harmonise
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.cropping import Cropping
+from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.file_state import Stamp, file_changed
 from data_prep.sources.source import Source
 from data_prep.store.commits import commit_path, read_commit
@@ -26,7 +26,7 @@ STORAGE_FULL = "storage-full"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class ConversionOutcome:
     """The result of converting one source."""
 
     source: Source
@@ -34,7 +34,7 @@ class Outcome:
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
     """Corrections and what could not be checked, a sentence each."""
-    cut: Cut | None = None
+    cut: Cropping | None = None
     """The part of the body that does not fit into the slices of the store."""
 
 
@@ -46,7 +46,9 @@ class _Seen:
     sha256: str
 
 
-def convert_job(job: Job, out: StoragePath, recipe: Recipe) -> list[Outcome]:
+def convert_job(
+    job: ConversionJob, out: StoragePath, recipe: PreprocessingSpec
+) -> list[ConversionOutcome]:
     """Convert a volume, or the MRI and the CT of a pair onto the grid of the MRI; never raises.
 
     An error becomes the refusal of its source; the other source of the pair is then written
@@ -58,9 +60,9 @@ def convert_job(job: Job, out: StoragePath, recipe: Recipe) -> list[Outcome]:
         try:
             seen[source.name] = _Seen(stamps=source.stamps(), sha256=source.sha256())
         except Exception as error:
-            outcomes.append(refused(source, "", error))
+            outcomes.append(refusal_of(source, "", error))
     if _is_committed(job, out, seen):
-        return [Outcome(source=source, written=False) for source in job.sources]
+        return [ConversionOutcome(source=source, written=False) for source in job.sources]
     ready: list[tuple[Source, PreparedVolume]] = []
     for source in job.sources:
         if source.name not in seen:
@@ -70,23 +72,25 @@ def convert_job(job: Job, out: StoragePath, recipe: Recipe) -> list[Outcome]:
             volume = _prepare(source, job.split, seen[source.name], out, recipe, grid)
             ready.append((source, volume))
         except Exception as error:
-            outcomes.append(refused(source, seen[source.name].sha256, error))
+            outcomes.append(refusal_of(source, seen[source.name].sha256, error))
     names = {volume.modality: volume.name for _, volume in ready}
     for source, volume in ready:
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
             if len(ready) < len(job.sources) and _stays(source, job, out, seen):
-                outcomes.append(Outcome(source=source, written=False))
+                outcomes.append(ConversionOutcome(source=source, written=False))
                 continue
             write_volume(out, replace(volume, link=link))
-            cut = volume.harmonised.cut
-            outcomes.append(Outcome(source=source, written=True, notes=volume.notes, cut=cut))
+            cut = volume.preprocessed.cut
+            outcomes.append(
+                ConversionOutcome(source=source, written=True, notes=volume.notes, cut=cut)
+            )
         except Exception as error:
-            outcomes.append(refused(source, seen[source.name].sha256, error))
+            outcomes.append(refusal_of(source, seen[source.name].sha256, error))
     return outcomes
 
 
-def _is_committed(job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
+def _is_committed(job: ConversionJob, out: StoragePath, seen: dict[str, _Seen]) -> bool:
     for source in job.sources:
         if source.name not in seen:
             return False
@@ -108,7 +112,7 @@ def _is_same(record: dict[str, Any], seen: _Seen) -> bool:
     return bool(record) and record["source_sha256"] == seen.sha256
 
 
-def _stays(source: Source, job: Job, out: StoragePath, seen: dict[str, _Seen]) -> bool:
+def _stays(source: Source, job: ConversionJob, out: StoragePath, seen: dict[str, _Seen]) -> bool:
     """Return whether the stored volume of a source stays although its partner cannot be used now.
 
     Raises VolumeError if the stored volume of the partner is linked to another version of this
@@ -134,11 +138,11 @@ def _prepare(
     split: Split,
     seen: _Seen,
     out: StoragePath,
-    recipe: Recipe,
+    recipe: PreprocessingSpec,
     grid: Grid | None,
 ) -> PreparedVolume:
     notes: list[str] = []
-    harmonised = harmonised_source(source, recipe, grid, notes.append)
+    preprocessed = preprocessed_source(source, recipe, grid, notes.append)
     if source.stamps() != seen.stamps:
         raise file_changed()
     record = _record_of(out, source)
@@ -157,26 +161,26 @@ def _prepare(
         split=split,
         link=None,
         source_sha256=seen.sha256,
-        harmonised=harmonised,
+        preprocessed=preprocessed,
         notes=tuple(notes),
     )
 
 
-def harmonised_source(
-    source: Source, recipe: Recipe, grid: Grid | None, note: Note
-) -> HarmonisedVolume:
+def preprocessed_source(
+    source: Source, recipe: PreprocessingSpec, grid: Grid | None, note: Note
+) -> PreprocessedVolume:
     """Read a source and preprocess it for the store, on `grid` if given; raises VolumeError."""
     volume = source.read(note)
     given_body = source.read_mask()
     if given_body is not None:
         note("The body mask is the one provided with the volume.")
-    harmonised = harmonise(volume, recipe, grid=grid, given_body=given_body)
-    for text in harmonised.cut.notes if harmonised.cut else ():
+    preprocessed = preprocess(volume, recipe, grid=grid, given_body=given_body)
+    for text in preprocessed.cut.notes if preprocessed.cut else ():
         note(text)
-    return harmonised
+    return preprocessed
 
 
-def refused(source: Source, digest: str, error: BaseException) -> Outcome:
+def refusal_of(source: Source, digest: str, error: BaseException) -> ConversionOutcome:
     """Return the outcome of a refused source; `digest` is empty if the source was not read."""
     if isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
         error = VolumeError(STORAGE_FULL, "Storage is full.", "Free some space and continue.")
@@ -189,4 +193,4 @@ def refused(source: Source, digest: str, error: BaseException) -> Outcome:
         reason=fault.reason,
         remedy=fault.remedy,
     )
-    return Outcome(source=source, written=False, refusal=refusal)
+    return ConversionOutcome(source=source, written=False, refusal=refusal)

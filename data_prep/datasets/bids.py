@@ -10,7 +10,7 @@ its names end with `_ct`. Therefore the suffix decides, and the datatype folder 
 from collections import Counter
 from pathlib import Path
 
-from data_prep.datasets.dataset import Findings, Found, check_folder
+from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -18,7 +18,7 @@ from mrct.imaging.volume import Modality
 _CT_SUFFIX = "ct"
 
 
-def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -> Findings:
+def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -> FoundVolumes:
     """Return an MRI and a CT of every session, or of every subject without sessions.
 
     `mri_suffix` is the end of the MRI's name and may begin with entities: `T1w`, `T2w`,
@@ -48,7 +48,7 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
             }
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
             volumes += [
-                Found(
+                FoundVolume(
                     path=path,
                     modality=modality,
                     name=path.relative_to(root).as_posix(),
@@ -64,7 +64,7 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
             f"*_{mri_suffix}.nii.gz or *_{_CT_SUFFIX}.nii.gz in a datatype folder (anat, ct). "
             "Give the suffix of the MRIs with --mri-suffix, such as --mri-suffix T2w."
         )
-    return Findings(volumes=volumes, skipped=skipped)
+    return FoundVolumes(volumes=volumes, skipped=skipped)
 
 
 def _plainest(session: Path, ending: str, skipped: Counter[str]) -> Path | None:

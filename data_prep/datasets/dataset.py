@@ -21,7 +21,7 @@ _LITTER = "__MACOSX"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class FoundVolume:
     """One volume under its original names."""
 
     path: Path = field(repr=False)
@@ -43,10 +43,10 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Findings:
+class FoundVolumes:
     """The contents of a layout."""
 
-    volumes: list[Found]
+    volumes: list[FoundVolume]
     skipped: Counter[str] = field(default_factory=Counter)
     """Counts of skipped files and series, by reason."""
     remarks: list[str] = field(default_factory=list)

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from data_prep.datasets.dataset import SUFFIXES_TEXT, Findings, Found, check_folder, volume_files
+from data_prep.datasets.dataset import (
+    SUFFIXES_TEXT,
+    FoundVolume,
+    FoundVolumes,
+    check_folder,
+    volume_files,
+)
 from data_prep.datasets.pairing import pair_dicom, pair_files
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import stem_of
@@ -25,7 +31,7 @@ def find_in_folders(
     *,
     paired: bool = False,
     same_subjects: bool = False,
-) -> Findings:
+) -> FoundVolumes:
     """Return the volume files and DICOM series at any depth below one folder per modality.
 
     Equal names in both folders are one subject with `same_subjects`, and an aligned pair with
@@ -37,8 +43,8 @@ def find_in_folders(
     """
     skipped: Counter[str] = Counter()
     series: dict[Path, list[Series]] = {}
-    files: list[Found] = []
-    dicom: list[Found] = []
+    files: list[FoundVolume] = []
+    dicom: list[FoundVolume] = []
     for modality, folder in folders.items():
         check_folder(folder, f"--{modality}")
         own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
@@ -65,13 +71,13 @@ def find_in_folders(
         files, of_files = pair_files(files)
         dicom, of_dicom = pair_dicom(dicom, leniency)
         remarks += of_files + of_dicom
-    return Findings(volumes=files + dicom, skipped=skipped, remarks=remarks)
+    return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks)
 
 
-def dicom_volume(series: Series, modality: Modality) -> Found:
+def dicom_volume(series: Series, modality: Modality) -> FoundVolume:
     """Return a DICOM series as a volume; its header gives the subject."""
     identity = series.identity or series.name
-    return Found(
+    return FoundVolume(
         path=series.paths[0].parent,
         modality=modality,
         name=series.name,
@@ -81,10 +87,10 @@ def dicom_volume(series: Series, modality: Modality) -> Found:
     )
 
 
-def _file(path: Path, folder: Path, modality: Modality) -> Found:
+def _file(path: Path, folder: Path, modality: Modality) -> FoundVolume:
     place = path.relative_to(folder)
     label = place.parts[0] if len(place.parts) > 1 else stem_of(path.name)
-    return Found(
+    return FoundVolume(
         path=path,
         modality=modality,
         name=place.as_posix(),
@@ -110,12 +116,12 @@ def _of_modality(found: list[Series], modality: Modality) -> tuple[list[Series],
     return chosen, left
 
 
-def _shared_labels(files: list[Found]) -> int:
+def _shared_labels(files: list[FoundVolume]) -> int:
     labels = {m: {volume.label for volume in files if volume.modality == m} for m in ("mri", "ct")}
     return len(labels["mri"] & labels["ct"])
 
 
-def _check_apart(files: list[Found]) -> None:
+def _check_apart(files: list[FoundVolume]) -> None:
     counts = Counter(volume.path.resolve() for volume in files)
     if twice := sum(count > 1 for count in counts.values()):
         raise UsageError(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.datasets.dataset import SUFFIXES_TEXT, Findings, Found
+from data_prep.datasets.dataset import SUFFIXES_TEXT, FoundVolume, FoundVolumes
 from data_prep.datasets.split import SPLITS, Split
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import VOLUME_SUFFIXES
@@ -46,13 +46,13 @@ class Row:
     """A body mask in the same frame, as a volume file; values above 0 are body."""
 
 
-def find_in_manifest(path: Path) -> Findings:
+def find_in_manifest(path: Path) -> FoundVolumes:
     """Return the volumes of a manifest, one per row.
 
     Raises ManifestError also if a row's DICOM folder does not contain exactly one series of its
     modality.
     """
-    volumes: list[Found] = []
+    volumes: list[FoundVolume] = []
     files: set[Path] = set()
     for number, row in _numbered_rows(path):
         found = _found(path, number, row)
@@ -61,7 +61,7 @@ def find_in_manifest(path: Path) -> Findings:
             raise _error(path, number, "An earlier line lists its series", "Delete one of the two.")
         files.update(own)
         volumes.append(found)
-    return Findings(volumes=volumes)
+    return FoundVolumes(volumes=volumes)
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -157,9 +157,9 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
     )
 
 
-def _found(manifest: Path, number: int, row: Row) -> Found:
+def _found(manifest: Path, number: int, row: Row) -> FoundVolume:
     is_file = row.path.is_file() and row.path.name.lower().endswith(VOLUME_SUFFIXES)
-    return Found(
+    return FoundVolume(
         path=row.path,
         modality=row.modality,
         name=os.path.relpath(row.path, manifest.parent),

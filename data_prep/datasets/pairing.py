@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from data_prep.datasets.dataset import Found
+from data_prep.datasets.dataset import FoundVolume
 from data_prep.dicom.series import refusal
 from data_prep.readers.formats import stem_of
 from data_prep.readers.tolerances import Leniency
 from mrct.imaging.volume import Modality
 
-Lots = dict[str, dict[Modality, list[Found]]]
+Lots = dict[str, dict[Modality, list[FoundVolume]]]
 """Volumes that belong together, by the value that they share."""
 
 
-def pair_files(volumes: list[Found]) -> tuple[list[Found], list[str]]:
+def pair_files(volumes: list[FoundVolume]) -> tuple[list[FoundVolume], list[str]]:
     """Pair files of equal relative names, then the only MRI and the only CT of a subject.
 
     Ambiguous candidates are not linked, and are counted in a remark.
@@ -32,13 +32,15 @@ def pair_files(volumes: list[Found]) -> tuple[list[Found], list[str]]:
     ]
 
 
-def pair_dicom(volumes: list[Found], leniency: Leniency) -> tuple[list[Found], list[str]]:
+def pair_dicom(
+    volumes: list[FoundVolume], leniency: Leniency
+) -> tuple[list[FoundVolume], list[str]]:
     """Pair the MRI and the CT of a patient that share a frame of reference.
 
     Series that their headers rule out are not paired. Of several, the one with most images is used.
     """
 
-    def frame_of_reference(volume: Found) -> str | None:
+    def frame_of_reference(volume: FoundVolume) -> str | None:
         series = volume.series
         assert series is not None
         tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
@@ -62,7 +64,7 @@ def pair_dicom(volumes: list[Found], leniency: Leniency) -> tuple[list[Found], l
     ]
 
 
-def _lots(volumes: list[Found], rule: Callable[[Found], str | None]) -> Lots:
+def _lots(volumes: list[FoundVolume], rule: Callable[[FoundVolume], str | None]) -> Lots:
     """Group volumes by the value of `rule`, and keep the groups with both modalities."""
     lots: Lots = defaultdict(lambda: defaultdict(list))
     for volume in volumes:
@@ -71,7 +73,7 @@ def _lots(volumes: list[Found], rule: Callable[[Found], str | None]) -> Lots:
     return {shared: lot for shared, lot in lots.items() if len(lot) > 1}
 
 
-def _join(volumes: list[Found], lots: Lots) -> tuple[list[Found], set[str]]:
+def _join(volumes: list[FoundVolume], lots: Lots) -> tuple[list[FoundVolume], set[str]]:
     """Set `pair` in groups of one MRI and one CT; also return the subjects of larger groups."""
     pairs: dict[tuple[Modality, str], str] = {}
     doubtful: set[str] = set()
@@ -84,9 +86,9 @@ def _join(volumes: list[Found], lots: Lots) -> tuple[list[Found], set[str]]:
     return [replace(v, pair=pairs.get((v.modality, v.name))) for v in volumes], doubtful
 
 
-def _place_without_suffix(volume: Found) -> str:
+def _place_without_suffix(volume: FoundVolume) -> str:
     return (Path(volume.name).parent / stem_of(volume.path.name)).as_posix()
 
 
-def _num_images(volume: Found) -> int:
+def _num_images(volume: FoundVolume) -> int:
     return len(volume.series.headers) if volume.series else 0

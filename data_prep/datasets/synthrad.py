@@ -11,7 +11,7 @@ All three of a case lie on one grid: MRI and CT are an aligned pair, and the mas
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_prep.datasets.dataset import Findings, Found, check_folder, volume_files
+from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder, volume_files
 from data_prep.readers.formats import stem_of
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -21,7 +21,7 @@ _MASK = "mask"
 _CONE_BEAM = "cbct"
 
 
-def find_in_synthrad(root: Path) -> Findings:
+def find_in_synthrad(root: Path) -> FoundVolumes:
     """Return the MRI and the CT of every case below a folder, paired and with their mask.
 
     The folder of the case names the subject. Cases of the second task (cone-beam CT) are counted
@@ -43,7 +43,7 @@ def find_in_synthrad(root: Path) -> Findings:
         found = {modality: files[name] for modality, name in _FILE_NAMES.items() if name in files}
         pair = folder.relative_to(root).as_posix() if len(found) > 1 else None
         volumes += [
-            Found(
+            FoundVolume(
                 path=path,
                 modality=modality,
                 name=path.relative_to(root).as_posix(),
@@ -60,4 +60,4 @@ def find_in_synthrad(root: Path) -> Findings:
             f"--synthrad {root} contains no case: no folder at any depth has a file named mr or ct "
             f"(.nii.gz, .nii, .mha{left}). Give the unpacked folder, such as Task1."
         )
-    return Findings(volumes=volumes, skipped=skipped)
+    return FoundVolumes(volumes=volumes, skipped=skipped)

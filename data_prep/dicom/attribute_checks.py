@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.dicom.grouping import Group
+from data_prep.dicom.grouping import SliceGroup
 from data_prep.dicom.slice_header import SliceHeader
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality
@@ -88,7 +88,7 @@ class Census:
         )
 
 
-def group_fault(group: Group, census: Census, *, num_damaged: int) -> VolumeError | None:
+def group_fault(group: SliceGroup, census: Census, *, num_damaged: int) -> VolumeError | None:
     """Return the first fault of the slices of one volume, or None.
 
     `num_damaged` is the number of damaged files in the folder of the slices.
@@ -156,7 +156,7 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
     return None
 
 
-def _mixture(group: Group) -> VolumeError | None:
+def _mixture(group: SliceGroup) -> VolumeError | None:
     """Return the fault of several volumes under one series UID, or None.
 
     Each could pass for a regular volume with wider gaps, so positions alone cannot show it.

@@ -19,7 +19,7 @@ Slices = Sequence[tuple[SliceHeader, Modality]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class SliceGroup:
     """Slices that could be one volume."""
 
     modality: Modality
@@ -31,7 +31,7 @@ class Group:
     """Number of groups of this orientation in the series, including this one; 1 if it is valid."""
 
 
-def group_slices(slices: Slices) -> list[Group]:
+def group_slices(slices: Slices) -> list[SliceGroup]:
     """Return all groups, in the order of their first slices."""
     stems = _stems(slices)
     series: dict[tuple[str, ...], list[list[SliceHeader]]] = defaultdict(list)
@@ -43,7 +43,7 @@ def group_slices(slices: Slices) -> list[Group]:
             groups.append(own := [])
         own.append(replace(header, series_uid=uid))
     return [
-        Group(
+        SliceGroup(
             modality="ct" if modality == "ct" else "mri",
             headers=tuple(group),
             was_split=uid in stems.values(),

@@ -15,7 +15,7 @@ from data_prep.dicom.stack_geometry import SAME_PLACE_MM, Stack
 from data_prep.readers.header_checks import MAX_BYTES
 from data_prep.readers.value_checks import check_values
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, Note, Volume, silent
+from mrct.imaging.volume import Modality, Note, Volume, ignore_note
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 
@@ -27,7 +27,7 @@ def read_series(
     resample_tilt: bool = False,
     resample_irregular: bool = False,
     assume_hu: bool = False,
-    note: Note = silent,
+    note: Note = ignore_note,
 ) -> Volume:
     """Read a whole series as float32 with its affine; an ambiguous series is refused.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.dicom.attribute_checks import Census, classify, group_fault, is_cut_off
 from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom, read_headers
-from data_prep.dicom.grouping import Group, group_slices
+from data_prep.dicom.grouping import SliceGroup, group_slices
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.stack_geometry import Stack, stack_slices
 from data_prep.readers.file_state import read_with_retry, stamp_of, unreadable
@@ -198,7 +198,7 @@ def _series_of(
 
 
 def _share_out(
-    damaged: Iterable[Path], groups: Sequence[Group]
+    damaged: Iterable[Path], groups: Sequence[SliceGroup]
 ) -> tuple[dict[int, list[Path]], list[Path]]:
     """Assign damaged files to the only group of their folder; return the others separately."""
     folders: dict[Path, set[int]] = defaultdict(set)

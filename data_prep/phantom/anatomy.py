@@ -17,8 +17,8 @@ from data_prep.phantom.shapes import (
     Array,
     Capsule,
     Ellipsoid,
+    PhantomFrame,
     Shape,
-    Space,
     blended,
     mirrored,
     rotation_matrix,
@@ -140,7 +140,7 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
     sides. It takes about half a second of one core at 2 mm.
     """
     rng = np.random.Generator(np.random.Philox(subject.texture_seed))
-    space, affine = _space(subject, rng, spacing_mm)
+    space, affine = _frame(subject, rng, spacing_mm)
     fractions = np.zeros((len(Tissue), *space.shape), np.float32)
     left = np.ones(space.shape, np.float32)
     for tissue, distance in _layers(subject, space, rng, spacing_mm):
@@ -152,7 +152,9 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
     return Anatomy(fractions=fractions, affine=affine)
 
 
-def _space(subject: Subject, rng: np.random.Generator, spacing_mm: float) -> tuple[Space, Affine]:
+def _frame(
+    subject: Subject, rng: np.random.Generator, spacing_mm: float
+) -> tuple[PhantomFrame, Affine]:
     """Return the voxels of the world and their positions in the template."""
     shape_xyz = np.ceil(np.subtract(HIGH_MM, LOW_MM) / spacing_mm).astype(int)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
@@ -169,7 +171,7 @@ def _space(subject: Subject, rng: np.random.Generator, spacing_mm: float) -> tup
         plane = row[2] * z[:, None, None] + row[1] * y[:, None] + row[0] * x + row[3]
         points.append(plane + subject.elastic_mm * smooth_noise(rng, (nz, ny, nx), spacing_mm, 50))
     slack = 4 * subject.elastic_mm / spacing_mm
-    space = Space(
+    space = PhantomFrame(
         points=(points[0], points[1], points[2]),
         to_voxel=np.linalg.inv(affine) @ pose,
         slack=slack,
@@ -178,7 +180,7 @@ def _space(subject: Subject, rng: np.random.Generator, spacing_mm: float) -> tup
 
 
 def _layers(
-    subject: Subject, space: Space, rng: np.random.Generator, spacing_mm: float
+    subject: Subject, space: PhantomFrame, rng: np.random.Generator, spacing_mm: float
 ) -> Iterator[tuple[Tissue, Array]]:
     """Yield (tissue, signed distance in mm), front layer first; earlier layers hide later ones."""
     x, y, z = space.points
@@ -238,7 +240,7 @@ def _layers(
     yield Tissue.FAT, head
 
 
-def _eyes(space: Space, head: Array) -> Iterator[tuple[Tissue, Array]]:
+def _eyes(space: PhantomFrame, head: Array) -> Iterator[tuple[Tissue, Array]]:
     """Yield the layers inside and around the orbits."""
     orbit = space.union(ORBITS, blend=6)
     eyes = space.union(EYES)
@@ -252,7 +254,7 @@ def _eyes(space: Space, head: Array) -> Iterator[tuple[Tissue, Array]]:
 
 
 def _sinuses(
-    subject: Subject, space: Space, cells: Array, spacing_mm: float
+    subject: Subject, space: PhantomFrame, cells: Array, spacing_mm: float
 ) -> tuple[Array, Array]:
     """Return distances to the air of the sinuses and to the bony septa within them."""
     s = subject.sinus_scale

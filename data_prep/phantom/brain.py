@@ -13,8 +13,8 @@ from data_prep.phantom.shapes import (
     Array,
     Capsule,
     Ellipsoid,
+    PhantomFrame,
     Shape,
-    Space,
     mirrored,
     smooth_noise,
 )
@@ -53,7 +53,7 @@ VENTRICLES: list[Shape] = [
 
 
 def brain_layers(
-    space: Space,
+    space: PhantomFrame,
     cavity: Array,
     rng: np.random.Generator,
     *,
@@ -117,7 +117,7 @@ def brain_layers(
 
 
 def _sheets(
-    space: Space,
+    space: PhantomFrame,
     within: Ellipsoid,
     rng: np.random.Generator,
     *,

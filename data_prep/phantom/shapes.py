@@ -117,7 +117,7 @@ def blended(a: Array, b: Array, width: float) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Space:
+class PhantomFrame:
     """A voxel grid in a scanner's world, and the undeformed space in which shapes are given."""
 
     points: Points

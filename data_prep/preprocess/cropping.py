@@ -17,7 +17,7 @@ _MULTIPLE = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cut:
+class Cropping:
     """How much of the body is cut off, and the slice size that would hold all of it."""
 
     lost_mm: tuple[tuple[str, float], ...]
@@ -38,7 +38,7 @@ class Cut:
         )
 
 
-def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
+def cropping_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cropping:
     """Compare the body's box in its source with the slices of `grid`, on which `body` lies.
 
     A side is cut if the body touches it and the source continues beyond, or if the box extends far
@@ -60,7 +60,7 @@ def cut_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cut:
                 more = 2 * (lost_mm[-1][1] + _SPARE_MM) / mm  # it grows at both ends
                 whole = -int(-(grid.shape[1 + axis] + more) // _MULTIPLE) * _MULTIPLE
                 needed[axis] = max(needed[axis], whole)
-    return Cut(lost_mm=tuple(lost_mm), needed_size=(needed[0], needed[1]))
+    return Cropping(lost_mm=tuple(lost_mm), needed_size=(needed[0], needed[1]))
 
 
 def _bounds(way: Affine, box: Box) -> list[tuple[float, float]]:

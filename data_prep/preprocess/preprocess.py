@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.preprocess.cropping import Cut, cut_of
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.cropping import Cropping, cropping_of
+from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import VolumeError
-from mrct.imaging.bias_field import corrected_for_bias
+from mrct.imaging.bias_field import correct_bias
 from mrct.imaging.body_mask import body_mask, bounding_box, rough_body_box
 from mrct.imaging.geometry import canonical, relative_height, resample, resample_mask, target_grid
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -25,7 +25,7 @@ _FINE_ENOUGH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class HarmonisedVolume:
+class PreprocessedVolume:
     """A volume on the store's grid in stored units."""
 
     voxels: NDArray[np.int16]
@@ -39,7 +39,7 @@ class HarmonisedVolume:
     """Stored value times this is the source's value; 1 for CT."""
     source: Grid
     """The file's own grid; `geometry.resample` onto it is the inverse."""
-    cut: Cut | None = None
+    cut: Cropping | None = None
     """The part of the body that the slices do not hold, if known."""
 
     @property
@@ -60,9 +60,13 @@ class HarmonisedVolume:
         return relative_height(np.arange(z), lowest, highest)
 
 
-def harmonise(
-    volume: Volume, recipe: Recipe, *, grid: Grid | None = None, given_body: Volume | None = None
-) -> HarmonisedVolume:
+def preprocess(
+    volume: Volume,
+    recipe: PreprocessingSpec,
+    *,
+    grid: Grid | None = None,
+    given_body: Volume | None = None,
+) -> PreprocessedVolume:
     """Bring a volume to canonical axes, the spacing and (Y, X) of the settings, and int16.
 
     `grid` overrides the grid computed from the volume: a paired CT lies on that of its MRI.
@@ -94,7 +98,7 @@ def harmonise(
             "Check the file; if it does show anatomy, report it as a failure of the body mask.",
         )
     if recipe.bias_correction and volume.modality == "mri":
-        values = corrected_for_bias(values, body, spacing_mm=grid.spacing_mm)
+        values = correct_bias(values, body, spacing_mm=grid.spacing_mm)
     scale = 1.0 if volume.modality == "ct" else _mri_scale(values)
     limits = WINDOW_HU if volume.modality == "ct" else (-_INT16_MAX, _INT16_MAX)
     voxels = np.rint(values / scale).clip(*limits).astype(np.int16)
@@ -105,14 +109,14 @@ def harmonise(
             f"The robust window inside the body is empty ({window[0]:g} to {window[1]:g}).",
             "Check the file: it is a mask, or its magnitudes were clipped.",
         )
-    return HarmonisedVolume(
+    return PreprocessedVolume(
         voxels=voxels,
         body=body,
         affine=grid.affine,
         window=window,
         scale=scale,
         source=volume.grid,
-        cut=cut_of(body, grid, box, upright.grid),
+        cut=cropping_of(body, grid, box, upright.grid),
     )
 
 

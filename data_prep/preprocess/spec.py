@@ -15,7 +15,7 @@ models of different versions cannot be combined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class PreprocessingSpec:
     """All settings that determine the result of `harmonise`."""
 
     spacing_mm: tuple[float, float, float] = (3.0, 1.0, 1.0)
@@ -46,7 +46,7 @@ class Recipe:
         }
 
     @classmethod
-    def of_root(cls, root: dict[str, Any]) -> "Recipe":
+    def of_root(cls, root: dict[str, Any]) -> "PreprocessingSpec":
         """Return the settings in a store's root attributes; missing ones get their defaults."""
         settings = root["settings"]
         return cls(

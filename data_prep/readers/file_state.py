@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mrct.errors import VolumeError
-from mrct.storage.retry import READ_DELAYS_S, STORAGE_FAULT, may_pass, retry
+from mrct.storage.retry import READ_DELAYS_S, STORAGE_FAULT, is_transient, retry
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int]
@@ -39,7 +39,7 @@ def stamp_of(path: Path) -> Stamp:
 def unreadable(error: OSError) -> VolumeError:
     """Return the error for a file that could not be read."""
     found = error.strerror or type(error).__name__
-    if may_pass(error):
+    if is_transient(error):
         return VolumeError(
             STORAGE_FAULT,
             f"The storage failed while the file was read ({found}).",

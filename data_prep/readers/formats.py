@@ -16,7 +16,7 @@ from data_prep.readers.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.readers.nrrd import read_nrrd_header
 from data_prep.readers.raw_voxels import FileHeader, read_voxels
 from data_prep.readers.value_checks import check_values
-from mrct.imaging.volume import Grid, Modality, Note, Volume, silent
+from mrct.imaging.volume import Grid, Modality, Note, Volume, ignore_note
 
 DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
 """Headers whose voxels lie in another file; they are found and refused."""
@@ -41,7 +41,7 @@ def read_file(
     modality: Modality,
     pseudonym: str,
     assume_affine: bool = False,
-    note: Note = silent,
+    note: Note = ignore_note,
 ) -> Volume:
     """Read the volume of a `.nii`, `.nii.gz`, `.mha` or `.nrrd` file, as float32.
 

@@ -30,7 +30,7 @@ from data_prep.readers.header_checks import (
 )
 from data_prep.readers.raw_voxels import MAX_RATIO, inflate
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Affine, Grid, Modality, Note, Volume, silent
+from mrct.imaging.volume import Affine, Grid, Modality, Note, Volume, ignore_note
 from mrct.storage.atomic import write_atomic
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -38,12 +38,12 @@ DESCRIPTION_LENGTH = 79
 """Maximum length of the header's description in ASCII characters; nibabel truncates longer ones."""
 _HEADER_BYTES = 540  # NIfTI-2; the older header is 348 and data never starts before 352
 _DATATYPES = nibabel.nifti1.data_type_codes.value_set("code")
-_PLACE_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
+_POSITION_CODES = set(nibabel.nifti1.xform_codes.value_set("code"))
 _MILLIMETRES = (0, 2)
 """Accepted values of xyzt_units: unknown, and millimetres."""
 _NIFTI_WRITTEN_LOSS = 1e-2
 """Tolerance as a fraction of the voxel size: pixdim is often rounded when written."""
-_MOST_APART = 0.5
+_MAX_QFORM_SFORM_DISTANCE = 0.5
 """Largest distance between the corners of sform and qform, as a fraction of the smallest voxel
 side."""
 
@@ -54,7 +54,7 @@ def read_nifti(
     modality: Modality,
     pseudonym: str,
     assume_affine: bool = False,
-    note: Note = silent,
+    note: Note = ignore_note,
 ) -> Volume:
     """Read a whole `.nii` or `.nii.gz` file, with the header's scaling applied.
 
@@ -257,7 +257,7 @@ def _check_affines(header: Any, *, assume_affine: bool) -> None:
             "Convert again from the DICOM source, or correct pixdim.",
         )
     codes = {int(header["sform_code"]), int(header["qform_code"])}
-    if not codes <= _PLACE_CODES:
+    if not codes <= _POSITION_CODES:
         raise _bad(f"sform_code and qform_code are {sorted(codes)}")
     if not (_is_placed(header) or assume_affine):
         raise no_affine("sform_code and qform_code are both 0")
@@ -275,7 +275,7 @@ def _check_affines(header: Any, *, assume_affine: bool) -> None:
     corners = np.array(list(itertools.product(*((0, n - 1) for n in header.get_data_shape()[:3]))))
     apart = (own.get_qform() - header.get_qform())[:3] @ np.c_[corners, np.ones(len(corners))].T
     distance_mm = float(np.linalg.norm(apart, axis=0).max())
-    if not distance_mm <= _MOST_APART * spacing.min():
+    if not distance_mm <= _MAX_QFORM_SFORM_DISTANCE * spacing.min():
         raise _conflict(
             f"the positions of one voxel by sform and qform are {distance_mm:.3g} mm apart"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import BODY_HU, LOWEST_HU, PARTLY_AIR_HU, SOFT_TISSUE_LIMIT_HU
-from mrct.imaging.volume import Modality, Note, silent
+from mrct.imaging.volume import Modality, Note, ignore_note
 
 _SAMPLE = 1_000_000
 """Number of voxels from which fractions are estimated."""
@@ -27,7 +27,7 @@ _LEAST_TISSUE = 0.25
 0.84."""
 
 
-def check_values(measured: NDArray[Any], modality: Modality, note: Note = silent) -> None:
+def check_values(measured: NDArray[Any], modality: Modality, note: Note = ignore_note) -> None:
     """Raise VolumeError if the values are constant, not finite, or implausible for the modality.
 
     `measured` contains HU or magnitudes in any order and of any shape, without padding. `note` is

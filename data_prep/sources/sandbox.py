@@ -33,7 +33,7 @@ REPLY = struct.Struct("!?i")
 _FLOOR_BYTES = 512 << 20
 _BYTES_PER_DECODED = 10
 """Working memory: float64 intermediates, copies, masks. A DICOM series takes about 8."""
-_LETTER_BYTES = 1 << 20
+_REQUEST_BYTES = 1 << 20
 _VOXEL_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
 _GRACE_S = 30.0
 """Extra time for the server to kill a child that timed out, and for a process to end."""
@@ -44,7 +44,7 @@ def _machine_bytes() -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class ReadRequest:
     """The task of a child; it is sent pickled."""
 
     read: Callable[..., Volume]
@@ -62,19 +62,19 @@ class Reading:
         return min(self.most_bytes, _FLOOR_BYTES + _BYTES_PER_DECODED * decoded_bytes)
 
 
-def read_apart(reading: Reading, note: Note) -> Volume:
+def read_in_sandbox(reading: ReadRequest, note: Note) -> Volume:
     """Return what `reading.read` returns, or raise what it raises, from a child process.
 
     Raises VolumeError also if the child died (`decoder-crashed`), exceeded its memory limit
     (`memory`) or its time limit (`timeout`).
     """
-    letter, voxels = os.memfd_create("letter"), os.memfd_create("voxels")
+    request, voxels = os.memfd_create("letter"), os.memfd_create("voxels")
     try:
-        with os.fdopen(letter, "wb", closefd=False) as file:
+        with os.fdopen(request, "wb", closefd=False) as file:
             pickle.dump(reading, file)
-        _SERVER.run(letter, voxels, reading.timeout_s)
+        _SERVER.run(request, voxels, reading.timeout_s)
         try:
-            answer = json.loads(os.pread(letter, _LETTER_BYTES, 0))
+            answer = json.loads(os.pread(request, _REQUEST_BYTES, 0))
             if "error" in answer:
                 raise VolumeError(*map(str, answer["error"]))
             for text in answer["notes"]:
@@ -88,7 +88,7 @@ def read_apart(reading: Reading, note: Note) -> Volume:
         except (AssertionError, KeyError, TypeError, UnicodeError, json.JSONDecodeError) as error:
             raise _crashed("its response was invalid") from error
     finally:
-        os.close(letter)
+        os.close(request)
         os.close(voxels)
 
 
@@ -109,11 +109,11 @@ class _Server:
         self._line: socket.socket | None = None
         self._owner = 0
 
-    def run(self, letter: int, voxels: int, timeout_s: float) -> None:
+    def run(self, request: int, voxels: int, timeout_s: float) -> None:
         """Run a child; raises VolumeError if it crashed or timed out."""
         with self._lock:
             try:
-                timed_out, exit_code = self._ask(letter, voxels, timeout_s)
+                timed_out, exit_code = self._ask(request, voxels, timeout_s)
             except TimeoutError:
                 self.stop()
                 timed_out, exit_code = True, 0
@@ -145,12 +145,12 @@ class _Server:
                 self._process.wait()
         self._process = self._line = None
 
-    def _ask(self, letter: int, voxels: int, timeout_s: float) -> tuple[bool, int]:
+    def _ask(self, request: int, voxels: int, timeout_s: float) -> tuple[bool, int]:
         if self._line is None or self._owner != os.getpid():
             self._start()
         assert self._line
         self._line.settimeout(timeout_s + _GRACE_S)
-        socket.send_fds(self._line, [REQUEST.pack(timeout_s)], [letter, voxels])
+        socket.send_fds(self._line, [REQUEST.pack(timeout_s)], [request, voxels])
         reply = self._line.recv(REPLY.size, socket.MSG_WAITALL)
         if len(reply) < REPLY.size:
             raise ConnectionResetError

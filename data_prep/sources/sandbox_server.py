@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.sources.sandbox import REPLY, REQUEST, Reading
+from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
 from mrct.errors import as_volume_error
 
 _LIBC = ctypes.CDLL(None)
@@ -37,7 +37,7 @@ def serve(line: socket.socket) -> None:
         child = os.fork()
         if child == 0:
             line.close()
-            _be_child(*descriptors)
+            _run_child(*descriptors)
         os.setpgid(child, child)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -60,7 +60,7 @@ def _wait(child: int, line: socket.socket, timeout_s: float) -> tuple[bool, bool
     return handle in ready, line.fileno() not in ready
 
 
-def _be_child(letter: int, voxels: int) -> None:
+def _run_child(request: int, voxels: int) -> None:
     """Handle one request, write the response to the shared buffer, exit."""
     code = 1
     try:
@@ -69,18 +69,18 @@ def _be_child(letter: int, voxels: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")  # killed before the worker
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump contains patient data
         warnings.simplefilter("ignore")
-        os.lseek(letter, 0, os.SEEK_SET)
-        with os.fdopen(letter, "rb", closefd=False) as file:
-            reading: Reading = pickle.load(file)
+        os.lseek(request, 0, os.SEEK_SET)
+        with os.fdopen(request, "rb", closefd=False) as file:
+            reading: ReadRequest = pickle.load(file)
         answer = json.dumps(_answer(reading, voxels)).encode()
-        os.ftruncate(letter, 0)
-        os.pwrite(letter, answer, 0)
+        os.ftruncate(request, 0)
+        os.pwrite(request, answer, 0)
         code = 0
     finally:
         os._exit(code)  # skips cleanup, so that nothing of the server is flushed or closed twice
 
 
-def _answer(reading: Reading, voxels: int) -> dict[str, object]:
+def _answer(reading: ReadRequest, voxels: int) -> dict[str, object]:
     notes: list[str] = []
     try:
         _limit(reading, 0)
@@ -100,7 +100,7 @@ def _answer(reading: Reading, voxels: int) -> dict[str, object]:
     }
 
 
-def _limit(reading: Reading, decoded_bytes: int) -> None:
+def _limit(reading: ReadRequest, decoded_bytes: int) -> None:
     """Limit the growth of this process to the allowance for voxels of this size."""
     own_pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = own_pages * os.sysconf("SC_PAGE_SIZE") + reading.allowance_bytes(decoded_bytes)

@@ -12,9 +12,9 @@ from data_prep.dicom.series import Series, grid_of, refusal
 from data_prep.readers.file_state import Stamp, read_with_retry, stamp_of
 from data_prep.readers.formats import decoded_bytes, read_file, read_grid
 from data_prep.readers.tolerances import Leniency
-from data_prep.sources.sandbox import Reading, read_apart
+from data_prep.sources.sandbox import ReadRequest, read_in_sandbox
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Grid, Modality, Note, Volume, silent
+from mrct.imaging.volume import Grid, Modality, Note, Volume, ignore_note
 from mrct.storage.local_path import sha256_of
 
 _READ_TIMEOUT_S = 120.0
@@ -83,14 +83,14 @@ class Source:
                 assume_hu=self.leniency.assume_hu,
             )
             claim = partial(claimed_bytes, self.series)
-        reading = Reading(
+        reading = ReadRequest(
             read=read,
             decoded_bytes=claim,
             modality=self.modality,
             pseudonym=self.pseudonym,
             timeout_s=_READ_TIMEOUT_S + self.size_bytes() / _SLOWEST_BYTES_PER_S,
         )
-        return read_with_retry(partial(read_apart, reading, note))
+        return read_with_retry(partial(read_in_sandbox, reading, note))
 
     def preview(self) -> Grid:
         """Return the grid according to the headers; raises VolumeError if they are unusable."""
@@ -108,7 +108,7 @@ class Source:
             return None
         alone = replace(self, path=self.mask, mask=None, series=None, modality="mri")
         try:
-            return alone.read(silent)
+            return alone.read(ignore_note)
         except VolumeError as error:
             raise VolumeError(
                 "mask-unusable", f"Its body mask cannot be used: {error.reason}", error.remedy

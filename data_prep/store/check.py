@@ -10,10 +10,10 @@ from data_prep.store.commits import (
     frozen_splits,
     read_commit,
     seal,
-    verify,
+    verify_files,
 )
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
-from data_prep.store.writer import rebuild_index, writing
+from data_prep.store.writer import rebuild_index, write_lock
 from mrct.errors import StoreError
 from mrct.progress import progress
 from mrct.storage.paths import StoragePath
@@ -56,11 +56,11 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
     Raises StoreError if there is no store, or if another command is writing to it.
     """
     read_root(path)
-    with writing(path):
-        return take_out_damaged(path, say, full=full)
+    with write_lock(path):
+        return remove_damaged(path, say, full=full)
 
 
-def take_out_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
+def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
     """Repair a store whose lock the caller holds; `say` is called with each problem.
 
     A volume that is converted again gets the previous split of its subject.
@@ -70,7 +70,7 @@ def take_out_damaged(path: StoragePath, say: Callable[[str], None], *, full: boo
     with progress("check", total=len(names)) as advance:
         for name in names:
             try:
-                verify(path, name, full=full)
+                verify_files(path, name, full=full)
             except StoreError as error:
                 say(str(error))
                 damaged.append(name)

@@ -58,7 +58,7 @@ def frozen_splits(
     return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
 
 
-def verify(store: StoragePath, name: str, *, full: bool = False) -> None:
+def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
     """Compare a volume's files with its commit record.
 
     Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in

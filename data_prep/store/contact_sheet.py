@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.datasets.split import SPLITS
-from data_prep.store.describe import sampled
+from data_prep.store.describe import sample_volumes
 from data_prep.store.store import Store, StoredVolume
-from mrct.drawing.slices import CT_SOFT, Picture, Rows, Windowing, png, sheet
+from mrct.drawing.slices import CT_SOFT, ImagePanel, Rows, Windowing, png, sheet
 from mrct.imaging.volume import MODALITIES
 from mrct.storage.atomic import write_atomic
 
@@ -22,7 +22,7 @@ def rows_of(store: Store) -> Rows:
     return [
         (
             f"{split}\n{modality.upper()}, {len(volumes)}",
-            [middle(store, volume) for volume in sampled(volumes, VOLUMES_PER_ROW)],
+            [middle_slices(store, volume) for volume in sample_volumes(volumes, VOLUMES_PER_ROW)],
         )
         for split in SPLITS
         for modality in MODALITIES
@@ -30,11 +30,11 @@ def rows_of(store: Store) -> Rows:
     ]
 
 
-def middle(store: Store, volume: StoredVolume) -> Picture:
+def middle_slices(store: Store, volume: StoredVolume) -> ImagePanel:
     """Return the slice at half the height of the body, with the outline of its mask."""
     z = int(np.abs(volume.height - 0.5).argmin())
     _, dy, dx = store.spacing_mm
-    return Picture(
+    return ImagePanel(
         title=f"{volume.name.split('/')[1][:8]}, slice {z} of {volume.shape[0]}",
         values=store.voxels(volume)[z],
         windowing=CT_SOFT if volume.modality == "ct" else Windowing("gray", *volume.window, "MRI"),

@@ -43,12 +43,12 @@ class Histogram:
         return f"|{bars}|  1 % {low:.0f}, median {middle:.0f}, 99 % {high:.0f}"
 
 
-def sampled(volumes: Volumes, count: int) -> Volumes:
+def sample_volumes(volumes: Volumes, count: int) -> Volumes:
     """Return at most `count` of the volumes, evenly spaced."""
     return volumes[:: max(1, -(-len(volumes) // count))]
 
 
-def histogram_of(store: Store, volumes: Volumes) -> Histogram:
+def store_histogram(store: Store, volumes: Volumes) -> Histogram:
     """Read all these CT volumes and count their HU inside the body."""
     values = [store.voxels(volume)[store.body(volume) == 1] for volume in volumes]
     hu = np.concatenate(values).clip(EDGES_HU[0], EDGES_HU[-1])
@@ -88,7 +88,7 @@ def hu_lines(store: Store) -> Iterator[str]:
     """Yield a histogram of the HU inside the body per split; reads SAMPLES volumes of each."""
     for split in SPLITS:
         if volumes := store.select("ct", split):
-            histogram = histogram_of(store, sampled(volumes, SAMPLES))
+            histogram = store_histogram(store, sample_volumes(volumes, SAMPLES))
             yield f"{split:5} {histogram} ({histogram.volumes} of {len(volumes)} volumes)"
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
-from data_prep.preprocess.spec import Recipe
-from data_prep.store.commits import BODY, COMMITS, IMAGE, commit_path, damaged, verify
+from data_prep.preprocess.spec import PreprocessingSpec
+from data_prep.store.commits import BODY, COMMITS, IMAGE, commit_path, damaged, verify_files
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, SHARD, decode
@@ -56,7 +56,7 @@ class Store:
     """Rows and columns (Y, X) of every slice, in voxels."""
     fingerprint: str
     """Hash of the preprocessing: stores may be compared or joined only if it is equal."""
-    recipe: Recipe
+    recipe: PreprocessingSpec
     """Preprocessing settings of its volumes, which inference must repeat."""
     contents: str
     """Hash of the index: equal if the volumes and their splits are equal."""
@@ -130,7 +130,7 @@ class Store:
         folder = self.path / volume.name / array
         try:
             return decode(folder.read_files([METADATA, SHARD]))
-        except (ValueError, FileNotFoundError) as error:  # a checksum; lost since `verify`
+        except (ValueError, FileNotFoundError) as error:  # a checksum; lost since `verify_files`
             shard = f"{volume.name}/{array}/{SHARD}"
             raise damaged(self.path, volume.name, shard, str(error)) from error
 
@@ -144,7 +144,7 @@ class Store:
         Raises:
             StoreError: A file differs; the message names it and the command that repairs it.
         """
-        verify(self.path, volume.name, full=full)
+        verify_files(self.path, volume.name, full=full)
 
 
 def open_store(path: StoragePath) -> Store:
@@ -177,7 +177,7 @@ def open_store(path: StoragePath) -> Store:
         spacing_mm=tuple(root["spacing_mm"]),
         size=tuple(root["size"]),
         fingerprint=root["fingerprint"],
-        recipe=Recipe.of_root(root),
+        recipe=PreprocessingSpec.of_root(root),
         contents=index.contents,
         volumes=Volumes(index),
     )

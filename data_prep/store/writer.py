@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.commits import (
     BODY,
     COMMITS,
@@ -32,7 +32,7 @@ from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
 from mrct.imaging.volume import MODALITIES, Grid, Modality, spacing_of
 from mrct.storage.atomic import PARTIAL
-from mrct.storage.lock import exclusive, in_turn
+from mrct.storage.lock import exclusive_lock, wait_for_lock
 from mrct.storage.paths import StoragePath
 
 _OME_VERSION = "0.5"
@@ -50,7 +50,7 @@ class PreparedVolume:
     split: Split
     link: str | None
     """Name (`ct/<pseudonym>`) of the aligned volume of the other modality."""
-    harmonised: HarmonisedVolume
+    preprocessed: PreprocessedVolume
     source_sha256: str
     notes: tuple[str, ...] = ()
     """Corrections and what could not be checked, a sentence each, without patient text."""
@@ -63,7 +63,7 @@ class PreparedVolume:
     @property
     def grid(self) -> Grid:
         """Grid of the stored voxels."""
-        return self.harmonised.grid
+        return self.preprocessed.grid
 
 
 def create_store(
@@ -133,15 +133,15 @@ def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, An
 
 
 @contextmanager
-def writing(path: StoragePath) -> Iterator[int]:
+def write_lock(path: StoragePath) -> Iterator[int]:
     """Hold the store's lock; first remove what killed writers left, and yield how many entries."""
     busy = StoreError(
         f"Another conversion is writing to {path}, and two would overwrite each other. "
         "Wait for it to end, or give another --out."
     )
-    with exclusive(path / ".lock", busy):
+    with exclusive_lock(path / ".lock", busy):
         # A killed conversion's workers may outlive it by a moment, in the middle of a commit.
-        with in_turn(path / ".commit"):
+        with wait_for_lock(path / ".commit"):
             swept = _sweep(path)
         yield swept
 
@@ -173,8 +173,8 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
     files = _groups(stored, stored.to_json() | origin)
     arrays: dict[str, NDArray[Any]] = {
-        IMAGE: prepared.harmonised.voxels,
-        BODY: prepared.harmonised.body.astype(np.uint8),
+        IMAGE: prepared.preprocessed.voxels,
+        BODY: prepared.preprocessed.body.astype(np.uint8),
     }
     for array, voxels in arrays.items():
         files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
@@ -184,7 +184,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     }
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
-    with in_turn(store / ".commit"):
+    with wait_for_lock(store / ".commit"):
         commit_path(store, stored.name).remove()
         (store / stored.name).remove()
         (store / stored.name).put_files(files)
@@ -208,25 +208,25 @@ def rebuild_index(store: StoragePath) -> None:
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
-    harmonised = prepared.harmonised
-    fraction = harmonised.body.mean(axis=(1, 2))
+    preprocessed = prepared.preprocessed
+    fraction = preprocessed.body.mean(axis=(1, 2))
     # Slice by slice, because the whole volume as floats would take twice its memory.
-    values = (normalise(s.astype(np.float32), harmonised.window) for s in harmonised.voxels)
+    values = (normalise(s.astype(np.float32), preprocessed.window) for s in preprocessed.voxels)
     return StoredVolume(
         name=prepared.name,
         modality=prepared.modality,
         subject=prepared.subject,
         split=prepared.split,
         link=prepared.link,
-        shape=harmonised.grid.shape,
-        affine=harmonised.affine,
-        window=harmonised.window,
-        scale=harmonised.scale,
+        shape=preprocessed.grid.shape,
+        affine=preprocessed.affine,
+        window=preprocessed.window,
+        scale=preprocessed.scale,
         body_fraction=_in_steps(fraction),
-        height=harmonised.height,
+        height=preprocessed.height,
         deviation=_in_steps(np.array([float(each.std()) for each in values])),
-        source_shape=harmonised.source.shape,
-        source_affine=harmonised.source.affine,
+        source_shape=preprocessed.source.shape,
+        source_affine=preprocessed.source.affine,
     )
 
 
@@ -260,7 +260,7 @@ def _group(attributes: dict[str, Any]) -> bytes:
     return json.dumps(group, indent=1).encode()
 
 
-def encoded_bytes(harmonised: HarmonisedVolume) -> int:
+def encoded_bytes(preprocessed: PreprocessedVolume) -> int:
     """Return the size of a volume's image and mask in a store, without writing them."""
-    arrays = (harmonised.voxels, harmonised.body.astype(np.uint8))
+    arrays = (preprocessed.voxels, preprocessed.body.astype(np.uint8))
     return sum(len(content) for array in arrays for content in encode(array).values())

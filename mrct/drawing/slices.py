@@ -47,7 +47,7 @@ CT_ERROR = Windowing("magma", *ERROR_WINDOW_HU, "HU")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Picture:
+class ImagePanel:
     """One slice and its display settings."""
 
     values: NDArray[Any]
@@ -70,7 +70,7 @@ class Picture:
         return rows * self.pixel_mm[0], columns * self.pixel_mm[1]
 
 
-Rows = Sequence[tuple[str, Sequence[Picture]]]
+Rows = Sequence[tuple[str, Sequence[ImagePanel]]]
 """The label of each row and its images."""
 
 
@@ -133,7 +133,7 @@ def sheet(
     return figure
 
 
-def _draw(ax: Axes, picture: Picture) -> None:
+def _draw(ax: Axes, picture: ImagePanel) -> None:
     colours, low, high, _ = picture.windowing
     ax.set_axis_off()
     ax.imshow(
@@ -150,7 +150,7 @@ def _draw(ax: Axes, picture: Picture) -> None:
         ax.contour(picture.outline, levels=[0.5], colors="tab:orange", linewidths=0.6)
 
 
-def coloured(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
+def apply_colours(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:
     """Convert values [rows, columns] to pixels [rows, columns, 3] of a window; NaN is black."""
     cmap, low, high, _ = windowing
     known = np.isfinite(values)

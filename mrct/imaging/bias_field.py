@@ -7,11 +7,11 @@ from mrct.imaging.itk_image import image_of
 
 _SHRUNK_MM = 4.0
 """The field is fitted on voxels of about this size, because it is far smoother."""
-_LEAST_SHARE = 1e-3
+_MIN_RELATIVE_INTENSITY = 1e-3
 """Lower bound of voxels as a fraction of the brightest, because N4 works on logarithms."""
 
 
-def corrected_for_bias(
+def correct_bias(
     voxels: NDArray[np.float32] | NDArray[np.int16],
     body: NDArray[np.bool_],
     *,
@@ -28,7 +28,9 @@ def corrected_for_bias(
     import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
 
     shrink = [max(1, round(_SHRUNK_MM / mm)) for mm in spacing_mm[::-1]]
-    least = max(float(voxels[body].max()) * _LEAST_SHARE, float(np.finfo(np.float32).tiny))
+    least = max(
+        float(voxels[body].max()) * _MIN_RELATIVE_INTENSITY, float(np.finfo(np.float32).tiny)
+    )
     image = image_of(np.maximum(voxels, np.float32(least)), spacing_mm)
     mask = image_of(body.astype(np.uint8), spacing_mm)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()

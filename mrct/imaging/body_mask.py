@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mrct.imaging.connected_components import Box, Mask, filled, largest_part, parts_where
+from mrct.imaging.connected_components import Box, Mask, fill_holes, largest_part, parts_where
 from mrct.imaging.hounsfield import BODY_HU
 from mrct.imaging.volume import Modality, Volume
 
@@ -65,7 +65,7 @@ def body_mask(
     if (
         not is_ct
     ):  # The dark skull separates scalp and brain. MRI shows no holder, so filling is safe.
-        tissue[around] = filled(tissue[around], (0,))
+        tissue[around] = fill_holes(tissue[around], (0,))
     found[around] = _opened(tissue[around], _OPENING_MM / 2, spacing_mm)
     around = _around(found, 0, spacing_mm)
     body = found[around]
@@ -93,7 +93,7 @@ def _drawn_in(
     kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
     whole = _opened(kept, _OPENING_MM / 2, spacing_mm) | inner
     # If the body is all rim, as in a very small image, it is kept unchanged.
-    return largest_part(filled(whole, (0,))) if whole.any() else body
+    return largest_part(fill_holes(whole, (0,))) if whole.any() else body
 
 
 def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
@@ -102,7 +102,7 @@ def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     # Repeat the end slices, otherwise airways would be open where the stack ends within the body.
     roomy = np.pad(np.pad(body, [(z, z), (0, 0), (0, 0)], "edge"), [(0, 0), (y, y), (x, x)])
     sealed = _dilate(roomy, _CLOSING_MM, spacing_mm)
-    return _erode(filled(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
+    return _erode(fill_holes(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
 
 
 def rough_body_box(volume: Volume) -> Box | None:

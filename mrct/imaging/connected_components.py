@@ -107,7 +107,7 @@ def parts_where(mask: Mask, is_wanted: Callable[[Box], bool]) -> Mask:
     return part
 
 
-def filled(mask: Mask, axes: Sequence[int] = (0, 1, 2)) -> Mask:
+def fill_holes(mask: Mask, axes: Sequence[int] = (0, 1, 2)) -> Mask:
     """Return the mask with the holes filled in its slices across each of these axes."""
     result = mask.copy()
     for axis in axes:

@@ -9,15 +9,15 @@ from mrct.imaging.itk_image import Millimetres, Values, image_of
 
 _PYRAMID = ((4, 4.0), (2, 2.0), (1, 0.0))
 """Levels of a registration, coarse to fine: shrink factor, and smoothing in mm."""
-_ENOUGH = 100_000
+_MAX_FIT_VOXELS = 100_000
 """Largest number of voxels from which the mutual information is computed."""
 _MUTUAL_INFORMATION_BINS = 50
-_ROOM_MM = 50.0
+_SEARCH_MARGIN_MM = 50.0
 """Larger than any shift between scans of one session."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Rigid:
+class RigidTransform:
     """A rotation and a shift from points of the fixed volume to points of the moving one."""
 
     matrix: NDArray[np.float64]
@@ -54,9 +54,9 @@ class Rigid:
         return np.asarray(resampled, np.float32)
 
 
-def registered(
+def register(
     fixed: Values, moving: Values, fixed_body: NDArray[np.bool_], *, spacing_mm: Millimetres
-) -> Rigid:
+) -> RigidTransform:
     """Return the rigid transform that maximises the mutual information inside the fixed body.
 
     Mutual information of Mattes et al. 2003 (IEEE TMI 22:120) in SimpleITK, with 50 bins, from a
@@ -68,7 +68,7 @@ def registered(
 
     # Samples outside the moving volume would not count, so a shift that loses most of them could
     # score better. Therefore the border of the moving volume is repeated.
-    margins = [round(_ROOM_MM / mm) for mm in spacing_mm]
+    margins = [round(_SEARCH_MARGIN_MM / mm) for mm in spacing_mm]
     roomy = np.pad(moving.astype(np.float32), [(n, n) for n in margins], mode="edge")
     images = [image_of(fixed.astype(np.float32), spacing_mm), image_of(roomy, spacing_mm)]
     images[1].SetOrigin([-n * mm for n, mm in zip(margins, spacing_mm, strict=True)][::-1])
@@ -81,7 +81,7 @@ def registered(
     method.SetMetricAsMattesMutualInformation(_MUTUAL_INFORMATION_BINS)
     method.SetMetricFixedMask(image_of(fixed_body.astype(np.uint8), spacing_mm))
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(min(1.0, _ENOUGH / fixed.size), seed=1)
+    method.SetMetricSamplingPercentage(min(1.0, _MAX_FIT_VOXELS / fixed.size), seed=1)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=1.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.7
     )
@@ -100,7 +100,7 @@ def registered(
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     matrix = np.array(found.GetMatrix()).reshape(3, 3)
     offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
-    return Rigid(
+    return RigidTransform(
         matrix=matrix,
         offset_mm=offset,
         shift_mm=float(np.linalg.norm(matrix @ middle + offset - middle)),

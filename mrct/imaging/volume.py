@@ -79,5 +79,5 @@ class Volume:
         )
 
 
-def silent(text: str) -> None:
+def ignore_note(text: str) -> None:
     """Drop a note."""

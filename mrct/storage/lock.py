@@ -20,7 +20,7 @@ from pathlib import Path
 from mrct.errors import UserError
 from mrct.storage.paths import StoragePath
 
-BEAT_S = 20.0
+HEARTBEAT_S = 20.0
 """Time between two heartbeats."""
 MOMENT_S = 5.0
 """Time for which a child of a dead process may still hold its local lock."""
@@ -29,7 +29,7 @@ STALE_S = 120.0
 
 
 @contextmanager
-def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
+def exclusive_lock(path: StoragePath, otherwise: UserError) -> Iterator[None]:
     """Hold the lock at `path`, or raise `otherwise` at once, with its holder and start time."""
     local = path.local
     with _file_lock(local, otherwise) if local else _flag(path, otherwise):
@@ -37,7 +37,7 @@ def exclusive(path: StoragePath, otherwise: UserError) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: StoragePath) -> Iterator[None]:
+def wait_for_lock(path: StoragePath) -> Iterator[None]:
     """Wait for a local lock and hold it during the block, which must be short.
 
     On an object store there is no lock: a commit record is a conditional put.
@@ -68,7 +68,7 @@ def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
         lock.truncate(0)
         lock.write(_owner())
         lock.flush()
-        with _signs_of_life(lambda: os.utime(path)):
+        with _heartbeat(lambda: os.utime(path)):
             yield
         lock.truncate(0)
 
@@ -89,19 +89,19 @@ def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
             if age_s < STALE_S and not _is_dead(text):
                 raise _held(otherwise, text, age_s)
             other.remove()
-        with _signs_of_life(lambda: own.put(owner.encode())):
+        with _heartbeat(lambda: own.put(owner.encode())):
             yield
     finally:
         own.remove()
 
 
 @contextmanager
-def _signs_of_life(beat: Callable[[], None]) -> Iterator[None]:
+def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
     """Call `beat` every BEAT_S seconds until the block ends."""
     ended = threading.Event()
 
     def keep_beating() -> None:
-        while not ended.wait(BEAT_S):
+        while not ended.wait(HEARTBEAT_S):
             try:
                 beat()
             except OSError:

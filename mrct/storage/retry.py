@@ -17,7 +17,7 @@ transfer ends the run, and because the client retries several times itself."""
 
 STORAGE_FAULT = "storage-fault"
 """Code of an error about a volume that may succeed when retried."""
-_PASSING = {
+_TRANSIENT_ERRNOS = {
     errno.EAGAIN,
     errno.EBUSY,  # an object store's "slow down"
     errno.EIO,
@@ -29,13 +29,13 @@ _PASSING = {
 }
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Return whether an error of the storage may be temporary.
 
     Missing files, missing permissions and full disks are permanent and not retried.
     """
     if isinstance(error, OSError):
-        return error.errno in _PASSING or isinstance(error, ConnectionError | TimeoutError)
+        return error.errno in _TRANSIENT_ERRNOS or isinstance(error, ConnectionError | TimeoutError)
     # A VolumeError from the child process that stands for such an OSError.
     return getattr(error, "code", None) == STORAGE_FAULT
 
@@ -50,7 +50,7 @@ def retry(action: Callable[[], T], *, delays_s: Sequence[float]) -> T:
         try:
             return action()
         except Exception as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
         time.sleep(delay_s)
     return action()

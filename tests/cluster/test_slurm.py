@@ -130,14 +130,14 @@ def test_a_training_that_slurm_takes_the_nodes_from_saves_and_ends_in_its_second
 
     slurm.call("scancel", "--batch", "--signal=TERM", job)
     wait_for("Restarts=1", slurm, job, log)
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    saved = checkpoint.verify(newest)["step"]
+    saved = checkpoint.verify_checkpoint(newest)["step"]
     assert 20 <= saved < steps
     wait_for("JobState=COMPLETED", slurm, job, log, seconds=400)
 
     assert f"Resuming from step {saved} of {steps}" in log.read_text()
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    assert checkpoint.verify(newest)["step"] == steps
+    assert checkpoint.verify_checkpoint(newest)["step"] == steps
     assert json.loads((run / "environment.json").read_text())["workers"] == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.convert.convert import Report, convert
+from data_prep.convert.convert import ConversionReport, convert
 from data_prep.convert.settings import ConvertSettings
 from data_prep.store.store import open_store
 from tests.support.series import AXIAL, PIXEL_MM, STEP_MM, setting, values, write_series
@@ -54,7 +54,7 @@ class Case:
 class Outcome:
     """What a conversion of one folder came to."""
 
-    report: Report
+    report: ConversionReport
     volumes: tuple[np.ndarray, ...]
     """Voxels in the store."""
     affines: tuple[np.ndarray, ...]

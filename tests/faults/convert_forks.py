@@ -14,7 +14,7 @@ import traceback
 
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.preprocess import harmonise
+from data_prep.preprocess.preprocess import preprocess
 from data_prep.readers.nifti import read_nifti
 from mrct.storage.local_path import LocalPath
 
@@ -36,7 +36,7 @@ def main() -> None:
     )
     first = manifest.with_name("0.nii")
     volume = read_nifti(first, modality="mri", pseudonym="p")
-    harmonise(volume, settings.recipe)
+    preprocess(volume, settings.recipe)
     for line in sys.stdin:
         told = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed below, by the parent alone
         started = time.monotonic()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_prep.convert.convert import Report, convert
+from data_prep.convert.convert import ConversionReport, convert
 from data_prep.convert.settings import ConvertSettings
 
 
@@ -12,7 +12,7 @@ def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
     return ConvertSettings(out=out, **asked | more)
 
 
-def run(inputs: Path, out: Path, **more: object) -> Report:
+def run(inputs: Path, out: Path, **more: object) -> ConversionReport:
     return convert(settings(inputs, out, **more))
 
 

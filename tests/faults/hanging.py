@@ -39,7 +39,7 @@ def happen(kind: str) -> None:
         threading.Event().wait()
 
 
-def run_worker_that_goes_wrong(job: launch.Job) -> None:
+def run_worker_that_goes_wrong(job: launch.WorkerJob) -> None:
     """In the place of `launch.run_worker`."""
     import ray.train
 

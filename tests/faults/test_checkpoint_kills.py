@@ -59,7 +59,7 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path):
         writer.wait()
         writer.stdout.close()
 
-        for folder in checkpoint.saved(config.run_folder):
-            checkpoint.verify(folder)
+        for folder in checkpoint.saved_checkpoints(config.run_folder):
+            checkpoint.verify_checkpoint(folder)
 
-    assert checkpoint.newest(config.run_folder) is not None
+    assert checkpoint.newest_checkpoint(config.run_folder) is not None

@@ -20,7 +20,7 @@ from mrct.errors import ExitCode
 from mrct.storage.atomic import PARTIAL
 from tests.support.ray_nodes import ROOT, Cluster, head, kill, node
 from tests.support.stores import make_store
-from tune.search.event_log import LEDGER, Ledger
+from tune.search.event_log import EVENT_LOG, EventLog
 
 pytestmark = [
     pytest.mark.ray,
@@ -87,10 +87,10 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
     logs = cluster.call("ray", "job", "logs", "--address", cluster.address, job).stdout
     assert ended == "SUCCEEDED", logs
     lines = read_lines(run / "metrics.jsonl")
-    steps = [line["step"] for line in lines if "loss/translators" in line]
+    steps = [line["step"] for line in lines if "loss/generators" in line]
     assert steps == list(range(2, STEPS + 1, 2)), "each step is told once, none is left out"
-    kept = checkpoint.saved(run)
-    assert [int(checkpoint.verify(folder)["step"]) for folder in kept][-2:] == [
+    kept = checkpoint.saved_checkpoints(run)
+    assert [int(checkpoint.verify_checkpoint(folder)["step"]) for folder in kept][-2:] == [
         STEPS - SAVE_EVERY,
         STEPS,
     ]
@@ -130,11 +130,11 @@ def test_a_search_outlives_a_node(cluster, tmp_path):
 
     logs = (tmp_path / "log").read_text()
     assert ended == ExitCode.DONE, logs
-    for trial in Ledger(search / LEDGER, writes=False).trials:
+    for trial in EventLog(search / EVENT_LOG, writes=False).trials:
         assert trial.state == "done", logs
         assert [score.step for score in trial.scores] == list(range(look, STEPS + 1, look))
         lines = read_lines(search / "runs" / trial.run / "metrics.jsonl")
-        steps = [line["step"] for line in lines if "loss/translators" in line]
+        steps = [line["step"] for line in lines if "loss/generators" in line]
         assert steps == list(range(2, STEPS + 1, 2))
 
 
@@ -173,13 +173,16 @@ def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_p
     assert ended == "SUCCEEDED"
     assert max(steps_saved(run)) == STEPS
     steps = [
-        line["step"] for line in read_lines(run / "metrics.jsonl") if "loss/translators" in line
+        line["step"] for line in read_lines(run / "metrics.jsonl") if "loss/generators" in line
     ]
     assert steps == list(range(2, STEPS + 1, 2))
 
 
 def steps_saved(run: Path) -> set[int]:
-    return {int(checkpoint.verify(folder)["step"]) for folder in checkpoint.saved(run)}
+    return {
+        int(checkpoint.verify_checkpoint(folder)["step"])
+        for folder in checkpoint.saved_checkpoints(run)
+    }
 
 
 def node_with(cluster: Cluster, resource: str) -> str:
@@ -215,6 +218,6 @@ def test_a_cluster_without_any_machine_grows_for_a_run(tmp_path):
         ended = cluster.call(*submit, "--", *training(store.path, tmp_path))
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    newest = checkpoint.newest(tmp_path / "run")
+    newest = checkpoint.newest_checkpoint(tmp_path / "run")
     assert newest is not None
-    assert checkpoint.verify(newest)["step"] == STEPS
+    assert checkpoint.verify_checkpoint(newest)["step"] == STEPS

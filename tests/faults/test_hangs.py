@@ -86,7 +86,7 @@ def test_no_fault_of_one_worker_hangs_a_run(
 
     launch.fit(config)
 
-    assert checkpoint.verify(checkpoint.folder_of(folder, STEPS))["step"] == STEPS
+    assert checkpoint.verify_checkpoint(checkpoint.folder_of(folder, STEPS))["step"] == STEPS
     moments = [json.loads(line) for line in (folder / MOMENTS).read_text().splitlines()]
     (fault,) = [moment["at"] for moment in moments if moment["what"] == "fault"]
     after = [moment for moment in moments if moment["at"] > fault]

@@ -32,7 +32,7 @@ from data_prep.readers.nifti import write_nifti
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, silent
+from mrct.imaging.volume import Modality, ignore_note
 from tests.faults.mutations import mutated
 from tests.support.series import SHAPE, Change, nothing, values, write_enhanced, write_series
 
@@ -101,7 +101,7 @@ def outcome_of(path: Path) -> str:
     outcomes = set()
     for each in sources:
         try:
-            volume = each.read(silent)
+            volume = each.read(ignore_note)
         except VolumeError as error:
             outcomes.add(error.code)
         else:

@@ -131,7 +131,7 @@ def test_s2_a_loader_that_hangs_is_started_again_and_one_that_hangs_on_is_named(
     with closing(opened(store, config)) as unbroken:
         expected = [batch.mri.clone() for batch in islice(unbroken, 4)]
     release = threading.Event()
-    finish, calls = stream.BatchMaker.finish, []
+    finish, calls = stream.BatchPipeline.finish, []
     hanging = {3}
 
     def hang(maker):  # type: ignore[no-untyped-def]
@@ -140,7 +140,7 @@ def test_s2_a_loader_that_hangs_is_started_again_and_one_that_hangs_on_is_named(
             release.wait()
         return finish(maker)
 
-    monkeypatch.setattr(stream.BatchMaker, "finish", hang)
+    monkeypatch.setattr(stream.BatchPipeline, "finish", hang)
     notes: list[str] = []
 
     with closing(opened(store, config, note=notes.append)) as once:

@@ -83,10 +83,13 @@ def test_an_injection_ends_in_finite_weights_or_a_clean_stop(
     with pytest.raises(DivergedError, match=r"--run\.name") if stopped else nullcontext():
         train_worker(run, Worker())
 
-    for folder in checkpoint.saved(run.run_folder):
+    for folder in checkpoint.saved_checkpoints(run.run_folder):
         assert_finite(folder)
     if not stopped:
-        assert checkpoint.verify(checkpoint.saved(run.run_folder)[-1])["step"] == STEPS
+        assert (
+            checkpoint.verify_checkpoint(checkpoint.saved_checkpoints(run.run_folder)[-1])["step"]
+            == STEPS
+        )
     # A way back ends at a checkpoint from before the streak: the last, or the one before it where
     # the last was saved amid the streak.
     for start in starts[1:]:

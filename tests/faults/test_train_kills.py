@@ -98,7 +98,7 @@ def live(config: Config, kills: int, draw: random.Random) -> int:
 
 def end(config: Config) -> dict[str, str]:
     """Hashes of the whole state after the last step."""
-    manifest = checkpoint.folder_of(config.run_folder, STEPS) / checkpoint.MANIFEST
+    manifest = checkpoint.folder_of(config.run_folder, STEPS) / checkpoint.FILE_HASHES
     hashes: dict[str, str] = json.loads(manifest.read_text())
     return hashes
 

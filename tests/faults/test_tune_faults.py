@@ -19,7 +19,7 @@ import pytest
 from cyclegan.train.checkpoint import checkpoint
 from mrct.errors import ExitCode
 from tests.support.stores import make_store
-from tune.search.event_log import LEDGER, Ledger, Trial
+from tune.search.event_log import EVENT_LOG, EventLog, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
@@ -67,7 +67,7 @@ def start(argv: list[str]) -> subprocess.Popen[bytes]:
 
 
 def trials_of(folder: Path, name: str) -> list[Trial]:
-    return Ledger(folder / name / LEDGER, writes=False).trials
+    return EventLog(folder / name / EVENT_LOG, writes=False).trials
 
 
 def outcome(trials: list[Trial]) -> list[tuple[Any, ...]]:
@@ -109,7 +109,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
     killed = False
     while driver.poll() is None and not killed:
         time.sleep(0.05)
-        scored = (folder / "worker" / LEDGER).exists() and trials_of(folder, "worker")
+        scored = (folder / "worker" / EVENT_LOG).exists() and trials_of(folder, "worker")
         if not scored or not scored[0].scores:
             continue
         for process in psutil.Process(driver.pid).children(recursive=True):
@@ -126,7 +126,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
 def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
     argv = command(folder, "preempted", "weights", "--trials", "1")
     driver = start(argv)
-    while not ((folder / "preempted" / LEDGER).exists() and trials_of(folder, "preempted")):
+    while not ((folder / "preempted" / EVENT_LOG).exists() and trials_of(folder, "preempted")):
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)
 
@@ -179,18 +179,18 @@ def test_a_trial_of_a_population_goes_on_from_the_weights_of_another(folder):
     done = finish(command(folder, "population", str(space), "--scheduler", "pbt", "--trials", "3"))
 
     assert done.returncode == ExitCode.DONE, done.stdout + done.stderr
-    lines = (folder / "population" / LEDGER).read_text().splitlines()
+    lines = (folder / "population" / EVENT_LOG).read_text().splitlines()
     exploits = [event for event in map(json.loads, lines) if event["event"] == "exploit"]
     assert exploits
     runs = folder / "population" / "runs"
     for event in exploits:
         own = runs / event["run"] / "checkpoints" / Path(event["start"]).name
         ours, theirs = (
-            json.loads((each / checkpoint.MANIFEST).read_text())
+            json.loads((each / checkpoint.FILE_HASHES).read_text())
             for each in (own, runs / event["start"])
         )
         # The state that the new run began with is the donor's, file by file and by its SHA-256;
         # `state.json` has the donor's score beside.
         assert {name for name in ours if ours[name] != theirs[name]} <= {checkpoint.STATE}
-        assert "translators.safetensors" in ours
+        assert "generators.safetensors" in ours
     assert all(trial.state == "done" for trial in trials_of(folder, "population"))

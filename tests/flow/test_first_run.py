@@ -12,17 +12,17 @@ import ray
 
 from cyclegan.config.files import resolve
 from cyclegan.config.presets import smoke
-from cyclegan.evaluate.command import Command as Evaluate
+from cyclegan.evaluate.command import EvaluateCommand as Evaluate
 from cyclegan.evaluate.results import write_results as evaluate
-from cyclegan.export.command import Command as Export
+from cyclegan.export.command import ExportCommand as Export
 from cyclegan.export.export import export
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import launch
-from cyclegan.translate.command import Command as Translate
-from cyclegan.translate.translate import translate
+from cyclegan.translate.command import TranslateCommand as Translate
+from cyclegan.translate.translate import translate_inputs
 from mrct.errors import ExitCode
-from mrct.ray_session import lets_everyone_in, ray_session
+from mrct.ray_session import accepts_unauthenticated_clients, ray_session
 from tests.support.conversions import run as convert
 from tests.support.volumes import write_head
 
@@ -41,7 +41,7 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
         )
     )
     with ray_session(num_cpus=2):
-        assert not lets_everyone_in(ray.get_runtime_context().gcs_address)
+        assert not accepts_unauthenticated_clients(ray.get_runtime_context().gcs_address)
         report, store = convert(
             workers=2, mri=tmp_path / "mri", ct=tmp_path / "ct", out=tmp_path / "s.zarr"
         )
@@ -50,9 +50,9 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
 
     assert not launch(config), "it had been done before"
     run = config.run_folder
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    assert checkpoint.verify(newest)["step"] == 6
+    assert checkpoint.verify_checkpoint(newest)["step"] == 6
     assert "val/selection" in read_lines(run / METRICS)[-1]
 
     assert evaluate(Evaluate(run=run, pictures=1)) == ExitCode.DONE
@@ -62,6 +62,9 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
 
     assert export(Export(run_folder=run)) == ExitCode.DONE
     out = tmp_path / "synthetic"
-    assert translate(Translate(model=run / "model_to_ct", inputs=(mri,), out=out)) == ExitCode.DONE
+    assert (
+        translate_inputs(Translate(model=run / "model_to_ct", inputs=(mri,), out=out))
+        == ExitCode.DONE
+    )
     (made,) = out.glob("*_synthetic-ct.nii.gz")
     assert nibabel.load(made).shape == nibabel.load(mri).shape

@@ -9,8 +9,8 @@ import pytest
 
 from cyclegan.config.files import resolve, to_yaml
 from cyclegan.config.presets import smoke
-from cyclegan.evaluate.command import Command
-from cyclegan.evaluate.paired_ct import pair_of
+from cyclegan.evaluate.command import EvaluateCommand
+from cyclegan.evaluate.paired_ct import paired_ct_of
 from cyclegan.evaluate.results import write_results
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -67,7 +67,9 @@ def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
 ):
     if "native" in options:
         options = options | {"native": thigh / options["native"]}
-    code = write_results(Command(run=run, store=thigh / "thigh.zarr", out=tmp_path, **options))
+    code = write_results(
+        EvaluateCommand(run=run, store=thigh / "thigh.zarr", out=tmp_path, **options)
+    )
     assert code == ExitCode.DONE
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["num_pairs"] == 1
@@ -83,7 +85,7 @@ def test_the_figures_are_there_and_so_is_why_they_must_not_be_quoted(
 
 def test_only_voxels_that_both_scans_saw_are_compared(thigh):
     store = open_store(thigh / "thigh.zarr")
-    pair = pair_of(store, store.select("mri", "test")[0])
+    pair = paired_ct_of(store, store.select("mri", "test")[0])
     ct_body = store.body(store.select("ct", "test")[0]).astype(bool)
     assert not (pair.body & ~pair.seen).any()
     assert 0 < pair.body.sum() < ct_body.sum()

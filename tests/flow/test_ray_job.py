@@ -16,7 +16,7 @@ from data_prep.store.store import open_store
 from tests.support.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
 from tests.support.stores import make_store
 from tests.support.volumes import write_head
-from tune.search.event_log import Ledger
+from tune.search.event_log import EventLog
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -41,9 +41,9 @@ def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster,
     run = tmp_path / "sent"
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps[-1] == 6
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    assert checkpoint.verify(newest)["step"] == 6
+    assert checkpoint.verify_checkpoint(newest)["step"] == 6
 
 
 def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(cluster, tmp_path):
@@ -57,7 +57,7 @@ def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(clus
 
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "tune: t000 is done" in submitted.stdout
-    (trial,) = Ledger(tmp_path / "sent" / "trials.jsonl", writes=False).trials
+    (trial,) = EventLog(tmp_path / "sent" / "trials.jsonl", writes=False).trials
     assert (trial.state, trial.step) == ("done", 6)
     assert (tmp_path / "sent" / "best.yaml").exists()
 
@@ -134,9 +134,9 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     stopped = cluster.call("ray", "job", "stop", "--address", cluster.address, job)
 
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    saved = checkpoint.verify(newest)["step"]
+    saved = checkpoint.verify_checkpoint(newest)["step"]
     assert 20 <= saved < steps
     until = time.monotonic() + 30
     while left := [line for each in offspring(cluster.process) if ours(line := words(each))]:
@@ -147,9 +147,9 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
 
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"Resuming from step {saved} of {steps}" in again.stdout
-    newest = checkpoint.newest(run)
+    newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
-    assert checkpoint.verify(newest)["step"] == steps
+    assert checkpoint.verify_checkpoint(newest)["step"] == steps
 
 
 def words(process: psutil.Process) -> str:

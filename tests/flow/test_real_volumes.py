@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from cyclegan.config.config import CriticConfig, GeneratorConfig
+from cyclegan.config.config import DiscriminatorConfig, GeneratorConfig
 from cyclegan.config.files import resolve
 from cyclegan.config.presets import demo
-from cyclegan.evaluate.command import Command as Evaluate
+from cyclegan.evaluate.command import EvaluateCommand as Evaluate
 from cyclegan.evaluate.results import write_results as evaluate
-from cyclegan.export.command import Command as Export
+from cyclegan.export.command import ExportCommand as Export
 from cyclegan.export.export import export
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.translate.command import Command as Translate
-from cyclegan.translate.translate import translate
+from cyclegan.translate.command import TranslateCommand as Translate
+from cyclegan.translate.translate import translate_inputs
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
 from mrct.errors import ExitCode
@@ -50,7 +50,7 @@ def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             run=replace(base.run, storage=str(folder / "runs"), name="real"),
             data=replace(base.data, store=str(folder / "heads.zarr")),
             generator=GeneratorConfig(filters=8, blocks=3),
-            critic=CriticConfig(filters=8, norm="instance", spectral=False),
+            discriminator=DiscriminatorConfig(filters=8, norm="instance", spectral=False),
             train=replace(base.train, max_steps=STEPS, compile="no", precision="fp32"),
         )
     )
@@ -76,7 +76,7 @@ def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
         out = tmp_path / "out" / form
         command = Translate(model=folder / "model", inputs=inputs, out=out, format=form)
 
-        assert translate(command) == ExitCode.DONE
+        assert translate_inputs(command) == ExitCode.DONE
 
         results = sorted(out.glob("*_synthetic-ct*"))
         assert len(results) == 6 + 1 + 2
@@ -100,7 +100,7 @@ def test_a_real_mri_becomes_a_ct_on_its_own_grid(folder, shared):
         model=folder / "runs/real/model_to_ct", inputs=(source,), out=folder / "synthetic"
     )
 
-    assert translate(command) == ExitCode.DONE
+    assert translate_inputs(command) == ExitCode.DONE
 
     mri = nibabel.load(source)
     ct = nibabel.load(next((folder / "synthetic").glob("*_synthetic-ct.nii.gz")))

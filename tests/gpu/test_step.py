@@ -11,8 +11,8 @@ from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import place
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
-from cyclegan.train.monitor.timers import Stopwatch, peak_memory
+from cyclegan.train.engine.step import TrainEngine, train_step
+from cyclegan.train.monitor.timers import StepTimer, peak_memory
 
 pytestmark = [
     pytest.mark.gpu,
@@ -38,7 +38,9 @@ def test_a_step_on_the_gpu_has_the_losses_of_the_cpu():
     terms = {}
     for device in ("cpu", "cuda"):
         state = state_on(device)
-        engine = Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+        engine = TrainEngine(
+            generators=state.generators, discriminators=state.discriminators, autocast=nullcontext
+        )
         terms[device] = train_step(state, engine, batch_on(device), CONFIG.loss, 0.9)
 
     for name, term in terms["cuda"].items():
@@ -49,7 +51,7 @@ def test_a_step_on_the_gpu_has_the_losses_of_the_cpu():
 def test_a_step_never_waits_for_the_gpu(precision):
     config = replace(CONFIG, train=replace(CONFIG.train, precision=precision))
     state, batch = state_on("cuda", fp16=precision == "fp16"), batch_on("cuda")
-    stopwatch = Stopwatch(torch.device("cuda"), ("translators", "critics"))
+    stopwatch = StepTimer(torch.device("cuda"), ("generators", "discriminators"))
     worker = Worker(device=torch.device("cuda"))
     engine = place(state, config, worker, note=pytest.fail, lap=stopwatch.lap)
     train_step(state, engine, batch, config.loss, 0.9)

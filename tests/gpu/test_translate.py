@@ -6,7 +6,7 @@ import torch
 
 from cyclegan.inference.slices import Conditions, translate_volume
 from cyclegan.nets.generator import Generator
-from cyclegan.translate.engine import Compiled
+from cyclegan.translate.engine import CompiledNetwork
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,7 +28,7 @@ def test_the_gpu_gives_what_the_cpu_gives(precision, compiled):
     expected = translate_volume(network, images, 4, neighbours=1, conditions=conditions)
 
     network.to("cuda")
-    run = Compiled(network, 4) if compiled else network
+    run = CompiledNetwork(network, 4) if compiled else network
     with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
         found = translate_volume(run, images, 4, "cuda", neighbours=1, conditions=conditions)
 

@@ -7,9 +7,9 @@ import torch
 from scipy import ndimage
 
 from cyclegan.config.config import DataConfig
-from cyclegan.data.augmentation import Variation
+from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.batch import Batch
-from cyclegan.data.dali import BatchMaker, Form, Outputs, StoredSlices, to_batch
+from cyclegan.data.dali import BatchFormat, BatchPipeline, Outputs, StoredSlices, to_batch
 from cyclegan.data.philox import Stream
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
@@ -22,7 +22,7 @@ WINDOWS = {"mri": (0.0, 900.0), "ct": WINDOW_HU}
 
 def some_slices(
     modality: str,
-    variation: Variation,
+    augmentation: Augmentation,
     seed: int = 0,
     window: Window | None = None,
     channels: int = 1,
@@ -36,21 +36,23 @@ def some_slices(
     return StoredSlices(
         voxels=np.clip((low + high) / 2 * (1 + texture), low, 4000).astype(np.int16),
         body=body.astype(np.uint8),
-        matrix=variation.matrices(SIZE, (1.0, 1.0)),
+        matrix=augmentation.matrices(SIZE, (1.0, 1.0)),
         low=np.full(B, low, np.float32),
         height=np.zeros(B, np.float32),
-        scale=(2 * variation.gain / (high - low)).astype(np.float32),
+        scale=(2 * augmentation.gain / (high - low)).astype(np.float32),
     )
 
 
 def made(mri: StoredSlices, ct: StoredSlices, **form: Any) -> Batch:
-    return to_batch(outputs(BatchMaker(Form(batch_size=B, **form), threads=1, device=CPU), mri, ct))
+    return to_batch(
+        outputs(BatchPipeline(BatchFormat(batch_size=B, **form), threads=1, device=CPU), mri, ct)
+    )
 
 
-def outputs(maker: BatchMaker, mri: StoredSlices, ct: StoredSlices) -> Outputs:
+def outputs(maker: BatchPipeline, mri: StoredSlices, ct: StoredSlices) -> Outputs:
     maker.start(mri, ct)
     return maker.finish()
 
 
-def drawn(stream: Stream) -> Variation:
-    return Variation.draw(DataConfig(contrast=0.3), 5, stream, np.arange(B))
+def drawn(stream: Stream) -> Augmentation:
+    return Augmentation.draw(DataConfig(contrast=0.3), 5, stream, np.arange(B))

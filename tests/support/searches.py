@@ -7,7 +7,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import resolve
 from cyclegan.config.presets import smoke
 from mrct.storage.local_path import LocalPath
-from tune.search.event_log import LEDGER, Ledger, Score, State, Trial
+from tune.search.event_log import EVENT_LOG, EventLog, Score, State, Trial
 from tune.search.settings import Settings, open_folder
 from tune.space.space import SPACES, Space, Values, values_of
 
@@ -56,7 +56,7 @@ def ended(
     return replace(trial, **changed)
 
 
-def write_search(folder: Path, space: Space = WEIGHTS, **changed: object) -> Ledger:
+def write_search(folder: Path, space: Space = WEIGHTS, **changed: object) -> EventLog:
     """Four trials: `t000` done, `t001` stopped early, `t002` failed, `t003` still running."""
     ledger = open_folder(settings(folder, **changed), BASE, space, resume=False)
     ledger.begin("t000", values(10.0), "base")
@@ -70,5 +70,5 @@ def write_search(folder: Path, space: Space = WEIGHTS, **changed: object) -> Led
     ledger.score("t002", 2, 1.0)
     ledger.end("t002", "failed", "the run diverged")
     ledger.begin("t003", values(1.5))
-    assert ledger.path == folder / LEDGER
+    assert ledger.path == folder / EVENT_LOG
     return ledger

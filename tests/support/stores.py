@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from data_prep.datasets.split import Split
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.store import Store, open_store
 from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -98,7 +98,7 @@ def prepared(
         split=split,
         link=f"{link}/{subject}" if link else None,
         source_sha256="0" * 64,
-        harmonised=HarmonisedVolume(
+        preprocessed=PreprocessedVolume(
             voxels=head[modality],
             body=head["body"],
             affine=affine,

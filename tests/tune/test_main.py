@@ -15,7 +15,7 @@ from cyclegan.train.checkpoint import checkpoint
 from mrct.errors import UsageError
 from tests.support.stores import make_store
 from tune.__main__ import main
-from tune.search.event_log import LEDGER, Ledger
+from tune.search.event_log import EVENT_LOG, EventLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
 
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "two"
-    good, bad = Ledger(folder / LEDGER, writes=False).trials
+    good, bad = EventLog(folder / EVENT_LOG, writes=False).trials
     assert (good.origin, good.state, good.step) == ("base", "done", 45)
     assert (bad.values, bad.state) == ({"optimizer.learning_rate": 1e-9}, "stopped")
     # It is asked to end at the first look, and trains on until its worker has seen that.
@@ -58,7 +58,7 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
         told = {line["step"]: line["val/selection"] for line in lines if "val/selection" in line}
         assert {score.step: score.value for score in trial.scores} == pytest.approx(told)
         # Who is stopped saves first: nothing is torn.
-        assert checkpoint.newest(run) == checkpoint.saved(run)[-1]
+        assert checkpoint.newest_checkpoint(run) == checkpoint.saved_checkpoints(run)[-1]
     best = load_config(folder / "best.yaml")
     assert (best.optimizer.learning_rate, best.run.name) == (2e-4, "")
     with (folder / "trials.csv").open() as table:

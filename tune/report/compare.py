@@ -24,13 +24,13 @@ from data_prep.store.store import Store, open_store
 from mrct.errors import UserError
 from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import LocalPath
-from mrct.storage.lock import exclusive
+from mrct.storage.lock import exclusive_lock
 from tune.search.event_log import Trial
 from tune.search.search import search
-from tune.search.search_folder import Found
-from tune.search.settings import Settings, course_of, open_folder
+from tune.search.search_folder import SearchFolder
+from tune.search.settings import Settings, context_of, open_folder
 from tune.search.trial_score import Objective
-from tune.space.space import Values, apply, values_of
+from tune.space.space import Values, apply_values, values_of
 
 CONFIDENCE = 0.95
 PREFIX = "compare-"
@@ -38,7 +38,7 @@ BEST_ARM = "best"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class SearchComparison:
     """The result of a comparison."""
 
     metric: str
@@ -88,7 +88,9 @@ class Verdict:
         )
 
 
-def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Verdict:
+def compare(
+    found: SearchFolder, other: str, seeds: int, max_concurrent: int = 0
+) -> SearchComparison:
     """Train the missing runs, score all of them, and write the verdict into the search's folder.
 
     `other` is `default` (the starting point of the search), `reference`, or a YAML file of
@@ -98,8 +100,8 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
         UserError: There is no best trial, it equals the other configuration, or runs failed.
     """
     best = found.the_best()
-    rival, name = rival_of(found, other), Path(other).stem
-    ours, theirs = (apply(found.base, values) for values in (best.values, rival))
+    rival, name = best_other_trial(found, other), Path(other).stem
+    ours, theirs = (apply_values(found.base, values) for values in (best.values, rival))
     if ours == theirs:
         raise ConfigError(
             f"The best trial, {best.name}, is {name} itself, so there is nothing to compare. "
@@ -122,17 +124,17 @@ def compare(found: Found, other: str, seeds: int, max_concurrent: int = 0) -> Ve
     )
     settings.folder.mkdir(exist_ok=True)
     busy = UserError(f"Another command is running a comparison in {settings.folder}. Wait for it.")
-    with exclusive(settings.folder / ".lock", busy):
-        ledger = open_folder(settings, found.base, {}, resume=True)
-        course = course_of(settings, found.base)
-        search(settings, course, ledger, lambda trials: arms[len(trials)], {})
-    failed = [trial for trial in ledger.trials if trial.state != "done"]
+    with exclusive_lock(settings.folder / ".lock", busy):
+        log = open_folder(settings, found.base, {}, resume=True)
+        context = context_of(settings, found.base)
+        search(settings, context, log, lambda trials: arms[len(trials)], {})
+    failed = [trial for trial in log.trials if trial.state != "done"]
     if failed:
         raise UserError(
             f"{len(failed)} of {len(arms)} runs of the comparison failed ({failed[0].name}: "
             f"{failed[0].reason}), so it has no result. To run it again, remove {settings.folder}."
         )
-    return judged(found, ledger.trials[: len(arms)], settings, name)
+    return score_runs(found, log.trials[: len(arms)], settings, name)
 
 
 def digest_of(*arms: Config) -> str:
@@ -140,7 +142,9 @@ def digest_of(*arms: Config) -> str:
     return "-".join(config_hash(arm)[:8] for arm in arms)
 
 
-def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -> Verdict:
+def score_runs(
+    found: SearchFolder, runs: Sequence[Trial], settings: Settings, name: str
+) -> SearchComparison:
     """Score finished runs and write `verdict.json`."""
     store = open_store(found.base.store)
     split = split_to_judge_on(store, found.objective)
@@ -150,7 +154,7 @@ def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -
         run_folder = settings.folder / "runs" / trial.run
         scores.append(score_of(run_folder, store, found.objective, split))
     assert found.best
-    verdict = Verdict(
+    comparison = SearchComparison(
         metric=found.objective.metric,
         split=split,
         best=found.best.name,
@@ -158,12 +162,12 @@ def judged(found: Found, runs: Sequence[Trial], settings: Settings, name: str) -
         best_scores=tuple(scores[0::2]),
         other_scores=tuple(scores[1::2]),
     )
-    content = json.dumps(asdict(verdict) | {"sentence": str(verdict)}, indent=1)
+    content = json.dumps(asdict(comparison) | {"sentence": str(comparison)}, indent=1)
     write_atomic(settings.folder / "verdict.json", content.encode())
-    return verdict
+    return comparison
 
 
-def rival_of(found: Found, other: str) -> Values:
+def best_other_trial(found: SearchFolder, other: str) -> Values:
     """Return the settings to compare with.
 
     Raises:
@@ -182,7 +186,7 @@ def rival_of(found: Found, other: str) -> Values:
             f"`loss.cycle.weight: 1`, not {other!r} ({error})."
         ) from error
     try:
-        apply(found.base, values)
+        apply_values(found.base, values)
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{other} contains something that is not a setting of a run: {error}"
@@ -202,16 +206,16 @@ def split_to_judge_on(store: Store, objective: Objective) -> Split:
 def score_of(run_folder: LocalPath, store: Store, objective: Objective, split: Split) -> float:
     """Return the objective of a run's best checkpoint, on all volumes of a split."""
     config = load_config(run_folder / "config.yaml")
-    folder = checkpoint.best(run_folder)
+    folder = checkpoint.best_checkpoint(run_folder)
     assert folder, "a completed run has a checkpoint"
     device = best_device()
-    to_ct, to_mri = (net.to(device) for net in checkpoint.load_translators(folder, config))
+    to_ct, to_mri = (net.to(device) for net in checkpoint.load_generators(folder, config))
     whole = replace(config, schedule=replace(config.schedule, validate_volumes=0))
     scores, _ = validation_scores(to_ct, to_mri, store, whole, split, device=device)
     return scores[objective.metric]
 
 
-def verdicts(folder: Path) -> list[str]:
+def comparisons(folder: Path) -> list[str]:
     """Return the sentences of all comparisons of a search, oldest first."""
     files = sorted(folder.glob(f"{PREFIX}*/verdict.json"), key=lambda path: path.stat().st_mtime)
     return [str(json.loads(path.read_text())["sentence"]) for path in files]

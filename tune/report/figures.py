@@ -6,8 +6,8 @@ from typing import Any
 
 from cyclegan.config.files import load_config
 from cyclegan.evaluate.report.figures import volume_figure
-from cyclegan.evaluate.score_table import Shown
-from cyclegan.inference.cycle import BothWays, linked_ct
+from cyclegan.evaluate.score_table import ShownVolume
+from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.metrics.paired_scores import mae_hu
 from cyclegan.train.checkpoint import checkpoint
 from data_prep.store.store import open_store
@@ -34,7 +34,7 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
         ]
         if own:
             times, values = zip(*own, strict=True)
-            curves.append(Curve(times, values, look_of(trial.state)))
+            curves.append(Curve(times, values, line_style(trial.state)))
             points += own
     if not points:
         return None
@@ -47,7 +47,7 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     for state in COLOURS:
         if any(trial.state == state for trial in trials):
             label = "stopped early" if state == "stopped" else state
-            curves.append(Curve([], [], look_of(state) | {"label": label}))
+            curves.append(Curve([], [], line_style(state) | {"label": label}))
     plot = Plot(
         curves=curves,
         x_label=f"{unit} of searching",
@@ -56,7 +56,7 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     return draw_plots([plot], (9, 3.4))
 
 
-def look_of(state: str) -> dict[str, Any]:
+def line_style(state: str) -> dict[str, Any]:
     """Return the curve of a trial."""
     colour = COLOURS.get(state, "0.75")
     return {"color": colour, "marker": "o", "markersize": 3, "linewidth": 0.8}
@@ -75,17 +75,17 @@ def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
     checkpoint; return a PNG and a caption. None if no checkpoint has a score."""
     if not (run_folder / "config.yaml").exists():
         return None
-    found = checkpoint.best(run_folder)
+    found = checkpoint.best_checkpoint(run_folder)
     if found is None or not isfinite(checkpoint.score_of(found)):
         return None
     config = load_config(run_folder / "config.yaml")
     store = open_store(config.store)
-    to_ct, to_mri = checkpoint.load_translators(found, config)
-    networks = BothWays.trained((to_ct, to_mri), config.data)
+    to_ct, to_mri = checkpoint.load_generators(found, config)
+    networks = CycleNetworks.trained((to_ct, to_mri), config.data)
     volume = store.select("mri", "val").linked_first()[0]
-    cycle, real = networks.cycle(store, volume), linked_ct(store, volume)
+    cycle, real = networks.cycle(store, volume), partner_ct(store, volume)
     error = mae_hu(cycle.translated, *real) if real and real[1].any() else None
-    shown = Shown(
+    shown = ShownVolume(
         cycle=cycle,
         real=real[0] if real else None,
         compared=real[1] if real else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from tune.search.console import short, varied
+from tune.search.console import short, varied_settings
 from tune.search.event_log import Trial
 from tune.search.trial_score import Objective
 from tune.space.space import Choice, Space, is_number
@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class ParallelCoordinates:
     """The axes and lines of a plot."""
 
     axes: tuple[Axis, ...]
@@ -50,15 +50,19 @@ class Picture:
     height: float
 
 
-def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Picture | None:
+def parallel_coordinates(
+    trials: Sequence[Trial], space: Space, objective: Objective
+) -> ParallelCoordinates | None:
     """Return the plot of the trials with a score; None with fewer than two."""
     scored = [trial for trial in trials if trial.score(objective) is not None]
     if len(scored) < 2:
         return None
-    scales = {name: scale_of(name, scored, space) for name in varied(scored) if name in space}
+    scales = {
+        name: scale_of(name, scored, space) for name in varied_settings(scored) if name in space
+    }
     scores = [trial.score(objective) for trial in scored]
     last = Scale(
-        places=spread([score for score in scores if score is not None], by_log=False),
+        places=spread_points([score for score in scores if score is not None], by_log=False),
         # The best score is at the top for every metric.
         flipped=objective.mode == "min",
         seen=frozenset(map(repr, scores)),
@@ -82,7 +86,7 @@ def picture(trials: Sequence[Trial], space: Space, objective: Objective) -> Pict
                 title=f"{trial.name}: {score:.4g} ({trial.state}, step {trial.step})\n{settings}",
             )
         )
-    return Picture(
+    return ParallelCoordinates(
         axes=tuple(axes),
         lines=tuple(reversed(lines)),
         width=STEP * len(xs),
@@ -146,10 +150,10 @@ def scale_of(name: str, trials: Sequence[Trial], space: Space) -> Scale:
         return Scale(places=places, seen=seen)
     numbers = [float(value) for value in values if is_number(value)]
     by_log = dimension.log and min(numbers, default=1.0) > 0
-    return Scale(places=spread([dimension.low, dimension.high, *numbers], by_log), seen=seen)
+    return Scale(places=spread_points([dimension.low, dimension.high, *numbers], by_log), seen=seen)
 
 
-def spread(numbers: Sequence[float], by_log: bool) -> tuple[float, float, bool]:
+def spread_points(numbers: Sequence[float], by_log: bool) -> tuple[float, float, bool]:
     """Return the lowest and the highest number, widened if they are equal."""
     low, high = min(numbers), max(numbers)
     return low, high if high > low else low + 1, by_log

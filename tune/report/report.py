@@ -15,19 +15,19 @@ from cyclegan.evaluate.report.report import inline
 from mrct.drawing.curves import hex_colour
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
-from tune.report.compare import verdicts
+from tune.report.compare import comparisons
 from tune.report.figures import importance_bars, score_over_time, slices_of
-from tune.report.parallel_coordinates import picture
-from tune.search.console import short, table
+from tune.report.parallel_coordinates import parallel_coordinates
+from tune.search.console import short, trials_table
 from tune.search.sampler import importances
-from tune.search.search_folder import Found, open_search
+from tune.search.search_folder import SearchFolder, open_search
 from tune.search.trial import RUNS
-from tune.space.space import apply, without_switches
+from tune.space.space import apply_values, without_switches
 
 BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
 
 
-def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
+def write_report(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
     """Print the table and write all files; the exit code is 3 if trials failed, or fewer than
     `wanted` ended.
 
@@ -40,7 +40,7 @@ def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode
         not console.is_terminal
     ):  # rich assumes 80 columns for a job log, which is too narrow for the table
         console.width = 160
-    console.print(table(found.trials, found.objective, columns=10))
+    console.print(trials_table(found.trials, found.objective, columns=10))
     for trial in found.trials:
         if trial.reason:
             print(f"{trial.name} failed: {trial.reason}")
@@ -60,7 +60,7 @@ def publish(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode
     return ExitCode.DONE
 
 
-def write_best(found: Found) -> Path:
+def write_best(found: SearchFolder) -> Path:
     """Write `best.yaml` for `python -m cyclegan.train --config`, and return its path.
 
     It contains the base with the best trial's values and without a name, so that training with it
@@ -71,16 +71,16 @@ def write_best(found: Found) -> Path:
     """
     best = found.the_best()
     path = found.folder / BEST
-    write_atomic(path, to_yaml(unnamed(apply(found.base, best.values))).encode())
+    write_atomic(path, to_yaml(without_name(apply_values(found.base, best.values))).encode())
     return path
 
 
-def unnamed(config: Config) -> Config:
+def without_name(config: Config) -> Config:
     """Return the configuration without a run name, so that the name is derived from its hash."""
     return replace(config, run=replace(config.run, name=""))
 
 
-def to_csv(found: Found) -> str:
+def to_csv(found: SearchFolder) -> str:
     """Return the rows of all trials, best first: outcome, then every setting and dial of the
     space."""
     file = io.StringIO()
@@ -98,7 +98,7 @@ def to_csv(found: Found) -> str:
     return file.getvalue()
 
 
-def html_report(found: Found, *, pictures: bool = True) -> str:
+def html_report(found: SearchFolder, *, pictures: bool = True) -> str:
     """Return the report as HTML; `pictures` of the best and the worst trial take a while on a
     CPU."""
     template = Environment(
@@ -119,11 +119,11 @@ def html_report(found: Found, *, pictures: bool = True) -> str:
         scored=scored,
         columns=without_switches(found.space),
         first_step=min(first, default=0),
-        parallel=picture(found.trials, found.space, found.objective),
+        parallel=parallel_coordinates(found.trials, found.space, found.objective),
         colour=lambda rank: hex_colour(0.05 + 0.95 * (1 - rank), "viridis_r"),
         over_time=inline(over_time) if over_time else None,
         importance=inline(bars) if bars else None,
         shown=shown,
-        verdicts=verdicts(found.folder),
+        verdicts=comparisons(found.folder),
         short=short,
     )

@@ -14,29 +14,29 @@ from cyclegan.train.run.signals import STOP
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
 from tune.search.console import short, short_name
-from tune.search.event_log import Ledger, State
-from tune.search.trial import EXIT_CODE, FAILURE, RUN_NAME, Course, Handed
+from tune.search.event_log import EventLog, State
+from tune.search.trial import EXIT_CODE, FAILURE, RUN_NAME, TrialContext, TrialSpec
 
-Told = dict[str, Any]
+TrialReport = dict[str, Any]
 
 
-class Ending(ray.tune.Stopper):
+class SearchStopper(ray.tune.Stopper):
     """Stops the search early; a later one continues the remaining trials."""
 
-    def __init__(self, ledger: Ledger, time_budget_s: float) -> None:
-        self.ledger = ledger
+    def __init__(self, log: EventLog, time_budget_s: float) -> None:
+        self.log = log
         self.deadline = time.monotonic() + time_budget_s if time_budget_s else float("inf")
         self.signals: list[signal.Signals] = []
         self.full = ""
         """Error message if storage is full, else empty."""
 
-    def __call__(self, trial_id: str, result: Told) -> bool:
+    def __call__(self, trial_id: str, result: TrialReport) -> bool:
         """Never stop a single trial here."""
         return False
 
     def stop_all(self) -> bool:
         """Return whether to stop the search; Tune calls this between two events."""
-        return bool(self.signals or self.full or self.ledger.failure or self.out_of_time)
+        return bool(self.signals or self.full or self.log.failure or self.out_of_time)
 
     @property
     def out_of_time(self) -> bool:
@@ -57,23 +57,27 @@ class Ending(ray.tune.Stopper):
             for each, handler in before.items():
                 signal.signal(each, handler)
 
-    def __getstate__(self) -> Told:
+    def __getstate__(self) -> TrialReport:
         """Return an empty state: Tune pickles it for its own restore, which is not used."""
         return {}
 
 
-class Recorder(ray.tune.Callback):
+class TrialRecorder(ray.tune.Callback):
     """Records each event in the event log."""
 
     def __init__(
-        self, course: Course, ledger: Ledger, ending: Ending, tell: Callable[[str], None]
+        self,
+        context: TrialContext,
+        log: EventLog,
+        stopper: SearchStopper,
+        tell: Callable[[str], None],
     ) -> None:
-        self.course, self.ledger, self.ending, self.tell = course, ledger, ending, tell
+        self.context, self.log, self.stopper, self.tell = context, log, stopper, tell
         self.failures: dict[str, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a trial begins or resumes."""
-        known = self.ledger.by_name[trial.config["trial"]["name"]]
+        known = self.log.by_name[trial.config["trial"]["name"]]
         values = "  ".join(
             f"{short_name(name)} {short(value)}" for name, value in known.values.items()
         )
@@ -83,41 +87,41 @@ class Recorder(ray.tune.Callback):
         self.tell(f"{known.name} {verb}: {values or 'the values of the preset'}")
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Told, **info: Any
+        self, iteration: int, trials: list[Any], trial: Any, result: TrialReport, **info: Any
     ) -> None:
         """Record a validation or a failure of a trial."""
         handed = trial.config["trial"]
         if FAILURE not in result:
             self.score(handed, result)
         elif result[EXIT_CODE] == ExitCode.STORAGE_FULL:
-            self.ending.full = result[FAILURE]
+            self.stopper.full = result[FAILURE]
         else:
             self.failures[handed["name"]] = result[FAILURE]
 
-    def score(self, handed: Handed, result: Told) -> None:
+    def score(self, handed: TrialSpec, result: TrialReport) -> None:
         """Record a score once, unless the trial has moved to another run since."""
-        known = self.ledger.by_name[handed["name"]]
+        known = self.log.by_name[handed["name"]]
         if result.get(RUN_NAME) != known.run:
             return
-        step, score = int(result["step"]), float(result[self.course.objective.metric])
+        step, score = int(result["step"]), float(result[self.context.objective.metric])
         value = score if isfinite(score) else None
         if any((each.step, each.value) == (step, value) for each in known.scores):
             return
-        self.ledger.score(known.name, step, value)
+        self.log.score(known.name, step, value)
         text = "no finite score" if value is None else f"{value:.4g}"
-        self.tell(f"{known.name} step {step} of {self.course.base.train.max_steps}: {text}")
+        self.tell(f"{known.name} step {step} of {self.context.base.train.max_steps}: {text}")
 
     def ask_to_end(self, run: str) -> None:
         """Request that a trial saves and ends early; its workers check for the file every few
         steps."""
-        write_atomic(self.course.runs / run / STOP, b"")
+        write_atomic(self.context.runs / run / STOP, b"")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the outcome of a trial that ended, unless the whole search ends."""
         name = trial.config["trial"]["name"]
         if name in self.failures:
             self.end(name, "failed", self.failures[name])
-        elif not self.ending.stop_all():
+        elif not self.stopper.stop_all():
             self.end(name, *self.outcome(name))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -126,35 +130,35 @@ class Recorder(ray.tune.Callback):
 
     def outcome(self, name: str) -> tuple[State, str]:
         """Return the outcome of a trial that ended by itself."""
-        known = self.ledger.by_name[name]
+        known = self.log.by_name[name]
         if not known.scores:
             return "failed", "it ended before its first validation"
         if known.scores[-1].value is None:
-            metric = self.course.objective.metric
+            metric = self.context.objective.metric
             return "failed", f"{metric} was not finite at step {known.step}"
-        if known.step >= self.course.base.train.max_steps:
+        if known.step >= self.context.base.train.max_steps:
             return "done", ""
-        if (self.course.runs / known.run / STOP).exists():
+        if (self.context.runs / known.run / STOP).exists():
             return "stopped", ""
         return "failed", f"it exited at step {known.step} without reporting an error"
 
     def end(self, name: str, state: State, reason: str = "") -> None:
         """End a trial; only its newest and its best checkpoint are kept."""
-        self.ledger.end(name, state, reason)
-        if not self.course.segments:  # other members of a population may take over from them later
-            run_folder = self.course.runs / self.ledger.by_name[name].run
-            checkpoint.prune(run_folder, keep_last=1, keep_best=1)
+        self.log.end(name, state, reason)
+        if not self.context.segments:  # other members of a population may take over from them later
+            run_folder = self.context.runs / self.log.by_name[name].run
+            checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
 
     def settle(self) -> None:
         """End the trials that had stopped before an earlier search was killed without recording
         it."""
-        for trial in self.ledger.trials:
-            asked = (self.course.runs / trial.run / STOP).exists()
+        for trial in self.log.trials:
+            asked = (self.context.runs / trial.run / STOP).exists()
             if trial.state == "running" and trial.scores and asked:
                 self.end(trial.name, *self.outcome(trial.name))
 
-    def __getstate__(self) -> Told:
+    def __getstate__(self) -> TrialReport:
         """Return an empty state: Tune pickles callbacks for its own restore, which is not used."""
         return {}

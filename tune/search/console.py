@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mrct.progress import duration
-from tune.search.event_log import Trial, ranked
+from tune.search.event_log import Trial, rank_trials
 from tune.search.trial_score import Objective
 from tune.space.space import Value, without_switches
 
@@ -24,7 +24,7 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def shown(
+def status_text(
     trials: Callable[[], Sequence[Trial]], wanted: int, objective: Objective
 ) -> Iterator[Tell]:
     """Show a search while the block runs; the yielded function is called with the text of each
@@ -48,11 +48,11 @@ def shown(
     last = [""]
 
     def view() -> Group:
-        top = ranked(trials(), objective)
+        top = rank_trials(trials(), objective)
         running = [trial for trial in top if trial.state == "running"]
         others = [trial for trial in top if trial.state != "running"]
         rows = others[: max(1, ROWS - len(running))] + running
-        return Group(table(rows, objective), Text(status()), Text(last[0], style="dim"))
+        return Group(trials_table(rows, objective), Text(status()), Text(last[0], style="dim"))
 
     with Live(console=Console(stderr=True), get_renderable=view, refresh_per_second=1) as live:
 
@@ -81,7 +81,7 @@ def progress_line(
     }
     parts = [f"{len(ended)} of {wanted} ended"]
     parts += [f"{count} {what}" for what, count in counts.items() if count]
-    top = ranked(trials, objective)
+    top = rank_trials(trials, objective)
     if top and (score := top[0].score(objective)) is not None:
         parts.append(f"best {score:.4g} ({top[0].name})")
     if ended and steps:
@@ -91,10 +91,12 @@ def progress_line(
     return ", ".join(parts)
 
 
-def table(trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SETTINGS) -> Table:
+def trials_table(
+    trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SETTINGS
+) -> Table:
     """Return a table with one row per trial, in the given order; settings without their section,
     for width."""
-    names = varied(trials)[:columns]
+    names = varied_settings(trials)[:columns]
     result = Table(
         *("Trial", "Score", "State", "Steps"),
         *map(short_name, names),
@@ -113,7 +115,7 @@ def table(trials: Sequence[Trial], objective: Objective, columns: int = SHOWN_SE
     return result
 
 
-def varied(trials: Sequence[Trial]) -> list[str]:
+def varied_settings(trials: Sequence[Trial]) -> list[str]:
     """Return the settings in which the trials differ; the switch of a term is omitted if its weight
     varies."""
     names = {name: None for trial in trials for name in trial.values}

@@ -16,7 +16,7 @@ from mrct.storage.atomic import sync_folder
 from tune.search.trial_score import Objective
 from tune.space.space import Values
 
-LEDGER = "trials.jsonl"
+EVENT_LOG = "trials.jsonl"
 State = Literal["running", "done", "stopped", "failed"]
 
 
@@ -66,14 +66,14 @@ class Trial:
         return objective.best([score.value for score in self.scores])
 
 
-def ranked(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+def rank_trials(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
     """Return the trials, best first; those without a score follow, failed ones last."""
     return sorted(
         trials, key=lambda trial: (objective.cost(trial.score(objective)), trial.state == "failed")
     )
 
 
-class Ledger:
+class EventLog:
     """The trials of a search, on disk and in memory."""
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:

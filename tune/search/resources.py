@@ -9,10 +9,10 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.run.resources import (
     Machine,
     cores_of_worker,
+    gpu_slots,
     largest_share,
-    on_gpus,
-    places,
-    slots,
+    uses_gpus,
+    workers_that_fit,
 )
 from mrct.ray_session import HEAD, WHERE_ADDED
 
@@ -21,7 +21,7 @@ SHARES_OF_A_RESOURCE = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class TrialResources:
     """The resources of each trial and the number of concurrent trials."""
 
     concurrent: int
@@ -36,9 +36,9 @@ class Room:
     """Description for the console."""
 
 
-def room_for(
+def resources_for(
     scale: ScaleConfig, machines: Sequence[Machine], trials: int, max_concurrent: int = 0
-) -> Room:
+) -> TrialResources:
     """Return how many of `trials` run concurrently, at most `max_concurrent` if it is not 0.
 
     Trials on GPUs share the CPU cores evenly; without GPUs a single trial runs, whose workers share
@@ -47,16 +47,16 @@ def room_for(
     Raises:
         ConfigError: Not even one trial fits; Ray would wait forever.
     """
-    use_gpu = on_gpus(scale, machines)
+    use_gpu = uses_gpus(scale, machines)
     most = min(trials, max_concurrent or trials)
     if use_gpu:
-        wanted = min(most, sum(slots(scale, machine) for machine in machines) // scale.workers)
+        wanted = min(most, sum(gpu_slots(scale, machine) for machine in machines) // scale.workers)
     elif scale.cpus_per_worker:
         wanted = most
     else:
         wanted = min(most, max_concurrent or 1)
     cores = cores_of_worker(scale, machines, max(1, wanted) * scale.workers)
-    fit = min(wanted, places(scale, machines, cores) // scale.workers)
+    fit = min(wanted, workers_that_fit(scale, machines, cores) // scale.workers)
     each = f"{scale.workers} worker{'s' * (scale.workers > 1)} with {cores} CPU core" + "s" * (
         cores > 1
     )
@@ -72,7 +72,7 @@ def room_for(
             "wait forever. Lower --scale.workers, --scale.cpus-per-worker or "
             f"--scale.gpus-per-worker, or add machines. {WHERE_ADDED}"
         )
-    return Room(
+    return TrialResources(
         concurrent=fit,
         cpus_per_worker=cores,
         use_gpu=use_gpu,

@@ -15,13 +15,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from cyclegan.config.config import Config
 from tune.search.event_log import Trial
 from tune.search.trial_score import Objective
-from tune.space.space import Choice, Dimension, Space, Value, Values, composed
+from tune.space.space import Choice, Dimension, Space, Value, Values, compose_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # every call here uses a new study
 
 FIRST_RANDOM = 8
 """Number of trials with an outcome before TPE uses them."""
-FEWEST_TRIALS = 8
+MIN_TRIALS = 8
 """Smallest number of trials for an estimate of importance."""
 
 
@@ -48,7 +48,7 @@ def next_values(
         else TPESampler(seed=state, n_startup_trials=FIRST_RANDOM, constant_liar=True)
     )
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    study.add_trials([frozen(trial, space, objective) for trial in trials])
+    study.add_trials([frozen_trial(trial, space, objective) for trial in trials])
     asked = study.ask()
 
     def pick(name: str, dimension: Dimension) -> Value:
@@ -58,10 +58,10 @@ def next_values(
             return chosen
         return asked.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
 
-    return composed(space, base, pick)
+    return compose_space(space, base, pick)
 
 
-def frozen(trial: Trial, space: Space, objective: Objective) -> FrozenTrial:
+def frozen_trial(trial: Trial, space: Space, objective: Objective) -> FrozenTrial:
     """Convert a trial to Optuna; values outside the space, as those of the preset may be, are
     omitted."""
     inside = {n: v for n, v in trial.values.items() if n in space and space[n].holds(v)}
@@ -118,7 +118,7 @@ def importances(trials: Sequence[Trial], space: Space, objective: Objective) -> 
                     )
                 )
         drawn = {str(each.params[name]) for each in study.trials}
-        if len(study.trials) >= FEWEST_TRIALS and len(drawn) > 1:
+        if len(study.trials) >= MIN_TRIALS and len(drawn) > 1:
             evaluator = PedAnovaImportanceEvaluator(target_quantile=0.5)
             found = evaluator.evaluate(study, params=[name])
             shares[name] = max(0.0, found[name])

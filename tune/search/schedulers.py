@@ -16,11 +16,11 @@ from ray.tune.schedulers import (
 )
 
 from cyclegan.train.checkpoint.checkpoint import folder_of
-from tune.search.event_log import Ledger
-from tune.search.trial import FAILURE, Course, Handed
-from tune.space.space import Space, perturbed
+from tune.search.event_log import EventLog
+from tune.search.trial import FAILURE, TrialContext, TrialSpec
+from tune.space.space import Space, perturb_values
 
-Record = Callable[[Handed, dict[str, Any]], None]
+Record = Callable[[TrialSpec, dict[str, Any]], None]
 """Callback that records a score: (trial, result)."""
 
 REDUCTION = 3
@@ -28,13 +28,13 @@ REDUCTION = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class TrialWithId:
     """The part of a trial that a bracket uses, since Ray's own ids change with a restart."""
 
     trial_id: str
 
 
-class Halving(FIFOScheduler):
+class HalvingScheduler(FIFOScheduler):
     """Asynchronous successive halving (Li 2020).
 
     A trial that falls behind is requested to save and end, not killed: its checkpoints stay
@@ -42,27 +42,29 @@ class Halving(FIFOScheduler):
     ends too, and does not count at the rung, where it would change the threshold for the others.
     """
 
-    def __init__(self, course: Course, ledger: Ledger, ask_to_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, context: TrialContext, log: EventLog, ask_to_end: Callable[[str], None]
+    ) -> None:
         super().__init__()
-        self.score, self.steps = course.objective.metric, course.base.train.max_steps
+        self.score, self.steps = context.objective.metric, context.base.train.max_steps
         self.ask_to_end = ask_to_end
         self.rungs = AsyncHyperBandScheduler(
             time_attr="step",
             metric=self.score,
-            mode=course.objective.mode,
+            mode=context.objective.mode,
             max_t=self.steps,
-            grace_period=min(course.look_every_steps, self.steps),
+            grace_period=min(context.look_every_steps, self.steps),
             reduction_factor=REDUCTION,
             stop_last_trials=False,
         )
-        for trial in ledger.trials:
+        for trial in log.trials:
             for score in trial.scores:
                 if score.value is not None:
                     self.decide(trial.name, score.step, score.value)
 
     def decide(self, name: str, step: int, score: float) -> str:
         """Record a trial's score at the rung; return whether the trial continues."""
-        trial = Named(name)
+        trial = TrialWithId(name)
         self.rungs.on_trial_add(None, trial)  # harmless if repeated, since there is one bracket
         decision: str = self.rungs.on_trial_result(None, trial, {"step": step, self.score: score})
         return decision
@@ -78,32 +80,32 @@ class Halving(FIFOScheduler):
         return str(TrialScheduler.CONTINUE)
 
 
-class Population(PopulationBasedTraining):
+class PopulationScheduler(PopulationBasedTraining):
     """Population-based training (Jaderberg 2017): at each decision, a trial of the worst quarter
     takes over weights and values of one of the best quarter, and perturbs the values."""
 
     def __init__(
-        self, course: Course, ledger: Ledger, space: Space, seed: int, record: Record
+        self, context: TrialContext, log: EventLog, space: Space, seed: int, record: Record
     ) -> None:
         super().__init__(
             time_attr="step",
-            metric=course.objective.metric,
-            mode=course.objective.mode,
-            perturbation_interval=course.look_every_steps,
+            metric=context.objective.metric,
+            mode=context.objective.mode,
+            perturbation_interval=context.look_every_steps,
             custom_explore_fn=self.take_over,
             log_config=False,  # the event log does
             require_attrs=False,
         )
-        self.course, self.ledger, self.space, self.seed = course, ledger, space, seed
+        self.context, self.log, self.space, self.seed = context, log, space, seed
         self.record = record
-        self.present: Handed | None = None
+        self.present: TrialSpec | None = None
         """The trial that Ray decides on now, since Ray passes only the donor when it explores."""
         self.reached: dict[str, int] = {}
         """Step of each member's weights at its last decision."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide after a segment; a failed or last segment takes over nothing."""
-        if FAILURE in result or result["step"] >= self.course.base.train.max_steps:
+        if FAILURE in result or result["step"] >= self.context.base.train.max_steps:
             return str(TrialScheduler.CONTINUE)
         # Before exploiting, while its run is still the one that the score belongs to.
         self.present = own = trial.config["trial"]
@@ -117,21 +119,21 @@ class Population(PopulationBasedTraining):
         restarts."""
         own, donor = self.present, config["trial"]
         assert own is not None
-        exploits = sum(each.exploits for each in self.ledger.trials)
+        exploits = sum(each.exploits for each in self.log.trials)
         random = Random(f"{self.seed} {exploits}")
-        values = dict(perturbed(donor["values"], self.space, self.course.base, random))
+        values = dict(perturb_values(donor["values"], self.space, self.context.base, random))
         step = self.reached[own["name"]] = self.reached[donor["name"]]
-        runs = self.course.runs
+        runs = self.context.runs
         start = str(folder_of(runs / donor["run"], step)).removeprefix(f"{runs}/")
-        self.ledger.exploit(own["name"], values, donor["name"], start)
-        run = self.ledger.by_name[own["name"]].run
+        self.log.exploit(own["name"], values, donor["name"], start)
+        run = self.log.by_name[own["name"]].run
         return {"trial": own | {"values": values, "run": run, "start": start}}
 
 
-def scheduler(
+def make_scheduler(
     kind: str,
-    course: Course,
-    ledger: Ledger,
+    context: TrialContext,
+    log: EventLog,
     *,
     space: Space,
     seed: int,
@@ -140,9 +142,9 @@ def scheduler(
 ) -> TrialScheduler:
     """Build the scheduler `asha`, `pbt` or `none`."""
     if kind == "asha":
-        return Halving(course, ledger, ask_to_end)
+        return HalvingScheduler(context, log, ask_to_end)
     if kind == "pbt":
-        return Population(course, ledger, space, seed, record)
+        return PopulationScheduler(context, log, space, seed, record)
     return FIFOScheduler()
 
 

@@ -16,13 +16,13 @@ from ray.tune.search import Searcher
 from cyclegan.errors import PreemptedError, StoppedError
 from mrct.errors import StorageFullError
 from mrct.ray_session import machines, ray_session
-from tune.search.callbacks import Ending, Recorder
-from tune.search.console import shown
-from tune.search.event_log import Ledger
-from tune.search.resources import Room, room_for
-from tune.search.schedulers import rungs, scheduler
+from tune.search.callbacks import SearchStopper, TrialRecorder
+from tune.search.console import status_text
+from tune.search.event_log import EventLog
+from tune.search.resources import TrialResources, resources_for
+from tune.search.schedulers import make_scheduler, rungs
 from tune.search.settings import Draw, Settings
-from tune.search.trial import Course, Handed, run_trial
+from tune.search.trial import TrialContext, TrialSpec, run_trial
 from tune.space.space import Space
 
 QUIET = {
@@ -37,7 +37,9 @@ RETRIES = 2
 """Retries after the loss of the process that leads a trial; its workers have their own retries."""
 
 
-def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space: Space) -> None:
+def search(
+    settings: Settings, context: TrialContext, log: EventLog, draw: Draw, space: Space
+) -> None:
     """Train the remaining trials of `settings.trials`, and record all events in the event log.
 
     Raises:
@@ -49,45 +51,47 @@ def search(settings: Settings, course: Course, ledger: Ledger, draw: Draw, space
     warnings.filterwarnings("ignore", "Consider boosting PBT")
     # It expects the scores in Tune's own storage; the event log has them.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel("ERROR")
-    ending = Ending(ledger, settings.time_budget_s)
+    stopper = SearchStopper(log, settings.time_budget_s)
     # After losing a worker, Ray Train asks the dashboard which nodes are alive; without it the
     # worker's resources stay reserved, and the next trial waits forever (Ray 2.60).
     with (
         ray_session(dashboard=True),
-        ending.listening(),
-        shown(lambda: ledger.trials, settings.trials, course.objective) as tell,
+        stopper.listening(),
+        status_text(lambda: log.trials, settings.trials, context.objective) as tell,
     ):
-        recorder = Recorder(course, ledger, ending, tell)
+        recorder = TrialRecorder(context, log, stopper, tell)
         recorder.settle()
-        left = [trial for trial in ledger.trials if trial.state == "running"]
-        num_left = len(left) + max(0, settings.trials - len(ledger.trials))
+        left = [trial for trial in log.trials if trial.state == "running"]
+        num_left = len(left) + max(0, settings.trials - len(log.trials))
         if num_left:
-            room = room_for(course.base.scale, machines(), num_left, settings.max_concurrent)
-            tell(f"{num_left} trials to train, {room.text}; {looks(settings, course)}")
-            run(settings, in_room(course, room), ledger, draw, space, recorder, num_left, room)
-    if came := ending.signals:
+            room = resources_for(context.base.scale, machines(), num_left, settings.max_concurrent)
+            tell(f"{num_left} trials to train, {room.text}; {look_steps(settings, context)}")
+            run_trials(
+                settings, with_resources(context, room), log, draw, space, recorder, num_left, room
+            )
+    if came := stopper.signals:
         error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
-        raise error(f"Stopped by {came[0].name}. {unfinished(ledger, settings)}")
-    if ledger.failure:
-        raise ledger.failure
-    if ending.full:
+        raise error(f"Stopped by {came[0].name}. {unfinished_trials(log, settings)}")
+    if log.failure:
+        raise log.failure
+    if stopper.full:
         raise StorageFullError(
-            f"Storage is full: {ending.full} Free some space. {unfinished(ledger, settings)}"
+            f"Storage is full: {stopper.full} Free some space. {unfinished_trials(log, settings)}"
         )
 
 
-def unfinished(ledger: Ledger, settings: Settings) -> str:
+def unfinished_trials(log: EventLog, settings: Settings) -> str:
     """Return a sentence about the remaining trials of an interrupted search."""
-    ended = sum(trial.state != "running" for trial in ledger.trials)
+    ended = sum(trial.state != "running" for trial in log.trials)
     return (
         f"{ended} of {settings.trials} trials ended; the same command with --resume continues the "
         "others from their last checkpoints."
     )
 
 
-def looks(settings: Settings, course: Course) -> str:
+def look_steps(settings: Settings, context: TrialContext) -> str:
     """Return when the scheduler decides, as text."""
-    steps, every = course.base.train.max_steps, course.look_every_steps
+    steps, every = context.base.train.max_steps, context.look_every_steps
     if settings.scheduler == "asha":
         decides = ", ".join(map(str, rungs(every, steps)))
         return f"{steps} steps, the worse two thirds end early at {decides}"
@@ -96,28 +100,28 @@ def looks(settings: Settings, course: Course) -> str:
     return f"{steps} steps each"
 
 
-def in_room(course: Course, room: Room) -> Course:
+def with_resources(context: TrialContext, room: TrialResources) -> TrialContext:
     """Return the course with each trial's share of the cluster."""
     scale = replace(
-        course.base.scale,
+        context.base.scale,
         cpus_per_worker=room.cpus_per_worker,
         gpu="yes" if room.use_gpu else "no",
     )
-    return replace(course, base=replace(course.base, scale=scale))
+    return replace(context, base=replace(context.base, scale=scale))
 
 
-def run(
+def run_trials(
     settings: Settings,
-    course: Course,
-    ledger: Ledger,
+    context: TrialContext,
+    log: EventLog,
     draw: Draw,
     space: Space,
-    recorder: Recorder,
+    recorder: TrialRecorder,
     num_left: int,
-    room: Room,
+    room: TrialResources,
 ) -> None:
     """Run the trials with Tune and wait for them."""
-    queue = Queue(ledger, draw)
+    queue = Queue(log, draw)
     by_population = settings.scheduler == "pbt"
     # Tune allows no searcher with a population, whose members it needs to know at the start.
     members = [queue.following() for _ in range(num_left)] if by_population else []
@@ -125,7 +129,7 @@ def run(
         settings.folder / "tune", ignore_errors=True
     )  # Ray's own state of an earlier search
     ray.tune.Tuner(
-        ray.tune.with_resources(ray.tune.with_parameters(run_trial, course=course), room.leader),
+        ray.tune.with_resources(ray.tune.with_parameters(run_trial, context=context), room.leader),
         param_space={"trial": ray.tune.grid_search(members)} if members else {},
         tune_config=ray.tune.TuneConfig(
             num_samples=1 if members else num_left,
@@ -133,12 +137,12 @@ def run(
             # lead them is the limit.
             max_concurrent_trials=None if members else room.concurrent,
             search_alg=None if members else queue,
-            scheduler=scheduler(
+            scheduler=make_scheduler(
                 settings.scheduler,
-                course,
-                ledger,
+                context,
+                log,
                 space=space,
-                seed=course.base.run.seed,
+                seed=context.base.run.seed,
                 ask_to_end=recorder.ask_to_end,
                 record=recorder.score,
             ),
@@ -149,7 +153,7 @@ def run(
             name="tune",
             storage_path=str(settings.folder),
             verbose=0,
-            stop=recorder.ending,
+            stop=recorder.stopper,
             callbacks=[recorder],
             failure_config=ray.tune.FailureConfig(max_failures=RETRIES),
         ),
@@ -159,25 +163,27 @@ def run(
 class Queue(Searcher):
     """Tune's searcher: first the trials that a kill interrupted, then new ones."""
 
-    def __init__(self, ledger: Ledger, draw: Draw) -> None:
+    def __init__(self, log: EventLog, draw: Draw) -> None:
         super().__init__()
-        self.ledger, self.draw = ledger, draw
-        self.left = [trial.name for trial in ledger.trials if trial.state == "running"]
+        self.log, self.draw = log, draw
+        self.left = [trial.name for trial in log.trials if trial.state == "running"]
 
-    def following(self) -> Handed:
+    def following(self) -> TrialSpec:
         """Return the next trial, and record it in the event log."""
         if not self.left:
-            trials = self.ledger.trials
+            trials = self.log.trials
             name = f"t{len(trials):03d}"
             values, origin = self.draw(trials)
-            self.ledger.begin(name, values, origin)
+            self.log.begin(name, values, origin)
             self.left.append(name)
-        trial = self.ledger.by_name[self.left.pop(0)]
-        return Handed(name=trial.name, values=dict(trial.values), run=trial.run, start=trial.start)
+        trial = self.log.by_name[self.left.pop(0)]
+        return TrialSpec(
+            name=trial.name, values=dict(trial.values), run=trial.run, start=trial.start
+        )
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the config of the next trial; Tune calls this when resources are free."""
-        return None if self.ledger.failure else {"trial": self.following()}
+        return None if self.log.failure else {"trial": self.following()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

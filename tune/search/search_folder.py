@@ -8,7 +8,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import load_config
 from mrct.errors import UserError
 from mrct.storage.local_path import LocalPath
-from tune.search.event_log import LEDGER, Ledger, Trial, ranked
+from tune.search.event_log import EVENT_LOG, EventLog, Trial, rank_trials
 from tune.search.settings import BASE, SPACE, load_settings
 from tune.search.trial import RUNS
 from tune.search.trial_score import Objective
@@ -17,7 +17,7 @@ from tune.space.space_file import load_space
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class SearchFolder:
     """The settings and results of a search."""
 
     folder: LocalPath
@@ -45,7 +45,8 @@ class Found:
             return self.best
         raise UserError(
             f"No trial of {self.folder} has a finite {self.objective.metric}, so none is the best "
-            f"({len(self.trials)} began). The reasons are in {self.folder / LEDGER}; search again "
+            f"({len(self.trials)} began). The reasons are in {self.folder / EVENT_LOG}; search "
+            f"again "
             "under another --name, in a narrower space or from another preset."
         )
 
@@ -54,7 +55,7 @@ class Found:
         return self.folder / RUNS / trial.run
 
 
-def open_search(folder: Path) -> Found:
+def open_search(folder: Path) -> SearchFolder:
     """Open the search in a folder.
 
     Raises:
@@ -64,11 +65,11 @@ def open_search(folder: Path) -> Found:
     settings = load_settings(here)
     base = load_config(here / BASE)
     objective = Objective(metric=str(settings["metric"]))
-    return Found(
+    return SearchFolder(
         folder=here,
         base=base,
         space=load_space(str(here / SPACE), base),
         objective=objective,
         settings=settings,
-        trials=ranked(Ledger(here / LEDGER, writes=False).trials, objective),
+        trials=rank_trials(EventLog(here / EVENT_LOG, writes=False).trials, objective),
     )

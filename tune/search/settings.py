@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import decisive, load_config, to_yaml
+from cyclegan.config.files import computation_settings, load_config, to_yaml
 from cyclegan.config.presets import reference
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint.resume import STATE_SHAPE
@@ -14,10 +14,10 @@ from data_prep.store.store import Store
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import LocalPath
-from tune.search.event_log import LEDGER, Ledger, Trial
+from tune.search.event_log import EVENT_LOG, EventLog, Trial
 from tune.search.sampler import next_values
 from tune.search.schedulers import REDUCTION
-from tune.search.trial import RUNS, Course
+from tune.search.trial import RUNS, TrialContext
 from tune.search.trial_score import Objective
 from tune.space import space_file
 from tune.space.space import Space, Values, grid, values_of
@@ -59,15 +59,15 @@ def look_for(steps: int) -> int:
     return max(1, steps // REDUCTION**2)
 
 
-def fixed(base: Config, store: Store) -> Config:
+def with_fixed_steps(base: Config, store: Store) -> Config:
     """Return the base with an explicit number of steps, which is the horizon of the schedules in
     every trial."""
     return replace(base, train=replace(base.train, max_steps=total_steps(base, store)))
 
 
-def course_of(settings: Settings, base: Config) -> Course:
+def context_of(settings: Settings, base: Config) -> TrialContext:
     """Return the settings that all trials share."""
-    return Course(
+    return TrialContext(
         base=base,
         runs=settings.folder / RUNS,
         objective=Objective(metric=settings.metric),
@@ -76,7 +76,7 @@ def course_of(settings: Settings, base: Config) -> Course:
     )
 
 
-def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool) -> Ledger:
+def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool) -> EventLog:
     """Make the folder of a search, or open an existing one to resume.
 
     Raises:
@@ -92,7 +92,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
         write_atomic(folder / BASE, to_yaml(base).encode())
         write_atomic(folder / SPACE, space_file.to_yaml(space).encode())
         write_atomic(folder / SETTINGS, json.dumps(kept, indent=1).encode())  # last
-        return Ledger(folder / LEDGER)
+        return EventLog(folder / EVENT_LOG)
     if not resume:
         raise ConfigError(
             f"{folder} already contains a search, and a new one never writes over it. To continue "
@@ -105,7 +105,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
         for name, value in kept.items()
         if before[name] != value
     ]
-    earlier, now = decisive(load_config(folder / BASE)), decisive(base)
+    earlier, now = computation_settings(load_config(folder / BASE)), computation_settings(base)
     changes += [
         f"{name}: {earlier[name]} -> {now[name]}" for name in now if earlier[name] != now[name]
     ]
@@ -121,7 +121,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
             "Its trials would not be comparable. Use the same settings, or start another search: "
             "--name NAME."
         )
-    return Ledger(folder / LEDGER)
+    return EventLog(folder / EVENT_LOG)
 
 
 def load_settings(folder: LocalPath) -> dict[str, object]:

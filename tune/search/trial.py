@@ -24,16 +24,16 @@ from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
 from tune.search.trial_score import Objective
-from tune.space.space import Value, apply
+from tune.space.space import Value, apply_values
 
 RUN_NAME, FAILURE, EXIT_CODE = "run", "failure", "exit_code"
 """Keys of a trial's report: its run folder, the reason of a failure, and the exit code for it."""
 RUNS = "runs"
 """Folder of the trials' runs inside the search's folder."""
-Told = dict[str, Any]
+TrialReport = dict[str, Any]
 
 
-class Handed(TypedDict):
+class TrialSpec(TypedDict):
     """The config of a trial from the search; see `event_log.Trial`."""
 
     name: str
@@ -43,7 +43,7 @@ class Handed(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
+class TrialContext:
     """The settings that all trials of a search share."""
 
     base: Config
@@ -56,9 +56,9 @@ class Course:
     segments: bool = False
     """Whether a trial pauses at each decision."""
 
-    def config(self, handed: Handed) -> Config:
+    def config(self, handed: TrialSpec) -> Config:
         """Return the configuration of a trial's current run."""
-        changed = apply(self.base, handed["values"])
+        changed = apply_values(self.base, handed["values"])
         schedule = replace(
             changed.schedule,
             validate_every_steps=self.look_every_steps,
@@ -71,7 +71,7 @@ class Course:
             schedule=schedule,
         )
 
-    def told(self, config: Config, scores: Told) -> Told:
+    def report_of(self, config: Config, scores: TrialReport) -> TrialReport:
         """Return the report of a validation for Tune, with the name of the run; a score that is not
         finite is replaced by the worst, since Tune needs a number."""
         return {self.objective.metric: self.objective.worst} | scores | {RUN_NAME: config.run.name}
@@ -80,51 +80,51 @@ class Course:
 class ReportScores(TuneReportCallback):
     """Forwards each validation to Tune."""
 
-    def __init__(self, course: Course, config: Config) -> None:
+    def __init__(self, context: TrialContext, config: Config) -> None:
         super().__init__()
-        self.course, self.config = course, config
+        self.context, self.config = context, config
 
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
         """Report a validation; Ray Train calls this after all workers have reported."""
-        told = self.course.told(self.config, metrics[0])
-        super().after_report(run_context, [told], checkpoint)
+        entries = self.context.report_of(self.config, metrics[0])
+        super().after_report(run_context, [entries], checkpoint)
 
 
-def run_trial(tuned: dict[str, Handed], *, course: Course) -> None:
+def run_trial(tuned: dict[str, TrialSpec], *, context: TrialContext) -> None:
     """Train to the end, or until the scheduler writes a `.stop` file into the run's folder.
 
     Failures are reported, not raised: Tune retries a trial that raises, which is right for a lost
     machine, but a retry cannot fix a diverged run.
     """
-    config = course.config(tuned["trial"])
-    worst = course.told(config, {"step": 0.0})
+    config = context.config(tuned["trial"])
+    worst = context.report_of(config, {"step": 0.0})
     try:
-        if course.segments:
-            run_segments(config, tuned["trial"]["start"], course)
+        if context.segments:
+            run_segments(config, tuned["trial"]["start"], context)
             return
         for scores in validations(
             config.run_folder
         ):  # those from before a restart, in case one was lost
-            ray.tune.report(course.told(config, scores))
-        fit(config, callbacks=[ReportScores(course, config)])
+            ray.tune.report(context.report_of(config, scores))
+        fit(config, callbacks=[ReportScores(context, config)])
         for scores in validations(config.run_folder)[-1:]:
-            ray.tune.report(course.told(config, scores))
+            ray.tune.report(context.report_of(config, scores))
     except (UserError, ray.train.TrainingFailedError, OSError) as error:
         full = is_storage_full(error)
         code = ExitCode.STORAGE_FULL if full else ExitCode.FAILED
         ray.tune.report(worst | {FAILURE: reason_of(error), EXIT_CODE: int(code)})
 
 
-def run_segments(config: Config, start: str, course: Course) -> None:
+def run_segments(config: Config, start: str, context: TrialContext) -> None:
     """Train from one decision to the next, and report each with a checkpoint. Ray passes only the
     path of the checkpoint; the weights stay in the run's folder."""
-    total, every = config.train.max_steps, course.look_every_steps
-    donor = still_there(course.runs / start) if start else None
+    total, every = config.train.max_steps, context.look_every_steps
+    donor = surviving_checkpoint(context.runs / start) if start else None
     step = done_steps(config.run_folder)
     if not step and donor:
-        step = int(checkpoint.verify(donor)["step"])
+        step = int(checkpoint.verify_checkpoint(donor)["step"])
     while True:
         if step < total:
             pause = min(total, (step // every + 1) * every)
@@ -135,25 +135,25 @@ def run_segments(config: Config, start: str, course: Course) -> None:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "where").write_text(f"{config.run.name} {step}")
             where = ray.tune.Checkpoint.from_directory(folder)
-            ray.tune.report(course.told(config, scores), checkpoint=where)
+            ray.tune.report(context.report_of(config, scores), checkpoint=where)
         if step >= total:
             return
 
 
-def still_there(named: StoragePath) -> StoragePath:
+def surviving_checkpoint(named: StoragePath) -> StoragePath:
     """Return the named checkpoint, or the next later one if its run has deleted it.
 
     Raises:
         CheckpointError: The run has no such checkpoint any more.
     """
-    saved = checkpoint.saved(named.parent.parent)
+    saved = checkpoint.saved_checkpoints(named.parent.parent)
     folders = [each for each in saved if each.name >= named.name]
     if not folders:
         raise CheckpointError(f"Checkpoint {named} and all later ones of its run are gone.")
     return folders[0]
 
 
-def validations(run_folder: StoragePath) -> list[Told]:
+def validations(run_folder: StoragePath) -> list[TrialReport]:
     """Return the results of a run's validations: finite scores by name, and the step."""
     return [
         {name: value for name, value in line.items() if value is not None}

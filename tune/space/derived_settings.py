@@ -10,7 +10,7 @@ from cyclegan.config.config import Config, DataConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dial:
+class DerivedSetting:
     """One dial and its effect on a configuration."""
 
     meaning: str
@@ -23,20 +23,20 @@ class Dial:
     """(configuration, base of the search) -> value of the dial in the configuration."""
 
 
-def turn_critic_rate(config: Config, base: Config, ratio: float) -> Config:
+def apply_discriminator_rate(config: Config, base: Config, ratio: float) -> Config:
     """Set the discriminators' learning rate to a multiple of the generators'."""
     optimizer = config.optimizer
     rate = ratio * optimizer.learning_rate
-    return replace(config, optimizer=replace(optimizer, critic_learning_rate=rate))
+    return replace(config, optimizer=replace(optimizer, discriminator_learning_rate=rate))
 
 
-def turn_warmup(config: Config, base: Config, share: float) -> Config:
+def apply_warmup(config: Config, base: Config, share: float) -> Config:
     """Set the warm-up steps to a share of the run's steps, which are fixed in a search."""
     steps = round(share * config.train.max_steps)
     return replace(config, optimizer=replace(config.optimizer, warmup_steps=steps))
 
 
-def turn_augmentation(config: Config, base: Config, strength: float) -> Config:
+def apply_augmentation(config: Config, base: Config, strength: float) -> Config:
     """Scale all augmentations to a multiple of the base's, or of the default's if the base has
     none."""
     unit = unit_of(base)
@@ -77,28 +77,28 @@ def augments(config: Config) -> bool:
     )
 
 
-DIALS = {
-    "critic_rate_ratio": Dial(
+DERIVED_SETTINGS = {
+    "discriminator_rate_ratio": DerivedSetting(
         meaning="learning rate of the discriminators as a multiple of the generators'",
         low=1e-3,
         high=1e3,
-        turn=turn_critic_rate,
+        turn=apply_discriminator_rate,
         read=lambda config, base: (
-            config.optimizer.critic_learning_rate / config.optimizer.learning_rate
+            config.optimizer.discriminator_learning_rate / config.optimizer.learning_rate
         ),
     ),
-    "warmup_share": Dial(
+    "warmup_share": DerivedSetting(
         meaning="share of the run over which the learning rates rise",
         low=0.0,
         high=0.9,
-        turn=turn_warmup,
+        turn=apply_warmup,
         read=lambda config, base: config.optimizer.warmup_steps / max(1, config.train.max_steps),
     ),
-    "augmentation": Dial(
+    "augmentation": DerivedSetting(
         meaning="strength of rotation, zoom, shift, contrast and noise; 1 is that of the preset",
         low=0.0,
         high=10.0,
-        turn=turn_augmentation,
+        turn=apply_augmentation,
         read=read_augmentation,
     ),
 }

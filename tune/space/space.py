@@ -7,15 +7,15 @@ from random import Random
 from typing import TypeGuard
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import flat, with_settings
+from cyclegan.config.files import flatten_settings, with_settings
 from cyclegan.errors import ConfigError
-from tune.space.derived_settings import DIALS
+from tune.space.derived_settings import DERIVED_SETTINGS
 
 Value = bool | int | float | str
 Values = Mapping[str, Value]
 """One point of a space: a value for each setting that is used at the point."""
 RESAMPLE = 0.25
-"""Probability that `perturbed` draws a new value (Jaderberg 2017)."""
+"""Probability that `perturb_values` draws a new value (Jaderberg 2017)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +153,7 @@ WEIGHTS: Space = {
 }
 SCHEDULES: Space = {
     "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
-    "critic_rate_ratio": Range(low=0.25, high=4.0, log=True),
+    "discriminator_rate_ratio": Range(low=0.25, high=4.0, log=True),
     "optimizer.schedule": Choice(choice=("constant", "linear", "cosine")),
     "optimizer.decay_start": Range(low=0.0, high=0.8, when={"optimizer.schedule": "linear"}),
     "warmup_share": Range(low=0.0, high=0.1),
@@ -171,7 +171,7 @@ SPACES: dict[str, Space] = {
 }
 
 
-def composed(space: Space, base: Config, pick: Callable[[str, Dimension], Value]) -> Values:
+def compose_space(space: Space, base: Config, pick: Callable[[str, Dimension], Value]) -> Values:
     """Build a point: `pick` is called, in the space's order, for each value that is used."""
     values: dict[str, Value] = {}
     for name, dimension in space.items():
@@ -184,16 +184,16 @@ def counts(dimension: Dimension, values: Values, base: Config) -> bool:
     """Return whether a dimension's `when` holds; settings outside the space are those of `base`."""
     if not dimension.when:
         return True
-    now = flat(base) | dict(values)
+    now = flatten_settings(base) | dict(values)
     return all(now[name] == wanted for name, wanted in dimension.when.items())
 
 
-def drawn(space: Space, base: Config, random: Random) -> Values:
+def draw_values(space: Space, base: Config, random: Random) -> Values:
     """Draw a point uniformly from the space."""
-    return composed(space, base, lambda name, dimension: dimension.drawn(random))
+    return compose_space(space, base, lambda name, dimension: dimension.drawn(random))
 
 
-def perturbed(values: Values, space: Space, base: Config, random: Random) -> Values:
+def perturb_values(values: Values, space: Space, base: Config, random: Random) -> Values:
     """Return a perturbed point, as in population-based training (Jaderberg 2017)."""
 
     def pick(name: str, dimension: Dimension) -> Value:
@@ -201,7 +201,7 @@ def perturbed(values: Values, space: Space, base: Config, random: Random) -> Val
             return dimension.drawn(random)
         return dimension.beside(values[name], random)
 
-    return composed(space, base, pick)
+    return compose_space(space, base, pick)
 
 
 def grid(space: Space, base: Config, points: int) -> list[Values]:
@@ -220,16 +220,16 @@ def grid(space: Space, base: Config, points: int) -> list[Values]:
     return combinations
 
 
-def apply(base: Config, values: Values) -> Config:
+def apply_values(base: Config, values: Values) -> Config:
     """Return the base with the values of one trial: plain settings first, then dials."""
-    plain = {name: value for name, value in values.items() if name not in DIALS}
+    plain = {name: value for name, value in values.items() if name not in DERIVED_SETTINGS}
     config = with_settings(base, plain)
-    for name, dial in DIALS.items():
+    for name, derived in DERIVED_SETTINGS.items():
         if name in values:
             number = values[name]
             assert isinstance(number, int | float)
-            if not isclose(number, dial.read(config, base), rel_tol=1e-12):
-                config = dial.turn(config, base, number)
+            if not isclose(number, derived.read(config, base), rel_tol=1e-12):
+                config = derived.turn(config, base, number)
     return config
 
 
@@ -240,10 +240,14 @@ def values_of(config: Config, space: Space, base: Config) -> Values:
     """
     loss = config.loss.mapped(lambda term: replace(term, enabled=term.effective_weight > 0))
     config = replace(config, loss=loss)
-    settings = flat(config)
+    settings = flatten_settings(config)
 
     def read(name: str, dimension: Dimension) -> Value:
-        value: Value = DIALS[name].read(config, base) if name in DIALS else settings[name]
+        value: Value = (
+            DERIVED_SETTINGS[name].read(config, base)
+            if name in DERIVED_SETTINGS
+            else settings[name]
+        )
         return value
 
-    return composed(space, config, read)
+    return compose_space(space, config, read)

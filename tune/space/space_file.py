@@ -8,10 +8,10 @@ from typing import Literal, get_args, get_origin
 import yaml
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import decisive, from_mapping, setting_types
+from cyclegan.config.files import computation_settings, from_mapping, setting_types
 from cyclegan.errors import ConfigError
-from tune.space.derived_settings import DIALS
-from tune.space.space import SPACES, Choice, Dimension, Range, Space, Value, apply, is_number
+from tune.space.derived_settings import DERIVED_SETTINGS
+from tune.space.space import SPACES, Choice, Dimension, Range, Space, Value, apply_values, is_number
 
 
 def load_space(source: str, base: Config) -> Space:
@@ -32,7 +32,7 @@ def load_space(source: str, base: Config) -> Space:
     for (one, first), (other, second) in combinations(space.items(), 2):
         for a, b in product(first.extremes, second.extremes):
             try:
-                apply(base, {one: a, other: b})
+                apply_values(base, {one: a, other: b})
             except ConfigError as error:
                 raise ConfigError(
                     f"The space allows {one} {a} with {other} {b}, which no run does: {error}"
@@ -79,15 +79,15 @@ def dimension(name: str, values: object) -> Dimension:
 
 def check_dimension(name: str, dimension: Dimension, base: Config) -> None:
     """Check that `base` has the setting and allows the values."""
-    if name in DIALS:
-        dial = DIALS[name]
+    if name in DERIVED_SETTINGS:
+        derived = DERIVED_SETTINGS[name]
         for value in dimension.extremes:
-            if not is_number(value) or not dial.low <= float(value) <= dial.high:
+            if not is_number(value) or not derived.low <= float(value) <= derived.high:
                 raise ConfigError(
                     f"The space gives {name} the value {value!r}; it must be a number from "
-                    f"{dial.low:g} to {dial.high:g}: {dial.meaning}."
+                    f"{derived.low:g} to {derived.high:g}: {derived.meaning}."
                 )
-            apply(base, {name: value})
+            apply_values(base, {name: value})
         return
     hint = hint_of(name, base)
     if isinstance(dimension, Range) and hint is not float:
@@ -99,9 +99,9 @@ def check_dimension(name: str, dimension: Dimension, base: Config) -> None:
         if not fits(value, hint):
             text = " YAML reads 1e-4 as text; write 1.0e-4." if hint is float else ""
             raise ConfigError(
-                f"The space gives {name} the value {value!r}, but it takes {describe(hint)}.{text}"
+                f"The space gives {name} the value {value!r}, but it takes {type_text(hint)}.{text}"
             )
-        apply(base, {name: value})
+        apply_values(base, {name: value})
 
 
 def check_condition(name: str, dimension: Dimension, space: Space, base: Config) -> None:
@@ -122,7 +122,7 @@ def check_condition(name: str, dimension: Dimension, space: Space, base: Config)
         if not fits(wanted, hint_of(other, base)):
             raise ConfigError(
                 f"{name} of the space is used when {other} is {wanted!r}, but {other} takes "
-                f"{describe(hint_of(other, base))}."
+                f"{type_text(hint_of(other, base))}."
             )
 
 
@@ -132,11 +132,11 @@ def hint_of(name: str, base: Config) -> object:
     Raises:
         ConfigError: There is no such setting, or it does not affect training.
     """
-    known = [setting for setting in decisive(base) if "." in setting]
+    known = [setting for setting in computation_settings(base) if "." in setting]
     if name not in known:
         raise ConfigError(
             f"The space searches {name}, which is not a setting that affects training. Those are: "
-            f"{', '.join(known)}; and the dials {', '.join(DIALS)}."
+            f"{', '.join(known)}; and the dials {', '.join(DERIVED_SETTINGS)}."
         )
     return setting_types()[name]
 
@@ -148,7 +148,7 @@ def fits(value: object, hint: object) -> bool:
     return is_number(value) if hint is float else type(value) is hint
 
 
-def describe(hint: object) -> str:
+def type_text(hint: object) -> str:
     """Return a setting's type as text."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.evaluate.score_table import Shown
+from cyclegan.evaluate.score_table import ShownVolume
 from mrct.drawing.slices import (
     CT_BONE,
     CT_DIFFERENCE,
     CT_ERROR,
     CT_SOFT,
-    Picture,
+    ImagePanel,
     Windowing,
     grid,
     png,
@@ -40,7 +40,7 @@ class Column:
     windowing: Windowing
 
 
-def columns_of(shown: Shown) -> list[Column]:
+def columns_of(shown: ShownVolume) -> list[Column]:
     """Return the images to show side by side: with a real CT the difference, else the returned
     MRI."""
     cycle, real = shown.cycle, shown.real
@@ -87,9 +87,9 @@ class View:
         picture: NDArray[Any] = voxels[self.cut]
         return picture if isinstance(self.cut[0], int) else picture[::-1]
 
-    def picture(self, column: Column, *, is_first: bool) -> Picture:
+    def picture(self, column: Column, *, is_first: bool) -> ImagePanel:
         """Return the image of a column in this view; only the first view has a title."""
-        return Picture(
+        return ImagePanel(
             title=column.title if is_first else "",
             values=self.of(column.voxels),
             windowing=column.windowing,
@@ -99,7 +99,7 @@ class View:
         )
 
 
-def views_of(shown: Shown) -> list[View]:
+def views_of(shown: ShownVolume) -> list[View]:
     """Return three axial, one coronal and one sagittal view, cropped to the body."""
     dz, dy, dx = shown.spacing_mm
     z, y, x = body_box(shown)
@@ -119,7 +119,7 @@ def views_of(shown: Shown) -> list[View]:
     return [*axial, coronal, sagittal]
 
 
-def body_box(shown: Shown) -> tuple[slice, slice, slice]:
+def body_box(shown: ShownVolume) -> tuple[slice, slice, slice]:
     """Return the extent of the body with a margin, so that no image is mostly air."""
     margins = [round(MARGIN_MM / spacing) for spacing in shown.spacing_mm]
     box = bounding_box(shown.cycle.body, margins)
@@ -128,7 +128,7 @@ def body_box(shown: Shown) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def volume_figure(shown: Shown) -> bytes:
+def volume_figure(shown: ShownVolume) -> bytes:
     """Draw all views of all images of a volume, in true proportions, as a PNG."""
     columns = columns_of(shown)
     rows = [
@@ -138,7 +138,7 @@ def volume_figure(shown: Shown) -> bytes:
     return png(grid(rows, [column.windowing for column in columns], tile_inches=VIEW_INCHES))
 
 
-def error_maps(shown: Shown) -> bytes | None:
+def error_maps(shown: ShownVolume) -> bytes | None:
     """Draw |synthetic - real| of a volume, averaged along each axis, as a PNG.
 
     The projections are from above, from the front and from the patient's left, over the compared
@@ -156,7 +156,7 @@ def error_maps(shown: Shown) -> bytes | None:
         means = np.where(voxels > 0, errors.sum(axis=axis) / np.maximum(voxels, 1), np.nan)
         height_mm, width_mm = (mm for at, mm in enumerate(shown.spacing_mm) if at != axis)
         maps.append(
-            Picture(
+            ImagePanel(
                 title=title,
                 values=means[::-1] if axis else means,
                 windowing=windowing,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cyclegan.evaluate.score_table import ALIGNED, MOSTLY_SEEN, PAIRED, TRANSLATOR, Scores
+from cyclegan.evaluate.score_table import ALIGNED, GENERATOR, MIN_SHARE_SEEN, PAIRED, Scores
 from cyclegan.metrics.paired_scores import PROTOCOLS
 from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
 from mrct.imaging.volume import Modality
@@ -77,7 +77,7 @@ SAME_DEFINITIONS = (
     "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
     "A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
     f"{ALIGNED}: its voxels do not show the same anatomy. It is flagged as partly seen if less "
-    f"than {MOSTLY_SEEN:.0%} of one body is in the field of view of the other scan.",
+    f"than {MIN_SHARE_SEEN:.0%} of one body is in the field of view of the other scan.",
 )
 
 
@@ -124,7 +124,7 @@ def text_of(metric: str, value: float | None) -> str:
 
 
 def spread_of(
-    scores: Scores, metric: str, method: str = TRANSLATOR, modality: Modality = "mri"
+    scores: Scores, metric: str, method: str = GENERATOR, modality: Modality = "mri"
 ) -> str:
     """Return the interval of a mean as text, or ± the standard deviation with too few subjects."""
     interval = scores.interval(metric, method=method, modality=modality)
@@ -143,6 +143,6 @@ def comparisons_of(scores: Scores) -> Iterator[str]:
                 ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
                 p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"
                 yield (
-                    f"{LABELS[metric]}: {TRANSLATOR} minus {rival} "
+                    f"{LABELS[metric]}: {GENERATOR} minus {rival} "
                     f"{text_of(metric, found.difference)}{ends}, {p}, {found.subjects} subjects"
                 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cyclegan.evaluate.report.labels import LABELS
-from cyclegan.evaluate.score_table import TRANSLATOR, Scores
+from cyclegan.evaluate.score_table import GENERATOR, Scores
 from cyclegan.metrics.selection_score import SELECTION
 from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 
@@ -21,7 +21,7 @@ def volumes_plot(scores: Scores) -> bytes | None:
     ours = {
         row.volume: row.values["mae_hu"]
         for row in scores.volumes
-        if row.method == TRANSLATOR and "mae_hu" in row.values
+        if row.method == GENERATOR and "mae_hu" in row.values
     }
     if not ours:
         return None
@@ -32,7 +32,7 @@ def volumes_plot(scores: Scores) -> bytes | None:
         curves = []
         for number, method in enumerate(scores.methods):
             look: dict[str, Any] = {"color": f"C{number}", "linewidth": 0.8, "markersize": 5}
-            look |= {"marker": "o"} if method == TRANSLATOR else {"marker": "x", "linestyle": ":"}
+            look |= {"marker": "o"} if method == GENERATOR else {"marker": "x", "linestyle": ":"}
             look |= {"label": method} if metric == PER_VOLUME[0] else {}
             values = {
                 row.volume: row.values[metric]

@@ -22,8 +22,8 @@ from cyclegan.evaluate.score_table import (
     ALIGNMENT,
     CYCLE,
     DETAIL,
+    GENERATOR,
     PAIRED,
-    TRANSLATOR,
     UNPAIRED,
     Scores,
 )
@@ -74,7 +74,7 @@ def to_json(scores: Scores) -> dict[str, Any]:
                 for metric in UNPAIRED
                 if (mean := scores.mean(metric, method=method)) is not None
             }
-            for method in (TRANSLATOR, *scores.rivals)
+            for method in (GENERATOR, *scores.rivals)
         },
         "cycle": {
             modality: {
@@ -171,7 +171,7 @@ def to_text(scores: Scores) -> str:
     )
     pairs = f"{scores.num_pairs} pairs" if scores.num_pairs else "no pair with a real CT"
     tests = "".join(f"\n{line}" for line in comparisons_of(scores))
-    score = scores.populations.get(TRANSLATOR, {}).get("selection")
+    score = scores.populations.get(GENERATOR, {}).get("selection")
     chosen = "" if score is None else f"\n{LABELS['selection']} {text_of('selection', score)}"
     cautions = "".join(f"\nNot to be quoted: {reason}" for reason in scores.cautions)
     return (

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from cyclegan.evaluate.report.figures import body_box, columns_of
-from cyclegan.evaluate.score_table import Shown
-from mrct.drawing.slices import coloured
+from cyclegan.evaluate.score_table import ShownVolume
+from mrct.drawing.slices import apply_colours
 
-MOST_SHOWN = 64
+MAX_SLICES_SHOWN = 64
 """Largest number of slices, to limit the size of the page; of taller volumes every second, third
 ... slice is shown."""
 JPEG_QUALITY = 85
@@ -39,16 +39,18 @@ class Viewer:
     strips: tuple[Strip, ...]
 
 
-def viewer_of(shown: Shown) -> Viewer:
+def viewer_of(shown: ShownVolume) -> Viewer:
     """Return the axial slices that contain the body, cropped to it."""
     z, y, x = body_box(shown)
-    every = -(-(z.stop - z.start) // MOST_SHOWN)
+    every = -(-(z.stop - z.start) // MAX_SLICES_SHOWN)
     slices = range(z.start, z.stop, every)
     _, dy, dx = shown.spacing_mm
     strips = []
     for column in columns_of(shown):
         # strip: [slices x rows, columns, 3]
-        strip = np.concatenate([coloured(column.voxels[k, y, x], column.windowing) for k in slices])
+        strip = np.concatenate(
+            [apply_colours(column.voxels[k, y, x], column.windowing) for k in slices]
+        )
         file = io.BytesIO()
         Image.fromarray(strip).save(file, "JPEG", quality=JPEG_QUALITY)
         strips.append(Strip(title=column.title, jpeg=file.getvalue()))

@@ -20,57 +20,57 @@ from cyclegan.config.config import Config
 from cyclegan.errors import CheckpointError
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.folder import (
-    MANIFEST,
+    FILE_HASHES,
     STATE,
-    best,
-    commit,
-    discard,
+    best_checkpoint,
+    commit_checkpoint,
+    complete_checkpoints,
+    discard_checkpoint,
     folder_of,
-    newest,
-    prune,
+    newest_checkpoint,
+    partial_folder,
+    prune_checkpoints,
+    remove_partial_checkpoints,
     results_folder,
-    saved,
+    rollback_target,
+    saved_checkpoints,
     score_of,
-    sweep,
-    unfinished,
-    verify,
-    way_back,
-    whole,
+    verify_checkpoint,
 )
-from cyclegan.train.engine.state import TrainState, build_translators
+from cyclegan.train.engine.state import TrainState, build_generators
 from mrct.storage.local_path import sha256_of
 from mrct.storage.paths import StoragePath
 
 __all__ = [
-    "MANIFEST",
+    "FILE_HASHES",
     "STATE",
-    "best",
-    "commit",
-    "discard",
+    "best_checkpoint",
+    "commit_checkpoint",
+    "complete_checkpoints",
+    "discard_checkpoint",
     "folder_of",
+    "load_generators",
     "load_tensors",
-    "load_translators",
-    "newest",
-    "prune",
-    "restore",
+    "newest_checkpoint",
+    "prune_checkpoints",
+    "remove_partial_checkpoints",
+    "restore_checkpoint",
     "results_folder",
-    "save",
-    "saved",
+    "rollback_target",
+    "save_checkpoint",
+    "saved_checkpoints",
     "score_of",
-    "sweep",
-    "verify",
-    "way_back",
-    "whole",
+    "verify_checkpoint",
 ]
 
 
-def save(
+def save_checkpoint(
     state: TrainState,
     run_folder: StoragePath,
     *,
     score: float | None = None,
     attempt: str = "",
-    leads: bool = True,
+    is_rank_zero: bool = True,
     barrier: Callable[[], None] = lambda: None,
     gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
 ) -> StoragePath:
@@ -94,13 +94,13 @@ def save(
         OSError: A file could not be written, for example because storage is full.
     """
     final = folder_of(run_folder, state.step)
-    gathering = unfinished(final, attempt)
-    if leads:
+    gathering = partial_folder(final, attempt)
+    if is_rank_zero:
         gathering.make_folder(exist_ok=False)
     barrier()
     hashes: dict[str, str] = {}
     with gathering.staging() as folder:
-        for name, write in files_of(state, score, leads):
+        for name, write in files_of(state, score, is_rank_zero):
             hashes[name] = ""
             try:
                 write(folder / name)
@@ -110,22 +110,22 @@ def save(
                 for own in hashes:
                     (folder / own).unlink(missing_ok=True)
                 raise
-    told = gather([f"{digest} {name}" for name, digest in hashes.items()])
-    if leads:
-        lines = [line.split(maxsplit=1) for lines in told for line in lines]
-        commit(gathering, final, {name: digest for digest, name in lines})
+    entries = gather([f"{digest} {name}" for name, digest in hashes.items()])
+    if is_rank_zero:
+        lines = [line.split(maxsplit=1) for lines in entries for line in lines]
+        commit_checkpoint(gathering, final, {name: digest for digest, name in lines})
     barrier()
     return final
 
 
 def files_of(
-    state: TrainState, score: float | None, leads: bool
+    state: TrainState, score: float | None, is_rank_zero: bool
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Yield the file names that one worker writes, each with the function that writes it."""
     for shard in state.mri_pool.shards:
         pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
         yield pool_file(shard), partial(save_tensors, pools)
-    if not leads:
+    if not is_rank_zero:
         return
     for name, module in modules_of(state).items():
         yield f"{name}.safetensors", partial(save_tensors, module.state_dict())
@@ -142,14 +142,14 @@ def files_of(
     yield STATE, partial(write_text, json.dumps(facts, indent=1))
 
 
-def restore(state: TrainState, folder: StoragePath) -> None:
+def restore_checkpoint(state: TrainState, folder: StoragePath) -> None:
     """Restore the complete state from a checkpoint, in place.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or damaged.
     """
     with folder.fetched() as here:
-        facts = verify(here)
+        facts = verify_checkpoint(here)
         for name, module in modules_of(state).items():
             module.load_state_dict(load_tensors(here / f"{name}.safetensors"))
         for name, optimizer in optimizers_of(state).items():
@@ -166,7 +166,7 @@ def restore(state: TrainState, folder: StoragePath) -> None:
     state.step = facts["step"]
 
 
-def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Generator]:
+def load_generators(folder: StoragePath, config: Config) -> tuple[Generator, Generator]:
     """Load the generators of a checkpoint with their mean weights, on the CPU, in evaluation mode.
 
     Returns:
@@ -176,23 +176,27 @@ def load_translators(folder: StoragePath, config: Config) -> tuple[Generator, Ge
         CheckpointError: The checkpoint is incomplete or damaged.
     """
     with folder.fetched() as here:
-        verify(here)
-        translators = build_translators(config)
-        translators.load_state_dict(load_tensors(here / "mean.safetensors"))
-    translators.eval()
-    return translators.to_ct, translators.to_mri
+        verify_checkpoint(here)
+        generators = build_generators(config)
+        generators.load_state_dict(load_tensors(here / "mean.safetensors"))
+    generators.eval()
+    return generators.to_ct, generators.to_mri
 
 
 def modules_of(state: TrainState) -> dict[str, nn.Module]:
     """Return the state's networks by their file names without suffix."""
-    return {"translators": state.translators, "critics": state.critics, "mean": state.mean}
+    return {
+        "generators": state.generators,
+        "discriminators": state.discriminators,
+        "mean": state.mean,
+    }
 
 
 def optimizers_of(state: TrainState) -> dict[str, torch.optim.Adam]:
     """Return the state's optimizers by their file names without suffix."""
     return {
-        "translator_optimizer": state.translator_optimizer,
-        "critic_optimizer": state.critic_optimizer,
+        "generator_optimizer": state.generator_optimizer,
+        "discriminator_optimizer": state.discriminator_optimizer,
     }
 
 

@@ -19,7 +19,7 @@ from cyclegan.errors import CheckpointError
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.paths import StoragePath
 
-MANIFEST = "manifest.json"
+FILE_HASHES = "manifest.json"
 STATE = "state.json"
 
 
@@ -34,19 +34,19 @@ def results_folder(run_folder: StoragePath, name: str) -> Path:
     return run_folder.beside() / name
 
 
-def unfinished(final: StoragePath, attempt: str) -> StoragePath:
+def partial_folder(final: StoragePath, attempt: str) -> StoragePath:
     """Return the path where one attempt to write a checkpoint collects its files."""
     return final.with_name(f"{PARTIAL}{attempt}-{final.name}")
 
 
-def commit(partial: StoragePath, final: StoragePath, hashes: Mapping[str, str]) -> None:
+def commit_checkpoint(partial: StoragePath, final: StoragePath, hashes: Mapping[str, str]) -> None:
     """Publish the collected files as a checkpoint; `manifest.json` is written last."""
     manifest = json.dumps(dict(sorted(hashes.items())), indent=1).encode()
     # This may replace a damaged checkpoint of the same step that a resumed run skipped.
-    partial.publish(final.name, list(hashes), MANIFEST, manifest)
+    partial.publish(final.name, list(hashes), FILE_HASHES, manifest)
 
 
-def verify(folder: StoragePath) -> dict[str, Any]:
+def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     """Check the SHA-256 of every file of a checkpoint.
 
     Returns:
@@ -56,7 +56,7 @@ def verify(folder: StoragePath) -> dict[str, Any]:
         CheckpointError: A file is missing, or its bytes differ from those that were written.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / FILE_HASHES).read_text())
         for name, expected in manifest.items():
             if (folder / name).sha256() != expected:
                 raise CheckpointError(
@@ -74,23 +74,23 @@ def verify(folder: StoragePath) -> dict[str, Any]:
     return facts
 
 
-def saved(run_folder: StoragePath) -> list[StoragePath]:
+def saved_checkpoints(run_folder: StoragePath) -> list[StoragePath]:
     """Return all checkpoint folders, oldest first, including damaged ones."""
-    folders = (run_folder / "checkpoints").published(MANIFEST)
+    folders = (run_folder / "checkpoints").published(FILE_HASHES)
     return [folder for folder in folders if folder.name.startswith("step_")]
 
 
-def whole(run_folder: StoragePath) -> Iterator[StoragePath]:
+def complete_checkpoints(run_folder: StoragePath) -> Iterator[StoragePath]:
     """Yield the intact checkpoints, newest first, and print a warning for each damaged one.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    folders = saved(run_folder)
+    folders = saved_checkpoints(run_folder)
     damaged = 0
     for folder in reversed(folders):
         try:
-            verify(folder)
+            verify_checkpoint(folder)
         except CheckpointError as error:
             print(f"warning: {error} Falling back to another checkpoint.", file=sys.stderr)
             damaged += 1
@@ -103,22 +103,24 @@ def whole(run_folder: StoragePath) -> Iterator[StoragePath]:
         )
 
 
-def newest(run_folder: StoragePath) -> StoragePath | None:
+def newest_checkpoint(run_folder: StoragePath) -> StoragePath | None:
     """Return the newest intact checkpoint, or None if the run has none yet.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    return next(whole(run_folder), None)
+    return next(complete_checkpoints(run_folder), None)
 
 
-def best(run_folder: StoragePath) -> StoragePath | None:
+def best_checkpoint(run_folder: StoragePath) -> StoragePath | None:
     """Return the intact checkpoint with the lowest score, or the newest if none has a score.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    return min(whole(run_folder), key=score_of, default=None)  # on ties the first: the newest
+    return min(
+        complete_checkpoints(run_folder), key=score_of, default=None
+    )  # on ties the first: the newest
 
 
 def score_of(folder: StoragePath) -> float:
@@ -137,7 +139,7 @@ def is_healthy(folder: StoragePath) -> bool:
         return False
 
 
-def way_back(run_folder: StoragePath) -> StoragePath:
+def rollback_target(run_folder: StoragePath) -> StoragePath:
     """Return the checkpoint to roll back to when updates stay non-finite.
 
     This is the newest healthy one or, if there is none, the oldest. Its weights are finite too,
@@ -147,7 +149,7 @@ def way_back(run_folder: StoragePath) -> StoragePath:
         CheckpointError: No checkpoint is intact.
     """
     oldest = None
-    for oldest in whole(run_folder):
+    for oldest in complete_checkpoints(run_folder):
         if is_healthy(oldest):
             return oldest
     if oldest is None:
@@ -158,7 +160,7 @@ def way_back(run_folder: StoragePath) -> StoragePath:
     return oldest
 
 
-def prune(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
+def prune_checkpoints(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
     """Delete all checkpoints except the newest, the best and the newest healthy one.
 
     Args:
@@ -166,25 +168,25 @@ def prune(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
         keep_last: Number of newest checkpoints to keep.
         keep_best: Number of checkpoints with the lowest scores to keep.
     """
-    newest_first = saved(run_folder)[::-1]
+    newest_first = saved_checkpoints(run_folder)[::-1]
     scored = [(score, f) for f in newest_first if (score := score_of(f)) < inf]
     scored.sort(key=itemgetter(0))  # on ties the newest comes first
     kept = newest_first[:keep_last] + [f for _, f in scored[:keep_best]]
     kept += islice(filter(is_healthy, newest_first), 1)
     for folder in newest_first:
         if folder not in kept:
-            discard(folder)
+            discard_checkpoint(folder)
 
 
-def sweep(run_folder: StoragePath) -> None:
+def remove_partial_checkpoints(run_folder: StoragePath) -> None:
     """Delete unfinished checkpoints, left by a kill."""
     folder = run_folder / "checkpoints"
-    there = saved(run_folder)
+    there = saved_checkpoints(run_folder)
     for name in folder.names():
         if name.startswith(PARTIAL) or (name.startswith("step_") and folder / name not in there):
             (folder / name).remove()
 
 
-def discard(folder: StoragePath) -> None:
+def discard_checkpoint(folder: StoragePath) -> None:
     """Delete a checkpoint; a kill in between leaves an unfinished one, not a damaged one."""
-    folder.withdraw(MANIFEST)
+    folder.withdraw(FILE_HASHES)

@@ -4,24 +4,24 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import decisive, load_config
+from cyclegan.config.files import computation_settings, load_config
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.run_record import require_same_data, require_same_grid
 from data_prep.store.store import Store
-from mrct.storage.lock import exclusive
+from mrct.storage.lock import exclusive_lock
 from mrct.storage.paths import StoragePath, storage_path
 
 STATE_SHAPE = (
     "generator.",
-    "critic.",
+    "discriminator.",
     "batch.",
     "train.pool_size",
     "data.neighbours",
     "data.conditions",
 )
 """Settings that a run must share with the checkpoint of another run that it starts from."""
-BEGAN_AT = "began_at.txt"
+START_CHECKPOINT = "began_at.txt"
 """File in the folder of a run that started from another run's checkpoint, with its path."""
 
 
@@ -46,7 +46,7 @@ def check_resume(
             fit.
         CheckpointError: The given checkpoint is incomplete or damaged.
     """
-    earlier, origin = config.run_folder / "config.yaml", began_at(config.run_folder)
+    earlier, origin = config.run_folder / "config.yaml", start_checkpoint(config.run_folder)
     if earlier.exists():
         if resume != "auto" and (origin is None or resume not in (origin, origin.parent.parent)):
             raise ConfigError(
@@ -60,15 +60,15 @@ def check_resume(
                 "(--config), or start a new run: --run.name NAME."
             )
         require_same_data(config.run_folder, store)
-    if checkpoint.saved(config.run_folder):
+    if checkpoint.saved_checkpoints(config.run_folder):
         return None
     if resume == "auto" and origin is not None:  # the run ended before its first checkpoint
         resume = origin
     if isinstance(resume, str):
         return None
     if (resume / "config.yaml").exists():  # a run stands for its newest checkpoint
-        resume = checkpoint.newest(resume) or resume
-    step = checkpoint.verify(resume)["step"]
+        resume = checkpoint.newest_checkpoint(resume) or resume
+    step = checkpoint.verify_checkpoint(resume)["step"]
     source = load_config(resume.parent.parent / "config.yaml")
     if changed := differences(source, config, STATE_SHAPE):
         raise ConfigError(
@@ -84,15 +84,15 @@ def check_resume(
     return resume
 
 
-def began_at(run_folder: StoragePath) -> StoragePath | None:
+def start_checkpoint(run_folder: StoragePath) -> StoragePath | None:
     """Return the checkpoint of another run that this run started from, or None."""
-    path = run_folder / BEGAN_AT
+    path = run_folder / START_CHECKPOINT
     return storage_path(path.read_text()) if path.exists() else None
 
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
     """List the result-changing settings that differ, one per line; empty if none does."""
-    old, new = decisive(before), decisive(now)
+    old, new = computation_settings(before), computation_settings(now)
     return "".join(
         f"\n  {name}: {old[name]} -> {new[name]}"
         for name in new
@@ -102,18 +102,18 @@ def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) 
 
 def done_steps(run_folder: StoragePath) -> int:
     """Return the step of the newest intact checkpoint, or 0 without one."""
-    found = checkpoint.newest(run_folder)
-    return int(checkpoint.verify(found)["step"]) if found else 0
+    found = checkpoint.newest_checkpoint(run_folder)
+    return int(checkpoint.verify_checkpoint(found)["step"]) if found else 0
 
 
-def held(run_folder: StoragePath) -> AbstractContextManager[None]:
+def run_lock(run_folder: StoragePath) -> AbstractContextManager[None]:
     """Lock the run against other commands, within the context.
 
     Raises:
         ConfigError: Another command is training this run; raised on entering the context.
     """
     run_folder.make_folder()
-    return exclusive(
+    return exclusive_lock(
         run_folder / ".lock",
         ConfigError(
             f"Another command is training {run_folder} now; two commands would overwrite each "

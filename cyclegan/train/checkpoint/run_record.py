@@ -36,7 +36,7 @@ def require_same_grid(run_folder: StoragePath, store: Store) -> None:
     Raises:
         ConfigError: The sizes differ; the message contains a matching `convert` command.
     """
-    run = recorded(run_folder)
+    run = read_environment(run_folder)
     if run is None or (list(store.spacing_mm), list(store.size)) == (
         run["spacing_mm"],
         run["size"],
@@ -60,7 +60,7 @@ def require_same_data(run_folder: StoragePath, store: Store) -> None:
         ConfigError: They differ, so a training subject could have moved to the test split.
     """
     require_same_grid(run_folder, store)
-    run = recorded(run_folder)
+    run = read_environment(run_folder)
     if run is not None and run["store_contents"] != store.contents:
         raise ConfigError(
             f"Run {run_folder.name} started with other volumes or splits (index "
@@ -80,7 +80,7 @@ def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:
         ConfigError: The preprocessing differs, so scans would not look as they did in training.
     """
     require_same_grid(run_folder, store)
-    run = recorded(run_folder) or {}
+    run = read_environment(run_folder) or {}
     if run.get("store_fingerprint", store.fingerprint) != store.fingerprint:
         raise ConfigError(
             f"Store {store.path.name} was converted with another preprocessing "
@@ -91,7 +91,7 @@ def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:
     return str(run.get("store_contents", store.contents))
 
 
-def recorded(run_folder: StoragePath) -> dict[str, Any] | None:
+def read_environment(run_folder: StoragePath) -> dict[str, Any] | None:
     """Read the record of a run, or return None if it has not started."""
     path = run_folder / ENVIRONMENT
     if not path.exists():

@@ -4,26 +4,32 @@ from math import isfinite
 
 from cyclegan.errors import CheckpointError
 from cyclegan.metrics.selection_score import SELECTION, higher_is_better
-from cyclegan.train.checkpoint.checkpoint import best, newest, whole
+from cyclegan.train.checkpoint.checkpoint import (
+    best_checkpoint,
+    complete_checkpoints,
+    newest_checkpoint,
+)
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from mrct.storage.paths import StoragePath, storage_path
 
 
-def chosen_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTION) -> StoragePath:
+def select_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTION) -> StoragePath:
     """Return the folder of a checkpoint, which is verified when it is loaded.
 
     Args:
-        run_folder: Folder of the run.
-        which: `best`, `newest`, a name such as `step_00001000`, or the path of a checkpoint.
-        metric: Score that `best` refers to, by its name in `metrics.jsonl`.
+        run_folder: Folder of the run. which: `best_checkpoint`, `newest_checkpoint`, a name such as
+        `step_00001000`, or the path of a checkpoint. metric: Score that `best_checkpoint` refers
+        to, by its name in `metrics.jsonl`.
 
     Raises:
         CheckpointError: The run has no checkpoint, or none with this score.
     """
     if which == "newest":
-        folder = newest(run_folder)
+        folder = newest_checkpoint(run_folder)
     elif which == "best":
-        folder = best(run_folder) if metric == SELECTION else _best_in(run_folder, metric)
+        folder = (
+            best_checkpoint(run_folder) if metric == SELECTION else _best_in(run_folder, metric)
+        )
     else:
         named = run_folder / "checkpoints" / which
         return named if named.exists() else storage_path(which)
@@ -44,7 +50,7 @@ def _best_in(run_folder: StoragePath, metric: str) -> StoragePath | None:
         for line in lines
         if isinstance(line.get(metric), int | float) and isfinite(line[metric])
     }
-    folders = list(whole(run_folder))
+    folders = list(complete_checkpoints(run_folder))
     scored = [folder for folder in folders if _step_of(folder) in found]
     if folders and not scored:
         known = sorted({name for line in lines for name in line if name.startswith("val/")})

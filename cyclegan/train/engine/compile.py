@@ -67,9 +67,9 @@ def compile_obstacle(device: torch.device) -> str:
 
 def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> None:
     """Compile only the residual blocks, or both pairs of networks as a whole."""
-    modules: list[nn.Module] = [state.translators, state.critics]
+    modules: list[nn.Module] = [state.generators, state.discriminators]
     if extent == "blocks":
-        modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
+        modules = [m for m in state.generators.modules() if isinstance(m, ResidualBlock)]
     for module in modules:
         module.compile(dynamic=False)
 

@@ -1,6 +1,6 @@
 """Deterministic training: steps that are bit-identical on machines of one kind.
 
-`gradients.InOrder` fixes the order of sums, so that this holds on any number of workers.
+`gradients.OrderedGradients` fixes the order of sums, so that this holds on any number of workers.
 """
 
 import os
@@ -24,7 +24,7 @@ def make_deterministic(state: TrainState) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    for pair in (state.translators, state.mean):
+    for pair in (state.generators, state.mean):
         replace_reflection(pair)
 
 

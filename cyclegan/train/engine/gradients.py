@@ -16,7 +16,7 @@ from cyclegan.train.distributed import sum_in_order
 Flag = Float[Tensor, ""]
 
 
-class Accumulated:
+class AccumulatedGradients:
     """Gradient accumulation; DDP averages over workers once, in the last part's backward."""
 
     @contextmanager
@@ -32,7 +32,7 @@ class Accumulated:
         """Complete the gradient in the weights' `grad`, after the last part."""
 
 
-class InOrder(Accumulated):
+class OrderedGradients(AccumulatedGradients):
     """Gradient sum in the order of the shards, bit-identical on any number of workers.
 
     Each shard is a part. The module is not wrapped in DDP.

@@ -34,7 +34,7 @@ AIR_IN_MRI = -0.8
 """Threshold between air and body: below most tissue of a plain MRI, and all of an inverted one."""
 
 
-def translator_terms(
+def generator_terms(
     batch: Batch, images: Translated, scores: tuple[Tensor, Tensor], weights: LossConfig
 ) -> Terms:
     """Return every term of the generators' loss, unweighted, and their weighted sum.
@@ -49,7 +49,7 @@ def translator_terms(
         weights: Weights at this step; terms of weight 0 are neither computed nor returned.
 
     Returns:
-        Terms named `loss/...`, with the weighted sum as `loss/translators`; on the device.
+        Terms named `loss/...`, with the weighted sum as `loss/generators`; on the device.
     """
     mri, ct = batch.own_mri, batch.own_ct
     mri_scores, ct_scores = scores
@@ -108,4 +108,4 @@ def translator_terms(
                 terms |= {"loss/cycle_mri": of_mri, "loss/cycle_ct": of_ct}
             else:
                 terms[f"loss/{name}"] = of_mri + of_ct
-    return terms | {"loss/translators": total}
+    return terms | {"loss/generators": total}

@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.train.distributed import Worker, synchronised
+from cyclegan.train.distributed import Worker, wrap_in_ddp
 from cyclegan.train.engine.compile import compile_where_possible
 from cyclegan.train.engine.deterministic import make_deterministic
-from cyclegan.train.engine.gradients import Accumulated, InOrder
+from cyclegan.train.engine.gradients import AccumulatedGradients, OrderedGradients
 from cyclegan.train.engine.state import TrainState
-from cyclegan.train.engine.step import Engine
+from cyclegan.train.engine.step import TrainEngine
 
 
 def arithmetic(
@@ -44,7 +44,7 @@ def place(
     worker: Worker,
     note: Callable[[str], None],
     lap: Callable[[str], None] = lambda part: None,
-) -> Engine:
+) -> TrainEngine:
     """Compile the networks and wrap them in DDP.
 
     Args:
@@ -69,20 +69,20 @@ def place(
         torch.backends.cudnn.allow_tf32 = True
     num_graphs = compile_where_possible(state, config, parts, device, note)
     # DDP does not sum in a fixed order, so deterministic runs do without it.
-    networks = [state.translators, state.critics]
-    translators, critics = networks if deterministic else map(synchronised, networks)
-    return Engine(
-        translators=translators,
-        critics=critics,
+    networks = [state.generators, state.discriminators]
+    generators, discriminators = networks if deterministic else map(wrap_in_ddp, networks)
+    return TrainEngine(
+        generators=generators,
+        discriminators=discriminators,
         autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
-        gradients=InOrder() if deterministic else Accumulated(),
+        gradients=OrderedGradients() if deterministic else AccumulatedGradients(),
         num_graphs=num_graphs,
         num_parts=parts,
         # Deterministic parts are summed, not averaged over workers.
         part_weight=1 / config.batch.shards if deterministic else share / parts,
         clip_norm=config.optimizer.clip_norm,
-        critic_updates=config.optimizer.critic_updates,
-        critic_every_steps=config.optimizer.critic_every_steps,
+        discriminator_updates=config.optimizer.discriminator_updates,
+        discriminator_every_steps=config.optimizer.discriminator_every_steps,
         lap=lap,
     )
 

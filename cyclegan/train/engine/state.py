@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from cyclegan.config.config import Config
 from cyclegan.data.philox import Stream
 from cyclegan.errors import require
-from cyclegan.nets.discriminator import SMALLEST_IMAGE, Critic
+from cyclegan.nets.discriminator import SMALLEST_IMAGE, Discriminator
 from cyclegan.nets.generator import Generator
-from cyclegan.nets.network_pairs import Critics, Translators
+from cyclegan.nets.network_pairs import Discriminators, Generators
 from cyclegan.train.engine.replay_pool import ReplayPools
 
 
-def build_translators(config: Config) -> Translators:
+def build_generators(config: Config) -> Generators:
     """Build both generators, newly initialised, on the CPU."""
     to_ct, to_mri = (
         Generator(
@@ -27,34 +27,34 @@ def build_translators(config: Config) -> Translators:
         )
         for _ in range(2)
     )
-    return Translators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
+    return Generators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
 
 
-def build_critics(config: Config) -> Critics:
+def build_discriminators(config: Config) -> Discriminators:
     """Build both discriminators, newly initialised, on the CPU."""
     mri, ct = (
-        Critic(
+        Discriminator(
             in_channels=1 + config.data.num_conditions,
-            filters=config.critic.filters,
-            norm=config.critic.norm,
-            spectral=config.critic.spectral,
-            scales=config.critic.scales,
+            filters=config.discriminator.filters,
+            norm=config.discriminator.norm,
+            spectral=config.discriminator.spectral,
+            scales=config.discriminator.scales,
         )
         for _ in range(2)
     )
-    return Critics(mri=mri, ct=ct)
+    return Discriminators(mri=mri, ct=ct)
 
 
 @dataclass(kw_only=True, slots=True)
 class TrainState:
     """Networks without compile or DDP wrappers, optimizers, pools and counters of a run."""
 
-    translators: Translators
-    critics: Critics
-    mean: Translators
+    generators: Generators
+    discriminators: Discriminators
+    mean: Generators
     """Exponential moving average of the generators."""
-    translator_optimizer: torch.optim.Adam
-    critic_optimizer: torch.optim.Adam
+    generator_optimizer: torch.optim.Adam
+    discriminator_optimizer: torch.optim.Adam
     scaler: torch.amp.GradScaler
     mri_pool: ReplayPools
     ct_pool: ReplayPools
@@ -88,22 +88,24 @@ def build_state(
         fp16: Whether to scale losses for fp16.
 
     Raises:
-        ConfigError: The slices are too small for `critic.scales`.
+        ConfigError: The slices are too small for `discriminator.scales`.
     """
-    coarsest = min(size) // 2 ** (config.critic.scales - 1)
+    coarsest = min(size) // 2 ** (config.discriminator.scales - 1)
     require(
         coarsest >= SMALLEST_IMAGE,
-        f"critic.scales is {config.critic.scales}, so the last discriminator would see slices of "
-        f"{size} at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Lower --critic.scales, or use a "
+        f"discriminator.scales is {config.discriminator.scales}, so the last discriminator would "
+        f"see slices of "
+        f"{size} at {coarsest} pixels; it needs {SMALLEST_IMAGE}. Lower --discriminator.scales, or "
+        f"use a "
         "store with larger slices.",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        translators = build_translators(config)
-        critics = build_critics(config)
-    for module in (translators, critics):
+        generators = build_generators(config)
+        discriminators = build_discriminators(config)
+    for module in (generators, discriminators):
         module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    mean = copy.deepcopy(translators).requires_grad_(False).eval()
+    mean = copy.deepcopy(generators).requires_grad_(False).eval()
     betas = (config.optimizer.beta1, config.optimizer.beta2)
 
     def adam(module: nn.Module, rate: float) -> torch.optim.Adam:
@@ -123,11 +125,11 @@ def build_state(
         for stream in (Stream.MRI_REPLAY, Stream.CT_REPLAY)
     )
     return TrainState(
-        translators=translators,
-        critics=critics,
+        generators=generators,
+        discriminators=discriminators,
         mean=mean,
-        translator_optimizer=adam(translators, config.optimizer.learning_rate),
-        critic_optimizer=adam(critics, config.optimizer.critic_learning_rate),
+        generator_optimizer=adam(generators, config.optimizer.learning_rate),
+        discriminator_optimizer=adam(discriminators, config.optimizer.discriminator_learning_rate),
         scaler=torch.amp.GradScaler(device.type, enabled=fp16),
         mri_pool=mri_pool,
         ct_pool=ct_pool,

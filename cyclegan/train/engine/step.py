@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from cyclegan.config.config import LossConfig
 from cyclegan.data.batch import Batch
-from cyclegan.nets.losses import critic_loss
-from cyclegan.nets.network_pairs import Critics, Translated
+from cyclegan.nets.losses import discriminator_loss
+from cyclegan.nets.network_pairs import Discriminators, Translated
 from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, signs
-from cyclegan.train.engine.gradients import Accumulated, clip, gradient_norm, not_finite
-from cyclegan.train.engine.objective import Terms, translator_terms
+from cyclegan.train.engine.gradients import AccumulatedGradients, clip, gradient_norm, not_finite
+from cyclegan.train.engine.objective import Terms, generator_terms
 from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 
 Autocast = Callable[[], AbstractContextManager[None]]
@@ -25,15 +25,15 @@ Fakes = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
+class TrainEngine:
     """Execution of steps: the placed networks, their precision, and the order of updates."""
 
-    translators: nn.Module
+    generators: nn.Module
     """The state's generators, compiled and wrapped in DDP as configured."""
-    critics: nn.Module
+    discriminators: nn.Module
     """The state's discriminators, compiled and wrapped in DDP as configured."""
     autocast: Autocast
-    gradients: Accumulated = field(default_factory=Accumulated)
+    gradients: AccumulatedGradients = field(default_factory=AccumulatedGradients)
     """Combination of the gradients of parts and workers."""
     num_graphs: int = 0
     """Number of graphs that torch.compile makes of the networks in a run."""
@@ -43,16 +43,16 @@ class Engine:
     """Weight of the loss of one part, such that all samples of the step count alike."""
     clip_norm: float = 0.0
     """Largest gradient norm of an optimizer; 0: no limit."""
-    critic_updates: int = 1
+    discriminator_updates: int = 1
     """Discriminator updates per step."""
-    critic_every_steps: int = 1
+    discriminator_every_steps: int = 1
     """Steps between two discriminator updates."""
     lap: Callable[[str], None] = lambda part: None
-    """Called when a part of the step ends, with "translators", then "critics"."""
+    """Called when a part of the step ends, with "generators", then "discriminators"."""
 
 
 def train_step(
-    state: TrainState, engine: Engine, batch: Batch, weights: LossConfig, ema_decay: float
+    state: TrainState, engine: TrainEngine, batch: Batch, weights: LossConfig, ema_decay: float
 ) -> Terms:
     """Update both generators, then both discriminators.
 
@@ -68,26 +68,28 @@ def train_step(
         so the caller decides when to do it.
     """
     parts = cut(batch, engine.num_parts)
-    images, terms, bad = update_translators(state, engine, parts, weights)
+    images, terms, bad = update_generators(state, engine, parts, weights)
     update_mean(
-        state.mean, state.translators, decay=decay_at(state.step, ema_decay), applied=1 - bad
+        state.mean, state.generators, decay=decay_at(state.step, ema_decay), applied=1 - bad
     )
-    engine.lap("translators")
+    engine.lap("generators")
     fakes = replayed(state, images)
-    if state.step % engine.critic_every_steps == 0:
-        for number in range(engine.critic_updates):
+    if state.step % engine.discriminator_every_steps == 0:
+        for number in range(engine.discriminator_updates):
             if number:
                 state.scaler.update()  # it allows only one optimizer step between two updates
-            critic_terms, critic_bad = update_critics(state, engine, parts, fakes)
-            terms |= critic_terms
-            bad = torch.maximum(bad, critic_bad)
+            discriminator_terms, discriminator_bad = update_discriminators(
+                state, engine, parts, fakes
+            )
+            terms |= discriminator_terms
+            bad = torch.maximum(bad, discriminator_bad)
     if state.step % MEASURE_EVERY_STEPS == 0:
         terms |= signs(parts[0], images[0])
     state.skipped += bad
     state.streak.add_(bad).mul_(bad)
     state.scaler.update()
     state.step += 1
-    engine.lap("critics")
+    engine.lap("discriminators")
     return terms
 
 
@@ -98,8 +100,8 @@ def cut(batch: Batch, num_parts: int) -> list[Batch]:
     return [Batch(**dict(zip(names, part, strict=True))) for part in zip(*chunks, strict=True)]
 
 
-def update_translators(
-    state: TrainState, engine: Engine, parts: Sequence[Batch], weights: LossConfig
+def update_generators(
+    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], weights: LossConfig
 ) -> tuple[list[Translated], Terms, Tensor]:
     """Update both generators.
 
@@ -107,19 +109,19 @@ def update_translators(
         Their detached images per part, from which the discriminators learn; the mean loss terms;
         and 1.0 if the update was skipped, else 0.0.
     """
-    optimizer, made, found = state.translator_optimizer, [], []
+    optimizer, made, found = state.generator_optimizer, [], []
     optimizer.zero_grad(set_to_none=True)
-    with frozen(state.critics) as judge:
+    with frozen(state.discriminators) as judge:
         for part in parts:
-            with engine.gradients.part(engine.translators, last=part is parts[-1]):
+            with engine.gradients.part(engine.generators, last=part is parts[-1]):
                 with engine.autocast():
-                    images: Translated = engine.translators(part.mri, part.ct)
+                    images: Translated = engine.generators(part.mri, part.ct)
                     scores = judge(images.fake_mri, images.fake_ct)
-                terms = translator_terms(part, images, scores, weights)
-                state.scaler.scale(terms["loss/translators"] * engine.part_weight).backward()
+                terms = generator_terms(part, images, scores, weights)
+                state.scaler.scale(terms["loss/generators"] * engine.part_weight).backward()
             made.append(Translated(*(image.detach() for image in images)))
             found.append(terms)
-    engine.gradients.finish(engine.translators)
+    engine.gradients.finish(engine.generators)
     return made, mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)
 
 
@@ -132,39 +134,39 @@ def replayed(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
     return list(zip(fake_mri.chunk(num_parts), fake_ct.chunk(num_parts), strict=True))
 
 
-def update_critics(
-    state: TrainState, engine: Engine, parts: Sequence[Batch], fakes: Sequence[Fakes]
+def update_discriminators(
+    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], fakes: Sequence[Fakes]
 ) -> tuple[Terms, Tensor]:
     """Update both discriminators on real slices and replayed fakes.
 
     Returns:
         The mean loss terms and accuracies; and 1.0 if the update was skipped, else 0.0.
     """
-    optimizer, found = state.critic_optimizer, []
-    as_judged = state.translators.as_judged
+    optimizer, found = state.discriminator_optimizer, []
+    as_judged = state.generators.as_judged
     optimizer.zero_grad(set_to_none=True)
     for part, (fake_mri, fake_ct) in zip(parts, fakes, strict=True):
         # Spectral norm updates its vectors once per update, whatever the number of parts.
-        state.critics.train(part is parts[0])
-        with engine.gradients.part(engine.critics, last=part is parts[-1]):
+        state.discriminators.train(part is parts[0])
+        with engine.gradients.part(engine.discriminators, last=part is parts[-1]):
             real_mri = as_judged(part.mri, part.own_mri)
             real_ct = as_judged(part.ct, part.own_ct)
             with engine.autocast():
                 # Real and fake share one forward: InstanceNorm keeps no statistics over the batch.
-                mri_scores, ct_scores = engine.critics(
+                mri_scores, ct_scores = engine.discriminators(
                     torch.cat([real_mri, fake_mri]), torch.cat([real_ct, fake_ct])
                 )
             terms = {
-                "loss/critic_mri": critic_loss(*mri_scores.chunk(2)),
-                "loss/critic_ct": critic_loss(*ct_scores.chunk(2)),
+                "loss/discriminator_mri": discriminator_loss(*mri_scores.chunk(2)),
+                "loss/discriminator_ct": discriminator_loss(*ct_scores.chunk(2)),
             }
-            total = terms["loss/critic_mri"] + terms["loss/critic_ct"]
+            total = terms["loss/discriminator_mri"] + terms["loss/discriminator_ct"]
             state.scaler.scale(total * engine.part_weight).backward()
-        terms["accuracy/critic_mri"] = accuracy(*mri_scores.chunk(2))
-        terms["accuracy/critic_ct"] = accuracy(*ct_scores.chunk(2))
+        terms["accuracy/discriminator_mri"] = accuracy(*mri_scores.chunk(2))
+        terms["accuracy/discriminator_ct"] = accuracy(*ct_scores.chunk(2))
         found.append(terms)
-    state.critics.train()
-    engine.gradients.finish(engine.critics)
+    state.discriminators.train()
+    engine.gradients.finish(engine.discriminators)
     return mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)
 
 
@@ -195,10 +197,10 @@ def mean_of(found: Sequence[Terms]) -> Terms:
 
 
 @contextmanager
-def frozen(critics: Critics) -> Iterator[Critics]:
+def frozen(discriminators: Discriminators) -> Iterator[Discriminators]:
     """Freeze the discriminators: no weight gradients, and spectral norm keeps its vectors."""
-    critics.requires_grad_(False).eval()
+    discriminators.requires_grad_(False).eval()
     try:
-        yield critics
+        yield discriminators
     finally:
-        critics.requires_grad_(True).train()
+        discriminators.requires_grad_(True).train()

@@ -16,7 +16,7 @@ from mrct.storage.paths import StoragePath
 
 
 @contextmanager
-def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> Iterator[None]:
+def show_progress(run_folder: StoragePath, *, total_steps: int, first_step: int) -> Iterator[None]:
     """Show a run's progress within the context."""
     ended = threading.Event()
     path = run_folder / METRICS
@@ -28,16 +28,16 @@ def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> 
         with progress("train", total_steps, done=first_step) as advance:
             while True:
                 last_look = ended.wait(look_every_s)
-                told: list[dict[str, Any]] = []
+                entries: list[dict[str, Any]] = []
                 with suppress(OSError):  # an outage; the next look reads the same lines
-                    told = read_lines(path)
-                for line in told:
+                    entries = read_lines(path)
+                for line in entries:
                     if "note" in line and (note := (line["step"], line["note"])) not in printed:
                         printed.add(note)
                         print(line["note"], file=sys.stderr, flush=True)
-                lines = [line for line in told if "loss/translators" in line]
+                lines = [line for line in entries if "loss/generators" in line]
                 if lines and (step := lines[-1]["step"]) > shown:
-                    advance(step - shown, describe(lines[-1]))
+                    advance(step - shown, status_line(lines[-1]))
                     shown = step
                 if last_look:
                     return
@@ -51,10 +51,10 @@ def following(run_folder: StoragePath, *, total_steps: int, first_step: int) -> 
         thread.join()
 
 
-def describe(line: dict[str, Any]) -> str:
+def status_line(line: dict[str, Any]) -> str:
     """Format the few numbers of a log line that show a run's health."""
     return (
-        f"loss {number(line['loss/translators'])}  {line['speed/slices_per_s']:.1f} slices/s  "
+        f"loss {number(line['loss/generators'])}  {line['speed/slices_per_s']:.1f} slices/s  "
         f"data wait {line['speed/data_wait_percent']:.0f} %"
     )
 

@@ -23,7 +23,7 @@ PUT_EVERY_S = 10.0
 """Seconds between two uploads of the lines to an object store."""
 
 
-class Journal:
+class MetricsLog:
     """`metrics.jsonl` and TensorBoard's files of a run, written by one worker."""
 
     def __init__(self, run_folder: StoragePath) -> None:
@@ -37,7 +37,7 @@ class Journal:
             old = read_lines(run_folder / METRICS)
             self.path.write_text("".join(json.dumps(line) + "\n" for line in old))
 
-    def go_on_from(self, step: int) -> list[dict[str, Any]]:
+    def resume_from(self, step: int) -> list[dict[str, Any]]:
         """Drop the lines of later steps, which the run will repeat.
 
         Returns:
@@ -76,7 +76,7 @@ class Journal:
             reason = type(error).__name__
             print(f"warning: {METRICS} was not uploaded ({reason}).", file=sys.stderr)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Upload everything written so far; a local disk has it already."""
         if self.local:
             return
@@ -95,9 +95,9 @@ class Journal:
         """Close TensorBoard's file, and upload everything."""
         if self.writer is not None:
             self.writer.close()
-            self.settle()
+            self.flush()
 
-    def forget(self) -> None:
+    def delete_local_copy(self) -> None:
         """Delete the local folder of a run on an object store; after `close`."""
         if not self.local:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -18,7 +18,7 @@ LEFT_OUT, WARM_UP, TRACED = 8, 2, 5
 
 
 @contextmanager
-def traced(
+def trace_steps(
     config: Config, worker: Worker, note: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each step; without `debug.profile` it does nothing."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from cyclegan.train.monitor.metrics_log import Journal
-from cyclegan.train.monitor.timers import Stopwatch, peak_memory
+from cyclegan.train.monitor.metrics_log import MetricsLog
+from cyclegan.train.monitor.timers import StepTimer, peak_memory
 from mrct.storage.paths import StoragePath
 
-STEP_PARTS = ("data_wait", "translators", "critics")
+STEP_PARTS = ("data_wait", "generators", "discriminators")
 SESSION_TAGS = ("val/selection", "val/mae_hu", "val/bone_dice", "val/ssim")
 """Scores that TensorBoard shows beside a run's settings, if the run has them."""
 
@@ -29,7 +29,7 @@ class Telemetry:
         self,
         run_folder: StoragePath,
         *,
-        leads: bool,
+        is_rank_zero: bool,
         first_step: int,
         global_batch: int,
         device: torch.device | None = None,
@@ -49,21 +49,21 @@ class Telemetry:
         """
         self.global_batch, self.average, self.highest = global_batch, average, highest
         self.device = device or torch.device("cpu")
-        self.journal = Journal(run_folder) if leads else None
+        self.journal = MetricsLog(run_folder) if is_rank_zero else None
         self.noted: set[str] = set()
-        self.stopwatch = Stopwatch(self.device, STEP_PARTS)
-        self.go_on_from(first_step)
+        self.timer = StepTimer(self.device, STEP_PARTS)
+        self.resume_from(first_step)
 
-    def go_on_from(self, step: int) -> None:
+    def resume_from(self, step: int) -> None:
         """Drop everything logged of later steps, which the run will repeat."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.num_steps = 0
-        self.stopwatch.take()
-        self.stopwatch.start()
+        self.timer.take()
+        self.timer.start()
         self.started = self.interval_started = time.monotonic()
         if self.journal:
-            kept = self.journal.go_on_from(step)
+            kept = self.journal.resume_from(step)
             # The run's time continues over restarts, without the time between them.
             self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
 
@@ -85,7 +85,7 @@ class Telemetry:
         own = torch.stack([self.sums[name] / self.counts[name] for name in names])
         values = self.average(own).tolist()
         elapsed_s = time.monotonic() - self.interval_started
-        parts_ms = self.stopwatch.take()
+        parts_ms = self.timer.take()
         times = torch.tensor([ms / self.num_steps for ms in parts_ms.values()], device=self.device)
         pairs_per_s = self.num_steps * self.global_batch / elapsed_s
         means = dict(zip(names, values, strict=True)) | {
@@ -104,7 +104,7 @@ class Telemetry:
         peaks = self.highest(torch.tensor(list(memory.values()), device=self.device))
         self.sums, self.counts, self.num_steps = {}, {}, 0
         self.interval_started = time.monotonic()
-        self.stopwatch.start()
+        self.timer.start()
         return means | dict(zip(memory, peaks, strict=True))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -150,15 +150,15 @@ class Telemetry:
     def pause(self, seconds: float) -> None:
         """Exclude time from the speed: validating and saving are not steps."""
         self.interval_started += seconds
-        self.stopwatch.start()
+        self.timer.start()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Upload everything logged so far to the run folder."""
         if self.journal:
-            self.journal.settle()
+            self.journal.flush()
 
     def close(self) -> None:
         """Close the files."""
         if self.journal:
             self.journal.close()
-            self.journal.forget()
+            self.journal.delete_local_copy()

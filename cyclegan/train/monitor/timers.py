@@ -12,37 +12,37 @@ from itertools import starmap
 import torch
 
 
-class HostMoment:
+class HostEvent:
     """The present moment on the host's clock."""
 
     def __init__(self) -> None:
         self.s = time.perf_counter()
 
-    def elapsed_time(self, end_event: "HostMoment", /) -> float:
+    def elapsed_time(self, end_event: "HostEvent", /) -> float:
         """Return the milliseconds from this moment to another."""
         return 1000 * (end_event.s - self.s)
 
 
-Moment = HostMoment | torch.cuda.Event
+Event = HostEvent | torch.cuda.Event
 
 
-def milliseconds(begin: Moment, end: Moment) -> float:
+def milliseconds(begin: Event, end: Event) -> float:
     """Return the milliseconds from one moment to another of the same kind."""
     return float(begin.elapsed_time(end))  # type: ignore[arg-type]
 
 
-class Stopwatch:
+class StepTimer:
     """Timer that splits steps into named parts."""
 
     def __init__(self, device: torch.device, parts: Sequence[str]) -> None:
         self.device = device
-        self.laps: dict[str, list[tuple[Moment, Moment]]] = {part: [] for part in parts}
+        self.laps: dict[str, list[tuple[Event, Event]]] = {part: [] for part in parts}
         self.last = self.now()
 
-    def now(self) -> Moment:
+    def now(self) -> Event:
         """Return the present moment in the order of the device's work."""
         if self.device.type != "cuda":
-            return HostMoment()
+            return HostEvent()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event

@@ -16,28 +16,28 @@ import ray.train.torch
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
-from cyclegan.train.checkpoint.resume import check_resume, done_steps, held
+from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.monitor.console import following
-from cyclegan.train.run.resources import cores_of_worker, on_gpus, places
+from cyclegan.train.monitor.console import show_progress
+from cyclegan.train.run.resources import cores_of_worker, uses_gpus, workers_that_fit
 from cyclegan.train.run.signals import (
     Signals,
-    end_at_once,
-    noted_signals,
-    now_and_then,
-    run_until_told,
-    told_to_stop,
+    ask_at_most_every,
+    collect_signals,
+    exit_immediately,
+    run_until_stopped,
+    stop_requested,
 )
 from cyclegan.train.run.worker_failures import (
-    forget,
-    leave_verdict,
-    leave_word,
-    verdict_left,
-    word_left,
+    clear_failure_files,
+    read_failure,
+    read_fatal_error,
+    record_failure,
+    record_fatal_error,
 )
 from cyclegan.train.training_plan import total_steps
-from cyclegan.train.validation import chosen, require_mri
+from cyclegan.train.validation import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
 from mrct.ray_session import WHERE_ADDED, machines, ray_session
@@ -49,7 +49,7 @@ ASK_STORAGE_EVERY_S = 2.0
 """Seconds between two checks for a stop request on an object store."""
 
 
-class Job(TypedDict):
+class WorkerJob(TypedDict):
     """Arguments sent to each worker."""
 
     config: Config
@@ -72,12 +72,12 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     """
     store = open_store(config.store)
     require_mri(store)
-    for mri in chosen(store, "mri", "val", config):
+    for mri in validation_volumes(store, "mri", "val", config):
         store.partner(mri)
     steps = total_steps(config, store)
     with config.run_folder.reached():
         config.run_folder.names()
-    with held(config.run_folder):
+    with run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         if done >= steps:
@@ -86,19 +86,19 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
             ray_session(),  # before the signals: Ray installs its own handler of SIGTERM
-            noted_signals(config.run_folder) as came,
-            following(config.run_folder, total_steps=steps, first_step=done),
+            collect_signals(config.run_folder) as came,
+            show_progress(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
-            if not run_until_told(train, config.run_folder, came, config.scale.grace_s):
+            if not run_until_stopped(train, config.run_folder, came, config.scale.grace_s):
                 lost = "later steps are lost because the workers had no time to save"
-                end_at_once(stopped(came, done_steps(config.run_folder), steps, lost))
+                exit_immediately(stopped_error(came, done_steps(config.run_folder), steps, lost))
         if came and (saved := done_steps(config.run_folder)) < steps:
-            raise stopped(came, saved, steps, "nothing is lost")
+            raise stopped_error(came, saved, steps, "nothing is lost")
     return True
 
 
-def stopped(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
+def stopped_error(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
     """Return the error of a run stopped by a signal; SIGTERM is sent by a scheduler."""
     error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
     return error(
@@ -119,33 +119,33 @@ def fit(
     """
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
-        train_loop_config=Job(config=config, start=start),
+        train_loop_config=WorkerJob(config=config, start=start),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
         scaling_config=scaling(config),
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
             failure_config=ray.train.FailureConfig(max_failures=config.scale.max_failures),
-            callbacks=[Witness(config.run_folder), *callbacks],
+            callbacks=[FailureRecorder(config.run_folder), *callbacks],
         ),
     )
     # Ray's default is ten minutes; its controller reads the limit from the environment.
     os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
-    forget(config.run_folder)
+    clear_failure_files(config.run_folder)
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        if verdict := verdict_left(config.run_folder):
-            raise verdict from error
+        if fatal_error := read_fatal_error(config.run_folder):
+            raise fatal_error from error
         raise
     else:
-        if verdict := verdict_left(config.run_folder):
-            raise verdict
+        if fatal_error := read_fatal_error(config.run_folder):
+            raise fatal_error
     finally:
-        forget(config.run_folder)
+        clear_failure_files(config.run_folder)
 
 
-class Witness(ray.train.UserCallback):
+class FailureRecorder(ray.train.UserCallback):
     """Callback in Ray's controller that records failures of workers."""
 
     def __init__(self, run_folder: StoragePath) -> None:
@@ -156,7 +156,7 @@ class Witness(ray.train.UserCallback):
         # Ray reads this in the controller. A frozen worker never leaves its process group, and Ray
         # would wait for it for 30 s.
         os.environ.setdefault(LEAVE_GROUP_WITHIN_S, "5")
-        leave_word(self.run_folder, worker_exceptions)
+        record_failure(self.run_folder, worker_exceptions)
 
 
 def ray_storage(config: Config) -> dict[str, Any]:
@@ -165,24 +165,24 @@ def ray_storage(config: Config) -> dict[str, Any]:
     return {"storage_path": path, "storage_filesystem": filesystem}
 
 
-def machine_goes() -> Callable[[], bool]:
+def node_preempted() -> Callable[[], bool]:
     """Return a function that checks whether Ray has announced a new preemption of a node.
 
     A node is preempted when a spot instance is reclaimed or the node is drained. Each announcement
     counts once. All workers must call the function alike.
     """
-    told: set[str] = set()
+    entries: set[str] = set()
 
     def ask() -> bool:
         info = ray.train.get_preemption_info()
-        new = set(info.preempted_node_ids) - told if info else set()
-        told.update(new)
+        new = set(info.preempted_node_ids) - entries if info else set()
+        entries.update(new)
         return bool(new)
 
     return ask
 
 
-def run_worker(job: Job) -> None:
+def run_worker(job: WorkerJob) -> None:
     """Train on one worker; Ray calls this on each.
 
     Ray restarts the workers after any failure. If a worker failed on its input, and would fail
@@ -190,9 +190,9 @@ def run_worker(job: Job) -> None:
     at once after a stop request.
     """
     run_folder = job["config"].run_folder
-    if verdict_left(run_folder) or told_to_stop(run_folder):
+    if read_fatal_error(run_folder) or stop_requested(run_folder):
         return
-    question = partial(told_to_stop, run_folder)
+    question = partial(stop_requested, run_folder)
     context = ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),
@@ -205,14 +205,14 @@ def run_worker(job: Job) -> None:
             worker,
             report=ray.train.report,
             start=job["start"],
-            told_to_stop=question
+            stop_requested=question
             if run_folder.local
-            else now_and_then(question, ASK_STORAGE_EVERY_S),
-            machine_goes=machine_goes(),
-            notes=word_left(run_folder),
+            else ask_at_most_every(question, ASK_STORAGE_EVERY_S),
+            node_preempted=node_preempted(),
+            notes=read_failure(run_folder),
         )
     except (UserError, OSError) as error:
-        leave_verdict(run_folder, error)
+        record_fatal_error(run_folder, error)
         raise
 
 
@@ -224,8 +224,8 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     """
     scale = config.scale
     nodes = machines()
-    use_gpu, share = on_gpus(scale, nodes), cores_of_worker(scale, nodes, scale.workers)
-    room = places(scale, nodes, share)
+    use_gpu, share = uses_gpus(scale, nodes), cores_of_worker(scale, nodes, scale.workers)
+    room = workers_that_fit(scale, nodes, share)
     at_least = scale.min_workers or scale.workers
     if room < at_least:
         raise ConfigError(

@@ -8,7 +8,7 @@ Machine = Mapping[str, float]
 """Resources of a node by Ray's names: CPU, GPU, memory."""
 
 
-def on_gpus(scale: ScaleConfig, machines: Sequence[Machine]) -> bool:
+def uses_gpus(scale: ScaleConfig, machines: Sequence[Machine]) -> bool:
     """Return whether workers get GPUs."""
     return scale.gpu == "yes" or (
         scale.gpu == "auto" and any(machine.get("GPU", 0) >= 1 for machine in machines)
@@ -22,7 +22,7 @@ def cores_of_worker(scale: ScaleConfig, machines: Sequence[Machine], workers: in
     return largest_share(*_cores(scale, machines), workers)
 
 
-def places(scale: ScaleConfig, machines: Sequence[Machine], cores: int) -> int:
+def workers_that_fit(scale: ScaleConfig, machines: Sequence[Machine], cores: int) -> int:
     """Count the workers with `cores` cores each that fit; no worker spans two nodes."""
     return num_shares(*_cores(scale, machines), cores)
 
@@ -30,11 +30,11 @@ def places(scale: ScaleConfig, machines: Sequence[Machine], cores: int) -> int:
 def _cores(scale: ScaleConfig, machines: Sequence[Machine]) -> tuple[list[int], list[int]]:
     """Return the cores of each node, and the most workers that it can run."""
     cores = [int(machine.get("CPU", 0)) for machine in machines]
-    use_gpu = on_gpus(scale, machines)
-    return cores, [slots(scale, machine) for machine in machines] if use_gpu else cores
+    use_gpu = uses_gpus(scale, machines)
+    return cores, [gpu_slots(scale, machine) for machine in machines] if use_gpu else cores
 
 
-def slots(scale: ScaleConfig, machine: Machine) -> int:
+def gpu_slots(scale: ScaleConfig, machine: Machine) -> int:
     """Return the number of workers that a node has GPUs for."""
     return int(machine.get("GPU", 0)) * scale.workers_per_gpu
 

@@ -22,14 +22,14 @@ STOP = ".stop"
 Signals = list[signal.Signals]
 
 
-def told_to_stop(run_folder: StoragePath) -> bool:
+def stop_requested(run_folder: StoragePath) -> bool:
     """Return whether the command requests its workers to stop; False if the storage fails."""
     with suppress(OSError):
         return (run_folder / STOP).exists()
     return False
 
 
-def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:
+def ask_at_most_every(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:
     """Limit how often a question is evaluated: False within `every_s` seconds of the last time."""
     asked = 0.0
 
@@ -45,7 +45,7 @@ def now_and_then(question: Callable[[], bool], every_s: float) -> Callable[[], b
 
 
 @contextmanager
-def noted_signals(run_folder: StoragePath) -> Iterator[Signals]:
+def collect_signals(run_folder: StoragePath) -> Iterator[Signals]:
     """Collect SIGTERM and SIGINT instead of terminating, within the context.
 
     Schedulers send SIGTERM before they preempt a node; Ctrl-C sends SIGINT. Python allows this in
@@ -66,7 +66,7 @@ def noted_signals(run_folder: StoragePath) -> Iterator[Signals]:
         (run_folder / STOP).remove()
 
 
-def run_until_told(
+def run_until_stopped(
     work: Callable[[], None], run_folder: StoragePath, came: Signals, grace_s: float
 ) -> bool:
     """Run the work in another thread; on a signal, request the workers to stop and wait.
@@ -102,7 +102,7 @@ def run_until_told(
     return True
 
 
-def end_at_once(error: StoppedError) -> NoReturn:
+def exit_immediately(error: StoppedError) -> NoReturn:
     """Exit the process with a message, while another thread still waits in Ray.
 
     A normal exit would shut Ray down under that thread, which aborts the process. This way a local

@@ -11,34 +11,40 @@ from contextlib import suppress
 from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from mrct.storage.paths import StoragePath
 
-FAILURES = ".restarted"
-VERDICT = ".failed"
-DIED = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
+FAILURE_FILE = ".restarted"
+FATAL_ERROR_FILE = ".failed"
+WORKER_LOST = ("WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError")
 """Ray's errors for a worker whose process died, and for one that stopped responding."""
-IN_VAIN = ("gloo", "NCCL", "Connection closed by peer", "Timed out", "SynchronizationBarrier")
+COLLATERAL_ERRORS = (
+    "gloo",
+    "NCCL",
+    "Connection closed by peer",
+    "Timed out",
+    "SynchronizationBarrier",
+)
 """Texts in errors of a worker that only waited for another."""
 STORAGE_FULL_MESSAGE = (
     "Storage is full: a checkpoint or a log could not be written. Earlier checkpoints are intact. "
     "Free some space, or keep fewer checkpoints (--schedule.keep-last, --schedule.keep-best), and "
     "run the same command again."
 )
-LONGEST = 200
+MAX_MESSAGE_LENGTH = 200
 
 
-def leave_word(run_folder: StoragePath, failed: Mapping[int, Exception]) -> None:
+def record_failure(run_folder: StoragePath, failed: Mapping[int, Exception]) -> None:
     """Record why the workers are about to be restarted.
 
     Args:
         run_folder: Folder of the run.
         failed: Exceptions by rank.
     """
-    rank, why = culprit(failed)
-    (run_folder / FAILURES).put(json.dumps({"rank": rank, "why": why}).encode())
+    rank, why = first_failed_rank(failed)
+    (run_folder / FAILURE_FILE).put(json.dumps({"rank": rank, "why": why}).encode())
 
 
-def word_left(run_folder: StoragePath) -> Iterator[str]:
+def read_failure(run_folder: StoragePath) -> Iterator[str]:
     """Yield the warning about a recorded failure, if there is one, and delete the record."""
-    path = run_folder / FAILURES
+    path = run_folder / FAILURE_FILE
     try:
         word = json.loads(path.read_text())
     except FileNotFoundError:
@@ -47,7 +53,7 @@ def word_left(run_folder: StoragePath) -> Iterator[str]:
     path.remove()
 
 
-def leave_verdict(run_folder: StoragePath, error: UserError | OSError) -> None:
+def record_fatal_error(run_folder: StoragePath, error: UserError | OSError) -> None:
     """Record an error that a restart cannot fix, with its message and exit code."""
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
@@ -57,35 +63,35 @@ def leave_verdict(run_folder: StoragePath, error: UserError | OSError) -> None:
         return
     with suppress(OSError):  # if even this does not fit, the next worker fails in the same way
         run_folder.make_folder()
-        verdict = {"message": message, "exit_code": int(code)}
-        (run_folder / VERDICT).put(json.dumps(verdict).encode())
+        fatal_error = {"message": message, "exit_code": int(code)}
+        (run_folder / FATAL_ERROR_FILE).put(json.dumps(fatal_error).encode())
 
 
-def verdict_left(run_folder: StoragePath) -> UserError | None:
+def read_fatal_error(run_folder: StoragePath) -> UserError | None:
     """Return the recorded error that ends the run, or None."""
     try:
-        verdict = json.loads((run_folder / VERDICT).read_text())
+        fatal_error = json.loads((run_folder / FATAL_ERROR_FILE).read_text())
     except FileNotFoundError:
         return None
-    error = UserError(verdict["message"])
-    error.exit_code = ExitCode(verdict["exit_code"])
+    error = UserError(fatal_error["message"])
+    error.exit_code = ExitCode(fatal_error["exit_code"])
     return error
 
 
-def forget(run_folder: StoragePath) -> None:
+def clear_failure_files(run_folder: StoragePath) -> None:
     """Delete the failure records of a finished or fresh run."""
-    for name in (FAILURES, VERDICT):
+    for name in (FAILURE_FILE, FATAL_ERROR_FILE):
         (run_folder / name).remove()
 
 
-def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:
+def first_failed_rank(failed: Mapping[int, Exception]) -> tuple[int, str]:
     """Return the rank that failed first, and why; the other workers fail while waiting for it."""
-    ranked = sorted(failed.items(), key=lambda item: (weight(item[1]), item[0]))
+    ranked = sorted(failed.items(), key=lambda item: (failure_rank(item[1]), item[0]))
     rank, error = ranked[0]
-    kind = weight(error)
+    kind = failure_rank(error)
     # Ray passes on a worker's exception with its traceback, which ends with type and message.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = (lines[-1] if lines else type(error).__name__)[:LONGEST]
+    said = (lines[-1] if lines else type(error).__name__)[:MAX_MESSAGE_LENGTH]
     words = {
         0: "stopped responding (process died or hung)",
         1: f"failed ({said})",
@@ -94,8 +100,8 @@ def culprit(failed: Mapping[int, Exception]) -> tuple[int, str]:
     return rank, words[kind]
 
 
-def weight(error: Exception) -> int:
+def failure_rank(error: Exception) -> int:
     """Rank an error by cause: 0 process gone, 1 own failure, 2 failed while waiting for another."""
-    if type(error).__name__ in DIED:
+    if type(error).__name__ in WORKER_LOST:
         return 0
-    return 2 if any(word in str(error) for word in IN_VAIN) else 1
+    return 2 if any(word in str(error) for word in COLLATERAL_ERRORS) else 1

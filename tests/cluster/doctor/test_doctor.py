@@ -14,9 +14,9 @@ import pytest
 
 from cluster.__main__ import main
 from cluster.doctor import checks
-from cluster.doctor.checks import Finding
+from cluster.doctor.checks import CheckResult
 from cluster.doctor.doctor import HERE, examine_here
-from cluster.doctor.probe import DRIVER, SOURCES, Gpu, NodeFacts, Reading
+from cluster.doctor.probe import DRIVER, SOURCES, GpuStatus, NodeFacts, ReadSpeed
 from mrct.errors import ExitCode
 from tests.support.ray_nodes import Cluster, head, node
 from tests.support.stores import make_store
@@ -28,11 +28,11 @@ FACTS = NodeFacts(
     files=65536,
     free_mib={"/tmp": 100_000},
 )
-GPU = Gpu(name="H100", celsius="40", uncorrected="0", computes="")
+GPU = GpuStatus(name="H100", celsius="40", uncorrected="0", computes="")
 
 
-def bad(findings: Iterable[Finding]) -> list[tuple[str, str]]:
-    return [(each.what, each.where) for each in findings if not each.well]
+def bad(findings: Iterable[CheckResult]) -> list[tuple[str, str]]:
+    return [(each.what, each.where) for each in findings if not each.passed]
 
 
 class TwoNodes(NamedTuple):
@@ -219,7 +219,7 @@ def test_a_store_that_is_nowhere_ends_in_exit_code_1(tmp_path, capsys):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_sick_node_is_told_with_a_remedy_and_a_sound_one_is_not(sick, found):
-    (finding,) = (each for each in checks.judge_node(replace(FACTS, **sick)) if not each.well)
+    (finding,) = (each for each in checks.judge_node(replace(FACTS, **sick)) if not each.passed)
 
     assert (finding.what, finding.where) == (found, "a")
     assert finding.remedy
@@ -251,13 +251,13 @@ def test_a_head_without_gpus_needs_no_driver():
 
 
 def test_a_slow_store_a_smaller_store_and_a_slow_link_are_told():
-    reading = Reading(num_volumes=9, slices_per_s=500.0)
+    reading = ReadSpeed(num_volumes=9, slices_per_s=500.0)
     readings = {"a": reading, "b": reading, "c": replace(reading, num_volumes=8)}
 
     assert bad(checks.judge_readings("s", readings, gpus=0)) == [("store", "c")]
     assert len(bad(checks.judge_readings("s", readings, gpus=8))) == 3
     # Of a node that sees no store nobody differs, whoever is asked first.
-    blind = {"a": Reading(trouble="there is no store"), "b": reading}
+    blind = {"a": ReadSpeed(trouble="there is no store"), "b": reading}
     assert bad(checks.judge_readings("s", blind, gpus=0)) == [("store", "a")]
     assert bad([checks.judge_link(0.01, "", 2)]) == [("all-reduce", "all")]
     assert bad([checks.judge_link(None, "timed out", 2)]) == [("all-reduce", "all")]

@@ -7,8 +7,16 @@ from itertools import pairwise
 import pytest
 
 from cluster.__main__ import main
-from cluster.plan.cost_model import BUCKET_BYTES, Links, Rhythm, Site, Step, all_reduce_s, forecast
-from cluster.plan.flops import work_of
+from cluster.plan.cost_model import (
+    BUCKET_BYTES,
+    Cluster,
+    EpochOverhead,
+    Links,
+    StepCost,
+    all_reduce_s,
+    forecast_speed,
+)
+from cluster.plan.flops import compute_cost_of
 from cluster.plan.scaling_plan import measured_pair_s
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
@@ -17,7 +25,7 @@ from mrct.errors import ExitCode, UsageError
 from tests.support.stores import make_store
 
 LINKS = Links(node_bytes_per_s=400e9, network_bytes_per_s=40e9, latency_s=0.0)
-SITE = Site(
+SITE = Cluster(
     gpus=1,
     gpus_per_node=8,
     links=LINKS,
@@ -25,10 +33,10 @@ SITE = Site(
     store_bytes_per_s=1e10,
     write_bytes_per_s=1e9,
 )
-STEP = Step(
+STEP = StepCost(
     pairs=2, compute_s=0.01, gradient_bytes=100_000_000, pair_bytes=100_000, data_cpu_s=7e-4
 )
-RHYTHM = Rhythm(
+RHYTHM = EpochOverhead(
     steps=1000,
     checkpoint_bytes=500_000_000,
     steps_per_checkpoint=100,
@@ -39,10 +47,10 @@ RHYTHM = Rhythm(
 
 @pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
 def test_the_arithmetic_of_a_pair_is_what_was_counted_of_a_real_step(config: Config, tflop: float):
-    work = work_of(config, (256, 256))
+    work = compute_cost_of(config, (256, 256))
 
     assert work.flop_per_pair / 1e12 == pytest.approx(tflop, rel=0.01)
-    assert work.translator_bytes == pytest.approx(2 * 4 * 11.37e6, rel=0.05)
+    assert work.generator_bytes == pytest.approx(2 * 4 * 11.37e6, rel=0.05)
 
 
 def test_two_workers_send_half_of_the_gradient_each_way():
@@ -57,7 +65,7 @@ def test_with_many_workers_and_small_messages_a_tree_is_better_than_a_ring():
 
 
 def test_one_gpu_is_as_fast_as_it_computes():
-    seen = forecast(STEP, SITE, RHYTHM)
+    seen = forecast_speed(STEP, SITE, RHYTHM)
 
     assert seen.pairs_per_s == pytest.approx(200)
     assert seen.bound == "compute"
@@ -66,33 +74,37 @@ def test_one_gpu_is_as_fast_as_it_computes():
 
 
 def test_an_epoch_is_its_steps_checkpoints_and_validations():
-    assert forecast(STEP, SITE, RHYTHM).epoch_s == pytest.approx(1000 * 0.01 + 10 * 0.5 + 2 * 2.0)
+    assert forecast_speed(STEP, SITE, RHYTHM).epoch_s == pytest.approx(
+        1000 * 0.01 + 10 * 0.5 + 2 * 2.0
+    )
 
 
 def test_the_last_bucket_is_always_waited_for_and_the_rest_only_past_the_backward():
     eight = replace(SITE, gpus=8)
     bucket = 2 * 7 / 8 * BUCKET_BYTES / 400e9
-    assert forecast(STEP, eight, RHYTHM).exposed_s == pytest.approx(bucket)
+    assert forecast_speed(STEP, eight, RHYTHM).exposed_s == pytest.approx(bucket)
 
     slow = replace(eight, links=replace(LINKS, node_bytes_per_s=1e9))
     whole = 2 * 7 / 8 * 0.1
-    assert forecast(STEP, slow, RHYTHM).exposed_s == pytest.approx(whole - 0.5 * 0.01)
+    assert forecast_speed(STEP, slow, RHYTHM).exposed_s == pytest.approx(whole - 0.5 * 0.01)
 
 
 def test_a_step_cannot_be_faster_than_its_data():
-    assert forecast(replace(STEP, data_cpu_s=0.01), SITE, RHYTHM).bound == "data"
+    assert forecast_speed(replace(STEP, data_cpu_s=0.01), SITE, RHYTHM).bound == "data"
     crowd = replace(SITE, gpus=1000, store_bytes_per_s=1e9)
-    assert forecast(STEP, crowd, RHYTHM).pairs_per_s == pytest.approx(1e9 / 100_000)
+    assert forecast_speed(STEP, crowd, RHYTHM).pairs_per_s == pytest.approx(1e9 / 100_000)
 
 
 def test_where_data_is_made_by_the_computing_cores_it_comes_on_top():
-    seen = forecast(replace(STEP, data_beside=False), SITE, RHYTHM)
+    seen = forecast_speed(replace(STEP, data_beside=False), SITE, RHYTHM)
 
     assert seen.step_s == pytest.approx(0.01 + 2 * 7e-4)
 
 
 def test_efficiency_never_rises_with_gpus():
-    rates = [forecast(STEP, replace(SITE, gpus=n), RHYTHM).pairs_per_s / n for n in range(1, 200)]
+    rates = [
+        forecast_speed(STEP, replace(SITE, gpus=n), RHYTHM).pairs_per_s / n for n in range(1, 200)
+    ]
 
     assert all(later <= earlier * 1.0001 for earlier, later in pairwise(rates[7::8]))
 

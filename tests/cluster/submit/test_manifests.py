@@ -12,7 +12,7 @@ import yaml
 
 from cluster.__main__ import main, split
 from cluster.submit.job_spec import Driver, Machines
-from cluster.submit.manifests import SBATCH, manifest, rayjob, sbatch_line
+from cluster.submit.manifests import SBATCH, job_yaml, rayjob, sbatch_line
 from cluster.submit.ray_jobs import EXCLUDES, PROJECT, command_line
 from mrct.errors import ExitCode, UsageError, UserError
 from tests.support.schemas import Kuberay, pod_templates
@@ -40,7 +40,7 @@ def on_path(tmp_path, monkeypatch):
 def test_the_rayjob_is_what_kuberay_accepts_and_asks_for_the_machines(gpus):
     machines = Machines(image="registry/cyclegan:1", nodes=3, min_nodes=2, gpus_per_node=gpus)
 
-    job = yaml.safe_load(manifest(rayjob(machines, Driver(entrypoint_cpus=2), COMMAND)))
+    job = yaml.safe_load(job_yaml(rayjob(machines, Driver(entrypoint_cpus=2), COMMAND)))
 
     Kuberay(PROJECT.parent / "shared" / "kuberay-crds").validate(job)
     assert shlex.split(job["spec"]["entrypoint"]) == [*AGAIN, *COMMAND]
@@ -50,7 +50,7 @@ def test_the_rayjob_is_what_kuberay_accepts_and_asks_for_the_machines(gpus):
     head, worker = (pod["spec"]["containers"][0] for pod in pod_templates(job))
     assert head["image"] == worker["image"] == "registry/cyclegan:1"
     assert worker["resources"]["limits"].get("nvidia.com/gpu") == (str(gpus) if gpus else None)
-    assert "&" not in manifest(rayjob(machines, Driver(), ["python"]))  # no anchors
+    assert "&" not in job_yaml(rayjob(machines, Driver(), ["python"]))  # no anchors
 
 
 def test_a_rayjob_without_an_image_is_refused():

@@ -26,7 +26,7 @@ def test_the_default_keeps_what_the_users_fixed():
     config = preset("default")
 
     assert (config.generator.filters, config.generator.blocks) == (64, 9)
-    assert config.critic.spectral
+    assert config.discriminator.spectral
     assert config.loss.ssim.effective_weight > 0
     assert config.train.epochs == 60
     assert config.train.compile == "all"
@@ -38,8 +38,8 @@ def test_the_default_keeps_what_the_users_fixed():
 def test_the_reference_is_zhu_2017():
     config = preset("reference")
 
-    assert config.critic.norm == "instance"
-    assert not config.critic.spectral
+    assert config.discriminator.norm == "instance"
+    assert not config.discriminator.spectral
     assert (config.loss.cycle.weight, config.loss.identity.weight) == (10, 5)
     assert config.loss.ssim.effective_weight == 0
     assert config.train.pool_size == 50
@@ -55,8 +55,8 @@ def test_the_seed_is_its_notebook_as_its_text_means_it():
     assert (config.optimizer.learning_rate, config.optimizer.schedule) == (2e-4, "cosine")
     assert (config.loss.cycle.weight, config.loss.identity.weight) == (10, 0.5 * 10)
     assert config.loss.ssim.effective_weight > 0
-    assert config.critic.spectral
-    assert config.critic.norm == "none"  # an InstanceNorm after spectral norm cancels it
+    assert config.discriminator.spectral
+    assert config.discriminator.norm == "none"  # an InstanceNorm after spectral norm cancels it
     assert config.batch.global_size == 16
     assert config.train.pool_size == 0
 
@@ -68,7 +68,7 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 def test_an_unknown_setting_in_a_file_is_named(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 2\nloss: {cyle: {weight: 3}}")
+    path.write_text("schema_version: 3\nloss: {cyle: {weight: 3}}")
 
     with pytest.raises(ConfigError, match=r"loss has no setting cyle\..*'cycle'"):
         load_config(path)
@@ -76,7 +76,7 @@ def test_an_unknown_setting_in_a_file_is_named(tmp_path):
 
 def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 2\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
+    path.write_text("schema_version: 3\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
 
     loss = load_config(path).loss
 
@@ -84,7 +84,9 @@ def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
     assert loss.cycle == Term(weight=10.0, schedule="rise")
 
 
-@pytest.mark.parametrize("text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 1"])
+@pytest.mark.parametrize(
+    "text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 1", "schema_version: 2"]
+)
 def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(text)
@@ -92,7 +94,7 @@ def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, 
     with pytest.raises(ConfigError, match=r"schema_version.*python -m cyclegan\.train") as caught:
         load_config(path)
 
-    assert "loss.cycle_weight is loss.cycle.weight" in str(caught.value)
+    assert "critic.filters is discriminator.filters" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

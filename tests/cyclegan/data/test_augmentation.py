@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config.config import DataConfig
-from cyclegan.data.augmentation import Variation
+from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.philox import Stream
 
 SIZE = (6, 4)
@@ -15,8 +15,8 @@ SIZE = (6, 4)
 
 def sampled(picture: np.ndarray, spacing_yx_mm: tuple[float, float], **one: Any) -> np.ndarray:
     """The picture seen through a matrix that sends pixel centres to pixel centres."""
-    variation = replace(Variation.none(1), **{name: np.array([v]) for name, v in one.items()})
-    (matrix,) = variation.matrices(picture.shape, spacing_yx_mm)
+    augmentation = replace(Augmentation.none(1), **{name: np.array([v]) for name, v in one.items()})
+    (matrix,) = augmentation.matrices(picture.shape, spacing_yx_mm)
     result = np.zeros_like(picture)
     for y, x in np.ndindex(picture.shape):
         column, row = (matrix @ (x + 0.5, y + 0.5, 1))[:2] - 0.5
@@ -72,8 +72,8 @@ def test_a_rotation_keeps_lengths_where_rows_are_thicker_than_columns() -> None:
     # 4 rows of 2 mm and 8 columns of 1 mm: a square of 8 mm, turned by a quarter
     tall = np.zeros((4, 8), int)
     tall[:, 2:6] = 1  # a bar of 4 mm x 8 mm, upright
-    variation = replace(Variation.none(1), rotate_degrees=np.array([90.0]))
-    (matrix,) = variation.matrices((4, 8), (2.0, 1.0))
+    augmentation = replace(Augmentation.none(1), rotate_degrees=np.array([90.0]))
+    (matrix,) = augmentation.matrices((4, 8), (2.0, 1.0))
 
     x, y = np.meshgrid(np.arange(8) + 0.5, np.arange(4) + 0.5)
     source = np.einsum("ij,jyx->iyx", matrix, np.stack([x, y, np.ones_like(x)]))
@@ -89,7 +89,7 @@ def test_parameters_fill_the_configured_ranges() -> None:
         rotate_degrees=15, zoom=(0.8, 1.25), translate_fraction=0.1, contrast=0.2, noise=0.05
     )
 
-    drawn = Variation.draw(config, 0, Stream.MRI_VARIATION, np.arange(4000))
+    drawn = Augmentation.draw(config, 0, Stream.MRI_VARIATION, np.arange(4000))
 
     for values, low, high in [
         (drawn.rotate_degrees, -15, 15),
@@ -97,7 +97,7 @@ def test_parameters_fill_the_configured_ranges() -> None:
         (drawn.shift, -0.1, 0.1),
         (drawn.gain, 0.8, 1.2),
         (drawn.noise, 0, 0.05),
-        (drawn.noise_place, 0, 1),
+        (drawn.noise_offset, 0, 1),
     ]:
         assert low <= values.min() < low + 0.01 * (high - low)
         assert high >= values.max() > high - 0.01 * (high - low)
@@ -106,7 +106,7 @@ def test_parameters_fill_the_configured_ranges() -> None:
 
 
 def test_hounsfield_units_keep_their_meaning() -> None:
-    drawn = Variation.draw(
+    drawn = Augmentation.draw(
         DataConfig(contrast=0.5, noise=0.5), 0, Stream.CT_VARIATION, np.arange(100)
     )
 
@@ -125,8 +125,8 @@ def test_the_default_set_is_that_of_the_seed_project() -> None:
 def test_what_is_switched_off_changes_nothing() -> None:
     config = DataConfig(flip=False, rotate_degrees=0, zoom=(1, 1), translate_fraction=0, contrast=0)
 
-    drawn = Variation.draw(config, 0, Stream.MRI_VARIATION, np.arange(50))
+    drawn = Augmentation.draw(config, 0, Stream.MRI_VARIATION, np.arange(50))
 
-    unchanged = Variation.none(50).matrices((64, 48), (1, 1))
+    unchanged = Augmentation.none(50).matrices((64, 48), (1, 1))
     np.testing.assert_array_equal(drawn.matrices((64, 48), (1, 1)), unchanged)
     np.testing.assert_array_equal(drawn.gain, 1)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.data.augmentation import LEVELS, Variation
-from cyclegan.data.dali import BatchMaker, Form, to_batch
+from cyclegan.data.augmentation import LEVELS, Augmentation
+from cyclegan.data.dali import BatchFormat, BatchPipeline, to_batch
 from cyclegan.data.philox import Stream
 from mrct.imaging.intensity import invert_contrast, normalise
 from tests.support.known_slices import CPU, SIZE, WINDOWS, B, drawn, made, outputs, some_slices
 
-FORM = Form(batch_size=B)
+FORM = BatchFormat(batch_size=B)
 
 
 def test_without_variation_the_voxels_come_out_normalised_and_nothing_else() -> None:
-    none = Variation.none(B)
+    none = Augmentation.none(B)
     stored = {"mri": some_slices("mri", none), "ct": some_slices("ct", none, seed=1)}
 
     batch = made(stored["mri"], stored["ct"])
@@ -45,17 +45,17 @@ def test_an_inverted_mri_is_that_of_intensity_and_the_ct_stays_as_it_is() -> Non
 
 
 def test_a_window_may_start_below_zero() -> None:
-    stored = some_slices("mri", Variation.none(B), window=(-50.0, 400.0))
+    stored = some_slices("mri", Augmentation.none(B), window=(-50.0, 400.0))
 
-    batch = made(stored, some_slices("ct", Variation.none(B)))
+    batch = made(stored, some_slices("ct", Augmentation.none(B)))
 
     expected = normalise(stored.voxels.astype(np.float64), (-50.0, 400.0))
     np.testing.assert_allclose(batch.mri, expected, atol=1e-6)
 
 
 def test_torch_looks_into_dalis_own_memory() -> None:
-    none = Variation.none(B)
-    maker = BatchMaker(FORM, threads=1, device=CPU)
+    none = Augmentation.none(B)
+    maker = BatchPipeline(FORM, threads=1, device=CPU)
     images = outputs(maker, some_slices("mri", none), some_slices("ct", none))
 
     batch = to_batch(images)
@@ -65,8 +65,8 @@ def test_torch_looks_into_dalis_own_memory() -> None:
 
 
 def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:
-    none = Variation.none(B)
-    maker = BatchMaker(FORM, threads=1, device=CPU)
+    none = Augmentation.none(B)
+    maker = BatchPipeline(FORM, threads=1, device=CPU)
 
     batches, copies = [], []
     for seed in range(10):
@@ -88,7 +88,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
     inverted = replace(FORM, mri_contrast="inverted")
     one, two = (
-        to_batch(outputs(BatchMaker(inverted, threads=n, device=CPU), mri, ct)) for n in (1, 2)
+        to_batch(outputs(BatchPipeline(inverted, threads=n, device=CPU), mri, ct)) for n in (1, 2)
     )
 
     assert torch.equal(one.mri, two.mri)
@@ -119,7 +119,7 @@ def test_float16_is_the_float32_result_rounded() -> None:
 
 
 def test_noise_is_added_to_the_mri_alone_and_clipped_with_it() -> None:
-    none = Variation.none(B)
+    none = Augmentation.none(B)
     random = np.random.default_rng(0)
     steps = random.integers(-127, 128, (B, 1, *SIZE)).astype(np.int8)
     level = np.linspace(0, 0.1, B, dtype=np.float32)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyclegan.data.dali import Form, make_graph
+from cyclegan.data.dali import BatchFormat, make_graph
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def test_the_gpu_graph_can_be_made_without_a_gpu_and_works_on_the_gpu_alone() -> None:
-    form = Form(batch_size=4, channels=3, mri_contrast="inverted", noise=True, channels_last=True)
+    form = BatchFormat(
+        batch_size=4, channels=3, mri_contrast="inverted", noise=True, channels_last=True
+    )
 
     on_gpu, on_cpu = (
         operators(make_graph(form, threads=1, gpu=gpu, device_id=None).serialize())

@@ -8,7 +8,7 @@ from itertools import count, islice
 
 import pytest
 
-from cyclegan.data.prefetch import ITEMS_AHEAD, Heartbeat, load_ahead
+from cyclegan.data.prefetch import ITEMS_AHEAD, Heartbeat, prefetch
 from cyclegan.errors import LoaderError
 
 SHORT_S = 0.6
@@ -25,7 +25,7 @@ def threads() -> list[threading.Thread]:
 
 
 def test_items_come_in_order_from_the_step_asked_for() -> None:
-    with closing(load_ahead(squares, 3, stall_s=5, note=pytest.fail)) as items:
+    with closing(prefetch(squares, 3, stall_s=5, note=pytest.fail)) as items:
         assert list(islice(items, 5)) == [9, 16, 25, 36, 49]
 
 
@@ -37,7 +37,7 @@ def test_it_works_ahead_but_not_far() -> None:
             made.append(number)
             yield number
 
-    with closing(load_ahead(counted, 0, stall_s=5, note=pytest.fail)) as items:
+    with closing(prefetch(counted, 0, stall_s=5, note=pytest.fail)) as items:
         next(items)
         time.sleep(0.3)
         assert 2 <= len(made) <= ITEMS_AHEAD + 2  # one taken, some ready, one in hand
@@ -48,7 +48,7 @@ def test_an_error_reaches_its_step_and_no_earlier_one() -> None:
         yield from islice(squares(step, heartbeat), 2)
         raise ZeroDivisionError("third")
 
-    with closing(load_ahead(failing, 0, stall_s=5, note=pytest.fail)) as items:
+    with closing(prefetch(failing, 0, stall_s=5, note=pytest.fail)) as items:
         assert list(islice(items, 2)) == [0, 1]
         with pytest.raises(ZeroDivisionError, match="third"):
             next(items)
@@ -66,7 +66,7 @@ def test_a_stuck_thread_is_named_and_another_goes_on_at_its_step() -> None:
                 release.wait()
             yield number
 
-    with closing(load_ahead(sticking, 0, stall_s=SHORT_S, note=notes.append)) as items:
+    with closing(prefetch(sticking, 0, stall_s=SHORT_S, note=notes.append)) as items:
         assert list(islice(items, 5)) == [0, 1, 4, 9, 16]
     release.set()
 
@@ -86,7 +86,7 @@ def test_a_loader_that_sticks_again_is_an_error_within_seconds() -> None:
 
     started = time.monotonic()
     with (
-        closing(load_ahead(stuck, 7, stall_s=SHORT_S, note=lambda text: None)) as items,
+        closing(prefetch(stuck, 7, stall_s=SHORT_S, note=lambda text: None)) as items,
         pytest.raises(LoaderError, match=r"building.*--data\.stall-s"),
     ):
         next(items)
@@ -102,7 +102,7 @@ def test_a_slow_loader_that_shows_signs_of_life_is_left_in_peace() -> None:
             time.sleep(SHORT_S / 3)
         yield step
 
-    with closing(load_ahead(slow, 7, stall_s=SHORT_S, note=pytest.fail)) as items:
+    with closing(prefetch(slow, 7, stall_s=SHORT_S, note=pytest.fail)) as items:
         assert next(items) == 7
 
 
@@ -112,7 +112,7 @@ def test_a_thread_that_ends_without_a_word_is_noticed_at_once() -> None:
 
     started = time.monotonic()
     with (
-        closing(load_ahead(ending, 0, stall_s=60, note=lambda text: None)) as items,
+        closing(prefetch(ending, 0, stall_s=60, note=lambda text: None)) as items,
         pytest.raises(LoaderError, match="ended without an error"),
     ):
         next(items)
@@ -122,7 +122,7 @@ def test_a_thread_that_ends_without_a_word_is_noticed_at_once() -> None:
 
 @pytest.mark.parametrize("num_taken", [0, 1, 4])
 def test_closing_ends_the_thread(num_taken: int) -> None:
-    items = load_ahead(squares, 0, stall_s=5, note=pytest.fail)
+    items = prefetch(squares, 0, stall_s=5, note=pytest.fail)
     list(islice(items, num_taken))
 
     items.close()

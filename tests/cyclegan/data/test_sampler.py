@@ -11,7 +11,7 @@ from scipy import stats
 
 from cyclegan.config.config import BatchConfig, DataConfig
 from cyclegan.data.sampler import ATTEMPTS, Order, Samples
-from cyclegan.data.slice_index import NEAR, SliceTable
+from cyclegan.data.slice_index import MAX_HEIGHT_DIFFERENCE, SliceTable
 from mrct.imaging.geometry import SLICE_STEPS
 
 Partner = Literal["random", "position"]
@@ -144,7 +144,7 @@ def test_a_substitute_is_of_similar_height_or_of_the_nearest_that_was_drawn() ->
     drawn = make_order(400, 300).substitutes("mri", np.arange(300), rows, 0)
 
     distance = np.abs(height[drawn] - height[rows])
-    assert (distance <= NEAR).mean() > 0.9  # a tenth of all slices is near
+    assert (distance <= MAX_HEIGHT_DIFFERENCE).mean() > 0.9  # a tenth of all slices is near
     assert distance.max() <= 1.01 / 9  # the next slice of a volume
 
 
@@ -194,7 +194,7 @@ def test_a_sample_is_the_same_alone_and_among_others(first: int, partner: Partne
         for one, many in [(alone.mri, together.mri), (alone.ct, together.ct)]:
             for name in ("flip", "rotate_degrees", "zoom", "shift", "gain"):
                 np.testing.assert_array_equal(
-                    getattr(one.variation, name)[0], getattr(many.variation, name)[place]
+                    getattr(one.augmentation, name)[0], getattr(many.augmentation, name)[place]
                 )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from cyclegan.config.config import BatchConfig, Config, DataConfig, RunConfig
 from cyclegan.data.batch import Batch
-from cyclegan.data.slice_source import Record, Substitution
+from cyclegan.data.slice_source import RecordSubstitution, Substitution
 from cyclegan.data.stream import open_stream, steps_per_epoch
 from cyclegan.errors import DataError
 from data_prep.datasets.split import Split
@@ -51,7 +51,7 @@ def batches(
     shards: range | None = None,
     start_step: int = 0,
     split: Split = "train",
-    record: Record = pytest.fail,
+    record: RecordSubstitution = pytest.fail,
 ) -> list[Batch]:
     shards = shards or range(config.batch.shards)
     stream = open_stream(

@@ -7,7 +7,7 @@ import torch
 from monai.transforms import Affine
 from scipy import ndimage
 
-from cyclegan.data.augmentation import Variation
+from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.dali import StoredSlices
 from cyclegan.data.philox import Stream
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -51,7 +51,7 @@ def test_images_are_warped_as_scipy_warps_them() -> None:
 def test_masks_are_warped_by_nearest_neighbour() -> None:
     stored = some_slices("mri", drawn(Stream.MRI_VARIATION))
 
-    body = made(stored, some_slices("ct", Variation.none(B))).mri_body[:, 0].numpy()
+    body = made(stored, some_slices("ct", Augmentation.none(B))).mri_body[:, 0].numpy()
 
     assert set(np.unique(body)) == {0.0, 1.0}
     # A coordinate halfway between two pixels may round either way.
@@ -60,16 +60,16 @@ def test_masks_are_warped_by_nearest_neighbour() -> None:
 
 def test_monai_turns_and_enlarges_alike() -> None:
     """A second oracle: MONAI's Affine maps about the centre too, by the inverse of our matrix."""
-    variation = replace(
-        Variation.none(B), rotate_degrees=np.linspace(-15, 15, B), zoom=np.linspace(0.9, 1.1, B)
+    augmentation = replace(
+        Augmentation.none(B), rotate_degrees=np.linspace(-15, 15, B), zoom=np.linspace(0.9, 1.1, B)
     )
-    stored = some_slices("ct", variation)
+    stored = some_slices("ct", augmentation)
 
-    image = made(some_slices("mri", variation), stored).ct
+    image = made(some_slices("mri", augmentation), stored).ct
 
     above_air = stored.scale[0] * (stored.voxels.astype(np.float32) - WINDOW_HU[0])
     for ours, picture, degrees, zoom in zip(
-        image, above_air, variation.rotate_degrees, variation.zoom, strict=True
+        image, above_air, augmentation.rotate_degrees, augmentation.zoom, strict=True
     ):
         # It turns its sampling grid, from rows to columns, and its scale is the grid's step.
         affine = Affine(
@@ -83,8 +83,8 @@ def test_monai_turns_and_enlarges_alike() -> None:
 
 
 def test_image_and_mask_are_mirrored_alike() -> None:
-    mirror = replace(Variation.none(B), flip=np.ones(B, bool))
-    plain = some_slices("mri", Variation.none(B)), some_slices("ct", Variation.none(B))
+    mirror = replace(Augmentation.none(B), flip=np.ones(B, bool))
+    plain = some_slices("mri", Augmentation.none(B)), some_slices("ct", Augmentation.none(B))
     mirrored = some_slices("mri", mirror), some_slices("ct", mirror)
 
     before, after = made(*plain), made(*mirrored)
@@ -96,7 +96,7 @@ def test_image_and_mask_are_mirrored_alike() -> None:
 
 
 def test_what_moves_in_from_beyond_a_slice_is_air() -> None:
-    away = replace(Variation.none(B), shift=np.full((B, 2), 1.5))
+    away = replace(Augmentation.none(B), shift=np.full((B, 2), 1.5))
 
     batch = made(some_slices("mri", away), some_slices("ct", away))
 
@@ -106,9 +106,9 @@ def test_what_moves_in_from_beyond_a_slice_is_air() -> None:
 
 
 def test_neighbours_are_warped_with_their_slice_and_only_its_mask_is_kept() -> None:
-    variation = drawn(Stream.MRI_VARIATION)
+    augmentation = drawn(Stream.MRI_VARIATION)
     three = {
-        name: some_slices(name, variation, seed=seed, channels=3)
+        name: some_slices(name, augmentation, seed=seed, channels=3)
         for seed, name in enumerate(("mri", "ct"))
     }
     each = [
@@ -136,12 +136,12 @@ def test_neighbours_are_warped_with_their_slice_and_only_its_mask_is_kept() -> N
 
 def test_a_marker_on_the_patients_left_stays_there_and_turns_as_it_is_told() -> None:
     still, turned = (
-        some_slices("ct", replace(Variation.none(B), rotate_degrees=np.full(B, degrees)))
+        some_slices("ct", replace(Augmentation.none(B), rotate_degrees=np.full(B, degrees)))
         for degrees in (0.0, 90.0)
     )
     marker = np.full((B, 1, *SIZE), -1024, np.int16)
     marker[:, :, 18:22, 26:30] = 2000  # column 0 is the patient's right, so this is the left
-    mri = some_slices("mri", Variation.none(B))
+    mri = some_slices("mri", Augmentation.none(B))
 
     at = {
         name: ndimage.center_of_mass(made(mri, replace(stored, voxels=marker)).ct[0, 0].numpy() + 1)

@@ -46,12 +46,12 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Shifted:
     ct = prepared("ct", "a" * 16, "test", moved, SPACING_MM, link="mri")
     # The file: every voxel is four in plane, with the same outer border.
     fine = moved["ct"].repeat(2, axis=1).repeat(2, axis=2)
-    affine = ct.harmonised.affine @ np.diag([0.5, 0.5, 1, 1])
-    affine[:3, 3] -= ct.harmonised.affine[:3, :3] @ [0.25, 0.25, 0]
+    affine = ct.preprocessed.affine @ np.diag([0.5, 0.5, 1, 1])
+    affine[:3, 3] -= ct.preprocessed.affine[:3, :3] @ [0.25, 0.25, 0]
     write_nifti(files / "head.nii.gz", fine, affine)
     digest = hashlib.sha256((files / "head.nii.gz").read_bytes()).hexdigest()
     source = Grid(shape=fine.shape, affine=affine)
-    ct = replace(ct, source_sha256=digest, harmonised=replace(ct.harmonised, source=source))
+    ct = replace(ct, source_sha256=digest, preprocessed=replace(ct.preprocessed, source=source))
     for volume in (mri, ct):
         write_volume(path, volume)
     train = prepared("ct", "b" * 16, "train", random_head(random, SHAPE), SPACING_MM)

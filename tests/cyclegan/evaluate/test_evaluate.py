@@ -5,9 +5,9 @@ import pytest
 
 from cyclegan.errors import DataError
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.score_table import HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE, TRANSLATOR
-from cyclegan.evaluate.score_volume import Options
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_table import GENERATOR, HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE
+from cyclegan.evaluate.score_volume import ScoringOptions
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import all_paired_scores
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -30,7 +30,7 @@ def identity(images):
 
 
 def both_ways(to_ct):
-    return BothWays(to_ct=to_ct, to_mri=identity, contrast="plain")
+    return CycleNetworks(to_ct=to_ct, to_mri=identity, contrast="plain")
 
 
 def constant(hu):
@@ -39,7 +39,7 @@ def constant(hu):
     return lambda images: 0 * images + x
 
 
-def test_a_translator_that_says_soft_tissue_ties_with_that_baseline(store):
+def test_a_generator_that_says_soft_tissue_ties_with_that_baseline(store):
     scores = evaluate(both_ways(constant(40.0)), store, "test")
     for metric in PAIRED:
         ours = scores.of(metric)
@@ -78,11 +78,11 @@ def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_place
     assert scores.populations[HISTOGRAM]["hu_distance"] < 20
     assert scores.populations[SOFT_TISSUE]["hu_distance"] > 100
     assert scores.populations[HISTOGRAM]["bone_depth_mismatch"] > 0.5
-    assert scores.populations[TRANSLATOR]["selection"] > 1
+    assert scores.populations[GENERATOR]["selection"] > 1
 
 
 def test_linked_volumes_are_shown_first(store):
-    scores = evaluate(both_ways(identity), store, "test", options=Options(num_shown=3))
+    scores = evaluate(both_ways(identity), store, "test", options=ScoringOptions(num_shown=3))
     assert [shown.real is not None for shown in scores.shown] == [True, True, False]
 
 
@@ -91,7 +91,7 @@ def test_without_pairs_or_train_cts_the_rest_is_still_scored(tmp_path):
     scores = evaluate(both_ways(identity), store, "test")
     assert scores.num_pairs == 0
     assert scores.populations == {}
-    assert scores.methods == [TRANSLATOR]
+    assert scores.methods == [GENERATOR]
     assert scores.mean("mae_hu") is None
     assert scores.mean("cycle_ssim") == pytest.approx(1, abs=1e-4)
 
@@ -118,7 +118,7 @@ def test_a_pair_whose_outlines_disagree_is_flagged(tmp_path, store):
     shifted = evaluate(
         both_ways(constant(40.0)), disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
     )
-    (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == TRANSLATOR]
+    (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == GENERATOR]
     assert list(shifted.misaligned) == [name]
     assert evaluate(both_ways(constant(40.0)), store, "test").misaligned == {}
 
@@ -155,7 +155,7 @@ def test_a_pair_that_shares_no_place_keeps_its_other_scores(store, monkeypatch):
 
 def test_scores_do_not_depend_on_the_threads(store):
     one, four = (
-        evaluate(both_ways(constant(40.0)), store, "test", options=Options(threads=threads))
+        evaluate(both_ways(constant(40.0)), store, "test", options=ScoringOptions(threads=threads))
         for threads in (1, 4)
     )
     assert [row.values for row in one.volumes] == [row.values for row in four.volumes]

@@ -12,12 +12,17 @@ import torch
 from cyclegan.config.files import load_config, resolve, to_yaml
 from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError
-from cyclegan.evaluate.command import Command
-from cyclegan.evaluate.model_under_test import Contestant, contestant, located, told_apart
+from cyclegan.evaluate.command import EvaluateCommand
+from cyclegan.evaluate.model_under_test import (
+    ModelUnderTest,
+    locate_checkpoint,
+    open_model_under_test,
+    with_unique_names,
+)
 from cyclegan.evaluate.results import write_results
-from cyclegan.export.command import Command as ExportCommand
+from cyclegan.export.command import ExportCommand as ExportCommand
 from cyclegan.export.export import export
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import build_state
@@ -51,7 +56,7 @@ def trained(folder, config):
 
 
 def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
-    code = write_results(Command(run=run, split="val", out=tmp_path / "out", pictures=1))
+    code = write_results(EvaluateCommand(run=run, split="val", out=tmp_path / "out", pictures=1))
     assert code == ExitCode.DONE
     assert "histogram matching" in capsys.readouterr().out
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -77,12 +82,12 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
 def test_a_checkpoint_folder_can_be_named(run):
     checkpoint = run / "checkpoints/step_00000001"
     for named in (run, checkpoint):
-        found = located(named)
+        found = locate_checkpoint(named)
         assert (found.run_folder, found.checkpoint) == (run, checkpoint)
 
 
 def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
-    write_results(Command(run=run, split="val", out=tmp_path, pictures=1, compare=(run,)))
+    write_results(EvaluateCommand(run=run, split="val", out=tmp_path, pictures=1, compare=(run,)))
     scores = json.loads((tmp_path / "scores.json").read_text())
     (name,) = scores["comparisons"]
     assert name == "one, step_00000001"
@@ -97,12 +102,12 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
         export(ExportCommand(run_folder=run))
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
     with pytest.raises(UsageError, match="two grids cannot be compared"):
-        contestant(run / "model_to_ct", store)
+        open_model_under_test(run / "model_to_ct", store)
     same = open_store(run.parent / "s.zarr")
-    one_way = contestant(run / "model_to_ct", same)
+    one_way = open_model_under_test(run / "model_to_ct", same)
     assert (one_way.name, one_way.networks.to_mri) == ("model_to_ct", None)
     export(ExportCommand(run_folder=run, direction="both"))
-    both = contestant(run / "model_both", same)
+    both = open_model_under_test(run / "model_both", same)
     assert (both.networks.neighbours, both.networks.conditions) == (0, False)
     assert both.networks.to_mri is not None
 
@@ -112,8 +117,12 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     if not (run / "model_to_ct").exists():
         export(ExportCommand(run_folder=run))
     model, store = run / "model_to_ct", run.parent / "s.zarr"
-    write_results(Command(run=model, store=store, split="val", out=tmp_path / "m", pictures=1))
-    write_results(Command(compare=(run, model), split="val", out=tmp_path / "r", pictures=1))
+    write_results(
+        EvaluateCommand(run=model, store=store, split="val", out=tmp_path / "m", pictures=1)
+    )
+    write_results(
+        EvaluateCommand(compare=(run, model), split="val", out=tmp_path / "r", pictures=1)
+    )
     of_model, of_both = (
         json.loads((tmp_path / name / "scores.json").read_text()) for name in ("m", "r")
     )
@@ -126,44 +135,48 @@ def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     )
     assert "no cycle and no selection score" in (tmp_path / "m/report.html").read_text()
     with pytest.raises(UsageError, match="Give one with --store"):
-        write_results(Command(run=model))
+        write_results(EvaluateCommand(run=model))
 
 
 def test_nothing_named_is_wrong_use():
     with pytest.raises(UsageError, match="Nothing to score"):
-        write_results(Command())
+        write_results(EvaluateCommand())
 
 
 def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
     store = open_store(run.parent / "s.zarr")
     config = load_config(run / "config.yaml")
     wide = replace(config, data=replace(config.data, neighbours=1, conditions=True))
-    assert contestant(run, store).networks.neighbours == 0
+    assert open_model_under_test(run, store).networks.neighbours == 0
     other = tmp_path / "wide"
     other.mkdir()
     (other / "config.yaml").write_text(to_yaml(wide))
     state = build_state(wide, size=store.size, shards=range(2), device=torch.device("cpu"))
-    checkpoint.save(state, other, score=None, attempt="a", leads=True, barrier=lambda: None)
-    networks = contestant(other, store).networks
+    checkpoint.save_checkpoint(
+        state, other, score=None, attempt="a", is_rank_zero=True, barrier=lambda: None
+    )
+    networks = open_model_under_test(other, store).networks
     assert (networks.neighbours, networks.conditions) == (1, True)
-    write_results(Command(run=run, compare=(other,), split="val", out=tmp_path / "out", pictures=0))
+    write_results(
+        EvaluateCommand(run=run, compare=(other,), split="val", out=tmp_path / "out", pictures=0)
+    )
 
 
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UsageError, match="neither a run nor a checkpoint nor an exported"):
-        located(tmp_path)
+        locate_checkpoint(tmp_path)
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text(to_yaml(smoke()))
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        located(tmp_path)
+        locate_checkpoint(tmp_path)
 
 
 def test_a_damaged_volume_makes_the_result_partly_done(run, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=1, shape=(4, 64, 64), splits=("test",))
     (store.path / store.select("mri", "test")[0].name / "0/c/0/0/0").unlink()
-    code = write_results(Command(run=run, store=store.path, out=tmp_path, pictures=0))
+    code = write_results(EvaluateCommand(run=run, store=store.path, out=tmp_path, pictures=0))
     assert code == ExitCode.PARTLY_DONE
     assert len(json.loads((tmp_path / "scores.json").read_text())["failed"]) == 1
 
@@ -175,7 +188,9 @@ def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
     export(ExportCommand(run_folder=run))
 
     write_results(
-        Command(compare=(run, run / "model_to_ct"), split="val", out=tmp_path / "r", pictures=1)
+        EvaluateCommand(
+            compare=(run, run / "model_to_ct"), split="val", out=tmp_path / "r", pictures=1
+        )
     )
 
     scores = json.loads((tmp_path / "r/scores.json").read_text())["paired"]
@@ -186,9 +201,12 @@ def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
 
 def test_models_that_share_a_name_are_told_apart_by_their_hash():
     by_hash = {"a": "model_to_ct", "b": "model_to_ct", "c": "other", "d": "CycleGAN"}
-    networks = BothWays(to_ct=torch.neg, to_mri=None, contrast="plain")
-    found = told_apart(
-        [Contestant(name=name, networks=networks, sha256=sha * 64) for sha, name in by_hash.items()]
+    networks = CycleNetworks(to_ct=torch.neg, to_mri=None, contrast="plain")
+    found = with_unique_names(
+        [
+            ModelUnderTest(name=name, networks=networks, sha256=sha * 64)
+            for sha, name in by_hash.items()
+        ]
     )
     names = [each.name for each in found]
     assert names == ["model_to_ct aaaaaaaa", "model_to_ct bbbbbbbb", "other", "CycleGAN dddddddd"]

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.native_grid import natives_of
-from cyclegan.evaluate.paired_ct import pair_of, registration, rigid_of
+from cyclegan.evaluate.native_grid import native_grids_of
+from cyclegan.evaluate.paired_ct import paired_ct_of, registration, rigid_of
 from cyclegan.evaluate.score_table import SOFT_TISSUE
-from cyclegan.evaluate.score_volume import Options
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_volume import ScoringOptions
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.paired_scores import mae_hu
 from mrct.errors import UsageError
 from tests.cyclegan.evaluate.conftest import SHIFT
 from tests.support.stores import SPACING_MM, make_store
 
-NETWORKS = BothWays(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
+NETWORKS = CycleNetworks(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
 SHIFT_MM = float(np.linalg.norm(np.multiply(SHIFT, SPACING_MM)))
 
 
@@ -42,7 +42,7 @@ def test_registration_finds_the_same_every_time(shifted, mri, rigid):
 
 
 def test_a_registered_ct_lies_where_the_mri_has_it(shifted, mri, rigid):
-    before, after = pair_of(shifted.store, mri), pair_of(shifted.store, mri, rigid=rigid)
+    before, after = paired_ct_of(shifted.store, mri), paired_ct_of(shifted.store, mri, rigid=rigid)
     truth = shifted.head["ct"].astype(float)
     inner = np.zeros(truth.shape, bool)
     inner[3:-3] = shifted.head["body"][3:-3]  # what the shift did not push out of the slices
@@ -66,7 +66,7 @@ def test_an_aligned_pair_stays_where_it_is(tmp_path):
 
 def test_the_evaluation_registers_when_asked_and_keeps_what_was_done(shifted):
     as_is, moved = (
-        evaluate(NETWORKS, shifted.store, "test", options=Options(register=register))
+        evaluate(NETWORKS, shifted.store, "test", options=ScoringOptions(register=register))
         for register in (False, True)
     )
     assert as_is.registrations is None
@@ -77,9 +77,9 @@ def test_the_evaluation_registers_when_asked_and_keeps_what_was_done(shifted):
 
 
 def test_on_the_source_grid_nothing_of_the_real_ct_is_interpolated(shifted, mri):
-    natives = natives_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
-    on_store = pair_of(shifted.store, mri)
-    pair = natives.place(on_store)
+    native_grids = native_grids_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
+    on_store = paired_ct_of(shifted.store, mri)
+    pair = native_grids.place(on_store)
     np.testing.assert_array_equal(pair.real, on_store.real.repeat(2, axis=1).repeat(2, axis=2))
     assert pair.spacing_mm == pytest.approx((3, 1, 1))
     # A synthetic CT that is right on the store's grid is right there too, but for its rims.
@@ -89,11 +89,11 @@ def test_on_the_source_grid_nothing_of_the_real_ct_is_interpolated(shifted, mri)
 
 def test_registration_and_source_grid_go_together(shifted, mri, rigid):
     """The synthetic CT is moved onto the source instead, the other way round."""
-    natives = natives_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
+    native_grids = native_grids_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
     truth = shifted.head["ct"].astype(np.float32)
 
     def error(rigid):
-        pair = natives.place(pair_of(shifted.store, mri, rigid=rigid))
+        pair = native_grids.place(paired_ct_of(shifted.store, mri, rigid=rigid))
         inner = pair.body.copy()
         inner[:3] = inner[-3:] = False
         return mae_hu(pair.placed(truth), pair.real, inner)
@@ -102,8 +102,10 @@ def test_registration_and_source_grid_go_together(shifted, mri, rigid):
 
 
 def test_scores_on_the_source_grid_say_so(shifted):
-    natives = natives_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
-    scores = evaluate(NETWORKS, shifted.store, "test", options=Options(natives=natives))
+    native_grids = native_grids_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
+    scores = evaluate(
+        NETWORKS, shifted.store, "test", options=ScoringOptions(native_grids=native_grids)
+    )
     assert scores.grid == "source CT"
     assert scores.num_pairs == 1
 
@@ -112,4 +114,4 @@ def test_files_that_a_store_was_not_made_from_are_refused(shifted, tmp_path):
     other = (shifted.files / "head.nii.gz").read_bytes()
     (tmp_path / "head.nii.gz").write_bytes(other + b"\0")
     with pytest.raises(UsageError, match=r"None of the 1 CT volumes .* is the source"):
-        natives_of(tmp_path, shifted.store, shifted.store.select("ct", "test"))
+        native_grids_of(tmp_path, shifted.store, shifted.store.select("ct", "test"))

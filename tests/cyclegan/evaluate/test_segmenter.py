@@ -8,14 +8,14 @@ import pytest
 
 from cyclegan.errors import DataError
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.score_volume import Options
+from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import (
     Segmenter,
     StructureScores,
     compared_structures,
     plainly_named,
 )
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from mrct.errors import UsageError
 from tests.support.stores import make_store
 
@@ -73,8 +73,8 @@ def test_an_evaluation_has_dice_of_each_structure_of_each_pair(tmp_path):
     store = make_store(
         tmp_path / "s.zarr", mri=0, ct=1, paired=2, shape=(6, 32, 32), splits=("train", "test")
     )
-    networks = BothWays(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
-    options = Options(segmenter=segmenter(tmp_path))
+    networks = CycleNetworks(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
+    options = ScoringOptions(segmenter=segmenter(tmp_path))
     scores = evaluate(networks, store, "test", options=options)
     bone = [row for row in scores.structures if row.structure == "bone"]
     assert len(bone) == 2
@@ -112,8 +112,8 @@ def test_a_segmenter_that_fails_is_told_with_what_it_said(tmp_path, script, foun
 
 def test_a_failing_segmenter_costs_the_anatomy_and_nothing_else(tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=0, ct=0, paired=1, shape=(6, 32, 32))
-    networks = BothWays(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
-    options = Options(segmenter=segmenter(tmp_path, "raise SystemExit(3)"))
+    networks = CycleNetworks(to_ct=lambda x: x, to_mri=lambda x: x, contrast="plain")
+    options = ScoringOptions(segmenter=segmenter(tmp_path, "raise SystemExit(3)"))
     scores = evaluate(networks, store, "train", options=options)
     assert scores.num_pairs == 1
     assert "exit code 3" in scores.failed[0]

@@ -10,12 +10,12 @@ from cyclegan.config.config import RunConfig
 from cyclegan.config.files import config_hash, resolve, to_yaml
 from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError, ConfigError, ModelError
-from cyclegan.export.command import Command
+from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import CARD, read_model
-from cyclegan.train.checkpoint.checkpoint import load_translators, newest, save
+from cyclegan.train.checkpoint.checkpoint import load_generators, newest_checkpoint, save_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment
-from cyclegan.train.checkpoint.select import chosen_checkpoint
+from cyclegan.train.checkpoint.select import select_checkpoint
 from cyclegan.train.engine.state import build_state
 from mrct.errors import ExitCode
 
@@ -34,7 +34,7 @@ def run(tmp_path, store):
 def save_state(config, store):
     device = torch.device("cpu")
     state = build_state(config, size=store.size, shards=range(2), device=device)
-    save(state, config.run_folder)
+    save_checkpoint(state, config.run_folder)
 
 
 def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
@@ -47,10 +47,10 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
     folder = run.run_folder
 
     for direction in ("mri-to-ct", "ct-to-mri", "both"):
-        command = Command(run_folder=folder, direction=direction, scores=scores)
+        command = ExportCommand(run_folder=folder, direction=direction, scores=scores)
         assert export(command) == ExitCode.DONE
 
-    to_ct, to_mri = load_translators(newest(folder), run)
+    to_ct, to_mri = load_generators(newest_checkpoint(folder), run)
     for direction, network, source in (("to_ct", to_ct, "mri"), ("to_mri", to_mri, "ct")):
         model = read_model(folder / f"model_{direction}")
         again = read_model(folder / "model_both" / direction)
@@ -71,7 +71,7 @@ def test_each_direction_is_exported_from_the_checkpoint_with_its_scores(
 
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
     with pytest.raises(CheckpointError, match=r"python -m cyclegan\.train --config"):
-        export(Command(run_folder=run.run_folder))
+        export(ExportCommand(run_folder=run.run_folder))
 
 
 def test_the_best_checkpoint_is_chosen_by_any_score_and_any_one_by_name(run, store):
@@ -79,13 +79,13 @@ def test_the_best_checkpoint_is_chosen_by_any_score_and_any_one_by_name(run, sto
     lines = []
     for step, mae, ssim in ((0, 90.0, 0.3), (3, 80.0, 0.2), (6, 85.0, 0.6)):
         state.step = step
-        save(state, run.run_folder, score=10 - step)
+        save_checkpoint(state, run.run_folder, score=10 - step)
         lines.append({"step": step, "val/mae_hu": mae, "val/ssim": ssim, "loss": 1.0})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (run.run_folder / "metrics.jsonl").write_text(text)
 
     def chosen(which="best", metric="val/selection"):
-        return chosen_checkpoint(run.run_folder, which, metric).name
+        return select_checkpoint(run.run_folder, which, metric).name
 
     assert chosen() == chosen("newest") == "step_00000006"
     assert chosen(metric="val/mae_hu") == chosen("step_00000003") == "step_00000003"
@@ -101,7 +101,7 @@ def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):
     scores.write_text(json.dumps(facts))
 
     with pytest.raises(ModelError, match="step_00000500"):
-        export(Command(run_folder=run.run_folder, scores=scores))
+        export(ExportCommand(run_folder=run.run_folder, scores=scores))
 
 
 def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys):
@@ -109,11 +109,11 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     save_state(run, store)
     record_environment(run.run_folder, replace(store, fingerprint="0" * 16), workers=1)
     with pytest.raises(ConfigError, match=rf"{store.fingerprint}.*\(0{{16}}\).*--store"):
-        export(Command(run_folder=run.run_folder))
+        export(ExportCommand(run_folder=run.run_folder))
     assert not (run.run_folder / "model_to_ct").exists()
 
     record_environment(run.run_folder, replace(store, contents="1" * 16), workers=1)
-    assert export(Command(run_folder=run.run_folder)) == ExitCode.DONE
+    assert export(ExportCommand(run_folder=run.run_folder)) == ExitCode.DONE
 
     assert "have changed since the run began" in capsys.readouterr().out
     info = read_model(run.run_folder / "model_to_ct").info
@@ -122,12 +122,12 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):
     with pytest.raises(ConfigError, match=r"There is no .*nowhere.config\.yaml.*RUNS/NAME"):
-        export(Command(run_folder=tmp_path / "nowhere"))
+        export(ExportCommand(run_folder=tmp_path / "nowhere"))
 
 
 def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):
     save_state(run, store)
 
     with pytest.raises(ModelError, match="No scores can be read"):
-        export(Command(run_folder=run.run_folder, scores=tmp_path / "absent.json"))
+        export(ExportCommand(run_folder=run.run_folder, scores=tmp_path / "absent.json"))
     assert not (run.run_folder / "model_to_ct").exists()

@@ -16,11 +16,11 @@ from cyclegan.export.model_folder import (
     CARD,
     CONTENT,
     SUMS,
-    folder_of,
-    publish,
+    model_folder_of,
+    publish_folder,
     read_model,
     sums_of,
-    verify,
+    verify_model,
 )
 from cyclegan.nets.generator import Generator
 from data_prep.preprocess.spec import VERSION
@@ -37,7 +37,7 @@ def published(tmp_path_factory, info):
         write_info(info, partial)
         (partial / CARD).write_text(model_card(info))
 
-    publish(folder, fill)
+    publish_folder(folder, fill)
     return folder, network
 
 
@@ -79,7 +79,7 @@ def test_a_flipped_bit_anywhere_is_refused_by_the_name_of_the_file(model):
             with pytest.raises(ModelError, match=name):
                 read_model(folder)
         (folder / name).write_bytes(good)
-    verify(folder)
+    verify_model(folder)
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -135,11 +135,11 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(model):
         raise ModelError("no")
 
     with pytest.raises(ModelError, match="no"):
-        publish(folder, fill, overwrite=True)
+        publish_folder(folder, fill, overwrite=True)
 
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert (folder / SUMS).read_bytes() == before
-    verify(folder)
+    verify_model(folder)
 
 
 def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_is_a_model(model, tmp_path):
@@ -150,13 +150,13 @@ def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_is_a_model
             (partial / name).write_text("new")
 
     with pytest.raises(ModelError, match="--overwrite"):
-        publish(folder, fill)
-    publish(folder, fill, overwrite=True)
+        publish_folder(folder, fill)
+    publish_folder(folder, fill, overwrite=True)
     assert (folder / INFO).read_text() == "new"
 
     (folder / "thesis.docx").write_text("precious")
     with pytest.raises(ModelError, match="not part of a model"):
-        publish(folder, fill, overwrite=True)
+        publish_folder(folder, fill, overwrite=True)
     assert (folder / "thesis.docx").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
@@ -183,16 +183,16 @@ def test_a_folder_of_both_directions_is_published_and_replaced_as_one(info, tmp_
             write_info(own, partial / way)
             (partial / way / CARD).write_text(model_card(own))
 
-    publish(folder, fill)
+    publish_folder(folder, fill)
     for way in ("to_ct", "to_mri"):
-        assert read_model(folder_of(folder, way)).info.direction == way
-    assert folder_of(folder, None) == folder / "to_ct"
-    publish(folder, fill, overwrite=True)
+        assert read_model(model_folder_of(folder, way)).info.direction == way
+    assert model_folder_of(folder, None) == folder / "to_ct"
+    publish_folder(folder, fill, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
     (folder / "to_mri" / "thesis.docx").write_text("precious")
     with pytest.raises(ModelError, match="not part of a model"):
-        publish(folder, fill, overwrite=True)
+        publish_folder(folder, fill, overwrite=True)
     shutil.rmtree(folder / "to_mri")
     with pytest.raises(ModelError, match="only to_ct"):
-        folder_of(folder, "to_mri")
+        model_folder_of(folder, "to_mri")

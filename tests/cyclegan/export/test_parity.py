@@ -14,7 +14,7 @@ from cyclegan.export.export import export_models
 from cyclegan.export.formats import FILES, write_formats
 from cyclegan.export.metadata import INFO, channels_of
 from cyclegan.export.model_folder import CONTENT, SUMS, read_model
-from cyclegan.export.parity import VALUE_RANGE, answers, check_parity, difference, real_slices
+from cyclegan.export.parity import VALUE_RANGE, check_parity, difference, real_slices, run_network
 from cyclegan.nets.generator import Generator
 
 
@@ -83,16 +83,16 @@ def test_perturbed_weights_in_one_file_are_found_and_named(
 def test_the_difference_is_in_hu():
     images = torch.zeros(3, 1, 8, 8)
 
-    found = difference(answers(lambda x: x, images), answers(lambda x: x + 0.001, images))
+    found = difference(run_network(lambda x: x, images), run_network(lambda x: x + 0.001, images))
 
     assert found == pytest.approx(0.001 * 4095 / 2, rel=1e-4)  # the window is two units wide
 
 
 def test_a_size_that_only_a_larger_canvas_has_is_checked_too():
     images = torch.zeros(3, 1, 8, 8)
-    right_at_8 = answers(lambda x: x + 0.1 * (x.shape[-1] != 8), images)
+    right_at_8 = run_network(lambda x: x + 0.1 * (x.shape[-1] != 8), images)
 
-    assert difference(answers(lambda x: x, images), right_at_8) > 100
+    assert difference(run_network(lambda x: x, images), right_at_8) > 100
 
 
 def test_the_slices_are_those_of_the_store_as_networks_see_them(store, info):

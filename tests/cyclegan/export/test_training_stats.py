@@ -12,10 +12,10 @@ from cyclegan.export.training_stats import (
     percentiles,
     plane,
     trained_on,
-    unfamiliar,
+    unfamiliar_properties,
     usual_range,
 )
-from data_prep.preprocess.preprocess import HarmonisedVolume
+from data_prep.preprocess.preprocess import PreprocessedVolume
 from mrct.imaging.intensity import robust_window
 from mrct.imaging.volume import Grid
 from tests.support.stores import SPACING_MM, make_store, random_head
@@ -30,12 +30,12 @@ def known(tmp_path_factory) -> TrainedOn:
 
 
 @pytest.fixture(scope="module")
-def another() -> HarmonisedVolume:
+def another() -> PreprocessedVolume:
     """A volume like those of the store."""
     head = random_head(np.random.default_rng(9), SHAPE)
     dz, dy, dx = SPACING_MM
     affine = np.diag([-dx, -dy, dz, 1.0])
-    return HarmonisedVolume(
+    return PreprocessedVolume(
         voxels=head["mri"],
         body=head["body"],
         affine=affine,
@@ -54,7 +54,7 @@ def test_ranges_are_those_of_the_train_split(known):
 
 
 def test_a_volume_like_those_raises_no_warning(known, another):
-    assert unfamiliar(known, another) == []
+    assert unfamiliar_properties(known, another) == []
 
 
 @pytest.mark.parametrize(("count", "tippett"), [(2, 1.128), (4, 2.059), (12, 3.258), (25, 3.931)])
@@ -72,31 +72,33 @@ def test_the_range_of_few_volumes_counts_for_less(known, another, volumes, is_to
         values_high=tuple(values - 0.2),
     )
     assert len(values) == len(SHARES)
-    assert bool(unfamiliar(ranges, another)) is is_told
+    assert bool(unfamiliar_properties(ranges, another)) is is_told
 
 
 def test_every_difference_is_told_with_its_numbers(known, another):
     flipped = replace(another, voxels=(1000 - another.voxels).clip(0).astype(np.int16))
-    (text,) = unfamiliar(known, flipped)
+    (text,) = unfamiliar_properties(known, flipped)
     assert "th percentile" in text
     assert f"known {known.values_low[1]:.2f} to {known.values_high[1]:.2f}" in text
 
     thick = replace(another, source=Grid(shape=(6, 64, 64), affine=np.diag([-2, -2, 12, 1.0])))
-    (text,) = unfamiliar(known, thick)
+    (text,) = unfamiliar_properties(known, thick)
     assert "12.00 mm between slices" in text
     assert "3.00 to 3.00 mm" in text
 
     slab = replace(another, source=Grid(shape=(6, 64, 64), affine=another.affine))
-    (text,) = unfamiliar(known, slab)
+    (text,) = unfamiliar_properties(known, slab)
     assert "18 mm foot to head; the model was trained on 72 to 72 mm" in text
 
     turned = np.array([[0, 0, 3, 0], [2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1.0]])
-    texts = unfamiliar(known, replace(another, source=Grid(shape=(43, 36, 64), affine=turned)))
+    texts = unfamiliar_properties(
+        known, replace(another, source=Grid(shape=(43, 36, 64), affine=turned))
+    )
     assert any("slices are sagittal; the model was trained on axial" in text for text in texts)
 
 
 def test_without_anything_known_nothing_is_said(another):
-    assert unfamiliar(TrainedOn(), another) == []
+    assert unfamiliar_properties(TrainedOn(), another) == []
 
 
 @pytest.mark.parametrize(

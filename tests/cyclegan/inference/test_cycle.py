@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.unpaired_scores import cycle_scores
 from tests.support.stores import make_store
 
@@ -19,7 +19,7 @@ def identity(images):
 
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_identity_networks_return_both_modalities_unchanged(store, contrast):
-    networks = BothWays(to_ct=identity, to_mri=identity, contrast=contrast)
+    networks = CycleNetworks(to_ct=identity, to_mri=identity, contrast=contrast)
     for volume in store.volumes:
         cycle = networks.cycle(store, volume)
         np.testing.assert_allclose(cycle.returned, cycle.original, atol=1e-5)
@@ -28,7 +28,7 @@ def test_identity_networks_return_both_modalities_unchanged(store, contrast):
 
 
 def test_an_mri_becomes_hu_and_a_ct_becomes_a_share_of_the_mri_window(store):
-    networks = BothWays(to_ct=lambda x: 0 * x, to_mri=lambda x: 0 * x, contrast="plain")
+    networks = CycleNetworks(to_ct=lambda x: 0 * x, to_mri=lambda x: 0 * x, contrast="plain")
     mri, ct = (
         networks.cycle(store, store.select(modality, "train")[0]) for modality in ("mri", "ct")
     )
@@ -38,7 +38,7 @@ def test_an_mri_becomes_hu_and_a_ct_becomes_a_share_of_the_mri_window(store):
 
 
 def test_the_way_back_starts_from_what_the_way_there_gave(store):
-    networks = BothWays(to_ct=lambda x: x / 2, to_mri=lambda x: x / 4, contrast="plain")
+    networks = CycleNetworks(to_ct=lambda x: x / 2, to_mri=lambda x: x / 4, contrast="plain")
     for modality in ("mri", "ct"):
         cycle = networks.cycle(store, store.select(modality, "train")[0])
         expected = np.where(cycle.body, cycle.original / 8, -1)
@@ -46,7 +46,7 @@ def test_the_way_back_starts_from_what_the_way_there_gave(store):
 
 
 def test_slices_without_body_are_not_compared(store):
-    networks = BothWays(to_ct=identity, to_mri=identity, contrast="plain")
+    networks = CycleNetworks(to_ct=identity, to_mri=identity, contrast="plain")
     cycle = networks.cycle(store, store.volumes[0])
     shown = int(cycle.body.any(axis=(1, 2)).sum())
     cycle.body[0] = False
@@ -60,7 +60,9 @@ def test_both_ways_see_the_neighbours_and_the_conditions_of_the_source(store):
         shown.append(images)
         return images[:, 2:3] / 2
 
-    networks = BothWays(to_ct=to_ct, to_mri=to_ct, contrast="plain", neighbours=1, conditions=True)
+    networks = CycleNetworks(
+        to_ct=to_ct, to_mri=to_ct, contrast="plain", neighbours=1, conditions=True
+    )
     mri = store.select("mri", "train")[0]
     networks.cycle(store, mri)
 

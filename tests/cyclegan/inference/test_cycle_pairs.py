@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
-from cyclegan.inference.cycle import field_of_view, linked_ct
+from cyclegan.inference.cycle import field_of_view, partner_ct
 from tests.support.outlines import disagreeing_pair
 
 
@@ -22,7 +22,7 @@ def mri(store):
 
 def test_the_mask_is_the_cts_body_where_the_mri_covers_all(store, mri):
     (ct,) = store.select("ct", "test")
-    voxels, mask = linked_ct(store, mri)
+    voxels, mask = partner_ct(store, mri)
     np.testing.assert_array_equal(voxels, store.voxels(ct))
     np.testing.assert_array_equal(mask, store.body(ct) == 1)
 
@@ -30,7 +30,7 @@ def test_the_mask_is_the_cts_body_where_the_mri_covers_all(store, mri):
 def test_what_the_mri_did_not_scan_is_left_out(store, mri):
     z, y, _ = mri.shape
     half = replace(mri, source_shape=(z, y, 10))
-    _, mask = linked_ct(store, half)
+    _, mask = partner_ct(store, half)
     assert mask[:, :, :10].any()
     assert not mask[:, :, 10:].any()
 
@@ -48,4 +48,4 @@ def test_an_oblique_field_of_view_is_the_one_that_nibabel_computes(mri):
 
 def test_a_volume_without_a_link_has_no_ct(store):
     (alone,) = store.select("ct", "train")
-    assert linked_ct(store, alone) is None
+    assert partner_ct(store, alone) is None

@@ -8,10 +8,10 @@ from cyclegan.metrics.body_regions import (
     BIN_HU,
     NUM_ANGLES,
     NUM_HEIGHTS,
-    bone_place_mismatch,
-    place_distance_hu,
-    placed_hu,
-    places_of,
+    bone_region_mismatch,
+    region_distance_hu,
+    region_histograms,
+    regions_of,
 )
 
 SPACING_MM = (3.0, 2.0, 2.0)
@@ -26,7 +26,7 @@ def by_part(places):
 
 def test_a_place_is_a_depth_a_height_and_a_direction():
     depth = np.linspace(0, 60, BODY.sum())
-    found = by_part(places_of(BODY, depth, SPACING_MM))
+    found = by_part(regions_of(BODY, depth, SPACING_MM))
     np.testing.assert_array_equal(
         found[0], np.digitize(depth, [3, 6, 9, 12, 16, 20, 25, 30, 40, 55])
     )
@@ -40,25 +40,27 @@ def test_a_place_is_a_depth_a_height_and_a_direction():
 def test_the_middle_is_the_bodys_and_not_the_pictures():
     aside = np.zeros((8, 20, 30), bool)
     aside[:, 9:18, 2:11] = True
-    whole = places_of(BODY, DEPTH, SPACING_MM)
-    np.testing.assert_array_equal(places_of(aside, DEPTH, SPACING_MM), whole)
+    whole = regions_of(BODY, DEPTH, SPACING_MM)
+    np.testing.assert_array_equal(regions_of(aside, DEPTH, SPACING_MM), whole)
 
 
 def test_values_that_are_right_but_elsewhere_are_wrong():
     """The head is turned round: each value is still there, in front what was behind."""
     values = np.broadcast_to(np.linspace(-900, 900, 9)[:, None], BODY.shape).astype(float)
-    places = places_of(BODY, DEPTH, SPACING_MM)
-    real, turned = (placed_hu(v[BODY], places) for v in (values, values[:, ::-1]))
-    assert place_distance_hu(real, real) == bone_place_mismatch(real, real) == 0
-    assert place_distance_hu(turned, real) > 500
-    assert bone_place_mismatch(turned, real) == 1
+    places = regions_of(BODY, DEPTH, SPACING_MM)
+    real, turned = (region_histograms(v[BODY], places) for v in (values, values[:, ::-1]))
+    assert region_distance_hu(real, real) == bone_region_mismatch(real, real) == 0
+    assert region_distance_hu(turned, real) > 500
+    assert bone_region_mismatch(turned, real) == 1
 
 
 def test_the_distance_is_the_mean_of_scipys_over_places():
     rng = np.random.default_rng(2)
     places = rng.integers(0, 5, 3000)
     ours, theirs = rng.normal(0, 300, (2, 3000)) + 60 * places
-    found = place_distance_hu(placed_hu(ours, places), placed_hu(theirs + 150, places))
+    found = region_distance_hu(
+        region_histograms(ours, places), region_histograms(theirs + 150, places)
+    )
 
     def binned(values):
         return np.floor((values.clip(-1024, 3071) + 1024) / BIN_HU) * BIN_HU
@@ -73,15 +75,15 @@ def test_the_distance_is_the_mean_of_scipys_over_places():
 
 def test_places_that_one_side_has_not_do_not_count():
     here, there = np.zeros(100, np.intp), np.full(100, 7)
-    real = placed_hu(np.full(100, 40.0), here)
-    ours = placed_hu(np.full(200, 40.0), np.concatenate([here, there]))
-    assert place_distance_hu(ours, real) == 0
-    assert bone_place_mismatch(ours, real) == 0
+    real = region_histograms(np.full(100, 40.0), here)
+    ours = region_histograms(np.full(200, 40.0), np.concatenate([here, there]))
+    assert region_distance_hu(ours, real) == 0
+    assert bone_region_mismatch(ours, real) == 0
 
 
 def test_all_of_one_value_has_the_same_places():
     rng = np.random.default_rng(3)
-    placed = placed_hu(rng.normal(100, 400, 500), rng.integers(0, 9, 500))
+    placed = region_histograms(rng.normal(100, 400, 500), rng.integers(0, 9, 500))
     constant = placed.all_of(40.0)
     np.testing.assert_array_equal(constant.hu.sum(axis=1), placed.hu.sum(axis=1))
     assert constant.bone.sum() == 0

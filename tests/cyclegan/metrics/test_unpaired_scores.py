@@ -1,4 +1,4 @@
-"""Without pairs, cycles and populations still tell a good translator from a bad one."""
+"""Without pairs, cycles and populations still tell a good generator from a bad one."""
 
 import numpy as np
 import pytest
@@ -12,22 +12,24 @@ from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.selection_score import CYCLE_WEIGHT, VALUES_WEIGHT, selection_score
 from cyclegan.metrics.unpaired_scores import (
     bone_depth_mismatch,
+    ct_statistics_of,
     cycle_scores,
     hu_distance,
-    pooled,
-    population_of,
+    pool_statistics,
 )
 from tests.support.stores import random_head
 
 RNG = np.random.default_rng(5)
 SPACING_MM = (3.0, 2.0, 2.0)
 HEADS = [random_head(RNG, (6, 64, 64)) for _ in range(4)]
-REAL = pooled(population_of(head["ct"], head["body"], SPACING_MM) for head in HEADS[:2])
+REAL = pool_statistics(ct_statistics_of(head["ct"], head["body"], SPACING_MM) for head in HEADS[:2])
 
 
 def population(paint):
     """Two other heads whose CT is `paint`ed from the MRI and the real CT."""
-    return pooled(population_of(paint(head), head["body"], SPACING_MM) for head in HEADS[2:])
+    return pool_statistics(
+        ct_statistics_of(paint(head), head["body"], SPACING_MM) for head in HEADS[2:]
+    )
 
 
 def test_cycle_ssim_is_scikit_images_mean_over_slices():
@@ -65,8 +67,8 @@ def test_hu_distance_is_scipys_wasserstein_distance():
     one, other = RNG.integers(-1024, 3072, 500), RNG.integers(-200, 900, 300)
     body = np.ones((1, 1, 500))
     oracle = wasserstein_distance(one, other)
-    ours = population_of(one[None, None], body, SPACING_MM)
-    theirs = population_of(other[None, None], body[..., :300], SPACING_MM)
+    ours = ct_statistics_of(one[None, None], body, SPACING_MM)
+    theirs = ct_statistics_of(other[None, None], body[..., :300], SPACING_MM)
     assert hu_distance(ours, theirs) == pytest.approx(oracle, rel=1e-9)
 
 
@@ -75,7 +77,7 @@ def test_bone_depth_is_measured_in_mm_from_the_nearest_voxel_outside():
     body[:, :, 1:-1] = 1
     hu = np.zeros(body.shape)
     hu[:, :, 4] = 700  # 4 voxels of 2.5 mm from the air in column 0
-    depths = population_of(hu, body, (1.0, 1.0, 2.5)).bone_depth
+    depths = ct_statistics_of(hu, body, (1.0, 1.0, 2.5)).bone_depth
     assert depths.tolist() == [0] * 5 + [15] + [0] * 44
 
 

@@ -8,7 +8,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cyclegan.nets.losses import (
     adversarial_loss,
-    critic_loss,
+    discriminator_loss,
     gradient_difference_loss,
     identity_loss,
     round_trip_loss,
@@ -90,7 +90,7 @@ def test_least_squares_by_hand():
     real, fake = torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 2, 2), 3.0)
 
     assert adversarial_loss(fake).item() == pytest.approx(4.0)
-    assert critic_loss(real, fake).item() == pytest.approx(0.5 * (0.25 + 9.0))
+    assert discriminator_loss(real, fake).item() == pytest.approx(0.5 * (0.25 + 9.0))
 
 
 def test_absolute_errors_by_hand():

@@ -3,16 +3,16 @@
 import torch
 
 from cyclegan.data.batch import own
-from cyclegan.nets.discriminator import Critic
+from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
-from cyclegan.nets.network_pairs import Critics, Translators
+from cyclegan.nets.network_pairs import Discriminators, Generators
 
 
 def test_the_batched_forward_equals_six_separate_passes():
     to_ct, to_mri = Generator(filters=4, blocks=1), Generator(filters=4, blocks=1)
     mri, ct = torch.rand(2, 2, 1, 32, 32) * 2 - 1
 
-    images = Translators(to_ct, to_mri)(mri, ct)
+    images = Generators(to_ct, to_mri)(mri, ct)
 
     expected = {
         "fake_ct": to_ct(mri),
@@ -26,14 +26,14 @@ def test_the_batched_forward_equals_six_separate_passes():
         torch.testing.assert_close(getattr(images, name), image, rtol=1e-4, atol=1e-5)
 
 
-def test_each_critic_judges_its_own_domain():
-    critics = Critics(Critic(filters=4), Critic(filters=4))
+def test_each_discriminator_judges_its_own_domain():
+    discriminators = Discriminators(Discriminator(filters=4), Discriminator(filters=4))
     mri, ct = torch.rand(2, 1, 1, 64, 64)
 
-    mri_scores, ct_scores = critics(mri, ct)
+    mri_scores, ct_scores = discriminators(mri, ct)
 
-    torch.testing.assert_close(mri_scores, critics.mri(mri))
-    torch.testing.assert_close(ct_scores, critics.ct(ct))
+    torch.testing.assert_close(mri_scores, discriminators.mri(mri))
+    torch.testing.assert_close(ct_scores, discriminators.ct(ct))
 
 
 class Brighter(Generator):
@@ -53,7 +53,7 @@ def test_on_the_way_back_a_fake_is_its_own_neighbour_and_has_the_conditions_of_i
     # channels: depth, the slice below, the slice, the slice above, height
     mri, ct = torch.arange(10.0).view(2, 1, 5, 1, 1).expand(-1, -1, -1, 4, 4)
 
-    images = Translators(to_ct, to_mri, neighbours=1)(mri, ct)
+    images = Generators(to_ct, to_mri, neighbours=1)(mri, ct)
 
     assert to_mri.seen[1][0, :, 0, 0].tolist() == [0, 3, 3, 3, 4]
     assert images.fake_ct[0, :, 0, 0].tolist() == [0, 3, 4]
@@ -61,8 +61,8 @@ def test_on_the_way_back_a_fake_is_its_own_neighbour_and_has_the_conditions_of_i
     assert images.returned_mri[0, :, 0, 0].tolist() == [4]
 
 
-def test_a_critic_sees_no_neighbours():
-    networks = Translators(Generator(filters=2), Generator(filters=2), neighbours=2)
+def test_a_discriminator_sees_no_neighbours():
+    networks = Generators(Generator(filters=2), Generator(filters=2), neighbours=2)
     image = torch.arange(7.0).view(1, 7, 1, 1)  # depth, five slices, height
 
     assert networks.as_judged(image, own(image)).flatten().tolist() == [0, 3, 6]

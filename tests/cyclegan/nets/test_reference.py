@@ -2,7 +2,8 @@
 
 The oracle has no module of ours and no layer of torch's but a plain convolution: reflection is
 indexing, a transposed convolution is a convolution of zeros in between, InstanceNorm is a mean and
-a variance. Sources: Zhu 2017 (appendix 7.2), Johnson 2016 (the layers), Isola 2017 (the critic).
+a variance. Sources: Zhu 2017 (appendix 7.2), Johnson 2016 (the layers), Isola 2017 (the
+discriminator).
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from cyclegan.config.presets import reference
-from cyclegan.nets.discriminator import Critic
+from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
 
 # Errors relative to the largest value. In fp64 rounding alone; in fp32 more, through 24 layers.
@@ -59,7 +60,7 @@ def generator_by_hand(x: Tensor, weights: Iterator[Tensor]) -> Tensor:
     return torch.tanh(conv2d(reflected(x, 3), *layer()))
 
 
-def critic_by_hand(x: Tensor, weights: Iterator[Tensor]) -> Tensor:
+def discriminator_by_hand(x: Tensor, weights: Iterator[Tensor]) -> Tensor:
     """C64 without a norm, C128, C256, C512 at full step, one channel; slope 0.2 below zero."""
     for index, stride in enumerate((2, 2, 2, 1)):
         x = conv2d(x, next(weights), next(weights), stride=stride, padding=1)
@@ -75,13 +76,15 @@ def networks(name: str, dtype: torch.dtype):
         network = Generator(upsample=config.generator.upsample)
         by_hand = generator_by_hand
     else:
-        network = Critic(norm=config.critic.norm, spectral=config.critic.spectral)
-        by_hand = critic_by_hand
+        network = Discriminator(
+            norm=config.discriminator.norm, spectral=config.discriminator.spectral
+        )
+        by_hand = discriminator_by_hand
     return network.to(dtype), by_hand
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("name", ["generator", "critic"])
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_outputs_and_gradients_equal_the_paper_written_down_again(name, dtype):
     network, by_hand = networks(name, dtype)
     # Images and weights in fp64 for the oracle: in fp32 its own rounding would count too.

@@ -14,7 +14,7 @@ from cyclegan.errors import CheckpointError, ConfigError, DivergedError
 from cyclegan.train import loop
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
-from cyclegan.train.divergence import memory_is_enough
+from cyclegan.train.divergence import explain_out_of_memory
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from tests.support.gloo import run_workers
@@ -84,7 +84,9 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
     assert note["step"] == 2
     assert "steps 4 to 5, were not finite: loss/adversarial, loss/cycle_ct" in note["note"]
     assert "on worker 0 (samples 6 to 9)" in note["note"]
-    told = {line["step"]: line["rate/critics"] for line in lines if "rate/critics" in line}
+    told = {
+        line["step"]: line["rate/discriminators"] for line in lines if "rate/discriminators" in line
+    }
     assert told == {2: 2e-4, 4: 1e-4, 6: 1e-4}
 
 
@@ -119,13 +121,15 @@ def test_where_no_checkpoint_is_from_before_the_streak_the_oldest_is_the_way_bac
     shutil.rmtree(guarded.run_folder / "checkpoints")
     state.streak.fill_(1)
     for state.step in (7, 8):
-        checkpoint.save(state, guarded.run_folder)
+        checkpoint.save_checkpoint(state, guarded.run_folder)
 
-    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 7)
+    assert checkpoint.rollback_target(guarded.run_folder) == checkpoint.folder_of(
+        guarded.run_folder, 7
+    )
 
     shutil.rmtree(guarded.run_folder / "checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint left to roll back to"):
-        checkpoint.way_back(guarded.run_folder)
+        checkpoint.rollback_target(guarded.run_folder)
 
 
 def test_a_short_streak_is_only_counted(guarded, monkeypatch):
@@ -144,7 +148,9 @@ def test_a_run_that_never_heals_stops_with_term_step_and_worker(guarded, monkeyp
         train_worker(guarded, Worker())
 
     # It can be gone on from, and its weights are those of the last good step.
-    assert checkpoint.way_back(guarded.run_folder) == checkpoint.folder_of(guarded.run_folder, 2)
+    assert checkpoint.rollback_target(guarded.run_folder) == checkpoint.folder_of(
+        guarded.run_folder, 2
+    )
 
 
 def test_a_run_that_diverges_before_its_first_checkpoint_begins_anew(guarded, monkeypatch):
@@ -171,6 +177,6 @@ def test_both_workers_stop_and_name_the_one_whose_data_is_bad(guarded, tmp_path)
 def test_too_little_memory_is_told_with_the_setting_that_needs_less(config):
     with (
         pytest.raises(ConfigError, match=r"90 GiB(.|\n)*--scale\.accumulate.*2 pairs"),
-        memory_is_enough(config),
+        explain_out_of_memory(config),
     ):
         raise torch.OutOfMemoryError("tried to allocate 90 GiB")

@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyclegan.config.files import load_config, resolve
-from cyclegan.export.command import Command
+from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
 from cyclegan.train import loop, run_lifecycle
@@ -39,7 +39,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config, finished, monkey
     assert steps == [0, 1, 2, 3, 3, 4, 5]  # saved after the third; the fourth was lost and redone
     assert digest(resumed) == digest(finished.state)
     logged = [
-        line["step"] for line in read_lines(config.run_folder / METRICS) if "rate/critics" in line
+        line["step"]
+        for line in read_lines(config.run_folder / METRICS)
+        if "rate/discriminators" in line
     ]
     assert logged == [2, 4, 6]
 
@@ -61,20 +63,20 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
     assert resolve(load_config(folder / "config.yaml")) == finished.config
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     told = {name for line in lines for name in line}
-    speed = {"pairs_per_s", "slices_per_s", "step_ms", "data_wait_ms", "translators_ms"}
-    assert {f"speed/{name}" for name in speed | {"critics_ms"}} <= told
-    assert {"loss/translators", "memory/peak_gib", "val/selection", "val/mae_hu"} <= told
+    speed = {"pairs_per_s", "slices_per_s", "step_ms", "data_wait_ms", "generators_ms"}
+    assert {f"speed/{name}" for name in speed | {"discriminators_ms"}} <= told
+    assert {"loss/generators", "memory/peak_gib", "val/selection", "val/mae_hu"} <= told
     assert "speed/sync_ms" not in told  # there is nobody to wait for
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
     assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
     assert [picture.step for picture in events.Images("val/cycles")] == [3, 6]
     assert [report["step"] for report in finished.reports] == [3, 6]
-    assert checkpoint.best(folder) in checkpoint.saved(folder)
+    assert checkpoint.best_checkpoint(folder) in checkpoint.saved_checkpoints(folder)
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = run_lifecycle.summed_up, []
+    scores, calls = run_lifecycle.summarise, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -82,7 +84,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(run_lifecycle, "summed_up", killed_once)
+    monkeypatch.setattr(run_lifecycle, "summarise", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())
@@ -112,10 +114,10 @@ def test_a_run_with_neighbours_trains_and_validates_on_three_slices_at_a_time(co
 
     state = train_worker(config, Worker())
 
-    assert state.translators.to_ct.layers[1].in_channels == 3
+    assert state.generators.to_ct.layers[1].in_channels == 3
     assert state.step == 6
     assert (config.run_folder / METRICS).read_text().count("val/mae_hu") >= 1
-    export(Command(run_folder=config.run_folder))
+    export(ExportCommand(run_folder=config.run_folder))
     info = read_model(config.run_folder / "model_to_ct").info
     assert info.inputs == ("mri, slice -1", "mri", "mri, slice +1")
 
@@ -125,11 +127,11 @@ def test_a_run_with_conditions_shows_two_more_channels_to_all_networks_and_valid
 
     state = train_worker(config, Worker())
 
-    assert state.translators.to_ct.layers[1].in_channels == 5
-    assert state.critics.ct.layers[0].in_channels == 3
+    assert state.generators.to_ct.layers[1].in_channels == 5
+    assert state.discriminators.ct.layers[0].in_channels == 3
     assert state.ct_pool.images.shape[1] == 3
     assert (config.run_folder / METRICS).read_text().count("val/mae_hu") >= 1
-    export(Command(run_folder=config.run_folder, direction="ct-to-mri"))
+    export(ExportCommand(run_folder=config.run_folder, direction="ct-to-mri"))
     info = read_model(config.run_folder / "model_to_mri").info
     slices = ("ct, slice -1", "ct", "ct, slice +1")
     assert info.inputs == ("depth below the surface", *slices, "height")

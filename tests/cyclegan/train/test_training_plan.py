@@ -8,7 +8,7 @@ import pytest
 from cyclegan.config.presets import brain_256
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
-from cyclegan.train.dry_run import rehearse
+from cyclegan.train.dry_run import measure_steps
 from cyclegan.train.training_plan import make_plan
 from tests.support.stores import make_store
 
@@ -69,12 +69,12 @@ def test_a_run_of_eight_gpus_on_paper(tmp_path):
     assert plan.steps_per_epoch == alone.steps_per_epoch == 2  # 3 x 8 MRI slices, 16 a step
     assert plan.total_steps == 120
     # The reference's generator, which sees depth and height too through kernels of 7 x 7.
-    assert plan.translator_parameters == 2 * (11_365_633 + 2 * 64 * 7 * 7)
+    assert plan.generator_parameters == 2 * (11_365_633 + 2 * 64 * 7 * 7)
     # Spectral norm adds no weights, its vectors are buffers.
-    assert plan.critic_parameters == 2 * (2_762_689 + 2 * 64 * 4 * 4)
+    assert plan.discriminator_parameters == 2 * (2_762_689 + 2 * 64 * 4 * 4)
     # A worker has the weights, gradients, moments and mean of all, and an eighth of the rest.
     assert plan.activation_bytes == pytest.approx(alone.activation_bytes / 8, rel=0.05)
-    pools = 2 * 50 * 3 * 256 * 256 * 4  # with what else the critics see: depth and height
+    pools = 2 * 50 * 3 * 256 * 256 * 4  # with what else the discriminators see: depth and height
     assert alone.state_bytes - plan.state_bytes == 7 * pools
     assert plan.checkpoint_bytes == alone.checkpoint_bytes
 
@@ -82,7 +82,7 @@ def test_a_run_of_eight_gpus_on_paper(tmp_path):
 def test_a_rehearsal_is_the_run_of_one_worker_and_leaves_nothing(config, store):
     two = replace(config, scale=replace(config.scale, workers=2))
 
-    told = rehearse(two, store)
+    told = measure_steps(two, store)
 
     assert told.steps == 6
     assert 0 < told.step_s < 60

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from cyclegan.inference.cycle import Cycle
-from cyclegan.train.validation_figure import CHANGE_HU, CHANGE_MRI, CT, MRI, panel, tiles_of
+from cyclegan.inference.cycle import CycleResult
+from cyclegan.train.validation_figure import (
+    CHANGE_HU,
+    CHANGE_MRI,
+    CT,
+    MRI,
+    tiles_of,
+    validation_figure,
+)
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.stores import make_store
@@ -18,10 +25,10 @@ def volumes(tmp_path_factory):
     return {m: store.select(m, "train")[0] for m in ("mri", "ct")} | {"store": store}
 
 
-def cycle(volumes, modality: str, translated, returned) -> Cycle:
+def cycle(volumes, modality: str, translated, returned) -> CycleResult:
     store, volume = volumes["store"], volumes[modality]
     original = normalise(store.voxels(volume).astype(np.float32), volume.window)
-    return Cycle(
+    return CycleResult(
         volume=volume,
         body=store.body(volume).astype(bool),
         original=original,
@@ -68,7 +75,7 @@ def test_a_difference_is_red_where_too_high_and_blue_where_too_low_and_tiles_kee
     for translated in (450.0, -450.0):
         shown = cycle(volumes, "mri", translated=translated, returned=0.0)
         rows = [tiles_of(shown, PIXEL_MM, np.zeros(volumes["mri"].shape, np.int16))]
-        picture = panel(rows)
+        picture = validation_figure(rows)
         height, width, _ = picture.shape
         square = width / 6
         assert picture.dtype == np.uint8

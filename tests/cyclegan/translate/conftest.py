@@ -12,16 +12,16 @@ from safetensors.torch import save_file
 from cyclegan.config.config import GeneratorConfig
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import Intensity, ModelInfo, write_info
-from cyclegan.export.model_folder import CONTENT, Model, publish
+from cyclegan.export.model_folder import CONTENT, ExportedModel, publish_folder
 from cyclegan.nets.generator import Generator
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.imaging.volume import Volume
 
 INFO = ModelInfo(
     direction="to_mri",
     inputs=("ct",),
     intensity=Intensity(mri_contrast="plain"),
-    recipe=Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
+    recipe=PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
     generator=GeneratorConfig(filters=4, blocks=1),
     run="smoke",
     config_hash="c" * 64,
@@ -56,11 +56,11 @@ def centred(directions_mm: np.ndarray, shape: tuple[int, int, int]) -> np.ndarra
 
 
 @pytest.fixture
-def make_model() -> Callable[..., Model]:
+def make_model() -> Callable[..., ExportedModel]:
     """A model whose network returns its input, unless another one is given."""
 
-    def make(network=lambda image: image, **changes) -> Model:
-        return Model(info=replace(INFO, **changes), network=network)
+    def make(network=lambda image: image, **changes) -> ExportedModel:
+        return ExportedModel(info=replace(INFO, **changes), network=network)
 
     return make
 
@@ -86,7 +86,7 @@ def model_folder(tmp_path_factory) -> Path:
             partial,
         )
 
-    publish(folder, fill)
+    publish_folder(folder, fill)
     return folder
 
 
@@ -98,12 +98,17 @@ def tiny_model(tmp_path_factory) -> Path:
     return publish_model(
         folder,
         Generator(filters=4, blocks=1, upsample="resize"),
-        Recipe(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40)),
+        PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40)),
     )
 
 
 def publish_model(
-    folder: Path, network: torch.nn.Module, recipe: Recipe, *, files=lambda part: None, **changes
+    folder: Path,
+    network: torch.nn.Module,
+    recipe: PreprocessingSpec,
+    *,
+    files=lambda part: None,
+    **changes,
 ) -> Path:
     """A to_ct model folder of which the one file is real that translate uses by default.
 
@@ -118,5 +123,5 @@ def publish_model(
         info = replace(INFO, direction="to_ct", inputs=("mri",), recipe=recipe)
         write_info(replace(info, **changes), partial)
 
-    publish(folder, fill)
+    publish_folder(folder, fill)
     return folder

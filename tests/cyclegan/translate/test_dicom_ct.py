@@ -13,10 +13,10 @@ import pydicom
 import pytest
 import SimpleITK
 
-from cyclegan.translate.command import Command
-from cyclegan.translate.dicom_ct import Making, ct_files
+from cyclegan.translate.command import TranslateCommand
+from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata, ct_files
 from cyclegan.translate.dicom_source import origin_of_file
-from cyclegan.translate.translate import translate
+from cyclegan.translate.translate import translate_inputs
 from mrct.errors import ExitCode, VolumeError
 from tests.support.series import both, setting, write_series
 
@@ -51,8 +51,8 @@ def write_mr(folder: Path, plane: str = "axial", change=SCANNED) -> Path:
 
 def translated(model: Path, source: Path, out: Path, **options) -> Path:
     """The one result in `out`."""
-    command = Command(model=model, inputs=(source,), out=out, **options)
-    assert translate(command) == ExitCode.DONE
+    command = TranslateCommand(model=model, inputs=(source,), out=out, **options)
+    assert translate_inputs(command) == ExitCode.DONE
     (result,) = out.glob("*synthetic-ct*")
     return result
 
@@ -195,8 +195,8 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
     write_mr(study / "b", "sagittal", both(SCANNED, setting(SeriesInstanceUID="1.2.3.77")))
     out = tmp_path / "out"
 
-    command = Command(model=tiny_model, inputs=(study,), out=out, deidentify=True)
-    assert translate(command) == ExitCode.DONE
+    command = TranslateCommand(model=tiny_model, inputs=(study,), out=out, deidentify=True)
+    assert translate_inputs(command) == ExitCode.DONE
 
     folders = sorted(path for path in out.iterdir() if path.is_dir())
     firsts = [pydicom.dcmread(next(folder.iterdir())) for folder in folders]
@@ -217,10 +217,12 @@ def test_deidentified_series_hold_no_patient_and_stay_together(tmp_path, tiny_mo
 
 
 def test_an_identified_result_does_not_pass_for_a_deidentified_one(tmp_path, tiny_model):
-    command = Command(model=tiny_model, inputs=(write_mr(tmp_path / "mr"),), out=tmp_path / "out")
-    assert translate(command) == ExitCode.DONE
-    assert translate(replace(command, deidentify=True)) == ExitCode.FAILED
-    assert translate(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
+    command = TranslateCommand(
+        model=tiny_model, inputs=(write_mr(tmp_path / "mr"),), out=tmp_path / "out"
+    )
+    assert translate_inputs(command) == ExitCode.DONE
+    assert translate_inputs(replace(command, deidentify=True)) == ExitCode.FAILED
+    assert translate_inputs(replace(command, deidentify=True, overwrite=True)) == ExitCode.DONE
 
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*/*.dcm"))
     assert content
@@ -243,13 +245,13 @@ def test_an_input_without_a_header_gets_a_study_of_its_own(tmp_path, tiny_model)
 
 
 def test_what_dicom_cannot_say_is_refused():
-    making, origin = Making(text="t", is_moved=False), origin_of_file("n")
+    metadata, origin = SyntheticSeriesMetadata(text="t", is_moved=False), origin_of_file("n")
     skewed = np.diag([1.0, 1.0, 2.0, 1.0])
     skewed[0, 1] = 0.2
     with pytest.raises(VolumeError, match="--axial"):
-        list(ct_files(np.zeros((2, 4, 4), np.int16), skewed, origin, making))
+        list(ct_files(np.zeros((2, 4, 4), np.int16), skewed, origin, metadata))
     with pytest.raises(AssertionError):
-        list(ct_files(np.full((2, 4, 4), 4000, np.int16), np.eye(4), origin, making))
+        list(ct_files(np.full((2, 4, 4), 4000, np.int16), np.eye(4), origin, metadata))
 
 
 def test_headers_that_break_the_standard_give_files_that_do_not(tmp_path, tiny_model):

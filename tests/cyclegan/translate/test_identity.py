@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from cyclegan.translate.command import Command
-from cyclegan.translate.engine import Engine, shown_to
+from cyclegan.translate.command import TranslateCommand
+from cyclegan.translate.engine import TranslationEngine, prepare_input
 from cyclegan.translate.output_grid import on_grid
-from cyclegan.translate.translate import translate
-from data_prep.preprocess.preprocess import HarmonisedVolume
-from data_prep.preprocess.spec import Recipe
+from cyclegan.translate.translate import translate_inputs
+from data_prep.preprocess.preprocess import PreprocessedVolume
+from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import ExitCode
 from mrct.imaging.volume import Volume
 from tests.cyclegan.translate.conftest import centred, head, publish_model
@@ -30,7 +30,7 @@ class Identity(torch.nn.Module):
         return image[:, image.shape[1] // 2, None]
 
 
-def linear(voxels: np.ndarray, shown: HarmonisedVolume) -> np.ndarray:
+def linear(voxels: np.ndarray, shown: PreprocessedVolume) -> np.ndarray:
     """What an identity makes of magnitudes: the MRI's window becomes that of HU."""
     low, high = shown.window
     share = ((voxels - low) / (high - low)).clip(0, 1)
@@ -43,11 +43,11 @@ def returned(make_model, mri: Volume, spacing_mm, size=(32, 32), **changes):
         changes.pop("network", Identity()),
         direction="to_ct",
         inputs=("mri",),
-        recipe=Recipe(spacing_mm=spacing_mm, size=size),
+        recipe=PreprocessingSpec(spacing_mm=spacing_mm, size=size),
         **changes,
     )
-    engine = Engine(model=model, air_outside=False)
-    shown = shown_to(model.info, mri)
+    engine = TranslationEngine(model=model, air_outside=False)
+    shown = prepare_input(model.info, mri)
     values = engine.values(engine.run(engine.images(shown), shown), shown)
     result = on_grid(values, shown.grid, mri.grid, engine.window)
     return result, linear(mri.voxels, shown)
@@ -117,13 +117,13 @@ def test_slices_that_come_back_with_their_neighbours_are_averaged(make_model):
 def test_dicom_in_and_out(tmp_path, monkeypatch, orientation):
     source = write_series(tmp_path / "mr", modality="MR", orientation=orientation)
     spacing = (3.0, 0.9, 0.8) if orientation[0] else (0.9, 0.8, 3.0)
-    recipe = Recipe(spacing_mm=spacing, size=(40, 40))
+    recipe = PreprocessingSpec(spacing_mm=spacing, size=(40, 40))
     folder = publish_model(tmp_path / "model", torch.nn.Linear(1, 1), recipe)
     monkeypatch.setattr("cyclegan.export.model_folder.open_format", lambda *args: Identity())
     out = tmp_path / "out"
 
-    command = Command(model=folder, inputs=(source,), out=out, outside_body="network")
-    assert translate(command) == ExitCode.DONE
+    command = TranslateCommand(model=folder, inputs=(source,), out=out, outside_body="network")
+    assert translate_inputs(command) == ExitCode.DONE
 
     (result,) = (path for path in out.iterdir() if path.is_dir())
     mrs = [pydicom.dcmread(path) for path in sorted(source.iterdir())]

@@ -13,14 +13,14 @@ from pydicom.dataset import Dataset
 
 from cyclegan.export.formats import write_formats
 from cyclegan.export.model_folder import read_model
-from cyclegan.inference.cycle import BothWays
+from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.nets.generator import Generator
-from cyclegan.translate.command import Command
+from cyclegan.translate.command import TranslateCommand
 from cyclegan.translate.inputs import find_inputs
-from cyclegan.translate.translate import translate
+from cyclegan.translate.translate import translate_inputs
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode, UsageError
@@ -31,7 +31,7 @@ from tests.support.series import setting, write_enhanced, write_series
 from tests.support.stores import make_store
 from tests.support.volumes import write_head
 
-RECIPE = Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
+RECIPE = PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def model(tmp_path_factory) -> Path:
     return publish_model(tmp_path_factory.mktemp("model") / "model_to_ct", network, RECIPE)
 
 
-def made(command: Command) -> dict[str, nibabel.Nifti1Image]:
+def made(command: TranslateCommand) -> dict[str, nibabel.Nifti1Image]:
     """Every NIfTI result by its name."""
-    assert translate(command) == ExitCode.DONE
+    assert translate_inputs(command) == ExitCode.DONE
     return {path.name: nibabel.load(path) for path in sorted(command.out.glob("*_synthetic-*.gz"))}
 
 
@@ -58,7 +58,9 @@ def test_nifti_mha_and_nrrd_of_one_head_give_one_ct(tmp_path, model):
     as_itk(folder / "b.mha", nifti)
     as_itk(folder / "c.nrrd", nifti)
 
-    results = made(Command(model=model, inputs=(folder,), out=tmp_path / "out", keep_names=True))
+    results = made(
+        TranslateCommand(model=model, inputs=(folder,), out=tmp_path / "out", keep_names=True)
+    )
 
     a, b, c = (results[f"{name}_synthetic-ct.nii.gz"] for name in "abc")
     assert a.shape == nibabel.load(nifti).shape
@@ -77,8 +79,14 @@ def test_a_folder_of_all_kinds_is_found_and_what_is_no_mri_is_counted(tmp_path, 
     (study / "notes.txt").write_text("nothing")
     out = study / "out"
 
-    assert translate(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
-    assert translate(Command(model=tiny_model, inputs=(study,), out=out)) == ExitCode.PARTLY_DONE
+    assert (
+        translate_inputs(TranslateCommand(model=tiny_model, inputs=(study,), out=out))
+        == ExitCode.PARTLY_DONE
+    )
+    assert (
+        translate_inputs(TranslateCommand(model=tiny_model, inputs=(study,), out=out))
+        == ExitCode.PARTLY_DONE
+    )
 
     printed = capsys.readouterr()
     assert "0 made, 2 there already, 1 left out" in printed.out
@@ -106,7 +114,9 @@ def test_names_that_are_taken_twice_are_told_apart(tmp_path, model):
     first = write_head(tmp_path / "1" / "scan.nii.gz", "mri")
     second = write_head(tmp_path / "2" / "scan.nii.gz", "mri", seed=1)
 
-    command = Command(model=model, inputs=(first, second), out=tmp_path / "out", keep_names=True)
+    command = TranslateCommand(
+        model=model, inputs=(first, second), out=tmp_path / "out", keep_names=True
+    )
 
     names = list(made(command))
     assert len(names) == 2
@@ -129,14 +139,16 @@ def test_each_stack_of_one_enhanced_file_is_an_input_with_a_name_of_its_own(tmp_
 
     file = write_enhanced(tmp_path / "in/enhanced.dcm", two_stacks)
     network = Generator(filters=4, blocks=1, upsample="resize")
-    recipe = Recipe(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
+    recipe = PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
     model = publish_model(
         tmp_path / "model_to_mri", network, recipe, direction="to_mri", inputs=("ct",)
     )
 
     found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe, Leniency())
     assert [len(each.series.headers) for each in found.inputs] == [4, 4]
-    results = made(Command(model=model, inputs=(file,), out=tmp_path / "out", format="nifti"))
+    results = made(
+        TranslateCommand(model=model, inputs=(file,), out=tmp_path / "out", format="nifti")
+    )
 
     assert len(results) == 2
     assert len({image.affine[2, 3] for image in results.values()}) == 2
@@ -150,7 +162,7 @@ def test_a_ct_is_not_taken_for_an_mri(tmp_path):
 
 
 def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, model):
-    """One code path: the synthetic CT of `evaluate` is that of `translate`, bit for bit."""
+    """One code path: the synthetic CT of `evaluate` is that of `translate_inputs`, bit for bit."""
     mri = write_head(tmp_path / "mri" / "a.nii.gz", "mri")
     write_head(tmp_path / "ct" / "b.nii.gz", "ct")
     settings = ConvertSettings(
@@ -165,14 +177,14 @@ def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, 
     store = open_store(tmp_path / "s.zarr")
     (volume,) = (volume for volume in store.volumes if volume.modality == "mri")
     network = read_model(model).network
-    both = BothWays(to_ct=network, to_mri=network, contrast="plain")
+    both = CycleNetworks(to_ct=network, to_mri=network, contrast="plain")
     _, evaluated = both.translated(store.voxels(volume), store.body(volume), volume)
 
-    stored_input = Command(
+    stored_input = TranslateCommand(
         model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "stored", split=volume.split
     )
     (stored,) = made(stored_input).values()
-    (own,) = made(Command(model=model, inputs=(mri,), out=tmp_path / "own")).values()
+    (own,) = made(TranslateCommand(model=model, inputs=(mri,), out=tmp_path / "own")).values()
 
     np.testing.assert_array_equal(np.asarray(stored.dataobj).transpose(2, 1, 0), np.rint(evaluated))
     np.testing.assert_allclose(stored.affine, volume.affine, atol=1e-4)
@@ -186,7 +198,9 @@ def test_a_store_of_other_voxels_is_refused(tmp_path, model):
     make_store(tmp_path / "s.zarr", mri=1, ct=0, splits=("test",))
 
     with pytest.raises(UsageError, match="with the same settings"):
-        translate(Command(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out"))
+        translate_inputs(
+            TranslateCommand(model=model, inputs=(tmp_path / "s.zarr",), out=tmp_path / "out")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +225,7 @@ def both(tmp_path_factory) -> Path:
 def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
     ct = write_head(tmp_path / "ct.nii.gz", "ct")
     mri = write_head(tmp_path / "mri.nii.gz", "mri")
-    command = Command(model=both, inputs=(mri,), out=tmp_path / "cts", keep_names=True)
+    command = TranslateCommand(model=both, inputs=(mri,), out=tmp_path / "cts", keep_names=True)
 
     assert list(made(command)) == ["mri_synthetic-ct.nii.gz"]
     back = replace(command, inputs=(ct,), out=tmp_path / "mris", direction="ct-to-mri")
@@ -219,14 +233,14 @@ def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
     values = np.asarray(image.dataobj)
     assert 0 <= values.min() < values.max() <= 1000
     with pytest.raises(UsageError, match="CT series"):
-        translate(replace(back, format="dicom"))
+        translate_inputs(replace(back, format="dicom"))
     with pytest.raises(UsageError, match="to_ct model"):
-        translate(replace(back, model=both / "to_ct"))
+        translate_inputs(replace(back, model=both / "to_ct"))
 
 
 def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
     mri = write_head(tmp_path / "mri.nii.gz", "mri")
-    command = Command(model=both, inputs=(mri,), out=tmp_path / "torch")
+    command = TranslateCommand(model=both, inputs=(mri,), out=tmp_path / "torch")
 
     by_torch, by_onnx, by_bf16 = (
         np.asarray(next(iter(made(replace(command, **options)).values())).dataobj, np.float64)
@@ -240,7 +254,7 @@ def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
     assert np.abs(by_torch - by_onnx).max() <= 1
     assert 0 < np.abs(by_torch - by_bf16).mean() < 20
     with pytest.raises(UsageError, match="fp32"):
-        translate(replace(command, engine="onnxruntime", precision="bf16"))
+        translate_inputs(replace(command, engine="onnxruntime", precision="bf16"))
 
 
 def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
@@ -248,7 +262,7 @@ def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
     out = tmp_path / "out"
     options = {"uncertainty": True, "preview": True}
 
-    (ct,) = made(Command(model=both, inputs=(mri,), out=out, **options)).values()
+    (ct,) = made(TranslateCommand(model=both, inputs=(mri,), out=out, **options)).values()
 
     (path,) = out.glob("*_uncertainty.nii.gz")
     unsure = np.asarray(nibabel.load(path).dataobj)
@@ -260,5 +274,5 @@ def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert b"jane" not in picture.read_bytes()
     picture.unlink()
-    assert translate(Command(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
+    assert translate_inputs(TranslateCommand(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
     assert not picture.exists()

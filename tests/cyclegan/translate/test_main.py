@@ -17,9 +17,9 @@ import pydicom
 import pytest
 
 from cyclegan.errors import NoModelError
-from cyclegan.translate.command import Command
+from cyclegan.translate.command import TranslateCommand
 from cyclegan.translate.summary import LIST
-from cyclegan.translate.translate import translate
+from cyclegan.translate.translate import translate_inputs
 from data_prep.readers.nifti import read_nifti, write_nifti
 from mrct.errors import ExitCode, UsageError
 from tests.conftest import ROOT
@@ -47,7 +47,11 @@ def test_a_folder_is_translated_file_by_file_onto_the_grids_of_the_inputs(
         write_head(tmp_path / "in" / name)
 
     assert (
-        translate(Command(model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True))
+        translate_inputs(
+            TranslateCommand(
+                model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True
+            )
+        )
         == ExitCode.DONE
     )
 
@@ -77,8 +81,10 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     ct = write_head(tmp_path / "in" / "ct.nii.gz", "ct")
     absent = tmp_path / "absent.nii.gz"
 
-    code = translate(
-        Command(model=model_folder, inputs=(broken, ct, absent, good), out=out, keep_names=True)
+    code = translate_inputs(
+        TranslateCommand(
+            model=model_folder, inputs=(broken, ct, absent, good), out=out, keep_names=True
+        )
     )
 
     assert code == ExitCode.PARTLY_DONE
@@ -94,7 +100,10 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
         (3, "unreadable", str(absent)),
     ]
     assert quarantine.stat().st_mode & 0o777 == 0o600
-    assert translate(Command(model=model_folder, inputs=(broken,), out=out)) == ExitCode.FAILED
+    assert (
+        translate_inputs(TranslateCommand(model=model_folder, inputs=(broken,), out=out))
+        == ExitCode.FAILED
+    )
 
 
 def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
@@ -102,45 +111,45 @@ def test_a_result_is_kept_only_where_the_same_model_made_it_of_the_same_input(
 ):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
-    command = Command(model=model_folder, inputs=(source,), out=out, keep_names=True)
-    translate(command)
+    command = TranslateCommand(model=model_folder, inputs=(source,), out=out, keep_names=True)
+    translate_inputs(command)
     first = result.stat().st_mtime_ns
 
-    assert translate(command) == ExitCode.DONE
+    assert translate_inputs(command) == ExitCode.DONE
     assert result.stat().st_mtime_ns == first
 
     # Another patient's scan of the same name must never be given the first one's synthetic CT.
     other = read_nifti(source, modality="mri", pseudonym="a")
     write_nifti(source, other.voxels[:, ::-1], other.affine)
-    assert translate(command) == ExitCode.FAILED
+    assert translate_inputs(command) == ExitCode.FAILED
     assert "other-result" in capsys.readouterr().err
     assert result.stat().st_mtime_ns == first
 
-    assert translate(replace(command, overwrite=True)) == ExitCode.DONE
+    assert translate_inputs(replace(command, overwrite=True)) == ExitCode.DONE
     assert result.stat().st_mtime_ns > first
 
 
 def test_a_result_of_many_wishes_is_known_again(tmp_path, out, model_folder):
     """What a NIfTI header can say of its making is shorter than all of it."""
     source = write_head(tmp_path / "a.nii.gz")
-    command = Command(
+    command = TranslateCommand(
         model=model_folder, inputs=(source,), out=out, keep_names=True, axial=True, deidentify=True
     )
-    translate(command)
+    translate_inputs(command)
     first = (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns
 
-    assert translate(command) == ExitCode.DONE
+    assert translate_inputs(command) == ExitCode.DONE
     assert (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns == first
-    assert translate(replace(command, deidentify=False)) == ExitCode.FAILED
+    assert translate_inputs(replace(command, deidentify=False)) == ExitCode.FAILED
 
 
 def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
-    command = Command(model=model_folder, inputs=(source,), out=out, keep_names=True)
-    translate(command)
+    command = TranslateCommand(model=model_folder, inputs=(source,), out=out, keep_names=True)
+    translate_inputs(command)
     before = nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata()
 
-    assert translate(replace(command, preview=True)) == ExitCode.DONE
+    assert translate_inputs(replace(command, preview=True)) == ExitCode.DONE
 
     assert (out / "a_preview.png").exists()
     np.testing.assert_array_equal(nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata(), before)
@@ -153,13 +162,17 @@ def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
     result.write_text("mine")
 
     assert (
-        translate(Command(model=model_folder, inputs=(source,), out=out, keep_names=True))
+        translate_inputs(
+            TranslateCommand(model=model_folder, inputs=(source,), out=out, keep_names=True)
+        )
         == ExitCode.FAILED
     )
     assert result.read_text() == "mine"
 
-    translate(
-        Command(model=model_folder, inputs=(source,), out=out, keep_names=True, overwrite=True)
+    translate_inputs(
+        TranslateCommand(
+            model=model_folder, inputs=(source,), out=out, keep_names=True, overwrite=True
+        )
     )
     assert nibabel.load(result).shape == SHAPE[::-1]
 
@@ -169,9 +182,11 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
     twins = write_head(tmp_path / "1" / "a.nii"), write_head(tmp_path / "2" / "a.nii.gz")
 
     with pytest.raises(UsageError, match="no MRI volume in the 1 inputs"):
-        translate(Command(model=model_folder, inputs=(tmp_path / "empty",), out=out))
+        translate_inputs(
+            TranslateCommand(model=model_folder, inputs=(tmp_path / "empty",), out=out)
+        )
     with pytest.raises(NoModelError, match="not a model folder") as refused:
-        translate(Command(model=tmp_path, inputs=twins, out=out))
+        translate_inputs(TranslateCommand(model=tmp_path, inputs=twins, out=out))
     assert refused.value.exit_code == ExitCode.WRONG_USE
     assert not out.exists()
 
@@ -201,10 +216,10 @@ def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
         assert voxels_of(path).shape == SHAPE
     listed = [json.loads(line)["result"] for line in (out / LIST).read_text().splitlines()]
     assert len(results) - len(listed) <= 1, "but for the one at which it was killed"
-    again = Command(
+    again = TranslateCommand(
         model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True, format=form
     )
-    assert translate(again) == ExitCode.DONE
+    assert translate_inputs(again) == ExitCode.DONE
     assert len(list(out.glob("[!.]*_synthetic-ct*"))) == 15
 
 
@@ -225,24 +240,26 @@ def test_a_full_disk_stops_all_and_leaves_no_half_result(tmp_path, out, model_fo
 
     monkeypatch.setattr("cyclegan.translate.written_results.ct_files", full)
     with pytest.raises(OSError, match="No space"):
-        translate(Command(model=model_folder, inputs=(source,), out=out, format="dicom"))
+        translate_inputs(
+            TranslateCommand(model=model_folder, inputs=(source,), out=out, format="dicom")
+        )
     assert list(out.iterdir()) == []
 
 
 def test_what_is_in_the_way_is_not_replaced(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
-    command = Command(
+    command = TranslateCommand(
         model=model_folder, inputs=(source,), out=out, keep_names=True, format="dicom"
     )
     mine = out / "a_synthetic-ct" / "thesis.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
 
-    assert translate(replace(command, overwrite=True)) == ExitCode.FAILED
+    assert translate_inputs(replace(command, overwrite=True)) == ExitCode.FAILED
     assert mine.read_text() == "precious"
 
     mine.unlink()
     mine.parent.rmdir()
-    assert translate(command) == translate(command) == ExitCode.DONE
-    assert translate(replace(command, axial=True)) == ExitCode.FAILED
-    assert translate(replace(command, axial=True, overwrite=True)) == ExitCode.DONE
+    assert translate_inputs(command) == translate_inputs(command) == ExitCode.DONE
+    assert translate_inputs(replace(command, axial=True)) == ExitCode.FAILED
+    assert translate_inputs(replace(command, axial=True, overwrite=True)) == ExitCode.DONE

@@ -4,20 +4,20 @@ import threading
 
 import pytest
 
-from cyclegan.translate.pipelining import overlapped
+from cyclegan.translate.pipelining import run_pipelined
 
 
 def test_results_come_in_order_and_a_failure_is_raised():
-    doubled = overlapped(range(7), lambda x: x, lambda x: 2 * x, lambda x: x + 1)
+    doubled = run_pipelined(range(7), lambda x: x, lambda x: 2 * x, lambda x: x + 1)
     assert list(doubled) == [1, 3, 5, 7, 9, 11, 13]
-    assert list(overlapped([], str, str, str)) == []
+    assert list(run_pipelined([], str, str, str)) == []
 
     def fail(item: int) -> int:
         raise ValueError(f"no {item}")
 
     for stages in ((fail, int, int), (int, fail, int), (int, int, fail)):
         with pytest.raises(ValueError, match="no 0"):
-            list(overlapped(range(3), *stages))
+            list(run_pipelined(range(3), *stages))
 
 
 def test_the_next_is_read_and_the_last_written_while_one_is_worked_on():
@@ -39,7 +39,7 @@ def test_the_next_is_read_and_the_last_written_while_one_is_worked_on():
             met[item].wait()
         return item
 
-    assert list(overlapped(range(5), read, work, write)) == [0, 1, 2, 3, 4]
+    assert list(run_pipelined(range(5), read, work, write)) == [0, 1, 2, 3, 4]
 
 
 def test_three_are_held_and_never_more():
@@ -60,5 +60,5 @@ def test_three_are_held_and_never_more():
         held.remove(item)
         return item
 
-    list(overlapped(range(40), read, lambda item: item, write))
+    list(run_pipelined(range(40), read, lambda item: item, write))
     assert most == 3

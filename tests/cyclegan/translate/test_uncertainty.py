@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.translate.engine import Engine, shown_to
-from cyclegan.translate.uncertainty import MOVES, passes, uncertainty
+from cyclegan.translate.engine import TranslationEngine, prepare_input
+from cyclegan.translate.uncertainty import FLIPS, passes, uncertainty
 from tests.cyclegan.translate.conftest import centred, head
 
 SHAPE = (9, 48, 44)
@@ -25,11 +25,11 @@ def identity(images):
 def mapped(make_model, to_ct, to_mri=None, **options):
     """The volume as it is shown, and the map in HU."""
     forth, back = (
-        network and Engine(model=make_model(network, **way, **options))
+        network and TranslationEngine(model=make_model(network, **way, **options))
         for network, way in zip((to_ct, to_mri), WAYS, strict=True)
     )
     mri = head("mri", SHAPE, centred(np.diag([-5.0, -5.0, 9.0]), SHAPE))
-    shown = shown_to(forth.model.info, mri)
+    shown = prepare_input(forth.model.info, mri)
     images = forth.images(shown)
     translated = forth.run(images, shown)
     return shown, uncertainty(forth, back, images, translated, shown)
@@ -74,7 +74,7 @@ def test_conditions_move_with_the_slices(make_model, no_void):
     assert unsure.max() < 1e-2
     by_pass = np.concatenate(bodies).reshape(-1, *shown.body.shape)
     np.testing.assert_array_equal(by_pass[0], shown.body)
-    for move, body in zip(MOVES, by_pass[1:], strict=True):
+    for move, body in zip(FLIPS, by_pass[1:], strict=True):
         np.testing.assert_array_equal(body, move.body(shown.body))
     assert len(by_pass) == passes(None)
 

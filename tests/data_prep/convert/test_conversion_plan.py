@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.convert.conversion_plan import find, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import find_volumes, name_sources, plan_jobs
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.settings import ConvertSettings
 from data_prep.datasets.split import SPLITS
@@ -25,7 +25,7 @@ def settings(root: Path, **changes: object) -> ConvertSettings:
 
 
 def sources(root: Path, **changes: object) -> list[Source]:
-    return name_sources(find(settings(root, **changes)).volumes, KEY, Leniency())
+    return name_sources(find_volumes(settings(root, **changes)).volumes, KEY, Leniency())
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_pairs_that_are_asked_for_and_not_there_are_an_error(tmp_path):
     touch_files(tmp_path, "mri/a.nii", "ct/b.nii")
 
     with pytest.raises(UsageError, match="no MRI and CT belong together"):
-        find(settings(tmp_path, paired=True))
+        find_volumes(settings(tmp_path, paired=True))
 
 
 def test_sources_that_headers_rule_out_leave_no_split_without_a_domain(folder):
@@ -73,7 +73,7 @@ def test_a_split_file_names_subjects_as_the_layout_does(folder, tmp_path):
     path = tmp_path / "splits.csv"
     path.write_text("subject,split\nDoe^0,test\nDoe^1, Val\nnobody,train\n")
 
-    found = find(settings(folder, split_file=path, same_subjects=True))
+    found = find_volumes(settings(folder, split_file=path, same_subjects=True))
 
     wanted = {volume.label: volume.split for volume in found.volumes}
     assert wanted == {"Doe^0": "test", "Doe^1": "val", "Doe^2": None, "Doe^3": None}
@@ -87,7 +87,7 @@ def test_the_manifest_s_own_column_goes_before_the_split_file(tmp_path):
     (tmp_path / "list.csv").write_text("path,modality,subject,split\na.nii,mri,one,test\n")
     (tmp_path / "splits.csv").write_text("subject,split\none,train\n")
 
-    found = find(
+    found = find_volumes(
         ConvertSettings(
             out=tmp_path / "s.zarr",
             manifest=tmp_path / "list.csv",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.preprocess import harmonise
+from data_prep.preprocess.preprocess import preprocess
 from data_prep.readers.nifti import read_nifti, write_nifti
 from mrct.errors import OtherStoreError, UsageError
 from mrct.imaging.geometry import resample
@@ -85,9 +85,9 @@ def test_a_crash_of_our_own_in_one_volume_does_not_stop_the_rest(folders, monkey
     def crash(volume, recipe, **settings):
         if volume.modality == "ct":
             raise RuntimeError(f"secret {folders['ct']}")
-        return harmonise(volume, recipe, **settings)
+        return preprocess(volume, recipe, **settings)
 
-    monkeypatch.setattr("data_prep.convert.worker.harmonise", crash)
+    monkeypatch.setattr("data_prep.convert.worker.preprocess", crash)
     report, store = run(**folders)
 
     assert {refusal.code for refusal in report.refused} == {"crashed"}

@@ -11,9 +11,9 @@ import pytest
 
 from data_prep.convert.convert import convert
 from data_prep.convert.disk_usage import bytes_needed, check_space, in_units, stored_slices
-from data_prep.convert.header_scan import Preview
+from data_prep.convert.header_scan import ScannedHeader
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.store import open_store
 from mrct.errors import StorageFullError, VolumeError
@@ -30,7 +30,7 @@ def grid(shape, spacing_zyx, turn=UPRIGHT) -> Grid:
     return Grid(shape=shape, affine=affine)
 
 
-def previewed(number: int, modality="mri", **known) -> Preview:
+def previewed(number: int, modality="mri", **known) -> ScannedHeader:
     pair = known.pop("pair", None)
     source = Source(
         number=number,
@@ -41,7 +41,7 @@ def previewed(number: int, modality="mri", **known) -> Preview:
         split=None,
         pair=pair,
     )
-    return Preview(source=source, **known)
+    return ScannedHeader(source=source, **known)
 
 
 def test_slices_follow_from_the_extent_along_the_upright_axis():
@@ -62,7 +62,7 @@ def test_the_estimate_counts_new_usable_volumes_on_the_grids_that_they_will_have
         previewed(6, refusal=VolumeError("code", "Reason.", "Remedy.")),
     ]
 
-    needed = bytes_needed(previews, Recipe(**GRID), {"mri": 2.0, "ct": 4.0})
+    needed = bytes_needed(previews, PreprocessingSpec(**GRID), {"mri": 2.0, "ct": 4.0})
 
     weighted = 2 * 20 + 4 * 20 + 2 * 10
     assert needed == pytest.approx(weighted * 56 * 48 + 3 * 9_000, abs=2)

@@ -3,7 +3,7 @@
 import pytest
 
 from data_prep.convert.convert import convert
-from data_prep.convert.dry_run import forecast
+from data_prep.convert.dry_run import forecast_conversion
 from data_prep.convert.settings import ConvertSettings
 from data_prep.store.store import open_store
 from tests.support.series import STEP_MM, write_series
@@ -23,7 +23,7 @@ def settings(tmp_path):
 
 
 def lines(settings: ConvertSettings, *, with_paths: bool = False) -> str:
-    return "\n".join(forecast(settings).lines(with_paths=with_paths))
+    return "\n".join(forecast_conversion(settings).lines(with_paths=with_paths))
 
 
 def test_with_the_key_at_hand_it_deals_the_splits_that_convert_deals(settings, tmp_path):
@@ -31,7 +31,7 @@ def test_with_the_key_at_hand_it_deals_the_splits_that_convert_deals(settings, t
     written = {v.name: v.split for v in open_store(settings.out).volumes}
     (tmp_path / "s.zarr").rename(tmp_path / "moved.zarr")  # its key stays
 
-    ahead = forecast(settings)
+    ahead = forecast_conversion(settings)
 
     assert ahead.has_key
     assert {s.name: job.split for job in ahead.jobs for s in job.sources} == written
@@ -39,7 +39,7 @@ def test_with_the_key_at_hand_it_deals_the_splits_that_convert_deals(settings, t
 
 
 def test_the_bytes_are_near_what_the_store_then_has(settings):
-    ahead = forecast(settings).bytes_needed
+    ahead = forecast_conversion(settings).bytes_needed
 
     convert(settings)
 
@@ -50,7 +50,7 @@ def test_the_bytes_are_near_what_the_store_then_has(settings):
 def test_what_is_stored_already_is_told_and_not_counted(settings):
     convert(settings)
 
-    ahead = forecast(settings)
+    ahead = forecast_conversion(settings)
 
     assert (ahead.bytes_needed, ahead.seconds, ahead.samples) == (0, None, {})
     assert "0 volumes to convert, 6 already there, 0 refused" in lines(settings)

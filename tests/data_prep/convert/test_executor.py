@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from data_prep.convert.conversion_plan import Job
-from data_prep.convert.executor import outcomes_of
+from data_prep.convert.conversion_plan import ConversionJob
+from data_prep.convert.executor import run_jobs
 from data_prep.convert.worker import convert_job
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.writer import create_store
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -20,7 +20,10 @@ COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
 
 @pytest.mark.ray
 def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
-    store, recipe = tmp_path / "s.zarr", Recipe(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
+    store, recipe = (
+        tmp_path / "s.zarr",
+        PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48)),
+    )
     create_store(
         store,
         spacing_mm=recipe.spacing_mm,
@@ -34,9 +37,9 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
         Deadly(pseudonym="dies-once", deaths=1, **deadly),
         *(Deadly(pseudonym=f"good-{number}", deaths=0, **deadly) for number in range(5)),
     ]
-    jobs = [Job(sources=(source,), split="train") for source in sources]
+    jobs = [ConversionJob(sources=(source,), split="train") for source in sources]
 
-    outcomes = list(outcomes_of(jobs, partial(convert_job, out=store, recipe=recipe), workers=2))
+    outcomes = list(run_jobs(jobs, partial(convert_job, out=store, recipe=recipe), workers=2))
 
     written = {outcome.source.pseudonym for outcome in outcomes if outcome.written}
     assert written == {source.pseudonym for source in sources[1:]}
@@ -48,7 +51,7 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=Recipe())
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=PreprocessingSpec())
     source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="p", **COMMON)
     read = Source.read
 
@@ -58,7 +61,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         return volume
 
     monkeypatch.setattr(Source, "read", read_while_it_grows)
-    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], conversion, workers=0)
+    (outcome,) = run_jobs([ConversionJob(sources=(source,), split="train")], conversion, workers=0)
 
     assert outcome.refusal.code == "file-changed"
 
@@ -72,10 +75,10 @@ def test_what_is_no_readable_file_is_refused_and_named(tmp_path, fault):
         os.mkfifo(path)
     elif fault == "folder":
         path.mkdir()
-    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=Recipe())
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=PreprocessingSpec())
     source = Source(path=path, pseudonym="p", **COMMON)
 
-    (outcome,) = outcomes_of([Job(sources=(source,), split="train")], conversion, workers=0)
+    (outcome,) = run_jobs([ConversionJob(sources=(source,), split="train")], conversion, workers=0)
 
     assert outcome.refusal.code == "unreadable"
     assert str(tmp_path) not in outcome.refusal.reason + outcome.refusal.remedy

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.datasets.dataset import Findings
+from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.folders import find_in_folders
 from data_prep.readers.tolerances import Leniency
 from mrct.errors import UsageError
@@ -12,11 +12,11 @@ from tests.support.series import write_series
 from tests.support.volumes import touch_files
 
 
-def find(root: Path, **choices: bool) -> Findings:
+def find(root: Path, **choices: bool) -> FoundVolumes:
     return find_in_folders({"mri": root / "mri", "ct": root / "ct"}, Leniency(), **choices)
 
 
-def subjects(findings: Findings, modality: str) -> list[str]:
+def subjects(findings: FoundVolumes, modality: str) -> list[str]:
     return [volume.subject for volume in findings.volumes if volume.modality == modality]
 
 

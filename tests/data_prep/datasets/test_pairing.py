@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.datasets.dataset import Findings
+from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.folders import find_in_folders
 from data_prep.readers.tolerances import Leniency
 from tests.support.series import STEP_MM, write_series
 from tests.support.volumes import touch_files
 
 
-def paired(root: Path, leniency: Leniency | None = None) -> Findings:
+def paired(root: Path, leniency: Leniency | None = None) -> FoundVolumes:
     folders = {"mri": root / "mri", "ct": root / "ct"}
     return find_in_folders(folders, leniency or Leniency(), paired=True)
 
 
-def pairs(findings: Findings) -> list[list[str]]:
+def pairs(findings: FoundVolumes) -> list[list[str]]:
     """The names of each pair."""
     keys = dict.fromkeys(volume.pair for volume in findings.volumes if volume.pair)
     return [[v.name for v in findings.volumes if v.pair == key] for key in keys]

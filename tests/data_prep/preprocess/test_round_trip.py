@@ -10,14 +10,14 @@ from scipy.spatial.transform import Rotation
 
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.preprocess import harmonise
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.preprocess import preprocess
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.nifti import read_nifti, write_nifti
 from data_prep.store.store import open_store
 from mrct.imaging.geometry import resample
 from mrct.imaging.volume import Grid, Volume
 
-RECIPE = Recipe(spacing_mm=(4.0, 3.0, 3.0), size=(88, 72))
+RECIPE = PreprocessingSpec(spacing_mm=(4.0, 3.0, 3.0), size=(88, 72))
 SIZES_MM = (3.0, 3.5, 5.0)  # of the file's voxels along x, y, z
 COUNTS = (72, 76, 44)
 MARKS_MM = {"right": (40.0, 5.0, 10.0), "front": (-5.0, 55.0, -15.0), "up": (8.0, -10.0, 55.0)}
@@ -80,7 +80,7 @@ ORIENTATIONS = list(
 def test_all_48_orders_and_signs_of_axes_come_home(order, signs):
     volume = file_of(order, signs)
 
-    made = harmonise(volume, RECIPE)
+    made = preprocess(volume, RECIPE)
 
     # Upright: the mark on the right is in the first columns, the front one in the first rows.
     peaks = {s: np.linalg.inv(made.affine) @ [*mm, 1] for s, mm in MARKS_MM.items()}
@@ -101,9 +101,11 @@ def test_all_48_orders_and_signs_of_axes_come_home(order, signs):
 def test_oblique_and_sheared_files_come_home(degrees, shear, interpolation):
     """Up to 44 degrees, and a gantry's tilt of 17 degrees left in the affine."""
     volume = file_of((0, 1, 2), (-1, 1, 1), degrees, shear)
-    recipe = Recipe(spacing_mm=(4.0, 3.0, 3.0), size=(112, 112), interpolation=interpolation)
+    recipe = PreprocessingSpec(
+        spacing_mm=(4.0, 3.0, 3.0), size=(112, 112), interpolation=interpolation
+    )
 
-    made = harmonise(volume, recipe)
+    made = preprocess(volume, recipe)
 
     assert_home(back_from(made.voxels, made.affine, made.source), volume, most_hu=12)
 
@@ -112,7 +114,7 @@ def test_a_cubic_spline_loses_less_on_the_way_in():
     volume = file_of((2, 0, 1), (-1, 1, -1), (4, 0, 7))
     errors = {}
     for interpolation in ("linear", "cubic"):
-        made = harmonise(
+        made = preprocess(
             volume, replace(RECIPE, spacing_mm=(2.9,) * 3, interpolation=interpolation)
         )
         truth = head_on(made.affine, made.grid.shape).voxels

@@ -7,14 +7,14 @@ import pytest
 
 from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
-from data_prep.preprocess.preprocess import harmonise
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.preprocess import preprocess
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.nifti import read_nifti
 from data_prep.store.store import open_store
 from mrct.errors import StoreError, UsageError
 from tests.support.volumes import write_head
 
-RECIPE = Recipe(
+RECIPE = PreprocessingSpec(
     spacing_mm=(6.0, 4.0, 4.0), size=(56, 48), interpolation="cubic", bias_correction=True
 )
 
@@ -40,7 +40,7 @@ def test_the_store_keeps_the_recipe_and_refuses_another(tmp_path):
     assert store.recipe == settings(tmp_path).recipe == RECIPE
     volume = read_nifti(path, modality="mri", pseudonym="p")
     np.testing.assert_array_equal(
-        store.voxels(store.volumes[0]), harmonise(volume, store.recipe).voxels
+        store.voxels(store.volumes[0]), preprocess(volume, store.recipe).voxels
     )
     for change in ({"interpolation": "linear"}, {"bias_correction": False}):
         with pytest.raises(StoreError, match=next(iter(change))):
@@ -60,7 +60,7 @@ def test_a_ct_stays_in_its_window_whatever_rings(tmp_path, interpolation):
     volume.voxels[5, 30:34, 26:30] = 20000
     volume.voxels[:, :4] = -3024
 
-    made = harmonise(volume, replace(RECIPE, interpolation=interpolation))
+    made = preprocess(volume, replace(RECIPE, interpolation=interpolation))
 
     assert (made.voxels.min(), made.voxels.max()) == (-1024, 3071)
     # Metal of 20,000 HU would have rung far around itself.
@@ -70,6 +70,6 @@ def test_a_ct_stays_in_its_window_whatever_rings(tmp_path, interpolation):
 def test_bias_correction_is_for_mri_alone(tmp_path):
     ct = read_nifti(write_head(tmp_path / "c.nii", "ct"), modality="ct", pseudonym="p")
     plain, corrected = (
-        harmonise(ct, replace(RECIPE, bias_correction=asked)) for asked in (False, True)
+        preprocess(ct, replace(RECIPE, bias_correction=asked)) for asked in (False, True)
     )
     np.testing.assert_array_equal(plain.voxels, corrected.voxels)

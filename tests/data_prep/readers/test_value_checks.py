@@ -11,12 +11,12 @@ import pytest
 import SimpleITK
 
 from data_prep.dicom.reader import read_series
-from data_prep.preprocess.preprocess import harmonise
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.preprocess import preprocess
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.formats import read_file
 from data_prep.readers.value_checks import check_values
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, Note, Volume, silent
+from mrct.imaging.volume import Modality, Note, Volume, ignore_note
 from tests.data_prep.dicom.test_series import only
 from tests.faults.harmful_nifti import image_of
 from tests.faults.harmful_pixels import as_signed
@@ -119,7 +119,7 @@ FILES = {"NIfTI": as_nifti, "MHA": by_itk(".mha"), "NRRD": by_itk(".nrrd")}
 FORMATS = {"DICOM": as_dicom, "enhanced DICOM": as_enhanced_dicom, **FILES}
 
 
-def read(folder: Path, modality: Modality, note: Note = silent) -> Volume:
+def read(folder: Path, modality: Modality, note: Note = ignore_note) -> Volume:
     """The one volume of a folder, by the reader of its format."""
     paths = list(folder.iterdir())
     if paths[0].suffix == ".dcm":
@@ -189,7 +189,9 @@ def test_a_volume_is_checked_once_until_it_is_in_the_store_s_form(tmp_path, form
 
     sys.setprofile(count)
     try:
-        harmonise(read(tmp_path, "ct"), Recipe(spacing_mm=(3.0, 1.0, 1.0), size=(48, 48)))
+        preprocess(
+            read(tmp_path, "ct"), PreprocessingSpec(spacing_mm=(3.0, 1.0, 1.0), size=(48, 48))
+        )
     finally:
         sys.setprofile(None)
 

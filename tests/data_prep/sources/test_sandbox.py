@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from data_prep.sources.sandbox import Reading, read_apart
+from data_prep.sources.sandbox import ReadRequest, read_in_sandbox
 from mrct.errors import VolumeError
 from tests.support import hostile
 
@@ -28,8 +28,8 @@ read_apart(reading(partial(dawdle, Path(sys.argv[1]))), print)
 """
 
 
-def reading(read, claimed_bytes=MiB, **limits) -> Reading:
-    return Reading(
+def reading(read, claimed_bytes=MiB, **limits) -> ReadRequest:
+    return ReadRequest(
         read=read,
         decoded_bytes=partial(int, claimed_bytes),
         modality="mri",
@@ -40,7 +40,7 @@ def reading(read, claimed_bytes=MiB, **limits) -> Reading:
 
 def refusal(*args, **limits) -> VolumeError:
     with pytest.raises(VolumeError) as caught:
-        read_apart(reading(*args, **limits), print)
+        read_in_sandbox(reading(*args, **limits), print)
     return caught.value
 
 
@@ -61,7 +61,7 @@ def wait_until(condition, seconds=20.0):
 
 def test_a_volume_comes_back_whole_and_named_by_us():
     notes = []
-    volume = read_apart(reading(hostile.tell), notes.append)
+    volume = read_in_sandbox(reading(hostile.tell), notes.append)
 
     expected = np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)
     np.testing.assert_array_equal(volume.voxels, expected)
@@ -84,7 +84,7 @@ def test_a_decoder_that_dies_costs_one_volume(read, found):
 
     assert error.code == "decoder-crashed"
     assert found in error.reason
-    assert read_apart(reading(hostile.tell), print).voxels.size == 24
+    assert read_in_sandbox(reading(hostile.tell), print).voxels.size == 24
 
 
 def test_a_server_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path):
@@ -93,7 +93,7 @@ def test_a_server_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path)
     assert error.code == "decoder-crashed"
     assert "its server was killed" in error.reason
     wait_until(lambda: not exists(int((tmp_path / "pid").read_text())))
-    assert read_apart(reading(hostile.tell), print).voxels.size == 24
+    assert read_in_sandbox(reading(hostile.tell), print).voxels.size == 24
 
 
 def test_memory_is_limited_by_what_the_header_claims():
@@ -101,7 +101,11 @@ def test_memory_is_limited_by_what_the_header_claims():
 
     assert refusal(greedy, claimed_bytes=MiB).code == "memory"
     assert refusal(greedy, claimed_bytes=700 * MiB, most_bytes=600 * MiB).code == "memory"
-    assert read_apart(reading(greedy, claimed_bytes=100 * MiB), print).voxels.shape == (1, 512, 512)
+    assert read_in_sandbox(reading(greedy, claimed_bytes=100 * MiB), print).voxels.shape == (
+        1,
+        512,
+        512,
+    )
 
 
 def test_a_decoder_that_never_ends_is_stopped_with_all_it_started(tmp_path):
@@ -138,11 +142,11 @@ def test_no_decoder_outlives_its_worker(tmp_path):
 
 
 def test_nothing_is_left_open():
-    read_apart(reading(hostile.tell), print)
+    read_in_sandbox(reading(hostile.tell), print)
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     for _ in range(5):
-        read_apart(reading(hostile.tell), print)
+        read_in_sandbox(reading(hostile.tell), print)
         refusal(hostile.abort)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import image as pictures
 
 from data_prep.store.contact_sheet import VOLUMES_PER_ROW, caption_of, rows_of, save_contact_sheet
-from data_prep.store.describe import EDGES_HU, describe, histogram_of, hu_lines, sampled
+from data_prep.store.describe import EDGES_HU, describe, hu_lines, sample_volumes, store_histogram
 from tests.support.stores import make_store
 
 
@@ -19,7 +19,7 @@ def test_the_histogram_is_numpys_of_the_voxels_inside_the_body(store):
     volumes = store.select("ct", "val")
     voxels = np.concatenate([store.voxels(v)[store.body(v) == 1] for v in volumes])
 
-    histogram = histogram_of(store, volumes)
+    histogram = store_histogram(store, volumes)
 
     assert histogram.counts.sum() == voxels.size  # beyond the last edge too
     inside = np.histogram(voxels[voxels < EDGES_HU[-2]], EDGES_HU[:-1])[0]
@@ -28,7 +28,7 @@ def test_the_histogram_is_numpys_of_the_voxels_inside_the_body(store):
 
 
 def test_its_line_shows_every_filled_bar_and_the_tallest_highest(store):
-    histogram = histogram_of(store, store.select("ct", "train"))
+    histogram = store_histogram(store, store.select("ct", "train"))
     bars = str(histogram).split("|")[1]
 
     assert [bar != " " for bar in bars] == (histogram.counts > 0).tolist()
@@ -45,7 +45,7 @@ def test_every_split_with_ct_has_a_line(store):
 
 def test_samples_are_spread_over_all_and_never_more_than_asked(store):
     for count in range(1, 15):
-        chosen = [v.name for v in sampled(store.volumes, count)]
+        chosen = [v.name for v in sample_volumes(store.volumes, count)]
         assert 1 <= len(chosen) <= count
         assert chosen[0] == store.volumes[0].name
 
@@ -54,7 +54,7 @@ def test_the_sheet_shows_middle_slices_in_their_windows_with_the_body_outlined(s
     shown = [picture for _, pictures in rows_of(store) for picture in pictures]
 
     rows = [store.select(m, s) for s in ("train", "val") for m in ("mri", "ct")]
-    wanted = [volume for row in rows for volume in sampled(row, VOLUMES_PER_ROW)]
+    wanted = [volume for row in rows for volume in sample_volumes(row, VOLUMES_PER_ROW)]
     assert len(shown) == len(wanted)
     for picture, volume in zip(shown, wanted, strict=True):
         z = int(picture.title.split()[2])

@@ -16,10 +16,10 @@ from data_prep.convert.settings import ConvertSettings
 from data_prep.store.check import check, repair
 from data_prep.store.commits import commit_path
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume, writing
+from data_prep.store.writer import create_store, rebuild_index, write_lock, write_volume
 from mrct.errors import StoreError, UsageError
 from mrct.storage import retry
-from mrct.storage.lock import exclusive
+from mrct.storage.lock import exclusive_lock
 from mrct.storage.object_path import ObjectPath
 from mrct.storage.paths import storage_path
 from tests.conftest import ROOT
@@ -119,7 +119,7 @@ def test_what_is_not_committed_does_not_exist_and_is_swept(bucket):
     victim = store.volumes[0].name
     commit_path(store.path, victim).remove()
 
-    with writing(store.path) as swept:
+    with write_lock(store.path) as swept:
         rebuild_index(store.path)
 
     assert swept == 1
@@ -164,12 +164,12 @@ def test_a_put_that_is_tried_again_after_a_lost_answer_is_no_conflict(bucket):
 def test_a_second_writer_is_told_who_writes_and_since_when(bucket):
     path = make_store(storage_path(f"{bucket}/lock.zarr"), mri=1, ct=1).path
     with (
-        writing(path),
+        write_lock(path),
         pytest.raises(StoreError, match=rf"Held by process {os.getpid()} on .* since 20"),
-        writing(path),
+        write_lock(path),
     ):
         pass
-    with writing(path):
+    with write_lock(path):
         pass
     assert (path / ".lock").names() == []
 
@@ -180,7 +180,7 @@ def test_the_flag_of_a_dead_process_is_taken_down(bucket):
     dead = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     (path / ".lock/dead.json").put(dead.stdout)
 
-    with exclusive(path / ".lock", StoreError("busy")):
+    with exclusive_lock(path / ".lock", StoreError("busy")):
         assert len((path / ".lock").names()) == 1
 
 
@@ -191,11 +191,11 @@ def test_a_flag_without_signs_of_life_is_taken_down_and_a_living_one_is_not(buck
 
     with (
         pytest.raises(StoreError, match="process 1 on elsewhere since 2026-01-01"),
-        exclusive(path / ".lock", StoreError("busy")),
+        exclusive_lock(path / ".lock", StoreError("busy")),
     ):
         pass
     monkeypatch.setattr("mrct.storage.lock.STALE_S", -1.0)
-    with exclusive(path / ".lock", StoreError("busy")):
+    with exclusive_lock(path / ".lock", StoreError("busy")):
         assert len((path / ".lock").names()) == 1
 
 
@@ -207,7 +207,7 @@ def test_of_many_that_come_at_once_never_two_hold_the_lock(bucket):
         barrier.wait()
         for _ in range(4):
             try:
-                with exclusive(path / ".lock", StoreError("busy")):
+                with exclusive_lock(path / ".lock", StoreError("busy")):
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
                     threading.Event().wait(0.02)
@@ -222,7 +222,7 @@ def test_of_many_that_come_at_once_never_two_hold_the_lock(bucket):
         thread.join()
 
     assert most[0] <= 1
-    with exclusive(path / ".lock", StoreError("busy")):
+    with exclusive_lock(path / ".lock", StoreError("busy")):
         pass
 
 

@@ -63,9 +63,11 @@ def test_a_pair_on_two_grids_is_refused_with_what_to_remove(tmp_path):
     assert store.partner(mri).name == ct.name
     head = random_head(np.random.default_rng(1), ct.shape)
     moved = prepared("ct", ct.subject, ct.split, head, store.spacing_mm, link="mri")
-    affine = moved.harmonised.affine.copy()
+    affine = moved.preprocessed.affine.copy()
     affine[2, 3] += 3.0
-    write_volume(store.path, replace(moved, harmonised=replace(moved.harmonised, affine=affine)))
+    write_volume(
+        store.path, replace(moved, preprocessed=replace(moved.preprocessed, affine=affine))
+    )
     rebuild_index(store.path)
     store = open_store(store.path)
 

@@ -11,9 +11,9 @@ import pytest
 import tensorstore
 
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume, writing
+from data_prep.store.writer import create_store, rebuild_index, write_lock, write_volume
 from mrct.errors import StoreError
-from mrct.storage.lock import exclusive
+from mrct.storage.lock import exclusive_lock
 from tests.conftest import ROOT
 from tests.support.stores import make_store, prepared, random_head
 
@@ -32,7 +32,7 @@ def test_a_volume_without_a_commit_record_does_not_exist_and_is_swept(tmp_path):
     (store.path / ".partial-0123-x").mkdir()
     (store.path / "commits/.partial-4567-y.json").touch()
 
-    with writing(store.path) as swept:
+    with write_lock(store.path) as swept:
         rebuild_index(store.path)
 
     assert swept == 3
@@ -78,7 +78,7 @@ def test_what_a_killed_writer_leaves_is_sound_or_invisible(tmp_path):
             time.sleep(delay_s)
             os.kill(writer.pid, signal.SIGKILL)
 
-        with writing(path):
+        with write_lock(path):
             rebuild_index(path)
         store = open_store(path)
         for volume in store.volumes:
@@ -103,7 +103,7 @@ def test_the_lock_of_a_process_that_was_killed_while_it_forked_is_waited_for(tmp
     lock = tmp_path / ".lock"
     subprocess.run([sys.executable, "-c", FORKS, lock], cwd=ROOT, check=False)
 
-    with exclusive(lock, StoreError("busy")):
+    with exclusive_lock(lock, StoreError("busy")):
         assert str(os.getpid()) in lock.read_text()
 
 
@@ -115,13 +115,13 @@ def test_writing_a_volume_again_replaces_it(tmp_path):
 
     store = open_store(store.path)
     store.verify(stored, full=True)
-    np.testing.assert_array_equal(store.voxels(stored), volume.harmonised.voxels)
+    np.testing.assert_array_equal(store.voxels(stored), volume.preprocessed.voxels)
 
 
 def test_a_slice_of_zeros_is_written_and_not_taken_for_a_lost_one(tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=0, ct=1)
     volume = new_volume()
-    volume.harmonised.voxels[2] = 0
+    volume.preprocessed.voxels[2] = 0
     name = write_volume(store.path, volume).name
     spec = {"driver": "zarr3", "kvstore": f"file://{store.path / name / '0'}"}
 
@@ -149,7 +149,7 @@ def test_equal_settings_give_equal_fingerprints(tmp_path):
 
 def test_a_second_writer_is_sent_away(tmp_path):
     path = make_store(tmp_path / "s.zarr", mri=1, ct=1).path
-    with writing(path), pytest.raises(StoreError, match="Another conversion"), writing(path):
+    with write_lock(path), pytest.raises(StoreError, match="Another conversion"), write_lock(path):
         pass
-    with writing(path) as swept:
+    with write_lock(path) as swept:
         assert swept == 0

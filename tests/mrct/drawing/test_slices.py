@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from mrct.drawing.slices import CT_SOFT, Picture, Windowing, coloured, grid, pixels, sheet
+from mrct.drawing.slices import CT_SOFT, ImagePanel, Windowing, apply_colours, grid, pixels, sheet
 
 GRAY = Windowing("gray", 0.0, 10.0, "of ten")
 RAMP = np.arange(20.0).reshape(4, 5)
 
 
-def picture(values=RAMP, **changes) -> Picture:
-    return Picture(**({"values": values, "windowing": GRAY, "pixel_mm": (2.0, 1.0)} | changes))
+def picture(values=RAMP, **changes) -> ImagePanel:
+    return ImagePanel(**({"values": values, "windowing": GRAY, "pixel_mm": (2.0, 1.0)} | changes))
 
 
 def images_of(figure):
@@ -63,4 +63,4 @@ def test_a_sheet_of_few_pictures_has_room_for_its_caption(num_rows):
 def test_pixels_of_a_window_are_its_colours_and_the_unknown_is_black():
     values = np.array([[-5.0, 0.0, 10.0, 15.0, np.nan]])
 
-    np.testing.assert_array_equal(coloured(values, GRAY)[0, :, 0], [0, 0, 255, 255, 0])
+    np.testing.assert_array_equal(apply_colours(values, GRAY)[0, :, 0], [0, 0, 255, 255, 0])

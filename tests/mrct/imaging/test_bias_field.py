@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from mrct.imaging.bias_field import corrected_for_bias
+from mrct.imaging.bias_field import correct_bias
 
 SPACING_MM = (5.0, 2.5, 2.5)
 Z, Y, X = np.meshgrid(
@@ -25,7 +25,7 @@ def scan() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def corrected() -> np.ndarray:
-    return corrected_for_bias(scan(), BODY, spacing_mm=SPACING_MM)
+    return correct_bias(scan(), BODY, spacing_mm=SPACING_MM)
 
 
 def test_one_tissue_has_one_brightness_again(corrected):
@@ -44,7 +44,7 @@ def test_the_unit_and_the_air_stay_what_they_are(corrected):
 
 
 def test_equal_input_gives_equal_bits(corrected):
-    again = corrected_for_bias(scan(), BODY, spacing_mm=SPACING_MM)
+    again = correct_bias(scan(), BODY, spacing_mm=SPACING_MM)
     assert again.tobytes() == corrected.tobytes()
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data_prep.preprocess.preprocess import harmonise
-from data_prep.preprocess.spec import Recipe
+from data_prep.preprocess.preprocess import preprocess
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.nifti import read_nifti
 from mrct.imaging.body_mask import body_mask
 
@@ -159,8 +159,8 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_real_heads_are_one_piece_of_the_expected_size(shared, name):
     modality = "ct" if name.startswith("ct") else "mri"
-    made = harmonise(
-        read_nifti(shared / f"{name}.nii.gz", modality=modality, pseudonym="p"), Recipe()
+    made = preprocess(
+        read_nifti(shared / f"{name}.nii.gz", modality=modality, pseudonym="p"), PreprocessingSpec()
     )
 
     low, high = REAL[name]

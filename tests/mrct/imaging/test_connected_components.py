@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mrct.imaging.connected_components import filled, largest_part, parts_where
+from mrct.imaging.connected_components import fill_holes, largest_part, parts_where
 
 SHAPES = [(7, 9, 11), (1, 12, 5), (6, 1, 8), (5, 7, 1), (1, 1, 1), (12, 20, 30)]
 
@@ -62,7 +62,7 @@ def test_holes_are_those_that_scipy_fills_in_each_slice(mask, axes):
         ):
             there |= ndimage.binary_fill_holes(slice_)
 
-    np.testing.assert_array_equal(filled(mask, axes), expected)
+    np.testing.assert_array_equal(fill_holes(mask, axes), expected)
 
 
 def test_views_with_any_strides_are_taken_and_left_as_they_are():
@@ -70,6 +70,6 @@ def test_views_with_any_strides_are_taken_and_left_as_they_are():
     view = whole.transpose(2, 0, 1)[::-1, ::2, 1:]
     kept = whole.copy()
 
-    np.testing.assert_array_equal(filled(view), filled(np.ascontiguousarray(view)))
+    np.testing.assert_array_equal(fill_holes(view), fill_holes(np.ascontiguousarray(view)))
     np.testing.assert_array_equal(largest_part(view), largest_part(np.ascontiguousarray(view)))
     np.testing.assert_array_equal(whole, kept)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mrct.storage import retry as module
-from mrct.storage.retry import TRANSFER_DELAYS_S, may_pass, retry
+from mrct.storage.retry import TRANSFER_DELAYS_S, is_transient, retry
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_definite_answer_is_raised_at_once(pauses, error):
     def action():
         raise error
 
-    assert not may_pass(error)
+    assert not is_transient(error)
     with pytest.raises(type(error)):
         retry(action, delays_s=TRANSFER_DELAYS_S)
     assert pauses == []

@@ -9,14 +9,21 @@ from scipy import stats
 from cyclegan.errors import ConfigError
 from tests.support.searches import write_search
 from tests.support.stores import make_store
-from tune.report.compare import Verdict, compare, digest_of, rival_of, split_to_judge_on, verdicts
+from tune.report.compare import (
+    SearchComparison,
+    best_other_trial,
+    compare,
+    comparisons,
+    digest_of,
+    split_to_judge_on,
+)
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
-from tune.space.space import apply
+from tune.space.space import apply_values
 
 
 def verdict(best, other, metric="val/mae_hu"):
-    return Verdict(
+    return SearchComparison(
         metric=metric,
         split="test",
         best="t003",
@@ -62,9 +69,12 @@ def test_one_compares_with_the_preset_the_reference_recipe_or_a_file(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("loss.cycle.weight: 1\nloss.identity.enabled: false\n")
 
-    assert rival_of(found, "default") == {}
-    assert rival_of(found, "reference")["loss.ssim.enabled"] is False
-    assert rival_of(found, str(bad)) == {"loss.cycle.weight": 1, "loss.identity.enabled": False}
+    assert best_other_trial(found, "default") == {}
+    assert best_other_trial(found, "reference")["loss.ssim.enabled"] is False
+    assert best_other_trial(found, str(bad)) == {
+        "loss.cycle.weight": 1,
+        "loss.identity.enabled": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -80,14 +90,14 @@ def test_a_file_of_what_is_no_setting_is_refused(tmp_path, text, message):
     (tmp_path / "bad.yaml").write_text(text)
 
     with pytest.raises(ConfigError, match=message):
-        rival_of(open_search(tmp_path / "s"), str(tmp_path / "bad.yaml"))
+        best_other_trial(open_search(tmp_path / "s"), str(tmp_path / "bad.yaml"))
 
 
 def test_a_name_that_is_no_file_is_refused(tmp_path):
     write_search(tmp_path / "s")
 
     with pytest.raises(ConfigError, match="default, reference or a YAML file"):
-        rival_of(open_search(tmp_path / "s"), "defualt")
+        best_other_trial(open_search(tmp_path / "s"), "defualt")
 
 
 def test_the_preset_itself_is_not_compared_with_itself(tmp_path):
@@ -104,8 +114,8 @@ def test_other_settings_under_a_name_of_before_are_another_comparison(tmp_path):
     words = []
     for weight in (1, 25, 1):
         file.write_text(f"loss.cycle.weight: {weight}\n")
-        arms = found.the_best().values, rival_of(found, str(file))
-        words.append(digest_of(*(apply(found.base, arm) for arm in arms)))
+        arms = found.the_best().values, best_other_trial(found, str(file))
+        words.append(digest_of(*(apply_values(found.base, arm) for arm in arms)))
 
     assert words[0] == words[2] != words[1]
 
@@ -115,4 +125,4 @@ def test_verdicts_are_found_for_the_report(tmp_path):
     folder.mkdir()
     (folder / "verdict.json").write_text(json.dumps({"sentence": "the gain is real."}))
 
-    assert verdicts(tmp_path) == ["the gain is real."]
+    assert comparisons(tmp_path) == ["the gain is real."]

@@ -12,12 +12,12 @@ from rich.console import Console
 from cyclegan.config.files import load_config, resolve
 from mrct.errors import ExitCode, UserError
 from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
-from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, picture
-from tune.report.report import html_report, publish, to_csv, write_best
-from tune.search.console import progress_line, table, varied
+from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, parallel_coordinates
+from tune.report.report import html_report, to_csv, write_best, write_report
+from tune.search.console import progress_line, trials_table, varied_settings
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
-from tune.space.space import apply
+from tune.space.space import apply_values
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def found(tmp_path):
 def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_its_own(found):
     best = load_config(write_best(found))
 
-    expected = apply(BASE, values(10.0))
+    expected = apply_values(BASE, values(10.0))
     assert best == replace(expected, run=replace(expected.run, name=""))
     assert resolve(best).run.name.startswith("smoke-")
 
@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_draws_every_trial_with_a_score(found):
 
 
 def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, capsys):
-    assert publish(found.folder, pictures=False) == ExitCode.PARTLY_DONE
+    assert write_report(found.folder, pictures=False) == ExitCode.PARTLY_DONE
 
     written = {path.name for path in found.folder.iterdir()}
     assert {"best.yaml", "trials.csv", "report.html"} <= written
@@ -93,13 +93,13 @@ def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):
     well = [line for line in kept if '"t000"' in line or '"t001"' in line]
     (found.folder / "trials.jsonl").write_text("\n".join(well) + "\n")
 
-    assert publish(found.folder, pictures=False) == ExitCode.DONE
-    assert publish(found.folder, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
+    assert write_report(found.folder, pictures=False) == ExitCode.DONE
+    assert write_report(found.folder, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
 
 
 def test_the_table_on_the_screen_shows_what_varies_in_order(found):
     text = io.StringIO()
-    Console(file=text, width=120).print(table(found.trials, found.objective))
+    Console(file=text, width=120).print(trials_table(found.trials, found.objective))
 
     lines = text.getvalue()
     assert lines.index("t000 (base)") < lines.index("t001") < lines.index("t002")
@@ -115,7 +115,7 @@ def test_a_terms_switch_is_left_out_beside_its_weight():
         ended("b", {2: 1.0}, "done", values={"loss.ssim.enabled": False}),
     ]
 
-    assert varied(trials) == ["loss.ssim.weight"]
+    assert varied_settings(trials) == ["loss.ssim.weight"]
 
 
 def test_progress_tells_the_counts_the_best_and_the_time_left(found):
@@ -140,7 +140,7 @@ def test_lines_run_through_their_values_good_on_top_and_off_below():
         for number, (weight, score, on) in enumerate(points)
     ]
 
-    drawn = picture(trials[::-1], WEIGHTS, Objective())
+    drawn = parallel_coordinates(trials[::-1], WEIGHTS, Objective())
 
     assert drawn is not None
     # The switch is left out beside its weight, which is off where the switch is.
@@ -158,4 +158,4 @@ def test_lines_run_through_their_values_good_on_top_and_off_below():
 
 
 def test_one_trial_makes_no_picture_of_coordinates():
-    assert picture([ended("a", {2: 1.0}, "done")], WEIGHTS, Objective()) is None
+    assert parallel_coordinates([ended("a", {2: 1.0}, "done")], WEIGHTS, Objective()) is None

@@ -9,9 +9,9 @@ import pytest
 
 from cyclegan.train.run.signals import STOP
 from tests.support.searches import BASE, STEPS, settings
-from tune.search.callbacks import Ending, Recorder
-from tune.search.event_log import LEDGER, Ledger
-from tune.search.settings import course_of
+from tune.search.callbacks import SearchStopper, TrialRecorder
+from tune.search.event_log import EVENT_LOG, EventLog
+from tune.search.settings import context_of
 from tune.search.trial import EXIT_CODE, FAILURE, RUN_NAME
 
 METRIC = "val/selection"
@@ -21,13 +21,13 @@ class Watched:
     """A trial as Tune shows it, with its ledger."""
 
     def __init__(self, folder: Path, time_budget_s: float = 0) -> None:
-        self.course = course_of(settings(folder), BASE)
-        self.ledger = Ledger(folder / LEDGER)
-        self.ending = Ending(self.ledger, time_budget_s)
-        self.told: list[str] = []
-        self.recorder = Recorder(self.course, self.ledger, self.ending, self.told.append)
-        self.ledger.begin("t000", {"loss.cycle.weight": 3.0})
-        (self.course.runs / "t000").mkdir(parents=True)
+        self.context = context_of(settings(folder), BASE)
+        self.log = EventLog(folder / EVENT_LOG)
+        self.stopper = SearchStopper(self.log, time_budget_s)
+        self.report_of: list[str] = []
+        self.recorder = TrialRecorder(self.context, self.log, self.stopper, self.report_of.append)
+        self.log.begin("t000", {"loss.cycle.weight": 3.0})
+        (self.context.runs / "t000").mkdir(parents=True)
         handed = {"name": "t000", "run": "t000", "start": "", "values": {}}
         self.trial = SimpleNamespace(config={"trial": handed})
 
@@ -37,7 +37,7 @@ class Watched:
 
     def complete(self) -> tuple[str, str]:
         self.recorder.on_trial_complete(iteration=1, trials=[], trial=self.trial)
-        (trial,) = Ledger(self.ledger.path).trials
+        (trial,) = EventLog(self.log.path).trials
         return trial.state, trial.reason
 
 
@@ -51,14 +51,14 @@ def test_who_validated_the_last_step_is_done(watched):
     watched.tell(STEPS, 2.0)
 
     assert watched.complete() == ("done", "")
-    assert [score.value for score in watched.ledger.trials[0].scores] == [3.0, 2.0]
+    assert [score.value for score in watched.log.trials[0].scores] == [3.0, 2.0]
 
 
 def test_who_was_asked_to_end_was_stopped_early(watched):
     watched.tell(2, 3.0)
     watched.recorder.ask_to_end("t000")
 
-    assert (watched.course.runs / "t000" / STOP).exists()
+    assert (watched.context.runs / "t000" / STOP).exists()
     assert watched.complete() == ("stopped", "")
 
 
@@ -89,11 +89,11 @@ def test_whose_process_is_lost_again_and_again_failed(watched):
 
     watched.recorder.on_trial_error(iteration=1, trials=[], trial=watched.trial)
 
-    assert watched.ledger.trials[0].state == "failed"
+    assert watched.log.trials[0].state == "failed"
 
 
 def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
-    folder = watched.course.runs / "t000" / "checkpoints"
+    folder = watched.context.runs / "t000" / "checkpoints"
     for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
         (folder / f"step_{step:08d}").mkdir(parents=True)
         facts = {"score": score, "streak": 0.0}
@@ -107,11 +107,11 @@ def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
 
 def test_a_full_disk_ends_the_search_and_leaves_the_trial_to_a_later_one(watched):
     watched.tell(2, 3.0)
-    assert not watched.ending.stop_all()
+    assert not watched.stopper.stop_all()
 
     watched.tell(0, inf, **{FAILURE: "No space left on device", EXIT_CODE: 4})
 
-    assert watched.ending.stop_all()
+    assert watched.stopper.stop_all()
     assert watched.complete() == ("running", "")
 
 
@@ -120,24 +120,24 @@ def test_a_time_budget_ends_the_search_and_leaves_its_trials_to_a_later_one(tmp_
     watched = Watched(tmp_path, budget_s)
     watched.tell(STEPS, 3.0)
 
-    assert watched.ending.stop_all() == bool(budget_s)
+    assert watched.stopper.stop_all() == bool(budget_s)
     assert watched.complete()[0] == ("running" if budget_s else "done")
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_search(watched):
-    watched.ledger.failure = OSError(28, "No space left on device")
+    watched.log.failure = OSError(28, "No space left on device")
 
-    assert watched.ending.stop_all()
+    assert watched.stopper.stop_all()
 
 
 def test_a_score_is_told_once_and_never_for_a_run_that_was_left_behind(watched):
     watched.tell(2, 3.0)
     watched.tell(2, 3.0)
-    watched.ledger.exploit("t000", {}, "t001", "t001/checkpoints/step_00000002")
+    watched.log.exploit("t000", {}, "t001", "t001/checkpoints/step_00000002")
     watched.tell(4, 1.0)
 
-    assert len([line for line in watched.told if "step" in line]) == 1
-    assert watched.ledger.trials[0].scores == ()
+    assert len([line for line in watched.report_of if "step" in line]) == 1
+    assert watched.log.trials[0].scores == ()
 
 
 def test_a_trial_that_only_wanted_its_last_line_is_settled(watched):
@@ -146,4 +146,4 @@ def test_a_trial_that_only_wanted_its_last_line_is_settled(watched):
 
     watched.recorder.settle()
 
-    assert watched.ledger.trials[0].state == "stopped"
+    assert watched.log.trials[0].state == "stopped"

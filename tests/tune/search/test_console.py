@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.support.searches import write_search
-from tune.search.console import shown
+from tune.search.console import status_text
 from tune.search.trial_score import Objective
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,11 +23,11 @@ with shown(lambda: ledger.trials, 6, Objective()) as tell:
 
 
 def test_a_job_log_has_a_line_for_each_event(tmp_path, capsys):
-    ledger = write_search(tmp_path / "s")
+    log = write_search(tmp_path / "s")
 
-    with shown(lambda: ledger.trials, 6, Objective()) as tell:
+    with status_text(lambda: log.trials, 6, Objective()) as tell:
         tell("t003 begins")
-        ledger.score("t003", 2, 1.5)
+        log.score("t003", 2, 1.5)
         tell("t003 step 2 of 18: 1.5")
 
     first, second = capsys.readouterr().err.splitlines()

@@ -7,7 +7,7 @@ import pytest
 
 from mrct.errors import UserError
 from tests.support.searches import ended, values, write_search
-from tune.search.event_log import LEDGER, Ledger, ranked
+from tune.search.event_log import EVENT_LOG, EventLog, rank_trials
 from tune.search.trial_score import Objective
 
 SELECTION = Objective()
@@ -16,7 +16,7 @@ SELECTION = Objective()
 def test_reading_gives_back_what_was_written(tmp_path):
     written = write_search(tmp_path / "s")
 
-    read = Ledger(tmp_path / "s" / LEDGER)
+    read = EventLog(tmp_path / "s" / EVENT_LOG)
 
     assert read.trials == written.trials
     assert [trial.state for trial in read.trials] == ["done", "stopped", "failed", "running"]
@@ -32,7 +32,12 @@ def test_a_trials_score_is_that_of_its_best_validation_and_a_failed_one_has_none
 def test_what_failed_ranks_last_even_with_the_best_score(tmp_path):
     trials = write_search(tmp_path / "s").trials
 
-    assert [trial.name for trial in ranked(trials, SELECTION)] == ["t000", "t001", "t003", "t002"]
+    assert [trial.name for trial in rank_trials(trials, SELECTION)] == [
+        "t000",
+        "t001",
+        "t003",
+        "t002",
+    ]
 
 
 def test_a_line_cut_short_by_a_kill_is_dropped_and_the_next_one_is_whole(tmp_path):
@@ -40,11 +45,11 @@ def test_a_line_cut_short_by_a_kill_is_dropped_and_the_next_one_is_whole(tmp_pat
     before = path.read_bytes()
     path.write_bytes(before + b'{"event": "score", "tri')
 
-    ledger = Ledger(path)
-    ledger.score("t003", 2, 2.2)
+    log = EventLog(path)
+    log.score("t003", 2, 2.2)
 
     assert path.read_bytes().startswith(before)
-    assert Ledger(path).by_name["t003"].step == 2
+    assert EventLog(path).by_name["t003"].step == 2
 
 
 def test_looking_at_a_search_that_runs_changes_nothing(tmp_path):
@@ -52,7 +57,7 @@ def test_looking_at_a_search_that_runs_changes_nothing(tmp_path):
     path.write_bytes(path.read_bytes() + b'{"event"')
     before = path.read_bytes()
 
-    Ledger(path, writes=False)
+    EventLog(path, writes=False)
 
     assert path.read_bytes() == before
 
@@ -63,27 +68,27 @@ def test_a_damaged_line_is_named(tmp_path):
     path.write_text("".join([*lines[:2], "}{\n", *lines[3:]]))
 
     with pytest.raises(UserError, match=r"Line 3 of .*trials\.jsonl is damaged"):
-        Ledger(path)
+        EventLog(path)
 
 
 def test_validating_a_step_again_after_a_restart_counts_once(tmp_path):
-    ledger = write_search(tmp_path / "s")
+    log = write_search(tmp_path / "s")
     for step, score in ((2, 4.0), (4, 3.0), (2, 4.5)):
-        ledger.score("t003", step, score)
+        log.score("t003", step, score)
 
-    assert [(score.step, score.value) for score in ledger.by_name["t003"].scores] == [
+    assert [(score.step, score.value) for score in log.by_name["t003"].scores] == [
         (2, 4.5),
         (4, 3.0),
     ]
 
 
 def test_taking_over_begins_a_new_run_without_the_scores_of_the_old_one(tmp_path):
-    ledger = write_search(tmp_path / "s")
-    ledger.score("t003", 4, 9.0)
-    ledger.exploit("t003", values(2.0), "t000", "t000/checkpoints/step_00000004")
-    ledger.exploit("t003", values(2.5), "t000", "t000/checkpoints/step_00000008")
+    log = write_search(tmp_path / "s")
+    log.score("t003", 4, 9.0)
+    log.exploit("t003", values(2.0), "t000", "t000/checkpoints/step_00000004")
+    log.exploit("t003", values(2.5), "t000", "t000/checkpoints/step_00000008")
 
-    trial = Ledger(ledger.path).by_name["t003"]
+    trial = EventLog(log.path).by_name["t003"]
 
     assert (trial.run, trial.exploits, trial.scores) == ("t003-2", 2, ())
     assert trial.start == "t000/checkpoints/step_00000008"
@@ -91,42 +96,42 @@ def test_taking_over_begins_a_new_run_without_the_scores_of_the_old_one(tmp_path
 
 
 def test_time_goes_on_over_restarts(tmp_path):
-    ledger = write_search(tmp_path / "s")
-    ledger.before_s = 1000.0  # as if it had searched for so long
-    ledger.score("t003", 2, 1.0)
+    log = write_search(tmp_path / "s")
+    log.before_s = 1000.0  # as if it had searched for so long
+    log.score("t003", 2, 1.0)
 
-    assert Ledger(ledger.path).time_s >= 1000
+    assert EventLog(log.path).time_s >= 1000
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_on_a_full_disk_no_event_is_taken_and_whoever_searches_can_see_it(tmp_path):
-    ledger = write_search(tmp_path / "s")
-    before = ledger.trials
-    ledger.path = Path("/dev/full")
+    log = write_search(tmp_path / "s")
+    before = log.trials
+    log.path = Path("/dev/full")
 
-    ledger.score("t003", 2, 1.0)
-    ledger.end("t003", "done")
+    log.score("t003", 2, 1.0)
+    log.end("t003", "done")
 
-    assert ledger.failure is not None
-    assert ledger.failure.strerror == os.strerror(28)
-    assert ledger.trials == before
+    assert log.failure is not None
+    assert log.failure.strerror == os.strerror(28)
+    assert log.trials == before
 
 
 def test_half_a_line_is_taken_back_when_the_disk_is_full(tmp_path, monkeypatch):
-    ledger = write_search(tmp_path / "s")
-    before = ledger.path.read_bytes()
+    log = write_search(tmp_path / "s")
+    before = log.path.read_bytes()
 
     def full(descriptor: int) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    ledger.score("t003", 2, 1.0)
+    log.score("t003", 2, 1.0)
 
-    assert ledger.failure is not None
-    assert ledger.path.read_bytes() == before
+    assert log.failure is not None
+    assert log.path.read_bytes() == before
 
 
 def test_ranking_by_a_score_where_higher_is_better():
     trials = [ended("a", {2: 0.3}, "done"), ended("b", {2: 0.8}, "done")]
 
-    assert [trial.name for trial in ranked(trials, Objective(metric="val/ssim"))] == ["b", "a"]
+    assert [trial.name for trial in rank_trials(trials, Objective(metric="val/ssim"))] == ["b", "a"]

@@ -7,7 +7,7 @@ import pytest
 from cyclegan.errors import ConfigError
 from mrct.ray_session import HEAD
 from tests.support.searches import BASE
-from tune.search.resources import room_for
+from tune.search.resources import resources_for
 
 GIB = 2**30
 
@@ -34,13 +34,13 @@ GIB = 2**30
     ],
 )
 def test_as_many_trials_run_at_once_as_fit(scale, nodes, most, expected):
-    room = room_for(replace(BASE.scale, **scale), nodes, 100, most)
+    room = resources_for(replace(BASE.scale, **scale), nodes, 100, most)
 
     assert (room.concurrent, room.cpus_per_worker) == expected
 
 
 def test_no_more_run_than_there_are():
-    assert room_for(BASE.scale, [{"CPU": 64, "GPU": 8}], 3).concurrent == 3
+    assert resources_for(BASE.scale, [{"CPU": 64, "GPU": 8}], 3).concurrent == 3
 
 
 NODES_OF_A_CLUSTER_FILE = [{"CPU": 0}, *8 * [{"CPU": 8, "GPU": 1}], *16 * [{"CPU": 16}]]
@@ -56,7 +56,7 @@ NODES_OF_A_CLUSTER_FILE = [{"CPU": 0}, *8 * [{"CPU": 8, "GPU": 1}], *16 * [{"CPU
     ],
 )
 def test_no_worker_gets_more_cores_than_a_machine_has(scale, trials, expected):
-    room = room_for(replace(BASE.scale, **scale), NODES_OF_A_CLUSTER_FILE, trials)
+    room = resources_for(replace(BASE.scale, **scale), NODES_OF_A_CLUSTER_FILE, trials)
 
     assert (room.concurrent, room.cpus_per_worker) == expected
 
@@ -72,12 +72,12 @@ def test_no_worker_gets_more_cores_than_a_machine_has(scale, trials, expected):
 )
 def test_a_trial_that_can_never_fit_is_refused_with_what_there_is(scale, nodes):
     with pytest.raises(ConfigError, match=r"the cluster has no room.*it has \d+ CPU cores"):
-        room_for(replace(BASE.scale, **scale), nodes, 5)
+        resources_for(replace(BASE.scale, **scale), nodes, 5)
 
 
 def test_so_many_leaders_fit_and_no_more():
     nodes = [{"CPU": 8, "GPU": 4, "memory": 8 * GIB}, {"CPU": 8, "GPU": 4, "memory": 8 * GIB}]
-    assert room_for(BASE.scale, nodes, 100).leader == {"memory": 2 * GIB}
+    assert resources_for(BASE.scale, nodes, 100).leader == {"memory": 2 * GIB}
 
     to_come = [{HEAD: 1, "memory": 8 * GIB}, *3 * [{"CPU": 8, "GPU": 1}]]
-    assert room_for(BASE.scale, to_come, 100).leader == {HEAD: 0.3333}
+    assert resources_for(BASE.scale, to_come, 100).leader == {HEAD: 0.3333}

@@ -9,9 +9,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from tests.support.searches import BASE, WEIGHTS, settings
-from tune.search.event_log import LEDGER, Ledger
-from tune.search.schedulers import Halving, Population, rungs
-from tune.search.settings import course_of
+from tune.search.event_log import EVENT_LOG, EventLog
+from tune.search.schedulers import HalvingScheduler, PopulationScheduler, rungs
+from tune.search.settings import context_of
 from tune.search.trial import FAILURE
 
 METRIC = "val/selection"
@@ -21,25 +21,25 @@ class Room:
     """A search on paper: trials, what they score, and who was asked to end."""
 
     def __init__(self, folder: Path) -> None:
-        self.course = course_of(settings(folder), BASE)
-        self.ledger = Ledger(folder / LEDGER)
+        self.context = context_of(settings(folder), BASE)
+        self.log = EventLog(folder / EVENT_LOG)
         self.asked: list[str] = []
         self.halving = self.build()
 
-    def build(self) -> Halving:
-        return Halving(self.course, self.ledger, self.asked.append)
+    def build(self) -> HalvingScheduler:
+        return HalvingScheduler(self.context, self.log, self.asked.append)
 
     def tell(self, name: str, step: int, score: float) -> bool:
         """Whether the trial was asked to end."""
-        if name not in self.ledger.by_name:
-            self.ledger.begin(name, {})
+        if name not in self.log.by_name:
+            self.log.begin(name, {})
         trial = SimpleNamespace(
             trial_id=f"ray-{name}", config={"trial": {"name": name, "run": name}}
         )
         before = len(self.asked)
         decision = self.halving.on_trial_result(None, trial, {METRIC: score, "step": float(step)})
         assert decision == TrialScheduler.CONTINUE  # never killed
-        self.ledger.score(name, step, score if score < inf else None)
+        self.log.score(name, step, score if score < inf else None)
         return len(self.asked) > before
 
 
@@ -129,23 +129,23 @@ class Tune:
     def _schedule_trial_save(self, trial: Trial, result: dict[str, float]) -> str:
         return f"checkpoint of {trial.config['trial']['name']}"
 
-    def add(self, population: Population, handed: dict[str, object]) -> None:
+    def add(self, population: PopulationScheduler, handed: dict[str, object]) -> None:
         trial = Trial("run_trial", config={"trial": handed}, stub=True)
         trial.status = Trial.RUNNING
         self.trials[str(handed["name"])] = trial
         population.on_trial_add(self, trial)
 
-    def tell(self, population: Population, name: str, step: int, score: float) -> None:
+    def tell(self, population: PopulationScheduler, name: str, step: int, score: float) -> None:
         population.on_trial_result(self, self.trials[name], {METRIC: score, "step": float(step)})
 
 
 def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its_own(tmp_path):
-    course = course_of(settings(tmp_path, scheduler="pbt"), BASE)
-    ledger = Ledger(tmp_path / LEDGER)
+    context = context_of(settings(tmp_path, scheduler="pbt"), BASE)
+    log = EventLog(tmp_path / EVENT_LOG)
     good = {"loss.cycle.weight": 10.0, "loss.ssim.enabled": False}
-    ledger.begin("t000", good)
-    ledger.begin("t001", {"loss.cycle.weight": 1.0, "loss.ssim.enabled": False})
-    population = Population(course, ledger, WEIGHTS, 0, lambda handed, result: None)
+    log.begin("t000", good)
+    log.begin("t001", {"loss.cycle.weight": 1.0, "loss.ssim.enabled": False})
+    population = PopulationScheduler(context, log, WEIGHTS, 0, lambda handed, result: None)
     tune = Tune()
     for name, values in (("t000", good), ("t001", {})):
         tune.add(population, {"name": name, "run": name, "start": "", "values": values})
@@ -158,7 +158,7 @@ def test_taking_over_gives_a_new_run_the_donors_checkpoint_and_values_beside_its
     assert tune.trials["t000"].config["trial"]["run"] == "t000"
     assert (handed["name"], handed["run"]) == ("t001", "t001-1")
     assert handed["start"] == "t000/checkpoints/step_00000004"
-    known = Ledger(tmp_path / LEDGER).by_name["t001"]
+    known = EventLog(tmp_path / EVENT_LOG).by_name["t001"]
     assert (known.values, known.run, known.start) == (
         *(handed["values"], "t001-1"),
         handed["start"],

@@ -15,20 +15,20 @@ from tune.search.settings import (
     num_trials,
     open_folder,
 )
-from tune.space.space import SPACES, Choice, apply
+from tune.space.space import SPACES, Choice, apply_values
 from tune.time_budget import seconds
 
 SOME = ended("t000", {2: 1.0}, "done")
 
 
 def test_a_search_never_writes_over_another_and_goes_on_when_asked(tmp_path):
-    ledger = write_search(tmp_path / "s")
+    log = write_search(tmp_path / "s")
 
     with pytest.raises(ConfigError, match=r"never writes over it.*--resume"):
         open_folder(settings(tmp_path / "s"), BASE, WEIGHTS, resume=False)
     taken_up = open_folder(settings(tmp_path / "s"), BASE, WEIGHTS, resume=True)
 
-    assert taken_up.trials == ledger.trials
+    assert taken_up.trials == log.trials
 
 
 def test_a_comparison_searches_nothing_and_goes_on_where_it_was_stopped(tmp_path):
@@ -85,8 +85,10 @@ def test_the_preset_and_the_reference_recipe_come_first(tmp_path, sampler, sched
     (own, first), (published, second) = draw([]), draw([SOME])
 
     assert (first, second) == ("base", "reference")
-    assert apply(BASE, own).loss.ssim.effective_weight == BASE.loss.ssim.effective_weight == 1
-    assert apply(BASE, published).loss.ssim.effective_weight == 0
+    assert (
+        apply_values(BASE, own).loss.ssim.effective_weight == BASE.loss.ssim.effective_weight == 1
+    )
+    assert apply_values(BASE, published).loss.ssim.effective_weight == 0
 
 
 def test_a_preset_that_is_the_reference_recipe_comes_once(tmp_path):

@@ -8,19 +8,25 @@ import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cyclegan.errors import CheckpointError, DataError
-from cyclegan.train.run.worker_failures import leave_verdict, verdict_left
+from cyclegan.train.run.worker_failures import read_fatal_error, record_fatal_error
 from mrct.errors import StorageFullError
 from tests.support.searches import BASE, settings
-from tune.search.settings import course_of
-from tune.search.trial import Handed, is_storage_full, reason_of, still_there, validations
+from tune.search.settings import context_of
+from tune.search.trial import (
+    TrialSpec,
+    is_storage_full,
+    reason_of,
+    surviving_checkpoint,
+    validations,
+)
 
-HANDED = Handed(name="t003", values={"loss.cycle.weight": 3.0}, run="t003-1", start="")
+HANDED = TrialSpec(name="t003", values={"loss.cycle.weight": 3.0}, run="t003-1", start="")
 
 
 def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_path):
-    course = course_of(settings(tmp_path, look_every_steps=2), BASE)
+    context = context_of(settings(tmp_path, look_every_steps=2), BASE)
 
-    config = course.config(HANDED)
+    config = context.config(HANDED)
 
     assert config.run_folder == tmp_path / "runs" / "t003-1"
     assert (config.loss.cycle.weight, config.train.max_steps) == (3.0, 18)
@@ -30,16 +36,16 @@ def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_p
 
 @pytest.mark.parametrize(("metric", "worst"), [("val/mae_hu", "inf"), ("val/ssim", "-inf")])
 def test_a_score_that_is_missing_is_told_as_the_worst(tmp_path, metric, worst):
-    course = course_of(settings(tmp_path, metric=metric), BASE)
-    config = course.config(HANDED)
+    context = context_of(settings(tmp_path, metric=metric), BASE)
+    config = context.config(HANDED)
 
-    assert course.told(config, {"step": 2.0})[metric] == float(worst)
-    assert course.told(config, {metric: 0.5, "step": 2.0})[metric] == 0.5
+    assert context.report_of(config, {"step": 2.0})[metric] == float(worst)
+    assert context.report_of(config, {metric: 0.5, "step": 2.0})[metric] == 0.5
 
 
 def test_the_validations_of_a_run_are_read_without_what_was_not_finite(tmp_path):
     lines = [
-        {"step": 1, "loss/translators": 3.0},
+        {"step": 1, "loss/generators": 3.0},
         {"step": 2, "val/selection": 1.5, "val/mae_hu": None},
         {"step": 2, "note": "warning"},
     ]
@@ -54,10 +60,10 @@ def test_where_a_donor_let_its_checkpoint_go_the_next_one_serves(tmp_path):
     for step in (4, 6):
         (folder / f"step_{step:08d}").mkdir(parents=True)
 
-    assert still_there(folder / "step_00000002").name == "step_00000004"
-    assert still_there(folder / "step_00000006").name == "step_00000006"
+    assert surviving_checkpoint(folder / "step_00000002").name == "step_00000004"
+    assert surviving_checkpoint(folder / "step_00000006").name == "step_00000006"
     with pytest.raises(CheckpointError, match="are gone"):
-        still_there(folder / "step_00000008")
+        surviving_checkpoint(folder / "step_00000008")
 
 
 def test_a_workers_traceback_is_told_by_its_last_line_and_our_own_words_whole():
@@ -76,7 +82,7 @@ def test_a_full_disk_is_known_here_and_from_a_worker(tmp_path):
     assert not is_storage_full(OSError(errno.ENOENT, "no such file"))
     assert not is_storage_full(WorkerGroupError("ValueError: 3", {}))
 
-    leave_verdict(tmp_path, OSError(errno.ENOSPC, full))
-    assert is_storage_full(verdict_left(tmp_path))
-    leave_verdict(tmp_path, DataError("the split val has no MRI."))
-    assert not is_storage_full(verdict_left(tmp_path))
+    record_fatal_error(tmp_path, OSError(errno.ENOSPC, full))
+    assert is_storage_full(read_fatal_error(tmp_path))
+    record_fatal_error(tmp_path, DataError("the split val has no MRI."))
+    assert not is_storage_full(read_fatal_error(tmp_path))

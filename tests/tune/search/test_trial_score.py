@@ -4,7 +4,7 @@ import pytest
 
 from cyclegan.config.presets import smoke
 from cyclegan.errors import ConfigError
-from cyclegan.train.engine.state import build_translators
+from cyclegan.train.engine.state import build_generators
 from cyclegan.train.validation import validation_scores
 from tests.support.stores import make_store
 from tune.search.trial_score import SCORES, Objective, objective_for
@@ -47,10 +47,10 @@ def test_a_metric_that_cannot_be_is_refused_with_those_that_can(stores, store, m
 
 
 def test_the_names_are_those_that_validation_gives(stores):
-    translators = build_translators(smoke())
+    generators = build_generators(smoke())
     config = smoke()
 
-    scores, _ = validation_scores(translators.to_ct, translators.to_mri, stores["paired"], config)
+    scores, _ = validation_scores(generators.to_ct, generators.to_mri, stores["paired"], config)
 
     assert set(scores) == set(SCORES)
 

@@ -5,25 +5,25 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config.presets import default, pelvis_512, reference
-from tune.space.space import apply
+from tune.space.space import apply_values
 
 BASE = replace(default(), train=replace(default().train, max_steps=1000))
 
 
-def test_the_critics_rate_follows_the_translators():
-    config = apply(BASE, {"critic_rate_ratio": 0.5, "optimizer.learning_rate": 4e-4})
+def test_the_discriminators_rate_follows_the_generators():
+    config = apply_values(BASE, {"discriminator_rate_ratio": 0.5, "optimizer.learning_rate": 4e-4})
 
     assert config.optimizer.learning_rate == 4e-4
-    assert config.optimizer.critic_learning_rate == pytest.approx(2e-4)
+    assert config.optimizer.discriminator_learning_rate == pytest.approx(2e-4)
 
 
 def test_a_warmup_is_a_share_of_the_run():
-    assert apply(BASE, {"warmup_share": 0.05}).optimizer.warmup_steps == 50
+    assert apply_values(BASE, {"warmup_share": 0.05}).optimizer.warmup_steps == 50
 
 
 def test_augmentation_is_a_multiple_of_the_presets():
     base = replace(pelvis_512(), train=replace(pelvis_512().train, max_steps=10))
-    doubled, none = (apply(base, {"augmentation": k}).data for k in (2.0, 0.0))
+    doubled, none = (apply_values(base, {"augmentation": k}).data for k in (2.0, 0.0))
 
     assert (doubled.rotate_degrees, doubled.contrast) == (10.0, 0.4)
     assert doubled.zoom == pytest.approx((0.81, 1.21))
@@ -31,12 +31,15 @@ def test_augmentation_is_a_multiple_of_the_presets():
         *(0.0, (1.0, 1.0), 0.0),
         0.0,
     )
-    assert apply(base, {"augmentation": 1.0}) == base
+    assert apply_values(base, {"augmentation": 1.0}) == base
 
 
 def test_where_the_preset_has_none_augmentation_is_a_multiple_of_the_defaults():
     still = replace(reference().data, translate_fraction=0.0)
     base = replace(reference(), data=still, train=replace(reference().train, max_steps=10))
 
-    assert apply(base, {"augmentation": 0.0}) == base
-    assert apply(base, {"augmentation": 1.0}).data.rotate_degrees == default().data.rotate_degrees
+    assert apply_values(base, {"augmentation": 0.0}) == base
+    assert (
+        apply_values(base, {"augmentation": 1.0}).data.rotate_degrees
+        == default().data.rotate_degrees
+    )

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from cyclegan.config.files import with_settings
 from cyclegan.config.presets import default, demo, reference
-from tune.space.space import SPACES, Choice, Range, apply, drawn, grid, perturbed, values_of
+from tune.space.space import (
+    SPACES,
+    Choice,
+    Range,
+    apply_values,
+    draw_values,
+    grid,
+    perturb_values,
+    values_of,
+)
 
 BASE = replace(default(), train=replace(default().train, max_steps=1000))
 
@@ -19,24 +28,26 @@ BASE = replace(default(), train=replace(default().train, max_steps=1000))
 def test_every_point_is_a_valid_configuration(name, seed):
     random = Random(seed)
 
-    point = drawn(SPACES[name], BASE, random)
-    beside = perturbed(point, SPACES[name], BASE, random)
+    point = draw_values(SPACES[name], BASE, random)
+    beside = perturb_values(point, SPACES[name], BASE, random)
 
     # Building a configuration checks it.
-    apply(BASE, point)
-    apply(BASE, beside)
+    apply_values(BASE, point)
+    apply_values(BASE, beside)
     for values in (point, beside):
         assert all(SPACES[name][key].holds(value) for key, value in values.items())
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_a_term_has_a_weight_where_it_is_on_and_none_where_it_is_off(name):
-    points = [drawn(SPACES[name], BASE, Random(seed)) for seed in range(50)]
+    points = [draw_values(SPACES[name], BASE, Random(seed)) for seed in range(50)]
 
     assert {point["loss.ssim.enabled"] for point in points} == {True, False}
     for point in points:
         assert ("loss.ssim.weight" in point) == point["loss.ssim.enabled"]
-        assert apply(BASE, point).loss.ssim.effective_weight == point.get("loss.ssim.weight", 0)
+        assert apply_values(BASE, point).loss.ssim.effective_weight == point.get(
+            "loss.ssim.weight", 0
+        )
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -45,7 +56,7 @@ def test_the_base_lies_in_its_own_space_and_comes_back_from_it(name, preset):
     base = replace(preset(), train=replace(preset().train, max_steps=1500))
 
     values = values_of(base, SPACES[name], base)
-    same = apply(base, values)
+    same = apply_values(base, values)
 
     weights = [
         {name: term.effective_weight for name, term in config.loss.terms.items()}
@@ -57,7 +68,7 @@ def test_the_base_lies_in_its_own_space_and_comes_back_from_it(name, preset):
 
 def test_the_reference_recipe_in_the_words_of_a_space():
     values = values_of(reference(), SPACES["full"], BASE)
-    config = apply(BASE, values)
+    config = apply_values(BASE, values)
 
     weights = [
         term.effective_weight
@@ -70,11 +81,11 @@ def test_the_reference_recipe_in_the_words_of_a_space():
 
 
 def test_applying_values_changes_them_alone():
-    changed = apply(BASE, {"loss.cycle.weight": 3.5, "optimizer.schedule": "linear"})
+    changed = apply_values(BASE, {"loss.cycle.weight": 3.5, "optimizer.schedule": "linear"})
 
     assert (changed.loss.cycle.weight, changed.optimizer.schedule) == (3.5, "linear")
     back = {"loss.cycle.weight": 10.0, "optimizer.schedule": "cosine"}
-    assert apply(changed, back) == BASE
+    assert apply_values(changed, back) == BASE
 
 
 def test_a_logarithmic_range_gives_each_decade_its_share():
@@ -105,14 +116,14 @@ def test_a_condition_on_what_is_not_searched_looks_at_the_base():
     space = {"loss.ssim.weight": Range(low=0.1, high=1.0, when={"loss.ssim.enabled": True})}
     off = with_settings(BASE, {"loss.ssim.enabled": False})
 
-    assert drawn(space, off, Random(0)) == {}
-    assert set(drawn(space, BASE, Random(0))) == {"loss.ssim.weight"}
+    assert draw_values(space, off, Random(0)) == {}
+    assert set(draw_values(space, BASE, Random(0))) == {"loss.ssim.weight"}
 
 
 def test_exploring_moves_a_value_by_a_fifth_or_draws_it_anew():
     space = {"loss.cycle.weight": Range(low=1.0, high=100.0, log=True)}
     moved = [
-        round(float(perturbed({"loss.cycle.weight": 10.0}, space, BASE, Random(s))[name]), 6)
+        round(float(perturb_values({"loss.cycle.weight": 10.0}, space, BASE, Random(s))[name]), 6)
         for s in range(400)
         for name in space
     ]

@@ -61,7 +61,7 @@ def test_a_file_gives_ranges_choices_dials_and_conditions(tmp_path):
         ("optimizer.schedule: {choice: []}", "at least one value"),
         ("- 3", "must contain settings"),
         ("a: [", "neither a space nor a YAML file"),
-        ("critic_rate_ratio: {low: 0, high: 1}", "a number from 0.001 to 1000"),
+        ("discriminator_rate_ratio: {low: 0, high: 1}", "a number from 0.001 to 1000"),
         ("warmup_share: {choice: [yes, 0.1]}", "the value True; it must be a number"),
         (
             "loss.ssim.weight: {low: 1, high: 2, when: {loss.sism.enabled: true}}",

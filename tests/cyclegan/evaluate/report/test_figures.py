@@ -9,8 +9,8 @@ from matplotlib.image import imread
 
 from cyclegan.evaluate.report.figures import columns_of, views_of, volume_figure
 from cyclegan.evaluate.report.plots import learning_curves
-from cyclegan.evaluate.score_table import Shown
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_table import ShownVolume
+from cyclegan.inference.cycle import CycleNetworks
 from tests.support.stores import make_store
 
 
@@ -24,8 +24,8 @@ def shown(tmp_path_factory):
         tmp_path_factory.mktemp("figures") / "s.zarr", mri=0, ct=0, paired=1, shape=(8, 32, 40)
     )
     mri, ct = (store.select(modality, "train")[0] for modality in ("mri", "ct"))
-    cycle = BothWays(to_ct=identity, to_mri=identity, contrast="plain").cycle(store, mri)
-    return Shown(
+    cycle = CycleNetworks(to_ct=identity, to_mri=identity, contrast="plain").cycle(store, mri)
+    return ShownVolume(
         cycle=cycle,
         real=store.voxels(ct),
         compared=store.body(ct).astype(bool),

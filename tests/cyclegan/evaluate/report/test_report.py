@@ -7,8 +7,8 @@ import pytest
 
 from cyclegan.evaluate.evaluate import evaluate
 from cyclegan.evaluate.report.report import html_report
-from cyclegan.evaluate.score_volume import Options
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_volume import ScoringOptions
+from cyclegan.inference.cycle import CycleNetworks
 from tests.support.stores import make_store
 
 RECORDS = [{"step": step, "loss/cycle": 1.0 / step} for step in (1, 2, 3)]
@@ -20,8 +20,8 @@ def same(images):
 
 def report_of(path, records, **volumes):
     store = make_store(path / "s.zarr", shape=(4, 32, 32), **volumes)
-    identity = BothWays(to_ct=same, to_mri=same, contrast="plain")
-    scores = evaluate(identity, store, "test", options=Options(num_shown=1))
+    identity = CycleNetworks(to_ct=same, to_mri=same, contrast="plain")
+    scores = evaluate(identity, store, "test", options=ScoringOptions(num_shown=1))
     return scores, html_report(scores, title="a <run>", facts={"split": "test"}, records=records)
 
 

@@ -9,8 +9,8 @@ from selenium.webdriver.common.keys import Keys
 
 from cyclegan.evaluate.evaluate import evaluate
 from cyclegan.evaluate.report.report import html_report
-from cyclegan.evaluate.score_volume import Options
-from cyclegan.inference.cycle import BothWays
+from cyclegan.evaluate.score_volume import ScoringOptions
+from cyclegan.inference.cycle import CycleNetworks
 from tests.support.stores import make_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -36,8 +36,8 @@ def report(tmp_path_factory):
     store = make_store(
         folder / "s.zarr", mri=2, ct=2, paired=2, shape=(9, 32, 32), splits=("train", "test")
     )
-    identity = BothWays(to_ct=same, to_mri=same, contrast="plain")
-    scores = evaluate(identity, store, "test", options=Options(num_shown=2))
+    identity = CycleNetworks(to_ct=same, to_mri=same, contrast="plain")
+    scores = evaluate(identity, store, "test", options=ScoringOptions(num_shown=2))
     page = folder / "report.html"
     page.write_text(html_report(scores, title="a run", facts={}, records=[]))
     return page

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from cyclegan.evaluate.report.tables import to_csv, to_json, to_text
-from cyclegan.evaluate.score_table import SOFT_TISSUE, TRANSLATOR, Scores, VolumeScores
+from cyclegan.evaluate.score_table import GENERATOR, SOFT_TISSUE, Scores, VolumeScores
 
 ERRORS = {"mri/a": 80.0, "mri/b": 130.0, "mri/c": 99.0}
 
@@ -22,19 +22,19 @@ def row(volume, method, modality="mri", **values):
 PAIRED = Scores(
     split="test",
     volumes=(
-        *(row(name, TRANSLATOR, mae_hu=e, cycle_ssim=0.9) for name, e in ERRORS.items()),
+        *(row(name, GENERATOR, mae_hu=e, cycle_ssim=0.9) for name, e in ERRORS.items()),
         *(row(name, SOFT_TISSUE, mae_hu=2 * e) for name, e in ERRORS.items()),
-        row("ct/d", TRANSLATOR, "ct", cycle_ssim=0.75, cycle_psnr_db=30.0),
+        row("ct/d", GENERATOR, "ct", cycle_ssim=0.75, cycle_psnr_db=30.0),
     ),
-    populations={TRANSLATOR: {"hu_distance": 12.0, "bone_depth_mismatch": 0.25}},
+    populations={GENERATOR: {"hu_distance": 12.0, "bone_depth_mismatch": 0.25}},
     failed=("mri/x is damaged",),
 )
-UNPAIRED = Scores(split="val", volumes=(row("mri/a", TRANSLATOR, cycle_ssim=0.5),))
+UNPAIRED = Scores(split="val", volumes=(row("mri/a", GENERATOR, cycle_ssim=0.5),))
 
 
 def test_json_has_mean_and_standard_deviation_over_volumes():
     found = json.loads(json.dumps(to_json(PAIRED)))["paired"]
-    assert found[TRANSLATOR]["mae_hu"] == {
+    assert found[GENERATOR]["mae_hu"] == {
         "mean": pytest.approx(statistics.mean(ERRORS.values())),
         "sd": pytest.approx(statistics.pstdev(ERRORS.values())),
         "interval_95": [80, 130],  # of three subjects: the mean of one drawn three times
@@ -45,14 +45,14 @@ def test_json_has_mean_and_standard_deviation_over_volumes():
 def test_json_leaves_out_what_is_unknown():
     found = to_json(UNPAIRED)
     assert found["num_pairs"] == 0
-    assert found["paired"] == {TRANSLATOR: {}}
+    assert found["paired"] == {GENERATOR: {}}
     assert found["cycle"] == {"mri": {"cycle_ssim": 0.5}, "ct": {}}
 
 
 def test_what_one_of_two_methods_never_has_is_not_compared():
-    """HD95 of bone, where a collapsed translator makes none: no number, and no NaN for JSON."""
+    """HD95 of bone, where a collapsed generator makes none: no number, and no NaN for JSON."""
     rows = (
-        row("mri/a", TRANSLATOR, mae_hu=9.0),
+        row("mri/a", GENERATOR, mae_hu=9.0),
         row("mri/a", "other", mae_hu=8.0, bone_hd95_mm=3.0),
     )
     scores = Scores(split="test", volumes=rows, rivals=("other",))
@@ -66,9 +66,9 @@ def test_csv_has_a_line_per_volume_and_method_and_a_mean_per_method():
     lines = list(csv.DictReader(io.StringIO(to_csv(PAIRED))))
     assert len(lines) == 7 + 3
     by_key = {(line["volume"], line["modality"], line["method"]): line for line in lines}
-    assert float(by_key["mri/b", "mri", TRANSLATOR]["mae_hu"]) == 130
-    assert float(by_key["mean", "mri", TRANSLATOR]["mae_hu"]) == pytest.approx(103)
-    assert float(by_key["mean", "ct", TRANSLATOR]["cycle_ssim"]) == 0.75
+    assert float(by_key["mri/b", "mri", GENERATOR]["mae_hu"]) == 130
+    assert float(by_key["mean", "mri", GENERATOR]["mae_hu"]) == pytest.approx(103)
+    assert float(by_key["mean", "ct", GENERATOR]["cycle_ssim"]) == 0.75
     assert by_key["mri/b", "mri", SOFT_TISSUE]["bone_dice"] == ""
 
 

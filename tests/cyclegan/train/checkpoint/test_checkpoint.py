@@ -52,7 +52,7 @@ def test_everything_comes_back(state, config):
     other = empty(config)
     assert digest(other) != digest(state)
 
-    checkpoint.restore(other, checkpoint.folder_of(config.run_folder, 6))
+    checkpoint.restore_checkpoint(other, checkpoint.folder_of(config.run_folder, 6))
 
     assert digest(other) == digest(state)
 
@@ -69,14 +69,14 @@ def test_moments_lie_in_memory_as_their_weights_do(config):
         device=torch.device("cpu"),
         layout=torch.channels_last,
     )
-    checkpoint.restore(resumed, checkpoint.folder_of(channels_last.run_folder, 6))
+    checkpoint.restore_checkpoint(resumed, checkpoint.folder_of(channels_last.run_folder, 6))
 
     for before, after in zip(
-        state.translators.parameters(), resumed.translators.parameters(), strict=True
+        state.generators.parameters(), resumed.generators.parameters(), strict=True
     ):
-        moment = resumed.translator_optimizer.state[after]["exp_avg"]
+        moment = resumed.generator_optimizer.state[after]["exp_avg"]
         assert moment.stride() == after.stride()
-        assert torch.equal(moment, state.translator_optimizer.state[before]["exp_avg"])
+        assert torch.equal(moment, state.generator_optimizer.state[before]["exp_avg"])
 
 
 def test_a_run_may_go_on_in_fp16_from_where_it_needed_no_loss_scale(state, config):
@@ -84,7 +84,7 @@ def test_a_run_may_go_on_in_fp16_from_where_it_needed_no_loss_scale(state, confi
         config, size=(32, 32), shards=range(2), device=torch.device("cpu"), fp16=True
     )
 
-    checkpoint.restore(fp16, checkpoint.folder_of(config.run_folder, 6))
+    checkpoint.restore_checkpoint(fp16, checkpoint.folder_of(config.run_folder, 6))
 
     assert digest(fp16) == digest(state)
     assert fp16.scaler.get_scale() == 2.0**16  # where torch begins
@@ -93,12 +93,16 @@ def test_a_run_may_go_on_in_fp16_from_where_it_needed_no_loss_scale(state, confi
 def test_a_damaged_best_checkpoint_is_passed_over(state, config, capsys):
     for step, score in ((9, 0.1), (12, 0.2)):
         state.step = step
-        checkpoint.save(state, config.run_folder, score=score)
-    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 9)
+        checkpoint.save_checkpoint(state, config.run_folder, score=score)
+    assert checkpoint.best_checkpoint(config.run_folder) == checkpoint.folder_of(
+        config.run_folder, 9
+    )
 
     (checkpoint.folder_of(config.run_folder, 9) / "mean.safetensors").unlink()
 
-    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 12)
+    assert checkpoint.best_checkpoint(config.run_folder) == checkpoint.folder_of(
+        config.run_folder, 12
+    )
     assert "step_00000009" in capsys.readouterr().err
 
 
@@ -110,33 +114,37 @@ def test_one_flipped_bit_is_found_named_and_fallen_back_from(state, config, caps
     damaged.write_bytes(content)
 
     with pytest.raises(CheckpointError, match=f"step_00000006/{name} is damaged"):
-        checkpoint.restore(empty(config), damaged.parent)
+        checkpoint.restore_checkpoint(empty(config), damaged.parent)
 
-    assert checkpoint.newest(config.run_folder) == checkpoint.folder_of(config.run_folder, 3)
+    assert checkpoint.newest_checkpoint(config.run_folder) == checkpoint.folder_of(
+        config.run_folder, 3
+    )
     assert "damaged" in capsys.readouterr().err
 
 
 def test_a_run_with_damaged_checkpoints_only_does_not_start_anew(state, config):
-    for folder in checkpoint.saved(config.run_folder):
+    for folder in checkpoint.saved_checkpoints(config.run_folder):
         (folder / "mean.safetensors").unlink()
 
     with pytest.raises(CheckpointError, match=r"All 2 checkpoints .* are damaged"):
-        checkpoint.newest(config.run_folder)
+        checkpoint.newest_checkpoint(config.run_folder)
 
 
 def test_the_last_two_and_the_best_are_kept(state, config):
     for step in (9, 12, 15):
         state.step = step
-        checkpoint.save(state, config.run_folder, score=0.1 if step == 9 else 0.2)
-        checkpoint.prune(config.run_folder, keep_last=2, keep_best=1)
+        checkpoint.save_checkpoint(state, config.run_folder, score=0.1 if step == 9 else 0.2)
+        checkpoint.prune_checkpoints(config.run_folder, keep_last=2, keep_best=1)
 
-    steps = [int(folder.name[5:]) for folder in checkpoint.saved(config.run_folder)]
+    steps = [int(folder.name[5:]) for folder in checkpoint.saved_checkpoints(config.run_folder)]
     assert steps == [9, 12, 15]
-    assert checkpoint.best(config.run_folder) == checkpoint.folder_of(config.run_folder, 9)
+    assert checkpoint.best_checkpoint(config.run_folder) == checkpoint.folder_of(
+        config.run_folder, 9
+    )
 
 
-def test_translators_come_back_with_the_mean_weights(state, config):
-    to_ct, to_mri = checkpoint.load_translators(checkpoint.folder_of(config.run_folder, 6), config)
+def test_generators_come_back_with_the_mean_weights(state, config):
+    to_ct, to_mri = checkpoint.load_generators(checkpoint.folder_of(config.run_folder, 6), config)
 
     image = torch.rand(1, 1, 32, 32)
     torch.testing.assert_close(to_ct(image), state.mean.to_ct(image))

@@ -12,7 +12,13 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
-from cyclegan.config.config import Config, CriticConfig, GeneratorConfig, ScaleConfig, TrainConfig
+from cyclegan.config.config import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ScaleConfig,
+    TrainConfig,
+)
 from cyclegan.config.files import to_yaml
 from cyclegan.data.batch import Batch
 from cyclegan.nets.generator import ResidualBlock
@@ -20,7 +26,7 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
 from cyclegan.train.engine.placement import place
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 pytestmark = [
     pytest.mark.compile,
@@ -42,7 +48,7 @@ NAMES = ("mri", "ct", "mri_body", "ct_body")
 def config(extent: str) -> Config:
     return Config(
         generator=GeneratorConfig(filters=4, blocks=2),
-        critic=CriticConfig(filters=4),
+        discriminator=DiscriminatorConfig(filters=4),
         train=TrainConfig(compile=extent, precision="fp32", pool_size=2),
     )
 
@@ -62,7 +68,9 @@ def batches(count: int) -> list[Batch]:
 def test_compiled_steps_equal_eager_ones(extent):
     torch._dynamo.reset()
     eager, compiled = fresh("no"), fresh(extent)
-    plain = Engine(translators=eager.translators, critics=eager.critics, autocast=nullcontext)
+    plain = TrainEngine(
+        generators=eager.generators, discriminators=eager.discriminators, autocast=nullcontext
+    )
     placed = place(compiled, config(extent), Worker(), note=pytest.fail)
 
     for batch in batches(3):
@@ -77,20 +85,20 @@ def test_compiled_steps_equal_eager_ones(extent):
     ("extent", "num_parts", "expected"), [("all", 1, 3), ("all", 2, 4), ("blocks", 1, 2)]
 )
 def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts, expected):
-    """All: translators; critics that judge; critics that learn from a doubled batch, and these
-    again for later parts. Blocks: one code, two batch sizes."""
+    """All: generators; discriminators that judge; discriminators that learn from a doubled batch,
+    and these again for later parts. Blocks: one code, two batch sizes."""
     torch._dynamo.reset()
     counters.clear()
     counter = CompileCounterWithBackend("aot_eager")
     state = fresh("no", num_parts)
-    modules = [state.translators, state.critics]
+    modules = [state.generators, state.discriminators]
     if extent == "blocks":
-        modules = [m for m in state.translators.modules() if isinstance(m, ResidualBlock)]
+        modules = [m for m in state.generators.modules() if isinstance(m, ResidualBlock)]
     for module in modules:
         module.compile(dynamic=False, fullgraph=True, backend=counter)
-    engine = Engine(
-        translators=state.translators,
-        critics=state.critics,
+    engine = TrainEngine(
+        generators=state.generators,
+        discriminators=state.discriminators,
         autocast=nullcontext,
         num_parts=num_parts,
     )
@@ -137,7 +145,7 @@ config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
 engine = place(state, config, Worker(), print)
 image = torch.zeros(1, 1, 32, 32)
-engine.critics(image, image)
+engine.discriminators(image, image)
 found = counters["inductor"]
 print(found["fxgraph_cache_miss"], found["fxgraph_cache_hit"])
 """

@@ -9,9 +9,9 @@ from torch import nn
 
 from cyclegan.config.config import BatchConfig
 from cyclegan.config.files import to_yaml
-from cyclegan.train.checkpoint.checkpoint import MANIFEST, folder_of
+from cyclegan.train.checkpoint.checkpoint import FILE_HASHES, folder_of
 from cyclegan.train.engine.deterministic import MirrorPad2d, replace_reflection
-from cyclegan.train.engine.state import build_translators
+from cyclegan.train.engine.state import build_generators
 from tests.support.gloo import run_workers
 
 THREE_RUNS = """
@@ -46,14 +46,16 @@ def test_one_two_and_four_workers_end_with_the_same_hash_of_the_whole_state(conf
 
     manifests = [
         json.loads(
-            (folder_of(deterministic.run_folder.parent / f"of-{n}", 3) / MANIFEST).read_text()
+            (folder_of(deterministic.run_folder.parent / f"of-{n}", 3) / FILE_HASHES).read_text()
         )
         for n in (1, 2, 4)
     ]
     assert manifests[0] == manifests[1] == manifests[2]
-    assert {"critics.safetensors", "critic_optimizer.safetensors", "pools_003.safetensors"} <= set(
-        manifests[0]
-    )
+    assert {
+        "discriminators.safetensors",
+        "discriminator_optimizer.safetensors",
+        "pools_003.safetensors",
+    } <= set(manifests[0])
 
 
 @pytest.mark.parametrize("padding", [1, 3])
@@ -71,10 +73,10 @@ def test_padding_by_mirrors_is_reflection_padding_and_has_its_gradient(padding):
 
 
 def test_every_reflection_padding_is_replaced_and_no_weight_is_renamed(config):
-    translators = build_translators(config)
-    names = list(translators.state_dict())
+    generators = build_generators(config)
+    names = list(generators.state_dict())
 
-    replace_reflection(translators)
+    replace_reflection(generators)
 
-    assert not any(isinstance(module, nn.ReflectionPad2d) for module in translators.modules())
-    assert list(translators.state_dict()) == names
+    assert not any(isinstance(module, nn.ReflectionPad2d) for module in generators.modules())
+    assert list(generators.state_dict()) == names

@@ -5,16 +5,22 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from cyclegan.config.config import BatchConfig, Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.config.config import (
+    BatchConfig,
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    TrainConfig,
+)
 from cyclegan.data.batch import Batch
-from cyclegan.train.engine.gradients import InOrder, clip, gradient_norm
+from cyclegan.train.engine.gradients import OrderedGradients, clip, gradient_norm
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 CONFIG = Config(
     batch=BatchConfig(shards=4, shard_size=1),
     generator=GeneratorConfig(filters=4, blocks=1),
-    critic=CriticConfig(filters=4),
+    discriminator=DiscriminatorConfig(filters=4),
     train=TrainConfig(pool_size=2),
 )
 
@@ -23,9 +29,11 @@ def fresh() -> TrainState:
     return build_state(CONFIG, size=(32, 32), shards=range(4), device=torch.device("cpu"))
 
 
-def engine(state: TrainState, **settings) -> Engine:
+def engine(state: TrainState, **settings) -> TrainEngine:
     usual = {"autocast": nullcontext, "part_weight": 1 / settings.get("num_parts", 1)}
-    return Engine(translators=state.translators, critics=state.critics, **usual | settings)
+    return TrainEngine(
+        generators=state.generators, discriminators=state.discriminators, **usual | settings
+    )
 
 
 @pytest.fixture
@@ -38,10 +46,10 @@ def batch() -> Batch:
 
 def vectors(state: TrainState) -> list[torch.Tensor]:
     """Spectral norm's."""
-    return [vector.clone() for vector in state.critics.buffers()]
+    return [vector.clone() for vector in state.discriminators.buffers()]
 
 
-@pytest.mark.parametrize("gradients", [{}, {"gradients": InOrder()}])
+@pytest.mark.parametrize("gradients", [{}, {"gradients": OrderedGradients()}])
 def test_four_parts_have_the_gradients_and_terms_of_one_batch(batch, gradients):
     whole, cut = fresh(), fresh()
     expected = train_step(whole, engine(whole), batch, CONFIG.loss, 0.9)
@@ -51,49 +59,58 @@ def test_four_parts_have_the_gradients_and_terms_of_one_batch(batch, gradients):
     for name in expected:
         if not name.startswith("watch/"):  # measured on one part
             torch.testing.assert_close(terms[name], expected[name], rtol=1e-4, atol=1e-6)
-    for ours, theirs in ((cut.translators, whole.translators), (cut.critics, whole.critics)):
+    for ours, theirs in (
+        (cut.generators, whole.generators),
+        (cut.discriminators, whole.discriminators),
+    ):
         a, b = (torch.cat([p.grad.flatten() for p in m.parameters()]) for m in (ours, theirs))
         assert (a - b).norm() < 1e-4 * b.norm()
 
 
 @pytest.mark.parametrize("num_parts", [1, 4])
-def test_spectral_norm_advances_once_per_critic_update(batch, num_parts):
+def test_spectral_norm_advances_once_per_discriminator_update(batch, num_parts):
     state, oracle = fresh(), fresh()
 
     train_step(state, engine(state, num_parts=num_parts), batch, CONFIG.loss, 0.9)
-    oracle.critics(batch.mri, batch.ct)  # one forward of the fresh critics in training mode
+    oracle.discriminators(
+        batch.mri, batch.ct
+    )  # one forward of the fresh discriminators in training mode
 
     for ours, theirs in zip(vectors(state), vectors(oracle), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_critics_may_learn_slower_or_faster_than_translators(batch):
+def test_discriminators_may_learn_slower_or_faster_than_generators(batch):
     state = fresh()
-    slow = engine(state, critic_every_steps=2)
+    slow = engine(state, discriminator_every_steps=2)
     for expected in (1, 1, 2, 2):
         terms = train_step(state, slow, batch, CONFIG.loss, 0.9)
-        assert steps_of(state.critic_optimizer) == expected
-    assert "loss/critic_ct" not in terms
-    assert steps_of(state.translator_optimizer) == 4
+        assert steps_of(state.discriminator_optimizer) == expected
+    assert "loss/discriminator_ct" not in terms
+    assert steps_of(state.generator_optimizer) == 4
 
-    train_step(state, engine(state, critic_updates=3), batch, CONFIG.loss, 0.9)
+    train_step(state, engine(state, discriminator_updates=3), batch, CONFIG.loss, 0.9)
 
-    assert steps_of(state.critic_optimizer) == 5
-    assert steps_of(state.translator_optimizer) == 5
+    assert steps_of(state.discriminator_optimizer) == 5
+    assert steps_of(state.generator_optimizer) == 5
 
 
-def test_several_critic_updates_and_clipping_work_with_a_scaler(batch):
+def test_several_discriminator_updates_and_clipping_work_with_a_scaler(batch):
     """A scaler lets an optimizer step once between two updates of its own, and clip once."""
     state = fresh()
     state.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    scaled = engine(state, critic_updates=2, clip_norm=1.0)
+    scaled = engine(state, discriminator_updates=2, clip_norm=1.0)
     plain = fresh()
     for _ in range(3):
         train_step(state, scaled, batch, CONFIG.loss, 0.9)
-        train_step(plain, engine(plain, critic_updates=2, clip_norm=1.0), batch, CONFIG.loss, 0.9)
+        train_step(
+            plain, engine(plain, discriminator_updates=2, clip_norm=1.0), batch, CONFIG.loss, 0.9
+        )
 
-    assert steps_of(state.critic_optimizer) == 6
-    for ours, theirs in zip(state.critics.parameters(), plain.critics.parameters(), strict=True):
+    assert steps_of(state.discriminator_optimizer) == 6
+    for ours, theirs in zip(
+        state.discriminators.parameters(), plain.discriminators.parameters(), strict=True
+    ):
         assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-3
 
 

@@ -12,17 +12,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cyclegan.config.config import BatchConfig, Config, CriticConfig, DataConfig, GeneratorConfig
+from cyclegan.config.config import (
+    BatchConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+)
 from cyclegan.data.batch import Batch
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 META = torch.device("meta")
 SIZE = (32, 32)
 CONFIG = Config(
     batch=BatchConfig(shards=2, shard_size=1),
     generator=GeneratorConfig(filters=4, blocks=1),
-    critic=CriticConfig(filters=4),
+    discriminator=DiscriminatorConfig(filters=4),
 )
 EVERYTHING = replace(
     CONFIG,
@@ -48,10 +54,12 @@ class OnMetaOnly(TorchDispatchMode):
 
 def state_on_meta(config: Config) -> TrainState:
     state = build_state(config, size=SIZE, shards=range(2), device=torch.device("cpu"))
-    for pair in (state.translators, state.critics, state.mean):
+    for pair in (state.generators, state.discriminators, state.mean):
         pair.to(META)
-    state.translator_optimizer.param_groups[0]["params"] = list(state.translators.parameters())
-    state.critic_optimizer.param_groups[0]["params"] = list(state.critics.parameters())
+    state.generator_optimizer.param_groups[0]["params"] = list(state.generators.parameters())
+    state.discriminator_optimizer.param_groups[0]["params"] = list(
+        state.discriminators.parameters()
+    )
     for pool in (state.mri_pool, state.ct_pool):
         pool.images = pool.images.to(META)
     state.skipped, state.streak = state.skipped.to(META), state.streak.to(META)
@@ -68,12 +76,12 @@ def batch_on_meta(config: Config) -> Batch:
 def tensors_of(state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
     """Everything that a step reads or changes."""
     found = {each.name: getattr(batch, each.name) for each in fields(batch)}
-    for name in ("translators", "critics", "mean"):
+    for name in ("generators", "discriminators", "mean"):
         module = getattr(state, name)
         found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         weights = module.named_parameters()
         found |= {f"{name}.{key}.grad": p.grad for key, p in weights if p.grad is not None}
-    for name in ("translator_optimizer", "critic_optimizer"):
+    for name in ("generator_optimizer", "discriminator_optimizer"):
         for index, moments in enumerate(getattr(state, name).state.values()):
             found |= {f"{name}.{index}.{key}": value for key, value in moments.items()}
     return found | {
@@ -92,8 +100,11 @@ def test_a_step_touches_no_other_device_and_reads_no_value(config, settings, mon
     adam = sys.modules["torch.optim.adam"]  # torch.optim itself has lost its name
     monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *a, **k: None)
     state, batch = state_on_meta(config), batch_on_meta(config)
-    engine = Engine(
-        translators=state.translators, critics=state.critics, autocast=nullcontext, **settings
+    engine = TrainEngine(
+        generators=state.generators,
+        discriminators=state.discriminators,
+        autocast=nullcontext,
+        **settings,
     )
 
     with OnMetaOnly():
@@ -103,7 +114,7 @@ def test_a_step_touches_no_other_device_and_reads_no_value(config, settings, mon
     tensors = tensors_of(state, batch) | terms
     assert {name for name, tensor in tensors.items() if tensor.device != META} == set()
     assert state.step == 2
-    assert any(name.startswith("critic_optimizer") for name in tensors)
+    assert any(name.startswith("discriminator_optimizer") for name in tensors)
 
 
 def test_a_read_value_or_a_stray_tensor_is_found():

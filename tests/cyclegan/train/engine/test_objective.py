@@ -1,4 +1,4 @@
-"""The translators' loss is the sum of the terms that are on, each of the slice in the middle."""
+"""The generators' loss is the sum of the terms that are on, each of the slice in the middle."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from cyclegan.config.config import LossConfig
 from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
-from cyclegan.train.engine.objective import translator_terms
+from cyclegan.train.engine.objective import generator_terms
 
 ALL = LossConfig().mapped(lambda term: replace(term, enabled=True))
 NONE = LossConfig().mapped(lambda term: replace(term, enabled=False))
@@ -30,9 +30,9 @@ def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, to
 def test_a_term_alone_is_the_whole_loss(term):
     weights = replace(NONE, **{term: Term(weight=3.0)})
 
-    terms = translator_terms(*images(), weights)
+    terms = generator_terms(*images(), weights)
 
-    total = terms.pop("loss/translators")
+    total = terms.pop("loss/generators")
     assert {
         name.removeprefix("loss/").removesuffix("_mri").removesuffix("_ct") for name in terms
     } == {term}
@@ -42,7 +42,7 @@ def test_a_term_alone_is_the_whole_loss(term):
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     weights = replace(ALL, shape=Term(weight=0.5))
 
-    terms = translator_terms(*images(), weights)
+    terms = generator_terms(*images(), weights)
 
     expected = (
         terms["loss/adversarial"]
@@ -55,14 +55,14 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         + terms["loss/structure"]
         + 10 * terms["loss/depth"]
     )
-    torch.testing.assert_close(terms["loss/translators"], expected)
+    torch.testing.assert_close(terms["loss/generators"], expected)
 
 
 def test_a_perfect_cycle_costs_nothing():
     batch, made, scores = images()
     perfect = made._replace(returned_mri=batch.mri, returned_ct=batch.ct)
 
-    terms = translator_terms(batch, perfect, scores, ALL)
+    terms = generator_terms(batch, perfect, scores, ALL)
 
     for name in ("cycle_mri", "cycle_ct", "ssim", "gradient"):
         assert terms[f"loss/{name}"].item() == pytest.approx(0, abs=1e-5), name
@@ -74,7 +74,7 @@ def test_neighbouring_slices_and_conditions_are_in_no_term():
     other.mri[:, [0, 1, 3, 4]] = 0.123
     other.ct[:, [0, 1, 3, 4]] = -0.5
 
-    terms, expected = (translator_terms(each, made, scores, ALL) for each in (other, batch))
+    terms, expected = (generator_terms(each, made, scores, ALL) for each in (other, batch))
 
     assert terms == expected
 
@@ -84,8 +84,8 @@ def test_a_synthetic_ct_is_held_against_the_body_of_its_mri():
     fits = made._replace(fake_ct=1.2 * batch.mri_body - 1, fake_mri=1.2 * batch.ct_body - 1)
     crossed = made._replace(fake_ct=fits.fake_mri, fake_mri=fits.fake_ct)
 
-    assert translator_terms(batch, fits, scores, ALL)["loss/shape"].item() < 0.05
-    assert translator_terms(batch, crossed, scores, ALL)["loss/shape"].item() > 1.9
+    assert generator_terms(batch, fits, scores, ALL)["loss/shape"].item() < 0.05
+    assert generator_terms(batch, crossed, scores, ALL)["loss/shape"].item() > 1.9
 
 
 def test_a_synthetic_ct_is_held_against_the_real_cts_values_and_its_mris_edges():
@@ -99,10 +99,10 @@ def test_a_synthetic_ct_is_held_against_the_real_cts_values_and_its_mris_edges()
         fake_mri=batch.mri.mean((2, 3), keepdim=True).expand(-1, -1, 16, 16),
     )
 
-    assert translator_terms(batch, same, scores, ALL)["loss/population"].item() == 0
-    assert translator_terms(batch, negative, scores, ALL)["loss/structure"].item() == 0
+    assert generator_terms(batch, same, scores, ALL)["loss/population"].item() == 0
+    assert generator_terms(batch, negative, scores, ALL)["loss/structure"].item() == 0
     # A body that fills the image has no surface, so it is one layer.
-    assert translator_terms(batch, usual, scores, ALL)["loss/depth"].item() < 1e-6
-    assert translator_terms(batch, made, scores, ALL)["loss/population"].item() > 0
-    assert translator_terms(batch, same, scores, ALL)["loss/structure"].item() > 0
-    assert translator_terms(batch, same, scores, ALL)["loss/depth"].item() > 0.1
+    assert generator_terms(batch, usual, scores, ALL)["loss/depth"].item() < 1e-6
+    assert generator_terms(batch, made, scores, ALL)["loss/population"].item() > 0
+    assert generator_terms(batch, same, scores, ALL)["loss/structure"].item() > 0
+    assert generator_terms(batch, same, scores, ALL)["loss/depth"].item() > 0.1

@@ -24,7 +24,7 @@ TRAIN_AND_COUNT = """
 import json
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
-syncs = {"translators": 0, "critics": 0}
+syncs = {"generators": 0, "discriminators": 0}
 
 def counted(name):
     def hook(group, bucket):
@@ -36,8 +36,8 @@ place = loop.place
 
 def place_and_count(*arguments):
     engine = place(*arguments)
-    engine.translators.register_comm_hook(None, counted("translators"))
-    engine.critics.register_comm_hook(None, counted("critics"))
+    engine.generators.register_comm_hook(None, counted("generators"))
+    engine.discriminators.register_comm_hook(None, counted("discriminators"))
     return engine
 
 loop.place = place_and_count
@@ -65,10 +65,10 @@ def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards, accum
 
     for rank in range(2):
         syncs = json.loads((tmp_path / f"syncs-{rank}.json").read_text())
-        assert syncs == {"translators": 6, "critics": 6}
+        assert syncs == {"generators": 6, "discriminators": 6}
     folder = folder_of(two.run_folder, 6)
-    weights = load_tensors(folder / "translators.safetensors")
-    for name, weight in one.translators.state_dict().items():
+    weights = load_tensors(folder / "generators.safetensors")
+    for name, weight in one.generators.state_dict().items():
         # Sums in another order, over six steps of Adam. A bias before InstanceNorm has a gradient
         # of pure rounding, which Adam blows up to a full step and InstanceNorm cancels.
         if name.endswith("weight"):
@@ -127,7 +127,7 @@ def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monke
     assert notes == [
         "No C++ compiler found (no-such-compiler): training runs in eager mode, which is slower."
     ]
-    assert state.translators._compiled_call_impl is None
+    assert state.generators._compiled_call_impl is None
 
 
 @pytest.mark.slow

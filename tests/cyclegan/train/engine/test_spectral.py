@@ -1,18 +1,19 @@
-"""Spectral norm's vectors take one power iteration a step, however often the critics judge."""
+"""Spectral norm's vectors take one power iteration a step, however often the discriminators
+judge."""
 
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from cyclegan.config.config import Config, CriticConfig, GeneratorConfig, TrainConfig
+from cyclegan.config.config import Config, DiscriminatorConfig, GeneratorConfig, TrainConfig
 from cyclegan.data.batch import Batch
 from cyclegan.train.engine.state import build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 CONFIG = Config(
     generator=GeneratorConfig(filters=4, blocks=1),
-    critic=CriticConfig(filters=4, norm="none", spectral=True),
+    discriminator=DiscriminatorConfig(filters=4, norm="none", spectral=True),
     train=TrainConfig(pool_size=0),
 )
 
@@ -33,12 +34,14 @@ def one_iteration(convolution: nn.Module) -> tuple[Tensor, Tensor]:
 
 def test_a_step_advances_the_vectors_of_every_layer_once():
     state = build_state(CONFIG, size=(32, 32), shards=range(1), device=torch.device("cpu"))
-    engine = Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+    engine = TrainEngine(
+        generators=state.generators, discriminators=state.discriminators, autocast=nullcontext
+    )
     body = torch.ones(2, 1, 32, 32)
     batch = Batch(
         mri=torch.rand(2, 1, 32, 32), ct=torch.rand(2, 1, 32, 32), mri_body=body, ct_body=body
     )
-    layers = [layer for layer in state.critics.modules() if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in state.discriminators.modules() if isinstance(layer, nn.Conv2d)]
     assert len(layers) == 10
 
     for _ in range(2):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError
-from cyclegan.nets.discriminator import SMALLEST_IMAGE, Critic
+from cyclegan.nets.discriminator import SMALLEST_IMAGE, Discriminator
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.replay_pool import ReplayPools
@@ -75,8 +75,8 @@ def state(trained: TrainState, monkeypatch: pytest.MonkeyPatch) -> TrainState:
 
 def manifest(state: TrainState, folder: Path) -> dict[str, str]:
     """File names and hashes of a checkpoint of the state; saved as if it were at step 0."""
-    saved = checkpoint.save(state, folder)
-    hashes: dict[str, str] = json.loads((saved / checkpoint.MANIFEST).read_text())
+    saved = checkpoint.save_checkpoint(state, folder)
+    hashes: dict[str, str] = json.loads((saved / checkpoint.FILE_HASHES).read_text())
     shutil.rmtree(folder)
     return hashes
 
@@ -93,36 +93,36 @@ def test_whatever_is_perturbed_changes_the_hash(state, tmp_path):
 
     assert manifest(state, tmp_path / "c") == whole
     assert {"step", "rollbacks", "streak.", "scaler._scale", "ct_pool.images"} <= set(names)
-    assert "critics.mri.layers.0.parametrizations.weight.0._u" in names
-    assert "critic_optimizer.0.exp_avg_sq" in names
+    assert "discriminators.mri.layers.0.parametrizations.weight.0._u" in names
+    assert "discriminator_optimizer.0.exp_avg_sq" in names
 
 
-def test_critics_have_the_scales_of_the_config_and_slices_large_enough_for_them(config):
-    two = replace(config, critic=replace(config.critic, scales=2))
+def test_discriminators_have_the_scales_of_the_config_and_slices_large_enough_for_them(config):
+    two = replace(config, discriminator=replace(config.discriminator, scales=2))
     build = partial(build_state, two, shards=range(1), device=torch.device("cpu"))
 
-    assert len(build(size=(48, 64)).critics.mri.coarser) == 1
-    with pytest.raises(ConfigError, match=r"critic.scales is 2.*at 20 pixels; it needs 24"):
+    assert len(build(size=(48, 64)).discriminators.mri.coarser) == 1
+    with pytest.raises(ConfigError, match=r"discriminator.scales is 2.*at 20 pixels; it needs 24"):
         build(size=(64, 40))
 
 
 @pytest.mark.parametrize("norm", ["none", "instance"])
-def test_the_smallest_slice_that_a_critic_takes_is_as_told(norm):
-    critic = Critic(filters=2, norm=norm)
+def test_the_smallest_slice_that_a_discriminator_takes_is_as_told(norm):
+    discriminator = Discriminator(filters=2, norm=norm)
 
-    assert critic(torch.rand(1, 1, SMALLEST_IMAGE, SMALLEST_IMAGE)).shape == (1, 1, 1, 1)
+    assert discriminator(torch.rand(1, 1, SMALLEST_IMAGE, SMALLEST_IMAGE)).shape == (1, 1, 1, 1)
     with pytest.raises((RuntimeError, ValueError)):
-        critic(torch.rand(1, 1, SMALLEST_IMAGE - 1, SMALLEST_IMAGE - 1))
+        discriminator(torch.rand(1, 1, SMALLEST_IMAGE - 1, SMALLEST_IMAGE - 1))
 
 
 def test_what_was_saved_is_what_comes_back(state, config, tmp_path):
     whole = manifest(state, tmp_path / "c")
-    saved = checkpoint.save(state, tmp_path / "kept")
+    saved = checkpoint.save_checkpoint(state, tmp_path / "kept")
     other = build_state(
         config, size=(32, 32), shards=range(2), device=torch.device("cpu"), fp16=True
     )
 
-    checkpoint.restore(other, saved)
+    checkpoint.restore_checkpoint(other, saved)
     other.scaler.scale(torch.ones(()))
 
     assert manifest(other, tmp_path / "c") == whole
@@ -148,7 +148,7 @@ def test_a_run_goes_on_bit_for_bit_from_each_of_its_steps(config):
     )
     unbroken = replace(config, schedule=every)
     train_worker(unbroken, Worker())
-    end = checkpoint.folder_of(unbroken.run_folder, 6) / checkpoint.MANIFEST
+    end = checkpoint.folder_of(unbroken.run_folder, 6) / checkpoint.FILE_HASHES
     for step in range(6):
         again = replace(unbroken, run=replace(config.run, name=f"from-{step}"))
         source = checkpoint.folder_of(unbroken.run_folder, step)
@@ -156,7 +156,7 @@ def test_a_run_goes_on_bit_for_bit_from_each_of_its_steps(config):
 
         train_worker(again, Worker())
 
-        resumed = checkpoint.folder_of(again.run_folder, 6) / checkpoint.MANIFEST
+        resumed = checkpoint.folder_of(again.run_folder, 6) / checkpoint.FILE_HASHES
         assert json.loads(resumed.read_text()) == json.loads(end.read_text()), step
         assert losses(again, step) == losses(unbroken, step)
 
@@ -166,5 +166,5 @@ def losses(config: Config, after: int) -> list[dict[str, float]]:
     return [
         {name: value for name, value in line.items() if name.startswith("loss/")}
         for line in read_lines(config.run_folder / METRICS)
-        if line["step"] > after and "loss/translators" in line
+        if line["step"] > after and "loss/generators" in line
     ]

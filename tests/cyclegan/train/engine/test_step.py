@@ -8,18 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from cyclegan.config.config import Config, CriticConfig, GeneratorConfig, LossConfig, TrainConfig
+from cyclegan.config.config import (
+    Config,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    TrainConfig,
+)
 from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.gradients import gradient_norm, not_finite
 from cyclegan.train.engine.placement import place
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.engine.step import Engine, train_step
+from cyclegan.train.engine.step import TrainEngine, train_step
 
 CONFIG = Config(
     generator=GeneratorConfig(filters=4, blocks=1),
-    critic=CriticConfig(filters=4, norm="instance", spectral=False),
+    discriminator=DiscriminatorConfig(filters=4, norm="instance", spectral=False),
     loss=LossConfig(ssim=Term(weight=0.0)),
     train=TrainConfig(pool_size=0),
 )
@@ -29,8 +35,10 @@ def fresh(config: Config = CONFIG) -> TrainState:
     return build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
 
 
-def bare(state: TrainState) -> Engine:
-    return Engine(translators=state.translators, critics=state.critics, autocast=nullcontext)
+def bare(state: TrainState) -> TrainEngine:
+    return TrainEngine(
+        generators=state.generators, discriminators=state.discriminators, autocast=nullcontext
+    )
 
 
 @pytest.fixture
@@ -42,11 +50,12 @@ def batch() -> Batch:
 
 
 def plain_gradients(state: TrainState, batch: Batch) -> tuple[Tensor, ...]:
-    """Zhu 2017 written down pass by pass, without batching the passes: generators, then critics."""
-    to_ct, to_mri = state.translators.to_ct, state.translators.to_mri
-    judge_mri, judge_ct = state.critics.mri, state.critics.ct
+    """Zhu 2017 written down pass by pass, without batching the passes: generators, then
+    discriminators."""
+    to_ct, to_mri = state.generators.to_ct, state.generators.to_mri
+    judge_mri, judge_ct = state.discriminators.mri, state.discriminators.ct
     fake_ct, fake_mri = to_ct(batch.mri), to_mri(batch.ct)
-    translators = (
+    generators = (
         ((judge_ct(fake_ct) - 1) ** 2).mean()
         + ((judge_mri(fake_mri) - 1) ** 2).mean()
         + 10 * (to_mri(fake_ct) - batch.mri).abs().mean()
@@ -54,13 +63,16 @@ def plain_gradients(state: TrainState, batch: Batch) -> tuple[Tensor, ...]:
         + 5 * (to_ct(batch.ct) - batch.ct).abs().mean()
         + 5 * (to_mri(batch.mri) - batch.mri).abs().mean()
     )
-    critics = torch.zeros(())
+    discriminators = torch.zeros(())
     for judge, real, fake in ((judge_mri, batch.mri, fake_mri), (judge_ct, batch.ct, fake_ct)):
         real_loss = ((judge(real) - 1) ** 2).mean()
-        critics = critics + 0.5 * (real_loss + (judge(fake.detach()) ** 2).mean())
+        discriminators = discriminators + 0.5 * (real_loss + (judge(fake.detach()) ** 2).mean())
     return tuple(
         torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
-        for loss, network in ((translators, state.translators), (critics, state.critics))
+        for loss, network in (
+            (generators, state.generators),
+            (discriminators, state.discriminators),
+        )
     )
 
 
@@ -70,7 +82,7 @@ def test_a_step_has_the_gradients_of_the_recipe_written_down_pass_by_pass(batch)
 
     train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.9)
 
-    for network, expected in zip((state.translators, state.critics), oracle, strict=True):
+    for network, expected in zip((state.generators, state.discriminators), oracle, strict=True):
         # All of a network at once: a bias before InstanceNorm has no gradient but rounding.
         gradient = torch.cat([weight.grad.flatten() for weight in network.parameters()])
         assert (gradient - expected).norm() < 1e-4 * expected.norm()
@@ -78,14 +90,14 @@ def test_a_step_has_the_gradients_of_the_recipe_written_down_pass_by_pass(batch)
 
 def test_an_update_is_adam_with_the_published_settings(batch):
     state = fresh()
-    before = [p.detach().clone().requires_grad_() for p in state.translators.parameters()]
+    before = [p.detach().clone().requires_grad_() for p in state.generators.parameters()]
 
     train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.9)
-    for copied, weight in zip(before, state.translators.parameters(), strict=True):
+    for copied, weight in zip(before, state.generators.parameters(), strict=True):
         copied.grad = weight.grad
     torch.optim.Adam(before, lr=2e-4, betas=(0.5, 0.999)).step()
 
-    for expected, weight in zip(before, state.translators.parameters(), strict=True):
+    for expected, weight in zip(before, state.generators.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -105,30 +117,30 @@ def test_a_step_stays_on_its_device_and_reads_nothing_back(batch, num_parts, mon
     # Autocast knows no meta device; the SSIM term asks for it to be off, which it is.
     monkeypatch.setattr(torch, "autocast", lambda device, enabled: nullcontext())
     config = replace(CONFIG, loss=LossConfig(), train=TrainConfig(pool_size=2))
-    config = replace(config, critic=CriticConfig(filters=4))
+    config = replace(config, discriminator=DiscriminatorConfig(filters=4))
     state = build_state(config, size=(32, 32), shards=range(1), device=meta)
-    state.translator_optimizer = UnfusedAdam(state.translators.parameters(), foreach=True)
-    state.critic_optimizer = UnfusedAdam(state.critics.parameters(), foreach=True)
+    state.generator_optimizer = UnfusedAdam(state.generators.parameters(), foreach=True)
+    state.discriminator_optimizer = UnfusedAdam(state.discriminators.parameters(), foreach=True)
     names = ("mri", "ct", "mri_body", "ct_body")
     moved = Batch(**{name: getattr(batch, name).to(meta) for name in names})
-    engine = replace(bare(state), num_parts=num_parts, clip_norm=1.0, critic_updates=2)
+    engine = replace(bare(state), num_parts=num_parts, clip_norm=1.0, discriminator_updates=2)
 
     terms = train_step(state, engine, moved, config.loss, ema_decay=0.9)
 
     held = [*terms.values(), state.skipped, state.streak, state.mri_pool.images]
     held += [getattr(moved, name) for name in names]
-    for module in (state.translators, state.critics, state.mean):
+    for module in (state.generators, state.discriminators, state.mean):
         held += [*module.parameters(), *module.buffers()]
-    for optimizer in (state.translator_optimizer, state.critic_optimizer):
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         for moments in optimizer.state.values():
             held += [moments["exp_avg"], moments["exp_avg_sq"]]
     assert {tensor.device for tensor in held} == {meta}
-    assert {"watch/edges", "accuracy/critic_ct", "loss/ssim"} <= set(terms)
+    assert {"watch/edges", "accuracy/discriminator_ct", "loss/ssim"} <= set(terms)
 
 
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(batch):
     state = fresh()
-    before = copy.deepcopy(state.translators.state_dict())
+    before = copy.deepcopy(state.generators.state_dict())
     bad = Batch(
         mri=torch.full_like(batch.mri, torch.nan),
         ct=batch.ct,
@@ -139,14 +151,14 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(batch):
     train_step(state, bare(state), bad, CONFIG.loss, ema_decay=0.9)
 
     assert state.skipped.item() == 1
-    for name, weight in state.translators.state_dict().items():
+    for name, weight in state.generators.state_dict().items():
         assert torch.equal(weight, before[name]), name
         assert torch.equal(state.mean.state_dict()[name], before[name]), name
 
     train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.9)
 
     assert state.skipped.item() == 1
-    assert not torch.equal(next(state.translators.parameters()), before["to_ct.layers.1.weight"])
+    assert not torch.equal(next(state.generators.parameters()), before["to_ct.layers.1.weight"])
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -160,12 +172,12 @@ def test_low_precision_updates_where_it_can_and_skips_where_it_must(batch, preci
         fp16=precision == "fp16",
     )
     engine = place(state, config, Worker(), note=pytest.fail)
-    before = [p.detach().clone() for p in state.translators.parameters()]
+    before = [p.detach().clone() for p in state.generators.parameters()]
     bad = replace(batch, mri=torch.full_like(batch.mri, torch.nan))
 
     train_step(state, engine, bad, config.loss, ema_decay=0.9)
     unchanged = [
-        torch.equal(p, q) for p, q in zip(before, state.translators.parameters(), strict=True)
+        torch.equal(p, q) for p, q in zip(before, state.generators.parameters(), strict=True)
     ]
     assert all(unchanged)
     assert state.skipped.item() == 1
@@ -173,8 +185,8 @@ def test_low_precision_updates_where_it_can_and_skips_where_it_must(batch, preci
     for _ in range(16):  # fp16 halves its first scale, 65,536, until gradients fit
         train_step(state, engine, batch, config.loss, ema_decay=0.9)
     assert state.skipped.item() == 1 or precision == "fp16"
-    assert not torch.equal(before[0], next(state.translators.parameters()))
-    assert all(p.isfinite().all() for p in state.translators.parameters())
+    assert not torch.equal(before[0], next(state.generators.parameters()))
+    assert all(p.isfinite().all() for p in state.generators.parameters())
 
 
 def test_weights_of_zero_leave_a_term_out(batch):
@@ -192,7 +204,7 @@ def test_the_mean_follows_the_weights(batch):
 
     train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.0)
 
-    for mean, weight in zip(state.mean.parameters(), state.translators.parameters(), strict=True):
+    for mean, weight in zip(state.mean.parameters(), state.generators.parameters(), strict=True):
         torch.testing.assert_close(mean, weight.data)
 
 
@@ -207,10 +219,10 @@ def test_the_flag_sees_one_bad_gradient_among_many():
     assert not_finite(gradient_norm(weights)).item() == 1
 
 
-def test_the_critics_are_trainable_after_having_judged(batch):
+def test_the_discriminators_are_trainable_after_having_judged(batch):
     state = fresh()
 
     train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.9)
 
-    assert state.critics.training
-    assert all(p.requires_grad for p in state.critics.parameters())
+    assert state.discriminators.training
+    assert all(p.requires_grad for p in state.discriminators.parameters())

@@ -11,14 +11,14 @@ from torch import Tensor
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.train.engine.diagnostics import accuracy, edges, signs
-from cyclegan.train.monitor.failure_monitor import PATIENCE, Watch
+from cyclegan.train.monitor.failure_monitor import PATIENCE, FailureMonitor
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.stores import random_head
 
 GOOD = {
-    "accuracy/critic_mri": 0.7,
-    "accuracy/critic_ct": 0.7,
+    "accuracy/discriminator_mri": 0.7,
+    "accuracy/discriminator_ct": 0.7,
     "watch/spread_ct": 0.9,
     "watch/spread_mri": 0.9,
     "watch/edges": 0.5,
@@ -39,7 +39,7 @@ def head(seed: int) -> dict[str, Tensor]:
 
 
 def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
-    """The signs of a pair of translators that may look at the truth."""
+    """The signs of a pair of generators that may look at the truth."""
     a, b = head(1), head(2)
     batch = Batch(mri=a["mri"], ct=b["ct"], mri_body=a["body"], ct_body=b["body"])
     fake_ct, fake_mri = to_ct(a), to_mri(b["ct"], b["body"])
@@ -49,7 +49,7 @@ def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
 
 
 def warnings(means: dict[str, float], contrast="plain") -> list[str]:
-    watch = Watch(contrast)
+    watch = FailureMonitor(contrast)
     told = [watch.read(means) for _ in range(PATIENCE + 5)]
     assert not any(told[: PATIENCE - 1])
     return [text for texts in told for text in texts]
@@ -99,7 +99,7 @@ term, which does not (`docs/recipe.md`)."""
 
 def told_in(run: str) -> list[tuple[int, str]]:
     """Step and text of each warning that the recorded run would have given."""
-    watch = Watch(RECORDED[run]["contrast"])
+    watch = FailureMonitor(RECORDED[run]["contrast"])
     return [(line["step"], text) for line in RECORDED[run]["lines"] for text in watch.read(line)]
 
 
@@ -128,14 +128,14 @@ def test_anatomy_of_another_head_has_its_edges_elsewhere():
     assert len(warnings({"watch/edges": 0.0})) == 1
 
 
-def test_a_critic_that_is_always_right_is_told_once():
-    (told,) = warnings(GOOD | {"accuracy/critic_ct": 0.995})
+def test_a_discriminator_that_is_always_right_is_told_once():
+    (told,) = warnings(GOOD | {"accuracy/discriminator_ct": 0.995})
 
     assert "CT discriminator is right on 100% of its patches" in told or "right on 99%" in told
 
 
 def test_a_sign_that_comes_and_goes_is_not_told():
-    watch = Watch("plain")
+    watch = FailureMonitor("plain")
     for _ in range(20):
         assert watch.read(GOOD | {"watch/edges": 0.0}) == []
         assert watch.read(GOOD) == []

@@ -14,7 +14,7 @@ from cyclegan.train.monitor.telemetry import Telemetry
 
 
 def started(folder, first_step: int = 0) -> Telemetry:
-    return Telemetry(folder, leads=True, first_step=first_step, global_batch=4)
+    return Telemetry(folder, is_rank_zero=True, first_step=first_step, global_batch=4)
 
 
 def test_terms_are_means_over_the_interval(tmp_path):
@@ -47,7 +47,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
 
 
 def test_other_workers_write_nothing(tmp_path):
-    other = Telemetry(tmp_path / "run", leads=False, first_step=0, global_batch=4)
+    other = Telemetry(tmp_path / "run", is_rank_zero=False, first_step=0, global_batch=4)
 
     other.write(1, {"loss/cycle_mri": 1.0})
 
@@ -58,16 +58,16 @@ def test_parts_of_a_step_add_up_to_it(tmp_path):
     """Sleeping stands for work; what lies between two steps belongs to no part."""
     telemetry = started(tmp_path)
     for _ in range(2):
-        telemetry.stopwatch.start()
-        for part, seconds in (("data_wait", 0.01), ("translators", 0.03), ("critics", 0.02)):
+        telemetry.timer.start()
+        for part, seconds in (("data_wait", 0.01), ("generators", 0.03), ("discriminators", 0.02)):
             time.sleep(seconds)
-            telemetry.stopwatch.lap(part)
-        telemetry.add({"loss/translators": torch.tensor(1.0)})
+            telemetry.timer.lap(part)
+        telemetry.add({"loss/generators": torch.tensor(1.0)})
         time.sleep(0.02)
 
     means = telemetry.means()
 
-    parts = [means[f"speed/{part}_ms"] for part in ("data_wait", "translators", "critics")]
+    parts = [means[f"speed/{part}_ms"] for part in ("data_wait", "generators", "discriminators")]
     for part, least in zip(parts, (10, 30, 20), strict=True):
         assert least <= part < least + 15
     assert sum(parts) + 20 <= means["speed/step_ms"]

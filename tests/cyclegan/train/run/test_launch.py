@@ -12,7 +12,7 @@ from cyclegan.config.loss import Term
 from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
 from cyclegan.train.checkpoint.checkpoint import folder_of
-from cyclegan.train.checkpoint.resume import check_resume, held
+from cyclegan.train.checkpoint.resume import check_resume, run_lock
 from cyclegan.train.checkpoint.run_record import record_environment, require_same_grid
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -169,7 +169,7 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished,
 
     assert state.step == 6
     lines = read_lines(new.run_folder / METRICS)
-    assert [line["step"] for line in lines if "rate/critics" in line] == [4, 6]
+    assert [line["step"] for line in lines if "rate/discriminators" in line] == [4, 6]
     for same in (start, run, "auto"):
         assert check_resume(new, store, 6, same) is None
     with pytest.raises(ConfigError, match="already contains a run"):
@@ -182,9 +182,9 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished,
 
 def test_two_commands_cannot_train_one_run(config):
     with (
-        held(config.run_folder),
+        run_lock(config.run_folder),
         pytest.raises(ConfigError, match="Another command is training"),
-        held(config.run_folder),
+        run_lock(config.run_folder),
     ):
         pass
 

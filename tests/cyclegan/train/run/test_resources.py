@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config.config import ScaleConfig
-from cyclegan.train.run.resources import cores_of_worker, largest_share, places
+from cyclegan.train.run.resources import cores_of_worker, largest_share, workers_that_fit
 
 GIB = 2**30
 
@@ -26,12 +26,12 @@ def test_all_workers_fit_with_the_cores_that_each_gets(scale, machines, workers,
     config = replace(ScaleConfig(), **scale)
 
     assert cores_of_worker(config, machines, workers) == cores
-    assert places(config, machines, cores) >= workers
+    assert workers_that_fit(config, machines, cores) >= workers
 
 
 def test_a_worker_lives_on_one_machine():
-    assert places(ScaleConfig(), [{"CPU": 3}, {"CPU": 3}], 2) == 2
-    assert places(ScaleConfig(), [{"CPU": 64, "GPU": 2}, {"CPU": 64}], 2) == 2
+    assert workers_that_fit(ScaleConfig(), [{"CPU": 3}, {"CPU": 3}], 2) == 2
+    assert workers_that_fit(ScaleConfig(), [{"CPU": 64, "GPU": 2}, {"CPU": 64}], 2) == 2
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.run.signals import noted_signals, run_until_told, told_to_stop
+from cyclegan.train.run.signals import collect_signals, run_until_stopped, stop_requested
 from mrct.errors import ExitCode
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -61,7 +61,7 @@ def start(config: Config) -> Iterator[Start]:
 
 def wait_for(process: subprocess.Popen[str], step: int, log: Path) -> None:
     """Until the run has logged a step."""
-    wait_until(process, log, lambda line: "loss/translators" in line and line["step"] >= step)
+    wait_until(process, log, lambda line: "loss/generators" in line and line["step"] >= step)
 
 
 def wait_until(
@@ -74,9 +74,9 @@ def wait_until(
 
 
 def saved_step(config: Config) -> int:
-    newest = checkpoint.newest(config.run_folder)
+    newest = checkpoint.newest_checkpoint(config.run_folder)
     assert newest is not None
-    step: int = checkpoint.verify(newest)["step"]
+    step: int = checkpoint.verify_checkpoint(newest)["step"]
     return step
 
 
@@ -145,7 +145,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     assert saved_step(config) == last
     times = [line["time_s"] for line in read_lines(log) if "time_s" in line]
     assert times == sorted(times)
-    assert not told_to_stop(config.run_folder)
+    assert not stop_requested(config.run_folder)
 
 
 @pytest.mark.parametrize(("grace_s", "looks"), [(10**6, [1, 2, 4]), (0, [1, 2, 3])])
@@ -164,42 +164,42 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
         schedule=unvalidated,
         scale=replace(config.scale, grace_s=grace_s),
     )
-    state = train_worker(watchful, Worker(), told_to_stop=told)
+    state = train_worker(watchful, Worker(), stop_requested=told)
 
     assert state.step == saved_step(config) == looks[-1]
 
 
 def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
     looked_at: list[str] = []
-    finding = validation.finding
+    finding = validation.validate_volume
 
-    def counted(*arguments: Any) -> validation.Finding:
+    def counted(*arguments: Any) -> validation.ValidatedVolume:
         looked_at.append("volume")
         return finding(*arguments)
 
-    monkeypatch.setattr(validation, "finding", counted)
+    monkeypatch.setattr(validation, "validate_volume", counted)
     reported: list[dict[str, float]] = []
 
     state = train_worker(
-        config, Worker(), report=reported.append, told_to_stop=lambda: bool(looked_at)
+        config, Worker(), report=reported.append, stop_requested=lambda: bool(looked_at)
     )
 
     assert state.step == saved_step(config) == 3  # the first validation of the smoke preset
     assert (len(looked_at), reported) == (1, [])
-    newest = checkpoint.newest(config.run_folder)
+    newest = checkpoint.newest_checkpoint(config.run_folder)
     assert newest is not None
-    assert checkpoint.verify(newest)["score"] is None
+    assert checkpoint.verify_checkpoint(newest)["score"] is None
 
 
 def test_who_does_not_end_in_time_is_left_alone(tmp_path):
     forever = threading.Event()
-    with noted_signals(tmp_path) as came:
+    with collect_signals(tmp_path) as came:
         came.append(signal.SIGTERM)
 
-        assert not run_until_told(forever.wait, tmp_path, came, grace_s=0.3)
-        assert told_to_stop(tmp_path)
+        assert not run_until_stopped(forever.wait, tmp_path, came, grace_s=0.3)
+        assert stop_requested(tmp_path)
     forever.set()
-    assert not told_to_stop(tmp_path)
+    assert not stop_requested(tmp_path)
 
 
 def test_who_gives_up_ends_with_the_message_and_its_code_though_a_thread_waits():
@@ -217,11 +217,11 @@ def test_who_gives_up_ends_with_the_message_and_its_code_though_a_thread_waits()
 
 def test_a_second_signal_does_not_wait(tmp_path):
     forever = threading.Event()
-    with noted_signals(tmp_path) as came:
+    with collect_signals(tmp_path) as came:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-        assert not run_until_told(forever.wait, tmp_path, came, grace_s=100)
+        assert not run_until_stopped(forever.wait, tmp_path, came, grace_s=100)
     forever.set()
 
 
@@ -229,5 +229,5 @@ def test_an_error_of_the_work_reaches_the_command(tmp_path):
     def fail() -> None:
         raise OSError("no space")
 
-    with noted_signals(tmp_path) as came, pytest.raises(OSError, match="no space"):
-        run_until_told(fail, tmp_path, came, grace_s=1)
+    with collect_signals(tmp_path) as came, pytest.raises(OSError, match="no space"):
+        run_until_stopped(fail, tmp_path, came, grace_s=1)
