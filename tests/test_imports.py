@@ -1,7 +1,10 @@
 """What can be imported without what: networks without the rest, commands before their work."""
 
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,7 @@ LIBRARIES = [
     "zarr",
 ]
 """What the project uses beside torch, numpy, safetensors and jaxtyping."""
+IMPORT = r"(?:^|;) *(from [\w.]+ import [\w, ]+)"
 BLOCK = """
 import sys
 
@@ -111,3 +115,44 @@ def test_a_command_imports_its_work_only_when_it_works(command):
     assert [line.replace("None", "0") for line in ends] == codes, done.stderr
     assert f"usage: python -m {command}" in done.stdout
     assert __version__ in done.stdout.splitlines()
+
+
+def programs_in_strings() -> Iterator[tuple[str, ast.ImportFrom]]:
+    """Each import of ours in the programs that tests hold as text for another process."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Constant) or "import " not in str(node.value):
+                continue
+            for line in re.findall(IMPORT, str(node.value), re.MULTILINE):
+                (found,) = ast.parse(line).body
+                assert isinstance(found, ast.ImportFrom)
+                if (ROOT / (found.module or "").split(".")[0]).is_dir():
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", found
+
+
+def names_of(path: Path) -> set[str]:
+    """All that a module defines, assigns or imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())) if path.exists() else ():
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name):
+                names.add(name)
+            case ast.alias(name=name, asname=alias):
+                names.add(alias or name)
+    return names
+
+
+def test_programs_in_strings_import_what_exists():
+    found = list(programs_in_strings())
+    wrong = []
+    for place, imported in found:
+        path = ROOT / (imported.module or "").replace(".", "/")
+        names = {each.stem for each in path.glob("*")} or names_of(path.with_suffix(".py"))
+        wrong += [
+            f"{place}: {imported.module} has no {each.name}"
+            for each in imported.names
+            if each.name not in names
+        ]
+
+    assert len(found) > 20
+    assert wrong == []

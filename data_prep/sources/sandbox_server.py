@@ -17,8 +17,11 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
+import numpy.ma  # np.median would import it
 
+# Loaded once, here, for all children.
+import data_prep.dicom.reader
+import data_prep.readers.formats  # noqa: F401
 from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
 from mrct.errors import as_volume_error
 
@@ -86,7 +89,7 @@ def _answer(reading: ReadRequest, voxels: int) -> dict[str, object]:
         _limit(reading, 0)
         _limit(reading, reading.decoded_bytes())
         volume = reading.read(note=notes.append)
-        content = np.ascontiguousarray(volume.voxels)
+        content = numpy.ascontiguousarray(volume.voxels)
         with os.fdopen(voxels, "wb", closefd=False) as file:
             file.write(content.data)
     except BaseException as error:

@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 NODES = """
 import ray
-from mrct.ray_session import lets_everyone_in, ray_session
+from mrct.ray_session import accepts_unauthenticated_clients, ray_session
 with ray_session():
     head = ray.get_runtime_context().gcs_address
-    print("nodes", len(ray.nodes()), "open", lets_everyone_in(head))
+    print("nodes", len(ray.nodes()), "open", accepts_unauthenticated_clients(head))
 """
 # Preempted in its first life, done in its second.
 COMMAND = f"""

@@ -202,8 +202,8 @@ def test_z7_another_preprocessing_may_not_append(inputs, store):
 HOLD = """
 import sys, time
 from mrct.storage.paths import storage_path
-from data_prep.store.writer import writing
-with writing(storage_path(sys.argv[1])):
+from data_prep.store.writer import write_lock
+with write_lock(storage_path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

@@ -21,10 +21,10 @@ import sys
 from functools import partial
 from pathlib import Path
 from pathlib import Path
-from data_prep.sources.sandbox import read_apart
+from data_prep.sources.sandbox import read_in_sandbox
 from tests.data_prep.sources.test_sandbox import reading
 from tests.support.hostile import dawdle
-read_apart(reading(partial(dawdle, Path(sys.argv[1]))), print)
+read_in_sandbox(reading(partial(dawdle, Path(sys.argv[1]))), print)
 """
 
 

@@ -1,9 +1,14 @@
 """A source is read in a process apart, and the volume is the one that would be read here."""
 
 import hashlib
+import pickle
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK
 
 from data_prep.dicom.reader import read_series
@@ -14,6 +19,17 @@ from data_prep.sources.source import Source
 from mrct.imaging.volume import ignore_note
 from tests.support.series import pixels_of, set_pixels, write_series
 from tests.support.volumes import write_head
+
+ROOT = Path(__file__).resolve().parents[3]
+LOADED_LATE = """
+import pickle, sys
+import data_prep.sources.sandbox_server
+before = set(sys.modules)
+read = pickle.load(open(sys.argv[1], "rb"))
+read()
+late = {name for name in sys.modules if name.split(".")[0] not in sys.stdlib_module_names}
+print(*sorted(late - before))
+"""
 
 
 def source(path: Path, **more) -> Source:
@@ -76,3 +92,21 @@ def test_the_hash_is_that_of_the_bytes_whatever_the_files_are_called(tmp_path):
         new.write_bytes(old.read_bytes())
     first, second = (source(folder, series=find_series(folder)[0]).sha256() for folder in folders)
     assert first == second
+
+
+@pytest.mark.parametrize("kind", ["nifti", "series"])
+def test_the_server_has_loaded_what_its_children_read_with(kind, tmp_path):
+    """Each child would else import it again, for seconds a volume."""
+    if kind == "series":
+        (series,) = find_series(write_series(tmp_path / "slices"))
+        read = partial(read_series, series, pseudonym="p")
+    else:
+        read = partial(
+            read_file, write_head(Path(tmp_path, "a.nii.gz"), "ct"), modality="ct", pseudonym="p"
+        )
+    (tmp_path / "read").write_bytes(pickle.dumps(read))
+
+    command = [sys.executable, "-c", LOADED_LATE, tmp_path / "read"]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+
+    assert ended.stdout.split() == []

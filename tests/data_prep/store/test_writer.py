@@ -90,8 +90,8 @@ FORKS = """
 import os, signal, sys, time
 from mrct.storage.paths import storage_path
 from mrct.errors import StoreError
-from mrct.storage.lock import exclusive
-with exclusive(storage_path(sys.argv[1]), StoreError("busy")):
+from mrct.storage.lock import exclusive_lock
+with exclusive_lock(storage_path(sys.argv[1]), StoreError("busy")):
     if os.fork() == 0:
         time.sleep(1)
         os._exit(0)

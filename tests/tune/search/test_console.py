@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
 from pathlib import Path
 from tests.support.searches import write_search
-from tune.search.console import shown
+from tune.search.console import status_text
 from tune.search.trial_score import Objective
-ledger = write_search(Path({folder!r}))
-with shown(lambda: ledger.trials, 6, Objective()) as tell:
+log = write_search(Path({folder!r}))
+with status_text(lambda: log.trials, 6, Objective()) as tell:
     tell("t003 begins")
 """
 

@@ -205,9 +205,9 @@ def test_who_does_not_end_in_time_is_left_alone(tmp_path):
 def test_who_gives_up_ends_with_the_message_and_its_code_though_a_thread_waits():
     script = (
         "import threading; from cyclegan.errors import PreemptedError; "
-        "from cyclegan.train.run.signals import end_at_once; "
+        "from cyclegan.train.run.signals import exit_immediately; "
         "threading.Thread(target=threading.Event().wait).start(); "
-        "end_at_once(PreemptedError('stopped'))"
+        "exit_immediately(PreemptedError('stopped'))"
     )
 
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
