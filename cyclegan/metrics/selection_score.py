@@ -23,7 +23,12 @@ CYCLE_WEIGHT = 0.1
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether a validation score, by its name in `metrics.jsonl`, increases with quality."""
+    """Return whether a validation score, by its name in `metrics.jsonl`, increases with quality.
+
+    Examples:
+        >>> higher_is_better("val/ssim"), higher_is_better("val/mae_hu")
+        (True, False)
+    """
     return any(word in metric for word in HIGHER_IS_BETTER)
 
 
@@ -56,6 +61,10 @@ def train_ct_statistics(store: Store, num_volumes: int | None = None) -> CtStati
     """Return the summary of the first `num_volumes` (or all) real CTs of the train split.
 
     The result is cached, because every validation of a run needs it.
+
+    Args:
+        store: Store with the volumes; a volume that is damaged raises StoreError.
+        num_volumes: Number of CTs, in the order of their names; None stands for all.
 
     Raises:
         DataError: The train split has no CT.
