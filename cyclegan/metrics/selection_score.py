@@ -23,12 +23,7 @@ CYCLE_WEIGHT = 0.1
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether a validation score, by its name in `metrics.jsonl`, increases with quality.
-
-    Examples:
-        >>> higher_is_better("val/ssim"), higher_is_better("val/mae_hu")
-        (True, False)
-    """
+    """Return whether a validation score, by its name in `metrics.jsonl`, increases with quality."""
     return any(word in metric for word in HIGHER_IS_BETTER)
 
 

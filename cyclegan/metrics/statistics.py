@@ -51,10 +51,6 @@ def means_by_subject(values: Sequence[float], subjects: Sequence[str]) -> list[f
     Args:
         values: Score of each volume.
         subjects: Subject of each volume.
-
-    Examples:
-        >>> means_by_subject([1, 3, 8], ["a", "a", "b"])
-        [2.0, 8.0]
     """
     of_subject = defaultdict(list)
     for value, subject in zip(values, subjects, strict=True):
