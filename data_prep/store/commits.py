@@ -39,8 +39,8 @@ def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
         name: Volume, as `<modality>/<pseudonym>`.
 
     Returns:
-        The record: `volume` (`StoredVolume.to_json`), `files` (`bytes` and `sha256` of each),
-        `source_sha256`, `fingerprint` of the preprocessing, `notes`, and `schema`.
+        The record, with `volume` (`StoredVolume.to_json`), `files` (`bytes` and `sha256` of each),
+        `source_sha256`, `fingerprint` of the preprocessing, `notes` and `schema`.
 
     Raises:
         StoreError: The record is missing or was changed.

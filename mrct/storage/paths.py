@@ -220,7 +220,7 @@ def storage_path(text: "str | Path | StoragePath") -> StoragePath:
         text: Local path, in which `~` is the home folder, or a URL such as s3://bucket/brain.zarr.
 
     Returns:
-        An `ObjectPath` for a URL, else a `LocalPath`; file:// and local:// are local.
+        An `ObjectPath` for a URL, else a `LocalPath`; the protocols file and local are local.
 
     Raises:
         UsageError: The protocol is unknown, or its package is not installed.
