@@ -162,6 +162,7 @@ def bone_depth_mismatch(synthetic: CtStatistics, real: CtStatistics) -> float:
     Bray-Curtis dissimilarity (1957) of the bone shares by depth: sum |s - r| / sum (s + r). Bone on
     the scalp (contrast lock-in) is at depths where real heads have none, so both the false and the
     missing bone count. For a skull at the right depth but too thick, the excess counts.
+    It is also 0 if neither has bone.
     """
     ours, theirs = synthetic.bone_share, real.bone_share
     total = float((ours + theirs).sum())
@@ -169,7 +170,7 @@ def bone_depth_mismatch(synthetic: CtStatistics, real: CtStatistics) -> float:
 
 
 def region_distances(synthetic: CtStatistics, real: CtStatistics) -> dict[str, float]:
-    """Return the parts of the selection score: `hu_place_distance` and `bone_region_mismatch`.
+    """Return the parts of the selection score: `hu_place_distance` and `bone_place_mismatch`.
 
     Unlike `hu_distance` and `bone_depth_mismatch`, they depend on the body region
     (`body_regions`): also on the height, and on the side of the body.
