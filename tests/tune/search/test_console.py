@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mrct.progress import QUIET_VARIABLE
 from tests.support.searches import write_search
 from tune.search.console import status_text
 from tune.search.trial_score import Objective
@@ -13,6 +14,7 @@ from tune.search.trial_score import Objective
 ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
 from pathlib import Path
+from mrct.progress import QUIET_VARIABLE
 from tests.support.searches import write_search
 from tune.search.console import status_text
 from tune.search.trial_score import Objective
@@ -59,3 +61,13 @@ def test_a_terminal_has_a_table(tmp_path):
     assert "stopped early" in shown_text
     assert "3 of 6 ended" in shown_text
     assert "─" in shown_text
+
+
+def test_quiet_hides_the_progress(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(QUIET_VARIABLE, "1")
+
+    log = write_search(tmp_path / "s")
+    with status_text(lambda: log.trials, 6, Objective()) as tell:
+        tell("t003 begins")
+
+    assert capsys.readouterr().err == ""
