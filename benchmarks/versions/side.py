@@ -60,14 +60,17 @@ class Side:
         return ended.stdout
 
     def spelt(self, command: str, settings: Sequence[Sequence[str]]) -> list[str]:
-        """The flags of `settings` as this version spells them, found in the command's --help.
+        """The flags of `settings` as this version spells them, found in the command's help.
 
         Each setting is a list of spellings, such as "--discriminator.filters 4".
 
         Raises:
             CommandError: This version knows none of a setting's spellings.
         """
-        known = set(re.findall(r"--[\w.-]+", self.run(command, "--help")))
+        text = self.run(command, "--help")
+        if "--help-all" in text:
+            text += self.run(command, "--help-all")
+        known = set(re.findall(r"--[\w.-]+", text))
         flags: list[str] = []
         for spellings in settings:
             fits = [words for words in map(str.split, spellings) if known.issuperset(_names(words))]
