@@ -174,7 +174,7 @@ def interval(rows: Sequence[dict[str, Any]], ours: str, theirs: str) -> tuple[fl
     return float(low), float(high)
 
 
-def picture(rows: Sequence[dict[str, Any]], title: str) -> Figure:
+def scatter_plots(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     """Each unpaired score against each paired one, a colour a run, early checkpoints small."""
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -246,7 +246,7 @@ def main() -> None:
     if command.json:
         write_atomic(command.json, json.dumps(rows, indent=1).encode())
     if command.picture and "report" in rows:
-        picture(
+        scatter_plots(
             rows["report"], "Checkpoints of phantom runs that the score was not chosen on"
         ).savefig(command.picture, dpi=80)
 

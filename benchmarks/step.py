@@ -2,7 +2,7 @@
 
 Usual: eager, six generator passes one by one, as in Zhu 2017's code. Both sides have the networks
 of the preset `reference`, the same weights and the same batch, and take turns in one run. Precision
-(fp32 to bf16) and engineering (the rest) are told apart. Run it: python -m benchmarks.step
+(fp32 to bf16) and engineering (the rest) are measured separately. Run it: python -m benchmarks.step
 """
 
 import argparse

@@ -72,7 +72,7 @@ class Load(MapTransform):
 
 
 def vary() -> list[Any]:
-    """What is drawn anew each time, in one warp."""
+    """Return the random transforms, with one warp for all geometry."""
     return [
         RandFlipd(BOTH, prob=0.5, spatial_axis=1),
         RandAffined(

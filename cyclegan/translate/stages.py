@@ -181,8 +181,8 @@ class TranslationJob:
             write_nifti(result.uncertainty, unsure, grid.affine, unsure_by)
         if self.preview:
             target = self.engine.model.info.target
-            picture = (shown, made.values, target, made.uncertainty)
-            save_preview(result.preview, loaded.sha256[:_RESULT_NAME_LENGTH], *picture)
+            name = loaded.sha256[:_RESULT_NAME_LENGTH]
+            save_preview(result.preview, name, shown, made.values, target, made.uncertainty)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
         write_result(result, voxels, grid.affine, metadata, loaded.origin)
         return TranslationOutcome(

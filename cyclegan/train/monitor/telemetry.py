@@ -124,7 +124,7 @@ class Telemetry:
             self.noted.add(text)
             self.journal.append({"step": step, "note": text})
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def write_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """Write an image [rows, columns, 3] to TensorBoard."""
         if self.journal:
             self.journal.board.add_image(name, pixels, step, dataformats="HWC")

@@ -230,9 +230,9 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     if room < at_least:
         raise ConfigError(
             f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
-            f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
-            "workers (--scale.workers), request fewer CPUs for each (--scale.cpus-per-worker), or "
-            "add nodes. "
+            f"fit on the cluster: it has room for {room}, and Ray would wait indefinitely. "
+            "Start fewer workers (--scale.workers), request fewer CPUs for each "
+            "(--scale.cpus-per-worker), or add nodes. "
             f"{WHERE_ADDED}"
         )
     return ray.train.ScalingConfig(
