@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import torch
 
-from cyclegan.train.engine.placement import arithmetic
+from cyclegan.train.engine.placement import compute_dtype
 from mrct.storage.atomic import write_atomic
 
 OUT = Path("demo")
@@ -47,7 +47,7 @@ def stages() -> dict[str, str]:
 def shortened() -> str:
     """Return options for CPUs without bf16, where a step takes twice as long: ten minutes are
     enough."""
-    if arithmetic("auto", torch.device("cpu")) == torch.bfloat16:
+    if compute_dtype("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
     return " --train.max-steps 500 --schedule.validate-every-steps 250"
 

@@ -55,7 +55,7 @@ def judge_networks(
     for volume in test_heads(store):
         _, hu = networks.translated(store.voxels(volume), store.body(volume), volume)
         subjects.append(scores_of(hu, volume, store))
-        slices.append(pictured(hu, volume))
+        slices.append(shown_slices(hu, volume))
     return subjects, np.concatenate(slices).round().astype(np.int16)
 
 
@@ -73,7 +73,7 @@ def mean_of(subjects: Subjects) -> dict[str, float]:
     }
 
 
-def pictured(hu: NDArray[Any], volume: StoredVolume) -> NDArray[Any]:
+def shown_slices(hu: NDArray[Any], volume: StoredVolume) -> NDArray[Any]:
     """The slices nearest to HEIGHTS."""
     return hu[[int(np.abs(volume.height - height).argmin()) for height in HEIGHTS]]
 
@@ -86,8 +86,8 @@ def truth(store: Store) -> dict[str, NDArray[Any]]:
         images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
         real = partner_ct(store, volume)
         assert real is not None
-        mri.append(pictured(images, volume))
-        ct.append(pictured(np.where(real[1], real[0], -1024), volume))
+        mri.append(shown_slices(images, volume))
+        ct.append(shown_slices(np.where(real[1], real[0], -1024), volume))
     return {"mri": np.concatenate(mri), "ct": np.concatenate(ct)}
 
 

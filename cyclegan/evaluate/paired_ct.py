@@ -60,7 +60,7 @@ class PairedCt:
         """Affine from voxel indices (x, y, z, 1) of `real` to RAS mm."""
         return self.mri.affine if self.grid is None else self.grid.affine
 
-    def placed(self, synthetic: NDArray[np.float32]) -> NDArray[np.float32]:
+    def resample(self, synthetic: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resample a synthetic CT [z, y, x] from the store's grid to the grid of this pair."""
         if self.grid is None:
             return synthetic

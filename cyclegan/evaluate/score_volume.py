@@ -57,7 +57,7 @@ def score_volume(
     networks: CycleNetworks,
     store: Store,
     volume: StoredVolume,
-    references: Baselines,
+    baselines: Baselines,
     options: ScoringOptions,
     threads: Executor,
 ) -> ScoredVolume:
@@ -71,8 +71,8 @@ def score_volume(
     cts: SyntheticCts = {}
     pair = None
     if volume.modality == "mri":
-        cts = references.synthetic_cts(store, cycle)
-        pair = paired_ct_of(store, volume, rigid=references.rigids.get(volume.name))
+        cts = baselines.synthetic_cts(store, cycle)
+        pair = paired_ct_of(store, volume, rigid=baselines.rigids.get(volume.name))
     back = (
         {}
         if cycle.returned is None
@@ -82,7 +82,9 @@ def score_volume(
     table = VolumeTable()
     if cycle.returned is not None:
         table.add(GENERATOR, cycle_scores(*cycle.compared()))
-    trained = [m for m in (GENERATOR, *(rival.name for rival in references.rivals)) if m in cts]
+    trained = [
+        m for m in (GENERATOR, *(other.name for other in baselines.compared_models)) if m in cts
+    ]
     for method in trained:  # a baseline has the MRI's own outline by construction
         outline = outline_agreement(cts[method], cycle.body, store.spacing_mm)
         edges = edge_agreement(cycle.original, cts[method], cycle.body)
@@ -153,7 +155,7 @@ def score_pair(
         DataError: There is no voxel to compare, or the source CT or the segmenter failed.
     """
     if options.native_grids is not None:
-        pair = options.native_grids.place(pair)
+        pair = options.native_grids.on_native_grid(pair)
     if not pair.body.any():
         raise DataError(
             "No voxel of the CT's body is in the field of view of both scans, so there is nothing "
@@ -161,7 +163,7 @@ def score_pair(
         )
 
     def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
-        hu = pair.placed(cts[method])
+        hu = pair.resample(cts[method])
         protocol = PROTOCOLS[options.protocol]
         scores = all_paired_scores(
             hu, pair.real, pair.body, spacing_mm=pair.spacing_mm, protocol=protocol
@@ -175,7 +177,7 @@ def score_pair(
         return
     real = options.segmenter.structures(pair.real, pair.affine)
     for method in trained:
-        found = options.segmenter.structures(pair.placed(cts[method]), pair.affine)
+        found = options.segmenter.structures(pair.resample(cts[method]), pair.affine)
         for name, (overlap, distance) in compared_structures(
             found, real, pair.seen, pair.spacing_mm
         ).items():

@@ -15,7 +15,7 @@ from torch import Tensor
 Mask = Float[Tensor, "B 1 H W"]
 
 
-def in_place_of(
+def replace_slices(
     source: Float[Tensor, "B C H W"], slices: Float[Tensor, "B N H W"], neighbours: int
 ) -> Float[Tensor, "B M H W"]:
     """Replace the slices of an input and keep its conditions.

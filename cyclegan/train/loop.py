@@ -15,7 +15,7 @@ from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
 from cyclegan.train.engine.lr_schedule import rate_factor
-from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.failure_monitor import FailureMonitor
@@ -69,7 +69,7 @@ def train_worker(
         shards=config.batch.shards_of(worker.rank, worker.world_size),
         device=worker.device,
         layout=memory_format(config.train.channels_last, worker.device),
-        fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
+        fp16=compute_dtype(config.train.precision, worker.device) == torch.float16,
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
     begun = resume_run(state, config, worker, store, start)
@@ -88,7 +88,7 @@ def train_worker(
         worker=worker,
         store=store,
         state=state,
-        engine=place(state, config, worker, note, telemetry.timer.lap),
+        engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         report=report,
         stop_requested=stop_requested,

@@ -86,8 +86,8 @@ class ConversionForecast:
         """Yield the forecast line by line, with the paths of the inputs if requested."""
         splits = {source.name: job.split for job in self.jobs for source in job.sources}
         for each in self.previews:
-            place = f"  {each.source.path}" if with_paths else ""
-            yield f"Input {each.source.number}: {self._line(each, splits)}{place}"
+            path = f"  {each.source.path}" if with_paths else ""
+            yield f"Input {each.source.number}: {self._line(each, splits)}{path}"
         yield from (f"Skipped {n}: {why}" for why, n in sorted(self.findings.skipped.items()))
         yield from (f"Note: {remark}" for remark in self.findings.remarks)
         yield from self._totals(splits)

@@ -46,7 +46,7 @@ def body_mask(
     modality: Modality,
     *,
     spacing_mm: tuple[float, float, float],
-    drawn_in: bool = True,
+    exclude_rim: bool = True,
 ) -> Mask:
     """Return the patient's voxels [z, y, x], including sinuses and airways inside the head.
 
@@ -55,7 +55,8 @@ def body_mask(
     axes, because an airway is open along one of them. The mask is empty if no voxel is above the
     threshold. Rows run from front to back: a head holder is searched behind the head. The outline
     of an MRI is then moved inwards to that of a CT, so that depths below it mean the same in both;
-    without `drawn_in` the blur from skin into air stays, and with it the dark rim of the patient.
+    without `exclude_rim` the blur from skin into air stays, and with it the dark rim of the
+    patient.
     """
     is_ct = modality == "ct"
     image = voxels if is_ct else _smooth(voxels, spacing_mm)
@@ -72,7 +73,7 @@ def body_mask(
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
     found[around] = largest_part(_closed(body, spacing_mm) | body)
-    if drawn_in and not is_ct:
+    if exclude_rim and not is_ct:
         around = _around(found, _RIM_MM, spacing_mm)
         found[around] = _drawn_in(image[around], found[around], spacing_mm)
     return found
@@ -119,7 +120,7 @@ def rough_body_box(volume: Volume) -> Box | None:
         coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
     # Not drawn in: a body as large as its grid must not lose its dark rim.
-    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
+    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), exclude_rim=False)
     box = bounding_box(mask)
     return box and tuple(
         slice(side.start * step, min(side.stop * step, n))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import TEXT_KEPT, judged, main, rows_of
+from benchmarks.quality import TEXT_KEPT, judge_run, main, rows_of
 from benchmarks.recipes import phantom
 from benchmarks.recipes.candidate import SCREEN, settings
 from benchmarks.recipes.phantom import (
@@ -69,7 +69,7 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
         lambda store, volume: (np.zeros(volume.shape, np.int16), np.ones(volume.shape, bool)),
     )
 
-    other = judged(load_config(folder / "config.yaml"), store, tmp_path / "slices.npz")
+    other = judge_run(load_config(folder / "config.yaml"), store, tmp_path / "slices.npz")
 
     assert other["selected"]["step"] == row["selected"]["step"]
     assert other["selected"]["mean"]["mae_hu"] != row["selected"]["mean"]["mae_hu"]

@@ -37,13 +37,13 @@ class FailureMonitor:
             means: Means since the last log line, by name; missing names are not judged.
         """
         entries = []
-        for sign, (shows, text) in self.judged(means).items():
+        for sign, (shows, text) in self.check_means(means).items():
             self.seen[sign] = self.seen.get(sign, 0) + 1 if shows else 0
             if self.seen[sign] == PATIENCE:
                 entries.append(text)
         return entries
 
-    def judged(self, means: Mapping[str, float]) -> dict[str, tuple[bool, str]]:
+    def check_means(self, means: Mapping[str, float]) -> dict[str, tuple[bool, str]]:
         """Return, for each sign, whether it shows in these means, and its warning."""
         found: dict[str, tuple[bool, str]] = {}
         for domain in ("mri", "ct"):

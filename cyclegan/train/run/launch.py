@@ -86,23 +86,25 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
             ray_session(),  # before the signals: Ray installs its own handler of SIGTERM
-            collect_signals(config.run_folder) as came,
+            collect_signals(config.run_folder) as received,
             show_progress(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
-            if not run_until_stopped(train, config.run_folder, came, config.scale.grace_s):
+            if not run_until_stopped(train, config.run_folder, received, config.scale.grace_s):
                 lost = "later steps are lost because the workers had no time to save"
-                exit_immediately(stopped_error(came, done_steps(config.run_folder), steps, lost))
-        if came and (saved := done_steps(config.run_folder)) < steps:
-            raise stopped_error(came, saved, steps, "nothing is lost")
+                exit_immediately(
+                    stopped_error(received, done_steps(config.run_folder), steps, lost)
+                )
+        if received and (saved := done_steps(config.run_folder)) < steps:
+            raise stopped_error(received, saved, steps, "nothing is lost")
     return True
 
 
-def stopped_error(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
+def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:
     """Return the error of a run stopped by a signal; SIGTERM is sent by a scheduler."""
-    error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+    error = PreemptedError if received[0] == signal.SIGTERM else StoppedError
     return error(
-        f"Stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
+        f"Stopped by {received[0].name}; saved at step {done} of {steps}, {lost}. "
         "Run the same command again to resume."
     )
 

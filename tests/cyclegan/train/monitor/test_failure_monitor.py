@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
-from cyclegan.train.engine.diagnostics import accuracy, edges, signs
+from cyclegan.train.engine.diagnostics import accuracy, edges, image_statistics
 from cyclegan.train.monitor.failure_monitor import PATIENCE, FailureMonitor
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
@@ -45,7 +45,7 @@ def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
     fake_ct, fake_mri = to_ct(a), to_mri(b["ct"], b["body"])
     rest = {"same_mri": a["mri"], "same_ct": b["ct"], "returned_mri": a["mri"]}
     images = Translated(fake_mri=fake_mri, fake_ct=fake_ct, returned_ct=b["ct"], **rest)
-    return {name: sign.item() for name, sign in signs(batch, images).items()}
+    return {name: sign.item() for name, sign in image_statistics(batch, images).items()}
 
 
 def warnings(means: dict[str, float], contrast="plain") -> list[str]:
