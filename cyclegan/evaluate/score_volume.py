@@ -14,9 +14,9 @@ from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
 from cyclegan.evaluate.score_table import GENERATOR, ShownVolume, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
 from cyclegan.inference.cycle import CycleNetworks
-from cyclegan.metrics.anatomy import edge_agreement, outline_agreement
-from cyclegan.metrics.paired_scores import PROTOCOLS, all_paired_scores, height_mae_hu
-from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
+from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName
+from cyclegan.metrics.structural_agreement import edge_agreement, outline_agreement
 from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_of, cycle_scores
 from data_prep.store.store import Store, StoredVolume
 

@@ -18,11 +18,11 @@ from cyclegan.train.engine.lr_schedule import rate_factor
 from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
-from cyclegan.train.monitor.failure_monitor import FailureMonitor
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
-from cyclegan.train.run_lifecycle import ReportMetrics, TrainingRun, resume_run
+from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.training_plan import total_steps
+from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
 
@@ -123,7 +123,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
-    watch = FailureMonitor(config.data.mri_contrast)
+    watch = TrainingWarnings(config.data.mri_contrast)
     last = min(steps, every.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1

@@ -1,6 +1,6 @@
 """Detection of failure modes that the losses do not show, with suggested remedies.
 
-`FailureMonitor` reads the means, between two log lines, of the measurements of
+`TrainingWarnings` reads the means, between two log lines, of the measurements of
 `engine.diagnostics`.
 """
 
@@ -23,8 +23,8 @@ PATIENCE = 3
 """Consecutive log lines with a sign before a warning: GAN metrics oscillate."""
 
 
-class FailureMonitor:
-    """Failure monitor: reads the means of each log line and returns each warning once."""
+class TrainingWarnings:
+    """Reads the means of each log line, and returns each warning once."""
 
     def __init__(self, mri_contrast: Literal["plain", "inverted"]) -> None:
         self.bone_is_dark = mri_contrast == "plain"
@@ -52,8 +52,7 @@ class FailureMonitor:
                     right > MAX_DISCRIMINATOR_ACCURACY,
                     f"The {domain.upper()} discriminator is right on {right:.0%} of its patches, "
                     "so the generators learn nothing from it. Try --discriminator.spectral, a "
-                    "smaller "
-                    "--optimizer.discriminator-learning-rate, or "
+                    "smaller --optimizer.discriminator-learning-rate, or "
                     "--optimizer.discriminator-every-steps 2.",
                 )
             if (spread := means.get(f"watch/spread_{domain}")) is not None:
