@@ -101,6 +101,7 @@ PHRASES = (
     r"\basks nobody\b",
     r"\btells nobody\b",
     r"\bplainest\b",
+    r"\bharmonis",
     r"\bgoes on bit for bit\b",
     r"\bbeen at hand\b",
     r"\bwhose (?:it|they) (?:is|are) is unknown\b",

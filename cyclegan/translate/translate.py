@@ -40,7 +40,12 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     engine = open_job(command)
     info = engine.model.info
     found = find_inputs(
-        command.inputs, command.out, info.source, command.split, info.recipe, command.leniency
+        command.inputs,
+        command.out,
+        info.source,
+        command.split,
+        info.preprocessing,
+        command.leniency,
     )
     make_folder(command.out)
     remove_stale_partials(command.out)

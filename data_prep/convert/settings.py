@@ -114,7 +114,7 @@ class ConvertSettings:
         return self.key_file or self.out.beside(".key")
 
     @property
-    def recipe(self) -> PreprocessingSpec:
+    def preprocessing(self) -> PreprocessingSpec:
         """The settings that determine the stored voxels."""
         return PreprocessingSpec(
             spacing_mm=self.spacing_mm,
@@ -156,7 +156,7 @@ class ConvertSettings:
                 "--same-subjects applies to --mri and --ct only: the other layouts name subjects "
                 "themselves. Omit --same-subjects."
             )
-        _ = self.recipe  # its constructor validates the grid
+        _ = self.preprocessing  # its constructor validates the grid
         if abs(sum(self.split) - 1) > 1e-6 or min(self.split) < 0:
             raise UsageError(
                 f"The fractions {self.split} do not add up to 1. Give e.g. --split 0.8 0.1 0.1."

@@ -139,12 +139,12 @@ def test_each_stack_of_one_enhanced_file_is_an_input_with_a_name_of_its_own(tmp_
 
     file = write_enhanced(tmp_path / "in/enhanced.dcm", two_stacks)
     network = Generator(filters=4, blocks=1, upsample="resize")
-    recipe = PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
+    spec = PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
     model = publish_model(
-        tmp_path / "model_to_mri", network, recipe, direction="to_mri", inputs=("ct",)
+        tmp_path / "model_to_mri", network, spec, direction="to_mri", inputs=("ct",)
     )
 
-    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe, Leniency())
+    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", spec, Leniency())
     assert [len(each.series.headers) for each in found.inputs] == [4, 4]
     results = made(
         TranslateCommand(model=model, inputs=(file,), out=tmp_path / "out", format="nifti")
