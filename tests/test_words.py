@@ -110,7 +110,7 @@ PHRASES = (
 )
 """Patterns that no message, help, docstring, comment or document matches."""
 
-OLD_NAMES_ALLOWED = {"CHANGELOG.md", "benchmarks/same_as.py"}
+OLD_NAMES_ALLOWED = {"benchmarks/same_as.py"}
 OLD_NAMES = re.compile(r"\n## (?:What is called what|Where files went)\n.*?(?=\n## |\Z)", re.DOTALL)
 """Sections of docs/architecture.md that exist to name what was renamed."""
 
