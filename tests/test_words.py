@@ -248,7 +248,7 @@ def messages_of(module: ast.Module) -> Iterator[str]:
     [
         (wrong_identifiers, "def load_critic(): ...", "def load_critical_values(): ..."),
         (wrong_identifiers, "self.bestTranslator = 1", "self.translation = 1"),
-        (wrong_identifiers, "class Journal: ...", "class JournalEntry: ..."),
+        (wrong_identifiers, "class Journal: ...", "class MetricsLog: ..."),
         (wrong_identifiers, "def f(way_back): ...", "f(way_back)"),
         (lambda module: lowercase_messages(module, {"E"}), "raise E('no CT')", "raise E('No CT')"),
         (

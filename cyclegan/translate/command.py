@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from data_prep.datasets.split import Split
 from data_prep.readers.tolerances import Leniency
+from mrct.cli import optional
 
 Format = Literal["same", "nifti", "dicom"]
 Precision = Literal["fp32", "bf16"]
@@ -45,8 +46,10 @@ class TranslateCommand:
     """Folder for the results."""
     format: Format = "same"
     """`same`: DICOM for DICOM inputs, NIfTI for all others. DICOM is for synthetic CT only."""
-    direction: Literal["mri-to-ct", "ct-to-mri"] | None = None
-    """Model to use from a folder of both directions; default: mri-to-ct."""
+    direction: Annotated[
+        Literal["mri-to-ct", "ct-to-mri"] | None, optional("{mri-to-ct,ct-to-mri}", "mri-to-ct")
+    ] = None
+    """Model to use from a folder of both directions."""
     axial: bool = False
     """Write axial slices perpendicular to the patient's axes, as planning systems often require,
     instead of the input's own slices."""
