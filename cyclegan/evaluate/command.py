@@ -21,7 +21,9 @@ class EvaluateCommand:
     Writes scores.json, per_volume.csv and report.html.
     """
 
-    run: Annotated[Positional[StoragePath | None], optional("RUN", "the first of --compare")] = None
+    run: Annotated[Positional[StoragePath | None], optional("[RUN]", "the first of --compare")] = (
+        None
+    )
     """Folder or URL of a run (its best checkpoint is scored), one of its checkpoints/step_*, or an
     exported model."""
     store: Annotated[StoragePath | None, optional("PATH|URL", "that of the run")] = None
