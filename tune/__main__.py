@@ -109,7 +109,9 @@ class ReportCommand:
 
     def __post_init__(self) -> None:
         if self.compare and self.seeds < 2:
-            raise UsageError(f"--seeds is {self.seeds}; an interval needs at least 2.")
+            raise UsageError(
+                f"--seeds is {self.seeds}, but an interval needs at least 2 seeds. Give --seeds 3."
+            )
 
 
 def main(argv: list[str]) -> ExitCode:

@@ -30,7 +30,7 @@ class TranslateCommand:
       synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
       synthetic/translations.jsonl           list of results, with warnings
       synthetic.id-map.csv                   path of each input (private)
-      synthetic.quarantine.jsonl             inputs left out, and why (private)
+      synthetic.quarantine.jsonl             refused inputs, with reasons (private)
 
     <name> is the start of the input's SHA-256, since file names may
     identify patients; --keep-names keeps them. An input that cannot be

@@ -89,7 +89,7 @@ def test_a_folder_of_all_kinds_is_found_and_what_is_no_mri_is_counted(tmp_path, 
     )
 
     printed = capsys.readouterr()
-    assert "0 made, 2 there already, 1 left out" in printed.out
+    assert "0 translated, 2 already there, 1 refused" in printed.out
     assert "other-modality" in printed.err
     assert "slice-missing" in printed.err
     lines = [json.loads(line) for line in (out / "translations.jsonl").read_text().splitlines()]
