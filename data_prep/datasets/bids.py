@@ -42,9 +42,9 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     for subject in subjects:
         for session in sorted(subject.glob("ses-*")) or [subject]:
             chosen = {
-                modality: chosen
+                modality: path
                 for modality, ending in endings.items()
-                if (chosen := _with_fewest_entities(session, ending, skipped))
+                if (path := _with_fewest_entities(session, ending, skipped))
             }
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
             volumes += [
