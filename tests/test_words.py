@@ -28,6 +28,7 @@ PARTS = {
     "rehearsal": "dry run",
     "culprit": "first failure",
     "verdict": "fatal error, comparison",
+    "verdicts": "comparisons",
     "told": "requested, reported",
     "heard": "reported",
     "hears": "is called",
@@ -143,7 +144,7 @@ def wrong_identifiers(module: ast.Module) -> Iterator[str]:
 
 
 def identifiers(module: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield every name that a module defines or binds, with its line."""
+    """Yield every name that a module defines, binds or passes, with its line."""
     for node in ast.walk(module):
         match node:
             case (
@@ -154,7 +155,7 @@ def identifiers(module: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
             case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 yield node.lineno, name
-            case ast.Attribute(attr=name, ctx=ast.Store()):
+            case ast.Attribute(attr=name, ctx=ast.Store()) | ast.keyword(arg=str(name)):
                 yield node.lineno, name
 
 
@@ -249,7 +250,7 @@ def messages_of(module: ast.Module) -> Iterator[str]:
         (wrong_identifiers, "def load_critic(): ...", "def load_critical_values(): ..."),
         (wrong_identifiers, "self.bestTranslator = 1", "self.translation = 1"),
         (wrong_identifiers, "class Journal: ...", "class MetricsLog: ..."),
-        (wrong_identifiers, "def f(way_back): ...", "f(way_back)"),
+        (wrong_identifiers, "f(way_back=1)", "f(way_back)"),
         (lambda module: lowercase_messages(module, {"E"}), "raise E('no CT')", "raise E('No CT')"),
         (
             lambda module: lowercase_messages(module, {"E"}),

@@ -11,7 +11,7 @@ from benchmarks.recipes.pace import DEVICE
 from cyclegan.config.config import Config
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network, to_input
-from cyclegan.metrics.baselines import constant_soft_tissue, matched_histogram, regression_of
+from cyclegan.metrics.baselines import constant_soft_tissue, match_histogram, regression_of
 from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu
 from cyclegan.metrics.selection_score import train_ct_statistics
 from cyclegan.train.checkpoint.checkpoint import load_generators
@@ -112,7 +112,7 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
         images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
         made = (
             constant_soft_tissue(body),
-            matched_histogram(voxels, body, population),
+            match_histogram(voxels, body, population),
             regression.predict(images, body),
         )
         for subjects, hu in zip(found.values(), made, strict=True):

@@ -14,7 +14,7 @@ from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
     constant_soft_tissue,
-    matched_histogram,
+    match_histogram,
     regression_of,
 )
 from cyclegan.metrics.selection_score import train_ct_statistics
@@ -54,7 +54,7 @@ class Baselines:
             _, cts[other.name] = other.networks.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
         if self.real_cts is not None:
-            cts[HISTOGRAM] = matched_histogram(voxels, body, self.real_cts)
+            cts[HISTOGRAM] = match_histogram(voxels, body, self.real_cts)
         if others := self.regression_without(cycle.volume.name):
             cts[REGRESSION] = others.predict(cycle.original, cycle.body)
         return cts

@@ -11,7 +11,7 @@ from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.score_table import GENERATOR, Scores, ShownVolume, VolumeScores
 from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
-from cyclegan.evaluate.segmenter import StructureScores, plainly_named
+from cyclegan.evaluate.segmenter import StructureScores, simplify_names
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio
@@ -102,7 +102,7 @@ def evaluate(
         compared_models=tuple(other.name for other in compared_models),
         registrations=dict(baselines.registrations) if options.register else None,
         segmenter=options.segmenter.command if options.segmenter else "",
-        structures=tuple(plainly_named(found.structures)),
+        structures=tuple(simplify_names(found.structures)),
         shown=tuple(found.shown),
         failed=tuple(found.failed),
     )

@@ -66,7 +66,7 @@ class PairedCt:
             return synthetic
         volume = Volume(
             voxels=synthetic,
-            affine=moved_affine(self.mri.affine, self.rigid),
+            affine=transform_affine(self.mri.affine, self.rigid),
             modality="ct",
             pseudonym=self.mri.name,
         )
@@ -116,7 +116,7 @@ def on_source_grid(pair: PairedCt, source: Volume, given_body: Volume | None = N
         body = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
     else:
         body = resample_mask(given_body.voxels > 0, given_body.grid, upright.grid)
-    stored = Grid(shape=pair.mri.shape, affine=moved_affine(pair.mri.affine, pair.rigid))
+    stored = Grid(shape=pair.mri.shape, affine=transform_affine(pair.mri.affine, pair.rigid))
     seen = resample_mask(field_of_view(pair.mri), stored, upright.grid)
     return replace(
         pair,
@@ -151,7 +151,7 @@ def registration(before: PairedCt, after: PairedCt) -> Registration:
     )
 
 
-def moved_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
+def transform_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
     """Return the affine of the MRI's grid in the CT's coordinates, moved by a registration."""
     if rigid is None:
         return affine

@@ -12,7 +12,7 @@ from cyclegan.evaluate.baseline_scores import Baselines
 from cyclegan.evaluate.native_grid import NativeGridReader
 from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
 from cyclegan.evaluate.score_table import GENERATOR, ShownVolume, VolumeScores
-from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
+from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
 from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName
@@ -178,7 +178,7 @@ def score_pair(
     real = options.segmenter.structures(pair.real, pair.affine)
     for method in trained:
         found = options.segmenter.structures(pair.resample(cts[method]), pair.affine)
-        for name, (overlap, distance) in compared_structures(
+        for name, (overlap, distance) in compare_structures(
             found, real, pair.seen, pair.spacing_mm
         ).items():
             structure = StructureScores(

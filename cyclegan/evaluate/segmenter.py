@@ -82,7 +82,7 @@ class Segmenter:
             return dict(_masks_in(out, hu.shape))
 
 
-def compared_structures(
+def compare_structures(
     synthetic: dict[str, NDArray[np.bool_]],
     real: dict[str, NDArray[np.bool_]],
     seen: NDArray[np.bool_],
@@ -101,7 +101,7 @@ def compared_structures(
     return scores
 
 
-def plainly_named(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
+def simplify_names(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
     """Rename structures: a file with the label 1 only, in every CT, is one structure named after
     it.
 

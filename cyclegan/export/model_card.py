@@ -54,7 +54,7 @@ how values map to [-1, 1] and back. Use whole slices only: the brightness of til
 
 ## Data and training
 
-{trained_table(info.trained_on)}
+{training_table(info.trained_on)}
 
 Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
 `{info.checkpoint}`, settings `{info.config_hash[:16]}`.
@@ -84,7 +84,7 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 """
 
 
-def trained_table(known: TrainedOn) -> str:
+def training_table(known: TrainedOn) -> str:
     """Return a table of the ranges over the volumes of the train split, before resampling."""
     if not known.volumes:
         return "The volumes that the model was trained on were not recorded."

@@ -26,7 +26,7 @@ from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
 
-SUBSTITUTED = "substituted.jsonl"
+SUBSTITUTION_LOG = "substituted.jsonl"
 """File in the run folder with one line per slice that replaced a damaged one."""
 LOOKS_IN_GRACE = 5
 """Checks for a stop request within `scale.grace_s` where steps are slow: there must be time left to
@@ -138,7 +138,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         device=device,
         channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
         note=note,
-        record=append_to(config.run_folder / SUBSTITUTED, note),
+        record=append_to(config.run_folder / SUBSTITUTION_LOG, note),
     )
     with closing(stream):
         while state.step < last and not stop:

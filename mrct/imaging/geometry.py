@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from mrct.imaging.connected_components import Box
 from mrct.imaging.interpolation import Interpolation
-from mrct.imaging.separable_resampling import Route, covered, pick, route, sample
+from mrct.imaging.separable_resampling import Route, inside_axis, pick, route, sample
 from mrct.imaging.volume import Affine, Grid, Volume
 
 IntLike = NDArray[np.integer] | np.integer | int
@@ -137,7 +137,7 @@ def covered_voxels(source: Grid, grid: Grid) -> NDArray[np.bool_]:
     indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
     for axis, length in enumerate(source.shape):
         at = matrix[axis, 3] + sum(matrix[axis, own] * indices[own] for own in range(3))
-        inside &= covered(at, length)
+        inside &= inside_axis(at, length)
     return inside
 
 

@@ -124,6 +124,6 @@ def html_report(found: SearchFolder, *, pictures: bool = True) -> str:
         over_time=inline(over_time) if over_time else None,
         importance=inline(bars) if bars else None,
         shown=shown,
-        verdicts=comparisons(found.folder),
+        comparisons=comparisons(found.folder),
         short=short_value,
     )

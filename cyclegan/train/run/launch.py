@@ -43,9 +43,9 @@ from mrct.errors import UserError
 from mrct.ray_session import WHERE_ADDED, machines, ray_session
 from mrct.storage.paths import StoragePath, storage_path
 
-FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
-LEAVE_GROUP_WITHIN_S = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
-ASK_STORAGE_EVERY_S = 2.0
+HEALTH_CHECK_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+GROUP_SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
+STOP_CHECK_INTERVAL_S = 2.0
 """Seconds between two checks for a stop request on an object store."""
 
 
@@ -123,7 +123,7 @@ def fit(
         run_worker,
         train_loop_config=WorkerJob(config=config, start=start),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling(config),
+        scaling_config=scaling_config(config),
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
@@ -132,7 +132,7 @@ def fit(
         ),
     )
     # Ray's default is ten minutes; its controller reads the limit from the environment.
-    os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
+    os.environ.setdefault(HEALTH_CHECK_TIMEOUT_VARIABLE, str(config.scale.frozen_timeout_s))
     clear_failure_files(config.run_folder)
     try:
         trainer.fit()
@@ -157,7 +157,7 @@ class FailureRecorder(ray.train.UserCallback):
         """Record the failures; Ray Train calls this before it restarts the workers."""
         # Ray reads this in the controller. A frozen worker never leaves its process group, and Ray
         # would wait for it for 30 s.
-        os.environ.setdefault(LEAVE_GROUP_WITHIN_S, "5")
+        os.environ.setdefault(GROUP_SHUTDOWN_TIMEOUT_VARIABLE, "5")
         record_failure(self.run_folder, worker_exceptions)
 
 
@@ -209,7 +209,7 @@ def run_worker(job: WorkerJob) -> None:
             start=job["start"],
             stop_requested=question
             if run_folder.local
-            else ask_at_most_every(question, ASK_STORAGE_EVERY_S),
+            else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
             notes=read_failure(run_folder),
         )
@@ -218,7 +218,7 @@ def run_worker(job: WorkerJob) -> None:
         raise
 
 
-def scaling(config: Config) -> ray.train.ScalingConfig:
+def scaling_config(config: Config) -> ray.train.ScalingConfig:
     """Return the resources to request from Ray for the workers.
 
     Raises:

@@ -155,7 +155,7 @@ def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, ou
     np.testing.assert_array_equal(nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata(), before)
 
 
-def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
+def test_a_file_that_is_no_result_stays(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
     out.mkdir()

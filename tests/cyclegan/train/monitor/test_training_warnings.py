@@ -111,7 +111,7 @@ def test_a_real_run_that_locks_in_is_told_so_early_and_in_words():
     assert "--data.mri-contrast inverted" in text
 
 
-def test_a_real_run_that_does_not_lock_in_is_left_alone():
+def test_a_real_run_that_does_not_lock_in_gets_no_warning():
     assert told_in("demo-conditions-population") == []
 
 
