@@ -138,12 +138,12 @@ from torch._dynamo.utils import counters
 from cyclegan.config.files import load_config
 from cyclegan.nets.generator import ResidualBlock
 from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.distributed import Worker
 config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
-engine = place(state, config, Worker(), print)
+engine = place_networks(state, config, Worker(), print)
 image = torch.zeros(1, 1, 32, 32)
 engine.discriminators(image, image)
 found = counters["inductor"]

@@ -32,7 +32,7 @@ def counted(name):
         return allreduce_hook(group, bucket)
     return hook
 
-place = loop.place
+place = loop.place_networks
 
 def place_and_count(*arguments):
     engine = place(*arguments)
@@ -40,7 +40,7 @@ def place_and_count(*arguments):
     engine.discriminators.register_comm_hook(None, counted("discriminators"))
     return engine
 
-loop.place = place_and_count
+loop.place_networks = place_and_count
 train_worker(config, meet(2))
 path.with_name(f"syncs-{rank}.json").write_text(json.dumps(syncs))
 """
