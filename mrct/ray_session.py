@@ -38,7 +38,8 @@ def ray_session(
     """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
 
     A local Ray ends with the block. Its worker logs stay in Ray's own files, because a command
-    shows its own progress. If Ray already runs in this process, it is used and left running.
+    shows its own progress; with `--log-level debug` they are shown too. If Ray already runs in
+    this process, it is used and left running.
 
     Raises:
         UserError: Other machines can reach the cluster, and it requires no token.
@@ -47,13 +48,14 @@ def ray_session(
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    level = logging.getLogger().level  # of --log-level
+    shown = {"log_to_driver": level <= logging.DEBUG, "logging_level": level}
     # Silences a warning about a coming change that is irrelevant here: no worker requests 0 GPUs.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Token authentication is intended; suppress Ray's notice.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     if address:
-        ray.init(address, **quiet)
+        ray.init(address, **shown)
     else:
         # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
         # it Ray requires tokens; setting it here, after the import of ray, would be too late.
@@ -65,7 +67,7 @@ def ray_session(
             num_cpus=num_cpus,
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
-            **quiet,
+            **shown,
         )
     try:
         if address:

@@ -12,7 +12,7 @@ from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
-from mrct.storage.local_path import LocalPath
+from mrct.storage.local_path import LocalPath, make_output_folder
 from tune.space.space import SPACES
 from tune.time_budget import seconds
 
@@ -193,7 +193,7 @@ def run_search(command: RunCommand) -> ExitCode:
     )
     check_population(settings, space)
     draw = draw_for(settings, base, space)
-    settings.folder.mkdir(parents=True, exist_ok=True)
+    make_output_folder(settings.folder)
     busy = UsageError(
         f"Another command is searching in {settings.folder}. Wait for it, or give this search "
         "another --name."

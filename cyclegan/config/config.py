@@ -1,6 +1,7 @@
 """Configuration of a run: every setting of a user, validated on construction.
 
-The command line, `config.yaml` and the hash in a run's name are derived from these fields alone.
+A number out of its range raises ConfigError, which names the setting and the range. The
+command line, `config.yaml` and the hash in a run's name are derived from these fields alone.
 `presets.py` defines complete configurations, `files.py` reads and writes them. This module must
 not import torch or Ray, so that commands answer at once.
 """
@@ -89,6 +90,11 @@ class BatchConfig:
 
         Raises:
             ConfigError: There are more workers than shards.
+
+        Examples:
+            >>> batch = BatchConfig(shards=5)
+            >>> batch.shards_of(0, 2), batch.shards_of(1, 2)
+            (range(0, 3), range(3, 5))
         """
         if world_size > self.shards:
             raise ConfigError(
@@ -102,8 +108,18 @@ class BatchConfig:
         return range(start, start + share + (rank < rest))
 
     def share_of(self, rank: int, world_size: int) -> float:
-        """Return the weight of a worker's mean in a mean over workers, such that all samples count
-        alike."""
+        """Return the weight of a worker's mean in a mean over workers: all samples count alike.
+
+        Args:
+            rank: Rank of the worker, in [0, world_size).
+            world_size: Number of workers.
+
+        Returns:
+            1 if all workers have equally many shards; the mean over the workers is 1.
+
+        Raises:
+            ConfigError: There are more workers than shards.
+        """
         return len(self.shards_of(rank, world_size)) * world_size / self.shards
 
 
@@ -179,7 +195,10 @@ class Config:
 
     @property
     def run_folder(self) -> StoragePath:
-        """Absolute path of the run's output: workers run in other folders than the command."""
+        """Absolute path of the run's output: workers run in other folders than the command.
+
+        The configuration must be from `resolve`, which names the run.
+        """
         assert self.run.name, "config.files.resolve() names a run"
         return storage_path(self.run.storage) / self.run.name
 

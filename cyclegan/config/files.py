@@ -50,7 +50,7 @@ def resolve(config: Config) -> Config:
 
 
 def flatten_settings(config: Config) -> dict[str, Any]:
-    """Return all settings by their dotted names, as on the command line."""
+    """Return all settings by their dotted names, such as `loss.cycle.weight`."""
     return dict(_leaves(asdict(config)))
 
 
@@ -64,7 +64,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 @cache
 def setting_types(cls: type = Config, prefix: str = "") -> Mapping[str, object]:
-    """Return the types of all settings by their dotted names."""
+    """Return the types of all settings by their dotted names.
+
+    Args:
+        cls: Configuration dataclass; nested ones are its sections.
+        prefix: Beginning of every name.
+    """
     types: dict[str, object] = {}
     for name, hint in get_type_hints(cls).items():
         inner = isinstance(hint, type) and is_dataclass(hint)
@@ -80,7 +85,12 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
         values: New values by dotted name, such as `loss.cycle.weight`.
 
     Raises:
-        ConfigError: A name is no setting, or a value is not allowed.
+        ConfigError: A name is no setting, or a number is out of its range.
+
+    Examples:
+        >>> changed = with_settings(Config(), {"loss.cycle.weight": 5.0, "run.seed": 1})
+        >>> changed.loss.cycle.weight
+        5.0
     """
     if unknown := sorted(set(values) - set(setting_types())):
         raise ConfigError(f"There is no setting {', '.join(unknown)}.")
@@ -123,9 +133,12 @@ def to_yaml(config: Config) -> str:
 def load_config(path: StoragePath) -> Config:
     """Read a `config.yaml`.
 
+    Args:
+        path: The file itself, as in a run's folder.
+
     Raises:
-        ConfigError: The file is absent, not YAML, of another schema version, or has an unknown
-            setting.
+        ConfigError: The file is absent, not YAML, of another schema version, has an unknown
+            setting, or a number out of its range.
     """
     import yaml
 
@@ -161,7 +174,8 @@ def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) 
         default: Instance that supplies the values left out; without it the fields' defaults do.
 
     Raises:
-        ConfigError: The values are no mapping, or contain an unknown setting.
+        ConfigError: The values are no mapping, or contain an unknown setting or a number out of its
+            range.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must contain settings by name, but contains {values!r}.")

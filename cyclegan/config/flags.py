@@ -22,6 +22,10 @@ def flags_of(base: Config, argv: Sequence[str]) -> tuple[dict[str, Any], list[st
     """Return the sections that become flags of a command, and its arguments for tyro.
 
     `--help-all` lists the more than one hundred settings; `--help` leaves them out.
+
+    Args:
+        base: Configuration whose values are the defaults.
+        argv: Arguments of the command.
     """
     if "--help-all" in argv:
         return sections_of(base), ["--help"]

@@ -30,6 +30,10 @@ class Term:
 
         Args:
             through: Completed share of the schedule, in [0, 1].
+
+        Examples:
+            >>> Term(weight=10.0, schedule="fall").at(0.25).weight
+            7.5
         """
         factors = {"constant": 1.0, "rise": through, "fall": 1 - through}
         return replace(self, weight=self.effective_weight * factors[self.schedule])

@@ -19,10 +19,11 @@ from cyclegan.errors import ConfigError
 
 
 def default() -> Config:
-    """ResNet-9, 70x70 PatchGAN with spectral norm, SSIM, 60 epochs, cosine, AMP, compile.
+    """Return the default configuration.
 
-    Also the settings that docs/recipe.md confirms against fat translated to bone: inverted MRI
-    contrast, condition channels, and the population loss.
+    ResNet-9, 70x70 PatchGAN with spectral norm, SSIM, 60 epochs, cosine, AMP, compile. Also the
+    settings that docs/recipe.md confirms against fat translated to bone: inverted MRI contrast,
+    condition channels, and the population loss.
     """
     return Config(
         preset="default",
@@ -33,8 +34,11 @@ def default() -> Config:
 
 
 def reference() -> Config:
-    """Settings of Zhu 2017: discriminator with InstanceNorm, cycle weight 10, identity weight 5, no
-    SSIM, linear decay, one pair per step."""
+    """Return the configuration of Zhu 2017.
+
+    Discriminator with InstanceNorm, cycle weight 10, identity weight 5, no SSIM, linear decay, one
+    pair per step.
+    """
     return Config(
         preset="reference",
         data=DataConfig(partner="random", rotate_degrees=0.0, zoom=(1.0, 1.0), contrast=0.0),
@@ -47,8 +51,11 @@ def reference() -> Config:
 
 
 def demo() -> Config:
-    """Best result within minutes on a CPU (docs/recipe.md): small networks with condition channels,
-    inverted MRI contrast, the population loss, a weak discriminator."""
+    """Return the configuration with the best result within minutes on a CPU (docs/recipe.md).
+
+    Small networks with condition channels, inverted MRI contrast, the population loss, a weak
+    discriminator.
+    """
     return Config(
         preset="demo",
         data=DataConfig(mri_contrast="inverted", conditions=True),
@@ -71,7 +78,7 @@ def demo() -> Config:
 
 
 def smoke() -> Config:
-    """Run every stage for a few steps with tiny networks. The images are meaningless."""
+    """Return a configuration that runs every stage for a few steps; its images are meaningless."""
     return Config(
         preset="smoke",
         batch=BatchConfig(shards=2, shard_size=1),
@@ -83,12 +90,11 @@ def smoke() -> Config:
 
 
 def seed() -> Config:
-    """The notebook that this project began with, as its text describes it: two GPUs, 60 epochs,
-    batch 16.
+    """Return the configuration of the notebook that this project began with.
 
-    Where the notebook's code and text differ, the text is followed: SSIM has a gradient, spectral
-    norm is not cancelled by an InstanceNorm, the identity weight is half of the cycle weight, and
-    the cosine schedule ends with the run.
+    Two GPUs, 60 epochs, batch 16. Where the notebook's code and text differ, the text is followed:
+    SSIM has a gradient, spectral norm is not cancelled by an InstanceNorm, the identity weight is
+    half of the cycle weight, and the cosine schedule ends with the run.
     """
     return Config(
         preset="seed",
@@ -103,7 +109,7 @@ def seed() -> Config:
 
 
 def brain_256() -> Config:
-    """Heads of 256 x 256 pixels: the default with a larger slice cache and a warm-up."""
+    """Return the default for heads of 256 x 256 pixels, with a larger slice cache and a warm-up."""
     base = default()
     return replace(
         base,
@@ -114,8 +120,10 @@ def brain_256() -> Config:
 
 
 def pelvis_512() -> Config:
-    """Pelves of 512 x 512 pixels: one pair per shard to save memory, and smaller rotations, because
-    patients lie flat."""
+    """Return the default for pelves of 512 x 512 pixels.
+
+    One pair per shard saves memory, and rotations are smaller, because patients lie flat.
+    """
     base = default()
     return replace(
         base,
@@ -128,7 +136,10 @@ def pelvis_512() -> Config:
 
 
 def deterministic() -> Config:
-    """The default in fp32 and eager mode: bit-identical on 1 to 4 workers and after any restart."""
+    """Return the default in fp32 and eager mode.
+
+    Its runs are bit-identical on 1 to 4 workers and after any restart, on machines of one kind.
+    """
     base = default()
     train = replace(base.train, deterministic=True, precision="fp32", compile="no")
     return replace(base, preset="deterministic", train=train)
@@ -148,6 +159,10 @@ def preset(name: str) -> Config:
 
     Raises:
         ConfigError: There is no such preset.
+
+    Examples:
+        >>> preset("brain-256").batch.global_size
+        8
     """
     if name not in PRESETS:
         raise ConfigError(f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}.")

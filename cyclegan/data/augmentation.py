@@ -63,7 +63,16 @@ class Augmentation:
     def draw(
         cls, config: DataConfig, seed: int, stream: Stream, indices: NDArray[np.int64]
     ) -> "Augmentation":
-        """Draw the augmentation of the samples `indices`, uniformly from the configured ranges."""
+        """Draw the augmentation of some samples, uniformly from the configured ranges.
+
+        The zoom is uniform in its logarithm. Gain and noise are of the MRI only.
+
+        Args:
+            config: Ranges of the augmentation.
+            seed: Seed of the run.
+            stream: `MRI_VARIATION` or `CT_VARIATION`.
+            indices: [N], indices of the samples, close together (`philox.uniforms`).
+        """
         u = uniforms(seed, stream, indices, count=8)
         signed = 2 * u - 1
         low, high = config.zoom
@@ -112,10 +121,14 @@ class Augmentation:
 
 
 class NoiseBank:
-    """Bank of standard normal noise, quantized to 1 / LEVELS and clipped at 3.97 deviations."""
+    """Bank of standard normal noise, quantized to 1 / LEVELS and clipped at 3.97 deviations.
+
+    Args:
+        seed: Seed of the run.
+        piece: Number of values in a piece.
+    """
 
     def __init__(self, seed: int, piece: int) -> None:
-        """Generate the bank for pieces of `piece` values each."""
         self._piece = piece
         words = raw_bytes(seed, Stream.MRI_NOISE, _BYTES * (NUM_OFFSETS + piece))
         sums = words.reshape(-1, _BYTES).sum(axis=1, dtype=np.int16) - _BYTES * 255 // 2

@@ -1,6 +1,7 @@
 """Batch of one worker for one step.
 
-Axes: B slice pairs, C neighbouring slices (the sample's own in the middle), H rows, W columns.
+Axes: B slice pairs, C channels (`nets.input_channels`: neighbouring slices, the sample's own in the
+middle, and conditions if the configuration has them), H rows, W columns.
 Row 0 is anterior, column 0 the patient's right.
 """
 
@@ -39,6 +40,15 @@ class Batch:
 
 
 def middle_slice(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-    """Return the middle slice of its neighbours, as a view."""
+    """Return the middle channel, which is the slice itself, as a view.
+
+    Args:
+        images: Images with an odd number of channels, as in a `Batch`.
+
+    Examples:
+        >>> import torch
+        >>> middle_slice(torch.zeros(8, 5, 64, 64)).shape
+        torch.Size([8, 1, 64, 64])
+    """
     middle = images.shape[1] // 2
     return images[:, middle : middle + 1]

@@ -38,6 +38,18 @@ def uniforms(
 
     One call to the generator covers the span from the smallest to the largest index, so indices
     should be close together, as those of one step are.
+
+    Args:
+        seed: Seed of the run, 0 or more.
+        stream: Independent sequence to use.
+        indices: [N], 0 or more, at least one.
+        count: Numbers per index; those of an index depend on it.
+
+    Examples:
+        >>> alone = uniforms(7, Stream.PARTNER, np.array([1000]), count=2)
+        >>> both = uniforms(7, Stream.PARTNER, np.array([999, 1000]), count=2)
+        >>> np.array_equal(alone[0], both[1])
+        True
     """
     blocks = -(-count // 4)  # one counter value gives four 64-bit words
     start = int(indices.min())
@@ -63,7 +75,7 @@ def permute(
         stream: Independent sequence to use.
         epoch: Each epoch has its own permutation.
         size: Number of entries.
-        places: [N], positions in [0, size).
+        positions: [N], positions in [0, size).
     """
     half = np.uint64(max(2, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
     keys = _generator(seed, stream, 0, epoch).random_raw(ROUNDS)

@@ -32,6 +32,7 @@ class Heartbeat:
         self.stage = "starting"
 
     def __call__(self, stage: str) -> None:
+        """Count a sign of progress, at the beginning of a stage."""
         self.stage = stage
         self.count += 1
 
@@ -57,7 +58,7 @@ def prefetch(
         note: Called with a message for the user when a thread is restarted.
 
     Raises:
-        LoaderError: MOST_LOST_THREADS threads in a row stalled or died; the message contains what
+        LoaderError: MAX_LOST_THREADS threads in a row stalled or died; the message contains what
             the last one was doing.
     """
     step, tries = start_step, 0
@@ -80,8 +81,7 @@ def prefetch(
 
 
 class _LoaderThread(Generic[Item]):
-    """A producing thread. It is a daemon, because a process must be able to exit during a hung
-    read."""
+    """A producing thread; a daemon, because a process must be able to exit during a hung read."""
 
     def __init__(self, produce: Produce[Item], step: int) -> None:
         self._ready: queue.Queue[Item | BaseException] = queue.Queue(ITEMS_AHEAD)
@@ -94,6 +94,9 @@ class _LoaderThread(Generic[Item]):
 
     def next(self, stall_s: float) -> Item:
         """Return the next item, or raise what the thread raised.
+
+        Args:
+            stall_s: Seconds without a heartbeat after which the thread counts as stalled.
 
         Raises:
             LoaderError: The thread has stalled or ended.

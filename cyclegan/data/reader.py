@@ -106,6 +106,10 @@ class SliceReader:
     A volume is compared with its commit record on first use; later reads verify the checksum of
     each chunk. Memory is bounded for any number of volumes: decoded slices are cached up to
     `cache_bytes`, and at most OPEN_VOLUMES volumes are open.
+
+    Args:
+        store: Store with the volumes.
+        cache_bytes: Size of the cache of decoded slices in bytes; 0 keeps none.
     """
 
     def __init__(self, store: Store, cache_bytes: int) -> None:

@@ -52,28 +52,45 @@ class Order:
     """
 
     mri: SliceTable
+    """Usable MRI slices."""
     ct: SliceTable
+    """Usable CT slices."""
     seed: int
+    """Seed of the run."""
     batch: BatchConfig
+    """Number and size of the shards."""
     partner: Literal["random", "position"]
+    """Choice of the partner, see `DataConfig`."""
     augment: DataConfig | None
     """Ranges of the augmentation; None disables it."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps that use every slice of the larger domain at least once."""
+        """Optimizer steps of one pass over the larger domain, rounded up."""
         return -(-max(len(self.mri), len(self.ct)) // self.batch.global_size)
 
     def indices(self, step: int, shards: range) -> Ints:
-        """Return the sample indices of some shards of a step, in the order of the shards."""
+        """Return the indices of a step's samples, in the order of the shards.
+
+        Args:
+            step: Optimizer step, counted from 0.
+            shards: Logical shards, each in [0, `batch.shards`).
+
+        Returns:
+            [len(shards) x `batch.shard_size`].
+        """
         positions = np.arange(self.batch.shard_size)
         # [shards, shard_size] -> [shards * shard_size]
         offsets = (np.array(shards)[:, None] * self.batch.shard_size + positions).ravel()
         return step * self.batch.global_size + offsets
 
     def samples(self, indices: Ints) -> Samples:
-        """Return the slices of the samples `indices`, which should be close together
-        (`philox.uniforms`)."""
+        """Return the slices of some samples.
+
+        Args:
+            indices: [N], indices of the samples, which should be close together
+                (`philox.uniforms`).
+        """
         mri = permute_in_passes(self.seed, Stream.MRI_ORDER, len(self.mri), indices)
         ct = permute_in_passes(self.seed, Stream.CT_ORDER, len(self.ct), indices)
         if self.partner == "position":
@@ -97,6 +114,9 @@ class Order:
             indices: [N], indices of the samples.
             rows: [N], rows of the damaged slices.
             attempt: Number of earlier replacements that were damaged too, below ATTEMPTS.
+
+        Returns:
+            [N], rows of the replacements.
         """
         table = self.mri if modality == "mri" else self.ct
         stream = Stream.MRI_SUBSTITUTE if modality == "mri" else Stream.CT_SUBSTITUTE

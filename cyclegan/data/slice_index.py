@@ -73,7 +73,12 @@ class SliceTable:
 
     @classmethod
     def joined(cls, tables: Sequence["SliceTable"], volumes: Sequence[int]) -> "SliceTable":
-        """Concatenate several tables, given the number of volumes of each."""
+        """Concatenate several tables.
+
+        Args:
+            tables: At least one table; the volumes of each are counted on from those before it.
+            volumes: Number of volumes of each table, also of those without a usable slice.
+        """
         before = np.cumsum([0, *volumes[:-1]])
         rows = np.cumsum([0, *(len(table) for table in tables[:-1])])
         return cls(
@@ -106,6 +111,9 @@ class SliceTable:
         Args:
             heights: [N], relative heights.
             u: [N, candidates], numbers in [0, 1).
+
+        Returns:
+            [N], rows.
         """
         candidates = (u * len(self)).astype(np.int64)
         rows, left = np.empty(len(heights), np.int64), np.arange(len(heights))
@@ -133,6 +141,7 @@ class Domain:
     """The volumes of one modality and split, and the slices of them that may be used."""
 
     volumes: Sequence[StoredVolume]
+    """Volumes, sorted by name."""
     table: SliceTable
     """Usable slices; volume numbers are indices into `volumes`."""
 

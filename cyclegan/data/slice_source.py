@@ -51,7 +51,7 @@ def append_to(path: StoragePath, note: Callable[[str], None]) -> RecordSubstitut
     """Return a function that logs substitutions, and appends them to a file as lines of JSON.
 
     Args:
-        path: File of the records, which workers may share.
+        path: File of the records, which workers may share (`StoragePath.append`).
         note: Called with a message for the user.
     """
 
@@ -67,14 +67,24 @@ def append_to(path: StoragePath, note: Callable[[str], None]) -> RecordSubstitut
 
 
 class DamageLimit:
-    """Counter of the damaged slices of one domain that this worker has encountered."""
+    """Counter of the damaged slices of one domain that this worker has encountered.
+
+    Args:
+        config: Response to damage, and the largest share of damaged slices.
+        name: Name of the domain in messages.
+        num_slices: Slices of the domain, of which the share is taken.
+    """
 
     def __init__(self, config: DataConfig, name: str, num_slices: int) -> None:
         self._config, self._name, self._num_slices = config, name, num_slices
         self._rows: set[int] = set()
 
     def meet(self, row: int, error: StoreError) -> None:
-        """Count a damaged slice.
+        """Count a damaged slice; one that is met again is not counted again.
+
+        Args:
+            row: Row of the slice in the domain's table.
+            error: What is wrong with it.
 
         Raises:
             StoreError: The run must stop: `data.on_corrupt` is `stop`, or the share of damaged
@@ -102,7 +112,19 @@ class PendingSlices:
 
 
 class DomainSource:
-    """Source of the slices of one domain: reads ahead and replaces damaged slices."""
+    """Source of the slices of one domain: reads ahead and replaces damaged slices.
+
+    Args:
+        modality: Modality of the domain.
+        domain: Volumes and usable slices.
+        order: Sequence of samples, from which replacements are drawn.
+        store: Store with the volumes.
+        config: Number of neighbours, and response to damage.
+        reader: Reader of the store; both domains share one, and with it its cache.
+        bank: Noise to add; None adds none.
+        record: Called with each replacement of a damaged slice.
+        heartbeat: Called with a description of the read, as a sign of progress.
+    """
 
     def __init__(
         self,
@@ -126,7 +148,12 @@ class DomainSource:
         self._volume = lru_cache(OPEN_VOLUMES)(domain.volumes.__getitem__)
 
     def start(self, slices: Slices, step: int) -> PendingSlices:
-        """Start reading the slices of a step, without waiting for them."""
+        """Start reading the slices of a step, without waiting for them.
+
+        Args:
+            slices: At least one slice, as from `Order.samples`.
+            step: Step of the slices, for messages.
+        """
         first = self._name(int(slices.row[0]))
         stage = f"reading the {self._modality.upper()} slices of step {step} ({first}, ...)"
         return PendingSlices(slices=slices, reading=self._read(slices.row, stage), stage=stage)
@@ -134,9 +161,12 @@ class DomainSource:
     def finish(self, pending: PendingSlices) -> StoredSlices:
         """Wait for the slices of `start`.
 
+        Returns:
+            The slices with their neighbours, windows and augmentation, in the order of the samples.
+
         Raises:
             StoreError: A slice is damaged, and `data.on_corrupt` or `data.max_corrupt` stops the
-                run.
+                run, or `ATTEMPTS` replacements are damaged too.
         """
         self._heartbeat(pending.stage)
         rows, voxels, body = self._whole(pending)

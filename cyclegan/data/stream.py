@@ -74,7 +74,8 @@ def open_stream(
 
     Args:
         store: Store with the volumes.
-        config: Configuration of the run; its data, batch and run sections matter.
+        config: Configuration of the run; its data, batch and run sections matter, and on a GPU
+            `scale.workers` for the check of the shared memory.
         split: Split of the slices.
         shards: Logical shards of this worker, see `BatchConfig.shards_of`.
         start_step: Step of the first batch, from 0.
@@ -87,16 +88,25 @@ def open_stream(
         A generator that never ends.
 
     Raises:
-        DataError: A domain has no slices, or limits of the machine are too low; raised at once.
+        DataError: A domain has no slices; raised at once.
+        UserError: The machine allows too few open files, or on a GPU has too little shared memory;
+            raised at once.
         StoreError: A volume is damaged; raised by the `next` whose batch needs it.
         LoaderError: The loader stalled or died repeatedly; raised by the `next` that waits for it.
 
-    Example:
+    Examples:
+        >>> from contextlib import closing
+        >>> from cyclegan.config.presets import preset
+        >>> from data_prep.store.store import open_store
+        >>> from mrct.storage.paths import storage_path
+        >>> store, config = open_store(storage_path("brain.zarr")), preset("smoke")
         >>> stream = open_stream(
-        ...     store, config, "train", shards=range(4), start_step=0, device=torch.device("cpu")
-        ... )  # doctest: +SKIP
-        >>> with closing(stream):  # doctest: +SKIP
+        ...     store, config, "train", shards=range(2), start_step=0, device=torch.device("cpu")
+        ... )
+        >>> with closing(stream):
         ...     batch = next(stream)
+        >>> batch.mri.shape  # two shards of one pair
+        torch.Size([2, 1, 64, 64])
     """
     require_files()
     if device.type == "cuda":
@@ -198,7 +208,11 @@ def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch
 
 
 def steps_per_epoch(store: Store, config: Config) -> int:
-    """Return the optimizer steps per epoch, one pass over the train slices of the larger domain."""
+    """Return the optimizer steps per epoch, one pass over the train slices of the larger domain.
+
+    Raises:
+        DataError: A domain has no slices.
+    """
     return _order(_domains(store, config, "train"), config, "train").steps_per_epoch
 
 

@@ -14,6 +14,7 @@ from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
+from mrct.storage.local_path import make_output_folder
 
 
 def write_results(command: EvaluateCommand) -> ExitCode:
@@ -58,7 +59,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         hashes=hashes,
     )
     out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
-    out.mkdir(parents=True, exist_ok=True)
+    make_output_folder(out)
     write_atomic(out / "per_volume.csv", to_csv(scores).encode())
     write_atomic(out / "report.html", report.encode())
     # Written last: if it exists, the other files do too.

@@ -12,7 +12,11 @@ from mrct.imaging.hounsfield import AIR_HU, SOFT_TISSUE_HU
 
 
 def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
-    """Return 40 HU inside the body and -1024 outside: a low MAE without a single voxel of bone."""
+    """Return 40 HU inside the body and -1024 outside: a low MAE without a single voxel of bone.
+
+    Args:
+        body: Body mask [z, y, x], 0 or 1.
+    """
     return np.where(body, SOFT_TISSUE_HU, AIR_HU).astype(np.float32)
 
 

@@ -39,7 +39,11 @@ class RegionHistograms:
         return RegionHistograms(hu=self.hu + other.hu, bone=self.bone + other.bone)
 
     def all_of(self, hu: float) -> "RegionHistograms":
-        """Return counts with as many voxels in the same regions, all of one value."""
+        """Return counts with as many voxels in the same regions, all of one value.
+
+        Args:
+            hu: The value, within WINDOW_HU.
+        """
         counts = np.zeros_like(self.hu)
         counts[:, int((hu - LOW_HU) / BIN_HU)] = self.hu.sum(axis=1)
         bone = self.hu.sum(axis=1) if hu > BONE_HU else np.zeros_like(self.bone)
@@ -55,12 +59,16 @@ class RegionHistograms:
 def regions_of(
     inside: NDArray[np.bool_], depth_mm: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> Regions:
-    """Return the region of each body voxel, in the order of the true voxels of `inside`.
+    """Return the region of each body voxel, in [0, NUM_REGIONS).
 
     Args:
         inside: Body mask [z, y, x].
-        depth_mm: Distance of each body voxel from the surface.
-        spacing_mm: Voxel spacing (z, y, x).
+        depth_mm: Distance of each body voxel from the surface, in the order of the true voxels of
+            `inside`.
+        spacing_mm: Voxel spacing (z, y, x), in mm.
+
+    Returns:
+        [voxels], in the order of `depth_mm`.
     """
     _, dy, dx = spacing_mm
     z, y, x = np.nonzero(inside)
@@ -75,7 +83,12 @@ def regions_of(
 
 
 def region_histograms(values: NDArray[Any], regions: Regions) -> RegionHistograms:
-    """Count the HU of body voxels by region; values outside the window are clipped to it."""
+    """Count the HU of body voxels by region; values outside the window are clipped to it.
+
+    Args:
+        values: [voxels], HU.
+        regions: [voxels], region of each, as from `regions_of`.
+    """
     bins = ((values.clip(*WINDOW_HU) - LOW_HU) / BIN_HU).astype(np.intp)
     counts = np.bincount(regions * NUM_BINS + bins, minlength=NUM_REGIONS * NUM_BINS)
     return RegionHistograms(
@@ -89,6 +102,10 @@ def region_distance_hu(ours: RegionHistograms, theirs: RegionHistograms) -> floa
 
     0 if every region has the same values in both; a head with the right values, but fat in place of
     bone, has a large distance. Regions without voxels in one of the two do not count.
+
+    Args:
+        ours: Counts of synthetic CTs.
+        theirs: Counts of real CTs.
     """
     weights = _shares(ours, theirs)
     shares = (p.hu / np.maximum(p.hu.sum(axis=1, keepdims=True), 1) for p in (ours, theirs))
@@ -100,7 +117,11 @@ def bone_region_mismatch(ours: RegionHistograms, theirs: RegionHistograms) -> fl
     """Return the mismatch of bone over the regions: 0 equal, 1 nothing in common (or no bone).
 
     Bray-Curtis dissimilarity (1957) of the shares of bone per region, weighted by the voxels of
-    `ours` there.
+    `ours` there. It is also 0 if neither has bone.
+
+    Args:
+        ours: Counts of synthetic CTs.
+        theirs: Counts of real CTs.
     """
     weights = _shares(ours, theirs)
     a, b = (p.bone / np.maximum(p.hu.sum(axis=1), 1) * weights for p in (ours, theirs))

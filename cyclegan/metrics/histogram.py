@@ -22,7 +22,11 @@ def tissues_of(hu: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
 
 
 def histogram_of(values: NDArray[Any]) -> Counts:
-    """Count HU values of any shape, rounded; values outside the window are clipped to it."""
+    """Count HU values of any shape, rounded; values outside the window are clipped to it.
+
+    Args:
+        values: Finite HU values.
+    """
     whole = np.rint(values.ravel().clip(*WINDOW_HU)).astype(np.int64)
     return np.bincount(whole - LOW_HU, minlength=NUM_HU)
 
@@ -30,8 +34,12 @@ def histogram_of(values: NDArray[Any]) -> Counts:
 def distance_hu(ours: Counts, theirs: Counts) -> float:
     """Return the Wasserstein-1 distance in HU: the mean shift that turns one into the other.
 
-    In one dimension it is the area between the cumulative histograms (Vallender 1974). Neither
-    histogram may be empty.
+    In one dimension it is the area between the cumulative histograms (Vallender 1974). The numbers
+    of voxels may differ, but neither histogram may be empty.
+
+    Examples:
+        >>> distance_hu(histogram_of(np.array([40, 60])), histogram_of(np.array([45, 65])))
+        5.0
     """
     return float(np.abs(np.cumsum(ours) / ours.sum() - np.cumsum(theirs) / theirs.sum()).sum())
 

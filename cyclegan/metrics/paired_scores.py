@@ -26,7 +26,13 @@ Mask = NDArray[Any]
 
 
 def mae_hu(synthetic: HU, real: HU, body: Mask) -> float:
-    """Return the mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025)."""
+    """Return the mean absolute error in HU over the body, not clipped (SynthRAD2023 and 2025).
+
+    Examples:
+        >>> real, body = np.zeros((1, 2, 2)), np.ones((1, 2, 2))
+        >>> mae_hu(real - 40, real, body)
+        40.0
+    """
     return float(np.abs(_errors(synthetic, real, body)).mean())
 
 
@@ -36,10 +42,10 @@ def bias_hu(synthetic: HU, real: HU, body: Mask) -> float:
 
 
 def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
-    """Return the mean absolute error by tissue of the real CT.
+    """Return the mean absolute error in HU by tissue of the real CT.
 
-    Air is below -200 HU, bone above 250 HU, and soft tissue between. A tissue that the body lacks
-    is left out.
+    The keys are `mae_air_hu` (below -200 HU), `mae_bone_hu` (above 250 HU) and `mae_soft_hu`
+    (between). A tissue that the body lacks is left out.
     """
     errors, truth = np.abs(_errors(synthetic, real, body)), real[body.astype(bool)]
     return {
@@ -50,7 +56,7 @@ def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
 
 
 def height_mae_hu(synthetic: HU, real: HU, body: Mask) -> list[float | None]:
-    """Return the mean absolute error over the body in each of ten slabs of slices, lowest first.
+    """Return the mean absolute error in HU over the body in ten slabs of slices, lowest first.
 
     The slabs divide the slices that contain body into tenths; a slab without body is None.
     """
@@ -93,8 +99,10 @@ def ssim(synthetic: HU, real: HU, body: Mask, protocol: Protocol = SYNTHRAD2025)
 
 
 def ms_ssim(synthetic: HU, real: HU, body: Mask) -> float | None:
-    """Return the multi-scale structural similarity (SynthRAD2025; `ssim.multiscale_similarity`), or
-    None for a body too thin for its scales."""
+    """Return the multi-scale structural similarity (SynthRAD2025; `ssim.multiscale_similarity`).
+
+    It is None for a body too thin for its scales.
+    """
     images = _shifted(synthetic, real, body, SYNTHRAD2025)
     return multiscale_similarity(*images, SYNTHRAD2025.range_hu)
 
@@ -114,10 +122,9 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def bone_hd95_mm(
     synthetic: HU, real: HU, body: Mask, spacing_mm: tuple[float, float, float]
 ) -> float | None:
-    """Return the 95th percentile Hausdorff distance of the bone surfaces in mm; None if one CT has
-    no bone.
+    """Return the 95th percentile Hausdorff distance of bone in mm; None if one CT has no bone.
 
-    `spacing_mm` is the voxel spacing (z, y, x).
+    Bone is above 250 HU and in the body. `spacing_mm` is the voxel spacing (z, y, x).
     """
     inside = body.astype(bool)
     ours, theirs = (inside & (hu > BONE_HU) for hu in (synthetic, real))
@@ -137,6 +144,12 @@ def paired_scores(
 
     Returns:
         `mae_hu`, `psnr_db`, `ssim` and `bone_dice`.
+
+    Examples:
+        >>> real, body = np.zeros((8, 16, 16)), np.ones((8, 16, 16))
+        >>> scores = paired_scores(real + 20, real, body)
+        >>> scores["mae_hu"], round(scores["psnr_db"], 1)
+        (20.0, 46.2)
 
     Raises:
         ValueError: The arrays differ in shape, the mask is empty, or a value inside it is not
@@ -220,11 +233,11 @@ def _shifted(
 
 
 def hd95_mm(a: Mask, b: Mask, spacing_mm: tuple[float, float, float]) -> float | None:
-    """Return the larger of both directions' 95th percentile of surface distances; None if one mask
-    is empty.
+    """Return the 95th percentile Hausdorff distance of two masks in mm; None if one is empty.
 
+    The larger of both directions' percentiles of the distances from `surface` to `surface`:
     Huttenlocher 1993 with the percentile instead of the maximum, as in MONAI and the SynthRAD2025
-    evaluation. The surface consists of the mask's voxels with one of 6 neighbours outside it.
+    evaluation. `spacing_mm` is the voxel spacing (z, y, x).
     """
     if not (a.any() and b.any()):
         return None

@@ -30,11 +30,12 @@ def higher_is_better(metric: str) -> bool:
 def selection_score(synthetic: CtStatistics, real: CtStatistics, cycle_ssim: float) -> float:
     """Return the selection score: 0 is perfect, constant soft tissue gets 1.125; lower is better.
 
-    It is the weighted sum of three costs, each from 0 to 1. Weight 1: bone in the wrong regions
-    (`bone_region_mismatch`, 1 without any bone). Weight 1/4: wrong HU by region, d / (d + s) with d
-    the `region_distance_hu` and s that of constant soft tissue, which bounds the cost of untrained
-    networks. Weight 1/10: lost anatomy (1 - `cycle_ssim`), because a generator that always returns
-    the average head would do well on the other two.
+    It is the weighted sum of three costs, each from 0 to 1 (the third above 1 for a negative SSIM).
+    Weight 1: bone in the wrong regions (`bone_region_mismatch`, 1 without any bone). Weight 1/4:
+    wrong HU by region, d / (d + s) with d the `region_distance_hu` and s that of constant soft
+    tissue, which bounds the cost of untrained networks. Weight 1/10: lost anatomy (1 -
+    `cycle_ssim`), because a generator that always returns the average head would do well on the
+    other two.
 
     Args:
         synthetic: Summary of the synthetic CTs.
@@ -56,6 +57,10 @@ def train_ct_statistics(store: Store, num_volumes: int | None = None) -> CtStati
     """Return the summary of the first `num_volumes` (or all) real CTs of the train split.
 
     The result is cached, because every validation of a run needs it.
+
+    Args:
+        store: Store with the volumes; a volume that is damaged raises StoreError.
+        num_volumes: Number of CTs, in the order of their names; None stands for all.
 
     Raises:
         DataError: The train split has no CT.

@@ -43,8 +43,14 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
     Args:
         x: One CT [z, y, x], shifted to start at 0.
         y: The other CT.
-        body: Body mask [z, y, x].
-        range_hu: Dynamic range.
+        body: Body mask [z, y, x], with at least one voxel of body.
+        range_hu: Dynamic range, the width of the window in HU.
+
+    Examples:
+        >>> ct = np.arange(1000.0).reshape(10, 10, 10)
+        >>> body = ct > 0
+        >>> similarity(ct, ct, body, range_hu=4095)
+        1.0
     """
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
     box, counted = counted_box(body)
@@ -60,9 +66,17 @@ def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> fl
     Luminance, contrast and structure, each clipped at 0, are raised to the scale's weight and
     multiplied voxel by voxel; the maps' means over the body are clipped to [0, 1] and multiplied.
     Unlike Wang 2003, the luminance counts at every scale, so this is not torchmetrics' MS-SSIM.
-    Volumes are first padded with their edge values to 97 voxels along each axis. The result is None
-    if a scale has no voxel of the body: each scale drops every other voxel, so a thin body may
-    vanish.
+    Volumes are first padded with their edge values to 97 voxels along each axis.
+
+    Args:
+        x: One CT [z, y, x], shifted to start at 0.
+        y: The other CT.
+        body: Body mask [z, y, x].
+        range_hu: Dynamic range, the width of the window in HU.
+
+    Returns:
+        The similarity; None if a scale has no voxel of the body, because each scale drops every
+        other voxel and a thin body may vanish.
     """
     padding = [padding_of(size) for size in x.shape]
     x, y = np.pad(x, padding, mode="edge"), np.pad(y, padding, mode="edge")
@@ -79,8 +93,10 @@ def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> fl
 
 
 def components(x: Image, y: Image, range_hu: float) -> Image:
-    """Return the product of luminance, contrast and structure (Wang 2004, eq. 6, 9, 10), each
-    clipped at 0."""
+    """Return the product of luminance, contrast and structure, each clipped at 0.
+
+    Wang 2004, eq. 6, 9 and 10, at each voxel.
+    """
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
     m = moments(x, y)
     deviations = np.sqrt(m.variance_x.clip(0) * m.variance_y.clip(0))

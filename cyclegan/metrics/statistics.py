@@ -46,7 +46,12 @@ def mean_interval(values: Sequence[float], subjects: Sequence[str]) -> Interval 
 
 
 def means_by_subject(values: Sequence[float], subjects: Sequence[str]) -> list[float]:
-    """Return one mean per subject, in the order of their first volumes."""
+    """Return one mean per subject, in the order of their first volumes.
+
+    Args:
+        values: Score of each volume.
+        subjects: Subject of each volume.
+    """
     of_subject = defaultdict(list)
     for value, subject in zip(values, subjects, strict=True):
         of_subject[subject].append(value)
@@ -58,10 +63,13 @@ class Comparison:
     """The difference of two methods' means, first minus second."""
 
     difference: float
+    """Mean over the subjects, in the unit of the scores."""
     interval_95: Interval | None
+    """Bootstrap interval of the difference (`mean_interval`)."""
     p: float | None
     """Two-sided; None with fewer than three subjects."""
     subjects: int
+    """Number of subjects."""
 
 
 def compare(first: Sequence[float], second: Sequence[float], subjects: Sequence[str]) -> Comparison:
@@ -74,7 +82,7 @@ def compare(first: Sequence[float], second: Sequence[float], subjects: Sequence[
     Args:
         first: Score of each volume by the first method.
         second: Score of each volume by the second method.
-        subjects: Subject of each volume.
+        subjects: Subject of each volume; at least one.
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     means = np.array(means_by_subject(differences, subjects))

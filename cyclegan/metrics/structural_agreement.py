@@ -27,7 +27,7 @@ def edge_agreement(mri: NDArray[Any], ct: NDArray[Any], body: NDArray[Any]) -> f
     Args:
         mri: Source MRI [z, y, x].
         ct: Synthetic CT [z, y, x].
-        body: Body mask [z, y, x], 0 or 1.
+        body: Body mask [z, y, x], 0 or 1, with at least one voxel of body.
     """
     inside = body.astype(bool)
     ours, theirs = (_edges(image)[inside] for image in (mri, ct))
@@ -39,12 +39,12 @@ def edge_agreement(mri: NDArray[Any], ct: NDArray[Any], body: NDArray[Any]) -> f
 def outline_agreement(
     ct: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> float:
-    """Return the Dice overlap of the synthetic CT's own body mask with that of the MRI.
+    """Return the Dice overlap of the synthetic CT's own body mask with that of the MRI, 0 to 1.
 
     Args:
         ct: Synthetic CT in HU [z, y, x].
         body: Body mask of the MRI [z, y, x], 0 or 1.
-        spacing_mm: Voxel spacing (z, y, x).
+        spacing_mm: Voxel spacing (z, y, x), in mm.
     """
     found = body_mask(ct.astype(np.float32), "ct", spacing_mm=spacing_mm)
     return dice(found, body.astype(bool))

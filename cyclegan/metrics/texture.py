@@ -27,6 +27,10 @@ def roughness_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.floa
 
     They are the sum along z and the sum in plane (mean of both axes), in HU, and the number of
     voxels, over the voxels whose next neighbours along all axes are inside too.
+
+    Args:
+        hu: CT in HU [z, y, x].
+        inside: Body mask [z, y, x].
     """
     values = hu.astype(np.float32)
     here = inside[:-1, :-1, :-1] & inside[1:, :-1, :-1]
@@ -53,7 +57,11 @@ def slice_features(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.fl
     """Return features of each slice with enough body, [slices, 32].
 
     They are the shares of its body in 16 bins of HU and in 16 bins of in-plane gradient magnitude
-    (HU per voxel).
+    (HU per voxel). Slices with less than MIN_BODY_FRACTION of body are left out.
+
+    Args:
+        hu: CT in HU [z, y, x]; values outside the window are clipped to it.
+        inside: Body mask [z, y, x].
     """
     values = hu.astype(np.float32).clip(*WINDOW_HU)
     rows = []

@@ -50,7 +50,7 @@ def cycle_scores(
     at most 100 dB.
 
     Args:
-        original: Slices in [-1, 1].
+        original: Slices in [-1, 1]; H and W are at least 11.
         returned: The slices after the cycle, in [-1, 1].
 
     Returns:
@@ -107,14 +107,14 @@ class CtStatistics:
 def ct_statistics_of(
     hu: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> CtStatistics:
-    """Summarise one CT inside its body mask; values outside the window are clipped.
+    """Summarise one CT inside its body mask; values outside the window are clipped to it.
 
     A border of the field of view that cuts the body is no surface for depths.
 
     Args:
         hu: CT in HU [z, y, x].
         body: Body mask [z, y, x], 0 or 1.
-        spacing_mm: Voxel spacing (z, y, x).
+        spacing_mm: Voxel spacing (z, y, x), in mm.
     """
     inside = body.astype(bool)
     depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
@@ -129,7 +129,7 @@ def ct_statistics_of(
 
 
 def pool_statistics(populations: Iterable[CtStatistics]) -> CtStatistics:
-    """Combine the summaries of several CTs."""
+    """Combine the summaries of several CTs; without any, all counts are 0."""
     empty = CtStatistics(
         hu=np.zeros(NUM_HU, np.int64),
         bone_depth=np.zeros(NUM_DEPTHS, np.int64),
@@ -141,13 +141,17 @@ def pool_statistics(populations: Iterable[CtStatistics]) -> CtStatistics:
 
 
 def hu_distance(synthetic: CtStatistics, real: CtStatistics) -> float:
-    """Return the Wasserstein-1 distance in HU of all values inside the bodies
-    (`histogram.distance_hu`)."""
+    """Return the Wasserstein-1 distance in HU of all values in the bodies (`distance_hu`)."""
     return distance_hu(synthetic.hu, real.hu)
 
 
 def tissue_distances(synthetic: CtStatistics, real: CtStatistics) -> dict[str, float]:
-    """Return the distance within each tissue: `hu_distance_air`, `_soft` and `_bone`."""
+    """Return the distance in HU within each tissue (`tissue_distances_hu`).
+
+    Returns:
+        `hu_distance_air`, `hu_distance_soft` and `hu_distance_bone`, without a tissue that one of
+        the two lacks.
+    """
     found = tissue_distances_hu(synthetic.hu, real.hu)
     return {f"hu_distance_{tissue}": distance for tissue, distance in found.items()}
 
@@ -158,6 +162,7 @@ def bone_depth_mismatch(synthetic: CtStatistics, real: CtStatistics) -> float:
     Bray-Curtis dissimilarity (1957) of the bone shares by depth: sum |s - r| / sum (s + r). Bone on
     the scalp (contrast lock-in) is at depths where real heads have none, so both the false and the
     missing bone count. For a skull at the right depth but too thick, the excess counts.
+    It is also 0 if neither has bone.
     """
     ours, theirs = synthetic.bone_share, real.bone_share
     total = float((ours + theirs).sum())
@@ -165,7 +170,7 @@ def bone_depth_mismatch(synthetic: CtStatistics, real: CtStatistics) -> float:
 
 
 def region_distances(synthetic: CtStatistics, real: CtStatistics) -> dict[str, float]:
-    """Return the parts of the selection score: `hu_place_distance` and `bone_region_mismatch`.
+    """Return the parts of the selection score: `hu_place_distance` and `bone_place_mismatch`.
 
     Unlike `hu_distance` and `bone_depth_mismatch`, they depend on the body region
     (`body_regions`): also on the height, and on the side of the body.

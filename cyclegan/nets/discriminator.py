@@ -31,6 +31,11 @@ class Discriminator(nn.Module):
             evaluation mode while the generators are updated.
         scales: Discriminators of the same shape, 1 or more; each further one sees the image at half
             the resolution of the previous one (Wang 2018, pix2pixHD): patches of 140, 280, ...
+
+    Examples:
+        >>> discriminator = Discriminator(filters=8, spectral=True)
+        >>> discriminator(torch.zeros(4, 1, 64, 64)).shape  # 6 x 6 patches
+        torch.Size([4, 1, 6, 6])
     """
 
     def __init__(
@@ -73,7 +78,13 @@ class Discriminator(nn.Module):
 def patch_layers(
     in_channels: int, filters: int, norm: Literal["none", "instance"]
 ) -> nn.Sequential:
-    """Build the convolutions of one scale, with torch's default initialisation."""
+    """Build the convolutions of one scale, with torch's default initialisation.
+
+    Args:
+        in_channels: Channels of the input.
+        filters: Channels of the first layer; the inner ones have 2, 4 and 8 times as many.
+        norm: Normalisation after the inner convolutions.
+    """
     layers: list[nn.Module] = []
     channels = in_channels
     for index, (width, stride) in enumerate([(1, 2), (2, 2), (4, 2), (8, 1)]):

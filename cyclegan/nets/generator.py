@@ -15,7 +15,11 @@ PARAMETERS_OF_REFERENCE = 11_365_633  # one channel, 64 filters, nine blocks, tr
 
 
 class ResidualBlock(nn.Module):
-    """Residual block of two convolutions, without an activation after the sum (Gross 2016)."""
+    """Residual block of two convolutions, without an activation after the sum (Gross 2016).
+
+    Args:
+        channels: Channels of the input and of the output.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,12 +34,18 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Add the output of the convolutions to the features."""
         summed: Tensor = features + self.branch(features)
         return summed
 
 
 def upsampling(channels: int, kind: Literal["transposed", "resize"]) -> list[nn.Module]:
-    """Build layers that double the size and halve the channels."""
+    """Build layers that double the size and halve the channels.
+
+    Args:
+        channels: Channels of the input, an even number.
+        kind: `transposed` convolution, or `resize`: nearest neighbour and a convolution.
+    """
     if kind == "transposed":
         return [
             nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
@@ -58,6 +68,11 @@ class Generator(nn.Module):
         filters: Channels f of the first layer.
         blocks: Residual blocks, 0 or more.
         upsample: `transposed` convolution, or `resize`: nearest neighbour and a convolution.
+
+    Examples:
+        >>> to_ct = Generator(in_channels=3, filters=8, blocks=2)
+        >>> to_ct(torch.zeros(4, 3, 64, 64)).shape
+        torch.Size([4, 1, 64, 64])
     """
 
     def __init__(
@@ -106,7 +121,7 @@ class Generator(nn.Module):
         """Translate slices.
 
         Args:
-            image: Slices in [-1, 1]; H and W are multiples of 4.
+            image: Slices in [-1, 1] with neighbours and conditions; H and W are multiples of 4.
 
         Returns:
             The translated middle slices in [-1, 1], at least in fp32 regardless of autocast.
@@ -117,7 +132,13 @@ class Generator(nn.Module):
 
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and set biases to 0 (Zhu 2017, appendix 7.1)."""
+    """Draw a convolution's weights from N(0, 0.02) and set its biases to 0 (Zhu 2017, 7.1).
+
+    The second number is the standard deviation. Other modules are left as they are.
+
+    Args:
+        module: Any module; `Module.apply` calls this for each part of a network.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         assert module.bias is not None

@@ -27,6 +27,11 @@ def replace_slices(
 
     Returns:
         `slices` between the conditions of `source`, M = N + number of conditions.
+
+    Examples:
+        >>> source = torch.zeros(2, 5, 64, 64)  # depth, three slices, height
+        >>> replace_slices(source, torch.zeros(2, 1, 64, 64), neighbours=1).shape
+        torch.Size([2, 3, 64, 64])
     """
     own = source.shape[1] // 2
     return torch.cat(
@@ -60,6 +65,15 @@ def depth_below_surface(body: Mask, reach: int) -> Mask:
     The distance is exact and Euclidean in the plane, computed one axis after the other
     (Felzenszwalb 2012, section 3) in a fixed number of operations, so that it runs on any device
     without a sync. The image's border is no surface; outside the body the depth is 0.
+
+    Args:
+        body: Body mask, 0 or 1.
+        reach: Largest depth in pixels, at least 1.
+
+    Examples:
+        >>> body = torch.tensor([0.0, 1, 1, 1, 1, 0]).expand(1, 1, 6, 6)
+        >>> depth_below_surface(body, reach=8)[0, 0, 0]
+        tensor([0., 1., 2., 2., 1., 0.])
     """
     rows = torch.arange(body.shape[-2], device=body.device, dtype=body.dtype)[:, None]
     outside = torch.where(body > 0.5, -float(2 * body.shape[-2]), rows)

@@ -28,6 +28,11 @@ def structure_loss(source: Image, translated: Image) -> Scalar:
     Args:
         source: Real image in [-1, 1]; it gets no gradient.
         translated: Its translation, in [-1, 1].
+
+    Examples:
+        >>> image = torch.linspace(-1, 1, 256).reshape(1, 1, 16, 16)
+        >>> structure_loss(image, -image)  # the sign of an edge does not matter
+        tensor(0.)
     """
     with torch.autocast(source.device.type, enabled=False):
         ours, theirs = mind(at_least_fp32(translated)), mind(at_least_fp32(source))
@@ -39,6 +44,12 @@ def mind(image: Image) -> Float[Tensor, "B 4 H W"]:
 
     Heinrich 2012, eq. 4: exp(-D / V), with D the mean squared difference of two patches and V the
     mean of D over the four neighbours, at least FLOOR.
+
+    Args:
+        image: Image in [-1, 1].
+
+    Returns:
+        The similarities to the patches above, below, left and right, in this order.
     """
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     height, width = image.shape[-2:]

@@ -49,6 +49,13 @@ class Generators(nn.Module):
         to_ct: Generator from MRI to CT.
         to_mri: Generator from CT to MRI.
         neighbours: Slices on each side of the translated one in an input.
+
+    Examples:
+        >>> small = {"in_channels": 3, "filters": 8, "blocks": 1}
+        >>> generators = Generators(Generator(**small), Generator(**small), neighbours=1)
+        >>> mri = ct = torch.zeros(2, 3, 64, 64)
+        >>> generators(mri, ct).returned_mri.shape
+        torch.Size([2, 1, 64, 64])
     """
 
     def __init__(self, to_ct: Generator, to_mri: Generator, *, neighbours: int = 0) -> None:
@@ -76,17 +83,32 @@ class Generators(nn.Module):
         )
 
     def as_input(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Input:
-        """Build the input for translating an image back, from its source's conditions."""
+        """Build the input for translating an image back, from its source's conditions.
+
+        Args:
+            source: Input that the image was translated from.
+            image: Translated slices in [-1, 1], each repeated in place of its neighbours.
+        """
         num_slices = 2 * self.neighbours + 1
         return replace_slices(source, image.expand(-1, num_slices, -1, -1), self.neighbours)
 
     def as_judged(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Judged:
-        """Build a discriminator's input: an image, real or fake, with its source's conditions."""
+        """Build a discriminator's input: an image, real or fake, with its source's conditions.
+
+        Args:
+            source: Input that the image was translated from; for a real image its own.
+            image: Slices in [-1, 1].
+        """
         return replace_slices(source, image, self.neighbours)
 
 
 class Discriminators(nn.Module):
-    """Both discriminators."""
+    """Both discriminators.
+
+    Args:
+        mri: Discriminator of real MRIs from translated ones.
+        ct: Discriminator of real CTs from translated ones.
+    """
 
     def __init__(self, mri: Discriminator, ct: Discriminator) -> None:
         super().__init__()
@@ -94,5 +116,10 @@ class Discriminators(nn.Module):
         self.ct = ct
 
     def forward(self, mri: Judged, ct: Judged) -> tuple[Scores, Scores]:
-        """Return the logits of the MRI images and of the CT images."""
+        """Return the logits of the MRI images and of the CT images (`Discriminator.forward`).
+
+        Args:
+            mri: Real or translated MRI slices in [-1, 1] with the conditions of their sources.
+            ct: Real or translated CT slices in [-1, 1] with the conditions of their sources.
+        """
         return self.mri(mri), self.ct(ct)

@@ -32,7 +32,7 @@ class InstanceNorm(nn.Module):
 
 
 def image_by_image(features: Features) -> Features:
-    """Apply a BatchNorm to each image: torch has a channels_last implementation of that."""
+    """Normalise by a BatchNorm of each image: torch has a channels_last implementation of that."""
     images = [F.batch_norm(x, None, None, training=True, eps=EPSILON) for x in features.split(1)]
     return torch.cat(images) if len(images) > 1 else images[0]
 

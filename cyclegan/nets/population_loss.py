@@ -39,6 +39,11 @@ def population_loss(translated: Image, body: Image, real: Image, real_body: Imag
         real: Real slices of the new domain in [-1, 1], from similar heights (`data.partner`
             position); they get no gradient.
         real_body: Body masks of the real slices, 0 or 1.
+
+    Examples:
+        >>> body, translated = torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+        >>> population_loss(translated, body, translated + 0.5, body)
+        tensor(0.5000)
     """
     ours, our_counts = layer_quantiles(at_least_fp32(translated), layers(body))
     theirs, their_counts = layer_quantiles(at_least_fp32(real), layers(real_body))
@@ -60,6 +65,11 @@ def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) ->
         body: Body masks of their sources, 0 or 1.
         real: Real slices of the new domain in [-1, 1].
         real_body: Body masks of the real slices, 0 or 1.
+
+    Examples:
+        >>> body, translated = torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+        >>> depth_loss(translated, body, translated + 0.5, body)
+        tensor(0.2500)
     """
     masks, theirs = layers(body, FINE_SHARES), layers(real_body, FINE_SHARES)
     counts = theirs.sum((-2, -1))
@@ -99,7 +109,12 @@ def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tenso
 def layer_quantiles(
     image: Image, masks: Float[Tensor, "B L H W"]
 ) -> tuple[Float[Tensor, "B L Q"], Float[Tensor, "B L"]]:
-    """Return evenly spaced quantiles of an image inside each mask, and the masks' pixel counts."""
+    """Return evenly spaced quantiles of an image inside each mask, and the masks' pixel counts.
+
+    Args:
+        image: Image with values below 4.
+        masks: Masks of 0 and 1; the quantiles of an empty one mean nothing.
+    """
     counts = masks.sum((-2, -1))
     # Pixels of other layers are sorted to the end: no image value reaches 4.
     ordered = torch.where(masks > 0.5, image, 4.0).flatten(2).sort(-1).values

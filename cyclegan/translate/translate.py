@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -30,7 +29,7 @@ from data_prep.convert.quarantine import Quarantine
 from data_prep.store.store import sha256_of
 from mrct.errors import ExitCode, UsageError
 from mrct.progress import progress
-from mrct.storage.local_path import LocalPath
+from mrct.storage.local_path import LocalPath, make_output_folder
 
 FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 
@@ -47,12 +46,14 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
         info.preprocessing,
         command.leniency,
     )
-    make_folder(command.out)
+    make_output_folder(command.out)
     remove_stale_partials(command.out)
     outcomes: list[TranslationOutcome] = []
     # Private files are beside the results, not among them, since results may be shared.
     out = LocalPath(command.out).absolute()
     quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
+    id_map = out.beside(".id-map.csv")
+    write_translation_id_map((), id_map)  # another file there is an error now, not after the work
     with progress("translate", total=len(found.inputs)) as advance:
         job = TranslationJob(
             engine=engine,
@@ -83,7 +84,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
                 quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
             advance()
-    write_translation_id_map(outcomes, out.beside(".id-map.csv"))
+    write_translation_id_map(outcomes, id_map)
     print_summary(outcomes, found.left, command.out)
     if all(outcome.result for outcome in outcomes):
         return ExitCode.DONE
@@ -136,16 +137,6 @@ def compile_engine(model: ExportedModel, command: TranslateCommand) -> ExportedM
         return model
     assert isinstance(model.network, torch.nn.Module)
     return replace(model, network=CompiledNetwork(model.network, command.batch_size))
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder of the results; raises UsageError if that is impossible."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(
-            f"No results can be written to {out}: {error.strerror}. Give another --out."
-        ) from error
 
 
 def inverse_engine(

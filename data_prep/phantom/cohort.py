@@ -21,6 +21,7 @@ from data_prep.phantom.shapes import Array, Point, rotation_matrix
 from data_prep.readers.nifti import write_nifti
 from mrct.imaging.volume import Grid, Modality
 from mrct.progress import progress
+from mrct.storage.local_path import make_output_folder
 
 AXES = {"R": (1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1), "L": (-1, 0, 0), "P": (0, -1, 0)}
 ORIENTATIONS: dict[Modality, tuple[str, ...]] = {
@@ -63,7 +64,7 @@ def make_cohort(
         The path of the manifest.
     """
     for modality in ORIENTATIONS:
-        (out / modality).mkdir(parents=True, exist_ok=True)
+        make_output_folder(out / modality)
     visits = _plan(settings)
     work = partial(_scan_subject, out, settings, seed)
     num_workers = min(num_workers or len(os.sched_getaffinity(0)), len(visits))

@@ -20,10 +20,17 @@ from mrct.storage.paths import StoragePath
 
 
 def check(store: Store, *, full: bool = False) -> list[str]:
-    """Return all problems of a store, a sentence each; empty if it is sound.
+    """Return all problems of a store.
 
-    Compares every volume's files with its commit record (`full` reads and hashes every byte) and
-    the index with the records, and finds links to missing volumes or to another grid.
+    Compares every volume's files with its commit record and the index with the records, and finds
+    links to missing volumes or to another grid.
+
+    Args:
+        store: Store to check.
+        full: Also read and hash every byte; otherwise names, sizes and metadata of files only.
+
+    Returns:
+        A message for each problem; empty if the store is sound.
     """
     names = {volume.name for volume in store.volumes}
     problems = []
@@ -53,7 +60,15 @@ def check(store: Store, *, full: bool = False) -> list[str]:
 def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False) -> int:
     """Remove damaged volumes and rebuild the index; return the number of volumes removed.
 
-    Raises StoreError if there is no store, or if another command is writing to it.
+    Args:
+        path: Store, which need not have an index.
+        say: Called with a message for each problem.
+        full: Find damage by reading and hashing every byte, not by names, sizes and metadata only.
+
+    Raises:
+        NoStoreError: There is nothing at `path`.
+        StoreError: Another command is writing to the store, or its root cannot be used.
+        UsageError: `path` is not a store of this project.
     """
     read_root(path)
     with write_lock(path):
@@ -61,9 +76,17 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
 
 
 def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
-    """Repair a store whose lock the caller holds; `say` is called with each problem.
+    """Repair a store whose lock the caller holds, as `repair` does.
 
     A volume that is converted again gets the previous split of its subject.
+
+    Args:
+        path: Store, locked by `write_lock`.
+        say: Called with a message for each problem.
+        full: Find damage by reading and hashing every byte, not by names, sizes and metadata only.
+
+    Returns:
+        Number of volumes removed.
     """
     names = committed(path)
     damaged = []

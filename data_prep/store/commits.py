@@ -21,18 +21,30 @@ IMAGE, BODY = "0", "labels/body/0"
 
 
 def commit_path(store: StoragePath, name: str) -> StoragePath:
-    """Return the path of the commit record of the volume `name`."""
+    """Return the path of the commit record of a volume, `<modality>/<pseudonym>`."""
     return store / COMMITS / _file_of(name)
 
 
 def committed(store: StoragePath) -> list[str]:
-    """Return the names of all volumes that have a commit record."""
+    """Return the names, `<modality>/<pseudonym>`, of all volumes that have a commit record."""
     names = (store / COMMITS).names()
     return [n.removesuffix(".json").replace("-", "/", 1) for n in names if n.endswith(".json")]
 
 
 def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
-    """Read a commit record: `volume`, `source_sha256`, `fingerprint`, `files`, `notes`."""
+    """Read a commit record.
+
+    Args:
+        store: Path of the store.
+        name: Volume, as `<modality>/<pseudonym>`.
+
+    Returns:
+        The record, with `volume` (`StoredVolume.to_json`), `files` (`bytes` and `sha256` of each),
+        `source_sha256`, `fingerprint` of the preprocessing, `notes` and `schema`.
+
+    Raises:
+        StoreError: The record is missing or was changed.
+    """
     try:
         content = commit_path(store, name).read_bytes()
     except FileNotFoundError:
@@ -42,7 +54,11 @@ def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
 
 
 def read_commits(store: StoragePath) -> list[dict[str, Any]]:
-    """Read all commit records, sorted by volume name. Raises StoreError if one is damaged."""
+    """Read all commit records (`read_commit`), sorted by volume name.
+
+    Raises:
+        StoreError: A record was changed.
+    """
     folder = store / COMMITS
     contents = folder.read_files([_file_of(name) for name in committed(store)])
     return [unseal(content, folder / file, store) for file, content in contents.items()]
@@ -51,7 +67,15 @@ def read_commits(store: StoragePath) -> list[dict[str, Any]]:
 def frozen_splits(
     store: StoragePath, records: list[dict[str, Any]] | None = None
 ) -> dict[str, Split]:
-    """Return the split of every subject that has or had a volume; it never changes."""
+    """Return the split of every subject that has or had a volume; it never changes.
+
+    Args:
+        store: Path of the store.
+        records: All commit records, if they have been read already.
+
+    Raises:
+        StoreError: A record, or the file of the splits, was changed.
+    """
     path = store / SPLITS_FILE
     kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
     volumes = (record["volume"] for record in records or read_commits(store))
@@ -61,8 +85,12 @@ def frozen_splits(
 def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
     """Compare a volume's files with its commit record.
 
-    Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in
-    it; with `full` the hash of every file.
+    Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in it.
+
+    Args:
+        store: Path of the store.
+        name: Volume, as `<modality>/<pseudonym>`.
+        full: Also read every file and check its hash.
 
     Raises:
         StoreError: A file differs; the message names it.
@@ -91,8 +119,14 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
 
 
 def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
-    """Return the error for a volume that differs from its record; `file` is relative to the
-    store."""
+    """Return the error for a volume that differs from its record.
+
+    Args:
+        store: Path of the store.
+        name: Volume, as `<modality>/<pseudonym>`.
+        file: File that differs, relative to the store.
+        found: What is wrong with the file, as a clause for the message.
+    """
     return StoreError(
         f"The volume {name} is damaged: {file} in {store}: {found}. Training on it would learn "
         f"from wrong voxels. {_repair(store)}"
@@ -105,7 +139,16 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, Any]:
-    """Read sealed JSON; raises StoreError if it was changed."""
+    """Return the document of sealed JSON, without its hash.
+
+    Args:
+        content: Bytes written by `seal`.
+        path: File that they were read from, for the message.
+        store: Store that the message tells how to repair.
+
+    Raises:
+        StoreError: The content is not sealed JSON, or was changed after it was written.
+    """
     try:
         document: dict[str, Any] = json.loads(content)
         expected = document.pop("sha256")

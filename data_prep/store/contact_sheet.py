@@ -53,6 +53,14 @@ def caption_of(store: Store) -> str:
 
 
 def save_contact_sheet(store: Store, path: Path) -> None:
-    """Write the contact sheet as a PNG."""
+    """Write the contact sheet as a PNG.
+
+    Args:
+        store: Store with the volumes.
+        path: File to write or replace.
+
+    Raises:
+        StoreError: A volume on the sheet is damaged.
+    """
     figure = sheet(rows_of(store), caption=caption_of(store), tile_inches=1.8, num_columns=3)
     write_atomic(path, png(figure, 150))

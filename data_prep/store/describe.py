@@ -49,7 +49,15 @@ def sample_volumes(volumes: Volumes, count: int) -> Volumes:
 
 
 def store_histogram(store: Store, volumes: Volumes) -> Histogram:
-    """Read all these CT volumes and count their HU inside the body."""
+    """Read all these CT volumes and count their HU inside the body.
+
+    Args:
+        store: Store with the volumes.
+        volumes: At least one CT volume.
+
+    Raises:
+        StoreError: A volume is damaged.
+    """
     values = [store.voxels(volume)[store.body(volume) == 1] for volume in volumes]
     hu = np.concatenate(values).clip(EDGES_HU[0], EDGES_HU[-1])
     low, middle, high = np.percentile(hu, [1, 50, 99])

@@ -67,7 +67,14 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 class Index:
-    """An index file, whose columns are read and verified on first use."""
+    """An index file, whose columns are read and verified on first use.
+
+    Args:
+        path: The file `index.safetensors` of a store.
+
+    Raises:
+        StoreError: The header is damaged, or of another version.
+    """
 
     def __init__(self, path: StoragePath) -> None:
         self._path = path
@@ -95,14 +102,19 @@ class Index:
         return int(self._sealed["columns"]["name"]["shape"][0])
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column, with a row per volume (or per slice, for facts of slices).
+        """Return all rows of a column: one per volume, or one per slice for facts of slices.
 
-        Raises StoreError if the column was changed.
+        Raises:
+            StoreError: The column was changed.
         """
         return self.rows(name, 0, self._sealed["columns"][name]["shape"][0])
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Return rows of a column. Raises StoreError if the column was changed."""
+        """Return the rows `start` to `stop` of a column, `stop` excluded.
+
+        Raises:
+            StoreError: The column was changed.
+        """
         column = self._columns.get(name)
         if column is None:  # two threads may do this at once, each with its own file
             column = self._columns[name] = self._checked(name)
@@ -123,7 +135,7 @@ class Index:
         return row if row < len(self) and self.text("name", row) == name else None
 
     def texts(self, column: str, start: int, stop: int) -> NDArray[Any]:
-        """Return rows of a text column."""
+        """Return the rows `start` to `stop` of a text column as byte strings."""
         letters = self.rows(column, start, stop)  # [volumes, longest], zeros at the end
         return letters.view(f"S{letters.shape[1]}")[:, 0]
 
@@ -166,7 +178,12 @@ class Index:
 
 
 class Volumes(Sequence[StoredVolume]):
-    """A sequence of volumes of an index, sorted by name; each is assembled on access."""
+    """A sequence of volumes of an index; each is assembled on access.
+
+    Args:
+        index: Index of the store.
+        rows: Rows of the volumes in the index; None stands for all, sorted by name.
+    """
 
     def __init__(self, index: Index, rows: NDArray[np.int64] | None = None) -> None:
         self._index = index
@@ -184,12 +201,17 @@ class Volumes(Sequence[StoredVolume]):
         return None if row is None else self._volume(row)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return one fact of all volumes: `shape`, `window`, `bytes`, `split` (index in SPLITS)."""
+        """Return one fact of all volumes, [volumes, ...].
+
+        Args:
+            name: Fact of volumes in numbers, such as `shape`, `window`, `bytes`, or `split` and
+                `modality` (indices in SPLITS and MODALITIES).
+        """
         assert name not in _PER_SLICE
         return self._index.column(name)[self._rows]
 
     def texts(self, name: str) -> NDArray[Any]:
-        """Return one text of all volumes: `name`, `subject` or `link`."""
+        """Return `name`, `subject` or `link` of all volumes as byte strings; b"" is no link."""
         return self._index.texts(name, 0, len(self._index))[self._rows]
 
     @property
@@ -199,8 +221,11 @@ class Volumes(Sequence[StoredVolume]):
         return first[self._rows + 1] - first[self._rows]
 
     def of_slices(self, name: str) -> NDArray[np.float32]:
-        """Return one fact of every slice of all volumes, concatenated: `body_fraction`, `height`,
-        `deviation`."""
+        """Return one fact of every slice of all volumes, concatenated, [sum of `depths`].
+
+        Args:
+            name: `body_fraction`, `height` or `deviation`.
+        """
         if not len(self):
             return np.empty(0, np.float32)
         depth, first = self.depths, self._index.first_slices[self._rows]
@@ -215,7 +240,7 @@ class Volumes(Sequence[StoredVolume]):
         return Volumes(self._index, self._rows[np.argsort(alone, kind="stable")])
 
     def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
-        """Return the volumes for which `wanted` is true."""
+        """Return the volumes for which `wanted`, [volumes], is true."""
         return Volumes(self._index, self._rows[wanted])
 
     def __len__(self) -> int:

@@ -1,4 +1,6 @@
-"""Opens and reads the Zarr store. Its layout:
+"""Opens and reads the Zarr store.
+
+Its layout:
 
     zarr.json                     root group: schema, spacing, size, preprocessing and fingerprint
     index.safetensors             facts of all volumes, rebuilt from the commit records
@@ -42,10 +44,12 @@ ATTRIBUTE = "mri_ct_store"
 class Store:
     """An open store: its facts, and voxels and body masks of its volumes on demand.
 
-    Example:
-        store = open_store(LocalPath("brain.zarr"))
-        for volume in store.select("ct", "train"):
-            hu = store.voxels(volume)  # int16 [z, y, x]
+    Examples:
+        >>> from mrct.storage.paths import storage_path
+        >>> store = open_store(storage_path("brain.zarr"))
+        >>> for volume in store.select("ct", "train"):
+        ...     hu, body = store.voxels(volume), store.body(volume)  # both [z, y, x]
+        ...     mean_hu = hu[body == 1].mean()
     """
 
     path: StoragePath
@@ -163,6 +167,12 @@ def open_store(path: StoragePath) -> Store:
         NoStoreError: There is nothing at `path`.
         StoreError: The index is missing or damaged, or the schema is of another version.
         UsageError: `path` is not a store of this project.
+
+    Examples:
+        >>> from mrct.storage.paths import storage_path
+        >>> store = open_store(storage_path("brain.zarr"))
+        >>> store.spacing_mm  # (z, y, x)
+        (3.0, 2.0, 2.0)
     """
     root = read_root(path)
     if not (path / INDEX).exists():
@@ -184,7 +194,20 @@ def open_store(path: StoragePath) -> Store:
 
 
 def read_root(path: StoragePath) -> dict[str, Any]:
-    """Return the root attributes of a store, after checking schema and fingerprint."""
+    """Return the root attributes of a store, after checking schema and fingerprint.
+
+    Args:
+        path: Local folder or URL of the store.
+
+    Returns:
+        `schema`, `spacing_mm` (z, y, x), `size` (Y, X), `settings` of the preprocessing, its
+        `fingerprint`, and `key_check` of the pseudonyms.
+
+    Raises:
+        NoStoreError: There is nothing at `path`.
+        StoreError: The schema is of another version, or the attributes were changed.
+        UsageError: `path` is not a store of this project.
+    """
     with path.reached():
         exists = path.exists()
     if not exists:
@@ -215,7 +238,10 @@ def read_root(path: StoragePath) -> dict[str, Any]:
 
 
 def fingerprint_of(root: Mapping[str, Any]) -> str:
-    """Return the hash of the root attributes that determine the voxels: schema, spacing, size,
-    settings."""
+    """Return the hash of the root attributes that determine the voxels, 16 hexadecimal digits.
+
+    Args:
+        root: Attributes, of which `schema`, `spacing_mm`, `size` and `settings` count.
+    """
     decisive = {name: root.get(name) for name in ("schema", "spacing_mm", "size", "settings")}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

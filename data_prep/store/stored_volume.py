@@ -43,7 +43,7 @@ class StoredVolume:
     """[4, 4], (x, y, z, 1) indices of the source file to RAS mm."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
+        """Return the facts by name as JSON values, with lists in place of arrays."""
         arrays = ("affine", "source_affine", "body_fraction", "height", "deviation")
         return asdict(self) | {name: getattr(self, name).tolist() for name in arrays}
 

@@ -86,6 +86,8 @@ def create_store(
     Raises:
         OtherStoreError: The existing store has another preprocessing, so that two kinds of volumes
             would mix, or another key, so that one volume would get two names.
+        StoreError: The existing store has another schema, or was changed.
+        UsageError: There is something else at `path`.
     """
     wanted = {"schema": STORE_SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
@@ -134,7 +136,14 @@ def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, An
 
 @contextmanager
 def write_lock(path: StoragePath) -> Iterator[int]:
-    """Hold the store's lock; first remove what killed writers left, and yield how many entries."""
+    """Hold the store's lock during the block, and first remove what killed writers left.
+
+    Yields:
+        Number of entries removed.
+
+    Raises:
+        StoreError: Another process holds the lock.
+    """
     busy = StoreError(
         f"Another conversion is writing to {path}, and two would overwrite each other. "
         "Wait for it to end, or give another --out."
@@ -165,7 +174,18 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     """Write and commit one volume: its files, complete and synced, then the commit record.
 
     If the process is killed before the record is written, the volume does not exist and is
-    converted again. An existing volume is replaced. Raises OSError (ENOSPC) if it does not fit.
+    converted again. An existing volume is replaced.
+
+    Args:
+        store: Path of the store; `prepared` must lie on its grid.
+        prepared: Volume to write.
+
+    Returns:
+        The facts of the volume, as its record states them.
+
+    Raises:
+        OSError: The volume does not fit (ENOSPC), or the storage fails.
+        StoreError: Another process has just committed the volume from other bytes.
     """
     stored = _describe(prepared)
     root = read_root(store)
@@ -200,7 +220,11 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
 
 
 def rebuild_index(store: StoragePath) -> None:
-    """Write the index and the frozen splits from the commit records."""
+    """Write the index and the frozen splits from the commit records.
+
+    Raises:
+        StoreError: A record, or the file of the splits, was changed.
+    """
     records = read_commits(store)
     splits = frozen_splits(store, records)
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
@@ -236,8 +260,7 @@ def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
-    """Return the OME-Zarr 0.5 groups of an image and its label image, with the affine in an
-    attribute beside them."""
+    """Return the OME-Zarr 0.5 groups of an image and its labels, with the affine beside them."""
     scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
     dataset = {"path": "0", "coordinateTransformations": [scale]}
     image = {

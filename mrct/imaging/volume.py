@@ -22,7 +22,15 @@ Note = Callable[[str], None]
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:
-    """Return the voxel size in mm along (z, y, x): the lengths of the affine's columns."""
+    """Return the voxel size in mm along (z, y, x): the lengths of the affine's columns.
+
+    Args:
+        affine: [4, 4], (x, y, z, 1) voxel indices to RAS mm.
+
+    Examples:
+        >>> spacing_of(np.diag([-0.8, -0.8, 3.0, 1.0]))
+        (3.0, 0.8, 0.8)
+    """
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return float(z), float(y), float(x)
 
@@ -38,13 +46,23 @@ class Grid:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along (z, y, x)."""
+        """Voxel size along (z, y, x), in mm."""
         return spacing_of(self.affine)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Volume:
-    """One MRI or CT volume: CT voxels are HU, MRI voxels magnitudes in the scanner's unit."""
+    """One MRI or CT volume: CT voxels are HU, MRI voxels magnitudes in the scanner's unit.
+
+    Examples:
+        >>> Volume(
+        ...     voxels=np.zeros((20, 256, 256), np.int16),
+        ...     affine=np.diag([-0.8, -0.8, 3.0, 1.0]),
+        ...     modality="ct",
+        ...     pseudonym="a1b2",
+        ... )
+        Volume(ct a1b2, 20 x 256 x 256 int16, 3.00 x 0.80 x 0.80 mm (z, y, x))
+    """
 
     voxels: NDArray[np.float32] | NDArray[np.int16]
     """[z, y, x]."""
@@ -56,17 +74,22 @@ class Volume:
 
     @property
     def grid(self) -> Grid:
-        """Geometry of the volume."""
+        """Shape and position of the voxels."""
         z, y, x = self.voxels.shape
         return Grid(shape=(z, y, x), affine=self.affine)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along (z, y, x)."""
+        """Voxel size along (z, y, x), in mm."""
         return spacing_of(self.affine)
 
     def on(self, grid: Grid, voxels: NDArray[np.float32] | NDArray[np.int16]) -> "Volume":
-        """Return the same volume with other voxels on another grid."""
+        """Return the same volume with other voxels on another grid.
+
+        Args:
+            grid: Grid of the new voxels.
+            voxels: [z, y, x] in the shape of `grid`; they are not copied.
+        """
         assert voxels.shape == grid.shape, f"{voxels.shape} voxels for a grid of {grid.shape}"
         return replace(self, voxels=voxels, affine=grid.affine)
 
@@ -80,4 +103,4 @@ class Volume:
 
 
 def ignore_note(text: str) -> None:
-    """Drop a note."""
+    """Drop a note: the `Note` of callers that show none."""

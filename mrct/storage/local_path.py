@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
+from mrct.errors import STORAGE_FULL_ERRNOS, UsageError
 from mrct.storage.atomic import PARTIAL, remove_folder, replace_folder, write_atomic, write_folder
 
 
@@ -141,6 +142,22 @@ class LocalPath(PosixPath):
     def withdraw(self, last: str) -> None:
         """Rename the folder, then delete its files."""
         remove_folder(self)
+
+
+def make_output_folder(path: Path) -> None:
+    """Make a folder that the user named for results, and its parents.
+
+    Raises:
+        UsageError: The folder cannot be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in STORAGE_FULL_ERRNOS:
+            raise
+        raise UsageError(
+            f"The folder {path} cannot be made: {error.strerror}. Give another path."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Volume files become a scored synthetic CT: the one real Ray of `make test`.
+"""Volume files become a scored synthetic CT, in this process: every stage but Ray.
 
 `make test-all` has the same by the commands that a user types, with two workers: test_main_job.py.
 """
@@ -7,8 +7,6 @@ import json
 from dataclasses import replace
 
 import nibabel
-import pytest
-import ray
 
 from cyclegan.config.files import resolve
 from cyclegan.config.presets import smoke
@@ -17,17 +15,16 @@ from cyclegan.evaluate.results import write_results as evaluate
 from cyclegan.export.command import ExportCommand as Export
 from cyclegan.export.export import export
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.distributed import Worker
+from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.run.launch import launch
 from cyclegan.translate.command import TranslateCommand as Translate
 from cyclegan.translate.translate import translate_inputs
 from mrct.errors import ExitCode
-from mrct.ray_session import accepts_unauthenticated_clients, ray_session
 from tests.support.conversions import run as convert
 from tests.support.volumes import write_head
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray, of itself
 def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_path):
     for number in range(3):
         mri = write_head(tmp_path / f"mri/{number}.nii.gz", "mri", number)
@@ -40,15 +37,10 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
             data=replace(base.data, store=str(tmp_path / "s.zarr")),
         )
     )
-    with ray_session(num_cpus=2):
-        assert not accepts_unauthenticated_clients(ray.get_runtime_context().gcs_address)
-        report, store = convert(
-            workers=2, mri=tmp_path / "mri", ct=tmp_path / "ct", out=tmp_path / "s.zarr"
-        )
-        assert (report.written, report.refused) == (6, ())
-        assert launch(config)
+    report, store = convert(mri=tmp_path / "mri", ct=tmp_path / "ct", out=tmp_path / "s.zarr")
+    assert (report.written, report.refused) == (6, ())
 
-    assert not launch(config), "it had been done before"
+    assert train_worker(config, Worker()).step == 6
     run = config.run_folder
     newest = checkpoint.newest_checkpoint(run)
     assert newest is not None

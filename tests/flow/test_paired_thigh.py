@@ -18,6 +18,7 @@ from data_prep.store.store import open_store
 from mrct.errors import ExitCode
 from tests.support.stores import make_store
 
+pytestmark = pytest.mark.slow
 SPACING_MM, SIZE = (6.0, 5.0, 5.0), (64, 64)
 
 

@@ -1,5 +1,6 @@
 """Show the progress of a search: a table on a terminal, a line for each event in a job log."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mrct.progress import duration
+from mrct.progress import QUIET_VARIABLE, duration
 from tune.search.event_log import Trial, rank_trials
 from tune.search.trial_score import Objective
 from tune.space.space import Value, without_switches
@@ -37,6 +38,9 @@ def status_text(
             trials(), wanted, objective, time.monotonic() - started, max(0, done_steps)
         )
 
+    if os.environ.get(QUIET_VARIABLE):
+        yield lambda event: None
+        return
     if not sys.stderr.isatty():
 
         def tell_line(event: str) -> None:

@@ -44,6 +44,7 @@ from mrct.ray_session import WHERE_ADDED, machines, ray_session
 from mrct.storage.paths import StoragePath, storage_path
 
 HEALTH_CHECK_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+COLLECTIVE_TIMEOUT_VARIABLE = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 GROUP_SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
 STOP_CHECK_INTERVAL_S = 2.0
 """Seconds between two checks for a stop request on an object store."""
@@ -131,8 +132,9 @@ def fit(
             callbacks=[FailureRecorder(config.run_folder), *callbacks],
         ),
     )
-    # Ray's default is ten minutes; its controller reads the limit from the environment.
+    # Ray's defaults are ten minutes and none; its controller reads the limits from the environment.
     os.environ.setdefault(HEALTH_CHECK_TIMEOUT_VARIABLE, str(config.scale.frozen_timeout_s))
+    os.environ.setdefault(COLLECTIVE_TIMEOUT_VARIABLE, str(config.scale.collective_timeout_s))
     clear_failure_files(config.run_folder)
     try:
         trainer.fit()

@@ -21,6 +21,7 @@ COLLATERAL_ERRORS = (
     "Connection closed by peer",
     "Timed out",
     "SynchronizationBarrier",
+    "BroadcastCollectiveTimeout",
 )
 """Texts in errors of a worker that only waited for another."""
 STORAGE_FULL_MESSAGE = (

@@ -17,7 +17,7 @@ from cluster.plan.cost_model import (
     forecast_speed,
 )
 from cluster.plan.flops import compute_cost_of
-from cluster.plan.scaling_plan import measured_pair_s
+from cluster.plan.scaling_plan import Assumptions, measured_pair_s, scaling_points
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
 from cyclegan.errors import ConfigError
@@ -130,20 +130,13 @@ def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
 def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
     """Four shards on three GPUs: one of them runs two, and the others wait."""
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
-    file = tmp_path / "plan.json"
-    seen = {}
-    for gpus in (2, 3):
-        main(["plan", "--gpus", str(gpus), "--store", str(store.path), "--json", str(file)])
-        prospects = json.loads(file.read_text())["prospects"]
-        (seen[gpus],) = [each for each in prospects if each["forecast"]["gpus"] == gpus]
-    even, odd = seen[2], seen[3]
 
-    assert odd["forecast"]["step_s"] == pytest.approx(even["forecast"]["step_s"], rel=0.1)
-    assert odd["global_batch"] == even["global_batch"]
-    assert odd["forecast"]["pairs_per_s"] == pytest.approx(
-        odd["global_batch"] / odd["forecast"]["step_s"]
-    )
-    assert odd["efficiency"] < 0.75 * even["efficiency"]
+    even, odd = scaling_points(default(), store, [2, 3], Assumptions())
+
+    assert odd.forecast.step_s == pytest.approx(even.forecast.step_s, rel=0.1)
+    assert odd.global_batch == even.global_batch
+    assert odd.forecast.pairs_per_s == pytest.approx(odd.global_batch / odd.forecast.step_s)
+    assert odd.efficiency < 0.75 * even.efficiency
 
 
 def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):

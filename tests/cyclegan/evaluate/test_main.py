@@ -106,7 +106,12 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     same = open_store(run.parent / "s.zarr")
     one_way = open_model_under_test(run / "model_to_ct", same)
     assert (one_way.name, one_way.networks.to_mri) == ("model_to_ct", None)
+
+
+@pytest.mark.slow
+def test_an_exported_model_of_both_directions_is_compared(run):
     export(ExportCommand(run_folder=run, direction="both"))
+    same = open_store(run.parent / "s.zarr")
     both = open_model_under_test(run / "model_both", same)
     assert (both.networks.neighbours, both.networks.conditions) == (0, False)
     assert both.networks.to_mri is not None
@@ -181,6 +186,7 @@ def test_a_damaged_volume_makes_the_result_partly_done(run, tmp_path):
     assert len(json.loads((tmp_path / "scores.json").read_text())["failed"]) == 1
 
 
+@pytest.mark.slow
 def test_an_exported_model_of_neighbours_and_conditions_is_shown_them(tmp_path):
     config = smoke()
     shown = replace(config.data, neighbours=1, conditions=True)

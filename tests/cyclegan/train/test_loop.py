@@ -109,6 +109,7 @@ def test_losses_fall(config):
     assert lines[-1]["loss/cycle_ct"] < 0.8 * lines[0]["loss/cycle_ct"]
 
 
+@pytest.mark.slow
 def test_a_run_with_neighbours_trains_and_validates_on_three_slices_at_a_time(config):
     config = replace(config, data=replace(config.data, neighbours=1))
 

@@ -276,3 +276,15 @@ def test_an_uncertainty_map_and_a_picture_come_with_the_result(tmp_path, both):
     picture.unlink()
     assert translate_inputs(TranslateCommand(model=both, inputs=(mri,), out=out)) == ExitCode.DONE
     assert not picture.exists()
+
+
+def test_a_file_that_is_no_id_map_stops_before_the_first_scan(tmp_path, tiny_model):
+    head = write_head(tmp_path / "a.nii.gz", "mri")
+    other = tmp_path / "out.id-map.csv"
+    other.write_text("notes of mine\n")
+
+    with pytest.raises(UsageError, match="is not an id map"):
+        translate_inputs(TranslateCommand(model=tiny_model, inputs=(head,), out=tmp_path / "out"))
+
+    assert other.read_text() == "notes of mine\n"
+    assert list((tmp_path / "out").iterdir()) == []

@@ -191,6 +191,7 @@ def test_uses_that_cannot_work_are_refused_before_anything_is_made(tmp_path, out
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["nifti", "dicom"])
 def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
     tmp_path, out, model_folder, form

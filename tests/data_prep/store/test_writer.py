@@ -68,6 +68,7 @@ for seed in itertools.count(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_leaves_is_sound_or_invisible(tmp_path):
     path = make_store(tmp_path / "s.zarr", mri=0, ct=1).path
     for attempt, delay_s in enumerate((0.0, 0.01, 0.03)):

@@ -2,10 +2,13 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from mrct.errors import UsageError
+from mrct.storage.local_path import make_output_folder
 from mrct.storage.object_path import ObjectPath, outages_as_os_errors
 from mrct.storage.paths import StoragePath, storage_path
 from tests.support.object_store import s3_server
@@ -135,3 +138,14 @@ def test_what_a_client_cannot_name_is_an_outage_and_what_it_can_is_not():
     assert caught.value.errno == errno.EIO
     with pytest.raises(FileNotFoundError), outages_as_os_errors():
         raise FileNotFoundError("no such object")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_for_people(tmp_path):
+    (tmp_path / "file").touch()
+
+    for path in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
+        with pytest.raises(UsageError, match=re.escape(f"folder {path} cannot be made")):
+            make_output_folder(path)
+    make_output_folder(tmp_path / "new" / "below")
+
+    assert (tmp_path / "new" / "below").is_dir()

@@ -137,6 +137,7 @@ def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
     assert not stop_requested(remote.run_folder)
 
 
+@pytest.mark.slow
 def test_a_run_under_a_url_can_be_scored_and_exported(remote, monkeypatch, tmp_path):
     state = train_worker(remote, Worker())
 

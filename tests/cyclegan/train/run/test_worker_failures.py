@@ -29,6 +29,7 @@ class WorkerHealthCheckFailedError(Exception):
 
 GONE = WorkerHealthCheckFailedError("A worker health check failed.\nThe actor is dead.")
 WAITED = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+LATE = RuntimeError("BroadcastCollectiveTimeoutError: The collective operation timed out")
 OWN = LoaderError("no batch for 60 s: reading slices")
 
 
@@ -38,6 +39,7 @@ def test_who_died_comes_before_who_failed_and_who_only_waited_comes_last():
         "stopped responding (process died or hung)",
     )
     assert first_failed_rank({0: WAITED, 1: OWN}) == (1, f"failed ({OWN})")
+    assert first_failed_rank({0: LATE, 1: OWN}) == (1, f"failed ({OWN})")
     rank, words = first_failed_rank({1: WAITED})
     assert rank == 1
     assert words.startswith("failed while waiting for another worker ([gloo")
