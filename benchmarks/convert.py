@@ -101,10 +101,10 @@ def cpu_s() -> float:
     return sum(sum(process.cpu_times()[:4]) for process in [me, *me.children(recursive=True)])
 
 
-def measured(run: Callable[[Path, Path], None], files: Path) -> tuple[float, float]:
+def measure_s(run: Callable[[Path, Path], None], files: Path) -> tuple[float, float]:
     """Seconds of wall clock and of processor time for each volume."""
     count = len(list(files.iterdir()))
-    with tempfile.TemporaryDirectory() as out, quiet():
+    with tempfile.TemporaryDirectory() as out, hide_progress():
         wall, cpu = time.perf_counter(), cpu_s()
         run(files, LocalPath(out))
         return (time.perf_counter() - wall) / count, (cpu_s() - cpu) / count
@@ -112,7 +112,7 @@ def measured(run: Callable[[Path, Path], None], files: Path) -> tuple[float, flo
 
 def volumes_per_minute(files: Path, workers: int) -> float:
     """Of convert under Ray, from the times of its commits: Ray's own start is left out."""
-    with tempfile.TemporaryDirectory() as out, quiet():
+    with tempfile.TemporaryDirectory() as out, hide_progress():
         by_convert(files, LocalPath(out), workers)
         times = sorted(p.stat().st_mtime for p in Path(out).glob("s.zarr/commits/*.json"))
     # Every worker starts with a volume that also pays for its imports.
@@ -120,7 +120,7 @@ def volumes_per_minute(files: Path, workers: int) -> float:
 
 
 @contextlib.contextmanager
-def quiet() -> Any:
+def hide_progress() -> Any:
     """Progress is no result."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
@@ -131,7 +131,7 @@ def compare(folder: Path, rounds: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for modality in SCANS:
         turns = [
-            {side: measured(run, folder / modality) for side, run in SIDES.items()}
+            {side: measure_s(run, folder / modality) for side, run in SIDES.items()}
             for _ in range(rounds + 1)
         ][1:]
         for clock, index in (("wall", 0), ("cpu", 1)):

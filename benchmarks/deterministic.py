@@ -20,7 +20,7 @@ from cyclegan.config.config import (
 )
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
 
@@ -48,7 +48,7 @@ def main() -> None:
     placed = {}
     for name, config in MODES.items():
         state = build_state(config, size=SIZE, shards=range(4), device=torch.device("cpu"))
-        placed[name] = state, place(state, config, Worker(), print)
+        placed[name] = state, place_networks(state, config, Worker(), print)
     torch.use_deterministic_algorithms(False)
     took: dict[str, list[float]] = {name: [] for name in MODES}
     for number in range(ROUNDS + 1):

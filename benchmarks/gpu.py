@@ -70,14 +70,14 @@ def main(argv: list[str]) -> int:
         if left_s < limit_s:
             print(f"SKIP {name}: {left_s:.0f} s left, needs {limit_s}", flush=True)
             continue
-        failed += not ran(name, check, Bench(small=options.small), numbers)
+        failed += not run_one_check(name, check, Bench(small=options.small), numbers)
     if options.json:
         options.json.write_text(json.dumps(numbers, indent=1, default=str) + "\n")
     print(f"{time.monotonic() - began:.0f} s in all, {failed} of {len(checks)} checks failed")
     return 1 if failed else 0
 
 
-def ran(name: str, check: Check, bench: Bench, numbers: dict[str, Any]) -> bool:
+def run_one_check(name: str, check: Check, bench: Bench, numbers: dict[str, Any]) -> bool:
     """Run one check and print its line; False where it failed."""
     began = time.monotonic()
     try:

@@ -66,7 +66,7 @@ def resident_mib() -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def stored(path: LocalPath) -> Figures:
+def measure_stream(path: LocalPath) -> Figures:
     """The whole stream, after as many steps as bring every volume into use."""
     store = open_store(path)
     before_mib = resident_mib()
@@ -106,7 +106,7 @@ def order_of(domains: dict) -> Order:
     )
 
 
-def indexed(path: LocalPath) -> Figures:
+def measure_order(path: LocalPath) -> Figures:
     """The order alone, of a store that is an index only."""
     before_mib, started = resident_mib(), time.perf_counter()
     store = open_store(path)
@@ -167,7 +167,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         kind, path = options.measure
-        print(json.dumps({"stored": stored, "indexed": indexed}[kind](LocalPath(path))))
+        print(
+            json.dumps({"stored": measure_stream, "indexed": measure_order}[kind](LocalPath(path)))
+        )
         return
     share = 10 if options.small else 1
     rows: list[dict[str, float | str]] = []

@@ -37,7 +37,7 @@ from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
@@ -74,7 +74,7 @@ def steps_alone(config: Config, pairs: int) -> list[float]:
     torch.set_num_threads(1)
     one = replace(config, batch=replace(config.batch, shards=1, shard_size=pairs))
     state = build_state(one, size=SIZE, shards=range(1), device=torch.device("cpu"))
-    engine = place(state, one, Worker(), print)
+    engine = place_networks(state, one, Worker(), print)
     image, body = torch.rand(pairs, 1, *SIZE) * 2 - 1, torch.ones(pairs, 1, *SIZE)
     batch = Batch(mri=image, ct=image.flip(-1), mri_body=body, ct_body=body)
     times_s, until = [], time.monotonic() + ALONE_S
@@ -119,7 +119,7 @@ def bytes_per_s(size_bytes: int, rank: int, port: int) -> float:
     return size_bytes / median(times_s[5:])
 
 
-def trained(config: Config, workers: int) -> float:
+def measure_training(config: Config, workers: int) -> float:
     """Pairs/s of the real command, the median of its lines but for the first."""
     named = resolve(
         replace(
@@ -184,7 +184,7 @@ def row(
         return mean(map(max, zip(*times_s, strict=False)))
 
     before = slowest_s()
-    measured = trained(config, workers)
+    measured = measure_training(config, workers)
     after = slowest_s()
     step = StepCost(
         pairs=pairs,

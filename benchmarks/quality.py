@@ -141,7 +141,7 @@ def compare(
         return False
     row = key | {"name": candidate.name, "words": candidate.words, "steps": steps}
     row |= {"step_ratio": round(paced["ratio"], 3), "machine": machine(), "commit": commit()}
-    row |= judged(
+    row |= judge_run(
         config, store, flags.out / "slices" / f"{slug(candidate.name)}-{seed}-{flags.budget}.npz"
     )
     append(flags.results, row)
@@ -156,7 +156,7 @@ def compare(
     return True
 
 
-def judged(config: Config, store: Store, slices: Path) -> Row:
+def judge_run(config: Config, store: Store, slices: Path) -> Row:
     """The truth's verdict on every checkpoint, the one that was selected, and what it cost."""
     curve, heads, shown = [], [], []
     for folder in saved_checkpoints(config.run_folder):

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
     try:
         with sides_of(options.ref) as sides, tempfile.TemporaryDirectory() as temporary:
             print(f"{sides[0].label} and {sides[1].label}; {machine()}", flush=True)
-            groups = compared(sides, Path(temporary))
+            groups = compare_stages(sides, Path(temporary))
     except CommandError as error:
         print(error, file=sys.stderr)
         return 1
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
     return 1 if different else 0
 
 
-def compared(sides: tuple[Side, Side], folder: Path) -> list[GroupComparison]:
+def compare_stages(sides: tuple[Side, Side], folder: Path) -> list[GroupComparison]:
     """Run every stage on both sides."""
     groups: list[GroupComparison] = []
     for number, (stage, (make, read, name)) in enumerate(STAGES.items(), 1):

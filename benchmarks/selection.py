@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.recipes.candidate import START, configured
+from benchmarks.recipes.candidate import START, parse_config
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml, with_settings
 from cyclegan.config.presets import reference, seed
@@ -44,7 +44,7 @@ SIZE, SPACING_MM = "64 64", "4 3.6 3.6"
 DRAWS = 2000
 
 
-DEMO = configured(START)  # the demo of the time when these cohorts were trained
+DEMO = parse_config(START)  # the demo of the time when these cohorts were trained
 REFERENCE, SEED = reference(), seed()
 PLAIN = {"data.mri_contrast": "plain"}
 NO_WAY_BACK = {"loss.cycle.weight": 0.0, "loss.identity.weight": 0.0}
@@ -138,7 +138,7 @@ def train(config: Config, is_over: Callable[[], bool]) -> bool:
     return train_worker(config, Worker(), stop_requested=is_over).step == STEPS
 
 
-def measured(config: Config, step: int) -> dict[str, float]:
+def score_checkpoint(config: Config, step: int) -> dict[str, float]:
     """The scores of a checkpoint on the val split, as training takes them; remembered in a file."""
     folder = config.run_folder
     file = folder / f"measured_{step}.json"
@@ -174,7 +174,7 @@ def interval(rows: Sequence[dict[str, Any]], ours: str, theirs: str) -> tuple[fl
     return float(low), float(high)
 
 
-def picture(rows: Sequence[dict[str, Any]], title: str) -> Figure:
+def scatter_plots(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     """Each unpaired score against each paired one, a colour a run, early checkpoints small."""
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -236,7 +236,7 @@ def main() -> None:
                 print(f"{cohort}, {name}: not trained to its end; the same command goes on")
                 continue
             rows[cohort] += [
-                {"run": name, "step": step, **measured(config, step)} for step in SCORED
+                {"run": name, "step": step, **score_checkpoint(config, step)} for step in SCORED
             ]
     for cohort, found in rows.items():
         print(f"\n{cohort}: {len(found)} checkpoints of {len({row['run'] for row in found})} runs")
@@ -246,7 +246,7 @@ def main() -> None:
     if command.json:
         write_atomic(command.json, json.dumps(rows, indent=1).encode())
     if command.picture and "report" in rows:
-        picture(
+        scatter_plots(
             rows["report"], "Checkpoints of phantom runs that the score was not chosen on"
         ).savefig(command.picture, dpi=80)
 

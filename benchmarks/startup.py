@@ -66,8 +66,8 @@ def main(argv: list[str]) -> int:
             print(f"{'seconds, fastest of ' + str(options.rounds):40}"
                   f"{sides[0].label:>10}{'here':>10}{'ratio':>10}", flush=True)  # fmt: skip
             answers = []
-            for command, ask in asked(stores).items():
-                times = fastest(ask, sides, options.rounds)
+            for command, ask in make_questions(stores).items():
+                times = measure_fastest(ask, sides, options.rounds)
                 answers.append(Answer(command=command, before_s=times[0], here_s=times[1]))
                 print(answers[-1].line(), flush=True)
     except CommandError as error:
@@ -87,7 +87,7 @@ def store_of(side: Side, folder: Path) -> Path:
     return folder / "store.zarr"
 
 
-def asked(stores: dict[str, Path]) -> dict[str, Callable[[Side], bool]]:
+def make_questions(stores: dict[str, Path]) -> dict[str, Callable[[Side], bool]]:
     """By the command's words: asks a side, and says whether the answer was right."""
 
     def ask(command: str, flag: str) -> Callable[[Side], bool]:
@@ -100,7 +100,7 @@ def asked(stores: dict[str, Path]) -> dict[str, Callable[[Side], bool]]:
     return answers | {"data_prep describe STORE": describe}
 
 
-def fastest(
+def measure_fastest(
     ask: Callable[[Side], bool], sides: tuple[Side, Side], rounds: int
 ) -> list[float | None]:
     """The shortest time of each side, in turns; None for one that gives another answer."""

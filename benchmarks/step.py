@@ -2,7 +2,7 @@
 
 Usual: eager, six generator passes one by one, as in Zhu 2017's code. Both sides have the networks
 of the preset `reference`, the same weights and the same batch, and take turns in one run. Precision
-(fp32 to bf16) and engineering (the rest) are told apart. Run it: python -m benchmarks.step
+(fp32 to bf16) and engineering (the rest) are measured separately. Run it: python -m benchmarks.step
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.stepping.gradients import TOLERANCE, differences
-from benchmarks.stepping.sides import StepSide, batch_of, doubled, ours, usual
+from benchmarks.stepping.sides import StepSide, batch_of, engine_side, to_fp64, usual_side
 from cyclegan.config.config import Config
 from cyclegan.config.presets import reference
 
@@ -47,13 +47,13 @@ def convolution_tflops() -> float:
 
 def arithmetic_tflop(config: Config, size: int) -> float:
     """Convolutions of one step, forward and backward, as torch counts them."""
-    side, batch = usual(config, size), batch_of(0, size)
+    side, batch = usual_side(config, size), batch_of(0, size)
     with FlopCounterMode(display=False) as counter:
         side.step(batch)
     return counter.get_total_flops() / 1e12
 
 
-def timed(sides: dict[str, StepSide], size: int, rounds: int) -> dict[str, list[float]]:
+def time_steps(sides: dict[str, StepSide], size: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of a step of each side, in turns, so that a busy machine slows all; and TFLOP/s."""
     times_s: dict[str, list[float]] = {name: [] for name in (*sides, "convolution_tflops")}
     for number in range(rounds):
@@ -103,16 +103,16 @@ def main() -> None:
     sides = {
         f"{name} {precision}": make(config(precision, **how), options.size)
         for precision in ("fp32", "bf16")
-        for name, make, how in (("usual", usual, plain), ("ours", ours, engine))
+        for name, make, how in (("usual", usual_side, plain), ("ours", engine_side, engine))
     }
     tflop = arithmetic_tflop(config("fp32", **plain), options.size)
     compared = []
     if options.steps:
-        exact = {"usual fp64": doubled(usual(config("fp32", **plain), options.size))}
-        exact["ours fp64"] = doubled(ours(config("fp32", **engine), options.size))
+        exact = {"usual fp64": to_fp64(usual_side(config("fp32", **plain), options.size))}
+        exact["ours fp64"] = to_fp64(engine_side(config("fp32", **engine), options.size))
         compared = differences(sides | exact, options.size, sorted(options.steps))
-    timed(sides, options.size, 1)  # compiles and warms up
-    times_s = timed(sides, options.size, options.rounds)
+    time_steps(sides, options.size, 1)  # compiles and warms up
+    times_s = time_steps(sides, options.size, options.rounds)
     report(options, tflop, compared, times_s)
 
 

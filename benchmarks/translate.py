@@ -27,7 +27,7 @@ from cyclegan.config.presets import default
 from cyclegan.export.formats import FILES, OnnxNetwork, write_formats
 from cyclegan.inference.slices import translate_volume
 from cyclegan.nets.generator import Generator
-from cyclegan.train.engine.placement import arithmetic
+from cyclegan.train.engine.placement import compute_dtype
 from cyclegan.translate.engine import CompiledNetwork, obstacle_to_compiling
 from mrct.storage.atomic import write_atomic
 from tests.support.stores import random_head
@@ -115,7 +115,7 @@ def main() -> None:
         "ours, torch fp32": by_us(network, "fp32"),
         "ours, onnxruntime fp32": by_us(onnx, "fp32"),
     }
-    has_bf16 = arithmetic("auto", torch.device("cpu")) == torch.bfloat16
+    has_bf16 = compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
     kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16 else {})
     if not has_bf16:
         print("no bf16: this processor computes in it by software only, many times slower")

@@ -1,6 +1,6 @@
 """Claim: `translate` needs a bounded amount of memory for 512 x 512 x 1000 voxels.
 
-The command runs on one such NIfTI file with a small network, once on the recipe's default voxels
+The command runs on one such NIfTI file with a small network, once on the default voxels
 and once on the file's own (the worst case: nothing gets smaller on the way), and the most memory
 that it and its readers hold at one time is taken. Run it: python -m benchmarks.translate_memory
 """
@@ -28,7 +28,7 @@ from data_prep.readers.nifti import write_nifti
 from mrct.storage.atomic import write_atomic
 
 SHAPE, SPACING_MM = (1000, 512, 512), (1.0, 0.5, 0.5)
-RECIPES = {
+SPECS = {
     "default voxels, 3 x 1 x 1 mm": PreprocessingSpec(),
     "the file's own, 1 x 0.5 x 0.5 mm": PreprocessingSpec(spacing_mm=SPACING_MM, size=(512, 512)),
 }
@@ -48,14 +48,14 @@ def make_file(path: Path, num_slices: int) -> None:
     write_nifti(path, voxels, affine)
 
 
-def make_model(folder: Path, recipe: PreprocessingSpec) -> None:
+def make_model(folder: Path, spec: PreprocessingSpec) -> None:
     """A small network with weights at random."""
     network = Generator(filters=2, blocks=0, upsample="resize")
     info = ModelInfo(
         direction="to_ct",
         inputs=("mri",),
         intensity=Intensity(mri_contrast="inverted"),
-        recipe=recipe,
+        preprocessing=spec,
         generator=GeneratorConfig(filters=2, blocks=0),
         run="memory",
         config_hash="0" * 64,
@@ -105,9 +105,9 @@ def main() -> None:
         make_file(folder / "large.nii", arguments.slices)
         size = (folder / "large.nii").stat().st_size / 2**30
         print(f"{arguments.slices} x 512 x 512 voxels, {size:.2f} GiB as int16")
-        for number, (name, recipe) in enumerate(RECIPES.items()):
+        for number, (name, spec) in enumerate(SPECS.items()):
             model = folder / f"model{number}"
-            make_model(model, recipe)
+            make_model(model, spec)
             out = str(folder / f"out{number}")
             words = ["cyclegan.translate", str(model), str(folder / "large.nii"), "--out", out]
             peak, seconds = peak_of(words)

@@ -15,7 +15,7 @@ from cluster.plan.assumptions import Assumptions
 from cluster.plan.gpus import GPUS
 from cluster.submit.job_spec import Driver, Machines, Target
 from cyclegan.config.presets import preset
-from mrct.cli import parse, run_command
+from mrct.cli import optional, parse, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.atomic import write_atomic
 from mrct.storage.paths import StoragePath, storage_path
@@ -30,8 +30,8 @@ class SubmitCommand:
     target: Target
     """`ray`: a running Ray cluster. `kuberay`: a RayJob with its own cluster. `slurm`: a batch
     job."""
-    address: str | None = None
-    """Ray: URL of the dashboard, such as http://127.0.0.1:8265; default: RAY_ADDRESS."""
+    address: Annotated[str | None, optional("URL", "RAY_ADDRESS")] = None
+    """Ray: URL of the dashboard, such as http://127.0.0.1:8265."""
     wait: bool = True
     """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
@@ -44,13 +44,14 @@ class SubmitCommand:
 class DoctorCommand:
     """Check that every node can train; the exit code is 1 if a check fails."""
 
-    store: StoragePath | None = None
-    """Store that all nodes must read; default: the environment variable CYCLEGAN_STORE."""
-    storage: Path | None = None
+    store: Annotated[StoragePath | None, optional("PATH|URL", "CYCLEGAN_STORE")] = None
+    """Store that all nodes must read."""
+    storage: Annotated[Path | None, optional("DIR", "not checked")] = None
     """Folder of runs that all nodes must write to, as in --run.storage."""
-    address: str | None = None
-    """Address of the cluster's head, such as 10.0.0.1:6379; default: RAY_ADDRESS, else only this
-    machine is checked."""
+    address: Annotated[str | None, optional("HOST:PORT", "RAY_ADDRESS, else only this machine")] = (
+        None
+    )
+    """Address of the cluster's head, such as 10.0.0.1:6379."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +63,14 @@ class PlanCommand:
 
     gpus: int
     """Number of GPUs of the run."""
-    store: StoragePath | None = None
-    """Store to train on; default: the environment variable CYCLEGAN_STORE."""
+    store: Annotated[StoragePath | None, optional("PATH|URL", "CYCLEGAN_STORE")] = None
+    """Store to train on."""
     preset: str = "default"
     """Preset to train."""
-    measured: Path | None = None
+    measured: Annotated[Path | None, optional("DIR", "none")] = None
     """Folder of a run of the preset on one GPU of this kind, whose step time replaces the
     estimate."""
-    json: Path | None = None
+    json: Annotated[Path | None, optional("FILE", "none")] = None
     """Write all numbers to this JSON file."""
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 

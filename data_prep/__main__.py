@@ -19,7 +19,7 @@ from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
 from data_prep.convert.settings import ConvertSettings
 from data_prep.phantom.settings import CohortSettings
-from mrct.cli import parse, run_command
+from mrct.cli import optional, parse, run_command
 from mrct.errors import ExitCode
 from mrct.storage.paths import StoragePath
 
@@ -44,7 +44,7 @@ class DescribeCommand:
     """The store, a folder or a URL."""
     notes: bool = False
     """Also list, volume by volume, what convert corrected or could not check."""
-    picture: Path | None = None
+    picture: Annotated[Path | None, optional("PATH", "none")] = None
     """Write a contact sheet (PNG) with middle slices of some volumes of each domain and split."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import torch
 
-from cyclegan.train.engine.placement import arithmetic
+from cyclegan.train.engine.placement import compute_dtype
 from mrct.storage.atomic import write_atomic
 
 OUT = Path("demo")
@@ -36,7 +36,7 @@ def stages() -> dict[str, str]:
         "convert": f"data_prep convert --manifest {COHORT / 'manifest.csv'} --out {STORE} "
         "--spacing-mm 3 2.4 2.4 --size 96 96",
         "train": f"cyclegan.train demo --data.store {STORE} "
-        f"--run.storage {RUN.parent} --run.name {RUN.name}{shortened()}",
+        f"--run.storage {RUN.parent} --run.name {RUN.name}{shorten()}",
         "evaluate": f"cyclegan.evaluate {RUN} --split test",
         "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
         "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} "
@@ -44,10 +44,10 @@ def stages() -> dict[str, str]:
     }
 
 
-def shortened() -> str:
+def shorten() -> str:
     """Return options for CPUs without bf16, where a step takes twice as long: ten minutes are
     enough."""
-    if arithmetic("auto", torch.device("cpu")) == torch.bfloat16:
+    if compute_dtype("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
     return " --train.max-steps 500 --schedule.validate-every-steps 250"
 

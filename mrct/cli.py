@@ -13,7 +13,7 @@ from inspect import getdoc
 from typing import Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff
+from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
@@ -36,6 +36,11 @@ def storage_path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Stora
         is_instance=lambda value: isinstance(value, StoragePath),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def optional(metavar: str, default: str) -> object:
+    """Return how --help shows a setting that may be None: `default` says what happens then."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,10 +64,10 @@ def as_volume_error(error: BaseException) -> VolumeError:
         )
     # The original message may contain a path, and this one is printed.
     frame = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)
+    location = "".join(f" at {Path(f.filename).name}:{f.lineno}" for f in frame)
     return VolumeError(
         "crashed",
-        f"Reading failed with {type(error).__name__}{place}.",
+        f"Reading failed with {type(error).__name__}{location}.",
         "Try this file alone; if it fails again, report it.",
     )
 

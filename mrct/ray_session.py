@@ -19,9 +19,9 @@ from mrct.errors import UsageError, UserError
 
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to the head node only."""
-ADDED = "CYCLEGAN_ADDED_MACHINES"
+ADDED_MACHINES = "CYCLEGAN_ADDED_MACHINES"
 """Environment variable that lists the machines an autoscaler may add."""
-WHERE_ADDED = f"If an autoscaler adds them, set {ADDED} on the head node (how to cluster)."
+WHERE_ADDED = f"If an autoscaler adds them, set {ADDED_MACHINES} on the head node (how to cluster)."
 NO_EXPORTERS = {
     "RAY_enable_metrics_collection": "0",
     "AUTOSCALER_METRIC_PORT": "-1",
@@ -94,7 +94,7 @@ def machines() -> list[dict[str, float]]:
         UsageError: The variable cannot be parsed.
     """
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    text = os.environ.get(ADDED)
+    text = os.environ.get(ADDED_MACHINES)
     if not text:
         return alive
     try:
@@ -102,8 +102,8 @@ def machines() -> list[dict[str, float]]:
         added = [kind for kind in kinds for _ in range(int(kind.pop("count")))]
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise UsageError(
-            f"{ADDED} is {text!r}, which cannot be parsed. Set it to the kinds of machine that the "
-            'autoscaler may add, such as [{"count": 8, "CPU": 8, "GPU": 1}].'
+            f"{ADDED_MACHINES} is {text!r}, which cannot be parsed. Set it to the kinds of machine "
+            'that the autoscaler may add, such as [{"count": 8, "CPU": 8, "GPU": 1}].'
         ) from error
     return [node for node in alive if HEAD in node] + added
 

@@ -45,7 +45,7 @@ FLOW = [
     "cyclegan.train.divergence",
     "cyclegan.train.validation_figure",
     "cyclegan.train.validation",
-    "cyclegan.train.run_lifecycle",
+    "cyclegan.train.training_run",
     "cyclegan.train.loop",
     "cyclegan.train.dry_run",
     "cyclegan.train.run",

@@ -109,7 +109,9 @@ class ReportCommand:
 
     def __post_init__(self) -> None:
         if self.compare and self.seeds < 2:
-            raise UsageError(f"--seeds is {self.seeds}; an interval needs at least 2.")
+            raise UsageError(
+                f"--seeds is {self.seeds}, but an interval needs at least 2 seeds. Give --seeds 3."
+            )
 
 
 def main(argv: list[str]) -> ExitCode:
@@ -165,8 +167,8 @@ def run_search(command: RunCommand) -> ExitCode:
         Settings,
         check_population,
         context_of,
+        default_look_steps,
         draw_for,
-        look_for,
         num_trials,
         open_folder,
         with_fixed_steps,
@@ -181,7 +183,7 @@ def run_search(command: RunCommand) -> ExitCode:
         folder=LocalPath(command.storage).expanduser().absolute()
         / (command.name or f"{Path(command.space).stem}-{command.preset}"),
         metric=objective_for(store, command.metric).metric,
-        look_every_steps=min(steps, command.look_every or look_for(steps)),
+        look_every_steps=min(steps, command.look_every or default_look_steps(steps)),
         trials=command.trials or num_trials(command.sampler, base, space, command.grid_points),
         sampler=command.sampler,
         scheduler=command.scheduler,

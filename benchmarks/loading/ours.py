@@ -32,7 +32,7 @@ AHEAD = 3
 """Batches whose reads are in flight."""
 
 
-def chosen(store: Store, batch: int) -> Iterator[list[tuple[Any, int]]]:
+def random_slices(store: Store, batch: int) -> Iterator[list[tuple[Any, int]]]:
     """Random slices, a pair's two for each of a batch."""
     random = np.random.default_rng(1)
     volumes = list(store.volumes)
@@ -59,7 +59,7 @@ def zarr_loop(folder: LocalPath, batch: int, arrays: tuple[str, ...]) -> Iterato
         for volume in store.volumes
         for array in arrays
     }
-    for refs in chosen(store, batch):
+    for refs in random_slices(store, batch):
         yield [np.stack([opened[v.name, array][z] for v, z in refs]) for array in arrays]
 
 
@@ -79,7 +79,7 @@ def tensorstore_alone(folder: LocalPath, batch: int) -> Iterator[Any]:
         ).result()
         for volume in store.volumes
     }
-    for refs in chosen(store, batch):
+    for refs in random_slices(store, batch):
         reads = [opened[volume.name][z].read() for volume, z in refs]
         yield np.stack([read.result() for read in reads])
 
@@ -89,7 +89,7 @@ def reader(folder: LocalPath, batch: int, cache_bytes: int = 0) -> Iterator[Any]
     store = open_store(folder / "bench.zarr")
     ours = SliceReader(store, cache_bytes)
     readings = []
-    for refs in chosen(store, batch):
+    for refs in random_slices(store, batch):
         readings.append(ours.start([SliceRef(volume, z) for volume, z in refs]))
         if len(readings) == AHEAD:
             yield readings.pop(0).whole()
@@ -169,7 +169,7 @@ KINDS = [(types.INT16, 4, "FHWC"), (types.UINT8, 4, "FHWC"), (types.FLOAT, 2, ""
 KINDS += [(types.FLOAT, 0, "")] * 2
 
 
-def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
+def spawned_workers(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
     """The same graph, fed through shared memory by processes that DALI spawns."""
     graph = Pipeline(
         batch_size=batch,
@@ -190,7 +190,9 @@ def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
             ndim=[kind[1] for kind in KINDS] * 2,
             layout=[kind[2] for kind in KINDS] * 2,
         )
-        fed = Fed(dict(zip([f"{m}_{n}" for m in ("mri", "ct") for n in NAMES], nodes, strict=True)))
+        fed = LocalSources(
+            dict(zip([f"{m}_{n}" for m in ("mri", "ct") for n in NAMES], nodes, strict=True))
+        )
         with patch.object(cyclegan.data.dali, "fn", fed):
             domains = [
                 cyclegan.data.dali._domain(modality, BatchFormat(batch_size=batch), False)
@@ -203,7 +205,7 @@ def spawned(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
         yield to_batch(graph.run())
 
 
-class Fed:
+class LocalSources:
     """DALI's functions, but for sources that are there already."""
 
     def __init__(self, nodes: dict[str, Any]) -> None:
@@ -225,7 +227,7 @@ def batches(name: str, folder: LocalPath, batch: int, workers: int) -> Iterator[
         "zarr-loop-masks": lambda: zarr_loop(folder, batch, (IMAGE, BODY)),
         "tensorstore": lambda: tensorstore_alone(folder, batch),
         "reader": lambda: reader(folder, batch),
-        "spawned": lambda: spawned(folder, batch, workers),
+        "spawned": lambda: spawned_workers(folder, batch, workers),
         "pipeline": lambda: pipeline(folder, batch, workers),
     }[name]()
 

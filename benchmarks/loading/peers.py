@@ -35,7 +35,7 @@ BOTH = ["image", "body"]
 RADIANS = float(np.deg2rad(15))
 
 
-class Random(Dataset[Any]):
+class RandomPairs(Dataset[Any]):
     """Random samples of a data set per domain, without end."""
 
     def __init__(self, *domains: Any) -> None:
@@ -50,7 +50,7 @@ class Random(Dataset[Any]):
         return [torch.as_tensor(np.asarray(image)) for sample in samples for image in sample]
 
 
-class Mapped(Dataset[Any]):
+class MappedList(Dataset[Any]):
     """A function of the items of a list."""
 
     def __init__(self, items: list[Any], function: Callable[[Any], Any]) -> None:
@@ -63,7 +63,7 @@ class Mapped(Dataset[Any]):
         return self.function(self.items[index])
 
 
-class Load(MapTransform):
+class LoadSlice(MapTransform):
     """A slice and its mask from a .npy file: [1, H, W] each."""
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +71,8 @@ class Load(MapTransform):
         return {"image": image[None], "body": body[None]}
 
 
-def vary() -> list[Any]:
-    """What is drawn anew each time, in one warp."""
+def random_transforms() -> list[Any]:
+    """Return the random transforms, with one warp for all geometry."""
     return [
         RandFlipd(BOTH, prob=0.5, spatial_axis=1),
         RandAffined(
@@ -102,7 +102,7 @@ def seed(folder: Path, windows: Any) -> Dataset[Any]:
     def one(path: Path) -> list[Any]:
         return [transform(np.array(Image.open(path).convert("L"), np.float32)[None])]
 
-    return Random(*(Mapped(sorted((folder / m).glob("*.png")), one) for m in windows))
+    return RandomPairs(*(MappedList(sorted((folder / m).glob("*.png")), one) for m in windows))
 
 
 def monai(folder: Path, windows: Any, cached: Callable[..., Any]) -> Dataset[Any]:
@@ -111,12 +111,12 @@ def monai(folder: Path, windows: Any, cached: Callable[..., Any]) -> Dataset[Any
     for modality, window in windows.items():
         scale = ScaleIntensityRanged(["image"], *window, -1.0, 1.0, clip=True)
         items = [{"path": str(path)} for path in sorted((folder / modality).glob("*.npy"))]
-        domain = cached(items, Compose([Load(["path"]), scale, *vary()]))
-        domains.append(Mapped(list(range(len(items))), Both(domain)))
-    return Random(*domains)
+        domain = cached(items, Compose([LoadSlice(["path"]), scale, *random_transforms()]))
+        domains.append(MappedList(list(range(len(items))), ReadVolume(domain)))
+    return RandomPairs(*domains)
 
 
-class Both:
+class ReadVolume:
     """Image and mask of an item."""
 
     def __init__(self, domain: Any) -> None:
@@ -133,7 +133,9 @@ def zarr_python(folder: Path, windows: Any) -> Dataset[Any]:
 
     opened: dict[Path, Any] = {}
     transform = {
-        m: Compose([ScaleIntensityRanged(["image"], *w, -1.0, 1.0, clip=True), *vary()])
+        m: Compose(
+            [ScaleIntensityRanged(["image"], *w, -1.0, 1.0, clip=True), *random_transforms()]
+        )
         for m, w in windows.items()
     }
 
@@ -153,7 +155,7 @@ def zarr_python(folder: Path, windows: Any) -> Dataset[Any]:
         depth = zarr.open_array(volumes[0] / "0", mode="r").shape[0]
         return [(volume, z) for volume in volumes for z in range(depth)]
 
-    return Random(*(Mapped(slices(m), one) for m in windows))
+    return RandomPairs(*(MappedList(slices(m), one) for m in windows))
 
 
 def torchio_queue(folder: Path, windows: Any, batch: int, workers: int) -> Iterator[Any]:

@@ -106,23 +106,23 @@ def write_volume_files(folder: Path, first: int, voxels: np.ndarray, body: np.nd
         Image.fromarray(grey).save(folder / f"{z:05d}.png")
 
 
-def drop_from_cache(place: Path) -> None:
+def drop_from_cache(root: Path) -> None:
     """Make the next reads cold: ask the kernel to forget the files. No right of root is needed."""
     os.sync()
-    for path in files_of(place):
+    for path in files_of(root):
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
 
 
-def warm(place: Path) -> None:
+def warm(root: Path) -> None:
     """Read the files once, so that they are in the page cache."""
-    for path in files_of(place):
+    for path in files_of(root):
         with path.open("rb", buffering=0) as file:
             while file.read(2**24):
                 pass
 
 
-def files_of(place: Path) -> list[Path]:
+def files_of(root: Path) -> list[Path]:
     """A file, or all files of a folder."""
-    return [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    return [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]

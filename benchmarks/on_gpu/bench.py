@@ -16,7 +16,7 @@ from cyclegan.config.presets import preset
 from cyclegan.data.batch import Batch
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
@@ -178,7 +178,7 @@ class Bench:
         )
         return Stepper(
             state=state,
-            engine=place(state, config, Worker(device=device), print),
+            engine=place_networks(state, config, Worker(device=device), print),
             batch=self.batch(config, device=device),
             weights=config.loss.at(0, total_steps),
         )

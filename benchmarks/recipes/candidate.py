@@ -31,7 +31,7 @@ class Candidate:
 
     def config(self, store: Path, runs: Path, *, steps: int, seed: int) -> Config:
         """The run of so many steps: schedules end with it, its checkpoints are kept."""
-        config = configured(self.words)
+        config = parse_config(self.words)
         every = max(1, -(-steps // NUM_LOOKS))
         return resolve(
             replace(
@@ -52,7 +52,7 @@ class Candidate:
         )
 
 
-def configured(words: str) -> Config:
+def parse_config(words: str) -> Config:
     """A preset with its overrides."""
     first, *flags = shlex.split(words)
     return tyro.cli(Config, default=preset(first), args=flags)

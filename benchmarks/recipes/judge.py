@@ -11,7 +11,7 @@ from benchmarks.recipes.pace import DEVICE
 from cyclegan.config.config import Config
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network, to_input
-from cyclegan.metrics.baselines import constant_soft_tissue, matched_histogram, regression_of
+from cyclegan.metrics.baselines import constant_soft_tissue, match_histogram, regression_of
 from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu
 from cyclegan.metrics.selection_score import train_ct_statistics
 from cyclegan.train.checkpoint.checkpoint import load_generators
@@ -55,7 +55,7 @@ def judge_networks(
     for volume in test_heads(store):
         _, hu = networks.translated(store.voxels(volume), store.body(volume), volume)
         subjects.append(scores_of(hu, volume, store))
-        slices.append(pictured(hu, volume))
+        slices.append(shown_slices(hu, volume))
     return subjects, np.concatenate(slices).round().astype(np.int16)
 
 
@@ -73,7 +73,7 @@ def mean_of(subjects: Subjects) -> dict[str, float]:
     }
 
 
-def pictured(hu: NDArray[Any], volume: StoredVolume) -> NDArray[Any]:
+def shown_slices(hu: NDArray[Any], volume: StoredVolume) -> NDArray[Any]:
     """The slices nearest to HEIGHTS."""
     return hu[[int(np.abs(volume.height - height).argmin()) for height in HEIGHTS]]
 
@@ -86,8 +86,8 @@ def truth(store: Store) -> dict[str, NDArray[Any]]:
         images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
         real = partner_ct(store, volume)
         assert real is not None
-        mri.append(pictured(images, volume))
-        ct.append(pictured(np.where(real[1], real[0], -1024), volume))
+        mri.append(shown_slices(images, volume))
+        ct.append(shown_slices(np.where(real[1], real[0], -1024), volume))
     return {"mri": np.concatenate(mri), "ct": np.concatenate(ct)}
 
 
@@ -112,7 +112,7 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
         images = to_input(voxels, body, volume.window, "mri", "plain")[:, 0].numpy()
         made = (
             constant_soft_tissue(body),
-            matched_histogram(voxels, body, population),
+            match_histogram(voxels, body, population),
             regression.predict(images, body),
         )
         for subjects, hu in zip(found.values(), made, strict=True):

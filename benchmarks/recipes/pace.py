@@ -10,7 +10,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.inference.slices import best_device
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
 from data_prep.store.store import Store
@@ -31,7 +31,7 @@ def step_ratio(config: Config, reference: Config, store: Store) -> float:
     placed = []
     for each in (config, reference):
         state = build_state(each, size=store.size, shards=range(each.batch.shards), device=DEVICE)
-        engine = place(state, each, Worker(device=DEVICE), print)
+        engine = place_networks(state, each, Worker(device=DEVICE), print)
         placed.append((each, state, engine, batch_of(each, store)))
     for number in range(WARM_UP + TURNS):
         for seconds, (each, state, engine, batch) in zip(took, placed, strict=True):

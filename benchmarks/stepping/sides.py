@@ -14,7 +14,7 @@ from torch import Tensor
 from cyclegan.config.config import Config
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import train_step
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -33,11 +33,11 @@ class StepSide:
     step: Step
 
 
-def usual(config: Config, size: int) -> StepSide:
+def usual_side(config: Config, size: int) -> StepSide:
     """The recipe pass by pass; its weights get their gradients and one update."""
-    state = fresh(config, size)
+    state = new_state(config, size)
     to_ct, to_mri = state.generators.to_ct, state.generators.to_mri
-    dtype = arithmetic(config.train.precision, CPU)
+    dtype = compute_dtype(config.train.precision, CPU)
     loss = config.loss
 
     def step(batch: Batch) -> None:
@@ -70,7 +70,7 @@ def usual(config: Config, size: int) -> StepSide:
     return StepSide(state=state, step=step)
 
 
-def doubled(side: StepSide) -> StepSide:
+def to_fp64(side: StepSide) -> StepSide:
     """The same in fp64."""
     for network in (side.state.generators, side.state.discriminators, side.state.mean):
         network.double()
@@ -83,10 +83,10 @@ def descend(optimizer: torch.optim.Optimizer, loss: Any) -> None:
     optimizer.step()
 
 
-def ours(config: Config, size: int) -> StepSide:
+def engine_side(config: Config, size: int) -> StepSide:
     """The same recipe through the training engine."""
-    state = fresh(config, size)
-    engine = place(state, config, Worker(), print)
+    state = new_state(config, size)
+    engine = place_networks(state, config, Worker(), print)
 
     def step(batch: Batch) -> None:
         train_step(state, engine, batch, config.loss, 0.0)
@@ -94,7 +94,7 @@ def ours(config: Config, size: int) -> StepSide:
     return StepSide(state=state, step=step)
 
 
-def fresh(config: Config, size: int) -> TrainState:
+def new_state(config: Config, size: int) -> TrainState:
     layout = memory_format(config.train.channels_last, CPU)
     return build_state(config, size=(size, size), shards=range(1), device=CPU, layout=layout)
 

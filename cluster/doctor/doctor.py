@@ -58,7 +58,7 @@ class NodeProbe:
         """Return the nodes whose file cannot be read."""
         return probe.missing_markers(folder, nodes)
 
-    def sweep(self, folder: Path) -> None:
+    def remove_markers(self, folder: Path) -> None:
         """Remove the files of the nodes."""
         probe.remove_markers(folder)
 
@@ -174,13 +174,13 @@ def examine_nodes(
         yield examine_link(linked)
 
 
-def clock_skew(examiner: Any) -> tuple[float, float]:
+def clock_skew(probe: Any) -> tuple[float, float]:
     """Return how far a node's clock is ahead of the local one, and the error bound: half of the
     shortest of several round-trip times (Cristian 1989)."""
     ways = []
     for _ in range(PINGS):
         asked = time.time()
-        answers = ray.get(examiner.now.remote())
+        answers = ray.get(probe.now.remote())
         back = time.time()
         ways.append((back - asked, answers - (asked + back) / 2))
     there_and_back, ahead = min(ways)
@@ -197,7 +197,7 @@ def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[CheckResul
     folder = storage / f".doctor-{uuid.uuid4().hex[:8]}"
     written = ray.get([each.write.remote(folder) for each in nodes.values()])
     unseen = ray.get([each.unseen.remote(folder, list(nodes)) for each in nodes.values()])
-    ray.get([each.sweep.remote(folder) for each in nodes.values()])
+    ray.get([each.remove_markers.remote(folder) for each in nodes.values()])
     yield from checks.judge_storage(
         str(storage),
         dict(zip(nodes, written, strict=True)),
@@ -205,13 +205,13 @@ def examine_storage(nodes: dict[str, Any], storage: Path) -> Iterator[CheckResul
     )
 
 
-def examine_link(examiners: list[Any]) -> CheckResult:
+def examine_link(probes: list[Any]) -> CheckResult:
     """Check the network with an all-reduce over one process per node."""
-    count = len(examiners)
+    count = len(probes)
     try:
-        meeting = ray.get(examiners[0].address.remote())
+        meeting = ray.get(probes[0].address.remote())
         speeds = ray.get(
-            [each.link.remote(rank, count, meeting) for rank, each in enumerate(examiners)],
+            [each.link.remote(rank, count, meeting) for rank, each in enumerate(probes)],
             timeout=LINK_TIMEOUT_S,
         )
     except (ray.exceptions.RayError, RuntimeError) as error:

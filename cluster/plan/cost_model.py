@@ -133,23 +133,23 @@ def all_reduce_s(size_bytes: float, workers: int, bytes_per_s: float, latency_s:
     return min(ring, tree)
 
 
-def all_reduce_of(size_bytes: float, site: Cluster) -> float:
+def all_reduce_of(size_bytes: float, cluster: Cluster) -> float:
     """Return the time of an all-reduce inside each machine, then between machines."""
-    links = site.links
-    inside = min(site.gpus, site.gpus_per_node)
+    links = cluster.links
+    inside = min(cluster.gpus, cluster.gpus_per_node)
     return all_reduce_s(size_bytes, inside, links.node_bytes_per_s, links.latency_s) + all_reduce_s(
-        size_bytes, site.nodes, links.network_bytes_per_s, links.latency_s
+        size_bytes, cluster.nodes, links.network_bytes_per_s, links.latency_s
     )
 
 
-def forecast_speed(step: StepCost, site: Cluster, overhead: EpochOverhead) -> SpeedForecast:
+def forecast_speed(step: StepCost, cluster: Cluster, overhead: EpochOverhead) -> SpeedForecast:
     """Combine the parts of the model into a forecast."""
-    whole = all_reduce_of(step.gradient_bytes, site)
-    last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), site)
+    whole = all_reduce_of(step.gradient_bytes, cluster)
+    last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), cluster)
     exposed = max(last, whole - step.overlap * step.compute_s)
-    made = step.pairs * step.data_cpu_s / site.cores_per_gpu
-    in_all = min(step.pairs * site.gpus, step.batch)
-    fetched = in_all * step.pair_bytes / site.store_bytes_per_s
+    made = step.pairs * step.data_cpu_s / cluster.cores_per_gpu
+    in_all = min(step.pairs * cluster.gpus, step.batch)
+    fetched = in_all * step.pair_bytes / cluster.store_bytes_per_s
     if step.data_beside:
         step_s = max(step.compute_s + exposed, made, fetched)
     else:
@@ -158,18 +158,18 @@ def forecast_speed(step: StepCost, site: Cluster, overhead: EpochOverhead) -> Sp
     saves = overhead.steps / overhead.steps_per_checkpoint if overhead.steps_per_checkpoint else 0.0
     looks = overhead.steps / overhead.steps_per_validation if overhead.steps_per_validation else 0.0
     return SpeedForecast(
-        gpus=site.gpus,
-        nodes=site.nodes,
+        gpus=cluster.gpus,
+        nodes=cluster.nodes,
         step_s=step_s,
         all_reduce_s=whole,
         exposed_s=exposed,
         data_s=max(made, fetched) if step.data_beside else fetched,
         pairs_per_s=rate,
         epoch_s=overhead.steps * step_s
-        + saves * overhead.checkpoint_bytes / site.write_bytes_per_s
+        + saves * overhead.checkpoint_bytes / cluster.write_bytes_per_s
         + looks * overhead.validation_s,
         store_bytes_per_s=rate * step.pair_bytes,
         reads_per_s=rate * READS_PER_PAIR,
-        network_bytes_per_s=2 * step.gradient_bytes / step_s if site.nodes > 1 else 0.0,
+        network_bytes_per_s=2 * step.gradient_bytes / step_s if cluster.nodes > 1 else 0.0,
         cores=rate * step.data_cpu_s,
     )

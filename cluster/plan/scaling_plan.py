@@ -185,11 +185,11 @@ def slice_bytes(store: Store) -> float:
     return float(column("bytes").sum() / column("shape")[:, 0].sum())
 
 
-def scaling_table(prospects: list[ScalingPoint]) -> Table:
+def scaling_table(points: list[ScalingPoint]) -> Table:
     """Return a table with a column for each number of GPUs."""
     result = Table("GPUs", box=SIMPLE)
     rows: dict[str, list[str]] = {}
-    for each in prospects:
+    for each in points:
         result.add_column(f"{each.forecast.gpus:,}", justify="right")
         for name, cell in cells(each).items():
             rows.setdefault(name, []).append(cell)
@@ -198,25 +198,25 @@ def scaling_table(prospects: list[ScalingPoint]) -> Table:
     return result
 
 
-def cells(prospect: ScalingPoint) -> dict[str, str]:
+def cells(point: ScalingPoint) -> dict[str, str]:
     """Return the cells of one number of GPUs."""
-    seen = prospect.forecast
+    seen = point.forecast
     return {
         "Machines": f"{seen.nodes:,}",
-        "Pairs per step": f"{prospect.global_batch:,}",
+        "Pairs per step": f"{point.global_batch:,}",
         "Step, ms": f"{1e3 * seen.step_s:.1f}",
         "All-reduce, ms": f"{1e3 * seen.all_reduce_s:.2f}",
         "  not overlapped, ms": f"{1e3 * seen.exposed_s:.2f}",
         "Pairs/s": f"{seen.pairs_per_s:,.0f}",
-        "Scaling efficiency": f"{100 * prospect.efficiency:.0f} %",
+        "Scaling efficiency": f"{100 * point.efficiency:.0f} %",
         "Bottleneck of the step": seen.bound,
         "Time per epoch": duration(seen.epoch_s),
-        "Time of the run": duration(prospect.run_s),
+        "Time of the run": duration(point.run_s),
         "Reads from the store, MB/s": f"{seen.store_bytes_per_s / 1e6:,.0f}",
         "  requests/s": f"{seen.reads_per_s:,.0f}",
         "Network per machine, GB/s": f"{seen.network_bytes_per_s / GB:.1f}",
         "Cores for loading data": f"{seen.cores:.1f}",
-    } | ({"Cost of the run": f"{prospect.cost:,.2f}"} if prospect.cost else {})
+    } | ({"Cost of the run": f"{point.cost:,.2f}"} if point.cost else {})
 
 
 def source_text(name: str, assumed: Assumptions, measured: float | None) -> str:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 LEVELS = 32
 """Quantization steps of the noise bank per standard deviation."""
-PLACES = 2**20
+NUM_OFFSETS = 2**20
 """Number of positions where a piece of the noise bank may begin."""
 _BYTES = 12
 """Random bytes summed per noise value: the sum's standard deviation, 256.0, is a power of two, and
@@ -130,11 +130,11 @@ class NoiseBank:
 
     def __init__(self, seed: int, piece: int) -> None:
         self._piece = piece
-        words = raw_bytes(seed, Stream.MRI_NOISE, _BYTES * (PLACES + piece))
+        words = raw_bytes(seed, Stream.MRI_NOISE, _BYTES * (NUM_OFFSETS + piece))
         sums = words.reshape(-1, _BYTES).sum(axis=1, dtype=np.int16) - _BYTES * 255 // 2
         self._values = np.clip((sums + 4) >> 3, -127, 127).astype(np.int8)
 
-    def cut(self, places: NDArray[np.float64]) -> NDArray[np.int8]:
+    def cut(self, positions: NDArray[np.float64]) -> NDArray[np.int8]:
         """Return the pieces that begin at `places`, given in [0, 1); [N, piece]."""
-        starts = (places * PLACES).astype(np.int64)
+        starts = (positions * NUM_OFFSETS).astype(np.int64)
         return np.stack([self._values[start : start + self._piece] for start in starts])

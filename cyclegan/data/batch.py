@@ -29,17 +29,17 @@ class Batch:
     """Body mask of the CT: 1 inside, 0 outside."""
 
     @property
-    def own_mri(self) -> Float[Tensor, "B 1 H W"]:
+    def middle_mri(self) -> Float[Tensor, "B 1 H W"]:
         """The MRI slices without their neighbours."""
-        return own(self.mri)
+        return middle_slice(self.mri)
 
     @property
-    def own_ct(self) -> Float[Tensor, "B 1 H W"]:
+    def middle_ct(self) -> Float[Tensor, "B 1 H W"]:
         """The CT slices without their neighbours."""
-        return own(self.ct)
+        return middle_slice(self.ct)
 
 
-def own(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+def middle_slice(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
     """Return the middle channel, which is the slice itself, as a view.
 
     Args:
@@ -47,7 +47,7 @@ def own(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
 
     Examples:
         >>> import torch
-        >>> own(torch.zeros(8, 5, 64, 64)).shape
+        >>> middle_slice(torch.zeros(8, 5, 64, 64)).shape
         torch.Size([8, 1, 64, 64])
     """
     middle = images.shape[1] // 2

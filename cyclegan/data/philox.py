@@ -60,8 +60,8 @@ def uniforms(
     return np.asarray((chosen >> np.uint64(11)) * 2.0**-53)
 
 
-def shuffled(
-    seed: int, stream: Stream, epoch: int, size: int, places: NDArray[np.int64]
+def permute(
+    seed: int, stream: Stream, epoch: int, size: int, positions: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the entries at some positions of a random permutation of the numbers 0 to size - 1.
 
@@ -75,25 +75,25 @@ def shuffled(
         stream: Independent sequence to use.
         epoch: Each epoch has its own permutation.
         size: Number of entries.
-        places: [N], positions in [0, size).
+        positions: [N], positions in [0, size).
     """
     half = np.uint64(max(2, (int(size - 1).bit_length() + 1) // 2))  # bits of either half
     keys = _generator(seed, stream, 0, epoch).random_raw(ROUNDS)
-    values = _permuted(places.astype(np.uint64), half, keys)
+    values = _permuted(positions.astype(np.uint64), half, keys)
     while (outside := values >= size).any():
         values[outside] = _permuted(values[outside], half, keys)
     return np.asarray(values.astype(np.int64))
 
 
-def in_passes(
+def permute_in_passes(
     seed: int, stream: Stream, size: int, indices: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the numbers at `indices` of endless passes over 0 to size - 1, each pass shuffled."""
-    passes, places = np.divmod(indices, size)
+    passes, positions = np.divmod(indices, size)
     values = np.empty_like(indices)
     for epoch in np.unique(passes):
         here = passes == epoch
-        values[here] = shuffled(seed, stream, int(epoch), size, places[here])
+        values[here] = permute(seed, stream, int(epoch), size, positions[here])
     return values
 
 

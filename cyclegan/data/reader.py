@@ -49,18 +49,18 @@ class PendingRead:
         self.damage = damage
         """Errors by the slice's position in `refs`; complete after `result`."""
         self._store, self._refs, self._opened = store, refs, opened
-        self._found = [place for place, arrays in enumerate(opened) if arrays is not None]
+        self._found = [position for position, arrays in enumerate(opened) if arrays is not None]
         # All slices are requested at once: tensorstore's threads fetch and decode them in parallel.
         self._reads = {array: self._read(array) for array in (IMAGE, BODY)}
 
     def _read(self, array: str) -> Any:
-        slices = [self._slice(place, array) for place in self._found]
+        slices = [self._slice(position, array) for position in self._found]
         return tensorstore.stack(slices).read() if slices else None
 
-    def _slice(self, place: int, array: str) -> Any:
-        arrays = self._opened[place]
+    def _slice(self, position: int, array: str) -> Any:
+        arrays = self._opened[position]
         assert arrays is not None
-        return (arrays.image if array == IMAGE else arrays.body)[self._refs[place].z]
+        return (arrays.image if array == IMAGE else arrays.body)[self._refs[position].z]
 
     def result(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Return voxels in stored units and body masks of 0 and 1, both [N, H, W].
@@ -77,8 +77,8 @@ class PendingRead:
                 damaged; the message names the volume, the file and the slice.
         """
         voxels, body = self.result()
-        for place in sorted(self.damage):
-            raise self.damage[place]
+        for position in sorted(self.damage):
+            raise self.damage[position]
         return voxels, body
 
     def _gather(self, array: str, dtype: type) -> NDArray[Any]:
@@ -89,14 +89,14 @@ class PendingRead:
                 pass
         # Some slice is damaged: read them one by one to find it. That is rare, so it may be slow.
         pixels: NDArray[Any] = np.zeros((len(self._refs), *self._store.size), dtype)
-        for place in self._found:
+        for position in self._found:
             try:
-                pixels[place] = self._slice(place, array).read().result()
+                pixels[position] = self._slice(position, array).read().result()
             except ValueError as error:
-                volume, z = self._refs[place]
+                volume, z = self._refs[position]
                 file = f"{volume.name}/{array}/c/0/0/0"
                 found = damaged(self._store.path, volume.name, file, f"slice {z}: {error}")
-                self.damage.setdefault(place, found)
+                self.damage.setdefault(position, found)
         return pixels
 
 
@@ -137,13 +137,13 @@ class SliceReader:
         """
         opened: list[_Arrays | None] = []
         damage: dict[int, StoreError] = {}
-        for place, ref in enumerate(refs):
+        for position, ref in enumerate(refs):
             heartbeat()
             try:
                 opened.append(self._open(ref.volume))
             except StoreError as error:
                 opened.append(None)
-                damage[place] = error
+                damage[position] = error
         return PendingRead(self._store, refs, opened, damage)
 
     def _open(self, volume: StoredVolume) -> _Arrays:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cyclegan.config.config import BatchConfig, DataConfig
 from cyclegan.data.augmentation import Augmentation
-from cyclegan.data.philox import Stream, in_passes, uniforms
+from cyclegan.data.philox import Stream, permute_in_passes, uniforms
 from cyclegan.data.slice_index import Ints, SliceTable
 from mrct.imaging.volume import Modality
 
@@ -79,9 +79,9 @@ class Order:
         Returns:
             [len(shards) x `batch.shard_size`].
         """
-        places = np.arange(self.batch.shard_size)
+        positions = np.arange(self.batch.shard_size)
         # [shards, shard_size] -> [shards * shard_size]
-        offsets = (np.array(shards)[:, None] * self.batch.shard_size + places).ravel()
+        offsets = (np.array(shards)[:, None] * self.batch.shard_size + positions).ravel()
         return step * self.batch.global_size + offsets
 
     def samples(self, indices: Ints) -> Samples:
@@ -91,8 +91,8 @@ class Order:
             indices: [N], indices of the samples, which should be close together
                 (`philox.uniforms`).
         """
-        mri = in_passes(self.seed, Stream.MRI_ORDER, len(self.mri), indices)
-        ct = in_passes(self.seed, Stream.CT_ORDER, len(self.ct), indices)
+        mri = permute_in_passes(self.seed, Stream.MRI_ORDER, len(self.mri), indices)
+        ct = permute_in_passes(self.seed, Stream.CT_ORDER, len(self.ct), indices)
         if self.partner == "position":
             u = uniforms(self.seed, Stream.PARTNER, indices, count=CANDIDATES)
             if len(self.mri) >= len(self.ct):

@@ -213,33 +213,33 @@ class DomainSource:
                 return rows, voxels, body
             if attempt == ATTEMPTS:
                 raise next(iter(damage.values()))
-            for place, error in damage.items():
-                self._limit.meet(int(rows[place]), error)
-            places = np.array(list(damage))
+            for position, error in damage.items():
+                self._limit.meet(int(rows[position]), error)
+            positions = np.array(list(damage))
             taken = self._order.substitutes(
-                self._modality, slices.index[places], slices.row[places], attempt
+                self._modality, slices.index[positions], slices.row[positions], attempt
             )
-            for place, row in zip(places, taken, strict=True):
+            for position, row in zip(positions, taken, strict=True):
                 self._record(
                     Substitution(
-                        index=int(slices.index[place]),
+                        index=int(slices.index[position]),
                         attempt=attempt,
-                        damaged=self._name(int(rows[place])),
+                        damaged=self._name(int(rows[position])),
                         taken=self._name(int(row)),
-                        found=str(damage[place]),
+                        found=str(damage[position]),
                     )
                 )
             again = self._read(taken, pending.stage)
-            rows[places] = taken
-            voxels[places], body[places] = self._arrays(again)
-            damage = self._damage(again, places)
+            rows[positions] = taken
+            voxels[positions], body[positions] = self._arrays(again)
+            damage = self._damage(again, positions)
         raise AssertionError  # count() has no end
 
-    def _damage(self, reading: PendingRead, places: Ints) -> dict[int, StoreError]:
+    def _damage(self, reading: PendingRead, positions: Ints) -> dict[int, StoreError]:
         """Return the errors by position in the batch; complete once the pixels have been read."""
         channels = len(self._offsets)
         return {
-            int(places[ref // channels]): error for ref, error in sorted(reading.damage.items())
+            int(positions[ref // channels]): error for ref, error in sorted(reading.damage.items())
         }
 
     def _name(self, row: int) -> str:

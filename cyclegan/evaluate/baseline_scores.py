@@ -14,7 +14,7 @@ from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
     constant_soft_tissue,
-    matched_histogram,
+    match_histogram,
     regression_of,
 )
 from cyclegan.metrics.selection_score import train_ct_statistics
@@ -38,7 +38,7 @@ class Baselines:
     """Rigid transform of the real CT onto its MRI, by MRI volume; absent if none is applied."""
     registrations: Mapping[str, Registration]
     """Result of each registration, by MRI volume; empty without --register."""
-    rivals: Sequence[ModelUnderTest]
+    compared_models: Sequence[ModelUnderTest]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
         """Return the regression fitted on all pairs except that of this volume; None if there is no
@@ -50,18 +50,22 @@ class Baselines:
         """Return the CT in HU that each method makes from the MRI of a cycle."""
         voxels, body = store.voxels(cycle.volume), store.body(cycle.volume)
         cts = {GENERATOR: cycle.translated}
-        for rival in self.rivals:
-            _, cts[rival.name] = rival.networks.translated(voxels, body, cycle.volume)
+        for other in self.compared_models:
+            _, cts[other.name] = other.networks.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
         if self.real_cts is not None:
-            cts[HISTOGRAM] = matched_histogram(voxels, body, self.real_cts)
+            cts[HISTOGRAM] = match_histogram(voxels, body, self.real_cts)
         if others := self.regression_without(cycle.volume.name):
             cts[REGRESSION] = others.predict(cycle.original, cycle.body)
         return cts
 
 
 def baselines_of(
-    store: Store, mris: Iterable[StoredVolume], rivals: Sequence[ModelUnderTest], *, register: bool
+    store: Store,
+    mris: Iterable[StoredVolume],
+    compared_models: Sequence[ModelUnderTest],
+    *,
+    register: bool,
 ) -> Baselines:
     """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
@@ -90,5 +94,5 @@ def baselines_of(
         regressions=regressions,
         rigids=rigids,
         registrations=registrations,
-        rivals=rivals,
+        compared_models=compared_models,
     )

@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
 from cyclegan.metrics.protocol import ProtocolName
 from data_prep.datasets.split import Split
+from mrct.cli import optional
 from mrct.errors import UsageError
 from mrct.storage.paths import StoragePath
 
@@ -20,32 +21,33 @@ class EvaluateCommand:
     Writes scores.json, per_volume.csv and report.html.
     """
 
-    run: Positional[StoragePath | None] = None
+    run: Annotated[Positional[StoragePath | None], optional("[RUN]", "the first of --compare")] = (
+        None
+    )
     """Folder or URL of a run (its best checkpoint is scored), one of its checkpoints/step_*, or an
-    exported model; default: the first of --compare."""
-    store: StoragePath | None = None
-    """Zarr store; default: that of the run."""
+    exported model."""
+    store: Annotated[StoragePath | None, optional("PATH|URL", "that of the run")] = None
+    """Zarr store."""
     split: Split = "test"
     """Split to score."""
     protocol: ProtocolName = "synthrad2025"
     """Definition of PSNR and SSIM: the HU range is [-1024, 3071] or, for 2023, [-1024, 3000];
     multi-scale SSIM is part of 2025 only."""
-    compare: tuple[StoragePath, ...] = ()
+    compare: Annotated[tuple[StoragePath, ...], optional("[RUN ...]", "none")] = ()
     """Other runs, checkpoints or model folders to score on the same volumes, with a paired
     significance test."""
     register: Literal["no", "rigid"] = "no"
     """Register each real CT rigidly to its MRI first, from the two scans alone; the transforms are
     in the results."""
-    native: Path | None = None
+    native: Annotated[Path | None, optional("PATH", "the grid of the store")] = None
     """Score pairs on the grid of the original CT file: a folder of CT files or DICOM, or a
     manifest. Files are identified by their SHA-256."""
-    segmenter: str = ""
+    segmenter: Annotated[str, optional("COMMAND", "none")] = ""
     """Command of a segmenter, with {ct} for the CT file (.nii.gz, HU) and {out} for the folder of
     its masks: adds Dice and HD95 of every structure, synthetic against real CT. E.g.
     'TotalSegmentator -i {ct} -o {out} --fast'."""
-    out: Path | None = None
-    """Folder for the results; default: RUN/evaluation_<split>, or in the working directory if the
-    run is at a URL."""
+    out: Annotated[Path | None, optional("DIR", "RUN/evaluation_<split>")] = None
+    """Folder for the results; in the working directory by default if the run is at a URL."""
     pictures: int = 3
     """Number of MRI volumes shown in the report, those with the largest error first."""
     batch_size: int = 8

@@ -11,7 +11,7 @@ from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.score_table import GENERATOR, Scores, ShownVolume, VolumeScores
 from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
-from cyclegan.evaluate.segmenter import StructureScores, plainly_named
+from cyclegan.evaluate.segmenter import StructureScores, simplify_names
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio
@@ -51,7 +51,7 @@ class EvaluationResults:
             before = [self.populations[method]] if method in self.populations else []
             self.populations[method] = pool_statistics([*before, population])
         if assessed.shown.cycle.volume.modality == "mri":
-            self.shown[:] = worst([*self.shown, assessed.shown], num_shown)
+            self.shown[:] = worst_volumes([*self.shown, assessed.shown], num_shown)
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
     store: Store,
     split: Split,
     *,
-    rivals: Sequence[ModelUnderTest] = (),
+    compared_models: Sequence[ModelUnderTest] = (),
     options: ScoringOptions = DEFAULTS,
 ) -> Scores:
     """Score a generator on every volume of a split.
@@ -72,7 +72,7 @@ def evaluate(
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
-    references = baselines_of(store, mris, rivals, register=options.register)
+    baselines = baselines_of(store, mris, compared_models, register=options.register)
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
     with (
@@ -81,7 +81,7 @@ def evaluate(
     ):
         for volume in volumes:
             try:
-                assessed = score_volume(networks, store, volume, references, options, threads)
+                assessed = score_volume(networks, store, volume, baselines, options, threads)
             except (StoreError, DataError) as error:
                 found.failed.append(str(error))
             else:
@@ -99,25 +99,25 @@ def evaluate(
         protocol=options.protocol,
         grid="store" if options.native_grids is None else "source CT",
         spacing_mm=store.spacing_mm,
-        rivals=tuple(rival.name for rival in rivals),
-        registrations=dict(references.registrations) if options.register else None,
+        compared_models=tuple(other.name for other in compared_models),
+        registrations=dict(baselines.registrations) if options.register else None,
         segmenter=options.segmenter.command if options.segmenter else "",
-        structures=tuple(plainly_named(found.structures)),
+        structures=tuple(simplify_names(found.structures)),
         shown=tuple(found.shown),
         failed=tuple(found.failed),
     )
-    if references.real_cts is None:
+    if baselines.real_cts is None:
         return scores
-    return compared(scores, found.populations, references.real_cts)
+    return add_unpaired_comparisons(scores, found.populations, baselines.real_cts)
 
 
-def worst(shown: list[ShownVolume], most: int) -> list[ShownVolume]:
+def worst_volumes(shown: list[ShownVolume], most: int) -> list[ShownVolume]:
     """Return the `most` volumes with the largest error, worst first; those without a real CT come
     last."""
     return sorted(shown, key=lambda each: -(each.mae_hu or 0.0))[:most]
 
 
-def compared(
+def add_unpaired_comparisons(
     scores: Scores, populations: dict[str, CtStatistics], real_cts: CtStatistics
 ) -> Scores:
     """Return the scores with each method's pooled synthetic CTs compared with the real CTs."""

@@ -162,10 +162,11 @@ def _exported(
         raise UsageError(
             f"{path} makes MRIs, but only synthetic CTs are scored. Give a model_to_ct folder."
         )
-    if (info.recipe.spacing_mm, info.recipe.size) != (store.spacing_mm, store.size):
+    spec = info.preprocessing
+    if (spec.spacing_mm, spec.size) != (store.spacing_mm, store.size):
         raise UsageError(
-            f"{path} was trained on voxels of {info.recipe.spacing_mm} mm (z y x) in slices of "
-            f"{info.recipe.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
+            f"{path} was trained on voxels of {spec.spacing_mm} mm (z y x) in slices of "
+            f"{spec.size}; {store.path.name} has {store.spacing_mm} mm and {store.size}. "
             "Scores on two grids cannot be compared. Convert a store with the same settings."
         )
     return ModelUnderTest(

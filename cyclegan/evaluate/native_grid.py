@@ -30,7 +30,7 @@ class NativeGridReader:
 
     sources: dict[str, Source]
 
-    def place(self, pair: PairedCt) -> PairedCt:
+    def on_native_grid(self, pair: PairedCt) -> PairedCt:
         """Return the pair on the grid of its source CT.
 
         Raises:

@@ -60,13 +60,13 @@ class PairedCt:
         """Affine from voxel indices (x, y, z, 1) of `real` to RAS mm."""
         return self.mri.affine if self.grid is None else self.grid.affine
 
-    def placed(self, synthetic: NDArray[np.float32]) -> NDArray[np.float32]:
+    def resample(self, synthetic: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resample a synthetic CT [z, y, x] from the store's grid to the grid of this pair."""
         if self.grid is None:
             return synthetic
         volume = Volume(
             voxels=synthetic,
-            affine=moved_affine(self.mri.affine, self.rigid),
+            affine=transform_affine(self.mri.affine, self.rigid),
             modality="ct",
             pseudonym=self.mri.name,
         )
@@ -116,7 +116,7 @@ def on_source_grid(pair: PairedCt, source: Volume, given_body: Volume | None = N
         body = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
     else:
         body = resample_mask(given_body.voxels > 0, given_body.grid, upright.grid)
-    stored = Grid(shape=pair.mri.shape, affine=moved_affine(pair.mri.affine, pair.rigid))
+    stored = Grid(shape=pair.mri.shape, affine=transform_affine(pair.mri.affine, pair.rigid))
     seen = resample_mask(field_of_view(pair.mri), stored, upright.grid)
     return replace(
         pair,
@@ -151,7 +151,7 @@ def registration(before: PairedCt, after: PairedCt) -> Registration:
     )
 
 
-def moved_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
+def transform_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
     """Return the affine of the MRI's grid in the CT's coordinates, moved by a registration."""
     if rigid is None:
         return affine

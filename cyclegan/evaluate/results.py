@@ -20,13 +20,13 @@ from mrct.storage.local_path import make_output_folder
 def write_results(command: EvaluateCommand) -> ExitCode:
     """Evaluate, write the three files and print the table. The exit code is 3 if volumes were left
     out."""
-    subject, *rivals = command.named
+    subject, *compared_models = command.named
     segmenter = Segmenter(command=command.segmenter) if command.segmenter else None
     store = store_for(subject, command.store)
     device = best_device()
     ours, *theirs = (
         open_model_under_test(path, store, device, command.batch_size)
-        for path in (subject, *rivals)
+        for path in (subject, *compared_models)
     )
     theirs = with_unique_names(theirs)
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
@@ -35,7 +35,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         ours.networks,
         store,
         command.split,
-        rivals=theirs,
+        compared_models=theirs,
         options=ScoringOptions(
             protocol=command.protocol,
             register=command.register == "rigid",

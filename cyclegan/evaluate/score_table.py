@@ -97,7 +97,7 @@ class Scores:
     """Grid of the paired scores; all others are on the store's grid."""
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Spacing of the store's voxels (z, y, x)."""
-    rivals: tuple[str, ...] = ()
+    compared_models: tuple[str, ...] = ()
     """Names of the other runs and models."""
     registrations: dict[str, Registration] | None = None
     """Registration of each real CT, by MRI volume; None if pairs were not registered."""
@@ -167,11 +167,11 @@ class Scores:
         seen = {row.method for row in self.volumes} | set(self.populations)
         return [
             GENERATOR,
-            *self.rivals,
+            *self.compared_models,
             *(method for method in BASELINES if method in seen),
         ]
 
-    def compare(self, metric: str, rival: str) -> Comparison | None:
+    def compare(self, metric: str, other: str) -> Comparison | None:
         """Compare the generator with another model over the volumes where both have the metric;
         None if there are none, as for HD95 of CTs without bone."""
         values = {
@@ -179,13 +179,13 @@ class Scores:
             for row in self.volumes
             if metric in row.values
         }
-        volumes = [v for method, v in values if method == rival and (GENERATOR, v) in values]
+        volumes = [v for method, v in values if method == other and (GENERATOR, v) in values]
         if not volumes:
             return None
         return compare(
             [values[GENERATOR, volume][0] for volume in volumes],
-            [values[rival, volume][0] for volume in volumes],
-            [values[rival, volume][1] for volume in volumes],
+            [values[other, volume][0] for volume in volumes],
+            [values[other, volume][1] for volume in volumes],
         )
 
     @property

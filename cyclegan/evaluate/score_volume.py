@@ -12,11 +12,11 @@ from cyclegan.evaluate.baseline_scores import Baselines
 from cyclegan.evaluate.native_grid import NativeGridReader
 from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
 from cyclegan.evaluate.score_table import GENERATOR, ShownVolume, VolumeScores
-from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compared_structures
+from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
 from cyclegan.inference.cycle import CycleNetworks
-from cyclegan.metrics.anatomy import edge_agreement, outline_agreement
-from cyclegan.metrics.paired_scores import PROTOCOLS, all_paired_scores, height_mae_hu
-from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
+from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName
+from cyclegan.metrics.structural_agreement import edge_agreement, outline_agreement
 from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_of, cycle_scores
 from data_prep.store.store import Store, StoredVolume
 
@@ -57,7 +57,7 @@ def score_volume(
     networks: CycleNetworks,
     store: Store,
     volume: StoredVolume,
-    references: Baselines,
+    baselines: Baselines,
     options: ScoringOptions,
     threads: Executor,
 ) -> ScoredVolume:
@@ -71,8 +71,8 @@ def score_volume(
     cts: SyntheticCts = {}
     pair = None
     if volume.modality == "mri":
-        cts = references.synthetic_cts(store, cycle)
-        pair = paired_ct_of(store, volume, rigid=references.rigids.get(volume.name))
+        cts = baselines.synthetic_cts(store, cycle)
+        pair = paired_ct_of(store, volume, rigid=baselines.rigids.get(volume.name))
     back = (
         {}
         if cycle.returned is None
@@ -82,7 +82,9 @@ def score_volume(
     table = VolumeTable()
     if cycle.returned is not None:
         table.add(GENERATOR, cycle_scores(*cycle.compared()))
-    trained = [m for m in (GENERATOR, *(rival.name for rival in references.rivals)) if m in cts]
+    trained = [
+        m for m in (GENERATOR, *(other.name for other in baselines.compared_models)) if m in cts
+    ]
     for method in trained:  # a baseline has the MRI's own outline by construction
         outline = outline_agreement(cts[method], cycle.body, store.spacing_mm)
         edges = edge_agreement(cycle.original, cts[method], cycle.body)
@@ -153,7 +155,7 @@ def score_pair(
         DataError: There is no voxel to compare, or the source CT or the segmenter failed.
     """
     if options.native_grids is not None:
-        pair = options.native_grids.place(pair)
+        pair = options.native_grids.on_native_grid(pair)
     if not pair.body.any():
         raise DataError(
             "No voxel of the CT's body is in the field of view of both scans, so there is nothing "
@@ -161,7 +163,7 @@ def score_pair(
         )
 
     def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
-        hu = pair.placed(cts[method])
+        hu = pair.resample(cts[method])
         protocol = PROTOCOLS[options.protocol]
         scores = all_paired_scores(
             hu, pair.real, pair.body, spacing_mm=pair.spacing_mm, protocol=protocol
@@ -175,8 +177,8 @@ def score_pair(
         return
     real = options.segmenter.structures(pair.real, pair.affine)
     for method in trained:
-        found = options.segmenter.structures(pair.placed(cts[method]), pair.affine)
-        for name, (overlap, distance) in compared_structures(
+        found = options.segmenter.structures(pair.resample(cts[method]), pair.affine)
+        for name, (overlap, distance) in compare_structures(
             found, real, pair.seen, pair.spacing_mm
         ).items():
             structure = StructureScores(

@@ -64,15 +64,15 @@ class Segmenter:
         Raises:
             DataError: The command failed, wrote no mask, or wrote one of another shape.
         """
-        with tempfile.TemporaryDirectory(prefix="segmenter-") as place:
-            ct, out = Path(place) / "ct.nii.gz", Path(place) / "out"
+        with tempfile.TemporaryDirectory(prefix="segmenter-") as folder:
+            ct, out = Path(folder) / "ct.nii.gz", Path(folder) / "out"
             out.mkdir()
             write_nifti(ct, np.rint(hu).astype(np.int16), affine)
             words = [
                 word.replace("{ct}", str(ct)).replace("{out}", str(out))
                 for word in shlex.split(self.command)
             ]
-            ended = subprocess.run(words, capture_output=True, text=True, cwd=place, check=False)
+            ended = subprocess.run(words, capture_output=True, text=True, cwd=folder, check=False)
             if ended.returncode:
                 said = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
                 raise DataError(
@@ -82,7 +82,7 @@ class Segmenter:
             return dict(_masks_in(out, hu.shape))
 
 
-def compared_structures(
+def compare_structures(
     synthetic: dict[str, NDArray[np.bool_]],
     real: dict[str, NDArray[np.bool_]],
     seen: NDArray[np.bool_],
@@ -101,7 +101,7 @@ def compared_structures(
     return scores
 
 
-def plainly_named(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
+def simplify_names(scores: Sequence[StructureScores]) -> Iterator[StructureScores]:
     """Rename structures: a file with the label 1 only, in every CT, is one structure named after
     it.
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from mrct.cli import optional
 from mrct.storage.paths import StoragePath
 
 
@@ -22,19 +23,19 @@ class ExportCommand:
     direction: Literal["mri-to-ct", "ct-to-mri", "both"] = "mri-to-ct"
     """Direction of the translation. `both` writes a folder with two model folders, to_ct and
     to_mri; `translate --uncertainty` then includes the cycle error."""
-    out: Path | None = None
-    """Model folder to write; default: model_to_ct, model_to_mri or model_both in the run's folder,
-    or in the working directory if the run is at a URL."""
+    out: Annotated[
+        Path | None, optional("DIR", "RUN/model_to_ct, RUN/model_to_mri or RUN/model_both")
+    ] = None
+    """Model folder to write; in the working directory by default if the run is at a URL."""
     checkpoint: str = "best"
     """Checkpoint: `best`, `newest`, a name (step_00001000), or its folder."""
     metric: str = "val/selection"
     """Score in the run's metrics.jsonl that selects the best checkpoint, such as val/mae_hu or
     val/ssim. For errors and distances, lower is better."""
-    scores: Path | None = None
+    scores: Annotated[Path | None, optional("FILE", "none")] = None
     """JSON file from `python -m cyclegan.evaluate`, copied into model.json and shown in the model
     card."""
-    store: StoragePath | None = None
-    """Store for the parity check, if it has moved from the run's data.store; it must have the same
-    preprocessing."""
+    store: Annotated[StoragePath | None, optional("PATH|URL", "the run's data.store")] = None
+    """Store for the parity check, with the same preprocessing, if the run's has moved."""
     overwrite: bool = False
     """Replace an existing model folder."""

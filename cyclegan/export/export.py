@@ -115,7 +115,7 @@ def model_info(
         neighbours=neighbours,
         conditions=conditions,
         intensity=Intensity(mri_contrast=config.data.mri_contrast),
-        recipe=store.recipe,
+        preprocessing=store.preprocessing,
         generator=config.generator,
         run=config.run.name,
         config_hash=config_hash(config),

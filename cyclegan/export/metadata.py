@@ -11,14 +11,14 @@ from cyclegan.errors import ConfigError, ModelError
 from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.inference.slices import Contrast
-from data_prep.preprocess.spec import VERSION as RECIPE_VERSION
+from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
 from mrct.imaging.volume import Modality
 
-MODEL_SCHEMA_VERSION = 3
+MODEL_SCHEMA_VERSION = 4
 INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -60,7 +60,7 @@ class ModelInfo:
     """Whether the depth below the body surface and the height of the slice in the body, both in
     [-1, 1], are input channels."""
     intensity: Intensity
-    recipe: PreprocessingSpec
+    preprocessing: PreprocessingSpec
     """Preprocessing of the training slices; other numbers of rows and columns work if they are
     multiples of `size_multiple`."""
     generator: GeneratorConfig
@@ -119,8 +119,10 @@ def parse_info(text: str, folder: Path) -> ModelInfo:
     except (ConfigError, UsageError, TypeError) as error:
         raise _other(folder, str(error), "the fields of this version") from error
     assert isinstance(info, ModelInfo)
-    if info.recipe.version != RECIPE_VERSION:
-        raise _other(folder, f"preprocessing {info.recipe.version}", f"{RECIPE_VERSION}")
+    if info.preprocessing.version != PREPROCESSING_VERSION:
+        raise _other(
+            folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
+        )
     channels = channels_of(info.direction, info.neighbours, info.conditions)
     if info.inputs != channels:
         raise _other(folder, f"inputs {info.inputs}", f"{channels}")

@@ -16,8 +16,8 @@ def model_card(info: ModelInfo) -> str:
     """Return the model card as Markdown: the restriction to research use first, then the facts,
     always with the scores or a note that there are none."""
     source, target = NAMES[info.source], NAMES[info.target]
-    z, y, x = info.recipe.spacing_mm
-    rows, columns = info.recipe.size
+    z, y, x = info.preprocessing.spacing_mm
+    rows, columns = info.preprocessing.size
     low, high = info.intensity.window_hu
     return f"""\
 # {source} to synthetic {target}: {info.run}
@@ -46,15 +46,15 @@ how values map to [-1, 1] and back. Use whole slices only: the brightness of til
 | orientation | {info.orientation} |
 | spacing (z, y, x) | {z:g} x {y:g} x {x:g} mm |
 | slices in training | {rows} x {columns} |
-| interpolation | {info.recipe.interpolation} |
-| MRI bias correction (N4) | {"yes" if info.recipe.bias_correction else "no"} |
+| interpolation | {info.preprocessing.interpolation} |
+| MRI bias correction (N4) | {"yes" if info.preprocessing.bias_correction else "no"} |
 | CT values | {low:g} to {high:g} HU are -1 to 1 |
 | MRI values | {info.intensity.mri_window}, are -1 to 1 |
 | MRI contrast | {info.intensity.mri_contrast} |
 
 ## Data and training
 
-{trained_table(info.trained_on)}
+{training_table(info.trained_on)}
 
 Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
 `{info.checkpoint}`, settings `{info.config_hash[:16]}`.
@@ -84,7 +84,7 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 """
 
 
-def trained_table(known: TrainedOn) -> str:
+def training_table(known: TrainedOn) -> str:
     """Return a table of the ranges over the volumes of the train split, before resampling."""
     if not known.volumes:
         return "The volumes that the model was trained on were not recorded."

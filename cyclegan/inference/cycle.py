@@ -21,7 +21,7 @@ from cyclegan.inference.slices import (
     translate_volume,
 )
 from data_prep.store.store import Store, StoredVolume
-from mrct.imaging.geometry import reached
+from mrct.imaging.geometry import covered_voxels
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.volume import Grid, Modality
@@ -174,4 +174,4 @@ def partner_ct(
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:
     """Return which stored voxels [z, y, x] have their centre inside the source scan."""
     source = Grid(shape=volume.source_shape, affine=volume.source_affine)
-    return reached(source, Grid(shape=volume.shape, affine=volume.affine))
+    return covered_voxels(source, Grid(shape=volume.shape, affine=volume.affine))

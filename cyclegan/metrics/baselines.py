@@ -20,7 +20,7 @@ def constant_soft_tissue(body: NDArray[Any]) -> NDArray[np.float32]:
     return np.where(body, SOFT_TISSUE_HU, AIR_HU).astype(np.float32)
 
 
-def matched_histogram(
+def match_histogram(
     mri: NDArray[Any], body: NDArray[Any], real: CtStatistics
 ) -> NDArray[np.float32]:
     """Return the MRI with the histogram of a CT population: the darkest voxel gets the lowest HU.

@@ -76,24 +76,24 @@ def regions_of(
     middle_y, middle_x = (np.bincount(z, at, minlength=len(inside)) / voxels for at in (y, x))
     angle = np.arctan2(np.abs(x - middle_x[z]) * dx, (middle_y[z] - y) * dy)
     height = (z - z.min(initial=len(inside))) / max(1, np.ptp(z) if z.size else 1)
-    place: Regions = np.digitize(depth_mm, DEPTH_EDGES_MM)
+    region: Regions = np.digitize(depth_mm, DEPTH_EDGES_MM)
     for share, parts in ((height, NUM_HEIGHTS), (angle / np.pi, NUM_ANGLES)):
-        place = place * parts + np.minimum((share * parts).astype(np.intp), parts - 1)
-    return place
+        region = region * parts + np.minimum((share * parts).astype(np.intp), parts - 1)
+    return region
 
 
-def region_histograms(values: NDArray[Any], places: Regions) -> RegionHistograms:
+def region_histograms(values: NDArray[Any], regions: Regions) -> RegionHistograms:
     """Count the HU of body voxels by region; values outside the window are clipped to it.
 
     Args:
         values: [voxels], HU.
-        places: [voxels], region of each, as from `regions_of`.
+        regions: [voxels], region of each, as from `regions_of`.
     """
     bins = ((values.clip(*WINDOW_HU) - LOW_HU) / BIN_HU).astype(np.intp)
-    counts = np.bincount(places * NUM_BINS + bins, minlength=NUM_REGIONS * NUM_BINS)
+    counts = np.bincount(regions * NUM_BINS + bins, minlength=NUM_REGIONS * NUM_BINS)
     return RegionHistograms(
         hu=counts.reshape(NUM_REGIONS, NUM_BINS),
-        bone=np.bincount(places[values > BONE_HU], minlength=NUM_REGIONS),
+        bone=np.bincount(regions[values > BONE_HU], minlength=NUM_REGIONS),
     )
 
 

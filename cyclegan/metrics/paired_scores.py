@@ -5,7 +5,6 @@ Definitions are those of the SynthRAD challenges, where these have one. In all f
 shape; voxels outside it never count.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclegan.metrics.histogram import distance_hu, histogram_of, tissues_of
-from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.protocol import SYNTHRAD2025, Protocol
 from cyclegan.metrics.ssim import multiscale_similarity, similarity
-from mrct.imaging.hounsfield import BONE_HU, SYNTHRAD2023_WINDOW_HU, WINDOW_HU
-from mrct.imaging.intensity import Window
+from mrct.imaging.hounsfield import BONE_HU
 
 NUM_TENTHS = 10
 """Slabs of equal height that errors are reported for."""
@@ -25,28 +23,6 @@ MAX_PSNR_DB = 100.0
 
 HU = NDArray[Any]
 Mask = NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Protocol:
-    """Definition of PSNR and SSIM by a challenge."""
-
-    window_hu: Window
-    """Window in HU that both CTs are clipped to."""
-    multiscale: bool
-    """Whether the challenge uses multi-scale SSIM beside SSIM."""
-
-    @property
-    def range_hu(self) -> float:
-        """The peak of PSNR and the dynamic range of SSIM."""
-        return self.window_hu[1] - self.window_hu[0]
-
-
-PROTOCOLS: dict[ProtocolName, Protocol] = {
-    "synthrad2025": Protocol(window_hu=WINDOW_HU, multiscale=True),
-    "synthrad2023": Protocol(window_hu=SYNTHRAD2023_WINDOW_HU, multiscale=False),
-}
-SYNTHRAD2025 = PROTOCOLS["synthrad2025"]
 
 
 def mae_hu(synthetic: HU, real: HU, body: Mask) -> float:

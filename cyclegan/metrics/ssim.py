@@ -53,7 +53,7 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
         1.0
     """
     c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
-    box, counted = needed(body)
+    box, counted = counted_box(body)
     m = moments(x[box], y[box])
     numerator = (2 * m.mean_x * m.mean_y + c1) * (2 * m.covariance + c2)
     denominator = (m.mean_x**2 + m.mean_y**2 + c1) * (m.variance_x + m.variance_y + c2)
@@ -85,10 +85,10 @@ def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> fl
     for weight in SCALE_WEIGHTS:
         if not body.any():
             return None
-        box, counted = needed(body)
+        box, counted = counted_box(body)
         mean = float((components(x[box], y[box], range_hu)[counted] ** weight).mean())
         product *= min(1.0, max(0.0, mean))
-        x, y, body = halved(x), halved(y), body[::2, ::2, ::2]
+        x, y, body = downsample(x), downsample(y), body[::2, ::2, ::2]
     return product
 
 
@@ -127,7 +127,7 @@ def window_mean(image: Image) -> Image:
     return mean
 
 
-def needed(body: Mask) -> tuple[tuple[slice, ...], Mask]:
+def counted_box(body: Mask) -> tuple[tuple[slice, ...], Mask]:
     """Return the box of voxels that a mean over the body depends on, and the voxels it is over.
 
     The outer 3 voxels of the volume do not count (exceptions in `similarity`). The box has a margin
@@ -150,7 +150,7 @@ def padding_of(size: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def halved(image: Image) -> Image:
+def downsample(image: Image) -> Image:
     """Halve an image: average each other voxel with its predecessor along each axis.
 
     The predecessor of the first voxel is 0, as in the challenge's convolution.

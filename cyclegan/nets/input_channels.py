@@ -15,7 +15,7 @@ from torch import Tensor
 Mask = Float[Tensor, "B 1 H W"]
 
 
-def in_place_of(
+def replace_slices(
     source: Float[Tensor, "B C H W"], slices: Float[Tensor, "B N H W"], neighbours: int
 ) -> Float[Tensor, "B M H W"]:
     """Replace the slices of an input and keep its conditions.
@@ -30,7 +30,7 @@ def in_place_of(
 
     Examples:
         >>> source = torch.zeros(2, 5, 64, 64)  # depth, three slices, height
-        >>> in_place_of(source, torch.zeros(2, 1, 64, 64), neighbours=1).shape
+        >>> replace_slices(source, torch.zeros(2, 1, 64, 64), neighbours=1).shape
         torch.Size([2, 3, 64, 64])
     """
     own = source.shape[1] // 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
-from cyclegan.nets.input_channels import in_place_of
+from cyclegan.nets.input_channels import replace_slices
 
 Input = Float[Tensor, "B C H W"]
 Judged = Float[Tensor, "B D H W"]
@@ -90,7 +90,7 @@ class Generators(nn.Module):
             image: Translated slices in [-1, 1], each repeated in place of its neighbours.
         """
         num_slices = 2 * self.neighbours + 1
-        return in_place_of(source, image.expand(-1, num_slices, -1, -1), self.neighbours)
+        return replace_slices(source, image.expand(-1, num_slices, -1, -1), self.neighbours)
 
     def as_judged(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Judged:
         """Build a discriminator's input: an image, real or fake, with its source's conditions.
@@ -99,7 +99,7 @@ class Generators(nn.Module):
             source: Input that the image was translated from; for a real image its own.
             image: Slices in [-1, 1].
         """
-        return in_place_of(source, image, self.neighbours)
+        return replace_slices(source, image, self.neighbours)
 
 
 class Discriminators(nn.Module):

@@ -15,7 +15,7 @@ from cyclegan.config.config import Config
 from cyclegan.data.stream import open_stream, print_note
 from cyclegan.train.distributed import Worker
 from cyclegan.train.divergence import explain_out_of_memory
-from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
 from cyclegan.train.monitor.timers import peak_memory
@@ -79,9 +79,9 @@ def measure_steps(config: Config, store: Store) -> DryRunResult:
             shards=shards,
             device=device,
             layout=layout,
-            fp16=arithmetic(config.train.precision, device) == torch.float16,
+            fp16=compute_dtype(config.train.precision, device) == torch.float16,
         )
-        engine = place(state, config, worker, print_note)
+        engine = place_networks(state, config, worker, print_note)
         stream = open_stream(
             store,
             config,

@@ -15,18 +15,18 @@ from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
 from cyclegan.train.engine.lr_schedule import rate_factor
-from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
-from cyclegan.train.monitor.failure_monitor import FailureMonitor
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
-from cyclegan.train.run_lifecycle import ReportMetrics, TrainingRun, resume_run
+from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.training_plan import total_steps
+from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
 
-SUBSTITUTED = "substituted.jsonl"
+SUBSTITUTION_LOG = "substituted.jsonl"
 """File in the run folder with one line per slice that replaced a damaged one."""
 LOOKS_IN_GRACE = 5
 """Checks for a stop request within `scale.grace_s` where steps are slow: there must be time left to
@@ -69,7 +69,7 @@ def train_worker(
         shards=config.batch.shards_of(worker.rank, worker.world_size),
         device=worker.device,
         layout=memory_format(config.train.channels_last, worker.device),
-        fp16=arithmetic(config.train.precision, worker.device) == torch.float16,
+        fp16=compute_dtype(config.train.precision, worker.device) == torch.float16,
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
     begun = resume_run(state, config, worker, store, start)
@@ -88,7 +88,7 @@ def train_worker(
         worker=worker,
         store=store,
         state=state,
-        engine=place(state, config, worker, note, telemetry.timer.lap),
+        engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         report=report,
         stop_requested=stop_requested,
@@ -123,7 +123,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
     config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
-    watch = FailureMonitor(config.data.mri_contrast)
+    watch = TrainingWarnings(config.data.mri_contrast)
     last = min(steps, every.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
@@ -138,7 +138,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         device=device,
         channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
         note=note,
-        record=append_to(config.run_folder / SUBSTITUTED, note),
+        record=append_to(config.run_folder / SUBSTITUTION_LOG, note),
     )
     with closing(stream):
         while state.step < last and not stop:

@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from data_prep.datasets.split import Split
 from data_prep.readers.tolerances import Leniency
+from mrct.cli import optional
 
 Format = Literal["same", "nifti", "dicom"]
 Precision = Literal["fp32", "bf16"]
@@ -29,7 +30,7 @@ class TranslateCommand:
       synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
       synthetic/translations.jsonl           list of results, with warnings
       synthetic.id-map.csv                   path of each input (private)
-      synthetic.quarantine.jsonl             inputs left out, and why (private)
+      synthetic.quarantine.jsonl             refused inputs, with reasons (private)
 
     <name> is the start of the input's SHA-256, since file names may
     identify patients; --keep-names keeps them. An input that cannot be
@@ -45,8 +46,10 @@ class TranslateCommand:
     """Folder for the results."""
     format: Format = "same"
     """`same`: DICOM for DICOM inputs, NIfTI for all others. DICOM is for synthetic CT only."""
-    direction: Literal["mri-to-ct", "ct-to-mri"] | None = None
-    """Model to use from a folder of both directions; default: mri-to-ct."""
+    direction: Annotated[
+        Literal["mri-to-ct", "ct-to-mri"] | None, optional("{mri-to-ct,ct-to-mri}", "mri-to-ct")
+    ] = None
+    """Model to use from a folder of both directions."""
     axial: bool = False
     """Write axial slices perpendicular to the patient's axes, as planning systems often require,
     instead of the input's own slices."""

@@ -90,7 +90,7 @@ def ct_files(
             dataset.SourceImageSequence = _references(sources, metadata)
         dataset.PixelData = np.ascontiguousarray(hu[index], "<i2").tobytes()
         dataset["PixelData"].VR = "OW"
-        yield f"CT{number:06d}.dcm", _encoded(dataset)
+        yield f"CT{number:06d}.dcm", _encode(dataset)
 
 
 def derivation_of(folder: Path) -> str:
@@ -127,7 +127,7 @@ def _series(origin: Origin, metadata: SyntheticSeriesMetadata) -> Dataset:
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.DerivationDescription = metadata.text
     codes = [_SYNTHESISED, _RESAMPLED] if metadata.is_moved else [_SYNTHESISED]
-    dataset.DerivationCodeSequence = Items([_coded(code) for code in codes])
+    dataset.DerivationCodeSequence = Items([_code_item(code) for code in codes])
     dataset.ContributingEquipmentSequence = Items([_equipment(now)])
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
@@ -140,7 +140,7 @@ def _series(origin: Origin, metadata: SyntheticSeriesMetadata) -> Dataset:
 
 def _equipment(now: datetime) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Items([_coded(_SYNTHESISING)])
+    item.PurposeOfReferenceCodeSequence = Items([_code_item(_SYNTHESISING)])
     item.Manufacturer = item.ManufacturerModelName = DISTRIBUTION
     item.SoftwareVersions = __version__
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
@@ -156,13 +156,13 @@ def _references(sources: Sequence[Reference], metadata: SyntheticSeriesMetadata)
         item.ReferencedSOPInstanceUID = source.sop_instance
         if frame := source.frame:
             item.ReferencedFrameNumber = frame
-        item.PurposeOfReferenceCodeSequence = Items([_coded(_SOURCE_IMAGE)])
+        item.PurposeOfReferenceCodeSequence = Items([_code_item(_SOURCE_IMAGE)])
         item.SpatialLocationsPreserved = "NO" if metadata.is_moved else "YES"
         items.append(item)
     return Items(items)
 
 
-def _coded(code: Code) -> Dataset:
+def _code_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator = code.value, code.scheme_designator
     item.CodeMeaning = code.meaning
@@ -174,7 +174,7 @@ def _decimals(values: Sequence[float] | NDArray[np.float64], digits: int = 9) ->
     return [DSfloat(round(float(value), digits) + 0.0, auto_format=True) for value in values]
 
 
-def _encoded(dataset: Dataset) -> bytes:
+def _encode(dataset: Dataset) -> bytes:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

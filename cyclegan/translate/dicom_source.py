@@ -1,7 +1,7 @@
 """The tags that a synthetic DICOM series copies: patient, study and frame of its source, or none.
 
 Tags are copied by an allow-list, and only here: patient text goes from a source's header to its
-synthetic series and nowhere else. `deidentified` replaces it, and every UID, consistently for all
+synthetic series and nowhere else. `deidentify` replaces it, and every UID, consistently for all
 series of one key.
 """
 
@@ -109,7 +109,7 @@ def origin_of_file(name: str) -> Origin:
     return Origin(tags=_complete(tags), references=())
 
 
-def deidentified(origin: Origin, key: Key) -> Origin:
+def deidentify(origin: Origin, key: Key) -> Origin:
     """Return an origin without identifying tags: pseudonyms, new UIDs, no dates.
 
     With the same `key`, UIDs and patients of a source always get the same replacements, so that

@@ -142,12 +142,12 @@ def prepare_input(info: ModelInfo, volume: Volume) -> PreprocessedVolume:
     Raises:
         VolumeError: The volume shows no body.
     """
-    recipe = info.recipe
+    spec = info.preprocessing
     while True:
-        shown = preprocess(volume, recipe)
-        if shown.cut is None or shown.cut.needed_size == recipe.size:
+        shown = preprocess(volume, spec)
+        if shown.cut is None or shown.cut.needed_size == spec.size:
             return shown
-        recipe = replace(recipe, size=shown.cut.needed_size)
+        spec = replace(spec, size=shown.cut.needed_size)
 
 
 def target_window(info: ModelInfo) -> Window:

@@ -5,7 +5,7 @@ Discovery and reading are those of `data_prep`, with decoding in a separate proc
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +123,7 @@ def find_inputs(
     out: Path,
     modality: Modality,
     split: Split,
-    recipe: PreprocessingSpec,
+    spec: PreprocessingSpec,
     leniency: Leniency,
 ) -> FoundInputs:
     """Find the volumes of one modality among the given paths and below given folders.
@@ -133,7 +133,7 @@ def find_inputs(
     skipped; DICOM of another modality is counted.
 
     Raises:
-        UsageError: There is none, or a store was made with another `recipe`.
+        UsageError: There is none, or a store was preprocessed in another way.
     """
     left: Counter[str] = Counter()
     inputs: list[Input] = []
@@ -141,7 +141,7 @@ def find_inputs(
     in_out = 0
     for path in paths:
         if (path / METADATA).is_file():
-            inputs += _of_store(path, modality, split, recipe)
+            inputs += _of_store(path, modality, split, spec)
             continue
         for each in _of_files(path, modality, left):
             place = each.source.paths[0].absolute()
@@ -222,14 +222,20 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _of_store(
-    path: Path, modality: Modality, split: Split, recipe: PreprocessingSpec
+    path: Path, modality: Modality, split: Split, spec: PreprocessingSpec
 ) -> list[StoredInput]:
     store = open_store(LocalPath(path))
-    if store.recipe != recipe:
+    if store.preprocessing != spec:
+        ours = asdict(store.preprocessing)
+        different = ", ".join(
+            f"{name} {ours[name]} instead of {value}"
+            for name, value in asdict(spec).items()
+            if ours[name] != value
+        )
         raise UsageError(
-            f"The store {path.name} was made with {store.recipe}, but the model requires {recipe}. "
-            "Its inputs would differ from its training data. Translate the volume files "
-            "themselves, or convert them with the same settings."
+            f"The store {path.name} is preprocessed differently from the model's training data: "
+            f"{different}. Translate the volume files themselves, or convert them with the same "
+            "settings."
         )
     return [
         StoredInput(store=store, volume=volume, number=0)

@@ -1,5 +1,5 @@
 """Run three stages concurrently: while one item is processed, the next is read and the previous one
-written. It knows nothing of what they are.
+written.
 """
 
 from collections.abc import Callable, Iterable, Iterator

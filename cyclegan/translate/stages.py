@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cyclegan.export.training_stats import unfamiliar_properties
 from cyclegan.translate.command import Format
 from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata
-from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_file, origin_of_series
+from cyclegan.translate.dicom_source import Origin, deidentify, origin_of_file, origin_of_series
 from cyclegan.translate.engine import TranslationEngine, prepare_input
 from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.output_grid import axial, on_grid
@@ -181,8 +181,8 @@ class TranslationJob:
             write_nifti(result.uncertainty, unsure, grid.affine, unsure_by)
         if self.preview:
             target = self.engine.model.info.target
-            picture = (shown, made.values, target, made.uncertainty)
-            save_preview(result.preview, loaded.sha256[:_RESULT_NAME_LENGTH], *picture)
+            name = loaded.sha256[:_RESULT_NAME_LENGTH]
+            save_preview(result.preview, name, shown, made.values, target, made.uncertainty)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
         write_result(result, voxels, grid.affine, metadata, loaded.origin)
         return TranslationOutcome(
@@ -230,7 +230,7 @@ class TranslationJob:
             raise series.error
         name = sha256[:_RESULT_NAME_LENGTH]
         origin = origin_of_series(series) if series else origin_of_file(name)
-        return deidentified(origin, self.key) if self.key and series else origin
+        return deidentify(origin, self.key) if self.key and series else origin
 
     def _guarded(
         self, item: Input, sha256: str, stage: Callable[[], Stage]

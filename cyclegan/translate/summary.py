@@ -46,15 +46,15 @@ def print_summary(outcomes: Sequence[TranslationOutcome], left: Counter[str], ou
     made = sum(outcome.is_new for outcome in outcomes)
     refused = [outcome for outcome in outcomes if outcome.refusal]
     kept = len(outcomes) - made - len(refused)
-    print(f"{made} made, {kept} there already, {len(refused)} left out: {out}")
+    print(f"{made} translated, {kept} already there, {len(refused)} refused: {out}")
     for outcome in outcomes:
         where = f" {outcome.input.path}" if sys.stderr.isatty() else ""
         if outcome.result and sys.stderr.isatty():
             print(f"{outcome.result.name}:{where}", file=sys.stderr)
         for warning in outcome.warnings:
-            named = f"input {outcome.input.number} ({outcome.sha256[:8]})"
-            print(f"Warning: {named}: {warning}", file=sys.stderr)
+            named = f"Input {outcome.input.number} ({outcome.sha256[:8]})"
+            print(f"warning: {named}: {warning}", file=sys.stderr)
         if outcome.refusal:
-            print(f"Left out: {outcome.refusal}{where}", file=sys.stderr)
+            print(f"{outcome.refusal}{where}", file=sys.stderr)
     for reason, count in left.items():
         print(f"Skipped {count}: {reason}", file=sys.stderr)

@@ -39,7 +39,12 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     engine = open_job(command)
     info = engine.model.info
     found = find_inputs(
-        command.inputs, command.out, info.source, command.split, info.recipe, command.leniency
+        command.inputs,
+        command.out,
+        info.source,
+        command.split,
+        info.preprocessing,
+        command.leniency,
     )
     make_output_folder(command.out)
     remove_stale_partials(command.out)
@@ -128,7 +133,7 @@ def compile_engine(model: ExportedModel, command: TranslateCommand) -> ExportedM
     if command.engine != "torch":
         raise UsageError("--compile requires --engine torch. Omit one of the two options.")
     if obstacle := obstacle_to_compiling(model.device):
-        print(f"{obstacle}: The network runs eagerly, which is slower.", file=sys.stderr)
+        print(f"{obstacle}: the network runs in eager mode, which is slower.", file=sys.stderr)
         return model
     assert isinstance(model.network, torch.nn.Module)
     return replace(model, network=CompiledNetwork(model.network, command.batch_size))

@@ -83,7 +83,7 @@ def uncertainty(
     low, high = engine.window
     deviation = squares.sqrt()[:, 0].numpy() * ((high - low) / 2)
     sigmas = [SMOOTH_MM / mm for mm in shown.grid.spacing_mm]
-    unsure = smoothed_inside(deviation, shown.body, sigmas)
+    unsure = smooth_inside(deviation, shown.body, sigmas)
     if engine.model.info.target == "ct":
         unsure = np.hypot(unsure, void(shown))
     return unsure
@@ -129,7 +129,7 @@ def cycle_error(
     return (returned - translated).abs()
 
 
-def smoothed_inside(
+def smooth_inside(
     values: NDArray[Any], body: NDArray[np.bool_], sigmas: Sequence[float]
 ) -> NDArray[np.float32]:
     """Return a Gaussian mean over the body alone; 0 outside."""

@@ -53,18 +53,18 @@ def convert(settings: ConvertSettings) -> ConversionReport:
     (ENOSPC) if the storage fills up later: committed volumes stay, and the next run continues.
     """
     settings = settings.absolute()
-    out, recipe = settings.out, settings.recipe
+    out, spec = settings.out, settings.preprocessing
     findings = find_volumes(settings)
     key = _key(settings)
     sources = name_sources(findings.volumes, key, settings.leniency)
     previews = scan_headers(sources, out)
-    check_space(bytes_needed(previews, recipe), out)
+    check_space(bytes_needed(previews, spec), out)
     quarantine = Quarantine(path=settings.quarantine_path)
     create_store(
         out,
-        spacing_mm=recipe.spacing_mm,
-        size=recipe.size,
-        settings={"window_hu": WINDOW_HU} | recipe.settings(),
+        spacing_mm=spec.spacing_mm,
+        size=spec.size,
+        settings={"window_hu": WINDOW_HU} | spec.settings(),
         key_check=key.check,
     )
     outcomes = []
@@ -76,7 +76,7 @@ def convert(settings: ConvertSettings) -> ConversionReport:
             write_id_map(settings.id_map, sources)
         try:
             with progress("convert", total=len(sources)) as advance:
-                conversion = partial(convert_job, out=out, recipe=recipe)
+                conversion = partial(convert_job, out=out, spec=spec)
                 for outcome in run_jobs(jobs, conversion, settings.workers, settings.ray_address):
                     if outcome.refusal:
                         _stop_when_full(outcome.refusal)

@@ -27,7 +27,7 @@ def stored_slices(grid: Grid, slice_mm: float) -> int:
 
 def bytes_needed(
     previews: Collection[ScannedHeader],
-    recipe: PreprocessingSpec,
+    spec: PreprocessingSpec,
     bytes_per_voxel: Mapping[Modality, float] = BYTES_PER_VOXEL,
 ) -> int:
     """Estimate the growth of the store; the CT of a pair gets the slices of its MRI."""
@@ -35,10 +35,10 @@ def bytes_needed(
     of_pair: dict[str | None, Grid] = {
         source.pair: grid for source, grid in to_come if source.pair and source.modality == "mri"
     }
-    rows, columns = recipe.size
+    rows, columns = spec.size
     needed = 0.0
     for source, own in to_come:
-        slices = stored_slices(of_pair.get(source.pair, own), recipe.spacing_mm[0])
+        slices = stored_slices(of_pair.get(source.pair, own), spec.spacing_mm[0])
         needed += slices * rows * columns * bytes_per_voxel[source.modality] + _BYTES_BESIDE
     return round(needed)
 

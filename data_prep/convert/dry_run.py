@@ -63,7 +63,9 @@ class ConversionForecast:
     def bytes_needed(self) -> int:
         """Estimated growth of the store."""
         measured = {modality: each.bytes_per_voxel for modality, each in self.samples.items()}
-        return bytes_needed(self.previews, self.settings.recipe, {**BYTES_PER_VOXEL, **measured})
+        return bytes_needed(
+            self.previews, self.settings.preprocessing, {**BYTES_PER_VOXEL, **measured}
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -86,8 +88,8 @@ class ConversionForecast:
         """Yield the forecast line by line, with the paths of the inputs if requested."""
         splits = {source.name: job.split for job in self.jobs for source in job.sources}
         for each in self.previews:
-            place = f"  {each.source.path}" if with_paths else ""
-            yield f"Input {each.source.number}: {self._line(each, splits)}{place}"
+            path = f"  {each.source.path}" if with_paths else ""
+            yield f"Input {each.source.number}: {self._line(each, splits)}{path}"
         yield from (f"Skipped {n}: {why}" for why, n in sorted(self.findings.skipped.items()))
         yield from (f"Note: {remark}" for remark in self.findings.remarks)
         yield from self._totals(splits)
@@ -160,12 +162,12 @@ def forecast_conversion(settings: ConvertSettings) -> ConversionForecast:
         previews=previews,
         jobs=jobs,
         has_key=has_key,
-        samples=_samples(previews, settings.recipe),
+        samples=_samples(previews, settings.preprocessing),
     )
 
 
 def _samples(
-    previews: list[ScannedHeader], recipe: PreprocessingSpec
+    previews: list[ScannedHeader], spec: PreprocessingSpec
 ) -> dict[Modality, ConversionSample]:
     """Convert the first usable volume of each modality in memory."""
     _warm_up()
@@ -174,16 +176,16 @@ def _samples(
         to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
         for source in to_come[:_NUM_TIMED]:
             try:
-                samples[modality] = _sample(source, recipe)
+                samples[modality] = _sample(source, spec)
                 break
             except VolumeError:
                 continue
     return samples
 
 
-def _sample(source: Source, recipe: PreprocessingSpec) -> ConversionSample:
+def _sample(source: Source, spec: PreprocessingSpec) -> ConversionSample:
     started = time.perf_counter()
-    preprocessed = preprocessed_source(source, recipe, None, lambda note: None)
+    preprocessed = preprocessed_source(source, spec, None, lambda note: None)
     size_bytes = encoded_bytes(preprocessed)
     return ConversionSample(
         number=source.number,

@@ -9,18 +9,13 @@ from tyro.conf import OmitArgPrefixes, arg
 from data_prep.datasets.split import Fractions
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
+from mrct.cli import optional
 from mrct.errors import UsageError
 from mrct.imaging.interpolation import Interpolation
 from mrct.storage.paths import StoragePath
 
-
-def _optional(metavar: str, default: str) -> object:
-    """Return how --help shows an optional setting."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
-
-
-Folder = Annotated[Path | None, _optional("DIR", "none")]
-Csv = Annotated[Path | None, _optional("CSV", "none")]
+Folder = Annotated[Path | None, optional("DIR", "none")]
+Csv = Annotated[Path | None, optional("CSV", "none")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,15 +89,15 @@ class ConvertSettings:
     """Fractions for subjects without an explicit split, kept within each modality."""
     split_file: Csv = None
     """CSV file with rows subject,split (train, val or test), subjects as named in the data set."""
-    key_file: Annotated[Path | None, _optional("FILE", "STORE.key")] = None
+    key_file: Annotated[Path | None, optional("FILE", "STORE.key")] = None
     """Secret key for pseudonyms; created if it does not exist."""
-    id_map: Annotated[Path | None, _optional("FILE", "none")] = None
+    id_map: Annotated[Path | None, optional("FILE", "none")] = None
     """Write the mapping from pseudonym to subject and path here (CSV, confidential, mode 0600)."""
     dry_run: bool = False
     """Print volumes, refusals by their headers, bytes, time and splits; write nothing."""
-    workers: Annotated[int | None, _optional("N", "all cores")] = None
+    workers: Annotated[int | None, optional("N", "all cores")] = None
     """Volumes converted at a time; 0 converts in this process, without Ray."""
-    ray_address: Annotated[str | None, _optional("ADDRESS", "a Ray of its own")] = None
+    ray_address: Annotated[str | None, optional("ADDRESS", "a Ray of its own")] = None
     """Running Ray cluster (HOST:6379, or auto) whose nodes can all access these folders."""
     leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
     repair: bool = False
@@ -114,7 +109,7 @@ class ConvertSettings:
         return self.key_file or self.out.beside(".key")
 
     @property
-    def recipe(self) -> PreprocessingSpec:
+    def preprocessing(self) -> PreprocessingSpec:
         """The settings that determine the stored voxels."""
         return PreprocessingSpec(
             spacing_mm=self.spacing_mm,
@@ -156,7 +151,7 @@ class ConvertSettings:
                 "--same-subjects applies to --mri and --ct only: the other layouts name subjects "
                 "themselves. Omit --same-subjects."
             )
-        _ = self.recipe  # its constructor validates the grid
+        _ = self.preprocessing  # its constructor validates the grid
         if abs(sum(self.split) - 1) > 1e-6 or min(self.split) < 0:
             raise UsageError(
                 f"The fractions {self.split} do not add up to 1. Give e.g. --split 0.8 0.1 0.1."

@@ -47,7 +47,7 @@ class _Seen:
 
 
 def convert_job(
-    job: ConversionJob, out: StoragePath, recipe: PreprocessingSpec
+    job: ConversionJob, out: StoragePath, spec: PreprocessingSpec
 ) -> list[ConversionOutcome]:
     """Convert a volume, or the MRI and the CT of a pair onto the grid of the MRI; never raises.
 
@@ -69,7 +69,7 @@ def convert_job(
             continue
         try:
             grid = ready[0][1].grid if ready else None
-            volume = _prepare(source, job.split, seen[source.name], out, recipe, grid)
+            volume = _prepare(source, job.split, seen[source.name], out, spec, grid)
             ready.append((source, volume))
         except Exception as error:
             outcomes.append(refusal_of(source, seen[source.name].sha256, error))
@@ -138,11 +138,11 @@ def _prepare(
     split: Split,
     seen: _Seen,
     out: StoragePath,
-    recipe: PreprocessingSpec,
+    spec: PreprocessingSpec,
     grid: Grid | None,
 ) -> PreparedVolume:
     notes: list[str] = []
-    preprocessed = preprocessed_source(source, recipe, grid, notes.append)
+    preprocessed = preprocessed_source(source, spec, grid, notes.append)
     if source.stamps() != seen.stamps:
         raise file_changed()
     record = _record_of(out, source)
@@ -167,14 +167,14 @@ def _prepare(
 
 
 def preprocessed_source(
-    source: Source, recipe: PreprocessingSpec, grid: Grid | None, note: Note
+    source: Source, spec: PreprocessingSpec, grid: Grid | None, note: Note
 ) -> PreprocessedVolume:
     """Read a source and preprocess it for the store, on `grid` if given; raises VolumeError."""
     volume = source.read(note)
     given_body = source.read_mask()
     if given_body is not None:
         note("The body mask is the one provided with the volume.")
-    preprocessed = preprocess(volume, recipe, grid=grid, given_body=given_body)
+    preprocessed = preprocess(volume, spec, grid=grid, given_body=given_body)
     for text in preprocessed.cut.notes if preprocessed.cut else ():
         note(text)
     return preprocessed

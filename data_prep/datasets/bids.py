@@ -42,9 +42,9 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     for subject in subjects:
         for session in sorted(subject.glob("ses-*")) or [subject]:
             chosen = {
-                modality: plainest
+                modality: path
                 for modality, ending in endings.items()
-                if (plainest := _plainest(session, ending, skipped))
+                if (path := _with_fewest_entities(session, ending, skipped))
             }
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
             volumes += [
@@ -67,7 +67,7 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     return FoundVolumes(volumes=volumes, skipped=skipped)
 
 
-def _plainest(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
+def _with_fewest_entities(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
     """Return the candidate with the fewest entities, and count the others as skipped."""
     candidates = [
         path

@@ -48,10 +48,10 @@ def find_in_folders(
     for modality, folder in folders.items():
         check_folder(folder, f"--{modality}")
         own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
-        place = folder.resolve()
-        if place not in series:  # a mixed study is given for both modalities and read once
-            series[place] = find_series(folder)
-        chosen, left = _of_modality(series[place], modality)
+        resolved = folder.resolve()
+        if resolved not in series:  # a mixed study is given for both modalities and read once
+            series[resolved] = find_series(folder)
+        chosen, left = _of_modality(series[resolved], modality)
         if not own and not chosen:
             raise _nothing(folder, modality, left)
         files += own
@@ -88,12 +88,12 @@ def dicom_volume(series: Series, modality: Modality) -> FoundVolume:
 
 
 def _file(path: Path, folder: Path, modality: Modality) -> FoundVolume:
-    place = path.relative_to(folder)
-    label = place.parts[0] if len(place.parts) > 1 else stem_of(path.name)
+    relative = path.relative_to(folder)
+    label = relative.parts[0] if len(relative.parts) > 1 else stem_of(path.name)
     return FoundVolume(
         path=path,
         modality=modality,
-        name=place.as_posix(),
+        name=relative.as_posix(),
         subject=f"{modality} {label}",
         label=label,
     )

@@ -11,7 +11,7 @@ from data_prep.readers.formats import stem_of
 from data_prep.readers.tolerances import Leniency
 from mrct.imaging.volume import Modality
 
-Lots = dict[str, dict[Modality, list[FoundVolume]]]
+Groups = dict[str, dict[Modality, list[FoundVolume]]]
 """Volumes that belong together, by the value that they share."""
 
 
@@ -20,9 +20,9 @@ def pair_files(volumes: list[FoundVolume]) -> tuple[list[FoundVolume], list[str]
 
     Ambiguous candidates are not linked, and are counted in a remark.
     """
-    volumes, doubtful = _join(volumes, _lots(volumes, _place_without_suffix))
+    volumes, doubtful = _join(volumes, _group_by(volumes, _place_without_suffix))
     rest = [volume for volume in volumes if volume.pair is None]
-    paired, doubtful_subjects = _join(rest, _lots(rest, lambda volume: volume.label))
+    paired, doubtful_subjects = _join(rest, _group_by(rest, lambda volume: volume.label))
     linked = [volume for volume in volumes if volume.pair is not None]
     if not doubtful | doubtful_subjects:
         return linked + paired, []
@@ -49,13 +49,13 @@ def pair_dicom(
         frame = series.headers[0].frame_of_reference_uid
         return f"{series.identity}\0{frame}" if frame else None
 
-    lots = _lots(volumes, frame_of_reference)
-    chosen: Lots = {
-        frame: {modality: [max(of, key=_num_images)] for modality, of in lot.items()}
-        for frame, lot in lots.items()
+    groups = _group_by(volumes, frame_of_reference)
+    chosen: Groups = {
+        frame: {modality: [max(of, key=_num_images)] for modality, of in group.items()}
+        for frame, group in groups.items()
     }
     paired, _ = _join(volumes, chosen)
-    many = sum(lots[frame] != chosen[frame] for frame in lots)
+    many = sum(groups[frame] != chosen[frame] for frame in groups)
     if not many:
         return paired, []
     return paired, [
@@ -64,21 +64,21 @@ def pair_dicom(
     ]
 
 
-def _lots(volumes: list[FoundVolume], rule: Callable[[FoundVolume], str | None]) -> Lots:
+def _group_by(volumes: list[FoundVolume], rule: Callable[[FoundVolume], str | None]) -> Groups:
     """Group volumes by the value of `rule`, and keep the groups with both modalities."""
-    lots: Lots = defaultdict(lambda: defaultdict(list))
+    groups: Groups = defaultdict(lambda: defaultdict(list))
     for volume in volumes:
         if (shared := rule(volume)) is not None:
-            lots[shared][volume.modality].append(volume)
-    return {shared: lot for shared, lot in lots.items() if len(lot) > 1}
+            groups[shared][volume.modality].append(volume)
+    return {shared: group for shared, group in groups.items() if len(group) > 1}
 
 
-def _join(volumes: list[FoundVolume], lots: Lots) -> tuple[list[FoundVolume], set[str]]:
+def _join(volumes: list[FoundVolume], groups: Groups) -> tuple[list[FoundVolume], set[str]]:
     """Set `pair` in groups of one MRI and one CT; also return the subjects of larger groups."""
     pairs: dict[tuple[Modality, str], str] = {}
     doubtful: set[str] = set()
-    for shared, lot in lots.items():
-        members = [volume for of in lot.values() for volume in of]
+    for shared, group in groups.items():
+        members = [volume for of in group.values() for volume in of]
         if len(members) == 2:
             pairs |= {(volume.modality, volume.name): shared for volume in members}
         else:

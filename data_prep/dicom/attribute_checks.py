@@ -126,12 +126,12 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
         "ImageOrientationPatient": [header.orientation is None for header in headers],
         "PixelSpacing": [header.pixel_mm is None for header in headers],
     }
-    missing = [f"{name} ({sum(have)})" for name, have in lacking.items() if any(have)]
+    missing = [f"{name} on {sum(lack)}" for name, lack in lacking.items() if any(lack)]
     if missing:
         return VolumeError(
             "header-incomplete",
-            f"Some of {len(headers)} images have no usable {', '.join(missing)}: their position "
-            "in space is unknown.",
+            f"Missing or unusable tags: {', '.join(missing)} of {len(headers)} image(s), whose "
+            "position in space is therefore unknown.",
             "Export the series again from the archive, with all tags.",
         )
     sizes = np.array([header.pixel_mm for header in headers])
@@ -193,7 +193,7 @@ def _lost_end(
         if have < expected != images[members[0].study_uid, number]:
             return VolumeError(
                 "images-missing",
-                f"There are {have} images of an acquisition that had {expected} "
+                f"The files hold {have} of the {expected} images of an acquisition "
                 "(ImagesInAcquisition): slices are missing, perhaps at an end, where no gap "
                 "shows it.",
                 "Export the whole series again from the archive.",

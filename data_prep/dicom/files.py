@@ -149,8 +149,8 @@ def _check_rest(pixels: bytes, expected: int) -> None:
     if len(pixels) > expected and pixels[expected:].strip(b"\0"):
         raise VolumeError(
             "pixels-unreadable",
-            f"The file has {len(pixels):,} bytes of pixels, but the matrix in its header only "
-            f"{expected:,}: part of the image would be cut off.",
+            f"The file has {len(pixels):,} bytes of pixels, but the matrix in its header needs "
+            f"only {expected:,}: part of the image would be cut off.",
             "Export the series again from the archive.",
         )
 
@@ -159,17 +159,17 @@ def _check_decoder(syntax: UID) -> None:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        packages = "no installed package decodes it"
+        remedy = "Convert"
     else:
         if decoder.is_available:
             return
-        packages = "install one of: " + "; ".join(decoder.missing_dependencies)
+        remedy = f"Install a decoder ({'; '.join(decoder.missing_dependencies)}), or convert"
     name = "a private syntax" if syntax.is_private else syntax.name
     name = f"{name} ({syntax})" if syntax.is_valid else "an invalid UID"
     raise VolumeError(
         "transfer-syntax",
-        f"The pixels are stored as {name}, which cannot be decoded: {packages}.",
-        "Install the package, or convert the files to Explicit VR Little Endian.",
+        f"The pixels are stored as {name}, which no installed package decodes.",
+        f"{remedy} the files to Explicit VR Little Endian.",
     )
 
 

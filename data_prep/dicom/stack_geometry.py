@@ -176,7 +176,7 @@ def _too_few(places: int, slices: int) -> Fault:
     return Fault(
         code="too-few-slices",
         reason=(
-            f"There are {slices} slice(s) at {places} position(s): too few for a volume or to "
+            f"The series has {slices} slice(s) at {places} position(s): too few for a volume or to "
             "check the spacing."
         ),
         remedy="Leave out localizers and single images, or export the whole series again.",

@@ -19,8 +19,8 @@ from data_prep.phantom.shapes import (
     Ellipsoid,
     PhantomFrame,
     Shape,
-    blended,
-    mirrored,
+    blend_distances,
+    mirror_shape,
     rotation_matrix,
     smooth_noise,
 )
@@ -31,86 +31,86 @@ LOW_MM, HIGH_MM = (-104.0, -132.0, -100.0), (104.0, 136.0, 108.0)
 """The box of the world, (x, y, z) in mm, in which a head is made; its neck leaves it below."""
 
 CAVITY_BASE: list[Shape] = [
-    *mirrored(Ellipsoid((40, -2, -24), (26, 33, 24))),
+    *mirror_shape(Ellipsoid((40, -2, -24), (26, 33, 24))),
     Ellipsoid((0, -48, -32), (56, 43, 33)),
     Capsule((0, -16, -28), (0, -26, -64), 14),
 ]
 CANAL = Capsule((0, -27, -60), (0, -33, -150), 9)
 ORBITS: list[Shape] = [
-    *mirrored(Ellipsoid((31, 55, -32), (18, 21, 17))),
-    *mirrored(Capsule((25, 42, -31), (15, 22, -29), 5)),
+    *mirror_shape(Ellipsoid((31, 55, -32), (18, 21, 17))),
+    *mirror_shape(Capsule((25, 42, -31), (15, 22, -29), 5)),
 ]
-EYES = mirrored(Ellipsoid((32, 70, -32), (12, 12, 12)))
-LENSES = mirrored(Ellipsoid((32, 78, -32), (4.5, 2.2, 4.5)))
-OPTIC_NERVES = mirrored(Capsule((31, 55, -32), (13, 20, -28), 2.2))
+EYES = mirror_shape(Ellipsoid((32, 70, -32), (12, 12, 12)))
+LENSES = mirror_shape(Ellipsoid((32, 78, -32), (4.5, 2.2, 4.5)))
+OPTIC_NERVES = mirror_shape(Capsule((31, 55, -32), (13, 20, -28), 2.2))
 EYE_MUSCLES: list[Shape] = [
-    *mirrored(Capsule((41, 60, -32), (18, 27, -30), 1.8)),
-    *mirrored(Capsule((21, 60, -32), (15, 27, -30), 1.8)),
-    *mirrored(Capsule((31, 60, -22), (17, 27, -28), 1.8)),
-    *mirrored(Capsule((31, 60, -42), (17, 27, -32), 1.8)),
+    *mirror_shape(Capsule((41, 60, -32), (18, 27, -30), 1.8)),
+    *mirror_shape(Capsule((21, 60, -32), (15, 27, -30), 1.8)),
+    *mirror_shape(Capsule((31, 60, -22), (17, 27, -28), 1.8)),
+    *mirror_shape(Capsule((31, 60, -42), (17, 27, -32), 1.8)),
 ]
 TURBINATES: list[Shape] = [
     Ellipsoid((0, 55, -60), (1.0, 40, 24)),
-    *mirrored(Capsule((9, 34, -69), (9, 72, -69), 3.2)),
-    *mirrored(Capsule((8, 36, -56), (8, 68, -56), 2.4)),
+    *mirror_shape(Capsule((9, 34, -69), (9, 72, -69), 3.2)),
+    *mirror_shape(Capsule((8, 36, -56), (8, 68, -56), 2.4)),
 ]
 AIRWAYS: list[Shape] = [
-    *mirrored(Ellipsoid((7, 53, -61), (6.5, 34, 20))),
-    *mirrored(Capsule((6, 84, -72), (7, 99, -77), 3.5)),
+    *mirror_shape(Ellipsoid((7, 53, -61), (6.5, 34, 20))),
+    *mirror_shape(Capsule((6, 84, -72), (7, 99, -77), 3.5)),
     Ellipsoid((0, 14, -72), (13, 9, 15)),
     Capsule((0, 5, -84), (0, 1, -150), 6.5),
     Ellipsoid((0, 48, -89), (18, 26, 1.6)),
-    *mirrored(Capsule((45, -12, -43), (90, -15, -44), 3.2)),
+    *mirror_shape(Capsule((45, -12, -43), (90, -15, -44), 3.2)),
 ]
 FACE_BONES: list[Shape] = [
-    *mirrored(Ellipsoid((24, 51, -66), (20, 22, 23))),
-    *mirrored(Ellipsoid((13, 79, -8), (17, 9, 13))),
-    *mirrored(Ellipsoid((8, 46, -33), (11, 24, 11))),
+    *mirror_shape(Ellipsoid((24, 51, -66), (20, 22, 23))),
+    *mirror_shape(Ellipsoid((13, 79, -8), (17, 9, 13))),
+    *mirror_shape(Ellipsoid((8, 46, -33), (11, 24, 11))),
     Ellipsoid((0, 14, -38), (20, 14, 13)),
-    *mirrored(Capsule((3, 86, -26), (5, 92, -42), 2.2)),
-    *mirrored(Ellipsoid((46, 58, -52), (10, 9, 9))),
-    *mirrored(Capsule((52, 52, -53), (67, 22, -50), 3.2)),
-    *mirrored(Capsule((67, 22, -50), (64, -4, -46), 3.2)),
-    *mirrored(Capsule((47, 60, -48), (48, 60, -18), 3.5)),
-    *mirrored(Capsule((14, 78, -14), (47, 61, -17), 4)),
+    *mirror_shape(Capsule((3, 86, -26), (5, 92, -42), 2.2)),
+    *mirror_shape(Ellipsoid((46, 58, -52), (10, 9, 9))),
+    *mirror_shape(Capsule((52, 52, -53), (67, 22, -50), 3.2)),
+    *mirror_shape(Capsule((67, 22, -50), (64, -4, -46), 3.2)),
+    *mirror_shape(Capsule((47, 60, -48), (48, 60, -18), 3.5)),
+    *mirror_shape(Capsule((14, 78, -14), (47, 61, -17), 4)),
     Ellipsoid((0, 54, -82), (24, 32, 3.5)),
     Arch((0, 40, -87), (26, 43), 5.0, 6),
     Arch((0, 28, -125), (42, 53), 6.0, 13),
-    *mirrored(Capsule((44, 28, -122), (50, 4, -112), 6)),
-    *mirrored(Ellipsoid((50, 8, -88), (4.5, 17, 38))),
-    *mirrored(Ellipsoid((50, -4, -52), (9, 5, 6))),
-    *mirrored(Ellipsoid((16, 24, -66), (2.5, 9, 18))),
-    *mirrored(Ellipsoid((57, -30, -55), (12, 14, 19))),
-    *mirrored(Ellipsoid((21, -26, -78), (11, 11, 8))),
-    *mirrored(Capsule((19, -34, -80), (0, -46, -80), 3.5)),
-    *mirrored(Capsule((14, -16, -80), (0, -8, -80), 3.5)),
-    *mirrored(Capsule((30, -26, -78), (40, -26, -78), 4)),
+    *mirror_shape(Capsule((44, 28, -122), (50, 4, -112), 6)),
+    *mirror_shape(Ellipsoid((50, 8, -88), (4.5, 17, 38))),
+    *mirror_shape(Ellipsoid((50, -4, -52), (9, 5, 6))),
+    *mirror_shape(Ellipsoid((16, 24, -66), (2.5, 9, 18))),
+    *mirror_shape(Ellipsoid((57, -30, -55), (12, 14, 19))),
+    *mirror_shape(Ellipsoid((21, -26, -78), (11, 11, 8))),
+    *mirror_shape(Capsule((19, -34, -80), (0, -46, -80), 3.5)),
+    *mirror_shape(Capsule((14, -16, -80), (0, -8, -80), 3.5)),
+    *mirror_shape(Capsule((30, -26, -78), (40, -26, -78), 4)),
     Capsule((0, -14, -74), (0, -14, -100), 5),
     Ellipsoid((0, -15, -104), (17, 9, 11)),
-    *mirrored(Ellipsoid((18, -28, -100), (9, 9, 8))),
-    *mirrored(Capsule((16, -36, -100), (0, -50, -102), 3.5)),
+    *mirror_shape(Ellipsoid((18, -28, -100), (9, 9, 8))),
+    *mirror_shape(Capsule((16, -36, -100), (0, -50, -102), 3.5)),
     Capsule((0, -48, -102), (0, -66, -106), 4),
     Ellipsoid((0, -16, -124), (16, 9, 7)),
 ]
-PETROUS = mirrored(Capsule((20, -10, -38), (52, -26, -42), 7))
+PETROUS = mirror_shape(Capsule((20, -10, -38), (52, -26, -42), 7))
 TEETH: list[Shape] = [Arch((0, 40, -97), (26, 43), 3.4, 5), Arch((0, 38, -107.5), (24, 42), 3.0, 5)]
 MUSCLES: list[Shape] = [
-    *mirrored(Ellipsoid((62, 18, -20), (12, 36, 36))),
-    *mirrored(Ellipsoid((59, 16, -84), (7, 17, 30))),
-    *mirrored(Ellipsoid((34, 14, -72), (11, 16, 20))),
+    *mirror_shape(Ellipsoid((62, 18, -20), (12, 36, 36))),
+    *mirror_shape(Ellipsoid((59, 16, -84), (7, 17, 30))),
+    *mirror_shape(Ellipsoid((34, 14, -72), (11, 16, 20))),
     Ellipsoid((0, 46, -108), (21, 32, 17)),
-    *mirrored(Ellipsoid((20, -62, -100), (19, 20, 60))),
-    *mirrored(Capsule((52, -30, -70), (40, 0, -150), 9)),
+    *mirror_shape(Ellipsoid((20, -62, -100), (19, 20, 60))),
+    *mirror_shape(Capsule((52, -30, -70), (40, 0, -150), 9)),
     Capsule((0, 88, -40), (0, 98, -64), 6),
     Ellipsoid((0, 96, -67), (15, 14, 9)),
     Ellipsoid((0, 84, -100), (26, 9, 15)),
     Ellipsoid((0, 82, -124), (18, 7, 14)),
-    *mirrored(Ellipsoid((34, 82, -32), (17, 6, 15))),
+    *mirror_shape(Ellipsoid((34, 82, -32), (17, 6, 15))),
 ]
 FACE: list[Shape] = [
     Ellipsoid((0, 31, -66), (62, 62, 72)),
-    *mirrored(Ellipsoid((52, 20, -52), (21, 42, 40))),
-    *mirrored(Ellipsoid((62, 14, -16), (13, 38, 34))),
+    *mirror_shape(Ellipsoid((52, 20, -52), (21, 42, 40))),
+    *mirror_shape(Ellipsoid((62, 14, -16), (13, 38, 34))),
     Ellipsoid((0, 62, -118), (30, 28, 24)),
     Capsule((0, -24, -70), (0, -34, -190), 57),
     Ellipsoid((0, 88, -102), (25, 9, 13)),
@@ -120,7 +120,7 @@ NOSE: list[Shape] = [
     Ellipsoid((0, 98, -67), (16, 13, 10)),
     Ellipsoid((0, 88, -64), (22, 14, 16)),
 ]
-EARS = mirrored(Ellipsoid((80, -22, -42), (4.5, 15, 29)))
+EARS = mirror_shape(Ellipsoid((80, -22, -42), (4.5, 15, 29)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -191,8 +191,8 @@ def _layers(
     # The cavity: a dome on a stepped floor (front, middle, and rear fossa), and the spinal canal.
     dome = CEREBRUM.distance((x, y, z))
     floor = -13 - np.float32(0.15) * (50 - y) - z
-    dome = -blended(-dome, -floor, 10)
-    cavity = blended(dome, space.union(CAVITY_BASE, blend=8, margin=30), 8)
+    dome = -blend_distances(-dome, -floor, 10)
+    cavity = blend_distances(dome, space.union(CAVITY_BASE, blend=8, margin=30), 8)
     canal = space.union([CANAL])
     inside = np.minimum(cavity, canal)
 
@@ -203,8 +203,8 @@ def _layers(
 
     fat = subject.fat_mm * (1 + np.float32(0.2) * noise(30))
     scalp = cavity - thickness - fat - 3
-    head = blended(scalp, space.union(FACE, blend=14, margin=30), 14)
-    head = blended(head, space.union(NOSE, blend=6, margin=12), 6)
+    head = blend_distances(scalp, space.union(FACE, blend=14, margin=30), 14)
+    head = blend_distances(head, space.union(NOSE, blend=6, margin=12), 6)
     head = np.minimum(head, space.union(EARS))
 
     yield Tissue.AIR, -head
@@ -227,7 +227,7 @@ def _layers(
 
     gaps = np.abs(np.sin(np.arctan2(x, y - 20) * 16)) * 3.5
     yield Tissue.TOOTH, np.maximum(space.union(TEETH), 0.5 - gaps)
-    bone = blended(vault, space.union(FACE_BONES, blend=2), 3)
+    bone = blend_distances(vault, space.union(FACE_BONES, blend=2), 3)
     yield Tissue.MARROW, bone + subject.table_mm
     yield Tissue.BONE, bone
 
@@ -259,13 +259,13 @@ def _sinuses(
     """Return distances to the air of the sinuses and to the bony septa within them."""
     s = subject.sinus_scale
     open_: list[Shape] = [
-        *mirrored(Ellipsoid((25, 48, -63), (13.5 * s, 16 * s, 17 * s))),
-        *mirrored(Ellipsoid((11, 81, -6), (11 * s, 4.5, 12 * s))),
-        *mirrored(Ellipsoid((8, 15, -38), (7.2, 11 * s, 9 * s))),
+        *mirror_shape(Ellipsoid((25, 48, -63), (13.5 * s, 16 * s, 17 * s))),
+        *mirror_shape(Ellipsoid((11, 81, -6), (11 * s, 4.5, 12 * s))),
+        *mirror_shape(Ellipsoid((8, 15, -38), (7.2, 11 * s, 9 * s))),
     ]
     celled: list[Shape] = [
-        *mirrored(Ellipsoid((8, 46, -34), (7, 20, 9))),
-        *mirrored(Ellipsoid((57, -29, -53), (9 * s, 11 * s, 15 * s))),
+        *mirror_shape(Ellipsoid((8, 46, -34), (7, 20, 9))),
+        *mirror_shape(Ellipsoid((57, -29, -53), (9 * s, 11 * s, 15 * s))),
     ]
     honeycomb = space.union(celled)
     walls = np.abs(cells) * 3 - np.float32(0.7)

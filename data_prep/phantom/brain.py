@@ -15,7 +15,7 @@ from data_prep.phantom.shapes import (
     Ellipsoid,
     PhantomFrame,
     Shape,
-    mirrored,
+    mirror_shape,
     smooth_noise,
 )
 from data_prep.phantom.tissue import Tissue
@@ -30,23 +30,23 @@ STEM: list[Shape] = [
 ]
 CISTERNS: list[Shape] = [
     Ellipsoid((0, 6, -15), (13, 10, 8)),
-    *mirrored(Capsule((8, 0, -14), (17, -18, -12), 3)),
+    *mirror_shape(Capsule((8, 0, -14), (17, -18, -12), 3)),
     Ellipsoid((0, -33, -4), (13, 6, 7)),
 ]
 CORE = Ellipsoid((0, -8, 3), (33, 50, 25))
 """Nuclei, ventricles and callosum: no sulcus runs here."""
 NUCLEI: list[Shape] = [
-    *mirrored(Ellipsoid((10, -17, 4), (8, 14, 9))),
-    *mirrored(Ellipsoid((13, 19, 9), (6, 10, 9))),
-    *mirrored(Ellipsoid((25, 4, 1), (6, 18, 11))),
+    *mirror_shape(Ellipsoid((10, -17, 4), (8, 14, 9))),
+    *mirror_shape(Ellipsoid((13, 19, 9), (6, 10, 9))),
+    *mirror_shape(Ellipsoid((25, 4, 1), (6, 18, 11))),
 ]
 VENTRICLES: list[Shape] = [
-    *mirrored(Capsule((5, 30, 8), (7, 8, 18), 5.0)),
-    *mirrored(Capsule((7, 8, 18), (10, -26, 20), 5.0)),
-    *mirrored(Capsule((10, -26, 20), (22, -44, 8), 6.0)),
-    *mirrored(Capsule((22, -44, 8), (22, -62, 3), 3.0)),
-    *mirrored(Capsule((22, -44, 8), (31, -24, -16), 2.5)),
-    *mirrored(Capsule((31, -24, -16), (30, 0, -24), 2.0)),
+    *mirror_shape(Capsule((5, 30, 8), (7, 8, 18), 5.0)),
+    *mirror_shape(Capsule((7, 8, 18), (10, -26, 20), 5.0)),
+    *mirror_shape(Capsule((10, -26, 20), (22, -44, 8), 6.0)),
+    *mirror_shape(Capsule((22, -44, 8), (22, -62, 3), 3.0)),
+    *mirror_shape(Capsule((22, -44, 8), (31, -24, -16), 2.5)),
+    *mirror_shape(Capsule((31, -24, -16), (30, 0, -24), 2.0)),
     Ellipsoid((0, -10, -1), (2.5, 15, 10)),
     Ellipsoid((0, -33, -33), (8, 5, 9)),
 ]

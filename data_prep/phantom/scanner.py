@@ -116,12 +116,12 @@ def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Genera
     """
     contrasts = [CONTRAST[tissue] for tissue in Tissue]
     numbers = rng.normal([c.hu for c in contrasts], [c.hu_spread for c in contrasts])
-    picture = _sample(_mix(anatomy, numbers), anatomy.affine, grid)
+    image = _sample(_mix(anatomy, numbers), anatomy.affine, grid)
     if scan.holder:
         shell = _holder(anatomy, grid)
-        picture += shell * (np.float32(HOLDER_HU) - picture)
-    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(scan.noise_hu)
-    return np.clip(picture, *WINDOW_HU)
+        image += shell * (np.float32(HOLDER_HU) - image)
+    image += rng.standard_normal(image.shape, np.float32) * np.float32(scan.noise_hu)
+    return np.clip(image, *WINDOW_HU)
 
 
 def _mix(anatomy: Anatomy, values: NDArray[np.float64]) -> Array:

@@ -22,7 +22,7 @@ class CohortSettings:
     slice_mm: float = 3.0
     """Slice thickness of the scans; each scan's own differs by up to 20 %."""
     anatomy_mm: float = 2.0
-    """Voxel size at which heads are carved before they are scanned; below 1.5 is slow."""
+    """Voxel size of the anatomical model that is scanned; below 1.5 is slow."""
     fov_mm: tuple[float, float, float] = (216.0, 250.0, 180.0)
     """Field of view along (x, y, z): the hard palate to just above the vertex."""
 

@@ -87,7 +87,7 @@ Shape = Ellipsoid | Capsule | Arch
 signed, in mm, negative inside, shaped like one of the points' arrays."""
 
 
-def mirrored(shape: Ellipsoid | Capsule) -> list[Shape]:
+def mirror_shape(shape: Ellipsoid | Capsule) -> list[Shape]:
     """Return the shape and its mirror image at the plane x = 0."""
     if isinstance(shape, Ellipsoid):
         return [shape, Ellipsoid(_mirror(shape.centre), shape.radii)]
@@ -106,7 +106,7 @@ def _length(parts: Sequence[Array]) -> Array:
     return length
 
 
-def blended(a: Array, b: Array, width: float) -> Array:
+def blend_distances(a: Array, b: Array, width: float) -> Array:
     """Return the union of two solids with a fillet of about `width` mm (polynomial smooth minimum;
     I. Quilez, "Smooth minimum"); width 0 is the plain minimum."""
     if width == 0:
@@ -153,7 +153,7 @@ class PhantomFrame:
             box = self.box(shape, margin + blend)
             x, y, z = self.points
             near = shape.distance((x[box], y[box], z[box]))
-            distance[box] = blended(distance[box], near, blend)
+            distance[box] = blend_distances(distance[box], near, blend)
         return distance
 
 

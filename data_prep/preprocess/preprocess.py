@@ -62,7 +62,7 @@ class PreprocessedVolume:
 
 def preprocess(
     volume: Volume,
-    recipe: PreprocessingSpec,
+    spec: PreprocessingSpec,
     *,
     grid: Grid | None = None,
     given_body: Volume | None = None,
@@ -84,9 +84,9 @@ def preprocess(
         given = given_body.voxels > 0
         box = bounding_box(resample_mask(given, given_body.grid, upright.grid))
     box = box or tuple(slice(0, n) for n in upright.voxels.shape)
-    grid = grid or target_grid(upright.grid, recipe.spacing_mm, recipe.size, box)
+    grid = grid or target_grid(upright.grid, spec.spacing_mm, spec.size, box)
     air = AIR[volume.modality]
-    values = resample(upright, grid, fill=air, interpolation=recipe.interpolation).voxels
+    values = resample(upright, grid, fill=air, interpolation=spec.interpolation).voxels
     if given_body is None:
         body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
     else:
@@ -97,7 +97,7 @@ def preprocess(
             "No body was found: nothing stands out from the background.",
             "Check the file; if it does show anatomy, report it as a failure of the body mask.",
         )
-    if recipe.bias_correction and volume.modality == "mri":
+    if spec.bias_correction and volume.modality == "mri":
         values = correct_bias(values, body, spacing_mm=grid.spacing_mm)
     scale = 1.0 if volume.modality == "ct" else _mri_scale(values)
     limits = WINDOW_HU if volume.modality == "ct" else (-_INT16_MAX, _INT16_MAX)

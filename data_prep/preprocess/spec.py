@@ -16,7 +16,7 @@ models of different versions cannot be combined."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreprocessingSpec:
-    """All settings that determine the result of `harmonise`."""
+    """All settings that determine the result of `preprocess`."""
 
     spacing_mm: tuple[float, float, float] = (3.0, 1.0, 1.0)
     """Voxel size along (z, y, x)."""

@@ -60,7 +60,7 @@ class Store:
     """Rows and columns (Y, X) of every slice, in voxels."""
     fingerprint: str
     """Hash of the preprocessing: stores may be compared or joined only if it is equal."""
-    recipe: PreprocessingSpec
+    preprocessing: PreprocessingSpec
     """Preprocessing settings of its volumes, which inference must repeat."""
     contents: str
     """Hash of the index: equal if the volumes and their splits are equal."""
@@ -187,7 +187,7 @@ def open_store(path: StoragePath) -> Store:
         spacing_mm=tuple(root["spacing_mm"]),
         size=tuple(root["size"]),
         fingerprint=root["fingerprint"],
-        recipe=PreprocessingSpec.of_root(root),
+        preprocessing=PreprocessingSpec.of_root(root),
         contents=index.contents,
         volumes=Volumes(index),
     )

@@ -79,21 +79,21 @@ def grid(rows: Rows, bars: Sequence[Windowing], *, tile_inches: float) -> Figure
 
     Positions are computed here, because matplotlib's layout engines take seconds for many axes.
     """
-    widest_mm = max(picture.size_mm[1] for _, pictures in rows for picture in pictures)
+    widest_mm = max(panel.size_mm[1] for _, panels in rows for panel in panels)
     inches_per_mm = (tile_inches - _GAP_INCHES) / widest_mm
-    heights = [max(picture.size_mm[0] for picture in row) * inches_per_mm for _, row in rows]
+    heights = [max(panel.size_mm[0] for panel in row) * inches_per_mm for _, row in rows]
     titles = [_TITLE_INCHES if any(p.title for p in row) else _GAP_INCHES / 2 for _, row in rows]
     wide = tile_inches * max(len(row) for _, row in rows)
     tall = sum(heights) + sum(titles) + _BARS_INCHES
     figure = Figure(figsize=(wide, tall), dpi=DOTS_PER_INCH, facecolor="black")
     bottom = tall
-    for (label, pictures), height, title in zip(rows, heights, titles, strict=True):
+    for (label, panels), height, title in zip(rows, heights, titles, strict=True):
         bottom -= title + height
-        for number, picture in enumerate(pictures):
+        for number, panel in enumerate(panels):
             left, width = tile_inches * number + _GAP_INCHES / 2, tile_inches - _GAP_INCHES
             ax = figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
-            _draw(ax, picture)
-            ax.set_title(picture.title, color="white", size=9, pad=3)
+            _draw(ax, panel)
+            ax.set_title(panel.title, color="white", size=9, pad=3)
             if number == 0:
                 ax.text(0, 1, label, color="white", size=7, va="top", transform=ax.transAxes)
     share = 1 / len(bars)
@@ -124,30 +124,30 @@ def sheet(
     axes = figure.subplots(down, across, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    for line, (label, pictures) in zip(axes, rows, strict=False):
-        for ax, picture in zip(line, pictures, strict=False):
-            _draw(ax, picture)
-            ax.set_title(picture.title, fontsize=6)
+    for line, (label, panels) in zip(axes, rows, strict=False):
+        for ax, panel in zip(line, panels, strict=False):
+            _draw(ax, panel)
+            ax.set_title(panel.title, fontsize=6)
         at = {"transform": line[0].transAxes, "ha": "right", "va": "center"}
         line[0].text(-0.05, 0.5, label, fontsize=8, rotation=label_rotation, **at)
     return figure
 
 
-def _draw(ax: Axes, picture: ImagePanel) -> None:
-    colours, low, high, _ = picture.windowing
+def _draw(ax: Axes, panel: ImagePanel) -> None:
+    colours, low, high, _ = panel.windowing
     ax.set_axis_off()
     ax.imshow(
-        picture.values,
+        panel.values,
         cmap=colours,
         vmin=low,
         vmax=high,
-        aspect=picture.pixel_mm[0] / picture.pixel_mm[1],
-        interpolation="bilinear" if picture.is_smooth else None,
+        aspect=panel.pixel_mm[0] / panel.pixel_mm[1],
+        interpolation="bilinear" if panel.is_smooth else None,
     )
-    for side, at, align in zip(picture.sides, (0.0, 1.0), ("left", "right"), strict=False):
+    for side, at, align in zip(panel.sides, (0.0, 1.0), ("left", "right"), strict=False):
         ax.text(at, 0.5, side, color="0.7", size=7, ha=align, transform=ax.transAxes)
-    if picture.outline is not None and picture.outline.any() and not picture.outline.all():
-        ax.contour(picture.outline, levels=[0.5], colors="tab:orange", linewidths=0.6)
+    if panel.outline is not None and panel.outline.any() and not panel.outline.all():
+        ax.contour(panel.outline, levels=[0.5], colors="tab:orange", linewidths=0.6)
 
 
 def apply_colours(values: NDArray[Any], windowing: Windowing) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ def body_mask(
     modality: Modality,
     *,
     spacing_mm: tuple[float, float, float],
-    drawn_in: bool = True,
+    exclude_rim: bool = True,
 ) -> Mask:
     """Return the patient's voxels [z, y, x], including sinuses and airways inside the head.
 
@@ -55,7 +55,8 @@ def body_mask(
     axes, because an airway is open along one of them. The mask is empty if no voxel is above the
     threshold. Rows run from front to back: a head holder is searched behind the head. The outline
     of an MRI is then moved inwards to that of a CT, so that depths below it mean the same in both;
-    without `drawn_in` the blur from skin into air stays, and with it the dark rim of the patient.
+    without `exclude_rim` the blur from skin into air stays, and with it the dark rim of the
+    patient.
     """
     is_ct = modality == "ct"
     image = voxels if is_ct else _smooth(voxels, spacing_mm)
@@ -66,13 +67,13 @@ def body_mask(
         not is_ct
     ):  # The dark skull separates scalp and brain. MRI shows no holder, so filling is safe.
         tissue[around] = fill_holes(tissue[around], (0,))
-    found[around] = _opened(tissue[around], _OPENING_MM / 2, spacing_mm)
+    found[around] = _open(tissue[around], _OPENING_MM / 2, spacing_mm)
     around = _around(found, 0, spacing_mm)
     body = found[around]
     if is_ct:
         body = _without_holder(tissue[around], body, spacing_mm)
-    found[around] = largest_part(_closed(body, spacing_mm) | body)
-    if drawn_in and not is_ct:
+    found[around] = largest_part(_close(body, spacing_mm) | body)
+    if exclude_rim and not is_ct:
         around = _around(found, _RIM_MM, spacing_mm)
         found[around] = _drawn_in(image[around], found[around], spacing_mm)
     return found
@@ -91,12 +92,12 @@ def _drawn_in(
     rim = np.where(body & ~inner, image, 0)
     widths = [2 * round(_NEAR_MM / mm) + 1 for mm in spacing_mm]
     kept = body & (inner | (image >= _RIM_SHARE * ndimage.maximum_filter(rim, widths)))
-    whole = _opened(kept, _OPENING_MM / 2, spacing_mm) | inner
+    whole = _open(kept, _OPENING_MM / 2, spacing_mm) | inner
     # If the body is all rim, as in a very small image, it is kept unchanged.
     return largest_part(fill_holes(whole, (0,))) if whole.any() else body
 
 
-def _closed(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
+def _close(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     """Return the body with its openings sealed and its cavities filled, within its box."""
     z, y, x = (int(_CLOSING_MM / mm) + 1 for mm in spacing_mm)
     # Repeat the end slices, otherwise airways would be open where the stack ends within the body.
@@ -116,10 +117,10 @@ def rough_body_box(volume: Volume) -> Box | None:
     ]
     coarse: NDArray[Any] = volume.voxels[:: steps[0], :: steps[1], :: steps[2]]
     if volume.modality == "mri":
-        coarse = _pooled(volume.voxels[:: steps[0]], steps[1], steps[2])
+        coarse = _pool(volume.voxels[:: steps[0]], steps[1], steps[2])
     dz, dy, dx = (mm * step for mm, step in zip(volume.spacing_mm, steps, strict=True))
     # Not drawn in: a body as large as its grid must not lose its dark rim.
-    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), drawn_in=False)
+    mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), exclude_rim=False)
     box = bounding_box(mask)
     return box and tuple(
         slice(side.start * step, min(side.stop * step, n))
@@ -127,7 +128,7 @@ def rough_body_box(volume: Volume) -> Box | None:
     )
 
 
-def _pooled(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
+def _pool(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:
     """Return means over blocks of a slice, which lower the noise; incomplete blocks are dropped."""
     z, y, x = len(voxels), voxels.shape[1] // rows, voxels.shape[2] // columns
     blocks = voxels[:, : y * rows, : x * columns].reshape(z, y, rows, x, columns)
@@ -176,7 +177,7 @@ def _mri_tissue(
     some = image[:, ::2, ::2]
     root = np.sqrt(some.clip(0, np.percentile(some, 95)))
     threshold = otsu_threshold(root)
-    bright = _opened(root > threshold, _OPENING_MM / 2, (dz, 2 * dy, 2 * dx))
+    bright = _open(root > threshold, _OPENING_MM / 2, (dz, 2 * dy, 2 * dx))
     is_air = root > 0  # zero means not measured
     is_air[:, *_around(bright, _AIR_MM, (dz, 2 * dy, 2 * dx))[1:]] = False
     air = float(np.percentile(root[is_air], _AIR_PERCENTILE)) if is_air.any() else 0.0
@@ -195,7 +196,7 @@ def _without_holder(tissue: Mask, body: Mask, spacing_mm: tuple[float, float, fl
     """Return the body of a CT without the head holder (thin, long and behind it) and with the ears
     (thin, short and at its sides).
     """
-    thick = _opened(body, _HOLDER_MM / 2, spacing_mm)
+    thick = _open(body, _HOLDER_MM / 2, spacing_mm)
     if not thick.any():
         return body
     _, rows, columns = _around(thick, 0, spacing_mm)
@@ -219,7 +220,7 @@ def _length_mm(box: Box, spacing_mm: tuple[float, float, float]) -> float:
     return float(max((s.stop - s.start) * mm for s, mm in zip(box, spacing_mm, strict=True)))
 
 
-def _opened(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+def _open(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
     """Return the largest part that contains a ball of this radius, and the mask that near to it."""
     core = largest_part(_erode(mask, radius_mm, spacing_mm))
     return _dilate(core, radius_mm + 1e-3, spacing_mm) & mask

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from mrct.imaging.connected_components import Box
 from mrct.imaging.interpolation import Interpolation
-from mrct.imaging.separable_resampling import Route, covered, pick, route, sample
+from mrct.imaging.separable_resampling import Route, inside_axis, pick, route, sample
 from mrct.imaging.volume import Affine, Grid, Volume
 
 IntLike = NDArray[np.integer] | np.integer | int
@@ -101,12 +101,12 @@ def resample(
     sigmas = np.sqrt(np.maximum(0, ratio**2 - 1)) / _FWHM
     sigmas[sigmas <= 0.1] = 0
     order = 1 if interpolation == "linear" else 3
-    if way := _route(volume.grid, grid):
-        values = sample(volume.voxels, way, sigmas=sigmas, order=order, fill=fill)
+    if separable := _route(volume.grid, grid):
+        values = sample(volume.voxels, separable, sigmas=sigmas, order=order, fill=fill)
     else:
         voxels = ndimage.gaussian_filter(volume.voxels.astype(np.float32), sigmas, mode="nearest")
-        values = _turn(voxels, volume.affine, grid, "bilinear" if order == 1 else order)
-        values[~reached(volume.grid, grid)] = fill
+        values = _resample_oblique(voxels, volume.affine, grid, "bilinear" if order == 1 else order)
+        values[~covered_voxels(volume.grid, grid)] = fill
     if order > 1:
         low, high = float(volume.voxels.min()), float(volume.voxels.max())
         values = values.clip(min(low, fill), max(high, fill))
@@ -115,33 +115,33 @@ def resample(
 
 def resample_mask(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """Resample a mask to another grid by nearest neighbour; false outside the source."""
-    if way := _route(source, grid):
-        return pick(mask, way)
-    turned = _turn(mask.astype(np.float32), source.affine, grid, "nearest")
-    return (turned > 0.5) & reached(source, grid)
+    if separable := _route(source, grid):
+        return pick(mask, separable)
+    turned = _resample_oblique(mask.astype(np.float32), source.affine, grid, "nearest")
+    return (turned > 0.5) & covered_voxels(source, grid)
 
 
-def _way(source: Grid, grid: Grid) -> Affine:
+def _index_matrix(source: Grid, grid: Grid) -> Affine:
     """Return the matrix from (z, y, x, 1) indices of a grid to those of a source."""
-    way: Affine = _REVERSED @ np.linalg.inv(source.affine) @ grid.affine @ _REVERSED
-    return way
+    matrix: Affine = _REVERSED @ np.linalg.inv(source.affine) @ grid.affine @ _REVERSED
+    return matrix
 
 
 def _route(source: Grid, grid: Grid) -> Route | None:
-    return route(_way(source, grid), source.shape, grid.shape)
+    return route(_index_matrix(source, grid), source.shape, grid.shape)
 
 
-def reached(source: Grid, grid: Grid) -> NDArray[np.bool_]:
+def covered_voxels(source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """Return which voxels of a grid have their centre in a voxel of the source."""
-    way, inside = _way(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
+    matrix, inside = _index_matrix(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
     indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
     for axis, length in enumerate(source.shape):
-        at = way[axis, 3] + sum(way[axis, own] * indices[own] for own in range(3))
-        inside &= covered(at, length)
+        at = matrix[axis, 3] + sum(matrix[axis, own] * indices[own] for own in range(3))
+        inside &= inside_axis(at, length)
     return inside
 
 
-def _turn(
+def _resample_oblique(
     voxels: NDArray[np.float32], affine: Affine, grid: Grid, mode: str | int
 ) -> NDArray[np.float32]:
     """Resample [z, y, x] arrays with MONAI, whose affines take indices in the array's order."""

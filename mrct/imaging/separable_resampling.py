@@ -38,7 +38,7 @@ class Route:
     def reached(self) -> tuple[NDArray[np.bool_], ...]:
         """For each axis of the target, which of its voxels lie in a voxel of the source."""
         return tuple(
-            covered(at, length) for at, length in zip(self.positions, self.lengths, strict=True)
+            inside_axis(at, length) for at, length in zip(self.positions, self.lengths, strict=True)
         )
 
 
@@ -64,7 +64,7 @@ def route(
     )
 
 
-def covered(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
+def inside_axis(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
     """Return which positions along an axis of `length` voxels lie within half a voxel of a
     centre."""
     return (at >= -0.5 - _ON_THE_BORDER) & (at <= length - 0.5 + _ON_THE_BORDER)

@@ -61,12 +61,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         inner = [path for path in partial.iterdir() if path.is_dir()]
-        for place in [*inner, partial]:
-            for path in place.iterdir():
+        for each in [*inner, partial]:
+            for path in each.iterdir():
                 with path.open("rb") if path.is_file() else nullcontext() as file:
                     if file:
                         os.fsync(file.fileno())
-            sync_folder(place)
+            sync_folder(each)
         replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

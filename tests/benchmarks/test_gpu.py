@@ -29,7 +29,7 @@ def test_a_check_without_time_is_skipped(capsys):
 
 @pytest.mark.parametrize("name", ["deterministic", "checkpoint", "norms"])
 def test_checks_run_on_a_cpu_too(name: str):
-    assert gpu.ran(name, gpu.CHECKS[name][1], Bench(small=True), {})
+    assert gpu.run_one_check(name, gpu.CHECKS[name][1], Bench(small=True), {})
 
 
 def test_a_check_that_fails_is_a_line_and_the_exit_code(monkeypatch, tmp_path: Path, capsys):

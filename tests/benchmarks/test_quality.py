@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import TEXT_KEPT, judged, main, rows_of
+from benchmarks.quality import TEXT_KEPT, judge_run, main, rows_of
 from benchmarks.recipes import phantom
 from benchmarks.recipes.candidate import SCREEN, settings
 from benchmarks.recipes.phantom import (
@@ -18,7 +18,7 @@ from benchmarks.recipes.phantom import (
 )
 from benchmarks.recipes.table import LOCK_IN
 from cyclegan.config.files import load_config
-from cyclegan.train.monitor.failure_monitor import FailureMonitor
+from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from data_prep.store.store import Store, open_store
 from mrct.errors import ExitCode
 from mrct.storage.paths import storage_path
@@ -69,7 +69,7 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
         lambda store, volume: (np.zeros(volume.shape, np.int16), np.ones(volume.shape, bool)),
     )
 
-    other = judged(load_config(folder / "config.yaml"), store, tmp_path / "slices.npz")
+    other = judge_run(load_config(folder / "config.yaml"), store, tmp_path / "slices.npz")
 
     assert other["selected"]["step"] == row["selected"]["step"]
     assert other["selected"]["mean"]["mae_hu"] != row["selected"]["mean"]["mae_hu"]
@@ -78,7 +78,7 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_the_table_knows_the_watch_s_warning_by_what_a_row_keeps_of_it(contrast):
     wrong = 1 if contrast == "plain" else -1
-    shows, text = FailureMonitor(contrast).judged({"watch/bone": 0.9 * wrong})["lock_in"]
+    shows, text = TrainingWarnings(contrast).judged({"watch/bone": 0.9 * wrong})["lock_in"]
 
     assert shows
     assert LOCK_IN in f"warning: {text}"[:TEXT_KEPT]

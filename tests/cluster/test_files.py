@@ -18,7 +18,7 @@ import yaml
 from botocore.validate import ParamValidator
 
 from cyclegan.config.train import ScaleConfig
-from mrct.ray_session import ADDED
+from mrct.ray_session import ADDED_MACHINES
 from tests.support.schemas import Kuberay, pod_templates, validate_core, validate_ray_up
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def test_the_cluster_that_stays_grows_and_survives_its_head():
     assert spec["enableInTreeAutoscaling"]
     assert all(g["minReplicas"] < g["maxReplicas"] for g in spec["workerGroupSpecs"])
     (told,) = spec["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
-    assert told["name"] == ADDED
+    assert told["name"] == ADDED_MACHINES
     assert json.loads(told["value"]) == [added(group) for group in spec["workerGroupSpecs"]]
     host, port = re.fullmatch(
         r"redis://(.+):(\d+)", spec["gcsFaultToleranceOptions"]["redisAddress"]
@@ -152,7 +152,7 @@ def added(group: dict[str, Any]) -> dict[str, int]:
 
 def test_the_file_for_ray_up_tells_what_it_grows_to():
     file = documents("ray/cluster.yaml")[0]
-    (told,) = re.findall(ADDED + "='(.+?)'", file["head_start_ray_commands"][1])
+    (told,) = re.findall(ADDED_MACHINES + "='(.+?)'", file["head_start_ray_commands"][1])
     gpu = file["available_node_types"]["gpu"]
 
     assert json.loads(told) == [{"count": gpu["max_workers"], **gpu["resources"]}]

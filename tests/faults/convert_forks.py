@@ -36,7 +36,7 @@ def main() -> None:
     )
     first = manifest.with_name("0.nii")
     volume = read_nifti(first, modality="mri", pseudonym="p")
-    preprocess(volume, settings.recipe)
+    preprocess(volume, settings.preprocessing)
     for line in sys.stdin:
         told = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed below, by the parent alone
         started = time.monotonic()

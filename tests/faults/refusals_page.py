@@ -14,8 +14,8 @@ from tests.faults import (
     harmful_nifti,
     harmful_pixels,
     harmful_series,
-    left_alone,
     odd_but_legal,
+    skipped_objects,
     wild,
 )
 from tests.faults.case import Case, Outcome, outcome_of
@@ -79,11 +79,11 @@ def harmful_tables(answer: Answer) -> str:
     return "\n".join(parts)
 
 
-def left_alone_table(answer: Answer) -> str:
+def skipped_objects_table(answer: Answer) -> str:
     """Return the table of objects that are counted and not converted."""
     rows = [
         (case.what, ", ".join(f"`{code}`" for code in answer(case).report.skipped))
-        for case in left_alone.CASES
+        for case in skipped_objects.CASES
     ]
     head = "## Not a CT or MR volume: counted and skipped\n"
     return "\n".join([head, table(("object", "counted as"), rows)])
@@ -126,7 +126,7 @@ def main() -> None:
                 answers[id(case)] = outcome_of(case, folder / str(len(answers)))
             return answers[id(case)]
 
-        parts = [HEAD, harmful_tables(answer), left_alone_table(answer), legal_table()]
+        parts = [HEAD, harmful_tables(answer), skipped_objects_table(answer), legal_table()]
         PAGE.write_text("\n".join([*parts, wild_table(answer)]))
     finally:
         shutil.rmtree(folder)

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.faults import left_alone, refusals_page, wild
+from tests.faults import refusals_page, skipped_objects, wild
 from tests.faults.case import Case, Outcome, converted, outcome_of
 from tests.faults.refusals_page import HARMFUL, LEGAL
 from tests.support.series import write_series
@@ -75,8 +75,8 @@ def test_an_odd_input_that_is_legal_arrives_as_it_is_meant(case, answer, tmp_pat
     assert (voxels != expected.volumes[0]).mean() < 1e-3
 
 
-@pytest.mark.parametrize("case", left_alone.CASES, ids=name)
-def test_what_is_no_ct_or_mr_is_left_alone_and_counted(case, answer):
+@pytest.mark.parametrize("case", skipped_objects.CASES, ids=name)
+def test_what_is_no_ct_or_mr_is_skipped_and_counted(case, answer):
     outcome = answer(case)
 
     assert outcome.report.skipped == {f"DICOM: {case.code}": 1}
@@ -121,5 +121,5 @@ def test_the_page_of_refusals_says_what_convert_answers(answer):
 
     assert page.startswith(refusals_page.HEAD), remedy
     assert refusals_page.harmful_tables(answer) in page, remedy
-    assert refusals_page.left_alone_table(answer) in page, remedy
+    assert refusals_page.skipped_objects_table(answer) in page, remedy
     assert refusals_page.legal_table() in page, remedy

@@ -9,7 +9,7 @@ import torch
 from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.timers import StepTimer, peak_memory
@@ -53,7 +53,7 @@ def test_a_step_never_waits_for_the_gpu(precision):
     state, batch = state_on("cuda", fp16=precision == "fp16"), batch_on("cuda")
     stopwatch = StepTimer(torch.device("cuda"), ("generators", "discriminators"))
     worker = Worker(device=torch.device("cuda"))
-    engine = place(state, config, worker, note=pytest.fail, lap=stopwatch.lap)
+    engine = place_networks(state, config, worker, note=pytest.fail, lap=stopwatch.lap)
     train_step(state, engine, batch, config.loss, 0.9)
     stopwatch.take()
     stopwatch.start()

@@ -35,7 +35,7 @@ def test_a_low_limit_of_open_files_is_raised_as_far_as_needed() -> None:
     assert under(256, 2000) == "(1000, 2000)\n"
 
 
-def test_a_limit_that_is_high_enough_is_left_alone() -> None:
+def test_a_limit_that_is_high_enough_stays() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     require_files(10)

@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from mrct.errors import UsageError
-from mrct.ray_session import ADDED, HEAD, machines
+from mrct.ray_session import ADDED_MACHINES, HEAD, machines
 
 HEAD_NODE = {"Alive": True, "Resources": {"CPU": 2.0, HEAD: 1.0}}
 OTHER = {"Alive": True, "Resources": {"CPU": 4.0}}
@@ -24,7 +24,9 @@ def test_the_machines_are_those_that_are_there() -> None:
 def test_where_machines_are_added_they_are_the_head_and_all_that_may_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(ADDED, '[{"count": 2, "CPU": 8, "GPU": 1}, {"count": 1, "CPU": 16}]')
+    monkeypatch.setenv(
+        ADDED_MACHINES, '[{"count": 2, "CPU": 8, "GPU": 1}, {"count": 1, "CPU": 16}]'
+    )
 
     gpu = {"CPU": 8.0, "GPU": 1.0}
     assert machines() == [HEAD_NODE["Resources"], gpu, gpu, {"CPU": 16.0}]
@@ -36,7 +38,7 @@ def test_where_machines_are_added_they_are_the_head_and_all_that_may_come(
 def test_what_says_nothing_of_machines_is_refused(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setenv(ADDED, text)
+    monkeypatch.setenv(ADDED_MACHINES, text)
 
-    with pytest.raises(UsageError, match=rf"{ADDED} is .*count"):
+    with pytest.raises(UsageError, match=rf"{ADDED_MACHINES} is .*count"):
         machines()

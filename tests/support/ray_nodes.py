@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mrct.ray_session import ADDED
+from mrct.ray_session import ADDED_MACHINES
 from tests.support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def head(folder: Path, cpus: int = 2, grows: bool = False) -> Iterator[Cluster]:
         config.write_text(json.dumps(autoscaling(gcs)))
         command.append(f"--autoscaling-config={config}")
         env |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        env |= {ADDED: '[{"count": 2, "CPU": 1}]'}
+        env |= {ADDED_MACHINES: '[{"count": 2, "CPU": 1}]'}
     try:
         with started(command, folder, "head", env) as process:
             wait_for(address, process, folder / "head.log")

@@ -99,9 +99,9 @@ def compare(
     Raises:
         UserError: There is no best trial, it equals the other configuration, or runs failed.
     """
-    best = found.the_best()
-    rival, name = best_other_trial(found, other), Path(other).stem
-    ours, theirs = (apply_values(found.base, values) for values in (best.values, rival))
+    best = found.require_best()
+    other_values, name = best_other_trial(found, other), Path(other).stem
+    ours, theirs = (apply_values(found.base, values) for values in (best.values, other_values))
     if ours == theirs:
         raise ConfigError(
             f"The best trial, {best.name}, is {name} itself, so there is nothing to compare. "
@@ -111,7 +111,7 @@ def compare(
     arms = [
         ({**values, "run.seed": first + number}, arm)
         for number in range(seeds)
-        for arm, values in ((BEST_ARM, best.values), (name, rival))
+        for arm, values in ((BEST_ARM, best.values), (name, other_values))
     ]
     settings = Settings(
         # The digest separates comparisons of other settings under the same name.

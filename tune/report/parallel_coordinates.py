@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from tune.search.console import short, varied_settings
+from tune.search.console import short_value, varied_settings
 from tune.search.event_log import Trial
 from tune.search.trial_score import Objective
 from tune.space.space import Choice, Space, is_number
@@ -77,7 +77,7 @@ def parallel_coordinates(
     for number, (trial, score) in enumerate(zip(scored, scores, strict=True)):
         ys = [scale.y(trial.values.get(name)) for name, scale in scales.items()]
         points = zip(xs, [*ys, last.y(score)], strict=True)
-        settings = ", ".join(f"{name} {short(value)}" for name, value in trial.values.items())
+        settings = ", ".join(f"{name} {short_value(value)}" for name, value in trial.values.items())
         lines.append(
             Line(
                 trial=trial,

@@ -18,7 +18,7 @@ from mrct.storage.atomic import write_atomic
 from tune.report.compare import comparisons
 from tune.report.figures import importance_bars, score_over_time, slices_of
 from tune.report.parallel_coordinates import parallel_coordinates
-from tune.search.console import short, trials_table
+from tune.search.console import short_value, trials_table
 from tune.search.sampler import importances
 from tune.search.search_folder import SearchFolder, open_search
 from tune.search.trial import RUNS
@@ -69,7 +69,7 @@ def write_best(found: SearchFolder) -> Path:
     Raises:
         UserError: No trial has a score yet.
     """
-    best = found.the_best()
+    best = found.require_best()
     path = found.folder / BEST
     write_atomic(path, to_yaml(without_name(apply_values(found.base, best.values))).encode())
     return path
@@ -124,6 +124,6 @@ def html_report(found: SearchFolder, *, pictures: bool = True) -> str:
         over_time=inline(over_time) if over_time else None,
         importance=inline(bars) if bars else None,
         shown=shown,
-        verdicts=comparisons(found.folder),
-        short=short,
+        comparisons=comparisons(found.folder),
+        short=short_value,
     )

@@ -13,7 +13,7 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.run.signals import STOP
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
-from tune.search.console import short, short_name
+from tune.search.console import short_name, short_value
 from tune.search.event_log import EventLog, State
 from tune.search.trial import EXIT_CODE, FAILURE, RUN_NAME, TrialContext, TrialSpec
 
@@ -79,7 +79,7 @@ class TrialRecorder(ray.tune.Callback):
         """Report that a trial begins or resumes."""
         known = self.log.by_name[trial.config["trial"]["name"]]
         values = "  ".join(
-            f"{short_name(name)} {short(value)}" for name, value in known.values.items()
+            f"{short_name(name)} {short_value(value)}" for name, value in known.values.items()
         )
         verb = f"resumes from step {known.step}" if known.scores else "begins"
         if known.start and not known.scores:
@@ -90,17 +90,17 @@ class TrialRecorder(ray.tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: TrialReport, **info: Any
     ) -> None:
         """Record a validation or a failure of a trial."""
-        handed = trial.config["trial"]
+        spec = trial.config["trial"]
         if FAILURE not in result:
-            self.score(handed, result)
+            self.score(spec, result)
         elif result[EXIT_CODE] == ExitCode.STORAGE_FULL:
             self.stopper.full = result[FAILURE]
         else:
-            self.failures[handed["name"]] = result[FAILURE]
+            self.failures[spec["name"]] = result[FAILURE]
 
-    def score(self, handed: TrialSpec, result: TrialReport) -> None:
+    def score(self, spec: TrialSpec, result: TrialReport) -> None:
         """Record a score once, unless the trial has moved to another run since."""
-        known = self.log.by_name[handed["name"]]
+        known = self.log.by_name[spec["name"]]
         if result.get(RUN_NAME) != known.run:
             return
         step, score = int(result["step"]), float(result[self.context.objective.metric])

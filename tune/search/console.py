@@ -114,7 +114,7 @@ def trials_table(
             "-" if score is None else f"{score:.4f}",
             "stopped early" if trial.state == "stopped" else trial.state,
             str(trial.step),
-            *(short(trial.values.get(name)) for name in names),
+            *(short_value(trial.values.get(name)) for name in names),
         )
     return result
 
@@ -134,7 +134,7 @@ def short_name(setting: str) -> str:
     return setting.partition(".")[2] or setting
 
 
-def short(value: Value | None) -> str:
+def short_value(value: Value | None) -> str:
     """Return a value in a few characters; a value that is not used is `off`."""
     if value is None:
         return "off"

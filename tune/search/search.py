@@ -64,10 +64,19 @@ def search(
         left = [trial for trial in log.trials if trial.state == "running"]
         num_left = len(left) + max(0, settings.trials - len(log.trials))
         if num_left:
-            room = resources_for(context.base.scale, machines(), num_left, settings.max_concurrent)
-            tell(f"{num_left} trials to train, {room.text}; {look_steps(settings, context)}")
+            resources = resources_for(
+                context.base.scale, machines(), num_left, settings.max_concurrent
+            )
+            tell(f"{num_left} trials to train, {resources.text}; {look_steps(settings, context)}")
             run_trials(
-                settings, with_resources(context, room), log, draw, space, recorder, num_left, room
+                settings,
+                with_resources(context, resources),
+                log,
+                draw,
+                space,
+                recorder,
+                num_left,
+                resources,
             )
     if came := stopper.signals:
         error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
@@ -100,12 +109,12 @@ def look_steps(settings: Settings, context: TrialContext) -> str:
     return f"{steps} steps each"
 
 
-def with_resources(context: TrialContext, room: TrialResources) -> TrialContext:
+def with_resources(context: TrialContext, resources: TrialResources) -> TrialContext:
     """Return the course with each trial's share of the cluster."""
     scale = replace(
         context.base.scale,
-        cpus_per_worker=room.cpus_per_worker,
-        gpu="yes" if room.use_gpu else "no",
+        cpus_per_worker=resources.cpus_per_worker,
+        gpu="yes" if resources.use_gpu else "no",
     )
     return replace(context, base=replace(context.base, scale=scale))
 
@@ -118,24 +127,26 @@ def run_trials(
     space: Space,
     recorder: TrialRecorder,
     num_left: int,
-    room: TrialResources,
+    resources: TrialResources,
 ) -> None:
     """Run the trials with Tune and wait for them."""
     queue = Queue(log, draw)
     by_population = settings.scheduler == "pbt"
     # Tune allows no searcher with a population, whose members it needs to know at the start.
-    members = [queue.following() for _ in range(num_left)] if by_population else []
+    members = [queue.next_trial() for _ in range(num_left)] if by_population else []
     shutil.rmtree(
         settings.folder / "tune", ignore_errors=True
     )  # Ray's own state of an earlier search
     ray.tune.Tuner(
-        ray.tune.with_resources(ray.tune.with_parameters(run_trial, context=context), room.leader),
+        ray.tune.with_resources(
+            ray.tune.with_parameters(run_trial, context=context), resources.leader
+        ),
         param_space={"trial": ray.tune.grid_search(members)} if members else {},
         tune_config=ray.tune.TuneConfig(
             num_samples=1 if members else num_left,
             # All members of a population start, and some pause; the memory of the processes that
             # lead them is the limit.
-            max_concurrent_trials=None if members else room.concurrent,
+            max_concurrent_trials=None if members else resources.concurrent,
             search_alg=None if members else queue,
             scheduler=make_scheduler(
                 settings.scheduler,
@@ -168,7 +179,7 @@ class Queue(Searcher):
         self.log, self.draw = log, draw
         self.left = [trial.name for trial in log.trials if trial.state == "running"]
 
-    def following(self) -> TrialSpec:
+    def next_trial(self) -> TrialSpec:
         """Return the next trial, and record it in the event log."""
         if not self.left:
             trials = self.log.trials
@@ -183,7 +194,7 @@ class Queue(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the config of the next trial; Tune calls this when resources are free."""
-        return None if self.log.failure else {"trial": self.following()}
+        return None if self.log.failure else {"trial": self.next_trial()}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

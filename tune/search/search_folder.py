@@ -35,7 +35,7 @@ class SearchFolder:
         has_one = self.trials and self.trials[0].score(self.objective) is not None
         return self.trials[0] if has_one else None
 
-    def the_best(self) -> Trial:
+    def require_best(self) -> Trial:
         """Return the best trial.
 
         Raises:

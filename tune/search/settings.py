@@ -53,7 +53,7 @@ class Settings:
     """Time after which the search ends, to be continued later; 0: no limit."""
 
 
-def look_for(steps: int) -> int:
+def default_look_steps(steps: int) -> int:
     """Return the steps to the first decision: a ninth of the run, so that two thirds end there and
     two thirds of the rest at a third of the run."""
     return max(1, steps // REDUCTION**2)

@@ -56,9 +56,9 @@ class TrialContext:
     segments: bool = False
     """Whether a trial pauses at each decision."""
 
-    def config(self, handed: TrialSpec) -> Config:
+    def config(self, spec: TrialSpec) -> Config:
         """Return the configuration of a trial's current run."""
-        changed = apply_values(self.base, handed["values"])
+        changed = apply_values(self.base, spec["values"])
         schedule = replace(
             changed.schedule,
             validate_every_steps=self.look_every_steps,
@@ -67,7 +67,7 @@ class TrialContext:
         )
         return replace(
             changed,
-            run=replace(changed.run, name=handed["run"], storage=str(self.runs)),
+            run=replace(changed.run, name=spec["run"], storage=str(self.runs)),
             schedule=schedule,
         )
 

@@ -17,7 +17,7 @@ class DerivedSetting:
     low: float
     high: float
     """Values are between `low` and `high`."""
-    turn: Callable[[Config, Config, float], Config]
+    apply: Callable[[Config, Config, float], Config]
     """(configuration so far, base of the search, value) -> configuration with the dial applied."""
     read: Callable[[Config, Config], float]
     """(configuration, base of the search) -> value of the dial in the configuration."""
@@ -82,7 +82,7 @@ DERIVED_SETTINGS = {
         meaning="learning rate of the discriminators as a multiple of the generators'",
         low=1e-3,
         high=1e3,
-        turn=apply_discriminator_rate,
+        apply=apply_discriminator_rate,
         read=lambda config, base: (
             config.optimizer.discriminator_learning_rate / config.optimizer.learning_rate
         ),
@@ -91,14 +91,14 @@ DERIVED_SETTINGS = {
         meaning="share of the run over which the learning rates rise",
         low=0.0,
         high=0.9,
-        turn=apply_warmup,
+        apply=apply_warmup,
         read=lambda config, base: config.optimizer.warmup_steps / max(1, config.train.max_steps),
     ),
     "augmentation": DerivedSetting(
         meaning="strength of rotation, zoom, shift, contrast and noise; 1 is that of the preset",
         low=0.0,
         high=10.0,
-        turn=apply_augmentation,
+        apply=apply_augmentation,
         read=read_augmentation,
     ),
 }

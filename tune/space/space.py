@@ -62,11 +62,11 @@ class Range:
         """Return evenly spaced values, including both ends."""
         return [self.at(k / (points - 1)) for k in range(points)] if points > 1 else [self.at(0.5)]
 
-    def drawn(self, random: Random) -> Value:
+    def draw(self, random: Random) -> Value:
         """Draw a value uniformly."""
         return self.at(random.random())
 
-    def beside(self, value: Value, random: Random) -> Value:
+    def perturb(self, value: Value, random: Random) -> Value:
         """Return a perturbed value: 0.8 or 1.2 times it, or shifted by a fifth of a range that is
         not logarithmic."""
         assert isinstance(value, int | float)
@@ -103,14 +103,14 @@ class Choice:
         """Return all choices."""
         return list(self.choice)
 
-    def drawn(self, random: Random) -> Value:
+    def draw(self, random: Random) -> Value:
         """Draw a value uniformly."""
         return random.choice(self.choice)
 
-    def beside(self, value: Value, random: Random) -> Value:
+    def perturb(self, value: Value, random: Random) -> Value:
         """Return the previous or the next choice in the list."""
         if value not in self.choice:
-            return self.drawn(random)
+            return self.draw(random)
         index = self.choice.index(value) + random.choice((-1, 1))
         return self.choice[min(len(self.choice) - 1, max(0, index))]
 
@@ -190,7 +190,7 @@ def counts(dimension: Dimension, values: Values, base: Config) -> bool:
 
 def draw_values(space: Space, base: Config, random: Random) -> Values:
     """Draw a point uniformly from the space."""
-    return compose_space(space, base, lambda name, dimension: dimension.drawn(random))
+    return compose_space(space, base, lambda name, dimension: dimension.draw(random))
 
 
 def perturb_values(values: Values, space: Space, base: Config, random: Random) -> Values:
@@ -198,8 +198,8 @@ def perturb_values(values: Values, space: Space, base: Config, random: Random) -
 
     def pick(name: str, dimension: Dimension) -> Value:
         if name not in values or random.random() < RESAMPLE:
-            return dimension.drawn(random)
-        return dimension.beside(values[name], random)
+            return dimension.draw(random)
+        return dimension.perturb(values[name], random)
 
     return compose_space(space, base, pick)
 
@@ -229,7 +229,7 @@ def apply_values(base: Config, values: Values) -> Config:
             number = values[name]
             assert isinstance(number, int | float)
             if not isclose(number, derived.read(config, base), rel_tol=1e-12):
-                config = derived.turn(config, base, number)
+                config = derived.apply(config, base, number)
     return config
 
 

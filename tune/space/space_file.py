@@ -108,7 +108,9 @@ def check_condition(name: str, dimension: Dimension, space: Space, base: Config)
     """Check that a `when` can hold, and refers to earlier settings."""
     before = list(space)[: list(space).index(name)]
     if not isinstance(dimension.when, dict):
-        raise ConfigError(f"{name} of the space: `when` takes {{setting: value}}.")
+        raise ConfigError(
+            f"In the space, `when` of {name} must map settings to values: {{setting: value}}."
+        )
     for other, wanted in dimension.when.items():
         if other in space and other not in before:
             raise ConfigError(

@@ -84,10 +84,10 @@ class View:
     def of(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """Return the image [rows, columns] with the anterior row on top, or else the superior
         row."""
-        picture: NDArray[Any] = voxels[self.cut]
-        return picture if isinstance(self.cut[0], int) else picture[::-1]
+        image: NDArray[Any] = voxels[self.cut]
+        return image if isinstance(self.cut[0], int) else image[::-1]
 
-    def picture(self, column: Column, *, is_first: bool) -> ImagePanel:
+    def panel(self, column: Column, *, is_first: bool) -> ImagePanel:
         """Return the image of a column in this view; only the first view has a title."""
         return ImagePanel(
             title=column.title if is_first else "",
@@ -132,7 +132,7 @@ def volume_figure(shown: ShownVolume) -> bytes:
     """Draw all views of all images of a volume, in true proportions, as a PNG."""
     columns = columns_of(shown)
     rows = [
-        (view.label, [view.picture(column, is_first=not number) for column in columns])
+        (view.label, [view.panel(column, is_first=not number) for column in columns])
         for number, view in enumerate(views_of(shown))
     ]
     return png(grid(rows, [column.windowing for column in columns], tile_inches=VIEW_INCHES))

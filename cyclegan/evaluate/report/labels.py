@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cyclegan.evaluate.score_table import ALIGNED, GENERATOR, MIN_SHARE_SEEN, PAIRED, Scores
-from cyclegan.metrics.paired_scores import PROTOCOLS
+from cyclegan.metrics.protocol import PROTOCOLS
 from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
 from mrct.imaging.volume import Modality
 
@@ -136,13 +136,13 @@ def spread_of(
 
 def comparisons_of(scores: Scores) -> Iterator[str]:
     """Yield a sentence per other model and headline score: the difference, its interval, and p."""
-    for rival in scores.rivals:
+    for other in scores.compared_models:
         for metric in PAIRED:
-            if found := scores.compare(metric, rival):
+            if found := scores.compare(metric, other):
                 low, high = found.interval_95 or (None, None)
                 ends = "" if low is None else f" [{text_of(metric, low)}, {text_of(metric, high)}]"
                 p = "too few subjects for a test" if found.p is None else f"p {found.p:.3f}"
                 yield (
-                    f"{LABELS[metric]}: {GENERATOR} minus {rival} "
+                    f"{LABELS[metric]}: {GENERATOR} minus {other} "
                     f"{text_of(metric, found.difference)}{ends}, {p}, {found.subjects} subjects"
                 )

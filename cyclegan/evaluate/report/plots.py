@@ -39,8 +39,8 @@ def volumes_plot(scores: Scores) -> bytes | None:
                 for row in scores.volumes
                 if row.method == method and metric in row.values
             }
-            known = [place for place, volume in enumerate(order) if volume in values]
-            curves.append(Curve(known, [values[order[place]] for place in known], look))
+            known = [position for position, volume in enumerate(order) if volume in values]
+            curves.append(Curve(known, [values[order[position]] for position in known], look))
         plots.append(
             Plot(
                 curves=curves,

@@ -60,12 +60,12 @@ def to_json(scores: Scores) -> dict[str, Any]:
             method: heights for method in scores.methods if (heights := scores.mean_heights(method))
         },
         "comparisons": {
-            rival: {
+            other: {
                 metric: asdict(found)
                 for metric in (*PAIRED, *DETAIL)
-                if (found := scores.compare(metric, rival))
+                if (found := scores.compare(metric, other))
             }
-            for rival in scores.rivals
+            for other in scores.compared_models
         },
         "populations": scores.populations,
         "unpaired": {
@@ -74,7 +74,7 @@ def to_json(scores: Scores) -> dict[str, Any]:
                 for metric in UNPAIRED
                 if (mean := scores.mean(metric, method=method)) is not None
             }
-            for method in (GENERATOR, *scores.rivals)
+            for method in (GENERATOR, *scores.compared_models)
         },
         "cycle": {
             modality: {

@@ -17,9 +17,9 @@ def select_checkpoint(run_folder: StoragePath, which: str, metric: str = SELECTI
     """Return the folder of a checkpoint, which is verified when it is loaded.
 
     Args:
-        run_folder: Folder of the run. which: `best_checkpoint`, `newest_checkpoint`, a name such as
-        `step_00001000`, or the path of a checkpoint. metric: Score that `best_checkpoint` refers
-        to, by its name in `metrics.jsonl`.
+        run_folder: Folder of the run.
+        which: `best`, `newest`, a name such as `step_00001000`, or the path of a checkpoint.
+        metric: Score that `best` refers to, by its name in `metrics.jsonl`.
 
     Raises:
         CheckpointError: The run has no checkpoint, or none with this score.

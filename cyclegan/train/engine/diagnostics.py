@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cyclegan.data.batch import Batch, own
+from cyclegan.data.batch import Batch, middle_slice
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.nets.population_loss import layers, population_loss
 from mrct.imaging.hounsfield import MONITORED_BONE_HU, WINDOW_HU
@@ -34,7 +34,7 @@ def accuracy(real_scores: Tensor, fake_scores: Tensor) -> Scalar:
 
 
 @torch.no_grad()
-def signs(batch: Batch, images: Translated) -> dict[str, Tensor]:
+def image_statistics(batch: Batch, images: Translated) -> dict[str, Tensor]:
     """Compare synthetic with real images inside the body; no host-device sync.
 
     `watch/spread_ct` and `watch/spread_mri`: standard deviation of synthetic images divided by that
@@ -45,8 +45,8 @@ def signs(batch: Batch, images: Translated) -> dict[str, Tensor]:
     `watch/layers`: distance of synthetic from real CT values per layer of the body, in HU; it is
     only plotted, because failed runs have good values too (`docs/recipe.md`).
     """
-    mri, fake_ct = batch.own_mri.float(), own(images.fake_ct)
-    ct, fake_mri = batch.own_ct.float(), own(images.fake_mri)
+    mri, fake_ct = batch.middle_mri.float(), middle_slice(images.fake_ct)
+    ct, fake_mri = batch.middle_ct.float(), middle_slice(images.fake_mri)
     mri_body, ct_body = batch.mri_body.float(), batch.ct_body.float()
     mean, spread = moments(mri, mri_body)
     bone = mri_body * (fake_ct > BONE_IN_CT)

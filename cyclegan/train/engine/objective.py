@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cyclegan.config.config import LossConfig
 from cyclegan.config.loss import Term
-from cyclegan.data.batch import Batch, own
+from cyclegan.data.batch import Batch, middle_slice
 from cyclegan.nets.losses import (
     adversarial_loss,
     gradient_difference_loss,
@@ -51,7 +51,7 @@ def generator_terms(
     Returns:
         Terms named `loss/...`, with the weighted sum as `loss/generators`; on the device.
     """
-    mri, ct = batch.own_mri, batch.own_ct
+    mri, ct = batch.middle_mri, batch.middle_ct
     mri_scores, ct_scores = scores
 
     def cycles(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -72,29 +72,29 @@ def generator_terms(
         "shape": (
             weights.shape,
             lambda: (
-                shape_loss(batch.ct_body, own(images.fake_mri), AIR_IN_MRI),
-                shape_loss(batch.mri_body, own(images.fake_ct), AIR_IN_CT),
+                shape_loss(batch.ct_body, middle_slice(images.fake_mri), AIR_IN_MRI),
+                shape_loss(batch.mri_body, middle_slice(images.fake_ct), AIR_IN_CT),
             ),
         ),
         "population": (
             weights.population,
             lambda: (
-                population_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-                population_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+                population_loss(middle_slice(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+                population_loss(middle_slice(images.fake_ct), batch.mri_body, ct, batch.ct_body),
             ),
         ),
         "structure": (
             weights.structure,
             lambda: (
-                structure_loss(ct, own(images.fake_mri)),
-                structure_loss(mri, own(images.fake_ct)),
+                structure_loss(ct, middle_slice(images.fake_mri)),
+                structure_loss(mri, middle_slice(images.fake_ct)),
             ),
         ),
         "depth": (
             weights.depth,
             lambda: (
-                depth_loss(own(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-                depth_loss(own(images.fake_ct), batch.mri_body, ct, batch.ct_body),
+                depth_loss(middle_slice(images.fake_mri), batch.ct_body, mri, batch.mri_body),
+                depth_loss(middle_slice(images.fake_ct), batch.mri_body, ct, batch.ct_body),
             ),
         ),
     }

@@ -15,7 +15,7 @@ from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 
 
-def arithmetic(
+def compute_dtype(
     precision: Literal["auto", "bf16", "fp16", "fp32"], device: torch.device
 ) -> torch.dtype:
     """Return the data type of convolutions; `auto` uses bf16 only if the hardware supports it."""
@@ -38,7 +38,7 @@ def memory_format(
     return torch.channels_last if wanted else torch.contiguous_format
 
 
-def place(
+def place_networks(
     state: TrainState,
     config: Config,
     worker: Worker,
@@ -58,7 +58,7 @@ def place(
         The engine that runs the steps.
     """
     device, deterministic = worker.device, config.train.deterministic
-    dtype = arithmetic(config.train.precision, device)
+    dtype = compute_dtype(config.train.precision, device)
     parts = num_parts(config, worker)
     share = config.batch.share_of(worker.rank, worker.world_size)
     if deterministic:

@@ -14,7 +14,7 @@ from cyclegan.config.config import LossConfig
 from cyclegan.data.batch import Batch
 from cyclegan.nets.losses import discriminator_loss
 from cyclegan.nets.network_pairs import Discriminators, Translated
-from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, signs
+from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, image_statistics
 from cyclegan.train.engine.gradients import AccumulatedGradients, clip, gradient_norm, not_finite
 from cyclegan.train.engine.objective import Terms, generator_terms
 from cyclegan.train.engine.state import TrainState, decay_at, update_mean
@@ -67,13 +67,13 @@ def train_step(
         The loss terms by name, detached but still on the device: reading one is a host-device sync,
         so the caller decides when to do it.
     """
-    parts = cut(batch, engine.num_parts)
+    parts = split_batch(batch, engine.num_parts)
     images, terms, bad = update_generators(state, engine, parts, weights)
     update_mean(
         state.mean, state.generators, decay=decay_at(state.step, ema_decay), applied=1 - bad
     )
     engine.lap("generators")
-    fakes = replayed(state, images)
+    fakes = swap_fakes(state, images)
     if state.step % engine.discriminator_every_steps == 0:
         for number in range(engine.discriminator_updates):
             if number:
@@ -84,7 +84,7 @@ def train_step(
             terms |= discriminator_terms
             bad = torch.maximum(bad, discriminator_bad)
     if state.step % MEASURE_EVERY_STEPS == 0:
-        terms |= signs(parts[0], images[0])
+        terms |= image_statistics(parts[0], images[0])
     state.skipped += bad
     state.streak.add_(bad).mul_(bad)
     state.scaler.update()
@@ -93,7 +93,7 @@ def train_step(
     return terms
 
 
-def cut(batch: Batch, num_parts: int) -> list[Batch]:
+def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
     """Split a batch into equal parts, in order."""
     chunks = [getattr(batch, each.name).chunk(num_parts) for each in fields(batch)]
     names = [each.name for each in fields(batch)]
@@ -111,7 +111,7 @@ def update_generators(
     """
     optimizer, made, found = state.generator_optimizer, [], []
     optimizer.zero_grad(set_to_none=True)
-    with frozen(state.discriminators) as judge:
+    with freeze(state.discriminators) as judge:
         for part in parts:
             with engine.gradients.part(engine.generators, last=part is parts[-1]):
                 with engine.autocast():
@@ -125,7 +125,7 @@ def update_generators(
     return made, mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)
 
 
-def replayed(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
+def swap_fakes(state: TrainState, images: Sequence[Translated]) -> list[Fakes]:
     """Return the images that the discriminators see instead of the new fakes, in the same parts."""
     # [parts x B / parts, 1, H, W]: the pools are per shard, not per part
     fake_mri = state.mri_pool.swap(torch.cat([made.fake_mri for made in images]), state.step)
@@ -149,8 +149,8 @@ def update_discriminators(
         # Spectral norm updates its vectors once per update, whatever the number of parts.
         state.discriminators.train(part is parts[0])
         with engine.gradients.part(engine.discriminators, last=part is parts[-1]):
-            real_mri = as_judged(part.mri, part.own_mri)
-            real_ct = as_judged(part.ct, part.own_ct)
+            real_mri = as_judged(part.mri, part.middle_mri)
+            real_ct = as_judged(part.ct, part.middle_ct)
             with engine.autocast():
                 # Real and fake share one forward: InstanceNorm keeps no statistics over the batch.
                 mri_scores, ct_scores = engine.discriminators(
@@ -197,7 +197,7 @@ def mean_of(found: Sequence[Terms]) -> Terms:
 
 
 @contextmanager
-def frozen(discriminators: Discriminators) -> Iterator[Discriminators]:
+def freeze(discriminators: Discriminators) -> Iterator[Discriminators]:
     """Freeze the discriminators: no weight gradients, and spectral norm keeps its vectors."""
     discriminators.requires_grad_(False).eval()
     try:

@@ -87,7 +87,10 @@ class MetricsLog:
             try:
                 target.put(segment.read_bytes())
             except OSError as error:  # the file stays, and is uploaded with the next ones
-                print(f"warning: {segment.name} was not uploaded ({type(error).__name__}).")
+                print(
+                    f"warning: {segment.name} was not uploaded ({type(error).__name__}).",
+                    file=sys.stderr,
+                )
             else:
                 segment.unlink()
 

@@ -49,7 +49,7 @@ class Telemetry:
         """
         self.global_batch, self.average, self.highest = global_batch, average, highest
         self.device = device or torch.device("cpu")
-        self.journal = MetricsLog(run_folder) if is_rank_zero else None
+        self.log = MetricsLog(run_folder) if is_rank_zero else None
         self.noted: set[str] = set()
         self.timer = StepTimer(self.device, STEP_PARTS)
         self.resume_from(first_step)
@@ -62,8 +62,8 @@ class Telemetry:
         self.timer.take()
         self.timer.start()
         self.started = self.interval_started = time.monotonic()
-        if self.journal:
-            kept = self.journal.resume_from(step)
+        if self.log:
+            kept = self.log.resume_from(step)
             # The run's time continues over restarts, without the time between them.
             self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
 
@@ -109,43 +109,43 @@ class Telemetry:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line of `metrics.jsonl`, and one TensorBoard scalar per metric."""
-        if self.journal is None:
+        if self.log is None:
             return
         for name, value in metrics.items():
-            self.journal.board.add_scalar(name, value, step)
+            self.log.board.add_scalar(name, value, step)
         # JSON has no NaN; TensorBoard does.
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         time_s = round(time.monotonic() - self.started, 3)
-        self.journal.append({"step": step, "time_s": time_s} | finite)
+        self.log.append({"step": step, "time_s": time_s} | finite)
 
     def note(self, step: int, text: str) -> None:
         """Log a message, which the command that started the run prints; each message once."""
-        if self.journal and text not in self.noted:
+        if self.log and text not in self.noted:
             self.noted.add(text)
-            self.journal.append({"step": step, "note": text})
+            self.log.append({"step": step, "note": text})
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def write_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """Write an image [rows, columns, 3] to TensorBoard."""
-        if self.journal:
-            self.journal.board.add_image(name, pixels, step, dataformats="HWC")
-            self.journal.board.flush()
+        if self.log:
+            self.log.board.add_image(name, pixels, step, dataformats="HWC")
+            self.log.board.flush()
 
     def settings(self, values: Mapping[str, bool | str | float], done: bool) -> None:
         """Write the run's settings for TensorBoard's table of runs, which adds the last scores.
 
         To be called at the start of a run and, with `done`, at its end.
         """
-        if self.journal is None:
+        if self.log is None:
             return
         plain = {
             name: value if isinstance(value, bool | str | int | float) else str(value)
             for name, value in values.items()
         }
         experiment, begun, ended = hparams(plain, dict.fromkeys(SESSION_TAGS, 0.0))
-        writer = self.journal.board._get_file_writer()
+        writer = self.log.board._get_file_writer()
         for summary in (ended,) if done else (experiment, begun):
             writer.add_summary(summary)
-        self.journal.board.flush()
+        self.log.board.flush()
 
     def pause(self, seconds: float) -> None:
         """Exclude time from the speed: validating and saving are not steps."""
@@ -154,11 +154,11 @@ class Telemetry:
 
     def flush(self) -> None:
         """Upload everything logged so far to the run folder."""
-        if self.journal:
-            self.journal.flush()
+        if self.log:
+            self.log.flush()
 
     def close(self) -> None:
         """Close the files."""
-        if self.journal:
-            self.journal.close()
-            self.journal.delete_local_copy()
+        if self.log:
+            self.log.close()
+            self.log.delete_local_copy()

@@ -43,10 +43,10 @@ from mrct.errors import UserError
 from mrct.ray_session import WHERE_ADDED, machines, ray_session
 from mrct.storage.paths import StoragePath, storage_path
 
-FROZEN_AFTER_S = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
-COLLECTIVE_WITHIN_S = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
-LEAVE_GROUP_WITHIN_S = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
-ASK_STORAGE_EVERY_S = 2.0
+HEALTH_CHECK_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+COLLECTIVE_TIMEOUT_VARIABLE = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
+GROUP_SHUTDOWN_TIMEOUT_VARIABLE = "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"
+STOP_CHECK_INTERVAL_S = 2.0
 """Seconds between two checks for a stop request on an object store."""
 
 
@@ -87,23 +87,25 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
             ray_session(),  # before the signals: Ray installs its own handler of SIGTERM
-            collect_signals(config.run_folder) as came,
+            collect_signals(config.run_folder) as received,
             show_progress(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
-            if not run_until_stopped(train, config.run_folder, came, config.scale.grace_s):
+            if not run_until_stopped(train, config.run_folder, received, config.scale.grace_s):
                 lost = "later steps are lost because the workers had no time to save"
-                exit_immediately(stopped_error(came, done_steps(config.run_folder), steps, lost))
-        if came and (saved := done_steps(config.run_folder)) < steps:
-            raise stopped_error(came, saved, steps, "nothing is lost")
+                exit_immediately(
+                    stopped_error(received, done_steps(config.run_folder), steps, lost)
+                )
+        if received and (saved := done_steps(config.run_folder)) < steps:
+            raise stopped_error(received, saved, steps, "nothing is lost")
     return True
 
 
-def stopped_error(came: Signals, done: int, steps: int, lost: str) -> StoppedError:
+def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:
     """Return the error of a run stopped by a signal; SIGTERM is sent by a scheduler."""
-    error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
+    error = PreemptedError if received[0] == signal.SIGTERM else StoppedError
     return error(
-        f"Stopped by {came[0].name}; saved at step {done} of {steps}, {lost}. "
+        f"Stopped by {received[0].name}; saved at step {done} of {steps}, {lost}. "
         "Run the same command again to resume."
     )
 
@@ -122,7 +124,7 @@ def fit(
         run_worker,
         train_loop_config=WorkerJob(config=config, start=start),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling(config),
+        scaling_config=scaling_config(config),
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
@@ -131,8 +133,8 @@ def fit(
         ),
     )
     # Ray's defaults are ten minutes and none; its controller reads the limits from the environment.
-    os.environ.setdefault(FROZEN_AFTER_S, str(config.scale.frozen_timeout_s))
-    os.environ.setdefault(COLLECTIVE_WITHIN_S, str(config.scale.collective_timeout_s))
+    os.environ.setdefault(HEALTH_CHECK_TIMEOUT_VARIABLE, str(config.scale.frozen_timeout_s))
+    os.environ.setdefault(COLLECTIVE_TIMEOUT_VARIABLE, str(config.scale.collective_timeout_s))
     clear_failure_files(config.run_folder)
     try:
         trainer.fit()
@@ -157,7 +159,7 @@ class FailureRecorder(ray.train.UserCallback):
         """Record the failures; Ray Train calls this before it restarts the workers."""
         # Ray reads this in the controller. A frozen worker never leaves its process group, and Ray
         # would wait for it for 30 s.
-        os.environ.setdefault(LEAVE_GROUP_WITHIN_S, "5")
+        os.environ.setdefault(GROUP_SHUTDOWN_TIMEOUT_VARIABLE, "5")
         record_failure(self.run_folder, worker_exceptions)
 
 
@@ -209,7 +211,7 @@ def run_worker(job: WorkerJob) -> None:
             start=job["start"],
             stop_requested=question
             if run_folder.local
-            else ask_at_most_every(question, ASK_STORAGE_EVERY_S),
+            else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
             notes=read_failure(run_folder),
         )
@@ -218,7 +220,7 @@ def run_worker(job: WorkerJob) -> None:
         raise
 
 
-def scaling(config: Config) -> ray.train.ScalingConfig:
+def scaling_config(config: Config) -> ray.train.ScalingConfig:
     """Return the resources to request from Ray for the workers.
 
     Raises:
@@ -232,9 +234,9 @@ def scaling(config: Config) -> ray.train.ScalingConfig:
     if room < at_least:
         raise ConfigError(
             f"{at_least} workers with {share} CPUs{' and a GPU' if use_gpu else ''} each do not "
-            f"fit on the cluster: it has room for {room}, and Ray would wait for ever. Start fewer "
-            "workers (--scale.workers), request fewer CPUs for each (--scale.cpus-per-worker), or "
-            "add nodes. "
+            f"fit on the cluster: it has room for {room}, and Ray would wait indefinitely. "
+            "Start fewer workers (--scale.workers), request fewer CPUs for each "
+            "(--scale.cpus-per-worker), or add nodes. "
             f"{WHERE_ADDED}"
         )
     return ray.train.ScalingConfig(

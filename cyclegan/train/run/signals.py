@@ -51,15 +51,15 @@ def collect_signals(run_folder: StoragePath) -> Iterator[Signals]:
     Schedulers send SIGTERM before they preempt a node; Ctrl-C sends SIGINT. Python allows this in
     the main thread only.
     """
-    came: Signals = []
+    received: Signals = []
 
     def note(number: int, frame: object) -> None:
-        came.append(signal.Signals(number))
+        received.append(signal.Signals(number))
 
     (run_folder / STOP).remove()
     before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield came
+        yield received
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -67,7 +67,7 @@ def collect_signals(run_folder: StoragePath) -> Iterator[Signals]:
 
 
 def run_until_stopped(
-    work: Callable[[], None], run_folder: StoragePath, came: Signals, grace_s: float
+    work: Callable[[], None], run_folder: StoragePath, received: Signals, grace_s: float
 ) -> bool:
     """Run the work in another thread; on a signal, request the workers to stop and wait.
 
@@ -88,15 +88,16 @@ def run_until_stopped(
     deadline = float("inf")
     # A short wait at a time: Python runs signal handlers between two of them.
     while not wait([ended], timeout=0.2).done:
-        if came and deadline == float("inf"):
+        if received and deadline == float("inf"):
             deadline = time.monotonic() + grace_s
             (run_folder / STOP).put(b"")
             print(
-                f"{came[0].name}: the workers save and exit. A second signal stops them at once.",
+                f"{received[0].name}: the workers save and exit. A second signal stops them at "
+                f"once.",
                 file=sys.stderr,
                 flush=True,
             )
-        if len(came) > 1 or time.monotonic() > deadline:
+        if len(received) > 1 or time.monotonic() > deadline:
             return False
     ended.result()
     return True

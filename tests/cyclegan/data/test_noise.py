@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from scipy import stats
 
-from cyclegan.data.augmentation import LEVELS, PLACES, NoiseBank
+from cyclegan.data.augmentation import LEVELS, NUM_OFFSETS, NoiseBank
 
 PIECE = 64 * 48
 
@@ -38,4 +38,4 @@ def test_a_place_has_its_piece_for_good_and_a_seed_its_bank() -> None:
     assert not np.array_equal(pieces, NoiseBank(8, PIECE).cut(places))
     # The bits themselves are a promise: a run that is resumed elsewhere meets them again.
     assert hashlib.sha256(pieces.tobytes()).hexdigest()[:16] == "b40e9dbe02795814"
-    assert PLACES > 1_000_000
+    assert NUM_OFFSETS > 1_000_000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cyclegan.data.philox import Stream, raw_bytes, shuffled, uniforms
+from cyclegan.data.philox import Stream, permute, raw_bytes, uniforms
 
 SEEDS = st.integers(0, 2**63)
 
@@ -51,7 +51,7 @@ def test_numbers_fill_the_interval_evenly() -> None:
 
 
 def permutation(seed: int, stream: Stream, epoch: int, size: int) -> np.ndarray:
-    return shuffled(seed, stream, epoch, size, np.arange(size))
+    return permute(seed, stream, epoch, size, np.arange(size))
 
 
 @given(seed=SEEDS, epoch=st.integers(0, 10**6), size=st.integers(1, 300))
@@ -67,12 +67,12 @@ def test_a_place_of_a_permutation_costs_the_same_at_any_size(
 ) -> None:
     places = np.array(data.draw(st.lists(st.integers(0, size - 1), min_size=1, unique=True)))
 
-    values = shuffled(3, Stream.CT_ORDER, 5, size, places)
+    values = permute(3, Stream.CT_ORDER, 5, size, places)
 
     assert len(set(values)) == len(places)
     assert ((values >= 0) & (values < size)).all()
     for place, value in zip(places, values, strict=True):
-        assert shuffled(3, Stream.CT_ORDER, 5, size, np.array([place])) == value
+        assert permute(3, Stream.CT_ORDER, 5, size, np.array([place])) == value
 
 
 def test_every_epoch_seed_and_domain_has_its_own_permutation() -> None:

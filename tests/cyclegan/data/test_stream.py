@@ -138,7 +138,7 @@ def test_conditions_are_the_depth_in_the_warped_mask_and_the_height_of_the_slice
     plain = batches(store, 3, replace(CONFIG, data=replace(CONFIG.data, neighbours=1)))
     for batch, expected in zip(batches(store, 3, config), plain, strict=True):
         assert torch.equal(batch.ct[:, 1:4], expected.ct)
-        assert torch.equal(batch.own_ct, expected.own_ct)
+        assert torch.equal(batch.middle_ct, expected.middle_ct)
         assert torch.equal(batch.ct[:, :1] > -1, batch.ct_body > 0)
         level = batch.ct[:, 4].flatten(1)
         assert (level == level[:, :1]).all()

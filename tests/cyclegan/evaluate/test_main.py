@@ -39,7 +39,7 @@ def run(tmp_path_factory):
 
 
 def trained(folder, config):
-    """A run of one step of a recipe, beside its store."""
+    """A run of one step, beside its store."""
     make_store(folder / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val"))
     config = resolve(
         replace(

@@ -79,11 +79,11 @@ def test_the_evaluation_registers_when_asked_and_keeps_what_was_done(shifted):
 def test_on_the_source_grid_nothing_of_the_real_ct_is_interpolated(shifted, mri):
     native_grids = native_grids_of(shifted.files, shifted.store, shifted.store.select("ct", "test"))
     on_store = paired_ct_of(shifted.store, mri)
-    pair = native_grids.place(on_store)
+    pair = native_grids.on_native_grid(on_store)
     np.testing.assert_array_equal(pair.real, on_store.real.repeat(2, axis=1).repeat(2, axis=2))
     assert pair.spacing_mm == pytest.approx((3, 1, 1))
     # A synthetic CT that is right on the store's grid is right there too, but for its rims.
-    error = np.abs(pair.placed(on_store.real.astype(np.float32)) - pair.real)[pair.body]
+    error = np.abs(pair.resample(on_store.real.astype(np.float32)) - pair.real)[pair.body]
     assert np.median(error) < 10
 
 
@@ -93,10 +93,10 @@ def test_registration_and_source_grid_go_together(shifted, mri, rigid):
     truth = shifted.head["ct"].astype(np.float32)
 
     def error(rigid):
-        pair = native_grids.place(paired_ct_of(shifted.store, mri, rigid=rigid))
+        pair = native_grids.on_native_grid(paired_ct_of(shifted.store, mri, rigid=rigid))
         inner = pair.body.copy()
         inner[:3] = inner[-3:] = False
-        return mae_hu(pair.placed(truth), pair.real, inner)
+        return mae_hu(pair.resample(truth), pair.real, inner)
 
     assert error(None) > 3 * error(rigid)
 

@@ -12,8 +12,8 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import (
     Segmenter,
     StructureScores,
-    compared_structures,
-    plainly_named,
+    compare_structures,
+    simplify_names,
 )
 from cyclegan.inference.cycle import CycleNetworks
 from mrct.errors import UsageError
@@ -48,9 +48,9 @@ def test_a_structure_that_one_ct_lacks_has_no_overlap_and_no_distance():
     mask = np.zeros((3, 4, 5), bool)
     mask[1, 1:3, 1:3] = True
     everywhere = np.ones_like(mask)
-    found = compared_structures({"a": mask}, {"a": mask, "b": mask}, everywhere, (3, 1, 1))
+    found = compare_structures({"a": mask}, {"a": mask, "b": mask}, everywhere, (3, 1, 1))
     assert found == {"a": (1.0, 0.0), "b": (0.0, None)}
-    assert compared_structures({}, {"b": mask}, ~mask, (3, 1, 1)) == {}  # not seen by both
+    assert compare_structures({}, {"b": mask}, ~mask, (3, 1, 1)) == {}  # not seen by both
 
 
 def test_a_label_is_the_same_structure_in_every_ct_whatever_else_that_shows():
@@ -66,7 +66,7 @@ def test_a_label_is_the_same_structure_in_every_ct_whatever_else_that_shows():
         scores("b", "lung 1"),
     ]
 
-    assert [each.structure for each in plainly_named(found)] == ["all 1", "all 2", "all 1", "lung"]
+    assert [each.structure for each in simplify_names(found)] == ["all 1", "all 2", "all 1", "lung"]
 
 
 def test_an_evaluation_has_dice_of_each_structure_of_each_pair(tmp_path):

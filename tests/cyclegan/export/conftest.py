@@ -22,7 +22,7 @@ def info(store: Store) -> ModelInfo:
         direction="to_ct",
         inputs=("mri",),
         intensity=Intensity(mri_contrast="inverted"),
-        recipe=store.recipe,
+        preprocessing=store.preprocessing,
         generator=GeneratorConfig(filters=4, blocks=1),
         run="smoke-0123abcd",
         config_hash="c" * 64,

@@ -57,7 +57,7 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
         assert model.info.inputs == (source,)
         assert model.info.config_hash == config_hash(run)
         assert model.info.store_fingerprint == store.fingerprint
-        assert model.info.recipe == store.recipe
+        assert model.info.preprocessing == store.preprocessing
     assert "| paired.mae_hu | 87.5 |" in (folder / "model_both/to_ct" / CARD).read_text()
     printed = capsys.readouterr().out
     assert printed.count("HU (allowed: < 1)") == 3
@@ -116,7 +116,7 @@ def test_scores_of_another_checkpoint_are_refused(run, store, tmp_path):
 
 
 def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys):
-    """Its recipe goes into the model, and every patient's scan through that recipe."""
+    """The model has the preprocessing of its store, and each patient's scan gets it."""
     save_state(run, store)
     record_environment(run.run_folder, replace(store, fingerprint="0" * 16), workers=1)
     with pytest.raises(ConfigError, match=rf"{store.fingerprint}.*\(0{{16}}\).*--store"):

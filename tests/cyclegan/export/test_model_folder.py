@@ -102,8 +102,8 @@ def test_sha256sums_is_in_the_form_that_the_shell_tool_checks(model):
     "change",
     [
         {"schema_version": 1},
-        {"recipe": {"version": VERSION + 1}},
-        {"recipe": {"interpolation": "linear", "smoothing": 2}},
+        {"preprocessing": {"version": VERSION + 1}},
+        {"preprocessing": {"interpolation": "linear", "smoothing": 2}},
         {"direction": "to_pet"},
         {"surprise": 1},
         {"inputs": ["ct"]},

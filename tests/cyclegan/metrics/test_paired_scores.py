@@ -6,7 +6,6 @@ from scipy.stats import wasserstein_distance
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from cyclegan.metrics.paired_scores import (
-    PROTOCOLS,
     all_paired_scores,
     bias_hu,
     bone_dice,
@@ -18,6 +17,7 @@ from cyclegan.metrics.paired_scores import (
     ssim,
     tissue_mae_hu,
 )
+from cyclegan.metrics.protocol import PROTOCOLS
 
 RNG = np.random.default_rng(11)
 SHAPE = (12, 20, 18)

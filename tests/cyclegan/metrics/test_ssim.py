@@ -6,9 +6,9 @@ import pytest
 from cyclegan.metrics.ssim import (
     SCALE_WEIGHTS,
     components,
-    halved,
+    counted_box,
+    downsample,
     multiscale_similarity,
-    needed,
     padding_of,
     similarity,
 )
@@ -58,13 +58,13 @@ def test_padding_makes_97_voxels_with_the_odd_one_behind(size, expected):
 def test_the_next_scale_pairs_each_voxel_with_the_one_before_it():
     line = np.array([8.0, 2.0, 4.0, 6.0, 10.0]).reshape(5, 1, 1)
     # along z: (0 + 8)/2, (2 + 4)/2, (6 + 10)/2; along y and x: each with the 0 before it
-    np.testing.assert_array_equal(halved(line).ravel(), np.array([4.0, 3.0, 8.0]) / 4)
+    np.testing.assert_array_equal(downsample(line).ravel(), np.array([4.0, 3.0, 8.0]) / 4)
 
 
 def test_only_the_mask_counts_and_not_the_outer_three_voxels():
     body = np.zeros((20, 9, 9), bool)
     body[7, 4, 3:5] = body[0] = True
-    box, counted = needed(body)
+    box, counted = counted_box(body)
     assert np.argwhere(counted).tolist() == [[3, 3, 3], [3, 3, 4]]  # in the box
     assert box == (slice(4, 11), slice(1, 8), slice(0, 8))  # a window around each of the two
 
@@ -90,7 +90,7 @@ def test_air_around_the_body_costs_nothing_and_changes_nothing(z):
     body[: z.start] = body[z.stop :] = False
     x, y = shifted(synthetic, body), shifted(real, body)
     whole = components(x, y, 4095.0)[3:-3, 3:-3, 3:-3][body[3:-3, 3:-3, 3:-3]]
-    box, counted = needed(body)
+    box, counted = counted_box(body)
     np.testing.assert_allclose(components(x[box], y[box], 4095.0)[counted], whole, atol=1e-9)
 
 

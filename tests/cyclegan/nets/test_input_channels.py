@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from cyclegan.data.batch import own
-from cyclegan.nets.input_channels import depth_below_surface, in_place_of, with_conditions
+from cyclegan.data.batch import middle_slice
+from cyclegan.nets.input_channels import depth_below_surface, replace_slices, with_conditions
 
 
 def blobs(size: tuple[int, int], spread: float) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_conditions_stand_around_the_slices_and_lie_within_the_window():
     shown = with_conditions(slices, body, height)
 
     assert torch.equal(shown[:, 1:4], slices)
-    assert torch.equal(own(shown), slices[:, 1:2])
+    assert torch.equal(middle_slice(shown), slices[:, 1:2])
     assert shown[:, 4, 0, 0].tolist() == [-1, -0.5, 1, 1]
     assert torch.equal(shown[:, :1] == -1, body == 0)
     assert shown[:, 0].max() <= 1
@@ -48,8 +48,10 @@ def test_conditions_stand_around_the_slices_and_lie_within_the_window():
 def test_an_image_in_the_place_of_the_slices_keeps_the_conditions_of_the_source():
     source = torch.arange(5.0).view(1, 5, 1, 1)
 
-    assert in_place_of(source, torch.full((1, 1, 1, 1), 9.0), 1).flatten().tolist() == [0, 9, 4]
-    assert in_place_of(source[:, 1:4], torch.full((1, 1, 1, 1), 9.0), 1).flatten().tolist() == [9]
+    assert replace_slices(source, torch.full((1, 1, 1, 1), 9.0), 1).flatten().tolist() == [0, 9, 4]
+    assert replace_slices(source[:, 1:4], torch.full((1, 1, 1, 1), 9.0), 1).flatten().tolist() == [
+        9
+    ]
 
 
 def test_depth_reads_nothing_back_from_the_device():

@@ -2,7 +2,7 @@
 
 import torch
 
-from cyclegan.data.batch import own
+from cyclegan.data.batch import middle_slice
 from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.network_pairs import Discriminators, Generators
@@ -45,7 +45,7 @@ class Brighter(Generator):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         self.seen.append(image)
-        return own(image) + 1
+        return middle_slice(image) + 1
 
 
 def test_on_the_way_back_a_fake_is_its_own_neighbour_and_has_the_conditions_of_its_source():
@@ -65,4 +65,4 @@ def test_a_discriminator_sees_no_neighbours():
     networks = Generators(Generator(filters=2), Generator(filters=2), neighbours=2)
     image = torch.arange(7.0).view(1, 7, 1, 1)  # depth, five slices, height
 
-    assert networks.as_judged(image, own(image)).flatten().tolist() == [0, 3, 6]
+    assert networks.as_judged(image, middle_slice(image)).flatten().tolist() == [0, 3, 6]

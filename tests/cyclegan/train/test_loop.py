@@ -10,7 +10,7 @@ from cyclegan.config.files import load_config, resolve
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
-from cyclegan.train import loop, run_lifecycle
+from cyclegan.train import loop, training_run
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -76,7 +76,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = run_lifecycle.summarise, []
+    scores, calls = training_run.summarise, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -84,7 +84,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(run_lifecycle, "summarise", killed_once)
+    monkeypatch.setattr(training_run, "summarise", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())

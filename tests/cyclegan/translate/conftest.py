@@ -21,7 +21,7 @@ INFO = ModelInfo(
     direction="to_mri",
     inputs=("ct",),
     intensity=Intensity(mri_contrast="plain"),
-    recipe=PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
+    preprocessing=PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
     generator=GeneratorConfig(filters=4, blocks=1),
     run="smoke",
     config_hash="c" * 64,
@@ -81,7 +81,7 @@ def model_folder(tmp_path_factory) -> Path:
                 INFO,
                 direction="to_ct",
                 inputs=("mri",),
-                recipe=replace(INFO.recipe, spacing_mm=(15.0, 5.0, 5.0)),
+                preprocessing=replace(INFO.preprocessing, spacing_mm=(15.0, 5.0, 5.0)),
             ),
             partial,
         )
@@ -105,7 +105,7 @@ def tiny_model(tmp_path_factory) -> Path:
 def publish_model(
     folder: Path,
     network: torch.nn.Module,
-    recipe: PreprocessingSpec,
+    spec: PreprocessingSpec,
     *,
     files=lambda part: None,
     **changes,
@@ -120,7 +120,7 @@ def publish_model(
             (partial / name).write_text("not needed")
         save_file(network.state_dict(), partial / FILES["safetensors"])
         files(partial)
-        info = replace(INFO, direction="to_ct", inputs=("mri",), recipe=recipe)
+        info = replace(INFO, direction="to_ct", inputs=("mri",), preprocessing=spec)
         write_info(replace(info, **changes), partial)
 
     publish_folder(folder, fill)

@@ -104,7 +104,9 @@ def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
         sizes.add(tuple(image.shape[-2:]))
         return image
 
-    small = translate(ct, make_model(network, recipe=replace(INFO.recipe, size=(16, 24))))
+    small = translate(
+        ct, make_model(network, preprocessing=replace(INFO.preprocessing, size=(16, 24)))
+    )
     (size,) = sizes
 
     assert size[0] % 4 == size[1] % 4 == 0

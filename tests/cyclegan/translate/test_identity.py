@@ -43,7 +43,7 @@ def returned(make_model, mri: Volume, spacing_mm, size=(32, 32), **changes):
         changes.pop("network", Identity()),
         direction="to_ct",
         inputs=("mri",),
-        recipe=PreprocessingSpec(spacing_mm=spacing_mm, size=size),
+        preprocessing=PreprocessingSpec(spacing_mm=spacing_mm, size=size),
         **changes,
     )
     engine = TranslationEngine(model=model, air_outside=False)
@@ -117,8 +117,8 @@ def test_slices_that_come_back_with_their_neighbours_are_averaged(make_model):
 def test_dicom_in_and_out(tmp_path, monkeypatch, orientation):
     source = write_series(tmp_path / "mr", modality="MR", orientation=orientation)
     spacing = (3.0, 0.9, 0.8) if orientation[0] else (0.9, 0.8, 3.0)
-    recipe = PreprocessingSpec(spacing_mm=spacing, size=(40, 40))
-    folder = publish_model(tmp_path / "model", torch.nn.Linear(1, 1), recipe)
+    spec = PreprocessingSpec(spacing_mm=spacing, size=(40, 40))
+    folder = publish_model(tmp_path / "model", torch.nn.Linear(1, 1), spec)
     monkeypatch.setattr("cyclegan.export.model_folder.open_format", lambda *args: Identity())
     out = tmp_path / "out"
 

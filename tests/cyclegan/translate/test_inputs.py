@@ -31,14 +31,14 @@ from tests.support.series import setting, write_enhanced, write_series
 from tests.support.stores import make_store
 from tests.support.volumes import write_head
 
-RECIPE = PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
+SPEC = PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(64, 64))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     network = Generator(filters=4, blocks=1, upsample="resize")
-    return publish_model(tmp_path_factory.mktemp("model") / "model_to_ct", network, RECIPE)
+    return publish_model(tmp_path_factory.mktemp("model") / "model_to_ct", network, SPEC)
 
 
 def made(command: TranslateCommand) -> dict[str, nibabel.Nifti1Image]:
@@ -89,7 +89,7 @@ def test_a_folder_of_all_kinds_is_found_and_what_is_no_mri_is_counted(tmp_path, 
     )
 
     printed = capsys.readouterr()
-    assert "0 made, 2 there already, 1 left out" in printed.out
+    assert "0 translated, 2 already there, 1 refused" in printed.out
     assert "other-modality" in printed.err
     assert "slice-missing" in printed.err
     lines = [json.loads(line) for line in (out / "translations.jsonl").read_text().splitlines()]
@@ -105,7 +105,7 @@ def test_one_file_of_dicom_stands_for_its_series(tmp_path):
     folder = write_series(tmp_path / "mr", modality="MR")
 
     for path in (folder / "003.dcm", folder):
-        found = find_inputs([path, path], tmp_path / "out", "mri", "test", RECIPE, Leniency())
+        found = find_inputs([path, path], tmp_path / "out", "mri", "test", SPEC, Leniency())
         (item,) = found.inputs
         assert len(item.series.headers) == 8
 
@@ -139,12 +139,12 @@ def test_each_stack_of_one_enhanced_file_is_an_input_with_a_name_of_its_own(tmp_
 
     file = write_enhanced(tmp_path / "in/enhanced.dcm", two_stacks)
     network = Generator(filters=4, blocks=1, upsample="resize")
-    recipe = PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
+    spec = PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40))
     model = publish_model(
-        tmp_path / "model_to_mri", network, recipe, direction="to_mri", inputs=("ct",)
+        tmp_path / "model_to_mri", network, spec, direction="to_mri", inputs=("ct",)
     )
 
-    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", recipe, Leniency())
+    found = find_inputs([file, file.parent], tmp_path / "out", "ct", "test", spec, Leniency())
     assert [len(each.series.headers) for each in found.inputs] == [4, 4]
     results = made(
         TranslateCommand(model=model, inputs=(file,), out=tmp_path / "out", format="nifti")
@@ -158,7 +158,7 @@ def test_a_ct_is_not_taken_for_an_mri(tmp_path):
     folder = write_series(tmp_path / "ct")
 
     with pytest.raises(UsageError, match="1 x DICOM: other-modality"):
-        find_inputs([folder], tmp_path / "out", "mri", "test", RECIPE, Leniency())
+        find_inputs([folder], tmp_path / "out", "mri", "test", SPEC, Leniency())
 
 
 def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, model):
@@ -169,8 +169,8 @@ def test_a_store_is_translated_as_evaluate_does_it_and_so_is_its_file(tmp_path, 
         out=tmp_path / "s.zarr",
         mri=tmp_path / "mri",
         ct=tmp_path / "ct",
-        spacing_mm=RECIPE.spacing_mm,
-        size=RECIPE.size,
+        spacing_mm=SPEC.spacing_mm,
+        size=SPEC.size,
         workers=0,
     )
     convert(settings)
@@ -214,7 +214,7 @@ def both(tmp_path_factory) -> Path:
         publish_model(
             folder / way,
             network,
-            RECIPE,
+            SPEC,
             files=lambda part, network=network: write_formats(network, 1, part),
             direction=way,
             inputs=(source,),

@@ -90,7 +90,7 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     assert code == ExitCode.PARTLY_DONE
     assert (out / "good_synthetic-ct.nii.gz").exists()
     printed = capsys.readouterr()
-    assert "1 made, 0 there already, 3 left out" in printed.out
+    assert "1 translated, 0 already there, 3 refused" in printed.out
     assert "jane_doe" not in printed.out + printed.err, "a job log must not hold paths"
     quarantine = out.with_name("out.quarantine.jsonl")
     lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
@@ -155,7 +155,7 @@ def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, ou
     np.testing.assert_array_equal(nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata(), before)
 
 
-def test_a_file_that_is_no_result_is_left_alone(tmp_path, out, model_folder):
+def test_a_file_that_is_no_result_stays(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
     out.mkdir()

@@ -82,10 +82,10 @@ def test_a_bad_volume_is_quarantined_and_the_rest_goes_on(folders):
 
 
 def test_a_crash_of_our_own_in_one_volume_does_not_stop_the_rest(folders, monkeypatch):
-    def crash(volume, recipe, **settings):
+    def crash(volume, spec, **settings):
         if volume.modality == "ct":
             raise RuntimeError(f"secret {folders['ct']}")
-        return preprocess(volume, recipe, **settings)
+        return preprocess(volume, spec, **settings)
 
     monkeypatch.setattr("data_prep.convert.worker.preprocess", crash)
     report, store = run(**folders)

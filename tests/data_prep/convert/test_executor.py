@@ -20,14 +20,14 @@ COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
 
 @pytest.mark.ray
 def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
-    store, recipe = (
+    store, spec = (
         tmp_path / "s.zarr",
         PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48)),
     )
     create_store(
         store,
-        spacing_mm=recipe.spacing_mm,
-        size=recipe.size,
+        spacing_mm=spec.spacing_mm,
+        size=spec.size,
         settings={"window_hu": WINDOW_HU},
     )
     path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
@@ -39,7 +39,7 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     ]
     jobs = [ConversionJob(sources=(source,), split="train") for source in sources]
 
-    outcomes = list(run_jobs(jobs, partial(convert_job, out=store, recipe=recipe), workers=2))
+    outcomes = list(run_jobs(jobs, partial(convert_job, out=store, spec=spec), workers=2))
 
     written = {outcome.source.pseudonym for outcome in outcomes if outcome.written}
     assert written == {source.pseudonym for source in sources[1:]}
@@ -51,7 +51,7 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=PreprocessingSpec())
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", spec=PreprocessingSpec())
     source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="p", **COMMON)
     read = Source.read
 
@@ -75,7 +75,7 @@ def test_what_is_no_readable_file_is_refused_and_named(tmp_path, fault):
         os.mkfifo(path)
     elif fault == "folder":
         path.mkdir()
-    conversion = partial(convert_job, out=tmp_path / "s.zarr", recipe=PreprocessingSpec())
+    conversion = partial(convert_job, out=tmp_path / "s.zarr", spec=PreprocessingSpec())
     source = Source(path=path, pseudonym="p", **COMMON)
 
     (outcome,) = run_jobs([ConversionJob(sources=(source,), split="train")], conversion, workers=0)

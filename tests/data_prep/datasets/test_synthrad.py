@@ -35,7 +35,7 @@ def test_a_validation_case_has_no_ct_and_no_partner(tmp_path):
     assert (volume.modality, volume.pair) == ("mri", None)
 
 
-def test_cases_of_the_cone_beam_task_are_left_alone_and_counted(tmp_path):
+def test_cases_of_the_cone_beam_task_are_skipped_and_counted(tmp_path):
     touch_files(tmp_path, "Task2/brain/2BA001/cbct.nii.gz", "Task2/brain/2BA001/ct.nii.gz")
     with pytest.raises(UsageError, match=r"no case.*1 x SynthRAD: case with cone-beam CT"):
         find_in_synthrad(tmp_path)

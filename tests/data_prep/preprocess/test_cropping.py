@@ -24,12 +24,12 @@ def brick(height_mm: float, width_mm: float, right_mm: float = 0, turn: float = 
     return Volume(voxels=voxels, affine=affine, modality="ct", pseudonym="p")
 
 
-def recipe(rows: int, columns: int) -> PreprocessingSpec:
+def spec(rows: int, columns: int) -> PreprocessingSpec:
     return PreprocessingSpec(spacing_mm=(4.0, 1.0, 1.0), size=(rows, columns))
 
 
 def test_a_body_that_fits_is_no_news():
-    made = preprocess(brick(200, 160), recipe(208, 168))
+    made = preprocess(brick(200, 160), spec(208, 168))
 
     assert made.cut.lost_mm == made.cut.notes == ()
     assert made.cut.needed_size == (208, 168)
@@ -37,7 +37,7 @@ def test_a_body_that_fits_is_no_news():
 
 @pytest.mark.parametrize("turn", [0, 7])
 def test_a_larger_body_is_told_by_side_and_millimetre(turn):
-    made = preprocess(brick(200, 160, right_mm=20, turn=turn), recipe(160, 168))
+    made = preprocess(brick(200, 160, right_mm=20, turn=turn), spec(160, 168))
 
     lost = dict(made.cut.lost_mm)
     assert set(lost) == {"front", "back"}
@@ -51,27 +51,27 @@ def test_a_larger_body_is_told_by_side_and_millimetre(turn):
 
 def test_the_size_that_a_note_names_holds_the_body():
     volume = brick(200, 160, right_mm=20)
-    small = preprocess(volume, recipe(160, 120))
+    small = preprocess(volume, spec(160, 120))
     assert {side for side, _ in small.cut.lost_mm} == {"front", "back", "right", "left"}
 
     rows, columns = small.cut.needed_size
 
-    assert preprocess(volume, recipe(rows, columns)).cut.notes == ()
+    assert preprocess(volume, spec(rows, columns)).cut.notes == ()
     assert (rows % 4, columns % 4) == (0, 0)
     assert (rows, columns) <= (232, 192)
 
 
 def test_a_body_that_the_scan_itself_cuts_is_not_our_cut():
-    beyond = preprocess(brick(200, 400), recipe(208, 304))
+    beyond = preprocess(brick(200, 400), spec(208, 304))
 
     assert beyond.body[:, 100, [2, -3]].all()
     assert beyond.cut.notes == ()
 
 
 def test_a_paired_grid_cuts_on_one_side_only():
-    mri_grid = preprocess(brick(200, 160), recipe(208, 168)).grid
+    mri_grid = preprocess(brick(200, 160), spec(208, 168)).grid
 
-    cut = preprocess(brick(200, 160, right_mm=30), recipe(208, 168), grid=mri_grid).cut
+    cut = preprocess(brick(200, 160, right_mm=30), spec(208, 168), grid=mri_grid).cut
 
     ((side, lost_mm),) = cut.lost_mm
     assert side == "right"

@@ -10,7 +10,7 @@ from mrct.errors import VolumeError
 from mrct.imaging.volume import Volume
 from tests.support.volumes import write_head
 
-RECIPE = PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
+SPEC = PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
 
 
 def head(tmp_path, modality="mri", factor=1.0) -> Volume:
@@ -19,7 +19,7 @@ def head(tmp_path, modality="mri", factor=1.0) -> Volume:
 
 
 def test_magnitudes_that_fit_stay_as_they_are(tmp_path):
-    made = preprocess(head(tmp_path, factor=2), RECIPE)
+    made = preprocess(head(tmp_path, factor=2), SPEC)
     assert made.scale == 1
     assert made.window[0] == 0
     assert 1500 < made.window[1] < 2000
@@ -28,8 +28,8 @@ def test_magnitudes_that_fit_stay_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("factor", [1e-3, 1e4])
 def test_other_magnitudes_are_scaled_and_the_scale_is_kept(tmp_path, factor):
-    small = preprocess(head(tmp_path, factor=factor), RECIPE)
-    plain = preprocess(head(tmp_path, factor=2), RECIPE)
+    small = preprocess(head(tmp_path, factor=factor), SPEC)
+    plain = preprocess(head(tmp_path, factor=2), SPEC)
     assert np.abs(small.voxels).max() == 32767
     np.testing.assert_allclose(
         small.voxels * small.scale / factor, plain.voxels / 2, atol=0.6 + 32767 / 1e5
@@ -40,7 +40,7 @@ def test_hounsfield_units_are_clipped_and_nothing_else(tmp_path):
     volume = head(tmp_path, "ct")
     volume.voxels[5, 30:34, 26:30] = 20000
     volume.voxels[:, :4] = -3024
-    made = preprocess(volume, RECIPE)
+    made = preprocess(volume, SPEC)
     assert (made.voxels.min(), made.voxels.max()) == (-1024, 3071)
     assert (made.scale, made.window) == (1, (-1024, 3071))
 
@@ -50,7 +50,7 @@ def test_a_volume_without_a_body_is_refused():
     air[0, 0, 0] = -1001
     volume = Volume(voxels=air, affine=np.diag([4, 4, 6, 1.0]), modality="ct", pseudonym="p")
     with pytest.raises(VolumeError, match="No body"):
-        preprocess(volume, RECIPE)
+        preprocess(volume, SPEC)
 
 
 def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_path):
@@ -59,7 +59,7 @@ def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_p
     mask[3:7, 10:30, 12:40] = 255
     given = volume.on(volume.grid, mask)
 
-    made = preprocess(volume, RECIPE, given_body=given)
+    made = preprocess(volume, SPEC, given_body=given)
 
     # The oracle takes each stored voxel's centre to the mask's grid and looks what lies there.
     z, y, x = np.indices(made.grid.shape)
@@ -78,4 +78,4 @@ def test_an_empty_given_body_is_refused(tmp_path):
     nothing = volume.on(volume.grid, np.zeros_like(volume.voxels))
 
     with pytest.raises(VolumeError, match="No body"):
-        preprocess(volume, RECIPE, given_body=nothing)
+        preprocess(volume, SPEC, given_body=nothing)

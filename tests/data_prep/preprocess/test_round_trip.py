@@ -17,7 +17,7 @@ from data_prep.store.store import open_store
 from mrct.imaging.geometry import resample
 from mrct.imaging.volume import Grid, Volume
 
-RECIPE = PreprocessingSpec(spacing_mm=(4.0, 3.0, 3.0), size=(88, 72))
+SPEC = PreprocessingSpec(spacing_mm=(4.0, 3.0, 3.0), size=(88, 72))
 SIZES_MM = (3.0, 3.5, 5.0)  # of the file's voxels along x, y, z
 COUNTS = (72, 76, 44)
 MARKS_MM = {"right": (40.0, 5.0, 10.0), "front": (-5.0, 55.0, -15.0), "up": (8.0, -10.0, 55.0)}
@@ -80,7 +80,7 @@ ORIENTATIONS = list(
 def test_all_48_orders_and_signs_of_axes_come_home(order, signs):
     volume = file_of(order, signs)
 
-    made = preprocess(volume, RECIPE)
+    made = preprocess(volume, SPEC)
 
     # Upright: the mark on the right is in the first columns, the front one in the first rows.
     peaks = {s: np.linalg.inv(made.affine) @ [*mm, 1] for s, mm in MARKS_MM.items()}
@@ -101,11 +101,11 @@ def test_all_48_orders_and_signs_of_axes_come_home(order, signs):
 def test_oblique_and_sheared_files_come_home(degrees, shear, interpolation):
     """Up to 44 degrees, and a gantry's tilt of 17 degrees left in the affine."""
     volume = file_of((0, 1, 2), (-1, 1, 1), degrees, shear)
-    recipe = PreprocessingSpec(
+    spec = PreprocessingSpec(
         spacing_mm=(4.0, 3.0, 3.0), size=(112, 112), interpolation=interpolation
     )
 
-    made = preprocess(volume, recipe)
+    made = preprocess(volume, spec)
 
     assert_home(back_from(made.voxels, made.affine, made.source), volume, most_hu=12)
 
@@ -114,9 +114,7 @@ def test_a_cubic_spline_loses_less_on_the_way_in():
     volume = file_of((2, 0, 1), (-1, 1, -1), (4, 0, 7))
     errors = {}
     for interpolation in ("linear", "cubic"):
-        made = preprocess(
-            volume, replace(RECIPE, spacing_mm=(2.9,) * 3, interpolation=interpolation)
-        )
+        made = preprocess(volume, replace(SPEC, spacing_mm=(2.9,) * 3, interpolation=interpolation))
         truth = head_on(made.affine, made.grid.shape).voxels
         inside = ndimage.binary_erosion(truth > -300, iterations=3)
         errors[interpolation] = np.abs(made.voxels - truth)[inside].mean()
@@ -133,8 +131,8 @@ def test_a_sagittal_file_comes_home_through_a_real_store(tmp_path):
         ConvertSettings(
             ct=tmp_path / "ct",
             out=tmp_path / "s.zarr",
-            spacing_mm=RECIPE.spacing_mm,
-            size=RECIPE.size,
+            spacing_mm=SPEC.spacing_mm,
+            size=SPEC.size,
             workers=0,
         )
     )
@@ -145,5 +143,5 @@ def test_a_sagittal_file_comes_home_through_a_real_store(tmp_path):
     back = back_from(store.voxels(stored), stored.affine, source)
 
     file = read_nifti(tmp_path / "ct/0.nii.gz", modality="ct", pseudonym="p")
-    assert store.recipe == RECIPE
+    assert store.preprocessing == SPEC
     assert_home(back, file, most_hu=12)

@@ -1,4 +1,4 @@
-"""One recipe decides the voxels: it is in the store, and what it says is done."""
+"""One specification decides the voxels: it is in the store, and it is followed."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from data_prep.store.store import open_store
 from mrct.errors import StoreError, UsageError
 from tests.support.volumes import write_head
 
-RECIPE = PreprocessingSpec(
+SPEC = PreprocessingSpec(
     spacing_mm=(6.0, 4.0, 4.0), size=(56, 48), interpolation="cubic", bias_correction=True
 )
 
@@ -23,8 +23,8 @@ def settings(tmp_path, **changes) -> ConvertSettings:
     given = {
         "mri": tmp_path / "mri",
         "out": tmp_path / "s.zarr",
-        "spacing_mm": RECIPE.spacing_mm,
-        "size": RECIPE.size,
+        "spacing_mm": SPEC.spacing_mm,
+        "size": SPEC.size,
         "interpolation": "cubic",
         "bias_correction": True,
         "workers": 0,
@@ -37,10 +37,10 @@ def test_the_store_keeps_the_recipe_and_refuses_another(tmp_path):
     convert(settings(tmp_path))
 
     store = open_store(tmp_path / "s.zarr")
-    assert store.recipe == settings(tmp_path).recipe == RECIPE
+    assert store.preprocessing == settings(tmp_path).preprocessing == SPEC
     volume = read_nifti(path, modality="mri", pseudonym="p")
     np.testing.assert_array_equal(
-        store.voxels(store.volumes[0]), preprocess(volume, store.recipe).voxels
+        store.voxels(store.volumes[0]), preprocess(volume, store.preprocessing).voxels
     )
     for change in ({"interpolation": "linear"}, {"bias_correction": False}):
         with pytest.raises(StoreError, match=next(iter(change))):
@@ -49,9 +49,9 @@ def test_the_store_keeps_the_recipe_and_refuses_another(tmp_path):
 
 def test_a_grid_that_networks_cannot_halve_is_refused():
     with pytest.raises(UsageError, match="multiples of 4"):
-        replace(RECIPE, size=(56, 50))
+        replace(SPEC, size=(56, 50))
     with pytest.raises(UsageError, match="above 0"):
-        replace(RECIPE, spacing_mm=(6.0, 0.0, 4.0))
+        replace(SPEC, spacing_mm=(6.0, 0.0, 4.0))
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
@@ -60,7 +60,7 @@ def test_a_ct_stays_in_its_window_whatever_rings(tmp_path, interpolation):
     volume.voxels[5, 30:34, 26:30] = 20000
     volume.voxels[:, :4] = -3024
 
-    made = preprocess(volume, replace(RECIPE, interpolation=interpolation))
+    made = preprocess(volume, replace(SPEC, interpolation=interpolation))
 
     assert (made.voxels.min(), made.voxels.max()) == (-1024, 3071)
     # Metal of 20,000 HU would have rung far around itself.
@@ -70,6 +70,6 @@ def test_a_ct_stays_in_its_window_whatever_rings(tmp_path, interpolation):
 def test_bias_correction_is_for_mri_alone(tmp_path):
     ct = read_nifti(write_head(tmp_path / "c.nii", "ct"), modality="ct", pseudonym="p")
     plain, corrected = (
-        preprocess(ct, replace(RECIPE, bias_correction=asked)) for asked in (False, True)
+        preprocess(ct, replace(SPEC, bias_correction=asked)) for asked in (False, True)
     )
     np.testing.assert_array_equal(plain.voxels, corrected.voxels)

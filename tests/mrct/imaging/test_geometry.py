@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt
 from scipy.spatial.transform import Rotation
 
 from data_prep.readers.nifti import read_nifti
-from mrct.imaging.geometry import canonical, reached, resample, resample_mask, target_grid
+from mrct.imaging.geometry import canonical, covered_voxels, resample, resample_mask, target_grid
 from mrct.imaging.volume import Grid, Volume
 
 ANGLES = (4, -7, 11)
@@ -194,7 +194,7 @@ def test_a_centre_on_the_very_border_of_the_source_is_inside(turn):
             moved = np.eye(4)
             moved[:3, 3] = shift  # so far beyond the last centres
             grid = Grid(shape=(4, 5, 6), affine=affine @ moved)
-            found.append(reached(source, grid)[-1, -1, -1])
+            found.append(covered_voxels(source, grid)[-1, -1, -1])
 
     assert all(inside)
     assert not any(beyond)

@@ -114,7 +114,7 @@ def test_other_settings_under_a_name_of_before_are_another_comparison(tmp_path):
     words = []
     for weight in (1, 25, 1):
         file.write_text(f"loss.cycle.weight: {weight}\n")
-        arms = found.the_best().values, best_other_trial(found, str(file))
+        arms = found.require_best().values, best_other_trial(found, str(file))
         words.append(digest_of(*(apply_values(found.base, arm) for arm in arms)))
 
     assert words[0] == words[2] != words[1]

@@ -9,9 +9,9 @@ from mrct.errors import UsageError
 from tests.support.searches import BASE, WEIGHTS, base_config, ended, settings, write_search
 from tune.search.settings import (
     check_population,
+    default_look_steps,
     draw_for,
     load_settings,
-    look_for,
     num_trials,
     open_folder,
 )
@@ -143,4 +143,4 @@ def test_another_time_is_refused(text):
 
 
 def test_the_first_look_leaves_room_for_two_rungs():
-    assert [look_for(steps) for steps in (900, 9, 3)] == [100, 1, 1]
+    assert [default_look_steps(steps) for steps in (900, 9, 3)] == [100, 1, 1]

@@ -89,7 +89,7 @@ def test_applying_values_changes_them_alone():
 
 
 def test_a_logarithmic_range_gives_each_decade_its_share():
-    values = [Range(low=0.01, high=100.0, log=True).drawn(Random(seed)) for seed in range(2000)]
+    values = [Range(low=0.01, high=100.0, log=True).draw(Random(seed)) for seed in range(2000)]
 
     below_one = sum(float(value) < 1 for value in values) / len(values)
     assert below_one == pytest.approx(0.5, abs=0.04)

@@ -55,7 +55,7 @@ def test_what_one_of_two_methods_never_has_is_not_compared():
         row("mri/a", GENERATOR, mae_hu=9.0),
         row("mri/a", "other", mae_hu=8.0, bone_hd95_mm=3.0),
     )
-    scores = Scores(split="test", volumes=rows, rivals=("other",))
+    scores = Scores(split="test", volumes=rows, compared_models=("other",))
 
     found = to_json(scores)["comparisons"]["other"]
 

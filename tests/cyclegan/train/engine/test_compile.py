@@ -24,7 +24,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.nets.generator import ResidualBlock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
@@ -71,7 +71,7 @@ def test_compiled_steps_equal_eager_ones(extent):
     plain = TrainEngine(
         generators=eager.generators, discriminators=eager.discriminators, autocast=nullcontext
     )
-    placed = place(compiled, config(extent), Worker(), note=pytest.fail)
+    placed = place_networks(compiled, config(extent), Worker(), note=pytest.fail)
 
     for batch in batches(3):
         expected = train_step(eager, plain, batch, config("no").loss, 0.9)
@@ -118,7 +118,7 @@ def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
     """A kill while code was written leaves one, and torch then raises."""
     torch._dynamo.reset()
     state = fresh("all")
-    engine = place(state, config("all"), Worker(), note=pytest.fail)
+    engine = place_networks(state, config("all"), Worker(), note=pytest.fail)
     monkeypatch.setattr(
         "torch._inductor.compile_fx.compile_fx", lambda *a, **k: 1 / 0
     )  # stands for the ImportError of a cut file
@@ -138,12 +138,12 @@ from torch._dynamo.utils import counters
 from cyclegan.config.files import load_config
 from cyclegan.nets.generator import ResidualBlock
 from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.distributed import Worker
 config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(1), device=torch.device("cpu"))
-engine = place(state, config, Worker(), print)
+engine = place_networks(state, config, Worker(), print)
 image = torch.zeros(1, 1, 32, 32)
 engine.discriminators(image, image)
 found = counters["inductor"]

@@ -14,7 +14,7 @@ from cyclegan.config.config import BatchConfig
 from cyclegan.config.files import to_yaml
 from cyclegan.train.checkpoint.checkpoint import folder_of, load_tensors
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import arithmetic, memory_format, place
+from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
@@ -32,7 +32,7 @@ def counted(name):
         return allreduce_hook(group, bucket)
     return hook
 
-place = loop.place
+place = loop.place_networks
 
 def place_and_count(*arguments):
     engine = place(*arguments)
@@ -40,7 +40,7 @@ def place_and_count(*arguments):
     engine.discriminators.register_comm_hook(None, counted("discriminators"))
     return engine
 
-loop.place = place_and_count
+loop.place_networks = place_and_count
 train_worker(config, meet(2))
 path.with_name(f"syncs-{rank}.json").write_text(json.dumps(syncs))
 """
@@ -92,10 +92,10 @@ def test_two_workers_end_with_the_weights_of_one(config, tmp_path, shards, accum
 def test_a_named_precision_is_taken_and_auto_fits_the_hardware():
     cpu = torch.device("cpu")
 
-    assert arithmetic("fp32", cpu) == torch.float32
-    assert arithmetic("bf16", cpu) == torch.bfloat16
+    assert compute_dtype("fp32", cpu) == torch.float32
+    assert compute_dtype("bf16", cpu) == torch.bfloat16
     flags = Path("/proc/cpuinfo").read_text()
-    assert arithmetic("auto", cpu) == (
+    assert compute_dtype("auto", cpu) == (
         torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
     )
 
@@ -106,7 +106,7 @@ def test_a_gpu_that_only_emulates_bf16_gets_fp16(monkeypatch):
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
     )
 
-    assert arithmetic("auto", torch.device("cuda")) == torch.float16
+    assert compute_dtype("auto", torch.device("cuda")) == torch.float16
 
 
 def test_channels_last_is_left_to_gpus():
@@ -122,7 +122,7 @@ def test_without_a_compiler_a_line_says_so_and_training_runs_eager(config, monke
 
     notes: list[str] = []
 
-    place(state, compiled, Worker(), notes.append)
+    place_networks(state, compiled, Worker(), notes.append)
 
     assert notes == [
         "No C++ compiler found (no-such-compiler): training runs in eager mode, which is slower."

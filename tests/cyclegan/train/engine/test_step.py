@@ -19,7 +19,7 @@ from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.gradients import gradient_norm, not_finite
-from cyclegan.train.engine.placement import place
+from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
@@ -171,7 +171,7 @@ def test_low_precision_updates_where_it_can_and_skips_where_it_must(batch, preci
         device=torch.device("cpu"),
         fp16=precision == "fp16",
     )
-    engine = place(state, config, Worker(), note=pytest.fail)
+    engine = place_networks(state, config, Worker(), note=pytest.fail)
     before = [p.detach().clone() for p in state.generators.parameters()]
     bad = replace(batch, mri=torch.full_like(batch.mri, torch.nan))
 

@@ -191,7 +191,7 @@ def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
     assert checkpoint.verify_checkpoint(newest)["score"] is None
 
 
-def test_who_does_not_end_in_time_is_left_alone(tmp_path):
+def test_who_does_not_end_in_time_is_left_running(tmp_path):
     forever = threading.Event()
     with collect_signals(tmp_path) as came:
         came.append(signal.SIGTERM)

@@ -1,6 +1,6 @@
 """Detection of failure modes that the losses do not show, with suggested remedies.
 
-`FailureMonitor` reads the means, between two log lines, of the measurements of
+`TrainingWarnings` reads the means, between two log lines, of the measurements of
 `engine.diagnostics`.
 """
 
@@ -23,8 +23,8 @@ PATIENCE = 3
 """Consecutive log lines with a sign before a warning: GAN metrics oscillate."""
 
 
-class FailureMonitor:
-    """Failure monitor: reads the means of each log line and returns each warning once."""
+class TrainingWarnings:
+    """Reads the means of each log line, and returns each warning once."""
 
     def __init__(self, mri_contrast: Literal["plain", "inverted"]) -> None:
         self.bone_is_dark = mri_contrast == "plain"
@@ -37,13 +37,13 @@ class FailureMonitor:
             means: Means since the last log line, by name; missing names are not judged.
         """
         entries = []
-        for sign, (shows, text) in self.judged(means).items():
+        for sign, (shows, text) in self.check_means(means).items():
             self.seen[sign] = self.seen.get(sign, 0) + 1 if shows else 0
             if self.seen[sign] == PATIENCE:
                 entries.append(text)
         return entries
 
-    def judged(self, means: Mapping[str, float]) -> dict[str, tuple[bool, str]]:
+    def check_means(self, means: Mapping[str, float]) -> dict[str, tuple[bool, str]]:
         """Return, for each sign, whether it shows in these means, and its warning."""
         found: dict[str, tuple[bool, str]] = {}
         for domain in ("mri", "ct"):
@@ -52,8 +52,7 @@ class FailureMonitor:
                     right > MAX_DISCRIMINATOR_ACCURACY,
                     f"The {domain.upper()} discriminator is right on {right:.0%} of its patches, "
                     "so the generators learn nothing from it. Try --discriminator.spectral, a "
-                    "smaller "
-                    "--optimizer.discriminator-learning-rate, or "
+                    "smaller --optimizer.discriminator-learning-rate, or "
                     "--optimizer.discriminator-every-steps 2.",
                 )
             if (spread := means.get(f"watch/spread_{domain}")) is not None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
-from cyclegan.train.engine.diagnostics import accuracy, edges, signs
-from cyclegan.train.monitor.failure_monitor import PATIENCE, FailureMonitor
+from cyclegan.train.engine.diagnostics import accuracy, edges, image_statistics
+from cyclegan.train.monitor.training_warnings import PATIENCE, TrainingWarnings
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.stores import random_head
@@ -45,11 +45,11 @@ def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
     fake_ct, fake_mri = to_ct(a), to_mri(b["ct"], b["body"])
     rest = {"same_mri": a["mri"], "same_ct": b["ct"], "returned_mri": a["mri"]}
     images = Translated(fake_mri=fake_mri, fake_ct=fake_ct, returned_ct=b["ct"], **rest)
-    return {name: sign.item() for name, sign in signs(batch, images).items()}
+    return {name: sign.item() for name, sign in image_statistics(batch, images).items()}
 
 
 def warnings(means: dict[str, float], contrast="plain") -> list[str]:
-    watch = FailureMonitor(contrast)
+    watch = TrainingWarnings(contrast)
     told = [watch.read(means) for _ in range(PATIENCE + 5)]
     assert not any(told[: PATIENCE - 1])
     return [text for texts in told for text in texts]
@@ -99,7 +99,7 @@ term, which does not (`docs/recipe.md`)."""
 
 def told_in(run: str) -> list[tuple[int, str]]:
     """Step and text of each warning that the recorded run would have given."""
-    watch = FailureMonitor(RECORDED[run]["contrast"])
+    watch = TrainingWarnings(RECORDED[run]["contrast"])
     return [(line["step"], text) for line in RECORDED[run]["lines"] for text in watch.read(line)]
 
 
@@ -111,7 +111,7 @@ def test_a_real_run_that_locks_in_is_told_so_early_and_in_words():
     assert "--data.mri-contrast inverted" in text
 
 
-def test_a_real_run_that_does_not_lock_in_is_left_alone():
+def test_a_real_run_that_does_not_lock_in_gets_no_warning():
     assert told_in("demo-conditions-population") == []
 
 
@@ -135,7 +135,7 @@ def test_a_discriminator_that_is_always_right_is_told_once():
 
 
 def test_a_sign_that_comes_and_goes_is_not_told():
-    watch = FailureMonitor("plain")
+    watch = TrainingWarnings("plain")
     for _ in range(20):
         assert watch.read(GOOD | {"watch/edges": 0.0}) == []
         assert watch.read(GOOD) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyclegan.metrics.anatomy import edge_agreement, outline_agreement
+from cyclegan.metrics.structural_agreement import edge_agreement, outline_agreement
 
 RNG = np.random.default_rng(3)
 SHAPE = (8, 48, 48)

@@ -104,9 +104,9 @@ class TrainingRun:
             return None, True
         found = chain.from_iterable(all_gather(own or [], worker))
         if worker.is_rank_zero:
-            metrics, picture = summarise(found, self.store, self.config)
+            metrics, figure = summarise(found, self.store, self.config)
             telemetry.write(state.step, metrics)
-            telemetry.picture(state.step, "val/cycles", picture)
+            telemetry.write_image(state.step, "val/cycles", figure)
             metrics = {name: value for name, value in metrics.items() if isfinite(value)}
         self.report(metrics | {"step": float(state.step)})
         return metrics.get(SELECTION), False
