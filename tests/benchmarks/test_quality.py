@@ -78,7 +78,7 @@ def test_the_chosen_checkpoint_does_not_depend_on_the_truth(out, monkeypatch, tm
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_the_table_knows_the_watch_s_warning_by_what_a_row_keeps_of_it(contrast):
     wrong = 1 if contrast == "plain" else -1
-    shows, text = TrainingWarnings(contrast).judged({"watch/bone": 0.9 * wrong})["lock_in"]
+    shows, text = TrainingWarnings(contrast).check_means({"watch/bone": 0.9 * wrong})["lock_in"]
 
     assert shows
     assert LOCK_IN in f"warning: {text}"[:TEXT_KEPT]
