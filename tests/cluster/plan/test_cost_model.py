@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
 
 from cluster.__main__ import main
+from cluster.plan import scaling_plan
 from cluster.plan.cost_model import (
     BUCKET_BYTES,
     Cluster,
@@ -24,6 +26,7 @@ from cyclegan.errors import ConfigError
 from mrct.errors import ExitCode, UsageError
 from tests.support.stores import make_store
 
+COUNTED = cache(compute_cost_of)
 LINKS = Links(node_bytes_per_s=400e9, network_bytes_per_s=40e9, latency_s=0.0)
 SITE = Cluster(
     gpus=1,
@@ -45,9 +48,15 @@ RHYTHM = EpochOverhead(
 )
 
 
+@pytest.fixture(autouse=True)
+def counted_once(monkeypatch):
+    """Counting the default networks takes seconds, and all plans here are for them."""
+    monkeypatch.setattr(scaling_plan, "compute_cost_of", COUNTED)
+
+
 @pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
 def test_the_arithmetic_of_a_pair_is_what_was_counted_of_a_real_step(config: Config, tflop: float):
-    work = compute_cost_of(config, (256, 256))
+    work = COUNTED(config, (256, 256))
 
     assert work.flop_per_pair / 1e12 == pytest.approx(tflop, rel=0.01)
     assert work.generator_bytes == pytest.approx(2 * 4 * 11.37e6, rel=0.05)
