@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Path:
     """The project's folder, as far as jobs use it: what they leave must not be in the real one."""
     folder = tmp_path / "project"
     folder.mkdir()
-    for name in (".venv", "cluster", "cyclegan", "data_prep"):
+    for name in (".venv", "cluster", "cyclegan", "data_prep", "mrct"):
         (folder / name).symlink_to(PROJECT / name)
     return folder
 

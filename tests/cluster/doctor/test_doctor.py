@@ -117,7 +117,7 @@ from cluster.doctor.doctor import examine
 environment = {"env_vars": {"PYTHONPATH": sys.argv[2]}}
 ray.init(sys.argv[1], runtime_env=environment, log_to_driver=False)
 findings = examine(sys.argv[1], None, Path(sys.argv[3]))
-print(json.dumps([[each.what, each.where, each.found] for each in findings if not each.well]))
+print(json.dumps([[each.what, each.where, each.found] for each in findings if not each.passed]))
 """
 
 
