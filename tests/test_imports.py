@@ -42,7 +42,7 @@ LIBRARIES = [
     "zarr",
 ]
 """What the project uses beside torch, numpy, safetensors and jaxtyping."""
-IMPORT = r"(?:^|;) *(from [\w.]+ import [\w, ]+)"
+IMPORT = r"(?:^|;) *from ([\w.]+) import ([\w, ]+)"
 BLOCK = """
 import sys
 
@@ -117,17 +117,22 @@ def test_a_command_imports_its_work_only_when_it_works(command):
     assert __version__ in done.stdout.splitlines()
 
 
-def programs_in_strings() -> Iterator[tuple[str, ast.ImportFrom]]:
-    """Each import of ours in the programs that tests hold as text for another process."""
+def programs_in_strings() -> Iterator[tuple[str, str, str]]:
+    """Where tests hold a program for another process as text: each of our names that it uses, as
+    module and name."""
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Constant) or "import " not in str(node.value):
-                continue
-            for line in re.findall(IMPORT, str(node.value), re.MULTILINE):
-                (found,) = ast.parse(line).body
-                assert isinstance(found, ast.ImportFrom)
-                if (ROOT / (found.module or "").split(".")[0]).is_dir():
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", found
+            text = node.value if isinstance(node, ast.Constant) else None
+            for module, names in re.findall(IMPORT, str(text), re.MULTILINE):
+                if not (ROOT / module.split(".")[0]).is_dir():
+                    continue
+                where = f"{path.relative_to(ROOT)}:{node.lineno}"
+                for name in names.split(", "):
+                    yield where, module, name
+                    inner = f"{module}.{name}"
+                    if (ROOT / inner.replace(".", "/")).with_suffix(".py").exists():
+                        for used in re.findall(rf"\b{name}\.(\w+)", str(text)):
+                            yield where, inner, used
 
 
 def names_of(path: Path) -> set[str]:
@@ -142,17 +147,15 @@ def names_of(path: Path) -> set[str]:
     return names
 
 
-def test_programs_in_strings_import_what_exists():
+def test_programs_in_strings_use_names_that_exist():
     found = list(programs_in_strings())
     wrong = []
-    for place, imported in found:
-        path = ROOT / (imported.module or "").replace(".", "/")
-        names = {each.stem for each in path.glob("*")} or names_of(path.with_suffix(".py"))
-        wrong += [
-            f"{place}: {imported.module} has no {each.name}"
-            for each in imported.names
-            if each.name not in names
-        ]
+    for where, module, name in found:
+        path = ROOT / module.replace(".", "/")
+        if name not in (
+            {each.stem for each in path.glob("*")} or names_of(path.with_suffix(".py"))
+        ):
+            wrong.append(f"{where}: {module} has no {name}")
 
     assert len(found) > 20
     assert wrong == []

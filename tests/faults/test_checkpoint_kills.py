@@ -29,8 +29,8 @@ state = build_state(config, size=(32, 32), shards=range(2), device=torch.device(
 print("ready", flush=True)
 while True:
     state.step += 1
-    checkpoint.save(state, config.run_folder, attempt=str(state.step))
-    checkpoint.prune(config.run_folder, 2, 1)
+    checkpoint.save_checkpoint(state, config.run_folder, attempt=str(state.step))
+    checkpoint.prune_checkpoints(config.run_folder, 2, 1)
 """
 
 

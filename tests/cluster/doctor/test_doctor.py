@@ -142,7 +142,7 @@ BUSY = """
 import sys, ray
 from cluster.doctor import doctor
 ray.init(sys.argv[1], log_to_driver=False)
-other = ray.remote(num_gpus=1)(doctor.Examiner).remote("other", 0)
+other = ray.remote(num_gpus=1)(doctor.NodeProbe).remote("other", 0)
 ray.get(other.now.remote())
 doctor.START_TIMEOUT_S = 20
 try:
