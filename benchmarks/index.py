@@ -46,6 +46,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
             "affine": np.diag([-1, -1, 3, 1.0]).tolist(),
             "window": [-1024.0, 3071.0],
             "scale": 1.0,
+            "offset": 0.0,
             "body_fraction": [round(random.random(), 4) for _ in range(SLICES)],
             "height": heights,
             "deviation": [0.5] * SLICES,

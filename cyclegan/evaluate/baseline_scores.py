@@ -84,9 +84,9 @@ def baselines_of(
                     registrations[mri.name] = registration(pair, moved)
                     if registrations[mri.name].applied:
                         pair, rigids[mri.name] = moved, rigid
-                if pair.body.any():  # else reported when the volume itself is scored
+                if pair.scored.any():  # else reported when the volume itself is scored
                     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
-                    regressions[mri.name] = regression_of(images, pair.real, pair.body)
+                    regressions[mri.name] = regression_of(images, pair.real, pair.scored)
             advance()
     real_cts = train_ct_statistics(store) if store.select("ct", "train") else None
     return Baselines(

@@ -40,14 +40,16 @@ class PairedCt:
     mri: StoredVolume
     real: NDArray[np.int16] | NDArray[np.float32]
     """HU [z, y, x] within [-1024, 3071], z up."""
-    body: NDArray[np.bool_]
-    """Body of the real CT within `seen`, so that a wrong outline of the synthetic CT counts as an
-    error."""
+    scored: NDArray[np.bool_]
+    """Voxels within `seen` where scores count: the mask given with the real CT, else its body, so
+    that a wrong outline of the synthetic CT counts as an error."""
     seen: NDArray[np.bool_]
     """Voxels in the field of view of both scans."""
     spacing_mm: tuple[float, float, float]
     outline_dice: float
     """Dice of the two bodies within `seen`: low if the voxels do not show the same anatomy."""
+    outline_dice_limit: float
+    """Dice of the two bodies if one lay inside the other: no registration gives a higher one."""
     share_seen: float
     """Share of a body inside the field of view of the other scan; the lower of the two."""
     rigid: RigidTransform | None = None
@@ -84,44 +86,48 @@ def paired_ct_of(
     ct = store.partner(mri)
     if ct is None:
         return None
-    real, ct_body, ct_view = store.voxels(ct), store.body(ct).astype(bool), field_of_view(ct)
+    real, ct_view = store.voxels(ct), field_of_view(ct)
+    ct_body, scored = store.body(ct).astype(bool), store.score_mask(ct).astype(bool)
     mri_body, mri_view = store.body(mri).astype(bool), field_of_view(mri)
     if rigid is not None:
         moved = rigid.moved(real, store.spacing_mm, fill=AIR_HU)
         real = np.rint(moved).clip(*WINDOW_HU).astype(np.int16)
-        ct_body, ct_view = (rigid.moved_mask(m, store.spacing_mm) for m in (ct_body, ct_view))
+        ct_body, scored, ct_view = (
+            rigid.moved_mask(m, store.spacing_mm) for m in (ct_body, scored, ct_view)
+        )
     seen = mri_view & ct_view
     return PairedCt(
         mri=mri,
         real=real,
-        body=ct_body & seen,
+        scored=scored & seen,
         seen=seen,
         spacing_mm=store.spacing_mm,
         outline_dice=outline_dice(mri_body, ct_body, seen),
+        outline_dice_limit=outline_dice_limit(mri_body, ct_body, seen),
         share_seen=min(share_of(ct_body, mri_view), share_of(mri_body, ct_view)),
         rigid=rigid,
     )
 
 
-def on_source_grid(pair: PairedCt, source: Volume, given_body: Volume | None = None) -> PairedCt:
+def on_source_grid(pair: PairedCt, source: Volume, given_mask: Volume | None = None) -> PairedCt:
     """Return the pair on the grid of the CT's source file, whose voxels were never interpolated.
 
-    The body is computed on that grid, or taken from the mask given with the file; voxels inside the
-    MRI's field of view and its stored slices are compared.
+    Scores count in the mask given with the file, else in the body found on that grid; voxels inside
+    the MRI's field of view and its stored slices are compared.
     """
     upright = canonical(source)
     low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
     real = upright.voxels.clip(low, high)
-    if given_body is None:
-        body = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
+    if given_mask is None:
+        scored = body_mask(real, "ct", spacing_mm=upright.spacing_mm)
     else:
-        body = resample_mask(given_body.voxels > 0, given_body.grid, upright.grid)
+        scored = resample_mask(given_mask.voxels > 0, given_mask.grid, upright.grid)
     stored = Grid(shape=pair.mri.shape, affine=transform_affine(pair.mri.affine, pair.rigid))
     seen = resample_mask(field_of_view(pair.mri), stored, upright.grid)
     return replace(
         pair,
         real=real,
-        body=body & seen,
+        scored=scored & seen,
         seen=seen,
         spacing_mm=upright.spacing_mm,
         grid=upright.grid,
@@ -166,6 +172,14 @@ def transform_affine(affine: Affine, rigid: RigidTransform | None) -> Affine:
 def outline_dice(mri: NDArray[np.bool_], ct: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:
     """Return the Dice of two bodies within the field of view of both scans."""
     return dice(mri & seen, ct & seen)
+
+
+def outline_dice_limit(
+    mri: NDArray[np.bool_], ct: NDArray[np.bool_], seen: NDArray[np.bool_]
+) -> float:
+    """Return the highest Dice that two bodies of these volumes can have."""
+    volumes = int((mri & seen).sum()), int((ct & seen).sum())
+    return 2 * min(volumes) / sum(volumes) if any(volumes) else 1.0
 
 
 def share_of(body: NDArray[np.bool_], view: NDArray[np.bool_]) -> float:

@@ -50,7 +50,7 @@ POPULATION = (
     "roughness_ratio",
     "kernel_distance",
 )
-ALIGNMENT = ("outline_dice", "share_seen")
+ALIGNMENT = ("outline_dice", "outline_dice_limit", "share_seen")
 """Agreement of the two scans of a pair, independent of the generator."""
 GridName = Literal["store", "source CT"]
 
@@ -194,6 +194,13 @@ class Scores:
         return {volume: dice for volume, dice in self.alignments.items() if dice < ALIGNED}
 
     @property
+    def unlike(self) -> dict[str, float]:
+        """Return the pairs whose body outlines differ in volume so much that no registration could
+        align them, with the higher Dice that one could reach."""
+        limits = self._of_pairs("outline_dice_limit")
+        return {volume: limit for volume, limit in limits.items() if limit < ALIGNED}
+
+    @property
     def alignments(self) -> dict[str, float]:
         """Return the Dice of the body outlines of every pair."""
         return self._of_pairs("outline_dice")
@@ -228,7 +235,17 @@ class Scores:
 
 
 def _cautions(scores: Scores) -> Iterable[str]:
-    if misaligned := scores.misaligned:
+    if unlike := scores.unlike:
+        listed = ", ".join(f"{name} (Dice {dice:.2f} at best)" for name, dice in unlike.items())
+        yield (
+            f"The body outlines of MRI and real CT differ in volume in {len(unlike)} of "
+            f"{scores.num_pairs} pairs, which no registration corrects: {listed}. Look at them "
+            "with `python -m data_prep describe STORE --picture`: a background that is not air, a "
+            "face cut out of one scan, or another part of the body; convert a sound source again, "
+            "or exclude these pairs."
+        )
+    misaligned = {v: dice for v, dice in scores.misaligned.items() if v not in unlike}
+    if misaligned:
         listed = ", ".join(f"{name} (Dice {dice:.2f})" for name, dice in misaligned.items())
         remedy = (
             "Registration did not correct it."

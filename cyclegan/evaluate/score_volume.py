@@ -11,7 +11,7 @@ from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import Baselines
 from cyclegan.evaluate.native_grid import NativeGridReader
 from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
-from cyclegan.evaluate.score_table import GENERATOR, ShownVolume, VolumeScores
+from cyclegan.evaluate.score_table import ALIGNMENT, GENERATOR, ShownVolume, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
@@ -90,7 +90,7 @@ def score_volume(
         edges = edge_agreement(cycle.original, cts[method], cycle.body)
         table.add(method, {"edge_agreement": edges, "shape_dice": outline})
     if pair is not None:
-        table.add(GENERATOR, {"outline_dice": pair.outline_dice, "share_seen": pair.share_seen})
+        table.add(GENERATOR, {name: getattr(pair, name) for name in ALIGNMENT})
         try:
             score_pair(table, pair, cts, trained, options, threads)
         except DataError as error:
@@ -105,7 +105,7 @@ def score_volume(
         shown=ShownVolume(
             cycle=cycle,
             real=pair.real if pair else None,
-            compared=pair.body if pair else None,
+            compared=pair.scored if pair else None,
             mae_hu=table.values[GENERATOR].get("mae_hu"),
             spacing_mm=store.spacing_mm,
         ),
@@ -156,19 +156,19 @@ def score_pair(
     """
     if options.native_grids is not None:
         pair = options.native_grids.on_native_grid(pair)
-    if not pair.body.any():
+    if not pair.scored.any():
         raise DataError(
-            "No voxel of the CT's body is in the field of view of both scans, so there is nothing "
-            "to compare. Check that both scans show the same anatomy."
+            "No voxel where scores count is in the field of view of both scans, so there is "
+            "nothing to compare. Check that both scans show the same anatomy."
         )
 
     def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
         hu = pair.resample(cts[method])
         protocol = PROTOCOLS[options.protocol]
         scores = all_paired_scores(
-            hu, pair.real, pair.body, spacing_mm=pair.spacing_mm, protocol=protocol
+            hu, pair.real, pair.scored, spacing_mm=pair.spacing_mm, protocol=protocol
         )
-        return scores, height_mae_hu(hu, pair.real, pair.body)
+        return scores, height_mae_hu(hu, pair.real, pair.scored)
 
     for method, (scores, heights) in zip(cts, threads.map(scored, cts), strict=True):
         table.add(method, scores)

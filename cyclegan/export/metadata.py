@@ -34,7 +34,9 @@ class Intensity:
     mri_contrast: Contrast
     window_hu: Window = WINDOW_HU
     """CT values in HU that map to -1 and 1; values beyond are clipped."""
-    mri_window: str = "min(0, 0.5th percentile) to 99.5th percentile, inside the body"
+    mri_window: str = (
+        "min(0, 0.5th percentile) to 99.5th percentile inside the body, counted from the background"
+    )
     """MRI values that map to -1 and 1, determined for each volume; values beyond are clipped."""
     mri_output_window: Window = (0.0, 1000.0)
     """Values of a synthetic MRI for -1 and 1, in arbitrary units, since MRI has no physical

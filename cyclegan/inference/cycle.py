@@ -162,13 +162,13 @@ def partner_ct(
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_]] | None:
     """Return the CT linked to an MRI, in HU [z, y, x], and the mask for comparison; None without.
 
-    The mask is the CT's own body, so that a wrong outline counts as an error, restricted to the
-    MRI's field of view, outside of which nothing can be translated.
+    The mask is the one given with the CT, else the CT's own body, so that a wrong outline counts as
+    an error, restricted to the MRI's field of view, outside of which nothing can be translated.
     """
     ct = store.partner(mri)
     if ct is None:
         return None
-    return store.voxels(ct), store.body(ct).astype(bool) & field_of_view(mri)
+    return store.voxels(ct), store.score_mask(ct).astype(bool) & field_of_view(mri)
 
 
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:

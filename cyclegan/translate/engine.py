@@ -20,7 +20,7 @@ from cyclegan.train.engine.compile import compile_obstacle
 from cyclegan.translate.command import Precision
 from cyclegan.translate.output_grid import on_grid
 from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
-from data_prep.readers.value_checks import check_values
+from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
 from mrct.imaging.volume import Volume
@@ -127,7 +127,9 @@ def translate(volume: Volume, model: ExportedModel, *, batch_size: int = 8) -> N
     Raises:
         VolumeError: The values are not valid for the model, or show no body.
     """
-    check_values(volume.voxels, model.info.source)  # no reader has: it comes from memory
+    # No reader has: it comes from memory.
+    volume = replace(volume, voxels=fill_as_air(volume.voxels, model.info.source))
+    check_values(volume.voxels, model.info.source)
     engine = TranslationEngine(model=model, batch_size=batch_size)
     shown = prepare_input(model.info, volume)
     values = engine.values(engine.run(engine.images(shown), shown), shown)

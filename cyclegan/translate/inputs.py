@@ -103,6 +103,7 @@ class StoredInput:
             affine=volume.affine,
             window=volume.window,
             scale=volume.scale,
+            offset=volume.offset,
             source=Grid(shape=volume.shape, affine=volume.affine),
         )
 

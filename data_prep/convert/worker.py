@@ -171,10 +171,10 @@ def preprocessed_source(
 ) -> PreprocessedVolume:
     """Read a source and preprocess it for the store, on `grid` if given; raises VolumeError."""
     volume = source.read(note)
-    given_body = source.read_mask()
-    if given_body is not None:
-        note("The body mask is the one provided with the volume.")
-    preprocessed = preprocess(volume, spec, grid=grid, given_body=given_body)
+    given_mask = source.read_mask()
+    if given_mask is not None:
+        note("The mask given with the volume bounds where scores count, and nothing else.")
+    preprocessed = preprocess(volume, spec, grid=grid, given_mask=given_mask)
     for text in preprocessed.cut.notes if preprocessed.cut else ():
         note(text)
     return preprocessed

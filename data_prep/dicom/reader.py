@@ -13,7 +13,7 @@ from data_prep.dicom.series import Series, refusal, stack_of
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.stack_geometry import SAME_PLACE_MM, Stack
 from data_prep.readers.header_checks import MAX_BYTES
-from data_prep.readers.value_checks import check_values
+from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality, Note, Volume, ignore_note
 
@@ -48,6 +48,7 @@ def read_series(
     stack = stack_of(series)
     values, padded = _decode(series.headers, modality, note)
     values, padded = _one_per_place(values, padded, series.headers, stack, note)
+    values = fill_as_air(values, modality, note)
     check_values(values[~padded], modality, note)
     is_inverted = series.headers[0].photometric == "MONOCHROME1"
     finish_values(values, padded, modality, is_inverted=is_inverted)
@@ -79,7 +80,7 @@ def _decode(
     files: dict[Path, list[int]] = defaultdict(list)
     for index, header in enumerate(headers):
         files[header.path].append(index)
-    lost, junk, fits_swapped, first = 0, 0, True, None
+    lost, junk, borders, torn, fits_swapped, first = 0, 0, 0, 0, True, None
     for frames in files.values():
         try:
             stored = read_stored(headers[frames[0]])
@@ -92,6 +93,7 @@ def _decode(
             found = slice_values(stored[headers[index].frame], headers[index], modality)
             values[index], padded[index] = found.values, found.padded
             junk += found.num_junk
+            borders, torn = borders + found.num_borders, torn + found.num_torn
             fits_swapped &= found.fits_swapped
     if first:
         raise VolumeError(
@@ -105,6 +107,14 @@ def _decode(
             "The pixels use bits that the header declares unused, but not after swapping their "
             "bytes: their byte order is not the one in the header.",
             "Export the series again from the archive.",
+        )
+    if torn > borders / 2:
+        raise VolumeError(
+            "bits-stored",
+            f"{junk} pixels have values beyond the {headers[0].bits_stored} bits of BitsStored "
+            "that continue those of their neighbours: with the bits cleared, metal and bone would "
+            "become air.",
+            "Export the series again from the archive, with BitsStored and HighBit of its values.",
         )
     if junk:
         note(f"{junk} pixels had bits set above BitsStored, which were cleared.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.dicom.slice_header import SliceHeader
 from mrct.errors import VolumeError
+from mrct.imaging.background import background_level
 from mrct.imaging.hounsfield import (
     PADDING_HU,
     WINDOW_HU,
@@ -20,6 +21,8 @@ from mrct.imaging.hounsfield import (
 from mrct.imaging.intensity import AIR
 from mrct.imaging.volume import Modality
 
+_TORN = 4
+"""A step this many times the usual one, and 1/256 of the stored range, is none of the image."""
 _HU_TYPES = {"", "HU", "US"}
 """US means "unspecified": then the values themselves must be plausible HU."""
 
@@ -71,6 +74,10 @@ class SliceValues:
     """[y, x], where nothing was measured."""
     num_junk: int
     """Number of pixels with unused high bits set, which were cleared."""
+    num_borders: int
+    """Number of pairs of neighbouring pixels, one of which has unused high bits set."""
+    num_torn: int
+    """Those of them that differ far more than other pairs, once the bits are cleared."""
     fits_swapped: bool
     """Whether no unused bit would be set if the bytes of each number were swapped."""
 
@@ -94,10 +101,14 @@ def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) 
             _check_padding([end * slope + intercept for end in header.padding])
     with np.errstate(over="ignore"):  # found by `check_values`
         values = (cut.astype(np.float64) * slope + intercept).astype(np.float32)
+    junk = (cut != stored) & ~padded
+    num_borders, num_torn = _torn(cut, junk, padded, header.bits_stored) if junk.any() else (0, 0)
     return SliceValues(
         values=values,
         padded=padded,
-        num_junk=int(((cut != stored) & ~padded).sum()),
+        num_junk=int(junk.sum()),
+        num_borders=num_borders,
+        num_torn=num_torn,
         fits_swapped=np.array_equal(swapped, _used_bits(swapped, header)),
     )
 
@@ -105,6 +116,24 @@ def slice_values(stored: NDArray[Any], header: SliceHeader, modality: Modality) 
 def _used_bits(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
     unused = header.bits_allocated - header.bits_stored
     return (stored << unused) >> unused  # a signed right shift keeps the sign
+
+
+def _torn(
+    cut: NDArray[Any], junk: NDArray[np.bool_], padded: NDArray[np.bool_], bits: int
+) -> tuple[int, int]:
+    """Count the pairs of neighbours at the border of junk, and those that clearing it tore apart.
+
+    Clearing bits that were graphics leaves the image as smooth as elsewhere. Bits that continue the
+    values, as those of metal above 4095, leave a hole where they are cleared.
+    """
+    steps, borders = [], []
+    for ours, theirs in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        whole = ~padded[ours] & ~padded[theirs]
+        steps.append(np.abs(cut[ours].astype(np.int64) - cut[theirs])[whole])
+        borders.append((junk[ours] != junk[theirs])[whole])
+    step, border = np.concatenate(steps), np.concatenate(borders)
+    usual = float(np.median(step[~border])) if not border.all() else 0.0
+    return int(border.sum()), int((step[border] > _TORN * usual + 2**bits / 256).sum())
 
 
 def _check_padding(ends_hu: Sequence[float]) -> None:
@@ -127,10 +156,12 @@ def finish_values(
 ) -> None:
     """Replace padding by air, and invert a MONOCHROME1 MR to the usual contrast, in place.
 
-    Inversion maps the largest value to the smallest and vice versa. A CT stays as it is: only its
-    display is inverted, after the rescale, so HU are HU (PS3.3 C.7.6.3.1.2).
+    The air of an MR is its background, whatever its shift. Inversion maps the largest value to the
+    smallest and vice versa. A CT stays as it is: only its display is inverted, after the rescale,
+    so HU are HU (PS3.3 C.7.6.3.1.2).
     """
     if is_inverted and modality == "mri" and not padded.all():
         measured = values[~padded]
         np.subtract(measured.min() + measured.max(), values, out=values)
-    values[padded] = AIR[modality]
+    level = AIR[modality] if modality == "ct" else background_level(values[~padded])
+    values[padded] = level or AIR[modality]

@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 from data_prep.preprocess.cropping import Cropping, cropping_of
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import VolumeError
+from mrct.imaging.background import background_level
 from mrct.imaging.bias_field import correct_bias
-from mrct.imaging.body_mask import body_mask, bounding_box, rough_body_box
-from mrct.imaging.geometry import canonical, relative_height, resample, resample_mask, target_grid
+from mrct.imaging.body_mask import RoughBody, body_mask, rough_body
+from mrct.imaging.geometry import (
+    canonical,
+    relative_height,
+    resample,
+    resample_mask,
+    target_grid,
+)
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import AIR, Window, robust_window
 from mrct.imaging.volume import Affine, Grid, Volume
 
 _INT16_MAX = 32767
+_MOST_BORDER = 0.8
+"""Largest fraction of the slices' border that a body covers; the outline of a larger one lies
+outside the scan, or the background is not air."""
 _FINE_ENOUGH = 1000
 """An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
 
@@ -29,14 +39,19 @@ class PreprocessedVolume:
     """A volume on the store's grid in stored units."""
 
     voxels: NDArray[np.int16]
-    """[z, y, x]: HU clipped to WINDOW_HU, or MRI magnitudes divided by `scale`."""
+    """[z, y, x]: HU clipped to WINDOW_HU, or MRI values above air divided by `scale`."""
     body: NDArray[np.bool_]
-    """[z, y, x]."""
+    """[z, y, x], the body mask, found by one rule in every volume: depth, height and position are
+    measured from its outline."""
     affine: Affine
     window: Window
     """The stored values that are mapped to -1 and 1."""
     scale: float
-    """Stored value times this is the source's value; 1 for CT."""
+    """Stored value times this, plus `offset`, is the source's value; 1 for CT."""
+    offset: float = 0.0
+    """The source's value in air, for an MRI; 0 for CT."""
+    score_mask: NDArray[np.bool_] | None = None
+    """[z, y, x], the mask given by the data set, outside which no score counts; None: `body`."""
     source: Grid
     """The file's own grid; `geometry.resample` onto it is the inverse."""
     cut: Cropping | None = None
@@ -65,38 +80,40 @@ def preprocess(
     spec: PreprocessingSpec,
     *,
     grid: Grid | None = None,
-    given_body: Volume | None = None,
+    given_mask: Volume | None = None,
 ) -> PreprocessedVolume:
     """Bring a volume to canonical axes, the spacing and (Y, X) of the settings, and int16.
 
     `grid` overrides the grid computed from the volume: a paired CT lies on that of its MRI.
-    `given_body` is a mask (above 0 is body) in the volume's frame, on any grid, used instead of
-    the mask computed from the voxels. Raises VolumeError if no body is found.
+    `given_mask` is a mask (above 0 is inside) in the volume's frame, on any grid; it becomes the
+    score mask and changes nothing else. Raises VolumeError if the volume shows no outline of a
+    body, or the mask lies outside of it.
     """
     upright = canonical(volume)
+    offset = 0.0
+    if volume.modality == "mri" and (offset := background_level(upright.voxels) or 0.0):
+        upright = replace(upright, voxels=upright.voxels - np.float32(offset))
     if volume.modality == "ct":
         # Before resampling: padding of -3024 and metal of 30,000 HU would bleed into neighbours.
         low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
         upright = replace(upright, voxels=upright.voxels.clip(low, high))
-    if given_body is None:
-        box = rough_body_box(upright)
-    else:
-        given = given_body.voxels > 0
-        box = bounding_box(resample_mask(given, given_body.grid, upright.grid))
-    box = box or tuple(slice(0, n) for n in upright.voxels.shape)
+    rough = rough_body(upright)
+    _check_outline(rough)
+    box = rough.box if rough else tuple(slice(0, n) for n in upright.voxels.shape)
     grid = grid or target_grid(upright.grid, spec.spacing_mm, spec.size, box)
     air = AIR[volume.modality]
     values = resample(upright, grid, fill=air, interpolation=spec.interpolation).voxels
-    if given_body is None:
-        body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
-    else:
-        body = resample_mask(given, given_body.grid, grid)
+    body = body_mask(values, volume.modality, spacing_mm=grid.spacing_mm)
     if not body.any():
         raise VolumeError(
             "no-body",
             "No body was found: nothing stands out from the background.",
             "Check the file; if it does show anatomy, report it as a failure of the body mask.",
         )
+    score_mask = None
+    if given_mask is not None:
+        score_mask = resample_mask(given_mask.voxels > 0, given_mask.grid, grid)
+        _check_score_mask(score_mask)
     if spec.bias_correction and volume.modality == "mri":
         values = correct_bias(values, body, spacing_mm=grid.spacing_mm)
     scale = 1.0 if volume.modality == "ct" else _mri_scale(values)
@@ -115,9 +132,31 @@ def preprocess(
         affine=grid.affine,
         window=window,
         scale=scale,
+        offset=offset,
+        score_mask=score_mask,
         source=volume.grid,
         cut=cropping_of(body, grid, box, upright.grid),
     )
+
+
+def _check_outline(rough: RoughBody | None) -> None:
+    if rough and rough.border_share > _MOST_BORDER:
+        raise VolumeError(
+            "no-outline",
+            f"The body covers {rough.border_share:.0%} of the border of the slices: no air shows "
+            "around it, so that its outline, and every depth below it, is unknown.",
+            "Give the scan before it was cropped, inverted, or filled with a value that is not "
+            "air.",
+        )
+
+
+def _check_score_mask(mask: NDArray[np.bool_]) -> None:
+    if not mask.any():
+        raise VolumeError(
+            "mask-unusable",
+            "The mask given with the volume has no voxel above 0 within the volume.",
+            "Check that it lies in the volume's frame, or convert without it.",
+        )
 
 
 def _mri_scale(values: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from data_prep.readers.metaimage import read_metaimage_header
 from data_prep.readers.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.readers.nrrd import read_nrrd_header
 from data_prep.readers.raw_voxels import FileHeader, read_voxels
-from data_prep.readers.value_checks import check_values
+from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.imaging.volume import Grid, Modality, Note, Volume, ignore_note
 
 DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
@@ -63,6 +64,7 @@ def read_file(
         if header.is_affine_assumed:
             note(ASSUMED)
         volume = Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)
+    volume = replace(volume, voxels=fill_as_air(volume.voxels, modality, note))
     check_values(volume.voxels, modality, note)
     return volume
 

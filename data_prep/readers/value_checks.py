@@ -2,7 +2,7 @@
 
 `formats.read_file` and `dicom.reader.read_series` call `check_values` once for each volume, on all
 measured voxels, so that later stages need not check again; `translate` in Python calls it for a
-volume in memory.
+volume in memory. All three call `fill_as_air` before it.
 """
 
 from typing import Any
@@ -11,15 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
-from mrct.imaging.hounsfield import BODY_HU, LOWEST_HU, PARTLY_AIR_HU, SOFT_TISSUE_LIMIT_HU
+from mrct.imaging.background import background_level, subsample
+from mrct.imaging.connected_components import parts_where
+from mrct.imaging.hounsfield import (
+    AIR_HU,
+    BODY_HU,
+    LOWEST_HU,
+    PADDING_HU,
+    PARTLY_AIR_HU,
+    SOFT_TISSUE_LIMIT_HU,
+    WINDOW_HU,
+)
 from mrct.imaging.volume import Modality, Note, ignore_note
 
-_SAMPLE = 1_000_000
-"""Number of voxels from which fractions are estimated."""
-_MOST_BELOW_MR = 0.05
-_JUNK_DEPTH = 1.0
-"""An MR voxel further below zero than this multiple of the 99.9th percentile is an overflow, or
-the image is a phase image. Standardised and filtered magnitudes stay far from that."""
+_MOST_BEYOND = 0.05
+"""Largest fraction of a CT's body above the window, and of all its voxels below any HU, other than
+padding; real CTs have none, ten times their HU 6 % of the body or 45 % of all voxels, or more."""
+_NUM_PADDINGS = 2
+"""Values that pad one CT: outside the circle of reconstruction and outside the scan."""
+_LEAST_FILL = 0.01
+"""Smallest fraction of a CT with one value that can be fill."""
+_SPIKE = 5
+"""A value this many times as frequent as both its neighbours was not measured."""
+_MOST_ALIKE = 0.1
+"""Largest fraction of measured tissue that has one value; real CTs have up to 0.03."""
+_FILL_VOXELS = 8
+"""Least rows or columns of a connected part of fill; tissue of the same value is scattered."""
 _LEAST_BODY = 1e-3
 """Smallest fraction of a CT's voxels above BODY_HU; the sparsest of the real heads has 0.05."""
 _LEAST_TISSUE = 0.25
@@ -34,7 +51,7 @@ def check_values(measured: NDArray[Any], modality: Modality, note: Note = ignore
     called with the number of CT voxels that are below any possible HU.
     """
     _check_finite(measured)
-    sample = _sample(measured)
+    sample = subsample(measured)
     _check_not_constant(measured, sample)
     if modality == "mri":
         _check_magnitudes(measured, sample)
@@ -43,12 +60,6 @@ def check_values(measured: NDArray[Any], modality: Modality, note: Note = ignore
     below = int((measured < LOWEST_HU).sum())
     if below:
         note(f"{below} voxels are below {LOWEST_HU:g} HU, which is impossible; they become air.")
-
-
-def _sample(values: NDArray[Any]) -> NDArray[Any]:
-    """Return every n-th value, with n odd so that the sample does not stay in one column."""
-    sample: NDArray[Any] = values.ravel()[:: values.size // _SAMPLE | 1]
-    return sample
 
 
 def _check_finite(values: NDArray[Any]) -> None:
@@ -67,25 +78,42 @@ def _check_not_constant(values: NDArray[Any], sample: NDArray[Any]) -> None:
 
 
 def _check_magnitudes(values: NDArray[Any], sample: NDArray[Any]) -> None:
-    if values.min() >= 0:
+    """Check that air is the darkest of an MR, whatever its scale and shift."""
+    lowest = float(values.min())
+    if lowest >= 0:
         return
-    below = float((sample < BODY_HU).mean())
-    if below > _MOST_BELOW_MR:
+    if lowest < BODY_HU and _is_ct(sample):
         raise _conflict(
-            f"MR magnitudes are not negative, but {below:.0%} of the voxels are below "
-            f"{BODY_HU:g}: this is a CT, or a phase image",
+            f"{(sample < BODY_HU).mean():.0%} of the MR's voxels are below {BODY_HU:g}, as air is, "
+            "and the others have HU of a body; this is a CT",
             "Check the volume; give it as its true modality, or leave it out.",
         )
-    bright = float(np.percentile(sample, 99.9))
-    junk = float((values < -_JUNK_DEPTH * max(bright, 0.0)).mean())
+    level = background_level(sample)
+    if level is None:
+        raise VolumeError(
+            "standardised",
+            f"This MR has values below zero (lowest {lowest:g}), and air is not its darkest mode: "
+            "it was standardised without its background, or is a phase image.",
+            "Give the magnitudes before they were standardised, or standardise the whole scan with "
+            "its air, by one scale and one shift.",
+        )
+    bright = float(np.percentile(sample, 99.9)) - level
+    junk = float((values < level - bright).mean())
     if junk:
         raise VolumeError(
             "negative-magnitudes",
-            f"{junk:.3%} of this MR's voxels are further below zero (lowest {values.min():g}) than "
-            f"its bright tissue is above ({bright:g}): magnitudes are not negative, so values "
-            "overflowed or this is a phase image.",
-            "Convert again from the DICOM source, or give the magnitude image.",
+            f"{junk:.3%} of this MR's voxels are further below its air (lowest {lowest:g}) than "
+            f"its bright tissue is above ({level + bright:g}): values overflowed.",
+            "Convert again from the DICOM source.",
         )
+
+
+def _is_ct(sample: NDArray[Any]) -> bool:
+    try:
+        _check_hounsfield(sample)
+    except VolumeError:
+        return False
+    return bool(np.percentile(sample, 1) < PADDING_HU)
 
 
 def _check_hounsfield(sample: NDArray[Any]) -> None:
@@ -108,6 +136,16 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
             "this is an MR, or the rescale was never applied",
             remedy,
         )
+    above = (sample >= WINDOW_HU[1]).sum() / num_body
+    _, counts = np.unique(sample[sample < LOWEST_HU], return_counts=True)
+    below = np.sort(counts)[:-_NUM_PADDINGS].sum() / sample.size
+    if max(above, below) > _MOST_BEYOND:
+        raise _conflict(
+            f"{above:.0%} of what is not air is {WINDOW_HU[1]:g} HU or more, and {below:.0%} of "
+            f"all voxels have various values below {LOWEST_HU:g} HU; the HU were multiplied, or "
+            "this is padding",
+            remedy,
+        )
     num_tissue = int(((sample > -SOFT_TISSUE_LIMIT_HU) & (sample < SOFT_TISSUE_LIMIT_HU)).sum())
     num_partly_air = int(((sample > PARTLY_AIR_HU) & (sample <= BODY_HU)).sum())
     if num_tissue < max(_LEAST_TISSUE * num_body, num_partly_air):
@@ -117,6 +155,43 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
             f"tissue and {num_partly_air / whole:.0%} are between air and fat",
             remedy,
         )
+
+
+def fill_as_air(voxels: NDArray[Any], modality: Modality, note: Note = ignore_note) -> NDArray[Any]:
+    """Return a CT [z, y, x] with its fill as air; anything else as it is.
+
+    Resampling, padding and defacing leave one value, often 0 HU, where nothing was measured. It is
+    far more frequent than its neighbours, which no measured value is, and lies in connected parts.
+    A drawn CT, without noise, has no value that stands out. `note` is called with the number of
+    voxels.
+    """
+    if modality == "mri":
+        return voxels
+    for fill in _fills(subsample(voxels)):
+        where = parts_where(
+            voxels == fill, lambda box: max(s.stop - s.start for s in box[1:]) >= _FILL_VOXELS
+        )
+        if where.mean() < _LEAST_FILL:
+            continue
+        voxels = np.where(where, voxels.dtype.type(AIR_HU), voxels)
+        note(
+            f"{where.sum()} voxels ({where.mean():.1%}) are exactly {fill:g} HU, in large parts: "
+            "fill, where nothing was measured; they become air."
+        )
+    return voxels
+
+
+def _fills(sample: NDArray[Any]) -> list[float]:
+    """Return the values above air, below the largest, that could be fill."""
+    values, counts = np.unique(sample[sample > PADDING_HU], return_counts=True)
+    beside = np.r_[0, counts, 0]
+    spikes = counts > _SPIKE * np.maximum(beside[:-2], beside[2:])
+    spikes[-1:] = False  # where a CT was clipped
+    fills = spikes & (counts > _LEAST_FILL * sample.size)
+    measured = counts[(values > BODY_HU) & ~fills]
+    if not len(measured) or measured.max() > _MOST_ALIKE * measured.sum():
+        return []
+    return [float(value) for value in values[fills]]
 
 
 def _conflict(found: str, remedy: str) -> VolumeError:

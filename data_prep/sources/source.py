@@ -38,7 +38,7 @@ class Source:
     label: str = field(default="", repr=False)
     """Name of the subject in the data set, used only for the id map."""
     mask: Path | None = field(default=None, repr=False)
-    """A body mask provided with the volume, in the same frame."""
+    """A mask given with the volume, in the same frame, outside which no score counts."""
     series: Series | None = field(default=None, repr=False)
     """The series, for DICOM."""
     leniency: Leniency = field(default_factory=Leniency)
@@ -103,7 +103,7 @@ class Source:
         return grid_of(self.series)
 
     def read_mask(self) -> Volume | None:
-        """Read the body mask provided with the volume (above 0 is body); None without one."""
+        """Read the mask given with the volume (above 0 is inside); None without one."""
         if self.mask is None:
             return None
         alone = replace(self, path=self.mask, mask=None, series=None, modality="mri")
@@ -111,7 +111,7 @@ class Source:
             return alone.read(ignore_note)
         except VolumeError as error:
             raise VolumeError(
-                "mask-unusable", f"Its body mask cannot be used: {error.reason}", error.remedy
+                "mask-unusable", f"Its mask cannot be used: {error.reason}", error.remedy
             ) from error
 
     def sha256(self) -> str:

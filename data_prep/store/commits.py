@@ -5,6 +5,7 @@ A record is sealed JSON: the volume's facts, and size and SHA-256 of each of its
 
 import hashlib
 import json
+from collections.abc import Container
 from typing import Any, cast
 
 from data_prep.datasets.split import Split
@@ -16,8 +17,8 @@ COMMITS = "commits"
 """Folder of the commit records inside a store."""
 SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
-IMAGE, BODY = "0", "labels/body/0"
-"""Paths of the two arrays of a volume, relative to its group."""
+IMAGE, BODY, SCORE = "0", "labels/body/0", "labels/score/0"
+"""Paths of the arrays of a volume, relative to its group; only some have the last."""
 
 
 def commit_path(store: StoragePath, name: str) -> StoragePath:
@@ -110,12 +111,17 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
     for file, content in contents.items():
         if hashlib.sha256(content).hexdigest() != expected[file]["sha256"]:
             raise damaged(store, name, f"{name}/{file}", "its SHA-256 differs")
-    for array in (IMAGE, BODY):
+    for array in (IMAGE, BODY, *has_score_mask(expected) * [SCORE]):
         if asked := unknown_encoding(contents[f"{array}/{METADATA}"]):
             raise StoreError(
                 f"The array {folder / array} requires {asked}, which this project does not write, "
                 f"and an unknown decoder may run code. {_repair(store)}"
             )
+
+
+def has_score_mask(files: Container[str]) -> bool:
+    """Return whether a volume of these files has a mask that was given with it."""
+    return f"{SCORE}/{METADATA}" in files
 
 
 def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:

@@ -30,7 +30,7 @@ from mrct.imaging.volume import MODALITIES, Modality
 from mrct.storage.paths import StoragePath
 
 INDEX = "index.safetensors"
-_INDEX_SCHEMA = 1
+_INDEX_SCHEMA = 2
 _MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
 _TEXTS = ("name", "subject", "link")
@@ -53,6 +53,7 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
         "source_affine": np.array([v["source_affine"] for v in volumes]).reshape(-1, 4, 4),
         "window": np.array([v["window"] for v in volumes], np.float64).reshape(-1, 2),
         "scale": np.array([v["scale"] for v in volumes], np.float64),
+        "offset": np.array([v["offset"] for v in volumes], np.float64),
         "bytes": np.array([_size(record) for record in records], np.int64),
     }
     for name in _PER_SLICE:
@@ -275,6 +276,7 @@ class Volumes(Sequence[StoredVolume]):
             affine=fact("affine"),
             window=tuple(fact("window").tolist()),
             scale=float(fact("scale")),
+            offset=float(fact("offset")),
             body_fraction=of_slices("body_fraction"),
             height=of_slices("height"),
             deviation=of_slices("deviation"),

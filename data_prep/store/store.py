@@ -9,6 +9,7 @@ Its layout:
     <modality>/<p>/               OME-Zarr 0.5 image of one volume, p its pseudonym
         0                         int16 [z, y, x], chunks (1, Y, X), one shard
         labels/body/0             uint8 body mask, chunked alike
+        labels/score/0            uint8 mask given with the volume, if one was
 
 A store is in a local folder or at a URL. `writer.py` fills it.
 """
@@ -24,7 +25,17 @@ from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
 from data_prep.preprocess.spec import PreprocessingSpec
-from data_prep.store.commits import BODY, COMMITS, IMAGE, commit_path, damaged, verify_files
+from data_prep.store.commits import (
+    BODY,
+    COMMITS,
+    IMAGE,
+    SCORE,
+    commit_path,
+    damaged,
+    has_score_mask,
+    read_commit,
+    verify_files,
+)
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, SHARD, decode
@@ -35,7 +46,7 @@ from mrct.storage.paths import StoragePath
 
 __all__ = ["BODY", "IMAGE", "Store", "StoredVolume", "damaged", "open_store", "sha256_of"]
 
-STORE_SCHEMA = 2
+STORE_SCHEMA = 3
 ATTRIBUTE = "mri_ct_store"
 """Attribute of the root group that marks a Zarr group as a store of this project."""
 
@@ -107,8 +118,8 @@ class Store:
             volume: A volume of this store.
 
         Returns:
-            int16 [z, y, x]. CT voxels are HU within WINDOW_HU; MRI voxels are magnitudes divided
-            by `volume.scale`.
+            int16 [z, y, x]. CT voxels are HU within WINDOW_HU; MRI voxels are values above
+            `volume.offset`, divided by `volume.scale`.
 
         Raises:
             StoreError: A file of the volume is missing or damaged.
@@ -128,6 +139,21 @@ class Store:
             StoreError: A file of the volume is missing or damaged.
         """
         return self._read(volume, BODY)
+
+    def score_mask(self, volume: StoredVolume) -> NDArray[np.uint8]:
+        """Verify and read the mask outside which no score of a volume counts.
+
+        Args:
+            volume: A volume of this store.
+
+        Returns:
+            uint8 [z, y, x]: the mask that the data set gives; the body mask if it gives none.
+
+        Raises:
+            StoreError: A file of the volume is missing or damaged.
+        """
+        is_given = has_score_mask(read_commit(self.path, volume.name)["files"])
+        return self._read(volume, SCORE if is_given else BODY)
 
     def _read(self, volume: StoredVolume, array: str) -> NDArray[Any]:
         self.verify(volume)
@@ -225,8 +251,9 @@ def read_root(path: StoragePath) -> dict[str, Any]:
         ) from error
     if root.get("schema") != STORE_SCHEMA:
         raise StoreError(
-            f"The store {path} has schema {root.get('schema')}; this version reads {STORE_SCHEMA} "
-            "and would misread any other. Convert again, or use the version that wrote it."
+            f"The store {path} has schema {root.get('schema')}, and this version reads "
+            f"{STORE_SCHEMA}; make it anew with the command that made it, and a new --out: "
+            "python -m data_prep convert ... --out NEW.zarr"
         )
     if root.get("fingerprint") != fingerprint_of(root):
         raise StoreError(

@@ -30,7 +30,9 @@ class StoredVolume:
     window: Window
     """The stored int16 values that `intensity.normalise` maps to -1 and 1; WINDOW_HU for CT."""
     scale: float
-    """Stored value times this is the source's value; 1 for CT."""
+    """Stored value times this, plus `offset`, is the source's value; 1 for CT."""
+    offset: float
+    """The source's value in air, for an MRI; 0 for CT."""
     body_fraction: NDArray[np.float64]
     """[z]: fraction of voxels inside the body, 0 to 1."""
     height: NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from data_prep.store.commits import (
     BODY,
     COMMITS,
     IMAGE,
+    SCORE,
     SPLITS_FILE,
     commit_path,
     committed,
@@ -191,12 +192,9 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     root = read_root(store)
     assert prepared.grid.shape[1:] == tuple(root["size"]), "not on the store's grid"
     origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
-    files = _groups(stored, stored.to_json() | origin)
-    arrays: dict[str, NDArray[Any]] = {
-        IMAGE: prepared.preprocessed.voxels,
-        BODY: prepared.preprocessed.body.astype(np.uint8),
-    }
-    for array, voxels in arrays.items():
+    labels = ["body"] + (prepared.preprocessed.score_mask is not None) * ["score"]
+    files = _groups(stored, stored.to_json() | origin, labels)
+    for array, voxels in _arrays(prepared.preprocessed).items():
         files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
     sums = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -246,6 +244,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         affine=preprocessed.affine,
         window=preprocessed.window,
         scale=preprocessed.scale,
+        offset=preprocessed.offset,
         body_fraction=_in_steps(fraction),
         height=preprocessed.height,
         deviation=_in_steps(np.array([float(each.std()) for each in values])),
@@ -259,7 +258,7 @@ def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
 
 
-def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
+def _groups(stored: StoredVolume, facts: dict[str, Any], labels: Sequence[str]) -> dict[str, bytes]:
     """Return the OME-Zarr 0.5 groups of an image and its labels, with the affine beside them."""
     scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
     dataset = {"path": "0", "coordinateTransformations": [scale]}
@@ -269,11 +268,10 @@ def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
     }
     colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
     label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
-    labels = {"version": _OME_VERSION, "labels": ["body"]}
     return {
         METADATA: _group({"ome": image, ATTRIBUTE: facts}),
-        f"labels/{METADATA}": _group({"ome": labels}),
-        f"labels/body/{METADATA}": _group({"ome": label}),
+        f"labels/{METADATA}": _group({"ome": {"version": _OME_VERSION, "labels": labels}}),
+        **{f"labels/{name}/{METADATA}": _group({"ome": label}) for name in labels},
     }
 
 
@@ -284,6 +282,16 @@ def _group(attributes: dict[str, Any]) -> bytes:
 
 
 def encoded_bytes(preprocessed: PreprocessedVolume) -> int:
-    """Return the size of a volume's image and mask in a store, without writing them."""
-    arrays = (preprocessed.voxels, preprocessed.body.astype(np.uint8))
+    """Return the size of a volume's image and masks in a store, without writing them."""
+    arrays = _arrays(preprocessed).values()
     return sum(len(content) for array in arrays for content in encode(array).values())
+
+
+def _arrays(preprocessed: PreprocessedVolume) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        IMAGE: preprocessed.voxels,
+        BODY: preprocessed.body.astype(np.uint8),
+    }
+    if preprocessed.score_mask is not None:
+        arrays[SCORE] = preprocessed.score_mask.astype(np.uint8)
+    return arrays

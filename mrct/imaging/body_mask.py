@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,17 @@ def _close(body: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
     return _erode(fill_holes(sealed), _CLOSING_MM, spacing_mm)[z:-z, y:-y, x:-x]
 
 
-def rough_body_box(volume: Volume) -> Box | None:
-    """Return the body's box on the volume's own grid, from voxels of about 3 mm, for centring.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoughBody:
+    """What voxels of about 3 mm show of the body's extent, on the volume's own grid."""
 
-    None if no body is found.
-    """
+    box: Box
+    border_share: float
+    """Fraction of the slices' border, the outermost rows and columns, that the body covers."""
+
+
+def rough_body(volume: Volume) -> RoughBody | None:
+    """Return the extent of the body, for centring; None if no body is found."""
     shape = volume.voxels.shape
     steps = [
         min(max(1, int(_ROUGH_MM / mm)), n) for mm, n in zip(volume.spacing_mm, shape, strict=True)
@@ -122,9 +129,15 @@ def rough_body_box(volume: Volume) -> Box | None:
     # Not drawn in: a body as large as its grid must not lose its dark rim.
     mask = body_mask(coarse, volume.modality, spacing_mm=(dz, dy, dx), exclude_rim=False)
     box = bounding_box(mask)
-    return box and tuple(
-        slice(side.start * step, min(side.stop * step, n))
-        for side, step, n in zip(box, steps, shape, strict=True)
+    if box is None:
+        return None
+    rows, columns = mask[:, [0, -1]], mask[:, :, [0, -1]]
+    return RoughBody(
+        box=tuple(
+            slice(side.start * step, min(side.stop * step, n))
+            for side, step, n in zip(box, steps, shape, strict=True)
+        ),
+        border_share=float(np.concatenate([rows.ravel(), columns.ravel()]).mean()),
     )
 
 

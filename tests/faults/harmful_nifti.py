@@ -141,6 +141,13 @@ CASES = [
         np.where(np.arange(36) + np.arange(40)[:, None] == 0, -32768, values("MR")),
         "MR",
     ),
+    voxels(
+        "an MR standardised inside the head, with 0 outside",
+        "standardised",
+        np.where(values("MR") < 100, 0, (values("MR") - 330) / 17.3),
+        "MR",
+    ),
+    voxels("an MR with its contrast inverted", "no-outline", 400 - values("MR"), "MR"),
     field("a slope of infinity", "slope", scl_slope=np.inf),
     field("voxel sizes of 0 (pixdim)", "pixdim", pixdim=[1, 0, 0.9, 3, 0, 0, 0, 0]),
     field("sform and qform that differ", "affine-conflict", qoffset_x=20),

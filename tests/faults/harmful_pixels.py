@@ -28,6 +28,7 @@ from tests.support.series import (
     write_series,
 )
 
+METAL = np.hypot(*np.indices(SHAPE[1:]) - np.array([20, 18])[:, None, None]) < 4
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"  # GE's, with pixels in the other byte order
 
 
@@ -162,7 +163,7 @@ UNITS = [
         stored(lambda index, _: values("MR")[index]),
     ),
     mr("a CT given as MR", "modality-conflict", as_signed(lambda index: values("CT")[index])),
-    mr("a phase image given as MR", "negative-magnitudes", phase),
+    mr("a phase image given as MR", "standardised", phase),
     ct(
         "a CT whose sign is declared wrongly",
         "modality-conflict",
@@ -177,6 +178,11 @@ UNITS = [
         ),
     ),
     ct("an 8-bit JPEG of a CT, as a viewer shows it", "all-air", as_jpeg),
+    ct(
+        "metal of 4000 HU in 12 stored bits",
+        "bits-stored",
+        stored(lambda index, pixels: np.where(METAL, 5024, pixels)),
+    ),
     ct("padding that means 0 HU", "padding-in-tissue", setting(PixelPaddingValue=1024)),
     ct(
         "nothing but padding",

@@ -258,6 +258,21 @@ NIFTI = [
         voxels=np.rint((values("CT") + 1000) / 5) * 5 - 1000,
     ),
     nifti("the other byte order", lambda: swapped(image_of())),
+    nifti(
+        "a CT padded with 0 HU",
+        lambda: image_of(voxels=np.where(TOP_ROWS, 0, values("CT"))),
+        voxels=np.where(TOP_ROWS, -1024, values("CT")),
+    ),
+    nifti(
+        "an MR in [-1, 1]",
+        lambda: image_of(voxels=values("MR") / 179.5 - 1, dtype=np.float32),
+        modality="MR",
+    ),
+    nifti(
+        "an MR far below zero",
+        lambda: image_of(voxels=values("MR") - 5000),
+        modality="MR",
+    ),
     nifti("NIfTI-2", lambda: nibabel.Nifti2Image.from_image(image_of())),
     Case(what="a gzip file of two streams", make=members),
 ]

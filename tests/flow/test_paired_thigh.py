@@ -88,6 +88,6 @@ def test_only_voxels_that_both_scans_saw_are_compared(thigh):
     store = open_store(thigh / "thigh.zarr")
     pair = paired_ct_of(store, store.select("mri", "test")[0])
     ct_body = store.body(store.select("ct", "test")[0]).astype(bool)
-    assert not (pair.body & ~pair.seen).any()
-    assert 0 < pair.body.sum() < ct_body.sum()
+    assert not (pair.scored & ~pair.seen).any()
+    assert 0 < pair.scored.sum() < ct_body.sum()
     assert pair.share_seen < 0.9

@@ -76,8 +76,9 @@ SAME_DEFINITIONS = (
     "Histogram matching uses the CTs of the train split, never the volume's own. Intensity "
     "regression, the mean HU at each MRI intensity, is fitted on the split's other pairs.",
     "A pair is flagged as misaligned where the body outlines of MRI and CT have a Dice below "
-    f"{ALIGNED}: its voxels do not show the same anatomy. It is flagged as partly seen if less "
-    f"than {MIN_SHARE_SEEN:.0%} of one body is in the field of view of the other scan.",
+    f"{ALIGNED}: its voxels do not show the same anatomy. If their volumes alone keep it below, no "
+    f"registration helps. It is flagged as partly seen if less than {MIN_SHARE_SEEN:.0%} of one "
+    "body is in the field of view of the other scan.",
 )
 
 
@@ -91,7 +92,8 @@ def captions_of(scores: Scores) -> dict[str, str]:
     low, high = PROTOCOLS[scores.protocol].window_hu
     both = "within the field of view of both scans"
     return {
-        "paired": f"Grid: {grid}. Mask: the real CT's body, {both}; outside it both are -1024 HU. "
+        "paired": f"Grid: {grid}. Mask: the one given with the real CT, else its body, {both}; "
+        "outside it both are -1024 HU. "
         f"HU range: CTs are clipped to [-1024, 3071]; for PSNR and SSIM ({scores.protocol}) to "
         f"[{low:.0f}, {high:.0f}], range {high - low:.0f}.",
         "structures": f"Grid: {grid}. Mask: {both}. HU range: [-1024, 3071].",

@@ -1,5 +1,7 @@
 """An evaluation scores every volume it can, by every method, and says what is missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,13 +9,15 @@ from cyclegan.errors import DataError
 from cyclegan.evaluate.evaluate import evaluate
 from cyclegan.evaluate.score_table import GENERATOR, HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE
 from cyclegan.evaluate.score_volume import ScoringOptions
-from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import all_paired_scores
+from data_prep.store.store import open_store
+from data_prep.store.writer import create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.outlines import disagreeing_pair
-from tests.support.stores import make_store
+from tests.support.stores import SPACING_MM, make_store, prepared, random_head
 
 SPLITS = ("train", "test")
 SHAPE = (6, 32, 32)
@@ -121,6 +125,58 @@ def test_a_pair_whose_outlines_disagree_is_flagged(tmp_path, store):
     (name,) = [v.volume for v in shifted.volumes if "mae_hu" in v.values and v.method == GENERATOR]
     assert list(shifted.misaligned) == [name]
     assert evaluate(both_ways(constant(40.0)), store, "test").misaligned == {}
+
+
+def test_an_outline_of_another_volume_is_not_sent_to_registration(tmp_path, store):
+    """As of a CT whose background is no air: no rigid motion makes the two alike."""
+    scores = evaluate(
+        both_ways(constant(40.0)), disagreeing_pair(tmp_path / "s.zarr", "test"), "test"
+    )
+
+    assert list(scores.unlike) == list(scores.misaligned)
+    first = scores.cautions[0]
+    assert "differ in volume in 1 of 1 pairs, which no registration corrects" in first
+    assert "a background that is not air" in first
+    assert not any("--register" in caution for caution in scores.cautions)
+    assert evaluate(both_ways(constant(40.0)), store, "test").unlike == {}
+
+
+def test_a_shifted_pair_is_sent_to_registration(shifted):
+    scores = evaluate(both_ways(constant(40.0)), shifted.store, "test")
+
+    assert list(scores.misaligned)
+    assert not scores.unlike
+    assert "--register rigid" in scores.cautions[0]
+
+
+def test_scores_count_in_the_mask_given_with_the_ct_and_outlines_are_found_ones(tmp_path):
+    path, shape = tmp_path / "s.zarr", (6, 32, 32)
+    create_store(path, spacing_mm=SPACING_MM, size=shape[1:], settings={"window_hu": WINDOW_HU})
+    random = np.random.default_rng(0)
+    head = random_head(random, shape)
+    given = np.zeros(shape, bool)
+    given[:, 4:20, 10:] = True
+    for modality, other in (("mri", "ct"), ("ct", "mri")):
+        volume = prepared(modality, "a" * 16, "test", head, SPACING_MM, link=other)
+        mask = replace(volume.preprocessed, score_mask=given)
+        write_volume(path, replace(volume, preprocessed=mask))
+    write_volume(path, prepared("ct", "b" * 16, "train", random_head(random, shape), SPACING_MM))
+    rebuild_index(path)
+    store = open_store(path)
+    (mri,), (ct,) = store.select("mri", "test"), store.select("ct", "test")
+
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+
+    np.testing.assert_array_equal(store.body(ct), head["body"])
+    (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
+    assert found == all_paired_scores(
+        constant_soft_tissue(head["body"]), store.voxels(ct), given, spacing_mm=store.spacing_mm
+    )
+    np.testing.assert_array_equal(partner_ct(store, mri)[1], given)
+    (ours,) = [r.values for r in scores.volumes if r.method == GENERATOR and r.modality == "mri"]
+    assert ours["outline_dice"] == 1
+    cycle = both_ways(constant(40.0)).cycle(store, mri)
+    np.testing.assert_array_equal(cycle.body, head["body"])
 
 
 def test_intensity_regression_is_fitted_on_the_other_pairs_only(store, tmp_path):

@@ -83,7 +83,7 @@ def test_on_the_source_grid_nothing_of_the_real_ct_is_interpolated(shifted, mri)
     np.testing.assert_array_equal(pair.real, on_store.real.repeat(2, axis=1).repeat(2, axis=2))
     assert pair.spacing_mm == pytest.approx((3, 1, 1))
     # A synthetic CT that is right on the store's grid is right there too, but for its rims.
-    error = np.abs(pair.resample(on_store.real.astype(np.float32)) - pair.real)[pair.body]
+    error = np.abs(pair.resample(on_store.real.astype(np.float32)) - pair.real)[pair.scored]
     assert np.median(error) < 10
 
 
@@ -94,7 +94,7 @@ def test_registration_and_source_grid_go_together(shifted, mri, rigid):
 
     def error(rigid):
         pair = native_grids.on_native_grid(paired_ct_of(shifted.store, mri, rigid=rigid))
-        inner = pair.body.copy()
+        inner = pair.scored.copy()
         inner[:3] = inner[-3:] = False
         return mae_hu(pair.resample(truth), pair.real, inner)
 

@@ -55,6 +55,38 @@ def test_an_mri_becomes_hu_and_air_outside_the_body(make_model):
 
 
 @pytest.mark.parametrize("contrast", ["plain", "inverted"])
+def test_a_standardised_mri_gives_the_ct_of_its_magnitudes(make_model, contrast):
+    mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
+    model = make_model(
+        direction="to_ct", inputs=("mri",), intensity=Intensity(mri_contrast=contrast)
+    )
+    expected = translate(mri, model)
+
+    for voxels in (
+        (mri.voxels - mri.voxels.mean()) / mri.voxels.std(),
+        2 * mri.voxels / mri.voxels.max() - 1,
+    ):
+        hu = translate(replace(mri, voxels=voxels), model)
+        np.testing.assert_array_equal(hu == -1024, expected == -1024)
+        assert np.abs(hu - expected).max() <= 4  # the grey levels of the magnitudes, below 1000
+    with pytest.raises(VolumeError) as refused:
+        translate(replace(mri, voxels=np.where(mri.voxels > 200, voxels - 1, 0)), model)
+    assert refused.value.code == "standardised"
+
+
+def test_fill_in_a_ct_from_memory_is_air_and_the_caller_s_voxels_stay(make_model):
+    ct = head("ct", SHAPE, centred(OBLIQUE, SHAPE))
+    filled, air = ct.voxels.copy(), ct.voxels.copy()
+    filled[:, :5], air[:, :5] = 0, -1024
+    kept = filled.copy()
+
+    ours, expected = (translate(replace(ct, voxels=v), make_model()) for v in (filled, air))
+
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(filled, kept)
+
+
+@pytest.mark.parametrize("contrast", ["plain", "inverted"])
 def test_a_constant_network_fills_the_body_and_nothing_else(make_model, contrast):
     shape = (37, 97, 89)  # 291 x 303 mm, the model's grid 224 x 224: the rest is air too
     mri = head("mri", shape, centred(OBLIQUE, shape))

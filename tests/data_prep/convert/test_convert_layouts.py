@@ -97,7 +97,7 @@ def test_a_manifest_decides_splits_and_pairs(folders, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(tmp_path, suffix):
+def test_the_mask_of_a_synthrad_case_bounds_its_scores_and_not_its_outline(tmp_path, suffix):
     for number in range(3):
         case = tmp_path / f"Task1/brain/1BA00{number}"
         mri = write_head(case / "mr.nii.gz", "mri", number)
@@ -114,12 +114,27 @@ def test_a_synthrad_case_becomes_a_pair_with_the_body_that_its_mask_gives(tmp_pa
     for volume in store.volumes:
         assert volume.link
         dz, dy, dx = store.spacing_mm
-        litres = float(store.body(volume).sum()) * dz * dy * dx / 1e6
+        litres = float(store.score_mask(volume).sum()) * dz * dy * dx / 1e6
         assert litres == pytest.approx(6 * 20 * 20 * 6.0 * 3.5 * 4.0 / 1e6, rel=0.05)
+        assert store.body(volume).sum() > 2 * store.score_mask(volume).sum()
+    for mask in (tmp_path / "Task1").rglob(f"mask{suffix}"):
+        mask.unlink()
+    bare = {"out": tmp_path / "bare.zarr", "key_file": tmp_path / "s.zarr.key"}
+    _, without = run(synthrad=tmp_path / "Task1", **bare)
+    for ours, theirs in zip(store.volumes, without.volumes, strict=True):
+        np.testing.assert_array_equal(store.body(ours), without.body(theirs))
+        np.testing.assert_array_equal(without.score_mask(theirs), without.body(theirs))
 
-    mask = tmp_path / f"Task1/brain/1BA000/mask{suffix}"
+
+def test_a_damaged_mask_refuses_its_volumes(tmp_path):
+    case = tmp_path / "Task1/brain/1BA000"
+    mri = write_head(case / "mr.nii.gz", "mri")
+    write_head(case / "ct.nii.gz", "ct")
+    mask = write_mask(case / "mask.nii.gz", mri, inside=(slice(2, 8),) * 3)
     mask.write_bytes(mask.read_bytes()[:-20])
+
     report, _ = run(synthrad=tmp_path / "Task1", out=tmp_path / "other.zarr")
+
     assert [refusal.code for refusal in report.refused] == ["mask-unusable"] * 2
 
 

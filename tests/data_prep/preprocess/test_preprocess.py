@@ -1,5 +1,7 @@
 """What the store gets: int16 on the store's grid, HU untouched, MRI grey levels kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,13 +55,13 @@ def test_a_volume_without_a_body_is_refused():
         preprocess(volume, SPEC)
 
 
-def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_path):
+def test_a_given_mask_bounds_the_scores_and_changes_nothing_else(tmp_path):
     volume = head(tmp_path)
     mask = np.zeros(volume.voxels.shape, np.float32)
     mask[3:7, 10:30, 12:40] = 255
     given = volume.on(volume.grid, mask)
 
-    made = preprocess(volume, SPEC, given_body=given)
+    made, without = preprocess(volume, SPEC, given_mask=given), preprocess(volume, SPEC)
 
     # The oracle takes each stored voxel's centre to the mask's grid and looks what lies there.
     z, y, x = np.indices(made.grid.shape)
@@ -69,13 +71,32 @@ def test_a_given_body_takes_the_place_of_the_found_one_on_the_store_s_grid(tmp_p
     expected = np.zeros(z.size, bool)
     i, j, k = there[:, inside]
     expected[inside] = mask[k, j, i] > 0
-    disagree = (made.body.ravel() != expected).mean()
+    disagree = (made.score_mask.ravel() != expected).mean()
     assert disagree < 1e-3, "only where a centre lies half way"
+    assert without.score_mask is None
+    for name in ("voxels", "body", "affine", "height"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(without, name))
+    assert (made.window, made.cut) == (without.window, without.cut)
 
 
-def test_an_empty_given_body_is_refused(tmp_path):
+def test_an_empty_given_mask_is_refused(tmp_path):
     volume = head(tmp_path)
     nothing = volume.on(volume.grid, np.zeros_like(volume.voxels))
 
-    with pytest.raises(VolumeError, match="No body"):
-        preprocess(volume, SPEC, given_body=nothing)
+    with pytest.raises(VolumeError, match="no voxel above 0") as refused:
+        preprocess(volume, SPEC, given_mask=nothing)
+    assert refused.value.code == "mask-unusable"
+
+
+@pytest.mark.parametrize("fill", [0, 40, 300])
+def test_a_ct_whose_body_covers_the_border_of_the_slices_is_refused(tmp_path, fill):
+    """Noise around a fill that is no air cannot be told from tissue, but the outline is gone."""
+    volume = head(tmp_path, "ct")
+    noise = np.random.default_rng(0).normal(fill, 9, volume.voxels.shape)
+    voxels = np.where(volume.voxels < -900, noise, volume.voxels).astype(np.float32)
+    cropped = volume.voxels[3:7, 24:40, 20:36]
+
+    for each in (voxels, cropped):
+        with pytest.raises(VolumeError, match="border of the slices") as refused:
+            preprocess(replace(volume, voxels=each), SPEC)
+        assert refused.value.code == "no-outline"

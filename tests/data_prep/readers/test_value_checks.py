@@ -59,25 +59,51 @@ REFUSED = {
         "mri",
         with_some(HEAD_MRI, -32768),
     ),
-    "a phase picture": (
+    "an MR moved below zero in which one number overflowed": (
         "negative-magnitudes",
         "mri",
-        100 * np.angle(NOISE + 1j * NOISE[::-1]),
+        with_some(HEAD_MRI - 900, -32768),
     ),
-    "magnitudes below zero": ("negative-magnitudes", "mri", -HEAD_MRI / 10),
+    "a phase picture": ("standardised", "mri", 100 * np.angle(NOISE + 1j * NOISE[::-1])),
+    "an MR standardised inside the head, 0 outside": (
+        "standardised",
+        "mri",
+        np.where(INSIDE, 100 * NOISE, 0),
+    ),
+    "an MR of tissue alone, standardised": ("standardised", "mri", 100 * NOISE),
+    "HU times four": ("modality-conflict", "ct", HEAD_CT * 4),
+    "HU times ten, without noise in air": (
+        "modality-conflict",
+        "ct",
+        10 * np.where(INSIDE, np.where(X < 9, 1000, 5) + 9 * NOISE, -1024),
+    ),
+    "a CT padded with 3071": ("modality-conflict", "ct", np.where(Y < 36, HEAD_CT, 3071)),
 }
 ACCEPTED = {
     "a CT": ("ct", HEAD_CT),
     "a CT padded with -3024": ("ct", with_some(HEAD_CT, -3024, 500)),
     "metal in a CT": ("ct", with_some(HEAD_CT, 30000)),
-    "air stored as 0 around a CT with some of its own": ("ct", np.where(Y < 36, HEAD_CT, 0)),
     "a CT of which little is body": ("ct", np.where((Y < 4) & (X < 4), 40, -1000)),
     "an MR": ("mri", HEAD_MRI),
     "a standardised MR": ("mri", 100 * (HEAD_MRI - HEAD_MRI.mean()) / HEAD_MRI.std()),
     "an MR with negative noise": ("mri", HEAD_MRI - 20),
+    "an MR far below zero": ("mri", HEAD_MRI - 5000),
+    "an MR far above zero": ("mri", HEAD_MRI + 5000),
+    "a drawn CT of few values": ("ct", np.select([X < 10, INSIDE], [0, 40 + X % 2 * 300], -1000)),
+    "a CT clipped at 200 HU": ("ct", np.where(INSIDE & (Y < 10), 200, HEAD_CT.clip(-1024, 200))),
     "a bright voxel in an MR": ("mri", with_some(HEAD_MRI, 32767)),
     "a mask": ("mri", INSIDE),
 }
+
+
+FILLED = {
+    "0 beside some air": np.where(Y < 36, HEAD_CT, 0),
+    "0 for all air": np.where(INSIDE, HEAD_CT, 0),
+    "40 in two corners": np.where(np.abs(X - Y) > 25, 40, HEAD_CT),
+    "-500 after padding": np.where(X > 4, HEAD_CT, -500),
+    "0 in a face cut out, and 25 beside": np.select([Y < 8, Y > 36], [0, 25], HEAD_CT),
+}
+"""CTs with values where nothing was measured."""
 
 
 def as_dicom(folder: Path, voxels: np.ndarray, modality: Modality) -> None:
@@ -154,6 +180,22 @@ def test_the_same_voxels_are_accepted_in_every_format(tmp_path, what, form):
     FORMATS[form](tmp_path, stored, modality)
 
     np.testing.assert_array_equal(read(tmp_path, modality).voxels, stored)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("what", FILLED)
+def test_fill_becomes_air_in_every_format_and_is_said(tmp_path, what, form):
+    stored = np.rint(FILLED[what]).astype(np.int16)
+    fills = (FILLED[what] != HEAD_CT) & (stored > -900)
+    FORMATS[form](tmp_path, stored, "ct")
+    notes: list[str] = []
+
+    voxels = read(tmp_path, "ct", notes.append).voxels
+
+    assert (voxels[fills] == -1024).all()
+    assert (voxels == stored)[~fills].mean() > 0.99  # tissue of that value beside it may go too
+    for value in np.unique(stored[fills]):
+        assert any(f"are exactly {value} HU" in note for note in notes)
 
 
 @pytest.mark.parametrize("form", FILES)  # DICOM stores no such numbers; its slopes can make them

@@ -170,10 +170,14 @@ def test_another_folder_is_no_store(tmp_path):
         open_store(tmp_path)
 
 
-def test_a_newer_schema_is_refused(store):
+@pytest.mark.parametrize("schema", [2, 4])
+def test_another_schema_is_refused_with_the_command(store, schema):
     root = store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 2', '"schema": 3'))
-    with pytest.raises(StoreError, match="schema 3"):
+    root.write_text(root.read_text().replace('"schema": 3', f'"schema": {schema}'))
+    with pytest.raises(
+        StoreError,
+        match=rf"schema {schema}, .* reads 3; .*python -m data_prep convert \.\.\. --out",
+    ):
         open_store(store.path)
 
 
