@@ -65,6 +65,7 @@ def _layout(settings: ConvertSettings) -> FoundVolumes:
         settings.leniency,
         paired=settings.paired,
         same_subjects=settings.same_subjects,
+        subject_by=settings.subject_by,
     )
 
 

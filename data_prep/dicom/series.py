@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ class Series:
         return tuple(sorted({header.path for header in self.headers} | set(self.damaged)))
 
     @property
+    def patient_id(self) -> str:
+        """PatientID, which may be empty; never stored or shown."""
+        return self.headers[0].identity.split("\0")[0] if self.headers else ""
+
+    @property
     def identity(self) -> str:
         """Identity from which the subject's pseudonym is computed; never stored or shown."""
         if not self.headers:
@@ -74,8 +80,8 @@ class Series:
         return f"{kind}, {len(self.headers)} image(s) of {first.rows} x {first.columns}"
 
 
-def find_series(folder: Path) -> list[Series]:
-    """Return all DICOM series at any depth below a folder, sorted by their first file.
+def find_series(*folders: Path) -> list[Series]:
+    """Return all DICOM series at any depth below the folders, sorted by their first file.
 
     Objects that are not CT or MR slices, and damaged files, are returned as series with an
     `error`, so that they can be counted. Other files (without the DICOM prefix, and not empty) are
@@ -83,7 +89,7 @@ def find_series(folder: Path) -> list[Series]:
     """
     headers: list[SliceHeader] = []
     damaged: dict[Path, VolumeError] = {}
-    for path in _files(folder, damaged):
+    for path in chain.from_iterable(_files(folder, damaged) for folder in folders):
         try:
             read_with_retry(partial(stamp_of, path))
             with path.open("rb") as stream:
@@ -153,7 +159,7 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
         damaged[Path(error.filename)] = unreadable(error)
 
     for parent, folders, names in os.walk(folder, onerror=closed):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
             if name.startswith(".") or name.lower().endswith(VOLUME_SUFFIXES):
