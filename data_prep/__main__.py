@@ -92,7 +92,7 @@ def run_dry_run(settings: ConvertSettings) -> ExitCode:
     for line in found.lines(with_paths=sys.stdout.isatty()):
         print(line)
     check_space(found.bytes_needed, settings.out)
-    return ExitCode.DONE
+    return ExitCode.FAILED if found.is_hopeless else ExitCode.DONE
 
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
@@ -101,6 +101,7 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     from rich.console import Console
 
     from data_prep.convert.convert import convert
+    from data_prep.convert.modality_swap import SWAPPED
     from data_prep.store.describe import describe, empty_domains
     from data_prep.store.store import open_store
 
@@ -123,18 +124,24 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
             f"much. To keep all of it, convert into a new --out with --size {rows} {columns}.",
             file=sys.stderr,
         )
-    store = open_store(settings.out)
-    Console().print(describe(store))
-    for modality, split in empty_domains(store):
-        print(
-            f"warning: The {split} split has no {modality.upper()}, and training needs one.",
-            file=sys.stderr,
-        )
+    if not report.is_empty:
+        store = open_store(settings.out)
+        Console().print(describe(store))
+        for modality, split in empty_domains(store):
+            print(
+                f"warning: The {split} split has no {modality.upper()}, and training needs one.",
+                file=sys.stderr,
+            )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:
         print(refusal, file=sys.stderr)
     print(f"Their paths are listed in {settings.quarantine_path} (private).", file=sys.stderr)
+    if report.is_swapped:
+        print(SWAPPED, file=sys.stderr)
+    if report.is_empty:
+        print(f"No volume is usable, and {settings.out} was not created.", file=sys.stderr)
+        return ExitCode.FAILED
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 

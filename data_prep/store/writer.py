@@ -231,6 +231,20 @@ def rebuild_index(store: StoragePath) -> None:
     (store / INDEX).put(index_of(records))
 
 
+def remove_if_empty(store: StoragePath) -> bool:
+    """Remove a store in which no volume is or ever was; return whether it was removed.
+
+    The caller holds its lock. A killed removal leaves what the next conversion takes for a store
+    whose conversion was not finished, or for none.
+    """
+    if frozen_splits(store):
+        return False
+    for name in (INDEX, SPLITS_FILE, ".commit", ".lock", METADATA):
+        (store / name).remove()
+    store.remove()
+    return True
+
+
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     preprocessed = prepared.preprocessed
     fraction = preprocessed.body.mean(axis=(1, 2))
