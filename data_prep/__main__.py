@@ -4,6 +4,7 @@
   convert --mri MRI --ct CT --out brain.zarr             convert
   describe brain.zarr                                    summarise
   check brain.zarr --full                                verify
+  remove brain.zarr --subject NAME                       withdraw a subject
 
 Run each as `python -m data_prep COMMAND`; each has --help. Without scans of your own,
 `phantom` generates synthetic ones.
@@ -49,6 +50,30 @@ class DescribeCommand:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveCommand:
+    """Remove a subject from a store for good, and list what was trained on it.
+
+    Voxels, records and index entries are deleted; only the pseudonym
+    stays, so that no later convert takes the subject in again. Runs on
+    this store cannot be resumed. After a kill, run the command again.
+
+    Not touched: source files, the id map, the quarantine file, and the
+    results of runs.
+    """
+
+    store: Positional[StoragePath]
+    """The store, a folder or a URL."""
+    subject: str
+    """Pseudonym of the subject, or its name in the data set (folder, PatientID, sub-01)."""
+    key_file: Path | None = None
+    """Key of the store, needed for a name; default: STORE.key."""
+    runs: tuple[StoragePath, ...] = ()
+    """Folders below which to list the runs and models that were shown the subject."""
+    dry_run: bool = False
+    """Only print what would be removed, and list the runs and models."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomCommand:
     """Generate synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
 
@@ -63,6 +88,7 @@ DataPrepCommand = (
     Annotated[ConvertSettings, subcommand("convert")]
     | Annotated[CheckCommand, subcommand("check")]
     | Annotated[DescribeCommand, subcommand("describe")]
+    | Annotated[RemoveCommand, subcommand("remove")]
     | Annotated[PhantomCommand, subcommand("phantom")]
 )
 
@@ -79,6 +105,8 @@ def main(argv: list[str]) -> ExitCode:
             return run_repair(command) if command.repair else run_check(command)
         case DescribeCommand():
             return run_describe(command)
+        case RemoveCommand():
+            return run_remove(command)
         case PhantomCommand():
             return run_phantom(command)
 
@@ -205,6 +233,30 @@ def run_repair(command: CheckCommand) -> ExitCode:
     print("Run the same convert as before to restore them; it keeps the others:")
     print(f"  python -m data_prep convert ... --out {command.store}")
     return ExitCode.PARTLY_DONE
+
+
+def run_remove(command: RemoveCommand) -> ExitCode:
+    """Remove a subject, then list the runs and models that were shown it."""
+    from data_prep.convert.pseudonyms import existing_key, find_subject
+    from data_prep.store.removal import known_subjects, remove_subject, volumes_of
+    from data_prep.store.subject_record import folders_that_saw
+
+    path = command.store
+    key = existing_key(command.key_file, path.beside(".key"))
+    subject = find_subject(command.subject, known_subjects(path), key)
+    names = volumes_of(path, subject) if command.dry_run else remove_subject(path, subject)
+    verb = "Would remove" if command.dry_run else "Removed"
+    print(f"{verb} subject {subject} from {path}: {len(names)} volumes")
+    for name in names:
+        print(f"  {name}")
+    if not command.runs:
+        print("To list the runs and models that were shown the subject, give --runs FOLDER.")
+        return ExitCode.DONE
+    found = list(folders_that_saw(subject, command.runs))
+    print(f"{len(found)} runs and models were shown the subject, or do not tell:")
+    for line in found:
+        print(f"  {line}")
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

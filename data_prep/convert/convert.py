@@ -7,7 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
-from data_prep.convert.conversion_plan import find_volumes, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import (
+    find_volumes,
+    leave_out_removed,
+    name_sources,
+    plan_jobs,
+)
 from data_prep.convert.disk_usage import bytes_needed, check_space
 from data_prep.convert.executor import run_jobs
 from data_prep.convert.header_scan import scan_headers, unusable
@@ -62,6 +67,7 @@ def convert(settings: ConvertSettings) -> ConversionReport:
     findings = find_volumes(settings)
     key = _key(settings)
     sources = name_sources(findings.volumes, key, settings.leniency)
+    sources = leave_out_removed(sources, out, findings.skipped)
     previews = scan_headers(sources, out)
     check_space(bytes_needed(previews, spec), out)
     quarantine = Quarantine(path=settings.quarantine_path)

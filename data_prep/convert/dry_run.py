@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.convert.conversion_plan import ConversionJob, find_volumes, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import (
+    ConversionJob,
+    find_volumes,
+    leave_out_removed,
+    name_sources,
+    plan_jobs,
+)
 from data_prep.convert.disk_usage import BYTES_PER_VOXEL, bytes_needed, in_units, stored_slices
 from data_prep.convert.executor import num_workers
 from data_prep.convert.header_scan import ScannedHeader, scan_headers, unusable
@@ -182,6 +188,7 @@ def forecast_conversion(settings: ConvertSettings) -> ConversionForecast:
     has_key = settings.key_path.exists()
     key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
     sources = name_sources(findings.volumes, key, settings.leniency)
+    sources = leave_out_removed(sources, settings.out, findings.skipped)
     previews = scan_headers(sources, settings.out)
     jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
     samples, trial_refusals = _samples(previews, settings.preprocessing)

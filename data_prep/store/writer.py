@@ -19,8 +19,10 @@ from data_prep.store.commits import (
     SPLITS_FILE,
     commit_path,
     committed,
+    erase_volume,
     frozen_splits,
     read_commits,
+    removed_subjects,
     seal,
 )
 from data_prep.store.index import INDEX, index_of
@@ -222,11 +224,19 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
 def rebuild_index(store: StoragePath) -> None:
     """Write the index and the frozen splits from the commit records.
 
+    Volumes of removed subjects are erased first, so that a killed removal is completed.
+
     Raises:
         StoreError: A record, or the file of the splits, was changed.
     """
+    removed = removed_subjects(store)
     records = read_commits(store)
-    splits = frozen_splits(store, records)
+    for record in records:
+        if record["volume"]["subject"] in removed:
+            erase_volume(store, record["volume"]["name"])
+    records = [record for record in records if record["volume"]["subject"] not in removed]
+    known = frozen_splits(store, records)
+    splits = {subject: split for subject, split in known.items() if subject not in removed}
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
     (store / INDEX).put(index_of(records))
 
@@ -237,7 +247,7 @@ def remove_if_empty(store: StoragePath) -> bool:
     The caller holds its lock. A killed removal leaves what the next conversion takes for a store
     whose conversion was not finished, or for none.
     """
-    if frozen_splits(store):
+    if frozen_splits(store) or removed_subjects(store):
         return False
     for name in (INDEX, SPLITS_FILE, ".commit", ".lock", METADATA):
         (store / name).remove()
