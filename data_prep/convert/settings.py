@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from data_prep.datasets.split import Fractions
-from data_prep.datasets.subjects import SubjectRule
+from data_prep.datasets.split import Fractions, SubjectRule
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
 from mrct.cli import optional

@@ -20,7 +20,8 @@ from data_prep.datasets.dataset import (
 )
 from data_prep.datasets.pairing import pair_dicom, pair_files
 from data_prep.datasets.places import InputPlace, is_pattern, places_of
-from data_prep.datasets.subjects import SubjectRule, subject_of, subject_remarks
+from data_prep.datasets.split import SubjectRule
+from data_prep.datasets.subjects import subject_of, subject_remarks
 from data_prep.datasets.unread_files import OTHER_MATCH, unread_files
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of

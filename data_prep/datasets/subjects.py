@@ -6,11 +6,10 @@ is said about them is how many differ.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Literal
 
+from data_prep.datasets.split import SubjectRule
 from data_prep.dicom.series import Series
 
-SubjectRule = Literal["id", "study", "folder"]
 _TRAITS: dict[str, Callable[[Series], str]] = {
     "patient name": lambda series: series.headers[0].name_digest,
     "birth date": lambda series: series.headers[0].birth_date_digest,

@@ -36,13 +36,13 @@ _KINDS = {
         *(".part", ".partial", ".crdownload", ".download", ".filepart", ".tmp", ".temp"),
     ),
 }
-_PLAIN = (
+_PLAIN_SUFFIXES = (
     *(".json", ".tsv", ".csv", ".txt", ".md", ".pdf", ".xml", ".html", ".log", ".yaml", ".yml"),
     *(".bval", ".bvec", ".xlsx", ".xls", ".docx", ".py", ".m", ".sh", ".ini", ".db", ".sql"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".stl", ".obj", ".mp4"),
 )
 _KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes} | {
-    suffix: f"file that is no volume ({suffix})" for suffix in _PLAIN
+    suffix: f"file that is no volume ({suffix})" for suffix in _PLAIN_SUFFIXES
 }
 _LONGEST_FIRST = tuple(sorted(_KIND_OF_SUFFIX, key=len, reverse=True))
 _LITTER = "__MACOSX"
