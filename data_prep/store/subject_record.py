@@ -49,8 +49,12 @@ def subjects_content(*records: SubjectRecord) -> bytes:
 
 
 def folders_that_saw(subject: str, roots: Iterable[StoragePath]) -> Iterator[str]:
-    """Yield a line for each run and model at any depth below the roots that was shown a subject,
-    and for each that does not tell."""
+    """Yield a line for each run and model below the roots that saw a subject or does not tell.
+
+    Args:
+        subject: Pseudonym of the subject.
+        roots: Folders in which runs and models lie at any depth.
+    """
     for root in roots:
         files = sorted(root.sizes())
         folders = {file.rpartition("/")[0] for file in files if _base(file) in _MARKS}

@@ -26,19 +26,17 @@ from data_prep.store.commits import (
     seal,
 )
 from data_prep.store.index import INDEX, index_of
+from data_prep.store.ome_groups import ome_groups, zarr_group
 from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, encode
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
-from mrct.imaging.volume import MODALITIES, Grid, Modality, spacing_of
+from mrct.imaging.volume import MODALITIES, Grid, Modality
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock, wait_for_lock
 from mrct.storage.paths import StoragePath
-
-_OME_VERSION = "0.5"
-_OME_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,9 +111,9 @@ def create_store(
         for name in sorted(own):
             (path / name).make_folder()
         for modality in MODALITIES:
-            (path / modality / METADATA).put(_group({}))
+            (path / modality / METADATA).put(zarr_group({}))
         # Written last, because it turns the folders into a store.
-        (path / METADATA).put(_group({ATTRIBUTE: root}))
+        (path / METADATA).put(zarr_group({ATTRIBUTE: root}))
     return fingerprint
 
 
@@ -193,7 +191,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     root = read_root(store)
     assert prepared.grid.shape[1:] == tuple(root["size"]), "not on the store's grid"
     origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
-    files = _groups(stored, stored.to_json() | origin)
+    files = ome_groups(stored, stored.to_json() | origin)
     arrays: dict[str, NDArray[Any]] = {
         IMAGE: prepared.preprocessed.voxels,
         BODY: prepared.preprocessed.body.astype(np.uint8),
@@ -281,30 +279,6 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
 def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round to the steps of the index."""
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
-
-
-def _groups(stored: StoredVolume, facts: dict[str, Any]) -> dict[str, bytes]:
-    """Return the OME-Zarr 0.5 groups of an image and its labels, with the affine beside them."""
-    scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
-    dataset = {"path": "0", "coordinateTransformations": [scale]}
-    image = {
-        "version": _OME_VERSION,
-        "multiscales": [{"name": stored.modality, "axes": _OME_AXES, "datasets": [dataset]}],
-    }
-    colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
-    label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
-    labels = {"version": _OME_VERSION, "labels": ["body"]}
-    return {
-        METADATA: _group({"ome": image, ATTRIBUTE: facts}),
-        f"labels/{METADATA}": _group({"ome": labels}),
-        f"labels/body/{METADATA}": _group({"ome": label}),
-    }
-
-
-def _group(attributes: dict[str, Any]) -> bytes:
-    """Return the `zarr.json` of a Zarr v3 group."""
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    return json.dumps(group, indent=1).encode()
 
 
 def encoded_bytes(preprocessed: PreprocessedVolume) -> int:
