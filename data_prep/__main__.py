@@ -46,7 +46,8 @@ class DescribeCommand:
     notes: bool = False
     """Also list, volume by volume, what convert corrected or could not check."""
     picture: Annotated[Path | None, optional("PATH", "none")] = None
-    """Write a contact sheet (PNG) with middle slices of some volumes of each domain and split."""
+    """Write a contact sheet (PNG): the oddest volumes by field of view, outline and contrast, then
+    some of each domain and split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +66,8 @@ class RemoveCommand:
     """The store, a folder or a URL."""
     subject: str
     """Pseudonym of the subject, or its name in the data set (folder, PatientID, sub-01)."""
-    key_file: Path | None = None
-    """Key of the store, needed for a name; default: STORE.key."""
+    key_file: Annotated[Path | None, optional("PATH", "STORE.key")] = None
+    """Key of the store, needed for a name."""
     runs: tuple[StoragePath, ...] = ()
     """Folders below which to list the runs and models that were shown the subject."""
     dry_run: bool = False
@@ -193,8 +194,10 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     if command.picture:
         from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
 
-        save_contact_sheet(store, command.picture)
-        print(f"Wrote {command.picture}")
+        odd = save_contact_sheet(store, command.picture)
+        for each in odd:
+            print(f"Odd: {each}")
+        print(f"Wrote {command.picture}, with {len(odd)} odd volumes first")
     return ExitCode.DONE
 
 
