@@ -73,8 +73,8 @@ def caption_of(store: Store) -> str:
     """Return the caption of the contact sheet."""
     dz, dy, dx = store.spacing_mm
     return (
-        f"Middle slices (of odd volumes the widest), {dz:g} x {dy:g} x {dx:g} mm (z y x), patient's "
-        "right on the left,\n"
+        f"Middle slices, of odd volumes the widest, {dz:g} x {dy:g} x {dx:g} mm (z y x), "
+        "patient's right on the left,\n"
         f"body outlined. CT from {CT_SOFT.low:g} to {CT_SOFT.high:g} HU, MRI in its own window."
     )
 

@@ -142,6 +142,7 @@ CASES = [
         "MR",
     ),
     field("a slope of infinity", "slope", scl_slope=np.inf),
+    field("a slope of NaN with a shift", "slope", scl_slope=np.nan, scl_inter=-1000),
     field("voxel sizes of 0 (pixdim)", "pixdim", pixdim=[1, 0, 0.9, 3, 0, 0, 0, 0]),
     field("sform and qform that differ", "affine-conflict", qoffset_x=20),
 ]
