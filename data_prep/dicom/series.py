@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,11 +85,13 @@ def find_series(*folders: Path) -> list[Series]:
     """Return all DICOM series at any depth below the folders, sorted by their first file.
 
     Objects that are not CT or MR slices, and damaged files, are returned as series with an
-    `error`, so that they can be counted. Other files (without the DICOM prefix, and not empty) are
-    ignored. Links that lead out of the folder are not followed.
+    `error`, so that they can be counted. Other files (without the DICOM prefix) are ignored, also
+    empty ones unless they are named like the slices beside them. Links that lead out of the folder
+    are not followed.
     """
     headers: list[SliceHeader] = []
     damaged: dict[Path, VolumeError] = {}
+    without_content: dict[Path, VolumeError] = {}
     for path in chain.from_iterable(_files(folder, damaged) for folder in folders):
         try:
             read_with_retry(partial(stamp_of, path))
@@ -106,11 +109,12 @@ def find_series(*folders: Path) -> list[Series]:
                     if any(head)
                     else "The file is empty."
                 )
-                damaged[path] = _no_content(found)
+                without_content[path] = _no_content(found)
         except OSError as error:
             damaged[path] = unreadable(error)
         except VolumeError as error:
             damaged[path] = error
+    damaged |= _lost_slices(without_content, headers)
     return sorted(_series_of(headers, damaged), key=lambda series: series.paths[0])
 
 
@@ -220,6 +224,29 @@ def _share_out(
         else:
             alone.append(path)
     return beside, alone
+
+
+def _lost_slices(
+    without_content: Mapping[Path, VolumeError], headers: Iterable[SliceHeader]
+) -> dict[Path, VolumeError]:
+    """Return the files without content that may have been slices: those named like the slices of
+    their folder, and all in a folder without slices or whose slices have names of no pattern."""
+    slices: dict[Path, set[str]] = defaultdict(set)
+    for header in headers:
+        slices[header.path.parent].add(header.path.name)
+    forms = {folder: {_form(name) for name in names} for folder, names in slices.items()}
+    return {
+        path: error
+        for path, error in without_content.items()
+        if (own := forms.get(path.parent)) is None
+        or _form(path.name) in own
+        or (len(own) > 1 and 2 * len(own) > len(slices[path.parent]))
+    }
+
+
+def _form(name: str) -> str:
+    """Return a file's name with every number, or UID, replaced by one sign."""
+    return re.sub(r"[0-9.]+", "#", name.lower())
 
 
 def _no_content(found: str) -> VolumeError:
