@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from cyclegan.translate.dicom_source import Origin, deidentified, origin_of_series
+from cyclegan.translate.dicom_source import Origin, deidentify, origin_of_series
 from data_prep.convert.pseudonyms import Key
 from data_prep.dicom.series import find_series
 from tests.support.series import setting, write_series
@@ -20,7 +20,7 @@ def ids(people: list[dict[str, str]], folder: Path) -> list[str]:
         uids = {"StudyInstanceUID": f"1.{number}", "SeriesInstanceUID": f"2.{number}"}
         path = write_series(folder / str(number), setting(**uids | tags), modality="MR")
         (series,) = find_series(path)
-        found.append(deidentified(origin_of_series(series), KEY).tags.PatientID)
+        found.append(deidentify(origin_of_series(series), KEY).tags.PatientID)
     return found
 
 
@@ -50,4 +50,4 @@ def test_series_of_one_study_without_an_id_stay_together():
     tags.StudyInstanceUID, tags.FrameOfReferenceUID = "1.2", "1.3"
     origin = Origin(tags=tags, references=())
 
-    assert deidentified(origin, KEY).tags.PatientID == deidentified(origin, KEY).tags.PatientID
+    assert deidentify(origin, KEY).tags.PatientID == deidentify(origin, KEY).tags.PatientID
