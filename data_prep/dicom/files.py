@@ -163,7 +163,8 @@ def _correct_character_set(dataset: Dataset) -> None:
     if found := true_character_set([named] if isinstance(named, str) else list(named), text):
         dataset.SpecificCharacterSet = found
         python_names = ["utf_8" if found == UTF_8 else "latin_1"]
-        dataset.set_original_encoding(*dataset.original_encoding, python_names)
+        implicit, little = dataset.original_encoding
+        dataset.set_original_encoding(implicit, little, python_names)
 
 
 def _check_rest(pixels: bytes, expected: int) -> None:
