@@ -58,10 +58,10 @@ def folders_that_saw(subject: str, roots: Iterable[StoragePath]) -> Iterator[str
     for root in roots:
         files = sorted(root.sizes())
         folders = {file.rpartition("/")[0] for file in files if _base(file) in _MARKS}
-        told = {file.rpartition("/")[0] for file in files if _base(file) == SUBJECTS_FILE}
-        for folder in sorted(folders | told):
+        recorded = {file.rpartition("/")[0] for file in files if _base(file) == SUBJECTS_FILE}
+        for folder in sorted(folders | recorded):
             place = root / folder if folder else root
-            record = read_subjects(place) if folder in told else {}
+            record = read_subjects(place) if folder in recorded else {}
             uses = [use for use in _USES if subject in record.get(use, ())]
             if uses:
                 yield f"{place}: {' and '.join(uses)}"
