@@ -37,7 +37,7 @@ _PIXEL_TAGS = [
     "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]
 # fmt: on
-_TEXTS = (
+_CHECKED_TEXTS = (
     "PatientName",
     "PatientID",
     "IssuerOfPatientID",
@@ -158,7 +158,7 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
 def _correct_character_set(dataset: Dataset) -> None:
     """Set the character set that the text is in, before any of it is decoded."""
     named = dataset.get("SpecificCharacterSet") or ""
-    raw = (dataset.get_item(keyword) for keyword in _TEXTS if keyword in dataset)
+    raw = (dataset.get_item(keyword) for keyword in _CHECKED_TEXTS if keyword in dataset)
     text = b"".join(each.value for each in raw if isinstance(each.value, bytes))
     if found := true_character_set([named] if isinstance(named, str) else list(named), text):
         dataset.SpecificCharacterSet = found

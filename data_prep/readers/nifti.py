@@ -228,8 +228,7 @@ def _check_header(header: Any, *, assume_affine: bool) -> None:
     check_number(f"{dtype} (datatype)", dtype.kind in "iuf")
     check_shape(header.get_data_shape())
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    # A slope of 0 means "not scaled" by the standard, and NaN by nibabel and others; then an
-    # intercept makes no sense.
+    # A slope of 0 (the standard) or NaN (nibabel) means "not scaled": an intercept makes no sense.
     is_unscaled = slope == 0 or math.isnan(slope)
     is_sound = intercept == 0 or math.isnan(intercept) if is_unscaled else math.isfinite(intercept)
     if math.isinf(slope) or not is_sound:

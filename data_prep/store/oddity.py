@@ -21,7 +21,7 @@ LEAST_VOLUMES = 8
 _MAD_TO_STD = 1.4826
 _LEAST_SPREAD = 0.03
 """Smallest spread that is assumed, as a fraction of the median: equal scans differ by rounding."""
-_HEIGHTS = np.linspace(0.05, 0.95, 10)
+_COMPARED_HEIGHTS = np.linspace(0.05, 0.95, 10)
 """Relative heights in the body at which outlines are compared."""
 _VIEWS = ("left-right", "front-back", "foot-head")
 _PLANES = np.array(["sagittal", "coronal", "axial", "isotropic"])
@@ -108,7 +108,7 @@ def _outline(volumes: Volumes) -> list[_Property]:
     has_body = (body > 0).astype(np.float64)
     profiles = np.stack(
         [
-            np.interp(_HEIGHTS, height[start : start + depth], body[start : start + depth])
+            np.interp(_COMPARED_HEIGHTS, height[start : start + depth], body[start : start + depth])
             for start, depth in zip(starts.tolist(), depths.tolist(), strict=True)
         ]
     )
