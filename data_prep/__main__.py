@@ -4,6 +4,7 @@
   convert --mri MRI --ct CT --out brain.zarr             convert
   describe brain.zarr                                    summarise
   check brain.zarr --full                                verify
+  remove brain.zarr --subject NAME                       withdraw a subject
 
 Run each as `python -m data_prep COMMAND`; each has --help. Without scans of your own,
 `phantom` generates synthetic ones.
@@ -45,7 +46,32 @@ class DescribeCommand:
     notes: bool = False
     """Also list, volume by volume, what convert corrected or could not check."""
     picture: Annotated[Path | None, optional("PATH", "none")] = None
-    """Write a contact sheet (PNG) with middle slices of some volumes of each domain and split."""
+    """Write a contact sheet (PNG): the oddest volumes by field of view, outline and contrast, then
+    some of each domain and split."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveCommand:
+    """Remove a subject from a store for good, and list what was trained on it.
+
+    Voxels, records and index entries are deleted; only the pseudonym
+    stays, so that no later convert takes the subject in again. Runs on
+    this store cannot be resumed. After a kill, run the command again.
+
+    Not touched: source files, the id map, the quarantine file, and the
+    results of runs.
+    """
+
+    store: Positional[StoragePath]
+    """The store, a folder or a URL."""
+    subject: str
+    """Pseudonym of the subject, or its name in the data set (folder, PatientID, sub-01)."""
+    key_file: Annotated[Path | None, optional("PATH", "STORE.key")] = None
+    """Key of the store, needed for a name."""
+    runs: tuple[StoragePath, ...] = ()
+    """Folders below which to list the runs and models that were shown the subject."""
+    dry_run: bool = False
+    """Only print what would be removed, and list the runs and models."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +89,7 @@ DataPrepCommand = (
     Annotated[ConvertSettings, subcommand("convert")]
     | Annotated[CheckCommand, subcommand("check")]
     | Annotated[DescribeCommand, subcommand("describe")]
+    | Annotated[RemoveCommand, subcommand("remove")]
     | Annotated[PhantomCommand, subcommand("phantom")]
 )
 
@@ -79,6 +106,8 @@ def main(argv: list[str]) -> ExitCode:
             return run_repair(command) if command.repair else run_check(command)
         case DescribeCommand():
             return run_describe(command)
+        case RemoveCommand():
+            return run_remove(command)
         case PhantomCommand():
             return run_phantom(command)
 
@@ -92,7 +121,7 @@ def run_dry_run(settings: ConvertSettings) -> ExitCode:
     for line in found.lines(with_paths=sys.stdout.isatty()):
         print(line)
     check_space(found.bytes_needed, settings.out)
-    return ExitCode.DONE
+    return ExitCode.FAILED if found.is_hopeless else ExitCode.DONE
 
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
@@ -101,6 +130,7 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     from rich.console import Console
 
     from data_prep.convert.convert import convert
+    from data_prep.convert.modality_swap import SWAPPED
     from data_prep.store.describe import describe, empty_domains
     from data_prep.store.store import open_store
 
@@ -123,18 +153,24 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
             f"much. To keep all of it, convert into a new --out with --size {rows} {columns}.",
             file=sys.stderr,
         )
-    store = open_store(settings.out)
-    Console().print(describe(store))
-    for modality, split in empty_domains(store):
-        print(
-            f"warning: The {split} split has no {modality.upper()}, and training needs one.",
-            file=sys.stderr,
-        )
+    if not report.is_empty:
+        store = open_store(settings.out)
+        Console().print(describe(store))
+        for modality, split in empty_domains(store):
+            print(
+                f"warning: The {split} split has no {modality.upper()}, and training needs one.",
+                file=sys.stderr,
+            )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:
         print(refusal, file=sys.stderr)
     print(f"Their paths are listed in {settings.quarantine_path} (private).", file=sys.stderr)
+    if report.is_swapped:
+        print(SWAPPED, file=sys.stderr)
+    if report.is_empty:
+        print(f"No volume is usable, and {settings.out} was not created.", file=sys.stderr)
+        return ExitCode.FAILED
     return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
 
 
@@ -158,8 +194,10 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     if command.picture:
         from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
 
-        save_contact_sheet(store, command.picture)
-        print(f"Wrote {command.picture}")
+        odd = save_contact_sheet(store, command.picture)
+        for each in odd:
+            print(f"Odd: {each}")
+        print(f"Wrote {command.picture}, with {len(odd)} odd volumes first")
     return ExitCode.DONE
 
 
@@ -198,6 +236,30 @@ def run_repair(command: CheckCommand) -> ExitCode:
     print("Run the same convert as before to restore them; it keeps the others:")
     print(f"  python -m data_prep convert ... --out {command.store}")
     return ExitCode.PARTLY_DONE
+
+
+def run_remove(command: RemoveCommand) -> ExitCode:
+    """Remove a subject, then list the runs and models that were shown it."""
+    from data_prep.convert.pseudonyms import existing_key, find_subject
+    from data_prep.store.removal import known_subjects, remove_subject, volumes_of
+    from data_prep.store.subject_record import folders_that_saw
+
+    path = command.store
+    key = existing_key(command.key_file, path.beside(".key"))
+    subject = find_subject(command.subject, known_subjects(path), key)
+    names = volumes_of(path, subject) if command.dry_run else remove_subject(path, subject)
+    verb = "Would remove" if command.dry_run else "Removed"
+    print(f"{verb} subject {subject} from {path}: {len(names)} volumes")
+    for name in names:
+        print(f"  {name}")
+    if not command.runs:
+        print("To list the runs and models that were shown the subject, give --runs FOLDER.")
+        return ExitCode.DONE
+    found = list(folders_that_saw(subject, command.runs))
+    print(f"{len(found)} runs and models were shown the subject, or do not tell:")
+    for line in found:
+        print(f"  {line}")
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def stages() -> dict[str, str]:
     return {
         "phantom": f"data_prep phantom --out {COHORT}",
         "convert": f"data_prep convert --manifest {COHORT / 'manifest.csv'} --out {STORE} "
-        "--spacing-mm 3 2.4 2.4 --size 96 96",
+        "--spacing-mm 3 2.4 2.4 --size 104 96",
         "train": f"cyclegan.train demo --data.store {STORE} "
         f"--run.storage {RUN.parent} --run.name {RUN.name}{shorten()}",
         "evaluate": f"cyclegan.evaluate {RUN} --split test",

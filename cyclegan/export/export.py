@@ -29,6 +29,14 @@ from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
 from cyclegan.train.checkpoint.run_record import require_same_preprocessing
 from cyclegan.train.checkpoint.select import select_checkpoint
 from data_prep.store.store import Store, open_store
+from data_prep.store.subject_record import (
+    SUBJECTS_FILE,
+    UNKNOWN_SUBJECTS,
+    SubjectRecord,
+    read_subjects,
+    subjects_content,
+    subjects_of,
+)
 from mrct.errors import ExitCode
 from mrct.imaging.volume import Modality
 
@@ -54,7 +62,10 @@ def export(command: ExportCommand) -> ExitCode:
         way: (networks[way], model_info(config, way, store, checkpoint.name, scores, contents))
         for way in ways
     }
-    parity = export_models(models, store, folder, overwrite=command.overwrite)
+    subjects = read_subjects(command.run_folder)
+    if not subjects and contents != store.contents:
+        subjects = UNKNOWN_SUBJECTS
+    parity = export_models(models, store, folder, subjects=subjects, overwrite=command.overwrite)
     for way, differences in parity.items():
         unit = "HU" if way == "to_ct" else "grey levels of 4095"
         for file, value in differences.items():
@@ -69,12 +80,14 @@ def export_models(
     store: Store,
     folder: Path,
     *,
+    subjects: SubjectRecord | None = None,
     overwrite: bool = False,
 ) -> dict[Direction, dict[str, float]]:
     """Publish networks (on the CPU, fp32) as the model folder `folder`.
 
-    A single model fills the folder itself; two models fill one subfolder per direction. Returns,
-    for each direction, the largest difference of each file from the network; see `check_parity`.
+    A single model fills the folder itself; two models fill one subfolder per direction. `subjects`
+    are those that the networks were shown, by default those of the store. Returns, for each
+    direction, the largest difference of each file from the network; see `check_parity`.
 
     Raises:
         ModelError: A file differs too much, or `folder` already exists; nothing was published.
@@ -90,6 +103,7 @@ def export_models(
             parity[way] = check_parity(network, part, images, info.generator)
             checked = replace(info, parity=parity[way])
             write_info(checked, part)
+            (part / SUBJECTS_FILE).write_bytes(subjects_content(subjects or subjects_of(store)))
             (part / CARD).write_text(model_card(checked))
 
     publish_folder(folder, fill, overwrite=overwrite)

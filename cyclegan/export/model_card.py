@@ -57,7 +57,8 @@ how values map to [-1, 1] and back. Use whole slices only: the brightness of til
 {training_table(info.trained_on)}
 
 Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
-`{info.checkpoint}`, settings `{info.config_hash[:16]}`.
+`{info.checkpoint}`, settings `{info.config_hash[:16]}`. `subjects.json` lists the subjects of its
+train and val split by pseudonym.
 
 ## Scores
 

@@ -13,10 +13,11 @@ from cyclegan.errors import ModelError, NoModelError
 from cyclegan.export.formats import FILES, Format, open_format
 from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
 from cyclegan.inference.slices import Network
+from data_prep.store.subject_record import SUBJECTS_FILE
 from mrct.storage.atomic import whole_folder
 
 CARD, SUMS = "README.md", "SHA256SUMS"
-CONTENT = sorted([*FILES.values(), INFO, CARD])
+CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
 """The files that SHA256SUMS lists."""
 
 

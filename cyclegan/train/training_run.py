@@ -11,8 +11,8 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
-from cyclegan.train.checkpoint.resume import START_CHECKPOINT
-from cyclegan.train.checkpoint.run_record import record_environment
+from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
+from cyclegan.train.checkpoint.run_record import record_environment, record_subjects
 from cyclegan.train.distributed import (
     Worker,
     all_gather,
@@ -153,4 +153,5 @@ def resume_run(
             (config.run_folder / START_CHECKPOINT).put(str(start).encode())
         (config.run_folder / "config.yaml").put(to_yaml(config).encode())
         record_environment(config.run_folder, store, worker.world_size)
+        record_subjects(config.run_folder, store, start_checkpoint(config.run_folder))
     return bool(own)

@@ -182,8 +182,12 @@ def require_mri(store: Store, split: Split = "val") -> None:
         DataError: The split has no MRI.
     """
     if not store.select("mri", split):
+        subjects = len(set(store.volumes.texts("subject").tolist()))
         raise DataError(
             f"The split {split} of {store.path} has no MRI, so no synthetic CT can be scored and "
-            "no best checkpoint chosen. Give some subjects that split in the manifest and convert "
-            "again; `python -m data_prep describe` shows the splits."
+            f"no best checkpoint chosen. The store has {subjects} subject(s), and a split needs "
+            "one. If that is fewer than there are people, several were taken for one: convert "
+            "into a new --out with --subject-by study (or folder), or list them with --manifest. "
+            "Otherwise add subjects, or give some of them that split in the manifest. "
+            "`python -m data_prep describe` shows the splits."
         )

@@ -104,6 +104,15 @@ def derivation_of(folder: Path) -> str:
     return ""
 
 
+def supine_position(position: str) -> str:
+    """Return the PatientPosition that agrees with axial slices along the patient's axes.
+
+    Their rows run to the patient's left and their columns to the back, as in a supine patient,
+    whatever the position in the scanner was (prone, HFP; decubitus, FFDR).
+    """
+    return f"{position[:2]}S" if position[:2] in ("HF", "FF") else position
+
+
 def _series(origin: Origin, metadata: SyntheticSeriesMetadata) -> Dataset:
     """Return the tags that all slices share, except geometry."""
     now = datetime.now()
@@ -124,6 +133,8 @@ def _series(origin: Origin, metadata: SyntheticSeriesMetadata) -> Dataset:
     dataset.SoftwareVersions = __version__
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     dataset.ImageComments = RESEARCH_ONLY
+    if metadata.is_moved:
+        dataset.PatientPosition = supine_position(str(dataset.get("PatientPosition") or ""))
     dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
     dataset.DerivationDescription = metadata.text
     codes = [_SYNTHESISED, _RESAMPLED] if metadata.is_moved else [_SYNTHESISED]

@@ -19,6 +19,7 @@ from pydicom.valuerep import validate_value
 from data_prep.convert.pseudonyms import Key
 from data_prep.dicom.files import read_tags
 from data_prep.dicom.series import Series, stack_of
+from data_prep.dicom.tags import plain_name
 
 # fmt: off
 PATIENT = ["PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"]
@@ -116,8 +117,7 @@ def deidentify(origin: Origin, key: Key) -> Origin:
     series of a study stay together; they cannot be traced back without the key.
     """
     old, tags = origin.tags, Dataset()
-    identity = f"{old.get('PatientID', '')}\0{old.get('IssuerOfPatientID', '')}"
-    name = key.pseudonym("patient", identity)
+    name = key.pseudonym("patient", _identity(old))
     tags.PatientName, tags.PatientID = f"Anonymous^{name}", name
     for keyword, codes in _HARMLESS.items():
         if old.get(keyword) in codes:
@@ -134,6 +134,17 @@ def deidentify(origin: Origin, key: Key) -> Origin:
         for place in origin.references
     )
     return Origin(tags=_complete(tags), references=references)
+
+
+def _identity(tags: Dataset) -> str:
+    """Return what tells the patient apart: the ID with issuer, name and birth date, because several
+    people may share a placeholder; without an ID the study."""
+    texts = {keyword: str(tags.get(keyword) or "").strip() for keyword in PATIENT}
+    if not texts["PatientID"]:
+        return f"study\0{tags.StudyInstanceUID}"
+    name = plain_name(texts["PatientName"])
+    decisive = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
+    return "\0".join([*(texts[keyword] for keyword in decisive), name])
 
 
 def uid_for(key: Key, uid: str) -> UID:

@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep.datasets.dataset import SUFFIXES_TEXT, volume_files
 from data_prep.datasets.split import Split
+from data_prep.datasets.unread_files import unread_files
 from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom
 from data_prep.dicom.series import Series, find_series
 from data_prep.preprocess.preprocess import PreprocessedVolume
@@ -174,8 +175,10 @@ def _numbered(inputs: Iterable[Input], leniency: Leniency) -> Iterator[Input]:
 
 def _of_files(path: Path, modality: Modality, left: Counter[str]) -> Iterator[FileInput]:
     if path.is_dir():
-        yield from (_file(file, modality) for file in volume_files(path, left))
-        yield from _of_series(find_series(path), modality, left)
+        files, series = volume_files(path, left), find_series(path)
+        left += unread_files([path], {*files, *(file for each in series for file in each.paths)})
+        yield from (_file(file, modality) for file in files)
+        yield from _of_series(series, modality, left)
     elif _is_dicom(path):
         own = path.resolve()
         beside = find_series(path.parent)

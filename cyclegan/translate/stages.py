@@ -22,7 +22,7 @@ from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.output_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.uncertainty import passes, uncertainty
-from cyclegan.translate.written_results import WrittenResult, write_result
+from cyclegan.translate.written_results import WrittenResult, short_label, write_result
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.quarantine import Refusal
 from data_prep.preprocess.preprocess import PreprocessedVolume
@@ -206,7 +206,8 @@ class TranslationJob:
         if isinstance(item, StoredInput):
             name = item.label
         elif self.keep_names:
-            name = item.label if self.labels[item.label] == 1 else f"{item.label}-{name}"
+            label = short_label(item.label)
+            name = label if self.labels[item.label] == 1 else f"{label}-{name}"
         is_dicom = self.format == "dicom" or (self.format == "same" and item.series is not None)
         target = self.engine.model.info.target
         return WrittenResult(

@@ -22,6 +22,8 @@ from mrct.imaging.volume import Affine, Modality
 from mrct.storage.atomic import PARTIAL, whole_folder
 
 _LITTER_AGE_S = 3600.0
+_LABEL_BYTES = 150
+"""Longest part of a file name that is an input's own name: 255 bytes are usual for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,15 @@ class WrittenResult:
                 "A folder with the name of the result exists and contains something else.",
                 "Move it away, or give another --out.",
             )
+
+
+def short_label(label: str) -> str:
+    """Return the name of an input, cut and ended by its digest if it is too long for a file."""
+    content = label.encode("utf-8", "surrogateescape")
+    if len(content) <= _LABEL_BYTES:
+        return label
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return f"{content[: _LABEL_BYTES - 17].decode('utf-8', 'ignore')}-{digest}"
 
 
 def write_result(

@@ -1,6 +1,6 @@
 """Plans a conversion: gives volumes their pseudonyms and splits and groups them into jobs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,10 @@ from data_prep.datasets.split import Fractions, Split, assign_splits, read_split
 from data_prep.datasets.synthrad import find_in_synthrad
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
+from data_prep.store.commits import removed_subjects
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
+from mrct.storage.paths import StoragePath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,7 @@ def _layout(settings: ConvertSettings) -> FoundVolumes:
         settings.leniency,
         paired=settings.paired,
         same_subjects=settings.same_subjects,
+        subject_by=settings.subject_by,
     )
 
 
@@ -86,6 +89,17 @@ def name_sources(volumes: Iterable[FoundVolume], key: Key, leniency: Leniency) -
         )
         for number, volume in enumerate(volumes, start=1)
     ]
+
+
+def leave_out_removed(
+    sources: list[Source], out: StoragePath, skipped: Counter[str]
+) -> list[Source]:
+    """Return the sources whose subjects were not removed from the store, and count the others."""
+    removed = removed_subjects(out)
+    kept = [source for source in sources if source.subject not in removed]
+    if left := len(sources) - len(kept):
+        skipped["volume of a subject that was removed from this store"] += left
+    return kept
 
 
 def plan_jobs(

@@ -7,11 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
-from data_prep.convert.conversion_plan import find_volumes, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import (
+    find_volumes,
+    leave_out_removed,
+    name_sources,
+    plan_jobs,
+)
 from data_prep.convert.disk_usage import bytes_needed, check_space
 from data_prep.convert.executor import run_jobs
 from data_prep.convert.header_scan import scan_headers, unusable
 from data_prep.convert.id_map import write_id_map
+from data_prep.convert.modality_swap import seems_swapped
 from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
@@ -19,7 +25,7 @@ from data_prep.convert.worker import STORAGE_FULL, convert_job
 from data_prep.preprocess.cropping import Cropping
 from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
-from data_prep.store.writer import create_store, rebuild_index, write_lock
+from data_prep.store.writer import create_store, rebuild_index, remove_if_empty, write_lock
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.progress import progress
@@ -44,6 +50,10 @@ class ConversionReport:
     """Volumes written by this run whose body does not fit into the slices."""
     swept: int
     """Files and folders of an interrupted run that this one removed."""
+    is_swapped: bool
+    """Whether most MRIs and most CTs have values of the other modality."""
+    is_empty: bool
+    """Whether no volume is, or ever was, in the store, which was then removed."""
 
 
 def convert(settings: ConvertSettings) -> ConversionReport:
@@ -57,6 +67,7 @@ def convert(settings: ConvertSettings) -> ConversionReport:
     findings = find_volumes(settings)
     key = _key(settings)
     sources = name_sources(findings.volumes, key, settings.leniency)
+    sources = leave_out_removed(sources, out, findings.skipped)
     previews = scan_headers(sources, out)
     check_space(bytes_needed(previews, spec), out)
     quarantine = Quarantine(path=settings.quarantine_path)
@@ -85,6 +96,7 @@ def convert(settings: ConvertSettings) -> ConversionReport:
                     advance()
         finally:
             rebuild_index(out)
+        is_empty = remove_if_empty(out)
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)
     return ConversionReport(
@@ -96,6 +108,10 @@ def convert(settings: ConvertSettings) -> ConversionReport:
         notes=sum(len(outcome.notes) for outcome in outcomes),
         cut=tuple(o.cut for o in outcomes if o.cut and o.cut.lost_mm),
         swept=swept,
+        is_swapped=seems_swapped(
+            (o.source.modality, o.refusal.code if o.refusal else "") for o in outcomes
+        ),
+        is_empty=is_empty,
     )
 
 

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.convert.conversion_plan import ConversionJob, find_volumes, name_sources, plan_jobs
+from data_prep.convert.conversion_plan import (
+    ConversionJob,
+    find_volumes,
+    leave_out_removed,
+    name_sources,
+    plan_jobs,
+)
 from data_prep.convert.disk_usage import BYTES_PER_VOXEL, bytes_needed, in_units, stored_slices
 from data_prep.convert.executor import num_workers
 from data_prep.convert.header_scan import ScannedHeader, scan_headers, unusable
+from data_prep.convert.modality_swap import SWAPPED, seems_swapped
 from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import preprocessed_source
@@ -21,7 +28,7 @@ from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.commits import frozen_splits
 from data_prep.store.writer import encoded_bytes
-from mrct.errors import VolumeError
+from mrct.errors import VolumeError, as_volume_error
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.volume import MODALITIES, Grid, Modality
 
@@ -58,6 +65,13 @@ class ConversionForecast:
     """Whether the key that determines the splits exists; otherwise they are random here."""
     samples: Mapping[Modality, ConversionSample]
     """One sample of each modality that has a usable volume to convert."""
+    trial_refusals: Mapping[int, VolumeError]
+    """Why inputs tried as samples cannot be converted, by their number."""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether volumes were tried and none could be converted."""
+        return bool(self.trial_refusals) and not self.samples
 
     @property
     def bytes_needed(self) -> int:
@@ -126,7 +140,27 @@ class ConversionForecast:
                 "The split of each subject depends on the key, which convert creates; only the "
                 "counts are final."
             )
+        yield from self._trials()
         yield from self._costs()
+
+    def _trials(self) -> Iterator[str]:
+        modalities = {each.source.number: each.source.modality for each in self.previews}
+        for number, error in self.trial_refusals.items():
+            yield (
+                f"Input {number} ({modalities[number]}) was converted in memory, REFUSED: "
+                f"{error.code}: {error}"
+            )
+        if self.trial_refusals:
+            yield (
+                f"{len(self.trial_refusals)} of {len(self.trial_refusals) + len(self.samples)} "
+                "trial conversions were refused, and more of the others may be."
+            )
+        usable = [(modality, "") for modality in self.samples]
+        if seems_swapped(
+            [(modalities[number], error.code) for number, error in self.trial_refusals.items()]
+            + usable
+        ):
+            yield SWAPPED
 
     def _costs(self) -> Iterator[str]:
         free = self.settings.out.bytes_free()
@@ -154,33 +188,37 @@ def forecast_conversion(settings: ConvertSettings) -> ConversionForecast:
     has_key = settings.key_path.exists()
     key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
     sources = name_sources(findings.volumes, key, settings.leniency)
+    sources = leave_out_removed(sources, settings.out, findings.skipped)
     previews = scan_headers(sources, settings.out)
     jobs = plan_jobs(sources, frozen_splits(settings.out), settings.split, unusable(previews))
+    samples, trial_refusals = _samples(previews, settings.preprocessing)
     return ConversionForecast(
         settings=settings,
         findings=findings,
         previews=previews,
         jobs=jobs,
         has_key=has_key,
-        samples=_samples(previews, settings.preprocessing),
+        samples=samples,
+        trial_refusals=trial_refusals,
     )
 
 
 def _samples(
     previews: list[ScannedHeader], spec: PreprocessingSpec
-) -> dict[Modality, ConversionSample]:
-    """Convert the first usable volume of each modality in memory."""
+) -> tuple[dict[Modality, ConversionSample], dict[int, VolumeError]]:
+    """Convert the first usable volume of each modality in memory; also return the refusals."""
     _warm_up()
     samples: dict[Modality, ConversionSample] = {}
+    refusals: dict[int, VolumeError] = {}
     for modality in MODALITIES:
         to_come = [p.source for p in previews if p.grid and p.source.modality == modality]
         for source in to_come[:_NUM_TIMED]:
             try:
                 samples[modality] = _sample(source, spec)
                 break
-            except VolumeError:
-                continue
-    return samples
+            except Exception as error:  # as in a conversion: one source's fault is not the others'
+                refusals[source.number] = as_volume_error(error)
+    return samples, refusals
 
 
 def _sample(source: Source, spec: PreprocessingSpec) -> ConversionSample:

@@ -7,6 +7,7 @@ characters: the holder of the key can recompute it, and nobody else can test a g
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,3 +47,37 @@ def open_key(path: Path) -> Key:
             "remove this one and convert into a new store."
         )
     return Key(secret=secret)
+
+
+def existing_key(given: Path | None, usual: Path) -> Key | None:
+    """Return the key in the given file, or in the usual one if there is one; create none."""
+    if given and not given.exists():
+        raise UsageError(f"There is no key file {given}. Give the --key-file of the store.")
+    return open_key(given or usual) if given or usual.exists() else None
+
+
+def find_subject(named: str, known: Collection[str], key: Key | None) -> str:
+    """Return the pseudonym of a subject, given by it or, with the key, by its own name.
+
+    Raises UsageError if `named` is none or several of the `known` subjects; it is not repeated,
+    since it may be a patient's name.
+    """
+    if named in known:
+        return named
+    # As `convert` makes them: of a manifest or a pair, of one side, of a PatientID without issuer.
+    identities = [named, f"mri {named}", f"ct {named}", f"{named}\0"] if key else []
+    matches = [p for each in identities if key and (p := key.pseudonym("subject", each)) in known]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UsageError(
+            f"The name given with --subject belongs to {len(matches)} subjects: "
+            f"{' and '.join(matches)}. Equal names below --mri and --ct were taken for different "
+            "people. Give --subject one of these pseudonyms at a time."
+        )
+    where = "" if key else ", and there is no key to compute it from a name (--key-file)"
+    raise UsageError(
+        f"The store has and had no subject of this pseudonym or name{where}. Look its pseudonym up "
+        "in the id map of the conversion (column `subject`), or make one with the same convert and "
+        "--id-map FILE."
+    )

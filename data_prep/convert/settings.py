@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from data_prep.datasets.split import Fractions
+from data_prep.datasets.split import Fractions, SubjectRule
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
 from mrct.cli import optional
@@ -25,7 +25,8 @@ class ConvertSettings:
     Choose the layout of the data set:
 
       --mri MRI --ct CT     a folder per modality, at any depth:
-                            .nii .nii.gz .mha .nrrd or DICOM
+                            .nii .nii.gz .mha .nrrd or DICOM;
+                            or a quoted pattern of files or folders
       --bids DIR            sub-01[/ses-1]/anat/sub-01_T1w.nii.gz
       --synthrad Task1      CASE/mr, ct, mask (2023 or 2025)
       --manifest LIST.csv   path,modality,subject,split,pair,mask
@@ -35,6 +36,7 @@ class ConvertSettings:
 
       convert --mri MRI --ct CT --out brain.zarr
       convert --mri STUDIES --ct STUDIES --paired --out pelvis.zarr
+      convert --mri 'X/*_0000.nii.gz' --ct CT --out abdomen.zarr
       convert --bids DATASET --mri-suffix T2w --out brain.zarr
       convert --synthrad Task1/brain --out synthrad.zarr
       convert --manifest LIST.csv --out brain.zarr --workers 8
@@ -44,8 +46,9 @@ class ConvertSettings:
     assigns subjects to train, val and test, permanently.
 
     The subject of a file is the first folder below --mri or --ct, or
-    the name of a file that lies directly in it; sub-01 in BIDS; the
-    case in SynthRAD; PatientID in DICOM.
+    the name of a file that lies directly in it, or what {subject} or
+    the first wildcard of a pattern stands for; sub-01 in BIDS; the
+    case in SynthRAD; PatientID in DICOM, or as --subject-by says.
 
     Files written:
 
@@ -62,13 +65,16 @@ class ConvertSettings:
     out: StoragePath
     """Store to create or to extend: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
     mri: Folder = None
-    """Folder of MRIs: volume files and DICOM series at any depth."""
+    """Folder of MRIs, volume files and DICOM series at any depth, or a pattern such as
+    'set_1/{subject}/*_MR_T1.nrrd'."""
     ct: Folder = None
-    """Folder of CTs. A DICOM study with both modalities may be given for both --mri and --ct."""
+    """The same for CTs. A DICOM study with both modalities may be given for both --mri and
+    --ct."""
     bids: Folder = None
     """Root of a BIDS-like tree, with sub-01, sub-02: an MRI and a CT (suffix ct) per session."""
     mri_suffix: str = "T1w"
-    """BIDS suffix of the MRI (T1w, ce-gadolinium_T1w); the name with fewest entities wins."""
+    """BIDS suffix of the MRI, with entities that it must have (acq-mprage_T1w); of several, the
+    name with fewest entities wins."""
     synthrad: Folder = None
     """Folder of SynthRAD cases at any depth."""
     manifest: Csv = None
@@ -77,6 +83,9 @@ class ConvertSettings:
     """Pair MRI and CT of equal names, of one BIDS session, or of one DICOM frame of reference."""
     same_subjects: bool = False
     """Treat equal names below --mri and --ct as one subject, unaligned; else as two subjects."""
+    subject_by: SubjectRule = "id"
+    """Subject of a DICOM series below --mri or --ct: its PatientID, its study, or the first folder
+    below DIR. Give study or folder if several people share a PatientID."""
     spacing_mm: Annotated[tuple[float, float, float], arg(metavar="Z Y X")] = (3.0, 1.0, 1.0)
     """Voxel size of the store in mm: between slices, rows, columns."""
     size: Annotated[tuple[int, int], arg(metavar="Y X")] = (256, 256)
@@ -150,6 +159,11 @@ class ConvertSettings:
             raise UsageError(
                 "--same-subjects applies to --mri and --ct only: the other layouts name subjects "
                 "themselves. Omit --same-subjects."
+            )
+        if self.subject_by != "id" and not folders:
+            raise UsageError(
+                "--subject-by applies to --mri and --ct only: the other layouts name subjects "
+                "themselves. Omit --subject-by."
             )
         _ = self.preprocessing  # its constructor validates the grid
         if abs(sum(self.split) - 1) > 1e-6 or min(self.split) < 0:

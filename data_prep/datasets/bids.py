@@ -4,7 +4,8 @@
 
 CT is not yet part of the BIDS specification (BEP 024); in practice it lies in `ct/` or `anat/` and
 its names end with `_ct`. Therefore the suffix decides, and the datatype folder is ignored.
-`derivatives`, `sourcedata` and `code` lie beside the subjects and are not searched.
+`derivatives`, `sourcedata` and `code` lie beside the subjects and are not searched. Derived data
+sets may have their files directly in the subject's folder, as CERMEP-IDB-MRXFDG does.
 """
 
 from collections import Counter
@@ -21,10 +22,10 @@ _CT_SUFFIX = "ct"
 def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -> FoundVolumes:
     """Return an MRI and a CT of every session, or of every subject without sessions.
 
-    `mri_suffix` is the end of the MRI's name and may begin with entities: `T1w`, `T2w`,
-    `ce-gadolinium_T1w`. If a session has several candidates, the one with the fewest entities is
-    chosen, then the first by name; the others are counted as skipped. With `paired`, the MRI and
-    the CT of one session are taken as aligned.
+    `mri_suffix` is the suffix of the MRI's name, and may begin with entities that its name must
+    have among others: `T1w`, `ce-gadolinium_T1w`, `acq-mprage_run-2_T1w`. If a session has several
+    candidates, the one with the fewest entities is chosen, then the first by name; the others are
+    counted as skipped. With `paired`, the MRI and the CT of one session are taken as aligned.
 
     Raises:
         UsageError: There are no subjects, or neither an MRI nor a CT.
@@ -69,13 +70,17 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
 
 def _with_fewest_entities(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
     """Return the candidate with the fewest entities, and count the others as skipped."""
-    candidates = [
-        path
-        for path in session.glob("*/*")
-        if path.name.startswith("sub-")
-        and path.name.lower().endswith(VOLUME_SUFFIXES)
-        and stem_of(path.name).lower().endswith(f"_{ending.lower()}")
-    ]
+    *entities, suffix = ending.lower().split("_")
+    candidates = []
+    for path in (*session.glob("*"), *session.glob("*/*")):
+        parts = stem_of(path.name).lower().split("_")
+        if (
+            path.name.startswith("sub-")
+            and path.name.lower().endswith(VOLUME_SUFFIXES)
+            and parts[-1] == suffix
+            and set(entities) <= set(parts)
+        ):
+            candidates.append(path)
     if not candidates:
         return None
     if len(candidates) > 1:

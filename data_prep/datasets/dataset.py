@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.datasets.split import Split
+from data_prep.datasets.unread_files import is_litter
 from data_prep.dicom.series import Series
 from data_prep.readers.formats import DETACHED_SUFFIXES, VOLUME_SUFFIXES
 from mrct.errors import UsageError
@@ -17,7 +18,6 @@ from mrct.imaging.volume import Modality
 
 SUFFIXES_TEXT = ", ".join(suffix for suffix in VOLUME_SUFFIXES if suffix not in DETACHED_SUFFIXES)
 """Suffixes of files that contain one volume each; DICOM is recognised by its content."""
-_LITTER = "__MACOSX"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +66,9 @@ def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:
         skipped[f"Folder that cannot be opened ({error.strerror})"] += 1
 
     for parent, folders, names in os.walk(folder, onerror=closed):
-        folders[:] = sorted(name for name in folders if not _is_litter(name))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
         for name in sorted(names):
-            if _is_litter(name) or not name.lower().endswith(VOLUME_SUFFIXES):
+            if is_litter(name) or not name.lower().endswith(VOLUME_SUFFIXES):
                 continue
             path = Path(parent, name)
             if path.resolve().is_relative_to(root):
@@ -90,7 +90,3 @@ def check_folder(folder: Path, flag: str) -> None:
         f"No volume can be read from {flag} {folder}: {found}. Give the folder that contains the "
         f"volumes ({SUFFIXES_TEXT} files or DICOM), or list files with --manifest."
     )
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name == _LITTER

@@ -1,12 +1,13 @@
 """Finds the volumes of the simplest layout: a folder of MRIs and one of CTs, files and DICOM.
 
-The subject of a file is the first folder below --mri or --ct, or its own name if it lies directly
-in it. A folder of several files is one subject, so that scans of one person never end up in
-training and test. The subject of a DICOM series is given by its header.
+Instead of a folder a pattern may be given (`places.py`). The subject of a file is the first folder
+below --mri or --ct, or its own name if it lies directly in it, or what a pattern names. A folder of
+several files is one subject, so that scans of one person never end up in training and test. The
+subject of a DICOM series is given by its header, unless --subject-by says otherwise.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,23 +19,29 @@ from data_prep.datasets.dataset import (
     volume_files,
 )
 from data_prep.datasets.pairing import pair_dicom, pair_files
+from data_prep.datasets.places import InputPlace, is_pattern, places_of
+from data_prep.datasets.split import SubjectRule
+from data_prep.datasets.subjects import subject_of, subject_remarks
+from data_prep.datasets.unread_files import OTHER_MATCH, unread_files
 from data_prep.dicom.series import Series, find_series
-from data_prep.readers.formats import stem_of
+from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from data_prep.readers.tolerances import Leniency
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
 
 
 def find_in_folders(
-    folders: Mapping[Modality, Path],
+    given: Mapping[Modality, Path],
     leniency: Leniency,
     *,
     paired: bool = False,
     same_subjects: bool = False,
+    subject_by: SubjectRule = "id",
 ) -> FoundVolumes:
-    """Return the volume files and DICOM series at any depth below one folder per modality.
+    """Return the volume files and DICOM series at any depth below one folder per modality, or of
+    the matches of one pattern per modality.
 
-    Equal names in both folders are one subject with `same_subjects`, and an aligned pair with
+    Equal names on both sides are one subject with `same_subjects`, and an aligned pair with
     `paired`; otherwise they are two subjects. With `paired`, DICOM series of one patient are a
     pair if they share a frame of reference.
 
@@ -42,26 +49,40 @@ def find_in_folders(
         UsageError: A folder has no volume of its modality, or both contain the same file.
     """
     skipped: Counter[str] = Counter()
-    series: dict[Path, list[Series]] = {}
+    series: dict[frozenset[Path], list[Series]] = {}
     files: list[FoundVolume] = []
     dicom: list[FoundVolume] = []
-    for modality, folder in folders.items():
-        check_folder(folder, f"--{modality}")
-        own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
-        resolved = folder.resolve()
-        if resolved not in series:  # a mixed study is given for both modalities and read once
-            series[resolved] = find_series(folder)
-        chosen, left = _of_modality(series[resolved], modality)
+    folders: list[Path] = []
+    is_mixed = len(given) > len(set(given.values()))
+    for modality, path in given.items():
+        if not is_pattern(path):
+            check_folder(path, f"--{modality}")
+        places = places_of(path, f"--{modality}")
+        own = _files_of(places, modality, skipped)
+        own_folders = [place.path for place in places if place.path.is_dir()]
+        key = frozenset(folder.resolve() for folder in own_folders)
+        if key not in series:  # a mixed study is given for both modalities and read once
+            series[key] = find_series(*own_folders)
+        chosen, left = _of_modality(series[key], modality)
         if not own and not chosen:
-            raise _nothing(folder, modality, left)
+            raise _nothing(path, modality, left)
         files += own
-        dicom += [dicom_volume(each, modality) for each in chosen]
+        of_path = {place.path: place for place in places}
+        dicom += [
+            _dicom_volume(each, modality, of_path, subject_by, is_mixed=is_mixed) for each in chosen
+        ]
         skipped += left
+        folders += own_folders
     _check_apart(files)
-    remarks = []
+    found = [each for of_place in series.values() for each in of_place]
+    taken = {volume.path for volume in files} | {path for each in found for path in each.paths}
+    skipped += unread_files(folders, taken)
+    remarks = subject_remarks((v.series for v in dicom if v.series), subject_by)
+    named = [volume for volume in files + dicom if volume.subject == _own(volume)]
     if paired or same_subjects:
-        files = [replace(volume, subject=volume.label) for volume in files]
-    elif shared := _shared_labels(files):
+        files = [_joined(volume) for volume in files]
+        dicom = [_joined(volume) for volume in dicom]
+    elif shared := _shared_labels(named):
         remarks.append(
             f"{shared} name(s) occur below both --mri and --ct and were taken for different "
             "subjects. If they are the same, give --same-subjects (or --paired if the two are "
@@ -74,29 +95,78 @@ def find_in_folders(
     return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks)
 
 
-def dicom_volume(series: Series, modality: Modality) -> FoundVolume:
+def _files_of(
+    places: Sequence[InputPlace], modality: Modality, skipped: Counter[str]
+) -> list[FoundVolume]:
+    """Return the volume files at the places and below them."""
+    found = []
+    for place in places:
+        if place.path.is_dir():
+            found += [_file(path, place, modality) for path in volume_files(place.path, skipped)]
+        elif place.path.name.lower().endswith(VOLUME_SUFFIXES):
+            found.append(_file(place.path, place, modality))
+        else:
+            skipped[OTHER_MATCH] += 1
+    return found
+
+
+def _dicom_volume(
+    series: Series,
+    modality: Modality,
+    places: Mapping[Path, InputPlace],
+    rule: SubjectRule,
+    *,
+    is_mixed: bool,
+) -> FoundVolume:
+    """Return a DICOM series as a volume of the subject that the rule, or the pattern, names."""
+    volume = dicom_volume(series, modality, rule)
+    first = series.paths[0]
+    place = next(places[path] for path in (first, *first.parents) if path in places)
+    if rule != "folder" and not place.is_subject_named:
+        return volume
+    label = _label(first, place)
+    return replace(volume, subject=label if is_mixed else f"{modality} {label}", label=label)
+
+
+def dicom_volume(series: Series, modality: Modality, rule: SubjectRule = "id") -> FoundVolume:
     """Return a DICOM series as a volume; its header gives the subject."""
-    identity = series.identity or series.name
+    identity, label = subject_of(series, rule)
     return FoundVolume(
         path=series.paths[0].parent,
         modality=modality,
         name=series.name,
         subject=identity,
-        label=identity.split("\0")[0],
+        label=label,
         series=series,
     )
 
 
-def _file(path: Path, folder: Path, modality: Modality) -> FoundVolume:
-    relative = path.relative_to(folder)
-    label = relative.parts[0] if len(relative.parts) > 1 else stem_of(path.name)
-    return FoundVolume(
+def _file(path: Path, place: InputPlace, modality: Modality) -> FoundVolume:
+    label = _label(path, place)
+    volume = FoundVolume(
         path=path,
         modality=modality,
-        name=relative.as_posix(),
-        subject=f"{modality} {label}",
+        name=path.relative_to(place.base).as_posix(),
+        subject="",
         label=label,
     )
+    return replace(volume, subject=_own(volume))
+
+
+def _label(path: Path, place: InputPlace) -> str:
+    """Return the subject that the path names."""
+    inner = path.relative_to(place.base)
+    return place.label or (inner.parts[0] if len(inner.parts) > 1 else stem_of(path.name))
+
+
+def _own(volume: FoundVolume) -> str:
+    """Return the identity of a subject that a path below one of the two folders names."""
+    return f"{volume.modality} {volume.label}"
+
+
+def _joined(volume: FoundVolume) -> FoundVolume:
+    """Return a volume whose subject is the one of the same name on the other side."""
+    return replace(volume, subject=volume.label) if volume.subject == _own(volume) else volume
 
 
 def _of_modality(found: list[Series], modality: Modality) -> tuple[list[Series], Counter[str]]:
@@ -131,11 +201,12 @@ def _check_apart(files: list[FoundVolume]) -> None:
         )
 
 
-def _nothing(folder: Path, modality: Modality, left: Counter[str]) -> UsageError:
-    entries = sum(1 for _ in folder.iterdir())
-    found = f"it has {entries} other entries" + "".join(f", {n} x {why}" for why, n in left.items())
+def _nothing(given: Path, modality: Modality, left: Counter[str]) -> UsageError:
+    entries = f"it has {sum(1 for _ in given.iterdir())} other entries" if given.is_dir() else ""
+    found = ", ".join([entries, *(f"{n} x {why}" for why, n in left.items())]).strip(", ")
     return UsageError(
-        f"No {modality.upper()} volume: {folder} contains no {SUFFIXES_TEXT} file and no DICOM "
-        f"series of this modality, at any depth ({found}). Give the folder that contains the "
-        "volumes, or list them with --manifest."
+        f"No {modality.upper()} volume: {given} contains no {SUFFIXES_TEXT} file and no DICOM "
+        f"series of this modality, at any depth ({found or 'its matches are other files'}). Give "
+        "the folder that contains the volumes, a pattern such as 'imagesTr/*_0000.nii.gz', or "
+        "list them with --manifest."
     )

@@ -47,7 +47,7 @@ def pair_dicom(
         if series.error or refusal(series, resample_tilt=tilt, resample_irregular=irregular):
             return None
         frame = series.headers[0].frame_of_reference_uid
-        return f"{series.identity}\0{frame}" if frame else None
+        return f"{volume.subject}\0{frame}" if frame else None
 
     groups = _group_by(volumes, frame_of_reference)
     chosen: Groups = {

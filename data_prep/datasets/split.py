@@ -11,6 +11,8 @@ from mrct.errors import UsageError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SubjectRule = Literal["id", "study", "folder"]
+"""What tells the subject of a DICOM series: its PatientID, its study, or its folder."""
 Fractions = tuple[float, float, float]
 """Fractions of (train, val, test), which sum to 1."""
 

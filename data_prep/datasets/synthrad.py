@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder, volume_files
+from data_prep.datasets.unread_files import unread_files
 from data_prep.readers.formats import stem_of
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -33,14 +34,18 @@ def find_in_synthrad(root: Path) -> FoundVolumes:
     check_folder(root, "--synthrad")
     skipped: Counter[str] = Counter()
     cases: dict[Path, dict[str, Path]] = defaultdict(dict)
-    for path in volume_files(root, skipped):
+    found_files = volume_files(root, skipped)
+    skipped += unread_files([root], set(found_files))
+    for path in found_files:
         cases[path.parent][stem_of(path.name).lower()] = path
     volumes = []
+    unused = 0
     for folder, files in sorted(cases.items()):
         if _CONE_BEAM in files:
             skipped["SynthRAD: case with cone-beam CT (task 2)"] += 1
             continue
         found = {modality: files[name] for modality, name in _FILE_NAMES.items() if name in files}
+        unused += len(files) - len(found) - (_MASK in files)
         pair = folder.relative_to(root).as_posix() if len(found) > 1 else None
         volumes += [
             FoundVolume(
@@ -54,6 +59,8 @@ def find_in_synthrad(root: Path) -> FoundVolumes:
             )
             for modality, path in found.items()
         ]
+    if unused:
+        skipped["SynthRAD: volume file that is no mr, ct or mask of a case"] = unused
     if not volumes:
         left = "".join(f", {count} x {reason}" for reason, count in skipped.items())
         raise UsageError(

@@ -20,6 +20,7 @@ _MODALITY_OF_CLASS: dict[str, Modality] = {
     f"{_STORAGE}4.1": "mri",
     f"{_STORAGE}4.4": "mri",
 }
+_SINGLE_FRAME = {f"{_STORAGE}2", f"{_STORAGE}4"}
 _TAGS: dict[Modality, str] = {"ct": "CT", "mri": "MR"}
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _OTHERS = (
@@ -121,6 +122,8 @@ def group_fault(group: SliceGroup, census: Census, *, num_damaged: int) -> Volum
 
 
 def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
+    if any(header.frames > 1 and header.sop_class in _SINGLE_FRAME for header in headers):
+        return _unusable("An image of a single-frame class has several frames, but one position")
     lacking = {
         "ImagePositionPatient": [header.position is None for header in headers],
         "ImageOrientationPatient": [header.orientation is None for header in headers],

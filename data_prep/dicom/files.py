@@ -21,6 +21,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
+from data_prep.dicom.character_sets import UTF_8, true_character_set
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.tags import HEADER_TAGS, frames_of, slice_header
 from data_prep.readers.file_state import file_changed, stamp_of, unreadable
@@ -36,6 +37,15 @@ _PIXEL_TAGS = [
     "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 ]
 # fmt: on
+_CHECKED_TEXTS = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "InstitutionName",
+    "ReferringPhysicianName",
+    "StudyDescription",
+)
+"""Tags by whose bytes the character set is checked."""
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -137,11 +147,24 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
         dataset = dcmread(
             whole, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
         )
+    _correct_character_set(dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         number = "" if implicit else ".1" if little else ".2"
         dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{number}")
     return dataset
+
+
+def _correct_character_set(dataset: Dataset) -> None:
+    """Set the character set that the text is in, before any of it is decoded."""
+    named = dataset.get("SpecificCharacterSet") or ""
+    raw = (dataset.get_item(keyword) for keyword in _CHECKED_TEXTS if keyword in dataset)
+    text = b"".join(each.value for each in raw if isinstance(each.value, bytes))
+    if found := true_character_set([named] if isinstance(named, str) else list(named), text):
+        dataset.SpecificCharacterSet = found
+        python_names = ["utf_8" if found == UTF_8 else "latin_1"]
+        implicit, little = dataset.original_encoding
+        dataset.set_original_encoding(implicit, little, python_names)
 
 
 def _check_rest(pixels: bytes, expected: int) -> None:

@@ -4,10 +4,12 @@
 """
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,11 @@ class Series:
         return tuple(sorted({header.path for header in self.headers} | set(self.damaged)))
 
     @property
+    def patient_id(self) -> str:
+        """PatientID, which may be empty; never stored or shown."""
+        return self.headers[0].identity.split("\0")[0] if self.headers else ""
+
+    @property
     def identity(self) -> str:
         """Identity from which the subject's pseudonym is computed; never stored or shown."""
         if not self.headers:
@@ -74,16 +81,18 @@ class Series:
         return f"{kind}, {len(self.headers)} image(s) of {first.rows} x {first.columns}"
 
 
-def find_series(folder: Path) -> list[Series]:
-    """Return all DICOM series at any depth below a folder, sorted by their first file.
+def find_series(*folders: Path) -> list[Series]:
+    """Return all DICOM series at any depth below the folders, sorted by their first file.
 
     Objects that are not CT or MR slices, and damaged files, are returned as series with an
-    `error`, so that they can be counted. Other files (without the DICOM prefix, and not empty) are
-    ignored. Links that lead out of the folder are not followed.
+    `error`, so that they can be counted. Other files (without the DICOM prefix) are ignored, also
+    empty ones unless they are named like the slices beside them. Links that lead out of the folder
+    are not followed.
     """
     headers: list[SliceHeader] = []
     damaged: dict[Path, VolumeError] = {}
-    for path in _files(folder, damaged):
+    without_content: dict[Path, VolumeError] = {}
+    for path in chain.from_iterable(_files(folder, damaged) for folder in folders):
         try:
             read_with_retry(partial(stamp_of, path))
             with path.open("rb") as stream:
@@ -100,11 +109,12 @@ def find_series(folder: Path) -> list[Series]:
                     if any(head)
                     else "The file is empty."
                 )
-                damaged[path] = _no_content(found)
+                without_content[path] = _no_content(found)
         except OSError as error:
             damaged[path] = unreadable(error)
         except VolumeError as error:
             damaged[path] = error
+    damaged |= _lost_slices(without_content, headers)
     return sorted(_series_of(headers, damaged), key=lambda series: series.paths[0])
 
 
@@ -153,7 +163,7 @@ def _files(folder: Path, damaged: dict[Path, VolumeError]) -> Iterator[Path]:
         damaged[Path(error.filename)] = unreadable(error)
 
     for parent, folders, names in os.walk(folder, onerror=closed):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
             if name.startswith(".") or name.lower().endswith(VOLUME_SUFFIXES):
@@ -214,6 +224,29 @@ def _share_out(
         else:
             alone.append(path)
     return beside, alone
+
+
+def _lost_slices(
+    without_content: Mapping[Path, VolumeError], headers: Iterable[SliceHeader]
+) -> dict[Path, VolumeError]:
+    """Return the files without content that may have been slices: those named like the slices of
+    their folder, and all in a folder without slices or whose slices have names of no pattern."""
+    slices: dict[Path, set[str]] = defaultdict(set)
+    for header in headers:
+        slices[header.path.parent].add(header.path.name)
+    forms = {folder: {_form(name) for name in names} for folder, names in slices.items()}
+    return {
+        path: error
+        for path, error in without_content.items()
+        if (own := forms.get(path.parent)) is None
+        or _form(path.name) in own
+        or (len(own) > 1 and 2 * len(own) > len(slices[path.parent]))
+    }
+
+
+def _form(name: str) -> str:
+    """Return a file's name with every number, or UID, replaced by one sign."""
+    return re.sub(r"[0-9.]+", "#", name.lower())
 
 
 def _no_content(found: str) -> VolumeError:

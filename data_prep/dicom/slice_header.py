@@ -21,6 +21,11 @@ class SliceHeader:
     """PatientID and its issuer, used only as input to the keyed pseudonym."""
     person: str = field(repr=False)
     """Digest of identity, name and birth date: equal for one patient."""
+    name_digest: str = field(repr=False)
+    """Digest of the patient's name, as are the next two of birth date and institution: empty
+    without one, and comparable within one process only."""
+    birth_date_digest: str = field(repr=False)
+    institution_digest: str = field(repr=False)
     study_uid: str = field(repr=False)
     series_uid: str = field(repr=False)
     frame_of_reference_uid: str = field(repr=False)

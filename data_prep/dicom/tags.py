@@ -4,8 +4,12 @@ Of the tags that identify a patient, only the input of the pseudonym and a diges
 """
 
 import hashlib
+import hmac
 import math
+import re
+import secrets
 from collections.abc import MutableSequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,10 @@ from data_prep.readers.file_state import Stamp
 # fmt: off
 HEADER_TAGS = [
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID",
-    "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "ImagePositionPatient",
-    "ImageOrientationPatient", "FrameOfReferenceUID", "ImagesInAcquisition", "EchoTime",
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "InstitutionName",
+    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
+    "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
+    "ImagesInAcquisition", "EchoTime",
     "TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept",
@@ -86,7 +91,7 @@ def slice_header(
     if not sop_class:
         raise ValueError("no SOPClassUID")
     identity = text("PatientID") + "\0" + text("IssuerOfPatientID")
-    person = "\0".join((identity, text("PatientName"), text("PatientBirthDate")))
+    name, birth_date = plain_name(text("PatientName")), text("PatientBirthDate")
     bits = whole("BitsAllocated") or 0
     is_signed = whole("PixelRepresentation") == 1
     image_type = value("ImageType") or ()
@@ -100,7 +105,10 @@ def slice_header(
         frame=frame,
         frames=frames_of(dataset),
         identity=identity,
-        person=hashlib.sha256(person.encode("utf-8", "surrogateescape")).hexdigest(),
+        person=_digest("\0".join((identity, name, birth_date))),
+        name_digest=_digest(name),
+        birth_date_digest=_digest(birth_date),
+        institution_digest=_digest(text("InstitutionName").upper()),
         study_uid=text("StudyInstanceUID"),
         series_uid=text("SeriesInstanceUID"),
         frame_of_reference_uid=text("FrameOfReferenceUID"),
@@ -133,6 +141,25 @@ def slice_header(
             whole("PixelPaddingValue"), whole("PixelPaddingRangeLimit"), bits, is_signed
         ),
     )
+
+
+def plain_name(name: str) -> str:
+    """Return the first spelling of a person's name, without its case and its separators.
+
+    Scanners and archives write one name in several ways: Doe^John, DOE^JOHN^^, DOE JOHN.
+    """
+    return " ".join(re.split(r"[\^\s]+", name.partition("=")[0].upper())).strip()
+
+
+def _digest(text: str) -> str:
+    """Return a keyed digest, empty for no text; the key dies with the process."""
+    content = text.encode("utf-8", "surrogateescape")
+    return hmac.digest(_process_key(), content, hashlib.sha256).hex() if text.strip("\0") else ""
+
+
+@cache
+def _process_key() -> bytes:
+    return secrets.token_bytes(32)
 
 
 def padding_range(

@@ -63,6 +63,9 @@ def read_metaimage_header(stream: BufferedIOBase, assume_affine: bool) -> FileHe
     With `assume_affine` the axes of a file without TransformMatrix are LPS, as in ITK.
     """
     fields = _fields(stream)
+    # -1: the voxels are the end of the file. Their size is compared with the rest of the file.
+    if fields.get("HeaderSize") == "-1" and not _flag(fields, "CompressedData"):
+        del fields["HeaderSize"]
     if fields["ElementDataFile"] != "LOCAL":
         raise detached("The voxels lie in other files (ElementDataFile)")
     for name, plain in _PLAIN.items():

@@ -175,7 +175,9 @@ def _read_whole(path: Path) -> tuple[bytes, Any]:
     if len(content) != claimed:
         found = "more" if len(content) > claimed else f"{len(content):,}"
         raise _bad(f"it claims {claimed:,} bytes, but there are {found}")
-    return content, header
+    start = header.structarr.dtype.fields["pixdim"][1]
+    first = header["pixdim"][:1].tobytes()  # in the byte order of the file
+    return content[:start] + first + content[start + len(first) :], header
 
 
 def _image_class(head: bytes) -> Any:
@@ -206,6 +208,8 @@ def _header(head: bytes, path: Path) -> Any:
     check_number(f"of an unknown type (datatype {kind})", kind in _DATATYPES)
     if header["bitpix"] != 8 * header.get_data_dtype().itemsize:
         raise _bad(f"bitpix {header['bitpix']} does not fit datatype {header['datatype']}")
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1  # the standard (nifti1.h, qfac); nibabel raises an error
     claimed, size_bytes = _claimed_bytes(header), path.stat().st_size
     most = min(MAX_BYTES, size_bytes * (MAX_RATIO if _is_packed(path) else 1))
     if claimed > most:
@@ -224,8 +228,10 @@ def _check_header(header: Any, *, assume_affine: bool) -> None:
     check_number(f"{dtype} (datatype)", dtype.kind in "iuf")
     check_shape(header.get_data_shape())
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    # A slope of 0 means "not scaled" by the standard, but then an intercept makes no sense.
-    if not math.isfinite(slope) or not math.isfinite(intercept) or (slope == 0 != intercept):
+    # A slope of 0 (the standard) or NaN (nibabel) means "not scaled": an intercept makes no sense.
+    is_unscaled = slope == 0 or math.isnan(slope)
+    is_sound = intercept == 0 or math.isnan(intercept) if is_unscaled else math.isfinite(intercept)
+    if math.isinf(slope) or not is_sound:
         raise VolumeError(
             "slope",
             f"Values would be scaled by {slope:g} and shifted by {intercept:g} (scl_slope, "

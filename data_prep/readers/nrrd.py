@@ -39,7 +39,13 @@ _TYPES_OF_DTYPE = {
     "f8": ("double",),
 }
 _DTYPE_OF_TYPE = {name: dtype for dtype, names in _TYPES_OF_DTYPE.items() for name in names}
-_PACKINGS: dict[str, Packing] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_PACKINGS: dict[str, Packing] = {
+    "raw": "raw",
+    "gzip": "gzip",
+    "gz": "gzip",
+    "bzip2": "bzip2",
+    "bz2": "bzip2",
+}
 _TO_RAS = {
     "left-posterior-superior": LPS_TO_RAS,
     "lps": LPS_TO_RAS,
@@ -71,7 +77,7 @@ def read_nrrd_header(stream: BufferedIOBase, assume_affine: bool) -> FileHeader:
         dtype = dtype.newbyteorder("<" if fields["endian"] == "little" else ">")
     packing = _PACKINGS.get(fields.get("encoding", "").lower())
     if packing is None:
-        raise _bad("encoding is neither raw nor gzip")
+        raise _bad("encoding is none of raw, gzip and bzip2")
     counts = sizes(fields.get("sizes", ""), "sizes", _NRRD)
     axes = _VECTOR.findall(fields.get("space directions", "none " * len(counts)))
     if fields.get("dimension") != str(len(counts)) or len(axes) != len(counts):

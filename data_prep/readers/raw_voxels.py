@@ -3,6 +3,7 @@
 The claimed size is compared with the size on disk before memory is allocated.
 """
 
+import bz2
 import math
 import zlib
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ MAX_RATIO = 1032
 """zlib's technical note: no deflate stream expands further."""
 _WINDOW_BITS: dict[Compression, int] = {"zlib": zlib.MAX_WBITS, "gzip": 16 + zlib.MAX_WBITS}
 
-Packing = Literal["raw"] | Compression
+Packing = Literal["raw", "bzip2"] | Compression
 
 
 def inflate(packed: bytes, compression: Compression, *, most_bytes: int) -> bytes:
@@ -52,6 +53,27 @@ def inflate(packed: bytes, compression: Compression, *, most_bytes: int) -> byte
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def inflate_bzip2(packed: bytes, *, most_bytes: int) -> bytes:
+    """Decompress a bzip2 stream, or its first `most_bytes + 1` bytes if it has more.
+
+    Every block has a checksum. A file may have several streams. Raises VolumeError
+    (`bzip2-damaged`).
+    """
+    parts, left = [], most_bytes + 1
+    while packed and left > 0:
+        stream = bz2.BZ2Decompressor()
+        while left > 0 and not stream.eof:
+            try:
+                parts.append(stream.decompress(packed, left))
+            except OSError as error:
+                raise damaged_stream("bzip2", error) from error
+            packed, left = b"", left - len(parts[-1])
+            if not stream.eof and stream.needs_input and left > 0:
+                raise damaged_stream("bzip2", "it is truncated")
+        packed = stream.unused_data if stream.eof else b""
+    return b"".join(parts)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FileHeader:
     """The header of a file with one volume."""
@@ -70,7 +92,7 @@ def read_voxels(stream: BufferedIOBase, header: FileHeader) -> NDArray[np.float3
     """Read the rest of `stream` as voxels [z, y, x].
 
     Raises VolumeError: `header-damaged` if the claimed size differs from the file's,
-    `zlib-damaged` or `gzip-damaged` if the stream or its checksum is damaged.
+    `zlib-damaged`, `gzip-damaged` or `bzip2-damaged` if the stream or its checksum is damaged.
     """
     claimed = math.prod(header.shape) * header.dtype.itemsize
     content = _read_bytes(stream, claimed, header.packing, header.format_name)
@@ -92,7 +114,11 @@ def _read_bytes(stream: BufferedIOBase, claimed: int, packing: Packing, format_n
             format_name,
             f"it claims {claimed:,} bytes, but {left:,} bytes cannot decompress to as many",
         )
-    content = inflate(stream.read(left), packing, most_bytes=claimed)
+    content = (
+        inflate_bzip2(stream.read(left), most_bytes=claimed)
+        if packing == "bzip2"
+        else inflate(stream.read(left), packing, most_bytes=claimed)
+    )
     if len(content) > claimed:
         raise bad_header(format_name, f"it claims {claimed:,} bytes, but the stream has more")
     if len(content) != claimed:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from data_prep.datasets.split import Split
 from data_prep.store.commits import (
     SPLITS_FILE,
-    commit_path,
     committed,
+    erase_volume,
     frozen_splits,
     read_commit,
     seal,
@@ -99,8 +99,7 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
                 damaged.append(name)
             advance()
     for name in damaged:
-        commit_path(path, name).remove()  # first, because without it the volume does not exist
-        (path / name).remove()
+        erase_volume(path, name)
     try:
         frozen_splits(path)
     except StoreError as error:

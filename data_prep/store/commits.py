@@ -17,6 +17,8 @@ COMMITS = "commits"
 """Folder of the commit records inside a store."""
 SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
+REMOVED_FILE = "removed.json"
+"""File beside it with the subjects that were removed and must not come back."""
 IMAGE, BODY, SCORE = "0", "labels/body/0", "labels/score/0"
 """Paths of the arrays of a volume, relative to its group; only some have the last."""
 
@@ -81,6 +83,18 @@ def frozen_splits(
     kept = unseal(path.read_bytes(), path, store)["splits"] if path.exists() else {}
     volumes = (record["volume"] for record in records or read_commits(store))
     return cast(dict[str, Split], kept | {v["subject"]: v["split"] for v in volumes})
+
+
+def removed_subjects(store: StoragePath) -> set[str]:
+    """Return the subjects that were removed from the store, also those whose removal was killed."""
+    path = store / REMOVED_FILE
+    return set(unseal(path.read_bytes(), path, store)["subjects"]) if path.exists() else set()
+
+
+def erase_volume(store: StoragePath, name: str) -> None:
+    """Delete a volume: its record first, because without it the volume does not exist."""
+    commit_path(store, name).remove()
+    (store / name).remove()
 
 
 def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:

@@ -5,6 +5,7 @@ Its layout:
     zarr.json                     root group: schema, spacing, size, preprocessing and fingerprint
     index.safetensors             facts of all volumes, rebuilt from the commit records
     splits.json                   the split of every subject that was ever in the store
+    removed.json                  the subjects that were removed and must not come back
     commits/<modality>-<p>.json   commit record: a volume exists once this does; written last
     <modality>/<p>/               OME-Zarr 0.5 image of one volume, p its pseudonym
         0                         int16 [z, y, x], chunks (1, Y, X), one shard

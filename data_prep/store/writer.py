@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,24 +20,24 @@ from data_prep.store.commits import (
     SPLITS_FILE,
     commit_path,
     committed,
+    erase_volume,
     frozen_splits,
     read_commits,
+    removed_subjects,
     seal,
 )
 from data_prep.store.index import INDEX, index_of
+from data_prep.store.ome_groups import ome_groups, zarr_group
 from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, encode
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
-from mrct.imaging.volume import MODALITIES, Grid, Modality, spacing_of
+from mrct.imaging.volume import MODALITIES, Grid, Modality
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock, wait_for_lock
 from mrct.storage.paths import StoragePath
-
-_OME_VERSION = "0.5"
-_OME_AXES = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -112,9 +112,9 @@ def create_store(
         for name in sorted(own):
             (path / name).make_folder()
         for modality in MODALITIES:
-            (path / modality / METADATA).put(_group({}))
+            (path / modality / METADATA).put(zarr_group({}))
         # Written last, because it turns the folders into a store.
-        (path / METADATA).put(_group({ATTRIBUTE: root}))
+        (path / METADATA).put(zarr_group({ATTRIBUTE: root}))
     return fingerprint
 
 
@@ -193,7 +193,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     assert prepared.grid.shape[1:] == tuple(root["size"]), "not on the store's grid"
     origin = {"source_sha256": prepared.source_sha256, "fingerprint": root["fingerprint"]}
     labels = ["body"] + (prepared.preprocessed.score_mask is not None) * ["score"]
-    files = _groups(stored, stored.to_json() | origin, labels)
+    files = ome_groups(stored, stored.to_json() | origin, labels)
     for array, voxels in _arrays(prepared.preprocessed).items():
         files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
     sums = {
@@ -220,13 +220,35 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
 def rebuild_index(store: StoragePath) -> None:
     """Write the index and the frozen splits from the commit records.
 
+    Volumes of removed subjects are erased first, so that a killed removal is completed.
+
     Raises:
         StoreError: A record, or the file of the splits, was changed.
     """
+    removed = removed_subjects(store)
     records = read_commits(store)
-    splits = frozen_splits(store, records)
+    for record in records:
+        if record["volume"]["subject"] in removed:
+            erase_volume(store, record["volume"]["name"])
+    records = [record for record in records if record["volume"]["subject"] not in removed]
+    known = frozen_splits(store, records)
+    splits = {subject: split for subject, split in known.items() if subject not in removed}
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
     (store / INDEX).put(index_of(records))
+
+
+def remove_if_empty(store: StoragePath) -> bool:
+    """Remove a store in which no volume is or ever was; return whether it was removed.
+
+    The caller holds its lock. A killed removal leaves what the next conversion takes for a store
+    whose conversion was not finished, or for none.
+    """
+    if frozen_splits(store) or removed_subjects(store):
+        return False
+    for name in (INDEX, SPLITS_FILE, ".commit", ".lock", METADATA):
+        (store / name).remove()
+    store.remove()
+    return True
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
@@ -256,29 +278,6 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
 def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round to the steps of the index."""
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
-
-
-def _groups(stored: StoredVolume, facts: dict[str, Any], labels: Sequence[str]) -> dict[str, bytes]:
-    """Return the OME-Zarr 0.5 groups of an image and its labels, with the affine beside them."""
-    scale = {"type": "scale", "scale": list(spacing_of(stored.affine))}
-    dataset = {"path": "0", "coordinateTransformations": [scale]}
-    image = {
-        "version": _OME_VERSION,
-        "multiscales": [{"name": stored.modality, "axes": _OME_AXES, "datasets": [dataset]}],
-    }
-    colour = {"label-value": 1, "rgba": [255, 127, 14, 128]}
-    label = image | {"image-label": {"colors": [colour], "source": {"image": "../../"}}}
-    return {
-        METADATA: _group({"ome": image, ATTRIBUTE: facts}),
-        f"labels/{METADATA}": _group({"ome": {"version": _OME_VERSION, "labels": labels}}),
-        **{f"labels/{name}/{METADATA}": _group({"ome": label}) for name in labels},
-    }
-
-
-def _group(attributes: dict[str, Any]) -> bytes:
-    """Return the `zarr.json` of a Zarr v3 group."""
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    return json.dumps(group, indent=1).encode()
 
 
 def encoded_bytes(preprocessed: PreprocessedVolume) -> int:

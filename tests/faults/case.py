@@ -74,14 +74,14 @@ def converted(folder: Path, out: Path, modality: str, **changes: object) -> Outc
         **changes,
     }
     report = convert(ConvertSettings(**settings))
-    store = open_store(out)
+    store = None if report.is_empty else open_store(out)
     path = out.with_name(out.name + ".quarantine.jsonl")
     lines = path.read_text().splitlines() if path.exists() else []
     assert not lines or stat.S_IMODE(path.stat().st_mode) == 0o600
     return Outcome(
         report=report,
-        volumes=tuple(store.voxels(volume) for volume in store.volumes),
-        affines=tuple(volume.affine for volume in store.volumes),
+        volumes=tuple(store.voxels(volume) for volume in store.volumes) if store else (),
+        affines=tuple(volume.affine for volume in store.volumes) if store else (),
         quarantine=[json.loads(line) for line in lines],
     )
 

@@ -1,5 +1,6 @@
 """MHA and NRRD files that must not pass; `test_formats.py` has many more."""
 
+import bz2
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,15 @@ def cut(what: str, code: str, suffix: str, *, packed: bool) -> Case:
     return Case(what=f"{suffix}: {what}", code=code, make=make)
 
 
+def bzip2(folder: Path, keep: int | None = None) -> None:
+    """An NRRD whose voxels are a bzip2 stream, of which the last bytes may lack."""
+    path = folder / "a.nrrd"
+    SimpleITK.WriteImage(image_of(), path)
+    head, _, raw = path.read_bytes().partition(b"\n\n")
+    head = head.replace(b"encoding: raw", b"encoding: bzip2")
+    path.write_bytes(head + b"\n\n" + bz2.compress(raw)[:keep])
+
+
 def voxels(what: str, code: str, suffix: str, array: np.ndarray) -> Case:
     """A sound file with other voxels [z, y, x]."""
     return Case(
@@ -52,6 +62,11 @@ def voxels(what: str, code: str, suffix: str, array: np.ndarray) -> Case:
 
 
 CASES = [
+    Case(
+        what=".nrrd: a bzip2 stream cut off",
+        code="bzip2-damaged",
+        make=lambda folder: bzip2(folder, -100),
+    ),
     cut("a file cut off in its voxels", "header-damaged", ".mha", packed=False),
     cut("a compressed file cut off", "zlib-damaged", ".mha", packed=True),
     cut("a compressed file cut off", "gzip-damaged", ".nrrd", packed=True),

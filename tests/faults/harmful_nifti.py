@@ -149,6 +149,7 @@ CASES = [
     ),
     voxels("an MR with its contrast inverted", "no-outline", 400 - values("MR"), "MR"),
     field("a slope of infinity", "slope", scl_slope=np.inf),
+    field("a slope of NaN with a shift", "slope", scl_slope=np.nan, scl_inter=-1000),
     field("voxel sizes of 0 (pixdim)", "pixdim", pixdim=[1, 0, 0.9, 3, 0, 0, 0, 0]),
     field("sform and qform that differ", "affine-conflict", qoffset_x=20),
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from tests.faults.case import Case
@@ -51,6 +52,13 @@ def on_every_other(**tags: object) -> Change:
 def brighter(index: int, dataset: Dataset) -> None:
     """Other pixels, as a second moment has."""
     set_pixels(dataset, pixels_of(dataset).astype(int) + 5)
+
+
+def doubled(index: int, dataset: Dataset) -> None:
+    """A second frame in a classic object, whose place nobody tells."""
+    pixels = pixels_of(dataset)
+    dataset.NumberOfFrames = 2
+    set_pixels(dataset, np.stack([pixels, pixels + 5]))
 
 
 def narrower(index: int, dataset: Dataset) -> None:
@@ -167,6 +175,7 @@ HEADERS = [
         "header-unusable",
         setting(ImageOrientationPatient=[2, 0, 0, 0, 1, 0]),
     ),
+    ct("two frames in an object of one position", "header-unusable", doubled),
     ct("HighBit away from the stored bits", "header-unusable", setting(HighBit=15)),
     ct("more bits stored than allocated", "header-unusable", setting(BitsStored=20, HighBit=19)),
     ct(

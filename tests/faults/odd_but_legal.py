@@ -17,7 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.faults import harmful_formats
+from tests.faults import harmful_formats, harmful_nifti
 from tests.faults.case import Case
 from tests.faults.harmful_nifti import AFFINE, image_of
 from tests.faults.harmful_pixels import as_signed, stored
@@ -36,6 +36,7 @@ from tests.support.series import (
     write_series,
 )
 
+NAN = float("nan")
 TURN = np.deg2rad(25)
 OBLIQUE = (np.cos(TURN), np.sin(TURN), 0, -np.sin(TURN) * 0.6, np.cos(TURN) * 0.6, 0.8)
 TOP_ROWS = (np.arange(SHAPE[1]) < 3)[:, None]
@@ -275,6 +276,11 @@ NIFTI = [
     ),
     nifti("NIfTI-2", lambda: nibabel.Nifti2Image.from_image(image_of())),
     Case(what="a gzip file of two streams", make=members),
+    harmful_nifti.field(
+        "scl_slope and scl_inter NaN: not scaled", "", scl_slope=NAN, scl_inter=NAN
+    ),
+    harmful_nifti.field("scl_slope NaN and scl_inter 0", "", scl_slope=NAN, scl_inter=0),
+    harmful_nifti.field("pixdim[0] = 0, which means 1", "", pixdim=[0, 0.8, 0.9, 3, 0, 0, 0, 0]),
 ]
 
 
@@ -287,8 +293,17 @@ def by_itk(what: str, name: str, packed: bool) -> Case:
     )
 
 
+def with_header_size(folder: Path) -> None:
+    """A file that counts its voxels from the end."""
+    path = folder / "a.mha"
+    SimpleITK.WriteImage(harmful_formats.image_of(), path)
+    path.write_bytes(path.read_bytes().replace(b"ElementType", b"HeaderSize = -1\nElementType", 1))
+
+
 ITK = [
     by_itk("MHA", "a.mha", False),
     by_itk("compressed MHA", "a.mha", True),
     by_itk("compressed NRRD", "a.nrrd", True),
+    Case(what="NRRD compressed with bzip2", make=harmful_formats.bzip2),
+    Case(what="MHA whose HeaderSize is -1 (voxels at the end)", make=with_header_size),
 ]

@@ -1,4 +1,4 @@
-"""Record of a run's environment, data and grid: `environment.json`."""
+"""Record of a run's environment, data and grid: `environment.json` and `subjects.json`."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import torch
 
 from cyclegan.errors import ConfigError
 from data_prep.store.store import Store
+from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
 from mrct.storage.paths import StoragePath
 
 ENVIRONMENT = "environment.json"
@@ -28,6 +29,13 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
         "store_contents": store.contents,
     }
     (run_folder / ENVIRONMENT).put(json.dumps(facts, indent=1).encode())
+
+
+def record_subjects(run_folder: StoragePath, store: Store, start: StoragePath | None) -> None:
+    """Write which subjects the run is shown, with those of the run of the checkpoint `start`, from
+    which it began."""
+    earlier = [read_subjects(start.parent.parent)] if start else []
+    write_subjects(run_folder, subjects_of(store), read_subjects(run_folder), *earlier)
 
 
 def require_same_grid(run_folder: StoragePath, store: Store) -> None:

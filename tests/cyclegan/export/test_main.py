@@ -17,6 +17,7 @@ from cyclegan.train.checkpoint.checkpoint import load_generators, newest_checkpo
 from cyclegan.train.checkpoint.run_record import record_environment
 from cyclegan.train.checkpoint.select import select_checkpoint
 from cyclegan.train.engine.state import build_state
+from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
 from mrct.errors import ExitCode
 
 
@@ -129,6 +130,19 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     assert "have changed since the run began" in capsys.readouterr().out
     info = read_model(run.run_folder / "model_to_ct").info
     assert (info.trained_on.volumes, info.store_contents) == (0, "1" * 16)
+
+
+def test_a_model_names_the_subjects_that_its_run_was_shown(run, store):
+    """Those of the run's own record, and where it has none those of the store it is known to be."""
+    save_state(run, store)
+    folder = run.run_folder
+
+    assert export(ExportCommand(run_folder=folder)) == ExitCode.DONE
+    assert read_subjects(folder / "model_to_ct") == subjects_of(store)
+
+    write_subjects(folder, {"train": ["one who was removed since"], "val": []})
+    assert export(ExportCommand(run_folder=folder, overwrite=True)) == ExitCode.DONE
+    assert read_subjects(folder / "model_to_ct")["train"] == ["one who was removed since"]
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):

@@ -12,9 +12,12 @@ from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
 from cyclegan.train import loop, training_run
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.run_record import record_subjects
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
+from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
 
 
@@ -56,6 +59,21 @@ def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(c
     assert digest(ended) == digest(finished.state)
     lines = read_lines(config.run_folder / METRICS)
     assert [line["step"] for line in lines if "val/selection" in line] == [2, 4, 6]
+
+
+def test_a_run_records_the_subjects_that_it_and_the_run_it_began_at_were_shown(
+    finished, store, tmp_path
+):
+    assert read_subjects(finished.config.run_folder) == subjects_of(store)
+
+    donor, heir = LocalPath(tmp_path / "donor"), LocalPath(tmp_path / "heir")
+    for folder in (donor, heir):
+        folder.make_folder()
+    write_subjects(donor, {"train": ["of the donor"], "val": []})
+    record_subjects(heir, store, donor / "checkpoints" / "step_00000003")
+    record_subjects(heir, store, None)  # resumed, the donor being gone
+
+    assert set(read_subjects(heir)["train"]) == {*subjects_of(store)["train"], "of the donor"}
 
 
 def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):

@@ -63,6 +63,32 @@ def test_the_suffix_may_name_entities_too(tmp_path):
         assert volume.path.name == f"sub-01_{expected}.nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("suffix", "expected"),
+    [
+        ("acq-mprage_T1w", "acq-mprage_run-1_T1w"),
+        ("run-2_T1w", "acq-mprage_run-2_T1w"),
+        ("run-2_acq-mprage_T1w", "acq-mprage_run-2_T1w"),
+        ("acq-space_T1w", "acq-space_ce-gd_run-1_T1w"),
+    ],
+)
+def test_entities_are_found_wherever_they_stand(tmp_path, suffix, expected):
+    names = ("acq-mprage_run-1_T1w", "acq-mprage_run-2_T1w", "acq-space_ce-gd_run-1_T1w")
+    touch_files(tmp_path, *(f"sub-01/anat/sub-01_{name}.nii.gz" for name in names))
+
+    (volume,) = find_in_bids(tmp_path, mri_suffix=suffix).volumes
+
+    assert volume.path.name == f"sub-01_{expected}.nii.gz"
+
+
+def test_files_may_lie_in_the_subjects_own_folder(tmp_path):
+    touch_files(tmp_path, *(f"sub-0001/sub-0001_space-pet_{end}.nii.gz" for end in ("T1w", "ct")))
+
+    found = find_in_bids(tmp_path, paired=True)
+
+    assert [volume.pair for volume in found.volumes] == ["sub-0001", "sub-0001"]
+
+
 def test_no_tree_and_no_candidate_are_told_apart(tmp_path):
     touch_files(tmp_path / "flat", "a.nii")
     with pytest.raises(UsageError, match="contains no folder sub-<label>"):

@@ -212,3 +212,46 @@ def test_other_files_and_links_out_of_the_folder_are_nobodys(tmp_path):
 
 def test_an_empty_folder_has_no_series(tmp_path):
     assert find_series(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["lock", "empty.dcm", "Notes.txt", "series.dcm.tmp"])
+@pytest.mark.parametrize("content", [b"", b"no DICOM at all"])
+def test_a_stray_file_beside_slices_does_not_cost_the_series(tmp_path, name, content):
+    write_series(tmp_path / "ct")
+    (tmp_path / "ct" / name).write_bytes(content)
+
+    (series,) = find_series(tmp_path)
+
+    assert series.error is None
+    assert not series.damaged
+    assert tmp_path / "ct" / name not in series.paths
+
+
+@pytest.mark.parametrize(
+    ("names", "lost"),
+    [
+        ("{:03d}.dcm", "008.dcm"),
+        ("IM{:04d}", "IM0009"),
+        ("1.2.840.{}.dcm", "1.2.840.1.99.dcm"),
+        ("{:d}", "12"),
+    ],
+)
+def test_an_empty_file_named_like_the_slices_is_a_lost_slice(tmp_path, names, lost):
+    write_series(tmp_path / "ct", name=names)
+    (tmp_path / "ct" / lost).write_bytes(b"")
+
+    (series,) = find_series(tmp_path)
+
+    assert series.error is not None
+    assert series.error.code == "file-damaged"
+
+
+def test_where_names_have_no_pattern_an_empty_file_may_be_a_slice(tmp_path):
+    folder = write_series(tmp_path / "ct")
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"{'abcdefgh'[number] * 3}x")
+    (folder / "zzz").write_bytes(b"")
+
+    (series,) = find_series(tmp_path)
+
+    assert series.error is not None

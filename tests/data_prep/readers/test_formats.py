@@ -182,7 +182,7 @@ def test_no_flipped_bit_of_a_packed_stream_changes_a_voxel(tmp_path, suffix):
         (".nrrd", b"left-posterior-superior", b"scanner-xyz", "no-affine"),
         (".nrrd", b"type: short", b"type: block", "voxel-type"),
         (".nrrd", b"endian: little", b"endian: middle", "header-damaged"),
-        (".nrrd", b"encoding: raw", b"encoding: bzip2", "header-damaged"),
+        (".nrrd", b"encoding: raw", b"encoding: hex", "header-damaged"),
         (".nrrd", b"encoding: raw", b"encoding: raw\nbyte skip: 5", "header-damaged"),
         (".nrrd", b"encoding: raw", b"encoding: raw\ndata file: /etc/passwd", "detached-data"),
         (".nrrd", b"kinds", b'space units: "m" "m" "m"\nkinds', "header-damaged"),
