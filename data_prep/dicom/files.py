@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
@@ -123,7 +124,7 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
         ) from None
 
 
-def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
+def _read(path: Path, tags: Sequence[str | int], *, stop_before_pixels: bool = False) -> Dataset:
     """Read the given tags of a file; sets a transfer syntax also if the file has no preamble."""
     with HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
         whole: io.BufferedReader | Path = stream
@@ -135,7 +136,10 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
                 whole = path  # pydicom inflates all of it at once, pixels too
         stream.seek(0)
         dataset = dcmread(
-            whole, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
+            whole,
+            specific_tags=list(map(Tag, tags)),
+            stop_before_pixels=stop_before_pixels,
+            force=bare,
         )
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding

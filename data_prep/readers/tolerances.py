@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_GAP = 2.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leniency:
@@ -11,8 +13,14 @@ class Leniency:
     """Straighten a DICOM stack with gantry tilt (slices not perpendicular to the stack)."""
     resample_irregular: bool = False
     """Interpolate a DICOM stack of uneven spacing to its median gap."""
+    max_gap: float = MAX_GAP
+    """Largest gap that --resample-irregular fills, in median gaps: 2 invents one slice in a row."""
     assume_hu: bool = False
     """Take the values of a DICOM CT without any rescale as HU."""
     assume_affine: bool = False
     """Assume the default axes of the format for a file without orientation: left, front, up for
     NIfTI with both codes 0; left, back, up for .mha and .nrrd."""
+
+
+STRICT = Leniency()
+"""Nothing is accepted that is refused by default."""
