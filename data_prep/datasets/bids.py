@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder
+from data_prep.datasets.nifti_facts import file_facts
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -47,17 +48,21 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
                 if (path := _with_fewest_entities(session, ending, skipped))
             }
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
-            volumes += [
-                FoundVolume(
-                    path=path,
-                    modality=modality,
-                    name=path.relative_to(root).as_posix(),
-                    subject=subject.name,
-                    label=subject.name,
-                    pair=pair,
+            for modality, path in chosen.items():
+                kind, facts, error = file_facts(path, modality)
+                volumes.append(
+                    FoundVolume(
+                        path=path,
+                        modality=modality,
+                        name=path.relative_to(root).as_posix(),
+                        subject=subject.name,
+                        label=subject.name,
+                        pair=pair,
+                        kind=kind,
+                        facts=facts,
+                        left_out=error.code if error else "",
+                    )
                 )
-                for modality, path in chosen.items()
-            ]
     if not volumes:
         raise UsageError(
             f"--bids {root} has {len(subjects)} subject(s), and none of them has a file named "

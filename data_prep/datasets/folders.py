@@ -14,10 +14,13 @@ from data_prep.datasets.dataset import (
     SUFFIXES_TEXT,
     FoundVolume,
     FoundVolumes,
+    KindCount,
     check_folder,
     volume_files,
 )
+from data_prep.datasets.nifti_facts import file_facts
 from data_prep.datasets.pairing import pair_dicom, pair_files
+from data_prep.datasets.series_choice import EVERYTHING, SeriesChoice
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import stem_of
 from data_prep.readers.tolerances import Leniency
@@ -29,33 +32,42 @@ def find_in_folders(
     folders: Mapping[Modality, Path],
     leniency: Leniency,
     *,
+    choices: Mapping[Modality, SeriesChoice] | None = None,
     paired: bool = False,
     same_subjects: bool = False,
 ) -> FoundVolumes:
     """Return the volume files and DICOM series at any depth below one folder per modality.
 
+    `choices` selects among the kinds of image that a folder has, before volumes are paired;
+    without it all that show anatomy are taken.
     Equal names in both folders are one subject with `same_subjects`, and an aligned pair with
     `paired`; otherwise they are two subjects. With `paired`, DICOM series of one patient are a
     pair if they share a frame of reference.
 
     Raises:
-        UsageError: A folder has no volume of its modality, or both contain the same file.
+        UsageError: A folder has no volume of its modality, or several kinds and no choice was
+            made, or both contain the same file.
     """
     skipped: Counter[str] = Counter()
     series: dict[Path, list[Series]] = {}
     files: list[FoundVolume] = []
     dicom: list[FoundVolume] = []
+    kinds: list[KindCount] = []
     for modality, folder in folders.items():
         check_folder(folder, f"--{modality}")
         own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
         resolved = folder.resolve()
         if resolved not in series:  # a mixed study is given for both modalities and read once
             series[resolved] = find_series(folder)
-        chosen, left = _of_modality(series[resolved], modality)
-        if not own and not chosen:
+        found, left = _of_modality(series[resolved], modality)
+        choice = (choices or {}).get(modality, EVERYTHING)
+        selection = choice.select(own + found, modality)
+        left += selection.skipped
+        if not selection.volumes:
             raise _nothing(folder, modality, left)
-        files += own
-        dicom += [dicom_volume(each, modality) for each in chosen]
+        files += [volume for volume in selection.volumes if volume.series is None]
+        dicom += [volume for volume in selection.volumes if volume.series]
+        kinds += selection.table
         skipped += left
     _check_apart(files)
     remarks = []
@@ -71,10 +83,10 @@ def find_in_folders(
         files, of_files = pair_files(files)
         dicom, of_dicom = pair_dicom(dicom, leniency)
         remarks += of_files + of_dicom
-    return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks)
+    return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks, kinds=kinds)
 
 
-def dicom_volume(series: Series, modality: Modality) -> FoundVolume:
+def dicom_volume(series: Series, modality: Modality, left_out: str = "") -> FoundVolume:
     """Return a DICOM series as a volume; its header gives the subject."""
     identity = series.identity or series.name
     return FoundVolume(
@@ -84,33 +96,43 @@ def dicom_volume(series: Series, modality: Modality) -> FoundVolume:
         subject=identity,
         label=identity.split("\0")[0],
         series=series,
+        kind=series.kind,
+        facts=series.facts,
+        left_out=left_out,
     )
 
 
 def _file(path: Path, folder: Path, modality: Modality) -> FoundVolume:
     relative = path.relative_to(folder)
     label = relative.parts[0] if len(relative.parts) > 1 else stem_of(path.name)
+    kind, facts, error = file_facts(path, modality)
     return FoundVolume(
         path=path,
         modality=modality,
         name=relative.as_posix(),
         subject=f"{modality} {label}",
         label=label,
+        kind=kind,
+        facts=facts,
+        left_out=error.code if error else "",
     )
 
 
-def _of_modality(found: list[Series], modality: Modality) -> tuple[list[Series], Counter[str]]:
-    """Return the series to convert, and the others counted by reason.
+def _of_modality(found: list[Series], modality: Modality) -> tuple[list[FoundVolume], Counter[str]]:
+    """Return the series to choose from, and the others counted by reason.
 
     Damaged files are included, so that they are refused by name, but only if the folder contains
     DICOM at all: an empty file beside NIfTI files is ignored.
     """
     has_dicom = any(series.headers for series in found)
-    chosen: list[Series] = []
+    chosen: list[FoundVolume] = []
     left: Counter[str] = Counter()
     for series in found:
+        asked = series.if_asked
         if series.modality == modality or (has_dicom and not series.headers):
-            chosen.append(series)
+            chosen.append(dicom_volume(series, modality))
+        elif asked and asked.modality == modality and series.error:
+            chosen.append(dicom_volume(asked, modality, series.error.code))
         else:
             left[f"DICOM: {series.error.code if series.error else 'other-modality'}"] += 1
     return chosen, left
