@@ -57,9 +57,10 @@ def find_in_folders(
         check_folder(folder, f"--{modality}")
         own = [_file(path, folder, modality) for path in volume_files(folder, skipped)]
         resolved = folder.resolve()
-        if resolved not in series:  # a mixed study is given for both modalities and read once
+        is_new = resolved not in series
+        if is_new:  # a mixed study is given for both modalities and read once
             series[resolved] = find_series(folder)
-        found, left = _of_modality(series[resolved], modality)
+        found, left = _of_modality(series[resolved], modality, is_new=is_new)
         choice = (choices or {}).get(modality, EVERYTHING)
         selection = choice.select(own + found, modality)
         left += selection.skipped
@@ -118,8 +119,11 @@ def _file(path: Path, folder: Path, modality: Modality) -> FoundVolume:
     )
 
 
-def _of_modality(found: list[Series], modality: Modality) -> tuple[list[FoundVolume], Counter[str]]:
-    """Return the series to choose from, and the others counted by reason.
+def _of_modality(
+    found: list[Series], modality: Modality, *, is_new: bool
+) -> tuple[list[FoundVolume], Counter[str]]:
+    """Return the series to choose from, and the others counted by reason; objects of no modality
+    only if the folder `is_new`.
 
     Damaged files are included, so that they are refused by name, but only if the folder contains
     DICOM at all: an empty file beside NIfTI files is ignored.
@@ -133,8 +137,10 @@ def _of_modality(found: list[Series], modality: Modality) -> tuple[list[FoundVol
             chosen.append(dicom_volume(series, modality))
         elif asked and asked.modality == modality and series.error:
             chosen.append(dicom_volume(asked, modality, series.error.code))
-        else:
-            left[f"DICOM: {series.error.code if series.error else 'other-modality'}"] += 1
+        elif series.modality or asked:
+            left["DICOM: other-modality"] += 1
+        elif series.error and is_new:
+            left[f"DICOM: {series.error.code}"] += 1
     return chosen, left
 
 
