@@ -17,16 +17,15 @@ from mrct.imaging.volume import Modality
 _MOST_BYTES = 4 << 20
 _IN_SECONDS = ("EchoTime", "RepetitionTime", "InversionTime")
 _KINDS: dict[str, ImageKind] = {
-    "T1w": "T1w",
-    "T2w": "T2w",
-    "FLAIR": "FLAIR",
-    "PDw": "PDw",
-    "PD": "PDw",
+    "t1w": "T1w",
+    "t2w": "T2w",
+    "flair": "FLAIR",
+    "pdw": "PDw",
     "dwi": "DWI",
     "swi": "SWI",
     "angio": "TOF",
 }
-"""Suffixes of BIDS 1.9 that are kinds of ours."""
+"""Suffixes of BIDS 1.9 that are kinds of ours, in lower case, since many write T1W."""
 
 
 def file_facts(path: Path, modality: Modality) -> tuple[ImageKind, ImageFacts, VolumeError | None]:
@@ -44,7 +43,7 @@ def _kind_of_name(name: str, modality: Modality) -> ImageKind:
     has_agent = any(entity.startswith("ce-") for entity in entities)
     if modality == "ct":
         return "contrast" if has_agent else "unknown"
-    kind = _KINDS.get(suffix, "unknown")
+    kind = _KINDS.get(suffix.lower(), "unknown")
     return "T1w-contrast" if kind == "T1w" and has_agent else kind
 
 

@@ -7,8 +7,9 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
@@ -124,7 +125,7 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
         ) from None
 
 
-def _read(path: Path, tags: Sequence[str | int], *, stop_before_pixels: bool = False) -> Dataset:
+def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> Dataset:
     """Read the given tags of a file; sets a transfer syntax also if the file has no preamble."""
     with HeaderFile(path) if stop_before_pixels else path.open("rb") as stream:
         whole: io.BufferedReader | Path = stream
@@ -137,7 +138,7 @@ def _read(path: Path, tags: Sequence[str | int], *, stop_before_pixels: bool = F
         stream.seek(0)
         dataset = dcmread(
             whole,
-            specific_tags=list(map(Tag, tags)),
+            specific_tags=_numbers_of(tuple(tags)),
             stop_before_pixels=stop_before_pixels,
             force=bare,
         )
@@ -146,6 +147,12 @@ def _read(path: Path, tags: Sequence[str | int], *, stop_before_pixels: bool = F
         number = "" if implicit else ".1" if little else ".2"
         dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{number}")
     return dataset
+
+
+@lru_cache
+def _numbers_of(tags: tuple[str, ...]) -> list[BaseTag]:
+    """Return the tags of keywords: looking them up takes longer than reading them."""
+    return [Tag(tag) for tag in tags]
 
 
 def _check_rest(pixels: bytes, expected: int) -> None:

@@ -19,7 +19,7 @@ from data_prep.dicom.slice_header import SliceHeader
 from data_prep.readers.file_state import Stamp
 
 # fmt: off
-_KEYWORDS = [
+HEADER_TAGS = [
     *FACT_TAGS, "SpecificCharacterSet", "SOPClassUID", "Modality", "PixelPresentation",
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID",
     "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber", "ImagePositionPatient",
@@ -31,7 +31,6 @@ _KEYWORDS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]
 # fmt: on
-HEADER_TAGS = [Tag(keyword) for keyword in _KEYWORDS]
 _TAGS_OF_FACTS = frozenset(Tag(keyword) for keyword in FACT_TAGS)
 _FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence")
 _MACROS = {

@@ -139,6 +139,7 @@ NAMES = {
     "sub-1_T1w.nii.gz": "T1w",
     "sub-1_ce-gd_T1w.nii.gz": "T1w-contrast",
     "sub-1_T2w.nii": "T2w",
+    "patient_study1_T2W.nii.gz": "T2w",
     "sub-1_FLAIR.nii.gz": "FLAIR",
     "sub-1_PDw.nii.gz": "PDw",
     "anna.nii.gz": "unknown",
