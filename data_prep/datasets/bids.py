@@ -8,6 +8,7 @@ its names end with `_ct`. Therefore the suffix decides, and the datatype folder 
 """
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder
@@ -42,11 +43,13 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     volumes = []
     for subject in subjects:
         for session in sorted(subject.glob("ses-*")) or [subject]:
+            files = [path for path in session.glob("*/*") if _is_volume(path)]
             chosen = {
                 modality: path
                 for modality, ending in endings.items()
-                if (path := _with_fewest_entities(session, ending, skipped))
+                if (path := _with_fewest_entities(files, ending, skipped))
             }
+            _count_others(files, endings.values(), skipped)
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
             for modality, path in chosen.items():
                 kind, facts, error = file_facts(path, modality)
@@ -72,15 +75,26 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     return FoundVolumes(volumes=volumes, skipped=skipped)
 
 
-def _with_fewest_entities(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
+def _is_volume(path: Path) -> bool:
+    return path.name.startswith("sub-") and path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def _ends(path: Path, ending: str) -> bool:
+    return stem_of(path.name).lower().endswith(f"_{ending.lower()}")
+
+
+def _count_others(files: Iterable[Path], endings: Collection[str], skipped: Counter[str]) -> None:
+    """Count the volumes of other suffixes as skipped, by kind; a suffix itself could be a name."""
+    for path in files:
+        if not any(_ends(path, ending) for ending in endings):
+            skipped[f"BIDS: files of another suffix ({file_facts(path, 'mri')[0]})"] += 1
+
+
+def _with_fewest_entities(
+    files: Iterable[Path], ending: str, skipped: Counter[str]
+) -> Path | None:
     """Return the candidate with the fewest entities, and count the others as skipped."""
-    candidates = [
-        path
-        for path in session.glob("*/*")
-        if path.name.startswith("sub-")
-        and path.name.lower().endswith(VOLUME_SUFFIXES)
-        and stem_of(path.name).lower().endswith(f"_{ending.lower()}")
-    ]
+    candidates = [path for path in files if _ends(path, ending)]
     if not candidates:
         return None
     if len(candidates) > 1:
