@@ -90,9 +90,7 @@ def _count_others(files: Iterable[Path], endings: Collection[str], skipped: Coun
             skipped[f"BIDS: files of another suffix ({file_facts(path, 'mri')[0]})"] += 1
 
 
-def _with_fewest_entities(
-    files: Iterable[Path], ending: str, skipped: Counter[str]
-) -> Path | None:
+def _with_fewest_entities(files: Iterable[Path], ending: str, skipped: Counter[str]) -> Path | None:
     """Return the candidate with the fewest entities, and count the others as skipped."""
     candidates = [path for path in files if _ends(path, ending)]
     if not candidates:

@@ -126,8 +126,8 @@ def _several_grids(group: SliceGroup) -> VolumeError | None:
     if group.directions > 1:
         return VolumeError(
             "too-few-slices",
-            f"The series has {len(group.headers)} images in {group.directions} directions, fewer than "
-            f"{MIN_SLICES} in each: too few for a volume.",
+            f"The series has {len(group.headers)} images in {group.directions} directions, fewer "
+            f"than {MIN_SLICES} in each: too few for a volume.",
             "Leave out localizers and single images, or export the whole series again.",
         )
     frames = {header.frame_of_reference_uid for header in group.headers}
