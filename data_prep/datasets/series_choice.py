@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes, KindCount
 from data_prep.datasets.image_filter import ImageFilter
 from data_prep.datasets.series_facts import description_of, facts_of
-from data_prep.dicom.image_kind import ALL
+from data_prep.dicom.image_kind import ALL, KINDS
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
 
@@ -39,7 +39,7 @@ class SeriesChoice:
         met = [v for v in volumes if self.where is None or self.where(facts_of(v))]
         table = _table(volumes, met, modality)
         kinds = self.kinds
-        offered = list(dict.fromkeys(v.kind for v in met if not v.left_out))
+        offered = sorted({v.kind for v in met if not v.left_out}, key=KINDS[modality].index)
         if not kinds and self.must_choose and len(offered) > 1:
             lines = list(table_lines(table))
             if self.ask is None:
@@ -123,9 +123,9 @@ def table_lines(table: Iterable[KindCount]) -> Iterator[str]:
         gives = f"{flag} gives {row.num_met}"
         if row.left_out:
             gives = f"left out ({row.left_out}) unless {flag} asks for it"
-        counts = f"{row.num_volumes} of {row.num_subjects} subject(s)"
+        counts = f"{row.num_volumes} volume(s) of {row.num_subjects} subject(s)"
         example = f"; e.g. {row.example}" if row.example else ""
-        yield f"  {row.modality.upper()} {row.kind:<14}{counts:<22}{gives}{example}"
+        yield f"  {row.modality.upper():<3} {row.kind:<13} {counts:<30} {gives}{example}"
 
 
 def _several(modality: Modality, lines: Sequence[str], kinds: Sequence[str]) -> UsageError:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mrct.errors import UsageError
+
 MAX_GAP = 2.0
 
 
@@ -20,6 +22,13 @@ class Leniency:
     assume_affine: bool = False
     """Assume the default axes of the format for a file without orientation: left, front, up for
     NIfTI with both codes 0; left, back, up for .mha and .nrrd."""
+
+    def __post_init__(self) -> None:
+        if not self.max_gap >= 1:
+            raise UsageError(
+                f"--max-gap is {self.max_gap}: gaps are at least as wide as the median one. Give "
+                f"{MAX_GAP:g} to invent one slice in a row, or more."
+            )
 
 
 STRICT = Leniency()

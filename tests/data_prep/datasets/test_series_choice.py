@@ -43,7 +43,7 @@ def test_several_kinds_without_a_choice_are_refused_with_the_command(study):
     with pytest.raises(UsageError) as caught:
         found(study)
 
-    assert "MRI T1w           2 of 2 subject(s)" in str(caught.value)
+    assert "MRI T1w           2 volume(s) of 2 subject(s)" in str(caught.value)
     assert "--mri-kind T1w" in str(caught.value)
     assert "--mri-kind all" in str(caught.value)
     assert "left out (derived-map) unless --mri-kind ADC" in str(caught.value)
