@@ -34,6 +34,7 @@ def test_the_table_of_a_dry_run_names_every_series(export, tmp_path):
     assert not any(patient in text for patient in PATIENTS)
 
 
+@pytest.mark.slow
 def test_a_command_takes_t1_and_native_ct_and_a_second_one_dixon_water(export, tmp_path):
     first, second = tmp_path / "first.zarr", tmp_path / "second.zarr"
 

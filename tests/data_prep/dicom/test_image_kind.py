@@ -147,6 +147,10 @@ def test_the_kind_of_a_ct_follows_from_its_header(kind, found):
     assert kind_of(found, "ct") == kind
 
 
+def test_the_text_of_an_agent_is_not_kept():
+    assert "CANARY" not in repr(timed(12, 550, ContrastBolusAgent="CANARY JANE", **SE))
+
+
 def test_every_kind_is_decided_by_some_header():
     assert {kind for kind, _ in MRI} == set(KINDS["mri"])
     assert {kind for kind, _ in CT} == set(KINDS["ct"])
