@@ -81,8 +81,11 @@ def _groups_of(modality: Modality, stacks: list[list[SliceHeader]]) -> Iterator[
     for stack in stacks:
         grids = len({_grid_of(header) for header in stack})
         whole = VolumeSlices(headers=tuple(stack))
-        crossing = sum(len(other) for other in stacks if _cross(stack[0], other[0]))
-        is_localizer = MIN_SLICES <= len(stack) <= min(_MOST_LOCALIZER_SLICES, 3 * crossing)
+        crossing = [len(other) for other in stacks if _cross(stack[0], other[0])]
+        # An enhanced object that names two crossing stacks means them; three are a localizer.
+        is_localizer = len(crossing) > bool(stack[0].stack) and (
+            MIN_SLICES <= len(stack) <= min(_MOST_LOCALIZER_SLICES, 3 * sum(crossing))
+        )
         for part in [whole] if grids > 1 else split_volumes(whole):
             group = replace(_group(modality, part), grids=grids)
             gap_mm = _gap_mm(part.headers)
