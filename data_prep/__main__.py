@@ -116,8 +116,9 @@ def run_dry_run(settings: ConvertSettings) -> ExitCode:
     """Print what convert would do."""
     from data_prep.convert.disk_usage import check_space
     from data_prep.convert.dry_run import forecast_conversion
+    from data_prep.convert.kind_prompt import terminal_prompt
 
-    found = forecast_conversion(settings)
+    found = forecast_conversion(settings, terminal_prompt())
     for line in found.lines(with_paths=sys.stdout.isatty()):
         print(line)
     check_space(found.bytes_needed, settings.out)
@@ -130,11 +131,12 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     from rich.console import Console
 
     from data_prep.convert.convert import convert
+    from data_prep.convert.kind_prompt import terminal_prompt
     from data_prep.convert.modality_swap import SWAPPED
     from data_prep.store.describe import describe, empty_domains
     from data_prep.store.store import open_store
 
-    report = convert(settings)
+    report = convert(settings, terminal_prompt())
     print(
         f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
         + (f", {report.swept} files of an interrupted run removed" if report.swept else "")

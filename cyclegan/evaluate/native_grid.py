@@ -3,6 +3,7 @@
 A store keeps no paths, so files are identified by the SHA-256 in the commit record.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,23 @@ from cyclegan.evaluate.paired_ct import PairedCt, on_source_grid
 from data_prep.datasets.dataset import FoundVolume
 from data_prep.datasets.folders import find_in_folders
 from data_prep.datasets.manifest import find_in_manifest
+from data_prep.datasets.series_choice import SeriesChoice
+from data_prep.dicom.image_kind import KINDS
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from data_prep.store.commits import read_commit
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import UsageError, VolumeError
-from mrct.imaging.volume import ignore_note
+from mrct.imaging.volume import Modality, ignore_note
 from mrct.progress import progress
 
-LENIENT = Leniency(resample_tilt=True, resample_irregular=True, assume_hu=True, assume_affine=True)
+LENIENT = Leniency(
+    resample_tilt=True,
+    resample_irregular=True,
+    max_gap=math.inf,
+    assume_hu=True,
+    assume_affine=True,
+)
 """All tolerances are on: the conversion already accepted files with these bytes."""
 
 
@@ -77,7 +86,8 @@ def native_grids_of(path: Path, store: Store, cts: Iterable[StoredVolume]) -> Na
 def _found(path: Path) -> list[FoundVolume]:
     if path.is_file():
         return [v for v in find_in_manifest(path).volumes if v.modality == "ct"]
-    return find_in_folders({"ct": path}, LENIENT).volumes
+    every_kind: dict[Modality, SeriesChoice] = {"ct": SeriesChoice(kinds=KINDS["ct"])}
+    return find_in_folders({"ct": path}, LENIENT, choices=every_kind).volumes
 
 
 def _source(found: FoundVolume, number: int) -> Source:

@@ -11,6 +11,7 @@ from data_prep.datasets.bids import find_in_bids
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes
 from data_prep.datasets.folders import find_in_folders
 from data_prep.datasets.manifest import find_in_manifest
+from data_prep.datasets.series_choice import Ask, SeriesChoice, choose
 from data_prep.datasets.split import Fractions, Split, assign_splits, read_splits
 from data_prep.datasets.synthrad import find_in_synthrad
 from data_prep.readers.tolerances import Leniency
@@ -30,12 +31,19 @@ class ConversionJob:
     split: Split
 
 
-def find_volumes(settings: ConvertSettings) -> FoundVolumes:
+def find_volumes(settings: ConvertSettings, ask: Ask | None = None) -> FoundVolumes:
     """Return the volumes of the layout in the settings, with the splits of the split file.
 
-    Raises UsageError if there is no volume, or no pair although pairs are requested.
+    `ask` asks for the kinds to take where there are several and the settings choose none. Raises
+    UsageError if there is no volume, several kinds and nobody to ask, or no pair although pairs
+    are requested.
     """
-    findings = _layout(settings)
+    kinds: dict[Modality, tuple[str, ...]] = {"mri": settings.mri_kind, "ct": settings.ct_kind}
+    choices = {
+        modality: SeriesChoice(kinds=kinds[modality], where=where, ask=ask)
+        for modality, where in settings.filters.items()
+    }
+    findings = _layout(settings, choices)
     if settings.paired and not any(volume.pair for volume in findings.volumes):
         raise UsageError(
             "--paired is given, but no MRI and CT belong together. A pair has equal names (or the "
@@ -54,17 +62,19 @@ def find_volumes(settings: ConvertSettings) -> FoundVolumes:
     )
 
 
-def _layout(settings: ConvertSettings) -> FoundVolumes:
+def _layout(settings: ConvertSettings, choices: Mapping[Modality, SeriesChoice]) -> FoundVolumes:
     if settings.manifest:
         return find_in_manifest(settings.manifest)
     if settings.bids:
-        return find_in_bids(settings.bids, mri_suffix=settings.mri_suffix, paired=settings.paired)
+        found = find_in_bids(settings.bids, mri_suffix=settings.mri_suffix, paired=settings.paired)
+        return choose(found, choices)
     if settings.synthrad:
         return find_in_synthrad(settings.synthrad)
     folders: dict[Modality, Path | None] = {"mri": settings.mri, "ct": settings.ct}
     return find_in_folders(
         {modality: folder for modality, folder in folders.items() if folder},
         settings.leniency,
+        choices=choices,
         paired=settings.paired,
         same_subjects=settings.same_subjects,
         subject_by=settings.subject_by,
@@ -85,6 +95,7 @@ def name_sources(volumes: Iterable[FoundVolume], key: Key, leniency: Leniency) -
             pair=volume.pair,
             mask=volume.mask,
             series=volume.series,
+            kind=volume.kind,
             leniency=leniency,
         )
         for number, volume in enumerate(volumes, start=1)

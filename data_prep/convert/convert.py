@@ -22,6 +22,7 @@ from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import STORAGE_FULL, convert_job
+from data_prep.datasets.series_choice import Ask
 from data_prep.preprocess.cropping import Cropping
 from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
@@ -56,15 +57,16 @@ class ConversionReport:
     """Whether no volume is, or ever was, in the store, which was then removed."""
 
 
-def convert(settings: ConvertSettings) -> ConversionReport:
+def convert(settings: ConvertSettings, ask: Ask | None = None) -> ConversionReport:
     """Convert all inputs; unusable ones are quarantined, and the others are converted.
 
+    `ask` asks for the kinds of image where there are several and the settings choose none.
     Raises UsageError, StoreError or StorageFullError before any volume is converted, and OSError
     (ENOSPC) if the storage fills up later: committed volumes stay, and the next run continues.
     """
     settings = settings.absolute()
     out, spec = settings.out, settings.preprocessing
-    findings = find_volumes(settings)
+    findings = find_volumes(settings, ask)
     key = _key(settings)
     sources = name_sources(findings.volumes, key, settings.leniency)
     sources = leave_out_removed(sources, out, findings.skipped)

@@ -23,6 +23,7 @@ from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import preprocessed_source
 from data_prep.datasets.dataset import FoundVolumes
+from data_prep.datasets.series_choice import Ask, table_lines
 from data_prep.datasets.split import SPLITS, Split
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
@@ -101,6 +102,9 @@ class ConversionForecast:
     def lines(self, *, with_paths: bool) -> Iterator[str]:
         """Yield the forecast line by line, with the paths of the inputs if requested."""
         splits = {source.name: job.split for job in self.jobs for source in job.sources}
+        if self.findings.kinds:
+            yield "Kinds of image, by their headers, sidecars and names:"
+            yield from table_lines(self.findings.kinds)
         for each in self.previews:
             path = f"  {each.source.path}" if with_paths else ""
             yield f"Input {each.source.number}: {self._line(each, splits)}{path}"
@@ -119,7 +123,8 @@ class ConversionForecast:
         dz, dy, dx = each.grid.spacing_mm
         slices = stored_slices(each.grid, self.settings.spacing_mm[0])
         ends = f"{slices} slices" + (f" for {splits[source.name]}" if self.has_key else "")
-        return f"{kind}, {z} x {y} x {x} of {dz:.3g} x {dy:.3g} x {dx:.3g} mm -> {ends}"
+        grid = f"{z} x {y} x {x} of {dz:.3g} x {dy:.3g} x {dx:.3g} mm"
+        return f"{kind}, {source.kind}, {grid} -> {ends}"
 
     def _totals(self, splits: dict[str, Split]) -> Iterator[str]:
         sources = [each.source for each in self.previews if not each.refusal]
@@ -178,13 +183,14 @@ class ConversionForecast:
         yield "Nothing was written."
 
 
-def forecast_conversion(settings: ConvertSettings) -> ConversionForecast:
+def forecast_conversion(settings: ConvertSettings, ask: Ask | None = None) -> ConversionForecast:
     """Read the headers of the inputs, and convert one volume per modality in memory.
 
+    `ask` asks for the kinds of image where there are several and the settings choose none.
     Raises UsageError as `convert` does.
     """
     settings = settings.absolute()
-    findings = find_volumes(settings)
+    findings = find_volumes(settings, ask)
     has_key = settings.key_path.exists()
     key = open_key(settings.key_path) if has_key else Key(secret=secrets.token_bytes(32))
     sources = name_sources(findings.volumes, key, settings.leniency)

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, arg
 
+from data_prep.datasets.image_filter import ImageFilter, parse_filter
 from data_prep.datasets.split import Fractions, SubjectRule
+from data_prep.dicom.image_kind import ALL, KINDS
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.tolerances import Leniency
 from mrct.cli import optional
 from mrct.errors import UsageError
 from mrct.imaging.interpolation import Interpolation
+from mrct.imaging.volume import Modality
 from mrct.storage.paths import StoragePath
 
 Folder = Annotated[Path | None, optional("DIR", "none")]
@@ -37,6 +40,7 @@ class ConvertSettings:
       convert --mri MRI --ct CT --out brain.zarr
       convert --mri STUDIES --ct STUDIES --paired --out pelvis.zarr
       convert --mri 'X/*_0000.nii.gz' --ct CT --out abdomen.zarr
+      convert --mri STUDIES --mri-kind T1w --out brain.zarr
       convert --bids DATASET --mri-suffix T2w --out brain.zarr
       convert --synthrad Task1/brain --out synthrad.zarr
       convert --manifest LIST.csv --out brain.zarr --workers 8
@@ -79,6 +83,15 @@ class ConvertSettings:
     """Folder of SynthRAD cases at any depth."""
     manifest: Csv = None
     """CSV file with a row per volume: path (file or DICOM folder), modality, subject, ... ."""
+    mri_kind: Annotated[tuple[str, ...], optional("KIND", "none")] = ()
+    """Kinds of MRI to take: T1w T1w-contrast T2w FLAIR PDw SWI DWI ADC TOF dixon-water dixon-fat
+    in-phase opposed-phase localizer derived unknown, or all that show anatomy."""
+    ct_kind: Annotated[tuple[str, ...], optional("KIND", "none")] = ()
+    """Kinds of CT to take: native contrast topogram derived unknown, or all that show anatomy."""
+    mri_where: Annotated[str | None, optional("CONDITION", "none")] = None
+    """Take only MRIs whose header meets a condition: 'EchoTime<30 and not contrast'."""
+    ct_where: Annotated[str | None, optional("CONDITION", "none")] = None
+    """Take only CTs whose header meets a condition: 'Spacing<=3 and Slices>=40'."""
     paired: bool = False
     """Pair MRI and CT of equal names, of one BIDS session, or of one DICOM frame of reference."""
     same_subjects: bool = False
@@ -128,6 +141,15 @@ class ConvertSettings:
         )
 
     @property
+    def filters(self) -> dict[Modality, ImageFilter | None]:
+        """The conditions on MRIs and CTs; raises UsageError if one is not understood."""
+        mri, ct = self.mri_where, self.ct_where
+        return {
+            "mri": parse_filter(mri, "--mri-where") if mri else None,
+            "ct": parse_filter(ct, "--ct-where") if ct else None,
+        }
+
+    @property
     def quarantine_path(self) -> Path:
         """Path of the private list of refused inputs."""
         return self.out.beside(".quarantine.jsonl")
@@ -166,6 +188,14 @@ class ConvertSettings:
                 "themselves. Omit --subject-by."
             )
         _ = self.preprocessing  # its constructor validates the grid
+        _ = self.filters  # parses them
+        _check_kinds("mri", self.mri_kind)
+        _check_kinds("ct", self.ct_kind)
+        if self.manifest and (self.mri_kind or self.ct_kind or self.mri_where or self.ct_where):
+            raise UsageError(
+                "A manifest chooses the volumes itself: omit --mri-kind, --ct-kind, --mri-where "
+                "and --ct-where, and delete the rows that are not wanted."
+            )
         if abs(sum(self.split) - 1) > 1e-6 or min(self.split) < 0:
             raise UsageError(
                 f"The fractions {self.split} do not add up to 1. Give e.g. --split 0.8 0.1 0.1."
@@ -180,3 +210,13 @@ class ConvertSettings:
                     f"{flag} {path} lies inside the store, so everyone who gets the store would "
                     f"get it too. Give a path outside {self.out}."
                 )
+
+
+def _check_kinds(modality: Modality, kinds: tuple[str, ...]) -> None:
+    known = (*KINDS[modality], ALL)
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(
+                f"--{modality}-kind {kind[:40]} is no kind of {modality.upper()}. Give one or more "
+                f"of {', '.join(known)}."
+            )

@@ -9,9 +9,12 @@ sets may have their files directly in the subject's folder, as CERMEP-IDB-MRXFDG
 """
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder
+from data_prep.datasets.nifti_facts import file_facts
+from data_prep.datasets.unread_files import unread_files
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from mrct.errors import UsageError
 from mrct.imaging.volume import Modality
@@ -42,45 +45,62 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     volumes = []
     for subject in subjects:
         for session in sorted(subject.glob("ses-*")) or [subject]:
+            files = [
+                path for path in (*session.glob("*"), *session.glob("*/*")) if _is_volume(path)
+            ]
             chosen = {
                 modality: path
                 for modality, ending in endings.items()
-                if (path := _with_fewest_entities(session, ending, skipped))
+                if (path := _with_fewest_entities(files, ending, skipped))
             }
+            _count_others(files, endings.values(), skipped)
             pair = session.relative_to(root).as_posix() if paired and len(chosen) > 1 else None
-            volumes += [
-                FoundVolume(
-                    path=path,
-                    modality=modality,
-                    name=path.relative_to(root).as_posix(),
-                    subject=subject.name,
-                    label=subject.name,
-                    pair=pair,
+            for modality, path in chosen.items():
+                kind, facts, error = file_facts(path, modality)
+                volumes.append(
+                    FoundVolume(
+                        path=path,
+                        modality=modality,
+                        name=path.relative_to(root).as_posix(),
+                        subject=subject.name,
+                        label=subject.name,
+                        pair=pair,
+                        kind=kind,
+                        facts=facts,
+                        left_out=error.code if error else "",
+                    )
                 )
-                for modality, path in chosen.items()
-            ]
     if not volumes:
         raise UsageError(
             f"--bids {root} has {len(subjects)} subject(s), and none of them has a file named "
             f"*_{mri_suffix}.nii.gz or *_{_CT_SUFFIX}.nii.gz in a datatype folder (anat, ct). "
             "Give the suffix of the MRIs with --mri-suffix, such as --mri-suffix T2w."
         )
-    return FoundVolumes(volumes=volumes, skipped=skipped)
+    taken = {path for subject in subjects for path in subject.rglob("*") if _is_volume(path)}
+    return FoundVolumes(volumes=volumes, skipped=skipped + unread_files(subjects, taken))
 
 
-def _with_fewest_entities(session: Path, ending: str, skipped: Counter[str]) -> Path | None:
-    """Return the candidate with the fewest entities, and count the others as skipped."""
+def _is_volume(path: Path) -> bool:
+    return path.name.startswith("sub-") and path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def _ends(path: Path, ending: str) -> bool:
+    """Return whether a name ends with the suffix and has its entities (ce-gadolinium_T1w)."""
     *entities, suffix = ending.lower().split("_")
-    candidates = []
-    for path in (*session.glob("*"), *session.glob("*/*")):
-        parts = stem_of(path.name).lower().split("_")
-        if (
-            path.name.startswith("sub-")
-            and path.name.lower().endswith(VOLUME_SUFFIXES)
-            and parts[-1] == suffix
-            and set(entities) <= set(parts)
-        ):
-            candidates.append(path)
+    parts = stem_of(path.name).lower().split("_")
+    return parts[-1] == suffix and set(entities) <= set(parts)
+
+
+def _count_others(files: Iterable[Path], endings: Collection[str], skipped: Counter[str]) -> None:
+    """Count the volumes of other suffixes as skipped, by kind; a suffix itself could be a name."""
+    for path in files:
+        if not any(_ends(path, ending) for ending in endings):
+            skipped[f"BIDS: files of another suffix ({file_facts(path, 'mri')[0]})"] += 1
+
+
+def _with_fewest_entities(files: Iterable[Path], ending: str, skipped: Counter[str]) -> Path | None:
+    """Return the candidate with the fewest entities, and count the others as skipped."""
+    candidates = [path for path in files if _ends(path, ending)]
     if not candidates:
         return None
     if len(candidates) > 1:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from data_prep.datasets.split import Split
 from data_prep.datasets.unread_files import is_litter
+from data_prep.dicom.image_facts import ImageFacts
+from data_prep.dicom.image_kind import ImageKind
 from data_prep.dicom.series import Series
 from data_prep.readers.formats import DETACHED_SUFFIXES, VOLUME_SUFFIXES
 from mrct.errors import UsageError
@@ -40,6 +42,27 @@ class FoundVolume:
     """A body mask provided with the volume."""
     series: Series | None = field(default=None, repr=False)
     """The series, for DICOM."""
+    kind: ImageKind = "unknown"
+    facts: ImageFacts = field(default_factory=ImageFacts)
+    """How it was made, as its header or sidecar says."""
+    left_out: str = ""
+    """Why it is left out unless its kind is asked for by name; empty for anatomy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KindCount:
+    """A row of the table of kinds: volumes of one kind in one modality."""
+
+    modality: Modality
+    kind: str
+    left_out: str
+    """Why they are left out unless asked for; empty for anatomy."""
+    num_volumes: int
+    num_subjects: int
+    num_met: int
+    """Of the volumes, those that meet the filter."""
+    example: str
+    """Grid and timing of the first; no name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +74,8 @@ class FoundVolumes:
     """Counts of skipped files and series, by reason."""
     remarks: list[str] = field(default_factory=list)
     """Remarks for the user on how names were interpreted; they contain no names."""
+    kinds: list[KindCount] = field(default_factory=list)
+    """The table of kinds, over all volumes that were found."""
 
 
 def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:

@@ -15,11 +15,14 @@ from data_prep.datasets.dataset import (
     SUFFIXES_TEXT,
     FoundVolume,
     FoundVolumes,
+    KindCount,
     check_folder,
     volume_files,
 )
+from data_prep.datasets.nifti_facts import file_facts
 from data_prep.datasets.pairing import pair_dicom, pair_files
 from data_prep.datasets.places import InputPlace, is_pattern, places_of
+from data_prep.datasets.series_choice import EVERYTHING, SeriesChoice
 from data_prep.datasets.split import SubjectRule
 from data_prep.datasets.subjects import subject_of, subject_remarks
 from data_prep.datasets.unread_files import OTHER_MATCH, unread_files
@@ -34,6 +37,7 @@ def find_in_folders(
     given: Mapping[Modality, Path],
     leniency: Leniency,
     *,
+    choices: Mapping[Modality, SeriesChoice] | None = None,
     paired: bool = False,
     same_subjects: bool = False,
     subject_by: SubjectRule = "id",
@@ -41,17 +45,21 @@ def find_in_folders(
     """Return the volume files and DICOM series at any depth below one folder per modality, or of
     the matches of one pattern per modality.
 
+    `choices` selects among the kinds of image on a side, before volumes are paired; without it all
+    that show anatomy are taken.
     Equal names on both sides are one subject with `same_subjects`, and an aligned pair with
     `paired`; otherwise they are two subjects. With `paired`, DICOM series of one patient are a
     pair if they share a frame of reference.
 
     Raises:
-        UsageError: A folder has no volume of its modality, or both contain the same file.
+        UsageError: A folder has no volume of its modality, or several kinds and no choice was
+            made, or both contain the same file.
     """
     skipped: Counter[str] = Counter()
     series: dict[frozenset[Path], list[Series]] = {}
     files: list[FoundVolume] = []
     dicom: list[FoundVolume] = []
+    kinds: list[KindCount] = []
     folders: list[Path] = []
     is_mixed = len(given) > len(set(given.values()))
     for modality, path in given.items():
@@ -61,21 +69,28 @@ def find_in_folders(
         own = _files_of(places, modality, skipped)
         own_folders = [place.path for place in places if place.path.is_dir()]
         key = frozenset(folder.resolve() for folder in own_folders)
-        if key not in series:  # a mixed study is given for both modalities and read once
+        is_new = key not in series
+        if is_new:  # a mixed study is given for both modalities and read once
             series[key] = find_series(*own_folders)
-        chosen, left = _of_modality(series[key], modality)
-        if not own and not chosen:
+        found, left = _of_modality(series[key], modality, subject_by, is_new=is_new)
+        choice = (choices or {}).get(modality, EVERYTHING)
+        selection = choice.select(own + found, modality)
+        left += selection.skipped
+        if not selection.volumes:
             raise _nothing(path, modality, left)
-        files += own
         of_path = {place.path: place for place in places}
+        files += [volume for volume in selection.volumes if volume.series is None]
         dicom += [
-            _dicom_volume(each, modality, of_path, subject_by, is_mixed=is_mixed) for each in chosen
+            _named_by_place(volume, volume.series, of_path, subject_by, is_mixed=is_mixed)
+            for volume in selection.volumes
+            if volume.series
         ]
+        kinds += selection.table
         skipped += left
         folders += own_folders
     _check_apart(files)
-    found = [each for of_place in series.values() for each in of_place]
-    taken = {volume.path for volume in files} | {path for each in found for path in each.paths}
+    dicom_files = {path for of_place in series.values() for each in of_place for path in each.paths}
+    taken = {volume.path for volume in files} | dicom_files
     skipped += unread_files(folders, taken)
     remarks = subject_remarks((v.series for v in dicom if v.series), subject_by)
     named = [volume for volume in files + dicom if volume.subject == _own(volume)]
@@ -92,7 +107,7 @@ def find_in_folders(
         files, of_files = pair_files(files)
         dicom, of_dicom = pair_dicom(dicom, leniency)
         remarks += of_files + of_dicom
-    return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks)
+    return FoundVolumes(volumes=files + dicom, skipped=skipped, remarks=remarks, kinds=kinds)
 
 
 def _files_of(
@@ -110,25 +125,26 @@ def _files_of(
     return found
 
 
-def _dicom_volume(
+def _named_by_place(
+    volume: FoundVolume,
     series: Series,
-    modality: Modality,
     places: Mapping[Path, InputPlace],
     rule: SubjectRule,
     *,
     is_mixed: bool,
 ) -> FoundVolume:
-    """Return a DICOM series as a volume of the subject that the rule, or the pattern, names."""
-    volume = dicom_volume(series, modality, rule)
+    """Return the volume of a series as one of the subject that the rule, or the pattern, names."""
     first = series.paths[0]
     place = next(places[path] for path in (first, *first.parents) if path in places)
     if rule != "folder" and not place.is_subject_named:
         return volume
     label = _label(first, place)
-    return replace(volume, subject=label if is_mixed else f"{modality} {label}", label=label)
+    return replace(volume, subject=label if is_mixed else f"{volume.modality} {label}", label=label)
 
 
-def dicom_volume(series: Series, modality: Modality, rule: SubjectRule = "id") -> FoundVolume:
+def dicom_volume(
+    series: Series, modality: Modality, rule: SubjectRule = "id", left_out: str = ""
+) -> FoundVolume:
     """Return a DICOM series as a volume; its header gives the subject."""
     identity, label = subject_of(series, rule)
     return FoundVolume(
@@ -138,17 +154,24 @@ def dicom_volume(series: Series, modality: Modality, rule: SubjectRule = "id") -
         subject=identity,
         label=label,
         series=series,
+        kind=series.kind,
+        facts=series.facts,
+        left_out=left_out,
     )
 
 
 def _file(path: Path, place: InputPlace, modality: Modality) -> FoundVolume:
     label = _label(path, place)
+    kind, facts, error = file_facts(path, modality)
     volume = FoundVolume(
         path=path,
         modality=modality,
         name=path.relative_to(place.base).as_posix(),
         subject="",
         label=label,
+        kind=kind,
+        facts=facts,
+        left_out=error.code if error else "",
     )
     return replace(volume, subject=_own(volume))
 
@@ -169,20 +192,28 @@ def _joined(volume: FoundVolume) -> FoundVolume:
     return replace(volume, subject=volume.label) if volume.subject == _own(volume) else volume
 
 
-def _of_modality(found: list[Series], modality: Modality) -> tuple[list[Series], Counter[str]]:
-    """Return the series to convert, and the others counted by reason.
+def _of_modality(
+    found: list[Series], modality: Modality, rule: SubjectRule, *, is_new: bool
+) -> tuple[list[FoundVolume], Counter[str]]:
+    """Return the series to choose from, and the others counted by reason; objects of no modality
+    only if the folder `is_new`.
 
     Damaged files are included, so that they are refused by name, but only if the folder contains
     DICOM at all: an empty file beside NIfTI files is ignored.
     """
     has_dicom = any(series.headers for series in found)
-    chosen: list[Series] = []
+    chosen: list[FoundVolume] = []
     left: Counter[str] = Counter()
     for series in found:
+        asked = series.if_asked
         if series.modality == modality or (has_dicom and not series.headers):
-            chosen.append(series)
-        else:
-            left[f"DICOM: {series.error.code if series.error else 'other-modality'}"] += 1
+            chosen.append(dicom_volume(series, modality, rule))
+        elif asked and asked.modality == modality and series.error:
+            chosen.append(dicom_volume(asked, modality, rule, series.error.code))
+        elif series.modality or asked:
+            left["DICOM: other-modality"] += 1
+        elif series.error and is_new:
+            left[f"DICOM: {series.error.code}"] += 1
     return chosen, left
 
 

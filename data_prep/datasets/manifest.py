@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.datasets.dataset import SUFFIXES_TEXT, FoundVolume, FoundVolumes
+from data_prep.datasets.nifti_facts import file_facts
 from data_prep.datasets.split import SPLITS, Split
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import VOLUME_SUFFIXES
@@ -159,6 +160,7 @@ def _row(manifest: Path, number: int, line: dict[str, str | None]) -> Row:
 
 def _found(manifest: Path, number: int, row: Row) -> FoundVolume:
     is_file = row.path.is_file() and row.path.name.lower().endswith(VOLUME_SUFFIXES)
+    series = None if is_file else _series(manifest, number, row)
     return FoundVolume(
         path=row.path,
         modality=row.modality,
@@ -168,7 +170,8 @@ def _found(manifest: Path, number: int, row: Row) -> FoundVolume:
         split=row.split,
         pair=row.pair,
         mask=row.mask,
-        series=None if is_file else _series(manifest, number, row),
+        series=series,
+        kind=series.kind if series else file_facts(row.path, row.modality)[0],
     )
 
 
@@ -179,6 +182,9 @@ def _series(manifest: Path, number: int, row: Row) -> Series:
     if not row.path.is_dir():
         found = [series for series in found if row.path in series.paths]
     meant = [series for series in found if series.modality == row.modality]
+    # Naming a map or a phase image here is asking for it.
+    asked = [series.if_asked for series in found if series.if_asked]
+    meant = meant or [series for series in asked if series.modality == row.modality]
     # A folder of damaged files only is accepted here, so that they are refused by name later.
     meant = meant or [series for series in found if not series.headers]
     if len(meant) != 1:

@@ -43,8 +43,7 @@ def pair_dicom(
     def frame_of_reference(volume: FoundVolume) -> str | None:
         series = volume.series
         assert series is not None
-        tilt, irregular = leniency.resample_tilt, leniency.resample_irregular
-        if series.error or refusal(series, resample_tilt=tilt, resample_irregular=irregular):
+        if refusal(series, leniency):
             return None
         frame = series.headers[0].frame_of_reference_uid
         return f"{volume.subject}\0{frame}" if frame else None

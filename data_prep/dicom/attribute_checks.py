@@ -1,6 +1,6 @@
 """Checks of DICOM headers that reject slices or a whole series before pixels are read."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from data_prep.dicom.grouping import SliceGroup
 from data_prep.dicom.slice_header import SliceHeader
+from data_prep.dicom.splitting import ATTRIBUTES
+from data_prep.dicom.stack_geometry import MIN_SLICES
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality
 
@@ -30,9 +32,6 @@ _OTHERS = (
     (_DICOMDIR, "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
     ("", "not-ct-or-mr", "no CT or MR image"),
 )
-_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
-_MAPS = {"PERFUSION", "ADC", "PHASE MAP", "P", "R", "I", "MOSAIC", "VELOCITY"}
-"""Values of ImageType for images that are not magnitudes, or not a single volume."""
 _WRITTEN_LOSS = 1e-3
 
 
@@ -44,11 +43,6 @@ def classify(header: SliceHeader) -> Modality | VolumeError:
         return _skipped(code, what)
     if header.is_colour:
         return _skipped("colour", "a colour image: its values are neither HU nor magnitudes")
-    kinds = set(header.image_type)
-    if kinds & _LOCALIZERS:
-        return _skipped("localizer", "a localizer")
-    if kinds & _MAPS:
-        return _skipped("derived-map", "a computed map, phase or mosaic image, not the anatomy")
     return modality
 
 
@@ -71,7 +65,8 @@ class Census:
     patients: Mapping[str, int]
     """Number of patients per series UID."""
     images: Mapping[tuple[str, int | None], int]
-    """Number of images per (study, acquisition number), without copies."""
+    """Number of images per (study, acquisition number), without copies: several at one position
+    count if their headers differ."""
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[SliceHeader]]) -> "Census":
@@ -82,7 +77,8 @@ class Census:
             for header in group:
                 persons[header.series_uid].add(header.person)
                 place = (header.series_uid, header.orientation, header.position)
-                images[header.study_uid, header.acquisition].add(place)
+                told_apart = tuple(attribute(header) for attribute in ATTRIBUTES.values())
+                images[header.study_uid, header.acquisition].add((place, told_apart))
         return cls(
             patients={uid: len(people) for uid, people in persons.items()},
             images={acquisition: len(places) for acquisition, places in images.items()},
@@ -118,7 +114,33 @@ def group_fault(group: SliceGroup, census: Census, *, num_damaged: int) -> Volum
             "empty, truncated or damaged, and their slices would be missing.",
             "Copy the folder again from its source, or move unrelated files out of it.",
         )
-    return _header_fault(headers) or _mixture(group) or _lost_end(headers, census.images)
+    return (
+        _several_grids(group)
+        or _header_fault(headers)
+        or _mixture(headers)
+        or _lost_end(headers, census.images)
+    )
+
+
+def _several_grids(group: SliceGroup) -> VolumeError | None:
+    """Return the fault of slices that share no grid, or None."""
+    if group.directions > 1:
+        return VolumeError(
+            "too-few-slices",
+            f"The series has {len(group.headers)} images in {group.directions} directions, fewer "
+            f"than {MIN_SLICES} in each: too few for a volume.",
+            "Leave out localizers and single images, or export the whole series again.",
+        )
+    frames = {header.frame_of_reference_uid for header in group.headers}
+    if MIN_SLICES <= len(group.headers) == len(frames):
+        return VolumeError(
+            "mixed-volumes",
+            f"Each of {len(frames)} images has its own FrameOfReferenceUID: whether their "
+            "positions belong to one coordinate system is unknown.",
+            "Export the series again from the archive. If an anonymiser replaced the UIDs one by "
+            "one, anonymise again with equal UIDs for equal originals.",
+        )
+    return _several(group.grids, "frames of reference, sizes or stacks in one orientation")
 
 
 def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
@@ -137,6 +159,10 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
             "position in space is therefore unknown.",
             "Export the series again from the archive, with all tags.",
         )
+    invalid = Counter(name for header in headers for name in header.invalid)
+    if invalid:
+        name, count = invalid.most_common(1)[0]
+        return _unusable(f"{name} is no number on {count} of {len(headers)} images")
     sizes = np.array([header.pixel_mm for header in headers])
     if sizes.min() <= 0 or np.ptp(sizes, axis=0).max() > _WRITTEN_LOSS * sizes.min():
         return _unusable("PixelSpacing is not above 0 and equal on all images")
@@ -159,26 +185,29 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
     return None
 
 
-def _mixture(group: SliceGroup) -> VolumeError | None:
-    """Return the fault of several volumes under one series UID, or None.
+def _mixture(headers: Sequence[SliceHeader]) -> VolumeError | None:
+    """Return the fault of several volumes that share one set of positions, or None.
 
     Each could pass for a regular volume with wider gaps, so positions alone cannot show it.
     """
-    echoes = {round(header.echo_ms, 2) for header in group.headers if header.echo_ms is not None}
-    moments = {header.moment for header in group.headers} - {None}
-    for count, what in (
-        (group.num_parallel, "frames of reference, sizes or stacks in one orientation"),
-        (len(echoes), "echo times"),
-        (len(moments), "time points (temporal positions)"),
+    for name, what in (
+        ("EchoTime", "echo times"),
+        ("TemporalPosition", "time points (temporal positions)"),
     ):
-        if count > 1:
-            return VolumeError(
-                "mixed-volumes",
-                f"One SeriesInstanceUID has images of {count} {what}: they are not one volume.",
-                "Split it into one series for each of them and give the one that shows the "
-                "anatomy.",
-            )
+        found = {ATTRIBUTES[name](header) for header in headers} - {None}
+        if error := _several(len(found), what):
+            return error
     return None
+
+
+def _several(count: int, what: str) -> VolumeError | None:
+    if count <= 1:
+        return None
+    return VolumeError(
+        "mixed-volumes",
+        f"One SeriesInstanceUID has images of {count} {what}: they are not one volume.",
+        "Split it into one series for each of them and give the one that shows the anatomy.",
+    )
 
 
 def _lost_end(
@@ -187,16 +216,19 @@ def _lost_end(
     """Return the fault of fewer images than ImagesInAcquisition gives, or None.
 
     An acquisition may be spread over several series of a study (echoes, phases): then all of them
-    together must have exactly that many.
+    together must have exactly that many, or one of them a whole fraction of it, if its header
+    numbers the echoes or the time points.
     """
     for number in {header.acquisition for header in headers}:
         members = [header for header in headers if header.acquisition == number]
         expected = max(header.images_in_acquisition or 0 for header in members)
-        have = len({header.position for header in members})
-        if have < expected != images[members[0].study_uid, number]:
+        have, total = len({h.position for h in members}), images[members[0].study_uid, number]
+        is_numbered = any(h.echo_number is not None or h.moment is not None for h in members)
+        if have < expected != total and not (is_numbered and expected % have == 0):
+            found = total if total < expected else have
             return VolumeError(
                 "images-missing",
-                f"The files hold {have} of the {expected} images of an acquisition "
+                f"The files hold {found} of the {expected} images of an acquisition "
                 "(ImagesInAcquisition): slices are missing, perhaps at an end, where no gap "
                 "shows it.",
                 "Export the whole series again from the archive.",

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
@@ -145,7 +147,10 @@ def _read(path: Path, tags: list[str], *, stop_before_pixels: bool = False) -> D
                 whole = path  # pydicom inflates all of it at once, pixels too
         stream.seek(0)
         dataset = dcmread(
-            whole, specific_tags=list(tags), stop_before_pixels=stop_before_pixels, force=bare
+            whole,
+            specific_tags=_numbers_of(tuple(tags)),
+            stop_before_pixels=stop_before_pixels,
+            force=bare,
         )
     _correct_character_set(dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -165,6 +170,12 @@ def _correct_character_set(dataset: Dataset) -> None:
         python_names = ["utf_8" if found == UTF_8 else "latin_1"]
         implicit, little = dataset.original_encoding
         dataset.set_original_encoding(implicit, little, python_names)
+
+
+@lru_cache
+def _numbers_of(tags: tuple[str, ...]) -> list[BaseTag]:
+    """Return the tags of keywords: looking them up takes longer than reading them."""
+    return [Tag(tag) for tag in tags]
 
 
 def _check_rest(pixels: bytes, expected: int) -> None:

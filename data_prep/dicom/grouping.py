@@ -1,20 +1,31 @@
-"""Groups DICOM slices that belong together, by their headers.
+"""Groups DICOM slices that could be one volume, by their headers.
 
-The slices of a group share patient, study, series UID, frame of reference, matrix, stack and
-orientation, whatever the files are called.
+The slices of a group share patient, study, series UID, frame of reference, matrix, stack,
+orientation and what the images show (anatomy, phase, map, ...), whatever the files are called.
+`splitting` then parts several images at one position.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_prep.dicom.image_kind import ImageKind, kind_of, left_out, not_anatomy
 from data_prep.dicom.slice_header import SliceHeader
+from data_prep.dicom.splitting import VolumeSlices, split_volumes, stack_of_slices
 from data_prep.dicom.stack_geometry import MIN_SLICES
+from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality
 
 _SAME_ORIENTATION = 1e-3
+_MOST_LOCALIZER_SLICES = 20
+"""Localizers have 1 to 15 slices in each of their directions."""
+_CROSSED = 0.7
+"""Cosine between the normals of slices that cross: below it they are more than 45 degrees apart."""
+_FAR_APART_MM = 10.5
+"""Slices of clinical volumes are at most 10 mm apart (older body CT); those of localizers lie 10 to
+30 mm apart, and interpolation would invent most of what lies between."""
 Slices = Sequence[tuple[SliceHeader, Modality]]
 
 
@@ -25,10 +36,17 @@ class SliceGroup:
     modality: Modality
     headers: tuple[SliceHeader, ...]
     """In the order of the files."""
-    was_split: bool
+    kind: ImageKind
+    not_anatomy: VolumeError | None
+    """Why the images show no anatomy; None if they may."""
+    split_by: tuple[tuple[str, object], ...] = ()
+    """Attributes that tell the volume from the others of its series, with their values."""
+    was_split: bool = False
     """Whether each slice had its own series UID."""
-    num_parallel: int
-    """Number of groups of this orientation in the series, including this one; 1 if it is valid."""
+    grids: int = 1
+    """Number of frames of reference, matrices and stacks in it; 1 if it is valid."""
+    directions: int = 1
+    """Number of orientations in it; above 1 for single slices that are left over."""
 
 
 def group_slices(slices: Slices) -> list[SliceGroup]:
@@ -37,21 +55,72 @@ def group_slices(slices: Slices) -> list[SliceGroup]:
     series: dict[tuple[str, ...], list[list[SliceHeader]]] = defaultdict(list)
     for header, modality in slices:
         uid = stems.get(header.series_uid, header.series_uid)
-        groups = series[modality, header.identity, header.study_uid, uid]
-        own = next((group for group in groups if _is_one_grid(header, group[0])), None)
+        reason = not_anatomy(header.facts)
+        key = (modality, header.identity, header.study_uid, uid, reason.code if reason else "")
+        stacks = series[key]
+        own = next((stack for stack in stacks if _belongs(header, stack[0])), None)
         if own is None:
-            groups.append(own := [])
-        own.append(replace(header, series_uid=uid))
-    return [
-        SliceGroup(
-            modality="ct" if modality == "ct" else "mri",
-            headers=tuple(group),
-            was_split=uid in stems.values(),
-            num_parallel=sum(_is_parallel(group[0], other[0]) for other in groups),
-        )
-        for (modality, _, _, uid), groups in series.items()
-        for group in groups
+            stacks.append(own := [])
+        own.append(replace(header, series_uid=uid) if uid != header.series_uid else header)
+    groups = [
+        replace(group, was_split=uid in stems.values())
+        for (modality, _, _, uid, _), stacks in series.items()
+        for group in _groups_of("ct" if modality == "ct" else "mri", stacks)
     ]
+    order = {(header.path, header.frame): at for at, (header, _) in enumerate(slices)}
+    return sorted(groups, key=lambda group: order[group.headers[0].path, group.headers[0].frame])
+
+
+def _groups_of(modality: Modality, stacks: list[list[SliceHeader]]) -> Iterator[SliceGroup]:
+    """Yield the groups of the parallel stacks of one series that show one sort of image."""
+    single = [stack for stack in stacks if len(stack) < MIN_SLICES]
+    if len(single) > 1:  # one entry for all, as of localizers or radial slices
+        rest = sorted((h for stack in single for h in stack), key=lambda h: (h.path, h.frame))
+        yield replace(_group(modality, VolumeSlices(headers=tuple(rest))), directions=len(single))
+        stacks = [stack for stack in stacks if len(stack) >= MIN_SLICES]
+    for stack in stacks:
+        grids = len({_grid_of(header) for header in stack})
+        whole = VolumeSlices(headers=tuple(stack))
+        crossing = [len(other) for other in stacks if _cross(stack[0], other[0])]
+        # An enhanced object that names two crossing stacks means them; three are a localizer.
+        is_localizer = len(crossing) > bool(stack[0].stack) and (
+            MIN_SLICES <= len(stack) <= min(_MOST_LOCALIZER_SLICES, 3 * sum(crossing))
+        )
+        for part in [whole] if grids > 1 else split_volumes(whole):
+            group = replace(_group(modality, part), grids=grids)
+            gap_mm = _gap_mm(part.headers)
+            if group.not_anatomy is None and is_localizer:
+                yield _as_localizer(group, "few slices in crossing directions")
+            elif group.not_anatomy is None and gap_mm > _FAR_APART_MM:
+                yield _as_localizer(group, f"slices {gap_mm:.3g} mm apart")
+            else:
+                yield group
+
+
+def _group(modality: Modality, volume: VolumeSlices) -> SliceGroup:
+    headers = volume.headers
+    kinds = Counter(kind_of(header.facts, modality) for header in headers)
+    return SliceGroup(
+        modality=modality,
+        headers=headers,
+        kind=kinds.most_common(1)[0][0],
+        not_anatomy=not_anatomy(headers[0].facts),
+        split_by=volume.split_by,
+    )
+
+
+def _as_localizer(group: SliceGroup, why: str) -> SliceGroup:
+    """Return a group that its geometry, not its header, shows to be a localizer."""
+    kind: ImageKind = "localizer" if group.modality == "mri" else "topogram"
+    return replace(group, kind=kind, not_anatomy=left_out("localizer", f"a localizer: {why}"))
+
+
+def _gap_mm(headers: Sequence[SliceHeader]) -> float:
+    """Return the median distance between neighbouring slices; 0 if it is unknown."""
+    if any(header.position is None or header.orientation is None for header in headers):
+        return 0.0
+    gaps = stack_of_slices(headers).gaps_mm
+    return float(np.median(gaps)) if len(gaps) >= MIN_SLICES - 1 else 0.0
 
 
 def _stems(slices: Slices) -> dict[str, str]:
@@ -66,7 +135,7 @@ def _stems(slices: Slices) -> dict[str, str]:
     for header, modality in slices:
         stem = header.series_uid.rpartition(".")[0]
         if header.series_number is not None and counts[header.series_uid] == 1 and stem:
-            number = (header.series_number, header.acquisition, header.image_type)
+            number = (header.series_number, header.acquisition, header.facts.image_type)
             lots[modality, header.person, header.study_uid, *number, stem].append(header.series_uid)
     return {
         uid: str(stem)
@@ -76,17 +145,22 @@ def _stems(slices: Slices) -> dict[str, str]:
     }
 
 
-def _is_one_grid(one: SliceHeader, other: SliceHeader) -> bool:
-    """Return whether two slices share a grid; a slice without orientation fits any grid of its
-    size, so that its group is refused later."""
-    return (
-        one.frame_of_reference_uid == other.frame_of_reference_uid
-        and (one.rows, one.columns, one.stack) == (other.rows, other.columns, other.stack)
-        and _is_parallel(one, other)
+def _grid_of(header: SliceHeader) -> tuple[object, ...]:
+    return (header.frame_of_reference_uid, header.rows, header.columns, header.stack)
+
+
+def _belongs(one: SliceHeader, other: SliceHeader) -> bool:
+    """Return whether two slices are parallel; a slice without orientation fits any of its grid, so
+    that its group is refused later."""
+    if one.orientation is None or other.orientation is None:
+        return _grid_of(one) == _grid_of(other)
+    return one.orientation == other.orientation or np.allclose(
+        one.orientation, other.orientation, atol=_SAME_ORIENTATION
     )
 
 
-def _is_parallel(one: SliceHeader, other: SliceHeader) -> bool:
+def _cross(one: SliceHeader, other: SliceHeader) -> bool:
     if one.orientation is None or other.orientation is None:
-        return True
-    return np.allclose(one.orientation, other.orientation, atol=_SAME_ORIENTATION)
+        return False
+    first, second = np.reshape([one.orientation, other.orientation], (2, 2, 3))
+    return abs(float(np.cross(*first) @ np.cross(*second))) < _CROSSED

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dicom.files import read_stored
+from data_prep.dicom.image_kind import not_anatomy
 from data_prep.dicom.rescale import check_rescale, finish_values, slice_values
 from data_prep.dicom.series import Series, refusal, stack_of
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.stack_geometry import SAME_PLACE_MM, Stack
 from data_prep.readers.header_checks import MAX_BYTES
+from data_prep.readers.tolerances import STRICT, Leniency
 from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Modality, Note, Volume, ignore_note
@@ -24,27 +26,24 @@ def read_series(
     series: Series,
     *,
     pseudonym: str,
-    resample_tilt: bool = False,
-    resample_irregular: bool = False,
-    assume_hu: bool = False,
+    leniency: Leniency = STRICT,
     note: Note = ignore_note,
 ) -> Volume:
     """Read a whole series as float32 with its affine; an ambiguous series is refused.
 
-    Identical slices at one position are used once. With `resample_tilt` a tilted stack keeps its
-    voxels and gets an affine with the tilt as a shear, so that the later resampling to the store's
-    grid (`geometry.resample`) straightens it. With `resample_irregular` uneven slices are
-    interpolated to their median gap. `assume_hu` takes a CT without any rescale as HU. `note` is
-    called with each correction and with what could not be checked, without patient text.
+    Identical slices at one position are used once. A tilted stack keeps its voxels and gets an
+    affine with the tilt as a shear, so that the later resampling to the store's grid
+    (`geometry.resample`) straightens it; uneven slices are interpolated to their median gap; both
+    only if `leniency` accepts them. `note` is called with each correction and with what could not
+    be checked, without patient text.
 
     Raises VolumeError if the series cannot be used.
     """
-    error = refusal(series, resample_tilt=resample_tilt, resample_irregular=resample_irregular)
-    if error:
+    if error := refusal(series, leniency):
         raise error
     modality = series.modality
     assert modality is not None, "a series without error is a CT or an MR"
-    check_rescale(series.headers, modality, assume_hu=assume_hu)
+    check_rescale(series.headers, modality, assume_hu=leniency.assume_hu)
     stack = stack_of(series)
     values, padded = _decode(series.headers, modality, note)
     values, padded = _one_per_place(values, padded, series.headers, stack, note)
@@ -161,6 +160,13 @@ def _note(
         note(f"The gantry tilt of {stack.tilt_degrees:.1f} degrees is a shear in the affine.")
     if series.was_split:
         note("Every slice had its own series UID; they were joined by their series number.")
+    if series.split_by:
+        names = ", ".join(name for name, _ in series.split_by)
+        note(f"Its series holds several volumes, which were told apart by {names}.")
+    if reason := not_anatomy(series.facts):
+        note(f"{reason.reason} They were asked for.")
+    elif series.kind == "derived":
+        note("The header calls the images derived and does not say how: check what they show.")
     if any(header.is_lossy for header in series.headers):
         note("The pixels were once compressed with loss: their values are not as measured.")
     if not any(header.images_in_acquisition or header.frames > 1 for header in series.headers):

@@ -7,20 +7,22 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from data_prep.dicom.attribute_checks import Census, classify, group_fault, is_cut_off
 from data_prep.dicom.files import HEAD_BYTES, looks_like_dicom, read_headers
 from data_prep.dicom.grouping import SliceGroup, group_slices
+from data_prep.dicom.image_facts import ImageFacts
+from data_prep.dicom.image_kind import ImageKind
 from data_prep.dicom.slice_header import SliceHeader
-from data_prep.dicom.stack_geometry import Stack, stack_slices
+from data_prep.dicom.splitting import stack_of_slices
+from data_prep.dicom.stack_geometry import Fault, Stack
 from data_prep.readers.file_state import read_with_retry, stamp_of, unreadable
 from data_prep.readers.formats import VOLUME_SUFFIXES
+from data_prep.readers.tolerances import STRICT, Leniency
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Grid, Modality
 
@@ -44,6 +46,16 @@ class Series:
     """Unreadable files in its folder; for a series without headers, the files themselves."""
     was_split: bool = False
     """Whether each slice had its own series UID."""
+    kind: ImageKind = "unknown"
+    split_by: tuple[tuple[str, object], ...] = field(default=(), repr=False)
+    """Attributes that tell the volume from the others of its series, with their values."""
+    if_asked: "Series | None" = field(default=None, repr=False)
+    """Of images that show no anatomy, the series to convert if its kind is asked for by name."""
+
+    @property
+    def facts(self) -> ImageFacts:
+        """How its first image was made."""
+        return self.headers[0].facts if self.headers else ImageFacts()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -71,7 +83,8 @@ class Series:
         first = self.headers[0]
         turned = [round(cosine, 2) + 0.0 for cosine in first.orientation or ()]
         uids = (first.identity, first.study_uid, first.series_uid, first.frame_of_reference_uid)
-        return "\0".join((*uids, f"{first.rows} {first.columns} {turned}"))
+        own = [f"{attribute}={value}" for attribute, value in self.split_by]
+        return "\0".join((*uids, f"{first.rows} {first.columns} {turned}", *own))
 
     def __str__(self) -> str:
         if not self.headers:
@@ -120,14 +133,7 @@ def find_series(*folders: Path) -> list[Series]:
 
 def stack_of(series: Series) -> Stack:
     """Return the stack geometry of a series without `error`."""
-    first = series.headers[0]
-    assert first.pixel_mm is not None, "group_fault lets no series without PixelSpacing through"
-    rows_mm, columns_mm = first.pixel_mm
-    return stack_slices(
-        np.array([header.position for header in series.headers], dtype=np.float64),
-        np.array(first.orientation, dtype=np.float64),
-        (rows_mm, columns_mm),
-    )
+    return stack_of_slices(series.headers)
 
 
 def grid_of(series: Series) -> Grid:
@@ -136,17 +142,20 @@ def grid_of(series: Series) -> Grid:
     return Grid(shape=(len(stack.places), first.rows, first.columns), affine=stack.affine)
 
 
-def refusal(
-    series: Series, *, resample_tilt: bool = False, resample_irregular: bool = False
-) -> VolumeError | None:
+def refusal(series: Series, leniency: Leniency = STRICT) -> VolumeError | None:
     """Return why the headers rule the series out as a volume, or None.
 
     One error lists all faults of the geometry, under the code of the most severe.
     """
     if series.error:
         return series.error
-    waived = {"gantry-tilt": resample_tilt, "irregular-spacing": resample_irregular}
-    faults = [fault for fault in stack_of(series).faults() if not waived.get(fault.code)]
+
+    def is_accepted(fault: Fault) -> bool:
+        if fault.code == "irregular-spacing":
+            return leniency.resample_irregular and fault.widest_gap <= leniency.max_gap
+        return fault.code == "gantry-tilt" and leniency.resample_tilt
+
+    faults = [fault for fault in stack_of(series).faults() if not is_accepted(fault)]
     if not faults:
         return None
     return VolumeError(
@@ -195,35 +204,57 @@ def _series_of(
     groups = group_slices(usable)
     census = Census.of(group.headers for group in groups)
     beside, alone = _share_out(damaged, groups)
-    for path in alone:
-        yield Series(headers=(), modality=None, error=damaged[path], damaged=(path,))
-    for index, group in enumerate(groups):
+    for paths in alone:
         yield Series(
+            headers=(), modality=None, error=_joint_error(damaged, paths), damaged=tuple(paths)
+        )
+    for index, group in enumerate(groups):
+        series = Series(
             headers=group.headers,
             modality=group.modality,
             error=group_fault(group, census, num_damaged=len(beside[index])),
             damaged=tuple(beside[index]),
             was_split=group.was_split,
+            kind=group.kind,
+            split_by=group.split_by,
         )
+        if group.not_anatomy:
+            yield replace(series, modality=None, error=group.not_anatomy, if_asked=series)
+        else:
+            yield series
 
 
 def _share_out(
     damaged: Iterable[Path], groups: Sequence[SliceGroup]
-) -> tuple[dict[int, list[Path]], list[Path]]:
-    """Assign damaged files to the only group of their folder; return the others separately."""
+) -> tuple[dict[int, list[Path]], list[list[Path]]]:
+    """Assign damaged files to the only group of their folder that shows anatomy; return the others
+    by folder."""
     folders: dict[Path, set[int]] = defaultdict(set)
     for index, group in enumerate(groups):
-        for header in group.headers:
-            folders[header.path.parent].add(index)
+        if group.not_anatomy is None:
+            for header in group.headers:
+                folders[header.path.parent].add(index)
     beside: dict[int, list[Path]] = defaultdict(list)
-    alone = []
+    alone: dict[Path, list[Path]] = defaultdict(list)
     for path in damaged:
         owners = folders.get(path.parent, set())
         if len(owners) == 1:
             beside[next(iter(owners))].append(path)
         else:
-            alone.append(path)
-    return beside, alone
+            alone[path.parent].append(path)
+    return beside, list(alone.values())
+
+
+def _joint_error(damaged: Mapping[Path, VolumeError], paths: Sequence[Path]) -> VolumeError:
+    """Return one error for all damaged files of a folder."""
+    first = damaged[paths[0]]
+    if len(paths) == 1:
+        return first
+    return VolumeError(
+        first.code,
+        f"{len(paths)} files of one folder cannot be read. The first: {first.reason}",
+        first.remedy,
+    )
 
 
 def _lost_slices(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.dicom.image_facts import ImageFacts
 from data_prep.readers.file_state import Stamp
 
 
@@ -32,7 +33,8 @@ class SliceHeader:
     sop_class: str
     transfer_syntax: str
     modality: str
-    image_type: tuple[str, ...]
+    facts: ImageFacts
+    """How the image was made."""
     is_colour: bool
     is_lossy: bool
     """Compressed with loss, now or ever before."""
@@ -40,11 +42,13 @@ class SliceHeader:
     series_number: int | None
     acquisition: int | None
     images_in_acquisition: int | None
+    echo_number: int | None
     stack: str
     """StackID of an enhanced object; empty in all others."""
     moment: int | None
     """Temporal position, if the header gives one."""
-    echo_ms: float | None
+    cardiac_phase: float | None
+    """Delay after the heartbeat in ms, or the number of the phase, if the header gives one."""
     rows: int
     columns: int
     bits_allocated: int
@@ -62,3 +66,5 @@ class SliceHeader:
     rescale_type: str
     padding: tuple[int, int] | None
     """First and last stored value that mean "nothing was measured here"."""
+    invalid: tuple[str, ...]
+    """Attributes that decide the voxel values and have a value that is no number."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.readers.tolerances import MAX_GAP
 from mrct.imaging.volume import LPS_TO_RAS, Affine
 
 MAX_OFF_GRID = 0.01
@@ -22,6 +23,8 @@ MAX_TILT_DEGREES = 0.5
 """Tilt up to this is represented exactly by the affine's slice axis and is not refused."""
 MIN_SLICES = 3
 """Fewer slices have at most one gap, which cannot be compared with another."""
+SPACING_CODES = ("slice-missing", "irregular-spacing")
+"""Codes of stacks whose slices are not evenly spaced."""
 SAME_PLACE_MM = 0.01
 _WHOLE_MULTIPLE = 0.05
 _LISTED = 8
@@ -36,6 +39,9 @@ class Fault:
     code: str
     reason: str
     remedy: str
+    widest_gap: float = 0.0
+    """Of uneven slices, the gap that interpolation would have to fill, in median gaps; infinite if
+    it must not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,7 +120,7 @@ class Stack:
         off = (self.positions - origin - index * step) @ self.normal
         faults = []
         if np.abs(off).max() > tolerance:
-            faults.append(_missing(self) or _irregular(self))
+            faults.append(_missing(self) or _woven(self) or _irregular(self))
         if self.tilt_degrees > MAX_TILT_DEGREES:
             faults.append(_tilted(self))
         if self._off_line_mm() > max(tolerance, 0.1 * min(self.pixel_mm)):
@@ -207,6 +213,25 @@ def _missing(stack: Stack) -> Fault | None:
     )
 
 
+def _woven(stack: Stack) -> Fault | None:
+    """Return the fault if every other slice is one of a second, evenly spaced pass, else None."""
+    combs = stack.heights_mm[::2], stack.heights_mm[1::2]
+    if len(combs[1]) < MIN_SLICES:
+        return None
+    steps = np.concatenate([np.diff(comb) for comb in combs])
+    if np.ptp(steps) > 2 * MAX_OFF_GRID * steps.mean():
+        return None
+    return Fault(
+        code="irregular-spacing",
+        reason=(
+            f"Two passes are interleaved: each has slices every {_mm(steps.mean())} mm, and the "
+            f"second lies {_mm(combs[1][0] - combs[0][0])} mm beside the first."
+        ),
+        remedy="Export the two passes as a series each; interpolating would mix them.",
+        widest_gap=np.inf,
+    )
+
+
 def _irregular(stack: Stack) -> Fault:
     counts = Counter(_mm(gap) for gap in stack.gaps_mm).most_common()
     listed = ", ".join(
@@ -214,12 +239,21 @@ def _irregular(stack: Stack) -> Fault:
         for gap, count in counts[:_LISTED]
     )
     more = f" and {len(counts) - _LISTED} other distances" if len(counts) > _LISTED else ""
+    widest = float(stack.gaps_mm.max() / np.median(stack.gaps_mm))
+    if widest <= MAX_GAP:
+        remedy = (
+            "Give --resample-irregular to interpolate between the slices, or leave the series out."
+        )
+    else:
+        remedy = (
+            f"Leave the series out, or export each of its blocks as a series: to fill the widest "
+            f"gap, --resample-irregular would invent {round(widest) - 1} or more slices in a row."
+        )
     return Fault(
         code="irregular-spacing",
         reason=f"Slices are not evenly spaced: gaps of {listed}{more}.",
-        remedy=(
-            "Give --resample-irregular to interpolate between the slices, or leave the series out."
-        ),
+        remedy=remedy,
+        widest_gap=widest,
     )
 
 

@@ -8,43 +8,63 @@ import hmac
 import math
 import re
 import secrets
-from collections.abc import MutableSequence
-from functools import cache
+from collections.abc import Iterable, MutableSequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
+from data_prep.dicom.image_facts import FACT_TAGS, ImageFacts, Lookup, image_facts, number
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.readers.file_state import Stamp
 
 # fmt: off
 HEADER_TAGS = [
-    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "PixelPresentation",
+    *FACT_TAGS, "SpecificCharacterSet", "SOPClassUID", "Modality", "PixelPresentation",
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "InstitutionName",
     "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "AcquisitionNumber",
     "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
-    "ImagesInAcquisition", "EchoTime",
-    "TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation",
+    "ImagesInAcquisition", "EchoNumbers", "TemporalPositionIdentifier", "TriggerTime",
+    "SamplesPerPixel", "PhotometricInterpretation",
     "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept",
     "RescaleSlope", "RescaleType", "LossyImageCompression",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]
 # fmt: on
+_TAGS_OF_FACTS = frozenset(Tag(keyword) for keyword in FACT_TAGS)
+_FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence")
 _MACROS = {
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "RescaleType": "PixelValueTransformationSequence",
-    "StackID": "FrameContentSequence",
-    "TemporalPositionIndex": "FrameContentSequence",
-    "EffectiveEchoTime": "MREchoSequence",
+    "ImagePositionPatient": ("PlanePositionSequence",),
+    "ImageOrientationPatient": ("PlaneOrientationSequence",),
+    "PixelSpacing": ("PixelMeasuresSequence",),
+    "SliceThickness": ("PixelMeasuresSequence",),
+    "RescaleSlope": ("PixelValueTransformationSequence",),
+    "RescaleIntercept": ("PixelValueTransformationSequence",),
+    "RescaleType": ("PixelValueTransformationSequence",),
+    "StackID": ("FrameContentSequence",),
+    "TemporalPositionIndex": ("FrameContentSequence",),
+    "FrameAcquisitionNumber": ("FrameContentSequence",),
+    "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence",),
+    "EffectiveEchoTime": ("MREchoSequence",),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence",),
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence",),
+    "InversionRecovery": ("MRModifierSequence",),
+    "InversionTimes": ("MRModifierSequence",),
+    "DiffusionBValue": ("MRDiffusionSequence",),
+    "FrameType": _FRAME_TYPES,
+    "ComplexImageComponent": _FRAME_TYPES[:1],
+    "AcquisitionContrast": _FRAME_TYPES[:1],
+    "VolumetricProperties": _FRAME_TYPES,
+    "VolumeBasedCalculationTechnique": _FRAME_TYPES,
 }
 """Sequences of enhanced multi-frame objects for tags that single frames have at the top level
 (PS3.3 C.7.6.16)."""
+_MOST_MM = 1e6
+"""Positions and sizes beyond it are no coordinates of a scanner, and their squares overflow."""
 _LOSSY = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
 """Transfer syntaxes that cannot be without loss: JPEG of 8 and 12 bits, near-lossless JPEG-LS."""
 
@@ -64,28 +84,50 @@ def slice_header(
 
     def value(keyword: str) -> Any:
         for group in groups:
-            for item in group.get(_MACROS.get(keyword, "")) or []:
-                if item.get(keyword) is not None:
-                    return item.get(keyword)
+            for macro in _MACROS.get(keyword, ()):
+                for item in group.get(macro) or []:
+                    if item.get(keyword) is not None:
+                        return item.get(keyword)
         return dataset.get(keyword)
+
+    def optional(keyword: str) -> Any:
+        """Return a value that nothing depends on; None if it is damaged."""
+        try:
+            return value(keyword)
+        except Exception:  # pydicom raises whatever a damaged value leads to
+            return None
 
     def text(keyword: str) -> str:
         return str(value(keyword) or "").strip()
 
     def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
-        found = value(keyword)
+        found = optional(keyword)
         many = found if isinstance(found, MutableSequence) else [found]
-        parts = tuple(float(part) for part in many if part not in (None, ""))
-        return parts if len(parts) == count and all(map(math.isfinite, parts)) else None
+        parts = tuple(part for part in map(number, many) if part is not None)
+        is_sound = len(parts) == count and max(map(abs, parts)) < _MOST_MM
+        return parts if is_sound else None
 
-    def number(keyword: str) -> float | None:
-        found = numbers(keyword, 1)
-        return found[0] if found else None
+    def scale(keyword: str) -> float | None:
+        """Return a number that the voxel values depend on; note if it is none."""
+        try:
+            found = value(keyword)
+        except ValueError:
+            found = math.nan
+        if found in (None, ""):
+            return None
+        if (sound := number(found)) is None:
+            invalid.append(keyword)
+        return sound
 
     def whole(keyword: str) -> int | None:
         found = value(keyword)
         return None if found in (None, "") else int(found)
 
+    def count(keyword: str) -> int | None:
+        found = number(optional(keyword))
+        return None if found is None else int(found)
+
+    invalid: list[str] = []
     # A DICOMDIR, and a file cut off early, name their class in the meta information alone.
     sop_class = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if not sop_class:
@@ -94,7 +136,6 @@ def slice_header(
     name, birth_date = plain_name(text("PatientName")), text("PatientBirthDate")
     bits = whole("BitsAllocated") or 0
     is_signed = whole("PixelRepresentation") == 1
-    image_type = value("ImageType") or ()
     colour = (whole("SamplesPerPixel") or 1) > 1 or "COLOR" in (
         text("PhotometricInterpretation") + text("PixelPresentation")
     )
@@ -115,16 +156,17 @@ def slice_header(
         sop_class=sop_class,
         transfer_syntax=syntax,
         modality=text("Modality"),
-        image_type=(image_type,) if isinstance(image_type, str) else tuple(map(str, image_type)),
+        facts=image_facts(optional) if any(groups) else _classic_facts(dataset.elements()),
         is_colour=colour,
         is_lossy=text("LossyImageCompression") == "01" or syntax in _LOSSY,
         photometric=text("PhotometricInterpretation"),
-        series_number=whole("SeriesNumber"),
-        acquisition=whole("AcquisitionNumber"),
-        images_in_acquisition=whole("ImagesInAcquisition"),
+        series_number=count("SeriesNumber"),
+        acquisition=count("FrameAcquisitionNumber" if any(groups) else "AcquisitionNumber"),
+        images_in_acquisition=count("ImagesInAcquisition"),
+        echo_number=count("EchoNumbers"),
         stack=text("StackID"),
-        moment=whole("TemporalPositionIndex") or whole("TemporalPositionIdentifier"),
-        echo_ms=number("EchoTime") or number("EffectiveEchoTime"),
+        moment=count("TemporalPositionIndex") or count("TemporalPositionIdentifier"),
+        cardiac_phase=number(optional("TriggerTime") or optional("NominalCardiacTriggerDelayTime")),
         rows=whole("Rows") or 0,
         columns=whole("Columns") or 0,
         bits_allocated=bits,
@@ -134,12 +176,13 @@ def slice_header(
         position=numbers("ImagePositionPatient", 3),
         orientation=numbers("ImageOrientationPatient", 6),
         pixel_mm=numbers("PixelSpacing", 2),
-        slope=number("RescaleSlope"),
-        intercept=number("RescaleIntercept"),
+        slope=scale("RescaleSlope"),
+        intercept=scale("RescaleIntercept"),
         rescale_type=text("RescaleType"),
         padding=padding_range(
             whole("PixelPaddingValue"), whole("PixelPaddingRangeLimit"), bits, is_signed
         ),
+        invalid=tuple(invalid),
     )
 
 
@@ -160,6 +203,31 @@ def _digest(text: str) -> str:
 @cache
 def _process_key() -> bytes:
     return secrets.token_bytes(32)
+
+
+def _classic_facts(elements: Iterable[Any]) -> ImageFacts:
+    """Return the facts of an object without functional groups, decoded once for equal headers."""
+    own = tuple(each for each in elements if each.tag in _TAGS_OF_FACTS)
+    if all(type(each) is RawDataElement for each in own):
+        return _decoded(tuple(each._replace(value_tell=0) for each in own))
+    return image_facts(_lenient(own))
+
+
+@lru_cache(maxsize=4096)
+def _decoded(elements: tuple[RawDataElement, ...]) -> ImageFacts:
+    return image_facts(_lenient(elements))
+
+
+def _lenient(elements: Iterable[Any]) -> Lookup:
+    dataset = Dataset({each.tag: each for each in elements})
+
+    def value(keyword: str) -> Any:
+        try:
+            return dataset.get(keyword)
+        except Exception:  # pydicom raises whatever a damaged value leads to
+            return None
+
+    return value
 
 
 def padding_range(

@@ -41,6 +41,8 @@ class Source:
     """A mask given with the volume, in the same frame, outside which no score counts."""
     series: Series | None = field(default=None, repr=False)
     """The series, for DICOM."""
+    kind: str = "unknown"
+    """What kind of image it is, such as T1w."""
     leniency: Leniency = field(default_factory=Leniency)
     """What is accepted when it is read, although refused by default."""
     number: int = 0
@@ -78,9 +80,7 @@ class Source:
                 read_series,
                 self.series,
                 pseudonym=self.pseudonym,
-                resample_tilt=self.leniency.resample_tilt,
-                resample_irregular=self.leniency.resample_irregular,
-                assume_hu=self.leniency.assume_hu,
+                leniency=self.leniency,
             )
             claim = partial(claimed_bytes, self.series)
         reading = ReadRequest(
@@ -97,8 +97,7 @@ class Source:
         if self.series is None:
             assume_affine = self.leniency.assume_affine
             return read_with_retry(partial(read_grid, self.path, assume_affine=assume_affine))
-        tilt, irregular = self.leniency.resample_tilt, self.leniency.resample_irregular
-        if error := refusal(self.series, resample_tilt=tilt, resample_irregular=irregular):
+        if error := refusal(self.series, self.leniency):
             raise error
         return grid_of(self.series)
 
@@ -120,6 +119,8 @@ class Source:
         Raises VolumeError if they cannot be read.
         """
         digests = sorted(read_with_retry(partial(sha256_of, path)) for path in self.paths)
+        if self.series and self.series.split_by:  # volumes of one file have hashes of their own
+            digests.append(repr(self.series.split_by))
         is_one_file = self.series is None and self.mask is None
         return digests[0] if is_one_file else _joined(digests)
 

@@ -111,6 +111,16 @@ PLACES = [
         "irregular-spacing",
         at_heights(0, 3, 6, 9, 13.5, 18, 22.5, 27),
     ),
+    ct(
+        "a gap of 4 slices between two blocks",
+        "irregular-spacing",
+        at_heights(0, 3, 6, 9, 25, 28, 31, 34),
+    ),
+    ct(
+        "two passes are interleaved, 1.3 mm beside each other",
+        "irregular-spacing",
+        at_heights(0, 1.3, 3, 4.3, 6, 7.3, 9, 10.3),
+    ),
     ct("the gantry is tilted, and the tilt tag says 0", "gantry-tilt", step=(0, 1, 3)),
     ct("the gantry is tilted by 1 degree", "gantry-tilt", step=(0, 0.0524, 3)),
     ct(
@@ -148,6 +158,11 @@ MIXTURES = [
         "two frames of reference at alternating positions",
         "mixed-volumes",
         on_every_other(FrameOfReferenceUID="1.2.3.10"),
+    ),
+    ct(
+        "a frame of reference for every slice",
+        "mixed-volumes",
+        lambda index, dataset: setattr(dataset, "FrameOfReferenceUID", f"1.2.3.{index}"),
     ),
     ct("two matrix sizes at alternating positions", "mixed-volumes", narrower),
     ct(

@@ -54,6 +54,19 @@ name. A missing end slice is detected if `ImagesInAcquisition` gives the number 
 `describe --notes` lists the extent in mm and that it could not be checked.
 
 The slices of a series share patient, study, series UID, frame of reference, matrix and orientation.
+Several images at one position (echoes, Dixon contrasts, diffusion weightings, phases of the heart
+or of a contrast agent, overlapping passes) are told apart by ImageType or FrameType, b-value, echo
+and inversion time, flip angle, contrast agent, temporal position, trigger time and
+AcquisitionNumber, and each becomes a volume of its own; a note records this. What no attribute
+explains is refused.
+
+Localizers, phase images, projections and computed maps are recognised by the standard's attributes
+(ImageType and FrameType, ComplexImageComponent, VolumetricProperties,
+VolumeBasedCalculationTechnique), by what vendors write into ImageType, and localizers also by their
+geometry. They are left out and counted, unless their kind is asked for by name
+(`--mri-kind ADC`). What a header calls derived without saying how has the kind `derived` and a
+note.
+
 Slices with a series UID each, as in classic MR by Canon (dcm2niix issue 495), are joined if study,
 series number, acquisition and kind of image agree; a note records this.
 

@@ -25,4 +25,22 @@ CASES = [
     other("colour images", "colour", SamplesPerPixel=3, PhotometricInterpretation="RGB"),
     other("a localizer", "localizer", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     other("a perfusion map", "derived-map", ImageType=["DERIVED", "PRIMARY", "PERFUSION", "RCBF"]),
+    other("an FA map", "derived-map", ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "FA"]),
+    other("a subtraction", "derived-map", ImageType=["DERIVED", "SECONDARY", "SUBTRACTION"]),
+    other("a MIP", "projection", ImageType=["DERIVED", "PRIMARY", "MIP"]),
+    other(
+        "a MinIP (VolumeBasedCalculationTechnique)",
+        "projection",
+        VolumeBasedCalculationTechnique="MIN_IP",
+    ),
+    other("a phase image", "phase-image", ImageType=["ORIGINAL", "PRIMARY", "P", "ND"]),
+    other("a real part (ComplexImageComponent)", "phase-image", ComplexImageComponent="REAL"),
+    Case(
+        what="a localizer that no word names: slices 22 mm apart",
+        code="localizer",
+        make=lambda folder: write_series(
+            folder, setting(SeriesInstanceUID="1.2.8"), step=(0, 0, 22.4)
+        ),
+        is_beside=True,
+    ),
 ]

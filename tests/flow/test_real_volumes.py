@@ -36,6 +36,7 @@ def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ConvertSettings(
             out=folder / "heads.zarr",
             mri=shared / "mri_head",
+            mri_kind=("all",),  # T1 and T2
             ct=shared / "ct_head",
             spacing_mm=(4.0, 4.0, 4.0),
             size=(64, 64),

@@ -51,7 +51,10 @@ def test_of_several_candidates_the_plainest_counts_and_the_others_are_counted(tm
     found = find_in_bids(tmp_path)
 
     assert [volume.path.name for volume in found.volumes] == ["sub-01_run-1_T1w.nii.gz"]
-    assert found.skipped == {"BIDS: further *_T1w files of a session": 2}
+    assert found.skipped == {
+        "BIDS: further *_T1w files of a session": 2,
+        "BIDS: files of another suffix (T2w)": 1,
+    }
 
 
 def test_the_suffix_may_name_entities_too(tmp_path):

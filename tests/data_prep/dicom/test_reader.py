@@ -11,8 +11,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 import data_prep.dicom.reader
 from data_prep.dicom.reader import read_series
 from data_prep.dicom.series import find_series
+from data_prep.readers.tolerances import Leniency
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Volume
+from mrct.imaging.volume import Volume, ignore_note
 from tests.data_prep.dicom.test_series import only
 from tests.support.series import (
     SHAPE,
@@ -26,8 +27,8 @@ from tests.support.series import (
 )
 
 
-def read(folder: Path, **how) -> Volume:
-    return read_series(only(folder), pseudonym="p", **how)
+def read(folder: Path, note=ignore_note, **how) -> Volume:
+    return read_series(only(folder), pseudonym="p", leniency=Leniency(**how), note=note)
 
 
 def refusal(folder: Path, **how) -> VolumeError:

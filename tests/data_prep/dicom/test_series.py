@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.dicom.series import Series, find_series, refusal
+from data_prep.readers.tolerances import Leniency
 from tests.support.series import SHAPE, on, setting, slice_dataset, write_enhanced, write_series
 
 
@@ -144,7 +145,7 @@ def test_an_acquisition_over_two_series_is_whole_when_they_are(tmp_path):
 def test_a_missing_slice_is_told_in_mm(tmp_path, without, found):
     write_series(tmp_path, without=without)
 
-    error = refusal(only(tmp_path), resample_irregular=True, resample_tilt=True)
+    error = refusal(only(tmp_path), Leniency(resample_irregular=True, resample_tilt=True))
 
     assert error.code == "slice-missing"
     assert found in error.reason
@@ -158,7 +159,7 @@ def test_a_tilt_is_found_from_positions_whatever_the_tag_says(tmp_path):
 
     assert refusal(series).code == "gantry-tilt"
     assert "18.4 degrees" in refusal(series).reason
-    assert refusal(series, resample_tilt=True) is None
+    assert refusal(series, Leniency(resample_tilt=True)) is None
 
 
 @pytest.mark.parametrize(

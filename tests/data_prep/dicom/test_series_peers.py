@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from data_prep.dicom.reader import read_series
 from data_prep.dicom.series import find_series
+from data_prep.readers.tolerances import Leniency
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Volume
 from tests.support.series import AXIAL, values, write_series
@@ -49,7 +50,7 @@ def quiet_itk():
 
 def read(folder: Path, **how: bool) -> Volume:
     (series,) = find_series(folder)
-    return read_series(series, pseudonym="p", **how)
+    return read_series(series, pseudonym="p", leniency=Leniency(**how))
 
 
 def by_itk(folder: Path) -> tuple[np.ndarray, np.ndarray]:

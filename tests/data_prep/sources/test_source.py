@@ -67,8 +67,9 @@ def test_a_series_brings_its_notes_and_its_leniency(tmp_path):
     (series,) = find_series(write_series(tmp_path, without_rescale))
     here, there = [], []
 
-    expected = read_series(series, pseudonym="p", assume_hu=True, note=here.append)
-    lenient = source(tmp_path, series=series, leniency=Leniency(assume_hu=True))
+    leniency = Leniency(assume_hu=True)
+    expected = read_series(series, pseudonym="p", leniency=leniency, note=here.append)
+    lenient = source(tmp_path, series=series, leniency=leniency)
     volume = lenient.read(there.append)
 
     assert_equal(volume, expected)
