@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt
 from scipy.spatial.transform import Rotation
 
 from data_prep.readers.nifti import read_nifti
-from mrct.imaging.geometry import canonical, covered_voxels, resample, resample_mask, target_grid
+from mrct.imaging.geometry import canonical, resample, resample_mask, target_grid
 from mrct.imaging.volume import Grid, Volume
 
 ANGLES = (4, -7, 11)
