@@ -15,6 +15,9 @@ _PARALLEL = 1e-4
 """Voxels by which a point may miss a parallel axis: far below what float32 voxels resolve."""
 _NEGLIGIBLE = 1e-7
 """Weights below this do not change a float32."""
+_ON_THE_BORDER = 1e-3
+"""Tolerance in voxels, so that a centre exactly on the source's border is inside after rounding.
+Far above the rounding of a float32 index (3e-5 at 500), far below what an image shows."""
 _BLOCK_ROWS = 8
 """Rows of a matrix applied at a time; few, so that distant zeros cost nothing."""
 Values = NDArray[np.float32]
@@ -64,7 +67,7 @@ def route(
 def inside_axis(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
     """Return which positions along an axis of `length` voxels lie within half a voxel of a
     centre."""
-    return (at >= -0.5) & (at <= length - 0.5)
+    return (at >= -0.5 - _ON_THE_BORDER) & (at <= length - 0.5 + _ON_THE_BORDER)
 
 
 def sample(

@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt
 from scipy.spatial.transform import Rotation
 
 from data_prep.readers.nifti import read_nifti
-from mrct.imaging.geometry import canonical, resample, resample_mask, target_grid
+from mrct.imaging.geometry import canonical, covered_voxels, resample, resample_mask, target_grid
 from mrct.imaging.volume import Grid, Volume
 
 ANGLES = (4, -7, 11)
@@ -178,3 +178,23 @@ def test_pixels_of_the_wanted_size_keep_their_values(stops):
         inside,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("turn", [0, 17])
+def test_a_centre_on_the_very_border_of_the_source_is_inside(turn):
+    """However the numbers are rounded; a hundredth of a voxel beyond it is outside."""
+    random, inside, beyond = np.random.default_rng(5), [], []
+    for _ in range(30):
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_euler("z", turn, degrees=True).as_matrix()
+        affine[:3, :3] *= random.uniform(0.3, 3, 3)
+        affine[:3, 3] = random.uniform(-300, 300, 3)
+        source = Grid(shape=(4, 5, 6), affine=affine)
+        for shift, found in ((0.5, inside), (0.51, beyond)):
+            moved = np.eye(4)
+            moved[:3, 3] = shift  # so far beyond the last centres
+            grid = Grid(shape=(4, 5, 6), affine=affine @ moved)
+            found.append(covered_voxels(source, grid)[-1, -1, -1])
+
+    assert all(inside)
+    assert not any(beyond)
