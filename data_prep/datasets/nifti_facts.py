@@ -16,7 +16,7 @@ from mrct.imaging.volume import Modality
 
 _MOST_BYTES = 4 << 20
 _IN_SECONDS = ("EchoTime", "RepetitionTime", "InversionTime")
-_KINDS: dict[str, ImageKind] = {
+_KIND_OF_BIDS_SUFFIX: dict[str, ImageKind] = {
     "t1w": "T1w",
     "t2w": "T2w",
     "flair": "FLAIR",
@@ -43,7 +43,7 @@ def _kind_of_name(name: str, modality: Modality) -> ImageKind:
     has_agent = any(entity.startswith("ce-") for entity in entities)
     if modality == "ct":
         return "contrast" if has_agent else "unknown"
-    kind = _KINDS.get(suffix.lower(), "unknown")
+    kind = _KIND_OF_BIDS_SUFFIX.get(suffix.lower(), "unknown")
     return "T1w-contrast" if kind == "T1w" and has_agent else kind
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 
 _UNPACK = "not unpacked here: unpack it, and convert again"
-_KINDS = {
+_SUFFIXES_OF_KIND = {
     "FreeSurfer volume (.mgz, .mgh), not read: convert it with mri_convert IN.mgz OUT.nii.gz": (
         ".mgz",
         ".mgh",
@@ -41,9 +41,9 @@ _PLAIN_SUFFIXES = (
     *(".bval", ".bvec", ".xlsx", ".xls", ".docx", ".py", ".m", ".sh", ".ini", ".db", ".sql"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".stl", ".obj", ".mp4"),
 )
-_KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes} | {
-    suffix: f"file that is no volume ({suffix})" for suffix in _PLAIN_SUFFIXES
-}
+_KIND_OF_SUFFIX = {
+    suffix: kind for kind, suffixes in _SUFFIXES_OF_KIND.items() for suffix in suffixes
+} | {suffix: f"file that is no volume ({suffix})" for suffix in _PLAIN_SUFFIXES}
 _LONGEST_FIRST = tuple(sorted(_KIND_OF_SUFFIX, key=len, reverse=True))
 _LITTER = "__MACOSX"
 OTHER_MATCH = (

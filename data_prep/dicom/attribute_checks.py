@@ -77,8 +77,8 @@ class Census:
             for header in group:
                 persons[header.series_uid].add(header.person)
                 place = (header.series_uid, header.orientation, header.position)
-                told_apart = tuple(attribute(header) for attribute in ATTRIBUTES.values())
-                images[header.study_uid, header.acquisition].add((place, told_apart))
+                separating = tuple(attribute(header) for attribute in ATTRIBUTES.values())
+                images[header.study_uid, header.acquisition].add((place, separating))
         return cls(
             patients={uid: len(people) for uid, people in persons.items()},
             images={acquisition: len(places) for acquisition, places in images.items()},

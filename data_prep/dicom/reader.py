@@ -162,7 +162,7 @@ def _note(
         note("Every slice had its own series UID; they were joined by their series number.")
     if series.split_by:
         names = ", ".join(name for name, _ in series.split_by)
-        note(f"Its series holds several volumes, which were told apart by {names}.")
+        note(f"Its series holds several volumes, separated by {names}.")
     if reason := not_anatomy(series.facts):
         note(f"{reason.reason} They were asked for.")
     elif series.kind == "derived":

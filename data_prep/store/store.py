@@ -253,7 +253,7 @@ def read_root(path: StoragePath) -> dict[str, Any]:
     if root.get("schema") != STORE_SCHEMA:
         raise StoreError(
             f"The store {path} has schema {root.get('schema')}, and this version reads "
-            f"{STORE_SCHEMA}; make it anew with the command that made it, and a new --out: "
+            f"{STORE_SCHEMA}; convert again with the command that made it, and a new --out: "
             "python -m data_prep convert ... --out NEW.zarr"
         )
     if root.get("fingerprint") != fingerprint_of(root):

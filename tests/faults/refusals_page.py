@@ -55,7 +55,7 @@ name. A missing end slice is detected if `ImagesInAcquisition` gives the number 
 
 The slices of a series share patient, study, series UID, frame of reference, matrix and orientation.
 Several images at one position (echoes, Dixon contrasts, diffusion weightings, phases of the heart
-or of a contrast agent, overlapping passes) are told apart by ImageType or FrameType, b-value, echo
+or of a contrast agent, overlapping passes) are separated by ImageType or FrameType, b-value, echo
 and inversion time, flip angle, contrast agent, temporal position, trigger time and
 AcquisitionNumber, and each becomes a volume of its own; a note records this. What no attribute
 explains is refused.
