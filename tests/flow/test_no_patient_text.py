@@ -21,6 +21,7 @@ from tests.support.series import setting
 PRIVATE = ("heads.zarr.quarantine.jsonl", "by-ray.zarr.quarantine.jsonl", "id-map.csv")
 PRIVATE += ("synthetic.quarantine.jsonl", "synthetic.id-map.csv")
 PRIVATE += ("hidden.quarantine.jsonl", "hidden.id-map.csv")
+EVERY_KIND = ("--mri-kind", "all", "--ct-kind", "all")
 GRID = ("--spacing-mm", "3", "1", "1", "--size", "64", "64", "--split", "0.4", "0.3", "0.3")
 
 
@@ -65,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         cage.harmful_files(place.inputs / name, name)
     cage.harmful_series(place.inputs / "ct" / cage.bird())
     convert = ("data_prep", "convert", "--mri", str(place.inputs / "mri"))
-    convert += ("--ct", str(place.inputs / "ct"), "--out", "heads.zarr", *GRID)
+    convert += ("--ct", str(place.inputs / "ct"), "--out", "heads.zarr", *GRID, *EVERY_KIND)
     place.run(*convert, "--dry-run")
     place.run(*convert, "--workers", "0", "--id-map", "id-map.csv", may_be=(3,))
     place.run("data_prep", "check", "heads.zarr", "--full")
@@ -103,7 +104,8 @@ def test_training_and_all_that_follows_leave_no_patient_text(place):
         ray = {"RAY_TMPDIR": session}
         place.run(
             *("data_prep", "convert", "--mri", str(place.inputs / "mri")),
-            *("--ct", str(place.inputs / "ct"), "--out", "by-ray.zarr", *GRID, "--workers", "2"),
+            *("--ct", str(place.inputs / "ct"), "--out", "by-ray.zarr", *GRID),
+            *(*EVERY_KIND, "--workers", "2"),
             may_be=(3,),
             **ray,
         )
