@@ -24,6 +24,7 @@ from cyclegan.export.model_folder import (
 )
 from cyclegan.nets.generator import Generator
 from data_prep.preprocess.spec import VERSION
+from data_prep.store.subject_record import SUBJECTS_FILE, UNKNOWN_SUBJECTS, subjects_content
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def published(tmp_path_factory, info):
         write_formats(network, 1, partial)
         write_info(info, partial)
         (partial / CARD).write_text(model_card(info))
+        (partial / SUBJECTS_FILE).write_bytes(subjects_content(UNKNOWN_SUBJECTS))
 
     publish_folder(folder, fill)
     return folder, network
