@@ -61,12 +61,14 @@ def find_in_folders(
     dicom: list[FoundVolume] = []
     kinds: list[KindCount] = []
     folders: list[Path] = []
+    met: set[Path] = set()
     is_mixed = len(given) > len(set(given.values()))
     for modality, path in given.items():
         if not is_pattern(path):
             check_folder(path, f"--{modality}")
         places = places_of(path, f"--{modality}")
         own = _files_of(places, modality, skipped)
+        met |= {volume.path for volume in own}
         own_folders = [place.path for place in places if place.path.is_dir()]
         key = frozenset(folder.resolve() for folder in own_folders)
         is_new = key not in series
@@ -90,8 +92,7 @@ def find_in_folders(
         folders += own_folders
     _check_apart(files)
     dicom_files = {path for of_place in series.values() for each in of_place for path in each.paths}
-    taken = {volume.path for volume in files} | dicom_files
-    skipped += unread_files(folders, taken)
+    skipped += unread_files(folders, met | dicom_files)
     remarks = subject_remarks((v.series for v in dicom if v.series), subject_by)
     named = [volume for volume in files + dicom if volume.subject == _own(volume)]
     if paired or same_subjects:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from data_prep.convert.convert import convert
+from data_prep.convert.settings import ConvertSettings
 from data_prep.datasets.manifest import Row, write_manifest
 from data_prep.readers.formats import stem_of
 from data_prep.store.check import check
 from data_prep.store.commits import commit_path
 from mrct.errors import UsageError
-from tests.support.conversions import run
+from tests.support.conversions import GRID, run
 from tests.support.volumes import write_head, write_mask
 
 
@@ -133,9 +135,11 @@ def test_a_damaged_mask_refuses_its_volumes(tmp_path):
     mask = write_mask(case / "mask.nii.gz", mri, inside=(slice(2, 8),) * 3)
     mask.write_bytes(mask.read_bytes()[:-20])
 
-    report, _ = run(synthrad=tmp_path / "Task1", out=tmp_path / "other.zarr")
+    out = tmp_path / "other.zarr"
+    report = convert(ConvertSettings(**GRID, workers=0, synthrad=tmp_path / "Task1", out=out))
 
     assert [refusal.code for refusal in report.refused] == ["mask-unusable"] * 2
+    assert not out.exists()
 
 
 def test_a_bids_tree_becomes_a_store(tmp_path):

@@ -192,7 +192,7 @@ def test_a_phase_image_by_its_sidecar_is_left_out(tmp_path):
     result = found(tmp_path)
 
     assert [volume.path.name for volume in result.volumes] == ["b.nii.gz"]
-    assert result.skipped == {"phase-image": 1}
+    assert result.skipped == {"phase-image": 1, "file that is no volume (.json)": 1}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"EchoTime": "x"}', "[" * 9999])

@@ -189,7 +189,8 @@ def test_a_damaged_file_refuses_the_series_beside_it(tmp_path, content):
 def test_a_damaged_file_between_two_series_stands_for_itself(tmp_path):
     write_series(tmp_path, name="b{}")
     write_series(tmp_path, setting(SeriesInstanceUID="1.2.7"), name="c{}")
-    (tmp_path / "a.dcm").write_bytes(b"")
+    (tmp_path / "empty.dcm").write_bytes(b"")  # left out, and counted with the unread files
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM")
 
     damaged, *series = find_series(tmp_path)
 

@@ -107,8 +107,13 @@ def assert_equal(volume: Volume, peer: tuple[np.ndarray, np.ndarray], tolerance_
 def test_real_series_equal_both(real, tmp_path, place, itk_mm, dcm2niix_mm):
     volume = read(real / place)
 
-    assert_equal(volume, by_itk(real / place), itk_mm)
-    assert_equal(volume, by_dcm2niix(real / place, tmp_path / "out"), dcm2niix_mm)
+    for peer, mm in (
+        (by_itk(real / place), itk_mm),
+        (by_dcm2niix(real / place, tmp_path / "out"), dcm2niix_mm),
+    ):
+        # An MR's padding stands here at the level of its background, and there at zero.
+        voxels, affine = np.maximum(peer[0], volume.voxels.min()), peer[1]
+        assert_equal(volume, (voxels, affine), mm)
 
 
 @pytest.mark.parametrize("place", SYNTAXES)

@@ -47,7 +47,7 @@ def edited(folder: Path, **fields) -> Path:
         ("pixdim", "pixdim", {"pixdim2": -1.5}),
         ("pixdim", "pixdim", {"pixdim3": np.nan}),
         ("slope", "scl_slope", {"scl_slope": np.inf}),
-        ("slope", "scl_slope", {"scl_slope": np.nan}),
+        ("slope", "scl_inter", {"scl_slope": np.nan, "scl_inter": -1024}),
         ("slope", "scl_inter", {"scl_inter": np.nan}),
         ("slope", "scl_inter", {"scl_slope": 0, "scl_inter": -1024}),
         ("no-affine", "qform_code", {"sform_code": 0, "qform_code": 0}),
