@@ -175,7 +175,7 @@ def preprocessed_source(
     if given_mask is not None:
         note("The mask given with the volume bounds where scores count, and nothing else.")
     preprocessed = preprocess(volume, spec, grid=grid, given_mask=given_mask)
-    for text in preprocessed.cut.notes if preprocessed.cut else ():
+    for text in preprocessed.notes:
         note(text)
     return preprocessed
 

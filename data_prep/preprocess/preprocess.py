@@ -24,12 +24,15 @@ from mrct.imaging.geometry import (
 )
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import AIR, Window, robust_window
-from mrct.imaging.volume import Affine, Grid, Volume
+from mrct.imaging.volume import Affine, Grid, Modality, Volume
 
 _INT16_MAX = 32767
 _MOST_BORDER = 0.8
 """Largest fraction of the slices' border that a body covers; the outline of a larger one lies
 outside the scan, or the background is not air."""
+_DARK_MIDDLE = 0.8
+"""Fraction of the middle of an MRI's slices that is darker than its border only if the background
+is bright."""
 _FINE_ENOUGH = 1000
 """An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
 
@@ -56,12 +59,26 @@ class PreprocessedVolume:
     """The file's own grid; `geometry.resample` onto it is the inverse."""
     cut: Cropping | None = None
     """The part of the body that the slices do not hold, if known."""
+    border_share: float = 0.0
+    """Fraction of the border of the source's slices that the body covers."""
 
     @property
     def grid(self) -> Grid:
         """Grid of the stored voxels."""
         z, y, x = self.voxels.shape
         return Grid(shape=(z, y, x), affine=self.affine)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on what is missing of the body's outline; none if it is whole."""
+        cut = self.cut.notes if self.cut else ()
+        if self.border_share <= _MOST_BORDER:
+            return cut
+        return (
+            *cut,
+            f"The body covers {self.border_share:.0%} of the border of the slices: its outline "
+            "lies outside the scan, so that depths below it are those below the border.",
+        )
 
     @property
     def height(self) -> NDArray[np.float64]:
@@ -86,8 +103,8 @@ def preprocess(
 
     `grid` overrides the grid computed from the volume: a paired CT lies on that of its MRI.
     `given_mask` is a mask (above 0 is inside) in the volume's frame, on any grid; it becomes the
-    score mask and changes nothing else. Raises VolumeError if the volume shows no outline of a
-    body, or the mask lies outside of it.
+    score mask and changes nothing else. Raises VolumeError if the volume shows no body, if air
+    around it is bright, or if the mask lies outside of the volume.
     """
     upright = canonical(volume)
     offset = 0.0
@@ -98,7 +115,8 @@ def preprocess(
         low, high = (upright.voxels.dtype.type(hu) for hu in WINDOW_HU)
         upright = replace(upright, voxels=upright.voxels.clip(low, high))
     rough = rough_body(upright)
-    _check_outline(rough)
+    if rough:
+        _check_outline(rough, volume.modality)
     box = rough.box if rough else tuple(slice(0, n) for n in upright.voxels.shape)
     grid = grid or target_grid(upright.grid, spec.spacing_mm, spec.size, box)
     air = AIR[volume.modality]
@@ -136,18 +154,26 @@ def preprocess(
         score_mask=score_mask,
         source=volume.grid,
         cut=cropping_of(body, grid, box, upright.grid),
+        border_share=rough.border_share if rough else 0.0,
     )
 
 
-def _check_outline(rough: RoughBody | None) -> None:
-    if rough and rough.border_share > _MOST_BORDER:
-        raise VolumeError(
-            "no-outline",
-            f"The body covers {rough.border_share:.0%} of the border of the slices: no air shows "
-            "around it, so that its outline, and every depth below it, is unknown.",
-            "Give the scan before it was cropped, inverted, or filled with a value that is not "
-            "air.",
-        )
+def _check_outline(rough: RoughBody, modality: Modality) -> None:
+    """Refuse a background that is not air.
+
+    A CT is wide enough for the whole body; an MRI may show a part of it, with tissue up to the
+    border, but not a border that is brighter than the middle.
+    """
+    if rough.border_share <= _MOST_BORDER:
+        return
+    if modality == "mri" and rough.dark_middle < _DARK_MIDDLE:
+        return
+    raise VolumeError(
+        "no-outline",
+        f"The body covers {rough.border_share:.0%} of the border of the slices: no air shows "
+        "around it, so that its outline, and every depth below it, is unknown.",
+        "Give the scan before it was cropped, inverted, or filled with a value that is not air.",
+    )
 
 
 def _check_score_mask(mask: NDArray[np.bool_]) -> None:

@@ -30,7 +30,8 @@ padding; real CTs have none, ten times their HU 6 % of the body or 45 % of all v
 _NUM_PADDINGS = 2
 """Values that pad one CT: outside the circle of reconstruction and outside the scan."""
 _LEAST_FILL = 0.01
-"""Smallest fraction of a CT with one value that can be fill."""
+"""Smallest fraction of a CT with one value that can be fill, and of the air that must show beside
+it: without any, the one value may be the air of other numbers, of an MR or of halved HU."""
 _SPIKE = 5
 """A value this many times as frequent as both its neighbours was not measured."""
 _MOST_ALIKE = 0.1
@@ -133,7 +134,8 @@ def _check_hounsfield(sample: NDArray[Any]) -> None:
     if lowest > BODY_HU:
         raise _conflict(
             f"a CT without air, 99 % of its voxels are above {lowest:.0f} while air is -1000 HU; "
-            "this is an MR, or the rescale was never applied",
+            "this is an MR, its air was filled with another value, or the rescale was never "
+            "applied",
             remedy,
         )
     above = (sample >= WINDOW_HU[1]).sum() / num_body
@@ -183,6 +185,8 @@ def fill_as_air(voxels: NDArray[Any], modality: Modality, note: Note = ignore_no
 
 def _fills(sample: NDArray[Any]) -> list[float]:
     """Return the values above air, below the largest, that could be fill."""
+    if (sample <= PADDING_HU).mean() < _LEAST_FILL:
+        return []
     values, counts = np.unique(sample[sample > PADDING_HU], return_counts=True)
     beside = np.r_[0, counts, 0]
     spikes = counts > _SPIKE * np.maximum(beside[:-2], beside[2:])

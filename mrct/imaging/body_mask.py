@@ -114,6 +114,9 @@ class RoughBody:
     box: Box
     border_share: float
     """Fraction of the slices' border, the outermost rows and columns, that the body covers."""
+    dark_middle: float
+    """Fraction of the middle of the slices that is darker than nine tenths of their border; near 1
+    where the background is bright, in whatever unit."""
 
 
 def rough_body(volume: Volume) -> RoughBody | None:
@@ -131,14 +134,21 @@ def rough_body(volume: Volume) -> RoughBody | None:
     box = bounding_box(mask)
     if box is None:
         return None
-    rows, columns = mask[:, [0, -1]], mask[:, :, [0, -1]]
+    _, y, x = coarse.shape
+    middle = coarse[:, y // 4 : y - y // 4, x // 4 : x - x // 4]
     return RoughBody(
         box=tuple(
             slice(side.start * step, min(side.stop * step, n))
             for side, step, n in zip(box, steps, shape, strict=True)
         ),
-        border_share=float(np.concatenate([rows.ravel(), columns.ravel()]).mean()),
+        border_share=float(_border(mask).mean()),
+        dark_middle=float((middle < np.percentile(_border(coarse), 10)).mean()),
     )
+
+
+def _border(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of the outermost rows and columns."""
+    return np.concatenate([image[:, [0, -1]].ravel(), image[:, :, [0, -1]].ravel()])
 
 
 def _pool(voxels: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:

@@ -266,7 +266,8 @@ NIFTI = [
     ),
     nifti(
         "an MR in [-1, 1]",
-        lambda: image_of(voxels=values("MR") / 179.5 - 1, dtype=np.float32),
+        # A power of 2, whose quotients are exact in 32 bits; others tip over when rounded.
+        lambda: image_of(voxels=values("MR") / 256 - 1, dtype=np.float32),
         modality="MR",
     ),
     nifti(

@@ -52,7 +52,18 @@ REFUSED = {
     "HU that are halved": ("modality-conflict", "ct", HEAD_CT / 2),
     "HU times ten": ("modality-conflict", "ct", HEAD_CT * 10),
     "HU stored shifted by 1024": ("modality-conflict", "ct", HEAD_CT + 1024),
+    "HU that are halved, without noise in air": (
+        "modality-conflict",
+        "ct",
+        np.where(INSIDE, HEAD_CT / 2, -512),
+    ),
     "an MR filed as CT": ("modality-conflict", "ct", HEAD_MRI),
+    "a stripped MR in grey levels filed as CT": (
+        "modality-conflict",
+        "ct",
+        np.where(INSIDE, 90 + 9 * NOISE, 0),
+    ),
+    "0 for all air of a CT": ("modality-conflict", "ct", np.where(INSIDE, HEAD_CT, 0)),
     "a CT filed as MR": ("modality-conflict", "mri", HEAD_CT),
     "an MR in which one number overflowed": (
         "negative-magnitudes",
@@ -98,7 +109,6 @@ ACCEPTED = {
 
 FILLED = {
     "0 beside some air": np.where(Y < 36, HEAD_CT, 0),
-    "0 for all air": np.where(INSIDE, HEAD_CT, 0),
     "40 in two corners": np.where(np.abs(X - Y) > 25, 40, HEAD_CT),
     "-500 after padding": np.where(X > 4, HEAD_CT, -500),
     "0 in a face cut out, and 25 beside": np.select([Y < 8, Y > 36], [0, 25], HEAD_CT),
