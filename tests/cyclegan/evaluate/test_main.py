@@ -117,6 +117,7 @@ def test_an_exported_model_of_both_directions_is_compared(run):
     assert both.networks.to_mri is not None
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     """It scores as its checkpoint does; only what a cycle brings back is missing."""
     if not (run / "model_to_ct").exists():

@@ -104,6 +104,7 @@ def test_the_slices_are_those_of_the_store_as_networks_see_them(store, info):
     np.testing.assert_allclose(images[:, 0], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_of_neighbours_and_conditions_is_checked_on_what_it_is_shown(store, info, folder):
     torch.manual_seed(0)
     network = Generator(in_channels=5, filters=4, blocks=1, upsample="resize").eval()

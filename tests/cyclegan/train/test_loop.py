@@ -123,6 +123,7 @@ def test_a_run_with_neighbours_trains_and_validates_on_three_slices_at_a_time(co
     assert info.inputs == ("mri, slice -1", "mri", "mri, slice +1")
 
 
+@pytest.mark.slow
 def test_a_run_with_conditions_shows_two_more_channels_to_all_networks_and_validates(config):
     config = replace(config, data=replace(config.data, conditions=True, neighbours=1))
 

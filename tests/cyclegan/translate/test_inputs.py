@@ -222,6 +222,7 @@ def both(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
     ct = write_head(tmp_path / "ct.nii.gz", "ct")
     mri = write_head(tmp_path / "mri.nii.gz", "mri")
@@ -238,6 +239,7 @@ def test_a_folder_of_both_directions_goes_either_way(tmp_path, both):
         translate_inputs(replace(back, model=both / "to_ct"))
 
 
+@pytest.mark.slow
 def test_both_engines_give_the_same_hu_and_bf16_nearly_so(tmp_path, both):
     mri = write_head(tmp_path / "mri.nii.gz", "mri")
     command = TranslateCommand(model=both, inputs=(mri,), out=tmp_path / "torch")

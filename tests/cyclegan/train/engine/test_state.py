@@ -138,6 +138,7 @@ def test_a_run_draws_nothing_from_the_process_wide_generators(config):
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_bit_for_bit_from_each_of_its_steps(config):
     every = replace(
         config.schedule,

@@ -4,12 +4,15 @@ import gzip
 import json
 from dataclasses import replace
 
+import pytest
+
 from cyclegan.config.files import config_hash
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.profiler import LEFT_OUT, TRACED, WARM_UP
 
 
+@pytest.mark.slow
 def test_a_trace_holds_the_operators_of_a_few_steps_and_changes_nothing_else(config):
     steps = LEFT_OUT + WARM_UP + TRACED + 1
     profiled = replace(
