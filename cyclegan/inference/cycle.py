@@ -174,4 +174,5 @@ def partner_ct(
 def field_of_view(volume: StoredVolume) -> NDArray[np.bool_]:
     """Return which stored voxels [z, y, x] have their centre inside the source scan."""
     source = Grid(shape=volume.source_shape, affine=volume.source_affine)
-    return covered_voxels(source, Grid(shape=volume.shape, affine=volume.affine))
+    grid = Grid(shape=volume.shape, affine=volume.affine)
+    return covered_voxels(source, grid, tolerance=1e-3)  # a centre on the border may be rounded

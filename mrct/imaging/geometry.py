@@ -131,13 +131,14 @@ def _route(source: Grid, grid: Grid) -> Route | None:
     return route(_index_matrix(source, grid), source.shape, grid.shape)
 
 
-def covered_voxels(source: Grid, grid: Grid) -> NDArray[np.bool_]:
-    """Return which voxels of a grid have their centre in a voxel of the source."""
+def covered_voxels(source: Grid, grid: Grid, tolerance: float = 0.0) -> NDArray[np.bool_]:
+    """Return which voxels of a grid have their centre in a voxel of the source, or beyond it by no
+    more than a tolerance in voxels."""
     matrix, inside = _index_matrix(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)
     indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
     for axis, length in enumerate(source.shape):
         at = matrix[axis, 3] + sum(matrix[axis, own] * indices[own] for own in range(3))
-        inside &= inside_axis(at, length)
+        inside &= inside_axis(at, length, tolerance)
     return inside
 
 

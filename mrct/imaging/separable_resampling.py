@@ -61,10 +61,10 @@ def route(
     )
 
 
-def inside_axis(at: NDArray[Any], length: int) -> NDArray[np.bool_]:
-    """Return which positions along an axis of `length` voxels lie within half a voxel of a
-    centre."""
-    return (at >= -0.5) & (at <= length - 0.5)
+def inside_axis(at: NDArray[Any], length: int, tolerance: float = 0.0) -> NDArray[np.bool_]:
+    """Return which positions along an axis of `length` voxels lie within half a voxel, and a
+    tolerance in voxels, of a centre."""
+    return (at >= -0.5 - tolerance) & (at <= length - 0.5 + tolerance)
 
 
 def sample(
