@@ -9,7 +9,7 @@ as many steps as the time that the reference recipe takes for `--budget` of its 
 step times is measured with both taking turns. Training and the choice of the checkpoint see no
 pair; the truth of the test heads judges every checkpoint afterwards. Each run appends one line
 to `--results`; what has its line is not run again. `--minutes` ends a piece of the work (exit code
-3): the same command goes on.
+3): the same command resumes.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> ExitCode:
     for seed in flags.seeds:
         for candidate in candidates:
             if not compare(candidate, seed, flags, store, found, lambda: time.monotonic() > ends):
-                print("time is up; the same command goes on", flush=True)
+                print("time is up; the same command resumes", flush=True)
                 return ExitCode.PARTLY_DONE
     return ExitCode.DONE
 

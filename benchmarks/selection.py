@@ -9,7 +9,7 @@ over runs, since checkpoints of one run are alike.
 
     python -m benchmarks.selection [--out FOLDER] [--minutes N] [--json FILE] [--picture FILE]
 
-Training takes about an hour and a half on two cores; a second call goes on where the first stopped.
+Training takes about an hour and a half on two cores; a second call resumes where the first stopped.
 """
 
 import argparse
@@ -233,7 +233,7 @@ def main() -> None:
         for number, (name, recipe) in enumerate(RECIPES[cohort].items()):
             config = small(recipe, store, name, out / cohort, PHANTOM_SEEDS[cohort] + number)
             if not (is_trained(config) or (not is_over() and train(config, is_over))):
-                print(f"{cohort}, {name}: not trained to its end; the same command goes on")
+                print(f"{cohort}, {name}: not trained to its end; the same command resumes")
                 continue
             rows[cohort] += [
                 {"run": name, "step": step, **score_checkpoint(config, step)} for step in SCORED

@@ -68,7 +68,7 @@ def read_in_sandbox(reading: ReadRequest, note: Note) -> Volume:
     Raises VolumeError also if the child died (`decoder-crashed`), exceeded its memory limit
     (`memory`) or its time limit (`timeout`).
     """
-    request, voxels = os.memfd_create("letter"), os.memfd_create("voxels")
+    request, voxels = os.memfd_create("request"), os.memfd_create("voxels")
     try:
         with os.fdopen(request, "wb", closefd=False) as file:
             pickle.dump(reading, file)

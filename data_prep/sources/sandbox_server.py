@@ -19,9 +19,8 @@ from pathlib import Path
 
 import numpy.ma  # np.median would import it
 
-# Loaded once, here, for all children.
 import data_prep.dicom.reader
-import data_prep.readers.formats  # noqa: F401
+import data_prep.readers.formats  # noqa: F401  loaded once, here, for all children
 from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
 from mrct.errors import as_volume_error
 

@@ -47,10 +47,10 @@ def read_failure(run_folder: StoragePath) -> Iterator[str]:
     """Yield the warning about a recorded failure, if there is one, and delete the record."""
     path = run_folder / FAILURE_FILE
     try:
-        word = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except FileNotFoundError:
         return
-    yield f"warning: Worker {word['rank']} {word['why']}; all workers were restarted."
+    yield f"warning: Worker {record['rank']} {record['why']}; all workers were restarted."
     path.remove()
 
 

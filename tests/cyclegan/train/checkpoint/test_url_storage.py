@@ -126,9 +126,12 @@ def test_workers_go_on_while_the_store_does_not_answer(monkeypatch):
 
 
 def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
-    with run_lock(remote.run_folder), pytest.raises(ConfigError, match="Another command"):  # noqa: SIM117
-        with run_lock(remote.run_folder):
-            pass
+    with (
+        run_lock(remote.run_folder),
+        pytest.raises(ConfigError, match="Another command"),
+        run_lock(remote.run_folder),
+    ):
+        pass
 
     (remote.run_folder / STOP).put(b"")
     ask = ask_at_most_every(lambda: stop_requested(remote.run_folder), 1000.0)
