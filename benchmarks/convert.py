@@ -32,7 +32,8 @@ from data_prep.phantom.anatomy import make_anatomy
 from data_prep.phantom.person import Subject
 from data_prep.phantom.scanner import CtScan, MriScan, acquire_ct, acquire_mri
 from data_prep.readers.nifti import write_nifti
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 from mrct.storage.local_path import LocalPath
 
 SPACING_MM = (3.0, 1.0, 1.0)

@@ -30,7 +30,8 @@ from data_prep.store.store import Store, open_store
 from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import robust_window
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 from mrct.storage.local_path import LocalPath
 
 SPACING_MM = (1.0, 1.0, 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.datasets.split import SPLITS, Split
 from data_prep.store.store import Store, open_store
 from data_prep.store.stored_volume import StoredVolume
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.local_path import LocalPath
 
 FROZEN = "f49d063acb57f80e"

@@ -28,7 +28,7 @@ from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.training_plan import make_plan, total_steps
 from data_prep.store.store import Store
-from mrct.imaging.volume import MODALITIES
+from mrct.imaging.modality import MODALITIES
 from mrct.progress import duration
 from mrct.storage.paths import StoragePath
 

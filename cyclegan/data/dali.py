@@ -18,7 +18,7 @@ from torch.utils.dlpack import from_dlpack
 from cyclegan.data.augmentation import LEVELS
 from cyclegan.data.batch import Batch
 from mrct.imaging.intensity import invert_contrast
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 MriContrast = Literal["plain", "inverted"]
 Outputs = tuple[Any, ...]

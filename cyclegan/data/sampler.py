@@ -14,7 +14,7 @@ from cyclegan.config.config import BatchConfig, DataConfig
 from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.philox import Stream, permute_in_passes, uniforms
 from cyclegan.data.slice_index import Ints, SliceTable
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 CANDIDATES = 64
 """Random slices that a partner or a substitute is chosen from (`SliceTable.near`)."""

@@ -17,7 +17,7 @@ from data_prep.datasets.split import Split
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.geometry import relative_height
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 Ints = NDArray[np.int64]
 

@@ -24,7 +24,7 @@ from cyclegan.data.sampler import ATTEMPTS, Order, Slices
 from cyclegan.data.slice_index import Domain, Ints
 from data_prep.store.store import Store
 from mrct.errors import StoreError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.paths import StoragePath
 
 

@@ -36,7 +36,7 @@ from data_prep.datasets.split import Split
 from data_prep.store.store import Store
 from mrct.errors import StoreError
 from mrct.host_limits import require_files, require_shared_memory
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
 Heights = NDArray[np.float32]
 Pair = tuple[StoredSlices, StoredSlices]

@@ -20,7 +20,8 @@ from data_prep.sources.source import Source
 from data_prep.store.commits import read_commit
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import UsageError, VolumeError
-from mrct.imaging.volume import Modality, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import ignore_note
 from mrct.progress import progress
 
 LENIENT = Leniency(

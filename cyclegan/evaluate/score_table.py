@@ -13,7 +13,7 @@ from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.protocol import ProtocolName
 from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_interval
 from data_prep.datasets.split import Split
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
 GENERATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"

@@ -38,7 +38,7 @@ from data_prep.store.subject_record import (
     subjects_of,
 )
 from mrct.errors import ExitCode
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 
 def export(command: ExportCommand) -> ExitCode:

@@ -16,7 +16,7 @@ from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 MODEL_SCHEMA_VERSION = 4
 INFO = "model.json"

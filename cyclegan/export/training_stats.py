@@ -16,7 +16,8 @@ from data_prep.store.store import Store
 from data_prep.store.stored_volume import StoredVolume
 from mrct.imaging.geometry import canonical
 from mrct.imaging.intensity import Window, normalise
-from mrct.imaging.volume import Grid, Modality, Volume
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid, Volume
 
 SHARES = (10, 25, 50, 75, 90)
 """The percentiles of the values inside the body that are compared."""

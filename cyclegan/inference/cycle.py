@@ -24,7 +24,8 @@ from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.geometry import covered_voxels
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window, normalise
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 
 UNIT_WINDOW: Window = (0.0, 1.0)
 """Window of a synthetic MRI, which has no unit: 0 is air and 1 the upper end of an MRI's window."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from cyclegan.nets.input_channels import with_conditions
 from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.intensity import Window, denormalise, invert_contrast, normalise, restore_contrast
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 Contrast = Literal["plain", "inverted"]
 Network = Callable[[Tensor], Tensor]

@@ -27,7 +27,7 @@ from cyclegan.train.validation_figure import tiles_of, validation_figure
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, StoredVolume
 from mrct.drawing.slices import ImagePanel
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,8 @@ from data_prep.store.commits import read_commit
 from data_prep.store.store import Store, StoredVolume, open_store
 from data_prep.store.zarr_codec import METADATA
 from mrct.errors import UsageError
-from mrct.imaging.volume import Grid, Modality, Note, Volume
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid, Note, Volume
 from mrct.storage.local_path import LocalPath
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data_prep.preprocess.preprocess import PreprocessedVolume
 from mrct.drawing.slices import CT_BONE, ImagePanel, Windowing, png, sheet
 from mrct.imaging.body_mask import bounding_box
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.atomic import write_atomic
 
 HEIGHTS = (0.45, 0.7)

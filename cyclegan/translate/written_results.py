@@ -18,7 +18,8 @@ from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata, ct_files, deriv
 from cyclegan.translate.dicom_source import Origin
 from data_prep.readers.nifti import DESCRIPTION_LENGTH, read_description, write_nifti
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Affine, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Affine
 from mrct.storage.atomic import PARTIAL, whole_folder
 
 _LITTER_AGE_S = 3600.0

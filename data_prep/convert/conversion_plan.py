@@ -18,7 +18,7 @@ from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from data_prep.store.commits import removed_subjects
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.paths import StoragePath
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from data_prep.convert.header_scan import ScannedHeader
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import StorageFullError
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 from mrct.storage.paths import StoragePath
 
 BYTES_PER_VOXEL: Mapping[Modality, float] = {"mri": 0.62, "ct": 0.72}

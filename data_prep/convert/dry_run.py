@@ -31,7 +31,8 @@ from data_prep.store.commits import frozen_splits
 from data_prep.store.writer import encoded_bytes
 from mrct.errors import VolumeError, as_volume_error
 from mrct.imaging.geometry import resample_mask
-from mrct.imaging.volume import MODALITIES, Grid, Modality
+from mrct.imaging.modality import MODALITIES, Modality
+from mrct.imaging.volume import Grid
 
 _NUM_TIMED = 3
 """Volumes tried per modality until one is usable as the sample."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from data_prep.datasets.series_choice import Ask
 from data_prep.dicom.image_kind import ALL, KINDS
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 
 def terminal_prompt() -> Ask | None:

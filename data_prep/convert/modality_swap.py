@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
 _CONFLICTS = {"modality-conflict", "all-air", "negative-magnitudes"}
 """Codes that a sound volume of the other modality meets."""

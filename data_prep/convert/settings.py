@@ -14,7 +14,7 @@ from data_prep.readers.tolerances import Leniency
 from mrct.cli import optional
 from mrct.errors import UsageError
 from mrct.imaging.interpolation import Interpolation
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.paths import StoragePath
 
 Folder = Annotated[Path | None, optional("DIR", "none")]

@@ -17,7 +17,7 @@ from data_prep.datasets.nifti_facts import file_facts
 from data_prep.datasets.unread_files import unread_files
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _CT_SUFFIX = "ct"
 

@@ -16,7 +16,7 @@ from data_prep.dicom.image_kind import ImageKind
 from data_prep.dicom.series import Series
 from data_prep.readers.formats import DETACHED_SUFFIXES, VOLUME_SUFFIXES
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 SUFFIXES_TEXT = ", ".join(suffix for suffix in VOLUME_SUFFIXES if suffix not in DETACHED_SUFFIXES)
 """Suffixes of files that contain one volume each; DICOM is recognised by its content."""

@@ -30,7 +30,7 @@ from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
 from data_prep.readers.tolerances import Leniency
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 
 def find_in_folders(

@@ -16,7 +16,7 @@ from data_prep.datasets.split import SPLITS, Split
 from data_prep.dicom.series import Series, find_series
 from data_prep.readers.formats import VOLUME_SUFFIXES
 from mrct.errors import UsageError
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 from mrct.storage.atomic import write_atomic
 
 MANIFEST_COLUMNS = ("path", "modality", "subject", "split", "pair")

@@ -12,7 +12,7 @@ from data_prep.dicom.image_facts import ImageFacts, image_facts
 from data_prep.dicom.image_kind import ImageKind, kind_of, not_anatomy
 from data_prep.readers.formats import stem_of
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _MOST_BYTES = 4 << 20
 _IN_SECONDS = ("EchoTime", "RepetitionTime", "InversionTime")

@@ -9,7 +9,7 @@ from data_prep.datasets.dataset import FoundVolume
 from data_prep.dicom.series import refusal
 from data_prep.readers.formats import stem_of
 from data_prep.readers.tolerances import Leniency
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 Groups = dict[str, dict[Modality, list[FoundVolume]]]
 """Volumes that belong together, by the value that they share."""

@@ -9,7 +9,7 @@ from data_prep.datasets.image_filter import ImageFilter
 from data_prep.datasets.series_facts import description_of, facts_of
 from data_prep.dicom.image_kind import ALL, KINDS
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 Ask = Callable[[Modality, Sequence[str], Sequence[str]], Sequence[str]]
 """Shows the lines of a table of kinds and asks for some of them."""

@@ -15,7 +15,7 @@ from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder, 
 from data_prep.datasets.unread_files import unread_files
 from data_prep.readers.formats import stem_of
 from mrct.errors import UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _FILE_NAMES: dict[Modality, str] = {"mri": "mr", "ct": "ct"}
 _MASK = "mask"

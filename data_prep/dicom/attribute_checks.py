@@ -11,7 +11,7 @@ from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.splitting import ATTRIBUTES
 from data_prep.dicom.stack_geometry import MIN_SLICES
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _MODALITY_OF_CLASS: dict[str, Modality] = {

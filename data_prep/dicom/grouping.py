@@ -16,7 +16,7 @@ from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.splitting import VolumeSlices, split_volumes, stack_of_slices
 from data_prep.dicom.stack_geometry import MIN_SLICES
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _SAME_ORIENTATION = 1e-3
 _MOST_LOCALIZER_SLICES = 20

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from data_prep.dicom.image_facts import ImageFacts
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 MriKind = Literal[
     "T1w",

@@ -17,7 +17,8 @@ from data_prep.readers.header_checks import MAX_BYTES
 from data_prep.readers.tolerances import STRICT, Leniency
 from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, Note, Volume, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Note, Volume, ignore_note
 
 _ONE_FILE_CODES = ("pixels-unreadable", "unreadable")
 

@@ -19,7 +19,7 @@ from mrct.imaging.hounsfield import (
     WINDOW_HU,
 )
 from mrct.imaging.intensity import AIR
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 _TORN = 4
 """A step this many times the usual one, and 1/256 of the stored range, is none of the image."""

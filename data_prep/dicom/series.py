@@ -24,7 +24,8 @@ from data_prep.readers.file_state import read_with_retry, stamp_of, unreadable
 from data_prep.readers.formats import VOLUME_SUFFIXES
 from data_prep.readers.tolerances import STRICT, Leniency
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 

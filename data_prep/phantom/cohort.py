@@ -19,7 +19,8 @@ from data_prep.phantom.scanner import CtScan, MriScan, acquire_ct, acquire_mri
 from data_prep.phantom.settings import CohortSettings
 from data_prep.phantom.shapes import Array, Point, rotation_matrix
 from data_prep.readers.nifti import write_nifti
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 from mrct.progress import progress
 from mrct.storage.local_path import make_output_folder
 

@@ -24,7 +24,8 @@ from mrct.imaging.geometry import (
 )
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import AIR, Window, robust_window
-from mrct.imaging.volume import Affine, Grid, Modality, Volume
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Affine, Grid, Volume
 
 _INT16_MAX = 32767
 _MOST_BORDER = 0.8

@@ -17,7 +17,8 @@ from data_prep.readers.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.readers.nrrd import read_nrrd_header
 from data_prep.readers.raw_voxels import FileHeader, read_voxels
 from data_prep.readers.value_checks import check_values, fill_as_air
-from mrct.imaging.volume import Grid, Modality, Note, Volume, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid, Note, Volume, ignore_note
 
 DETACHED_SUFFIXES = (".hdr", ".mhd", ".nhdr")
 """Headers whose voxels lie in another file; they are found and refused."""

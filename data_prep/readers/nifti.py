@@ -30,7 +30,8 @@ from data_prep.readers.header_checks import (
 )
 from data_prep.readers.raw_voxels import MAX_RATIO, inflate
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Affine, Grid, Modality, Note, Volume, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Affine, Grid, Note, Volume, ignore_note
 from mrct.storage.atomic import write_atomic
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -44,8 +45,7 @@ _MILLIMETRES = (0, 2)
 _NIFTI_WRITTEN_LOSS = 1e-2
 """Tolerance as a fraction of the voxel size: pixdim is often rounded when written."""
 _MAX_QFORM_SFORM_DISTANCE = 0.5
-"""Largest distance between the corners of sform and qform, as a fraction of the smallest voxel
-side."""
+"""Largest distance between the corners of sform and qform, in smallest voxel sides."""
 
 
 def read_nifti(

@@ -22,7 +22,8 @@ from mrct.imaging.hounsfield import (
     SOFT_TISSUE_LIMIT_HU,
     WINDOW_HU,
 )
-from mrct.imaging.volume import Modality, Note, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Note, ignore_note
 
 _MOST_BEYOND = 0.05
 """Largest fraction of a CT's body above the window, and of all its voxels below any HU, other than

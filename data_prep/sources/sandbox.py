@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, Note, Volume
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Note, Volume
 
 REQUEST = struct.Struct("!d")
 """Time limit of the child in seconds; two file descriptors, request and voxels, accompany it."""

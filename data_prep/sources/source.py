@@ -14,7 +14,8 @@ from data_prep.readers.formats import decoded_bytes, read_file, read_grid
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.sandbox import ReadRequest, read_in_sandbox
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Grid, Modality, Note, Volume, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid, Note, Volume, ignore_note
 from mrct.storage.local_path import sha256_of
 
 _READ_TIMEOUT_S = 120.0

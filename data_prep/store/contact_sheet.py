@@ -14,7 +14,7 @@ from data_prep.store.describe import sample_volumes
 from data_prep.store.oddity import OddVolume, oddest_of
 from data_prep.store.store import Store, StoredVolume
 from mrct.drawing.slices import CT_SOFT, ImagePanel, Rows, Windowing, png, sheet
-from mrct.imaging.volume import MODALITIES
+from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import write_atomic
 
 VOLUMES_PER_ROW = 6

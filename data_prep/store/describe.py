@@ -14,7 +14,7 @@ from data_prep.datasets.split import SPLITS, Split
 from data_prep.store.commits import read_commit
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 EDGES_HU = np.arange(-1024, 2049, 64)
 """Edges of the histogram bins; higher values are counted in the last bin."""

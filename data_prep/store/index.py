@@ -26,7 +26,7 @@ from data_prep.store.commits import digest, seal, unseal
 from data_prep.store.stored_volume import StoredVolume
 from mrct.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
-from mrct.imaging.volume import MODALITIES, Modality
+from mrct.imaging.modality import MODALITIES, Modality
 from mrct.storage.paths import StoragePath
 
 INDEX = "index.safetensors"

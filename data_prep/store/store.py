@@ -41,7 +41,7 @@ from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, SHARD, decode
 from mrct.errors import NoStoreError, StoreError, UsageError
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from mrct.storage.local_path import sha256_of
 from mrct.storage.paths import StoragePath
 

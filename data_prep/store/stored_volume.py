@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
 from mrct.imaging.intensity import Window
-from mrct.imaging.volume import Affine, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Affine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -34,7 +34,8 @@ from data_prep.store.zarr_codec import METADATA, encode
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
-from mrct.imaging.volume import MODALITIES, Grid, Modality
+from mrct.imaging.modality import MODALITIES, Modality
+from mrct.imaging.volume import Grid
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock, wait_for_lock
 from mrct.storage.paths import StoragePath

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from mrct.imaging.connected_components import Box, Mask, fill_holes, largest_part, parts_where
 from mrct.imaging.hounsfield import BODY_HU
-from mrct.imaging.volume import Modality, Volume
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Volume
 
 _OPENING_MM = 4.0
 """Thinner structures attached to the head belong to the holder."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct.imaging.hounsfield import AIR_HU
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 Window = tuple[float, float]
 """The values that are mapped to -1 and +1."""

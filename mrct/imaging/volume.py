@@ -7,13 +7,12 @@ centres at integers, to RAS millimetres (+x right, +y anterior,
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Modality = Literal["mri", "ct"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
+from mrct.imaging.modality import Modality
+
 Affine = NDArray[np.float64]
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the patient axes of DICOM and ITK (+x left, +y posterior) to RAS; its own inverse."""

@@ -32,7 +32,8 @@ from data_prep.readers.nifti import write_nifti
 from data_prep.readers.tolerances import Leniency
 from data_prep.sources.source import Source
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import ignore_note
 from tests.faults.mutations import mutated
 from tests.support.series import SHAPE, Change, nothing, values, write_enhanced, write_series
 

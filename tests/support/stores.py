@@ -12,7 +12,8 @@ from data_prep.store.store import Store, open_store
 from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import robust_window
-from mrct.imaging.volume import Grid, Modality
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Grid
 
 SPACING_MM = (3.0, 2.0, 2.0)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from cyclegan.evaluate.score_table import ALIGNED, GENERATOR, MIN_SHARE_SEEN, PAIRED, Scores
 from cyclegan.metrics.protocol import PROTOCOLS
 from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 
 LABELS = {
     "mae_hu": "MAE, HU ↓",

@@ -28,7 +28,7 @@ from cyclegan.evaluate.score_table import (
     Scores,
 )
 from cyclegan.metrics.statistics import mean_interval
-from mrct.imaging.volume import MODALITIES
+from mrct.imaging.modality import MODALITIES
 
 SCORES_SCHEMA = 2
 """Version of the JSON; version 1 had no such field."""

@@ -10,7 +10,7 @@ from cyclegan.config.config import DataConfig
 from cyclegan.data.slice_index import Domain, find_domain
 from cyclegan.errors import DataError
 from data_prep.store.store import Store
-from mrct.imaging.volume import Modality
+from mrct.imaging.modality import Modality
 from tests.support.stores import make_store
 
 ALL = DataConfig(min_body_fraction=0)

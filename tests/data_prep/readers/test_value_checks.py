@@ -16,7 +16,8 @@ from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.formats import read_file
 from data_prep.readers.value_checks import check_values
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Modality, Note, Volume, ignore_note
+from mrct.imaging.modality import Modality
+from mrct.imaging.volume import Note, Volume, ignore_note
 from tests.data_prep.dicom.test_series import only
 from tests.faults.harmful_nifti import image_of
 from tests.faults.harmful_pixels import as_signed
