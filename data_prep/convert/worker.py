@@ -156,6 +156,7 @@ def _prepare(
         )
     return PreparedVolume(
         modality=source.modality,
+        kind=source.kind,
         pseudonym=source.pseudonym,
         subject=source.subject,
         split=split,

@@ -33,7 +33,7 @@ INDEX = "index.safetensors"
 _INDEX_SCHEMA = 2
 _MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
-_TEXTS = ("name", "subject", "link")
+_TEXTS = ("name", "kind", "subject", "link")
 _COLUMN_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _PER_SLICE = ("body_fraction", "height", "deviation")
 
@@ -212,7 +212,7 @@ class Volumes(Sequence[StoredVolume]):
         return self._index.column(name)[self._rows]
 
     def texts(self, name: str) -> NDArray[Any]:
-        """Return `name`, `subject` or `link` of all volumes as byte strings; b"" is no link."""
+        """Return `name`, `kind`, `subject` or `link` of all volumes as bytes; b"" is no link."""
         return self._index.texts(name, 0, len(self._index))[self._rows]
 
     @property
@@ -269,6 +269,7 @@ class Volumes(Sequence[StoredVolume]):
         return StoredVolume(
             name=index.text("name", row),
             modality=MODALITIES[fact("modality")],
+            kind=index.text("kind", row),
             subject=index.text("subject", row),
             split=SPLITS[fact("split")],
             link=index.text("link", row) or None,

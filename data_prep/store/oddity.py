@@ -1,6 +1,6 @@
 """Ranks volumes by how much they differ from the others of their modality, without their voxels.
 
-A wrong series, a cut head or an outline that failed differs in field of view, outline or
+A wrong series, a cut head or an outline that failed differs in kind, field of view, outline or
 intensities. Distances are in robust standard deviations (1.4826 times the median absolute
 deviation); Iglewicz and Hoaglin 1993 call 3.5 an outlier.
 """
@@ -66,7 +66,7 @@ def odd_volumes(volumes: Volumes, count: int) -> list[OddVolume]:
     """
     if len(volumes) < LEAST_VOLUMES:
         return []
-    properties = [*_geometry(volumes), *_outline(volumes)]
+    properties = [*_source(volumes), *_outline(volumes)]
     distances = np.stack([each.distance for each in properties])
     order = np.argsort(-distances.max(axis=0), kind="stable")[:count].tolist()
     return [
@@ -80,8 +80,8 @@ def odd_volumes(volumes: Volumes, count: int) -> list[OddVolume]:
     ]
 
 
-def _geometry(volumes: Volumes) -> list[_Property]:
-    """Return field of view, voxel size and plane of the source files."""
+def _source(volumes: Volumes) -> list[_Property]:
+    """Return kind, field of view, voxel size and plane of the source files."""
     columns = volumes.column("source_affine")[:, :3, :3]  # [volumes, patient axes, voxel axes]
     spacing = np.linalg.norm(columns, axis=1)
     cosines = np.abs(columns / spacing[:, None])
@@ -94,6 +94,7 @@ def _geometry(volumes: Volumes) -> list[_Property]:
         *(_measured(f"view {name}", views[:, axis], " mm") for axis, name in enumerate(_VIEWS)),
         _measured("voxels of", spacing.max(axis=1), " mm"),
         _named("slices", planes.tolist()),
+        _named("kind", [kind.decode() for kind in volumes.texts("kind").tolist()]),
     ]
 
 

@@ -19,6 +19,8 @@ class StoredVolume:
     name: str
     """`mri/<pseudonym>` or `ct/<pseudonym>`: its group inside the store."""
     modality: Modality
+    kind: str
+    """What kind of image it is, such as T1w; see `dicom.image_kind`."""
     subject: str
     """The subject's pseudonym."""
     split: Split

@@ -46,6 +46,7 @@ class PreparedVolume:
     """A volume on the store's grid, ready to be written."""
 
     modality: Modality
+    kind: str = "unknown"
     pseudonym: str
     subject: str
     """The subject's pseudonym."""
@@ -260,6 +261,7 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
     return StoredVolume(
         name=prepared.name,
         modality=prepared.modality,
+        kind=prepared.kind,
         subject=prepared.subject,
         split=prepared.split,
         link=prepared.link,

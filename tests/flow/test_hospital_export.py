@@ -47,5 +47,6 @@ def test_a_command_takes_t1_and_native_ct_and_a_second_one_dixon_water(export, t
     assert (water.written, water.refused) == (6, ())
     store = open_store(first)
     assert len({volume.subject for volume in store.volumes}) == len(PATIENTS)
-    assert [volume.modality for volume in store.volumes].count("mri") == 6
+    kinds = [(volume.modality, volume.kind) for volume in store.volumes]
+    assert sorted(kinds) == 6 * [("ct", "native")] + 6 * [("mri", "T1w")]
     assert {volume.modality for volume in open_store(second).volumes} == {"mri"}

@@ -28,6 +28,8 @@ def spoiled(name: str, head: dict, volume):
             sagittal = np.array([[0, 0, 3.0, 0], [2, 0, 0, 0], [0, 1.5, 0, 0], [0, 0, 0, 1]])
             grid = Grid(shape=(21, 16, 32), affine=sagittal)  # of nearly the same view
             return replace(volume, preprocessed=replace(made, source=grid))
+        case "kind":
+            return replace(volume, kind="FLAIR")
         case "outline":
             body = made.body.copy()
             body[z // 2 :] = True
@@ -38,7 +40,13 @@ def spoiled(name: str, head: dict, volume):
     raise AssertionError(name)
 
 
-FAULTS = {"view": "view", "plane": "slices sagittal", "outline": "", "contrast": "contrast"}
+FAULTS = {
+    "view": "view",
+    "plane": "slices sagittal",
+    "kind": "kind FLAIR, usually unknown",
+    "outline": "",
+    "contrast": "contrast",
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,7 @@ def store(tmp_path_factory):
 
 
 def test_every_fault_stands_before_all_sound_volumes(store):
-    odd = odd_volumes(store.select("mri", "train"), 4)
+    odd = odd_volumes(store.select("mri", "train"), len(FAULTS))
 
     found = {bytes.fromhex(each.volume.subject).rstrip(b"\0").decode(): each for each in odd}
     assert found.keys() == FAULTS.keys()
