@@ -17,13 +17,15 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy.ma  # np.median would import it
+import numpy.ma
 
 import data_prep.dicom.reader
-import data_prep.readers.formats  # noqa: F401  loaded once, here, for all children
+import data_prep.readers.formats
 from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
 from mrct.errors import as_volume_error
 
+LOADED = (numpy.ma, data_prep.dicom.reader, data_prep.readers.formats)
+"""What children need, loaded once, here, for all of them; `np.median` would import the first."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
