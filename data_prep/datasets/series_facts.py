@@ -6,8 +6,8 @@ import numpy as np
 
 from data_prep.datasets.dataset import FoundVolume
 from data_prep.dicom.series import Series, stack_of
+from mrct.imaging.volume import PLANES
 
-_PLANES = ("sagittal", "coronal", "axial")
 _LEAST_COSINE = 0.8
 """Below it a plane is called oblique: it is turned by 37 degrees or more."""
 
@@ -47,7 +47,7 @@ def _geometry(series: Series) -> dict[str, Any]:
         "Rows": float(first.rows),
         "Columns": float(first.columns),
         "PixelSpacing": float(first.pixel_mm[0]),
-        "Plane": _PLANES[int(along.argmax())] if along.max() >= _LEAST_COSINE else "oblique",
+        "Plane": PLANES[int(along.argmax())] if along.max() >= _LEAST_COSINE else "oblique",
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.modality import MODALITIES
+from mrct.imaging.volume import PLANES
 
 ODD = 3.5
 LEAST_VOLUMES = 8
@@ -24,7 +25,6 @@ _LEAST_SPREAD = 0.03
 _COMPARED_HEIGHTS = np.linspace(0.05, 0.95, 10)
 """Relative heights in the body at which outlines are compared."""
 _VIEWS = ("left-right", "front-back", "foot-head")
-_SLICE_PLANES = np.array(["sagittal", "coronal", "axial", "isotropic"])
 _LEAST_ANISOTROPY = 1.5
 
 
@@ -89,7 +89,8 @@ def _source(volumes: Volumes) -> list[_Property]:
     views = np.take_along_axis(extent, cosines.argmax(axis=2), axis=1)
     anisotropy = spacing.max(axis=1) / spacing.min(axis=1)
     widest = np.take_along_axis(cosines, spacing.argmax(axis=1)[:, None, None], axis=2)[:, :, 0]
-    planes = _SLICE_PLANES[np.where(anisotropy < _LEAST_ANISOTROPY, 3, widest.argmax(axis=1))]
+    names = np.array([*PLANES, "isotropic"])
+    planes = names[np.where(anisotropy < _LEAST_ANISOTROPY, len(PLANES), widest.argmax(axis=1))]
     return [
         *(_measured(f"view {name}", views[:, axis], " mm") for axis, name in enumerate(_VIEWS)),
         _measured("voxels of", spacing.max(axis=1), " mm"),

@@ -16,6 +16,8 @@ from mrct.imaging.modality import Modality
 Affine = NDArray[np.float64]
 LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the patient axes of DICOM and ITK (+x left, +y posterior) to RAS; its own inverse."""
+PLANES = ("sagittal", "coronal", "axial")
+"""Planes of slices, by the axis of the patient (x, y, z) that they are perpendicular to."""
 
 Note = Callable[[str], None]
 
