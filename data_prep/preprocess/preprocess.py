@@ -33,7 +33,7 @@ _MOST_BORDER = 0.8
 outside the scan, or the background is not air."""
 _DARK_MIDDLE = 0.8
 """Fraction of the middle of an MRI's slices that is darker than its border only if the background
-is bright."""
+is bright: 0.87 and 0.99 in two inverted heads, 0.1 in images with signal up to the border."""
 _FINE_ENOUGH = 1000
 """An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
 

@@ -107,6 +107,14 @@ def test_an_inverted_scan_is_refused(heads, which):
     assert refused.value.code == "no-outline"
 
 
+def test_a_negated_scan_has_no_outline(heads):
+    volume = heads[1]
+    for voxels in (-volume.voxels.astype(np.float32), 1000 - volume.voxels):
+        with pytest.raises(VolumeError) as refused:
+            preprocess(replace(volume, voxels=np.asarray(voxels, np.float32)), SPEC)
+        assert refused.value.code == "no-outline"
+
+
 def test_a_crop_without_air_is_used_and_noted(heads):
     """The field of view of a spine or a knee; its scanner shows tissue up to the border."""
     volume = heads[1]
