@@ -89,10 +89,9 @@ def scaling_point(
         scale=replace(config.scale, workers=gpus),
     )
     step = step_cost_of(config, store, assumed, work, measured)
-    whole = forecast_speed(
-        step, cluster_of(gpus, assumed), overhead_of(config, store, assumed, work)
-    )
-    alone = forecast_speed(step, cluster_of(1, assumed), overhead_of(config, store, assumed, work))
+    overhead = overhead_of(config, store, assumed, work)
+    whole = forecast_speed(step, cluster_of(gpus, assumed), overhead)
+    alone = forecast_speed(step, cluster_of(1, assumed), overhead)
     epochs = total_steps(config, store) / steps_per_epoch(store, config)
     return ScalingPoint(
         forecast=whole,

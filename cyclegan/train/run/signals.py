@@ -4,6 +4,7 @@ Workers may run on other machines, in threads that receive no signals, but all o
 run folder. They save at the same step and return; the command waits for a limited time.
 """
 
+import math
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ def stop_requested(run_folder: StoragePath) -> bool:
 
 def ask_at_most_every(question: Callable[[], bool], every_s: float) -> Callable[[], bool]:
     """Limit how often a question is evaluated: False within `every_s` seconds of the last time."""
-    asked = 0.0
+    asked = -math.inf
 
     def ask() -> bool:
         nonlocal asked

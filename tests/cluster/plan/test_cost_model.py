@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from cluster.plan.scaling_plan import Assumptions, measured_pair_s, scaling_poin
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
 from cyclegan.errors import ConfigError
+from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
 from tests.support.stores import make_store
 
@@ -52,6 +54,12 @@ RHYTHM = EpochOverhead(
 def counted_once(monkeypatch):
     """Counting the default networks takes seconds, and all plans here are for them."""
     monkeypatch.setattr(scaling_plan, "compute_cost_of", COUNTED)
+
+
+def slices_of_256(folder: Path) -> Store:
+    """A store of the size that is counted already."""
+    shape = (4, 256, 256)
+    return make_store(folder / "s.zarr", mri=2, ct=2, shape=shape, splits=("train", "val"))
 
 
 @pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
@@ -119,7 +127,7 @@ def test_efficiency_never_rises_with_gpus():
 
 
 def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
     file = tmp_path / "plan.json"
     arguments = ["plan", "--gpus", "64", "--store", str(store.path), "--json", str(file)]
 
@@ -138,7 +146,7 @@ def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
 
 def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
     """Four shards on three GPUs: one of them runs two, and the others wait."""
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
 
     even, odd = scaling_points(default(), store, [2, 3], Assumptions())
 
@@ -149,7 +157,7 @@ def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
 
 
 def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
     run = tmp_path / "run"
     run.mkdir()
     line = {"step": 1, "speed/step_ms": 100, "speed/pairs_per_s": 20, "speed/data_wait_percent": 10}
