@@ -1,7 +1,6 @@
 """A checkpoint is the whole state: whatever a step can change changes its hash and comes back."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -64,9 +63,8 @@ def leaves_of(state: TrainState) -> Iterator[Leaf]:
 
 
 @pytest.fixture
-def state(trained: TrainState, monkeypatch: pytest.MonkeyPatch) -> TrainState:
+def state(trained: TrainState) -> TrainState:
     """A state in which steps have changed everything, the scaler too."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a check writes some hundred files
     state = trained
     state.scaler = torch.amp.GradScaler("cpu", enabled=True)
     state.scaler.scale(torch.ones(()))  # makes its tensors
