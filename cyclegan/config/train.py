@@ -62,7 +62,8 @@ class TrainConfig:
     """Total optimizer steps, at which the schedules end; 0: as many as `epochs` take."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the convolutions. `auto`: bf16 if the hardware supports it, else fp16 on a GPU
-    and fp32 on a CPU."""
+    and fp32 on a CPU. On a GPU `fp32` is TF32 in convolutions (10 bits of mantissa), except in
+    `deterministic` runs."""
     compile: Literal["no", "blocks", "all"] = "all"
     """Extent of torch.compile: `all` networks, or only the residual `blocks`, which compile in
     seconds instead of minutes. If the compiler does not work, training runs in eager mode, with a
