@@ -161,16 +161,13 @@ def _finish(images: Any, form: BatchFormat) -> Any:
 class BatchPipeline:
     """Runner of the graph on one device."""
 
-    def __init__(
-        self, form: BatchFormat, *, threads: int, device: torch.device, cuda_stream: Any = None
-    ) -> None:
+    def __init__(self, form: BatchFormat, *, threads: int, device: torch.device) -> None:
         """Build the graph.
 
         Args:
             form: Shape, type and contrast of the batches.
             threads: CPU threads of DALI.
-            device: Device of the batches.
-            cuda_stream: Stream that reads the batches, by which DALI orders its own work.
+            device: Device of the batches; a GPU is the calling thread's current one.
         """
         gpu = device.type == "cuda"
         self._form = form
@@ -178,7 +175,6 @@ class BatchPipeline:
             form, threads=threads, gpu=gpu, device_id=(device.index or 0) if gpu else None
         )
         self._graph.build()
-        self._stream = cuda_stream
 
     def start(self, mri: StoredSlices, ct: StoredSlices) -> None:
         """Start preparing a batch, and return at once; only one at a time."""
@@ -187,27 +183,20 @@ class BatchPipeline:
         self._graph.schedule_run()
 
     def finish(self) -> Outputs:
-        """Wait for the batch and return it, in DALI's memory, for `to_batch`."""
-        outputs: Outputs = self._graph.share_outputs(self._stream)
+        """Wait until the batch is complete and return it, in DALI's memory, for `to_batch`."""
+        # Without a CUDA stream the calling thread waits for the GPU, not the kernels of a step.
+        outputs: Outputs = self._graph.share_outputs()
         # The dynamic executor keeps them valid for as long as they are referenced.
         self._graph.release_outputs()
         return outputs
 
 
-def reading_stream(device: torch.device) -> Any:
-    """Return the CUDA stream of the calling thread, which will read the batches; None for a CPU.
-
-    DALI must order its work by the stream that reads a batch, so that memory freed by torch is not
-    overwritten before the kernels queued on it have finished (checked in tests/gpu).
-    """
-    return torch.cuda.current_stream(device) if device.type == "cuda" else None
-
-
 def to_batch(outputs: Outputs) -> Batch:
     """Convert DALI's outputs to torch without a copy.
 
-    This must be called in the thread, and on the stream, that uses the batch. DALI frees the memory
-    of an image when the last tensor that refers to it is deleted.
+    DALI frees the memory of an image when the last tensor that refers to it is deleted. On a GPU a
+    thread of DALI's first waits until the device has done all queued work, so kernels that were
+    queued on a tensor before it was deleted still read its own values (checked in tests/gpu).
     """
     tensors = [from_dlpack(images.as_tensor()) for images in outputs]
     # tensor: [B, C, H, W, 1] -> [B, C, H, W], or channels_last: [B, 1, H, W, C] -> [B, C, H, W]
