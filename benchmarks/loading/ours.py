@@ -171,6 +171,7 @@ KINDS += [(types.FLOAT, 0, "")] * 2
 
 def spawned_workers(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
     """The same graph, fed through shared memory by processes that DALI spawns."""
+    form = BatchFormat(batch_size=batch)
     graph = Pipeline(
         batch_size=batch,
         num_threads=workers,
@@ -195,14 +196,14 @@ def spawned_workers(folder: LocalPath, batch: int, workers: int) -> Iterator[Any
         )
         with patch.object(cyclegan.data.dali, "fn", fed):
             domains = [
-                cyclegan.data.dali._domain(modality, BatchFormat(batch_size=batch), False)
-                for modality in ("mri", "ct")
+                cyclegan.data.dali._domain(modality, form, False) for modality in ("mri", "ct")
             ]
         (mri, mri_body), (ct, ct_body) = domains
         graph.set_outputs(mri, ct, mri_body, ct_body)
     graph.build()
     while True:
-        yield to_batch(graph.run())
+        tensors = tuple(images.as_tensor() for images in graph.run())
+        yield to_batch(cyclegan.data.dali._finish_on_cpu(tensors, form))
 
 
 class LocalSources:

@@ -58,8 +58,8 @@ class DataConfig:
     dtype: Literal["float32", "float16"] = "float32"
     """Data type of the images. float16 rounds to 1 HU near the ends of the window."""
     stall_s: float = 20.0
-    """Seconds without progress after which the batch loader is restarted; the second stall in a row
-    ends the run."""
+    """Seconds without progress after which the batch loader is restarted, six times as many before
+    the first batch; the second stall in a row ends the run."""
     cache_gib: float = 1.0
     """Cache for decoded slices in GiB, per worker."""
     threads: int = 1

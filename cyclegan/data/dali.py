@@ -1,7 +1,8 @@
 """DALI graph that turns stored slices into a batch, on the CPU or on a GPU.
 
 It normalises to [-1, 1], warps, adds noise to the MRI and, if configured, inverts its contrast.
-All random values are inputs of the graph, one set per slice.
+All random values are inputs of the graph, one set per slice. On a CPU the last steps, clipping and
+contrast, are numpy's: each operation of DALI is a pass that writes a new image.
 
 Axes: B samples, C neighbouring slices, H rows, W columns.
 """
@@ -22,7 +23,7 @@ from mrct.imaging.modality import Modality
 
 MriContrast = Literal["plain", "inverted"]
 Outputs = tuple[Any, ...]
-"""DALI's tensor lists mri, ct, mri_body, ct_body."""
+"""Tensors mri, ct, mri_body, ct_body, of DALI or torch, each with its batch axis in front."""
 LAYOUT = "FHWC"
 """Neighbouring slices are the frames of a sequence of single-channel images."""
 
@@ -130,12 +131,27 @@ def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]
     if form.noise and modality == "mri":
         step = source("noise_step", types.FLOAT, 0)
         image = image + pixels("noise", types.INT8) * (step.gpu() if gpu else step)
+    if not gpu:
+        return image, body
     image = math.min(math.max(image, -1.0), 1.0)
     body = fn.cast(body, dtype=types.FLOAT)
     if inverted:
         image = invert_contrast(image, body)
         body = body[own : own + 1] if own else body
-    return _finish(image, form), _finish(body, form)
+    return _in_format(image, form), _in_format(body, form)
+
+
+def _finish_on_cpu(outputs: Outputs, form: BatchFormat) -> Outputs:
+    """Clip the images and do all that follows in the graph of a GPU."""
+    # each: [B, C, H, W, 1]
+    mri, ct, mri_body, ct_body = (from_dlpack(tensor).numpy() for tensor in outputs)
+    mri_body, ct_body = mri_body.astype(np.float32), ct_body.astype(np.float32)
+    for image in (mri, ct):
+        np.clip(image, -1, 1, out=image)
+    if form.mri_contrast == "inverted":
+        mri, own = invert_contrast(mri, mri_body), form.channels // 2
+        mri_body = mri_body[:, own : own + 1]
+    return tuple(torch.from_numpy(_array_in_format(x, form)) for x in (mri, ct, mri_body, ct_body))
 
 
 def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: bool) -> Any:
@@ -149,7 +165,8 @@ def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: boo
     )
 
 
-def _finish(images: Any, form: BatchFormat) -> Any:
+def _in_format(images: Any, form: BatchFormat) -> Any:
+    """Return the node of the images in their type and layout."""
     if form.half:
         images = fn.cast(images, dtype=types.FLOAT16)
     if form.channels_last and form.channels > 1:
@@ -158,27 +175,31 @@ def _finish(images: Any, form: BatchFormat) -> Any:
     return images
 
 
+def _array_in_format(images: NDArray[Any], form: BatchFormat) -> NDArray[Any]:
+    """Return an array of images in their type and layout."""
+    if form.channels_last and form.channels > 1:
+        # [B, C, H, W, 1] -> [B, 1, H, W, C]
+        images = images.transpose(0, 4, 2, 3, 1)
+    return np.ascontiguousarray(images, np.float16 if form.half else np.float32)
+
+
 class BatchPipeline:
     """Runner of the graph on one device."""
 
-    def __init__(
-        self, form: BatchFormat, *, threads: int, device: torch.device, cuda_stream: Any = None
-    ) -> None:
+    def __init__(self, form: BatchFormat, *, threads: int, device: torch.device) -> None:
         """Build the graph.
 
         Args:
             form: Shape, type and contrast of the batches.
             threads: CPU threads of DALI.
-            device: Device of the batches.
-            cuda_stream: Stream that reads the batches, by which DALI orders its own work.
+            device: Device of the batches; a GPU is the calling thread's current one.
         """
         gpu = device.type == "cuda"
-        self._form = form
+        self._form, self._gpu = form, gpu
         self._graph = make_graph(
             form, threads=threads, gpu=gpu, device_id=(device.index or 0) if gpu else None
         )
         self._graph.build()
-        self._stream = cuda_stream
 
     def start(self, mri: StoredSlices, ct: StoredSlices) -> None:
         """Start preparing a batch, and return at once; only one at a time."""
@@ -187,29 +208,22 @@ class BatchPipeline:
         self._graph.schedule_run()
 
     def finish(self) -> Outputs:
-        """Wait for the batch and return it, in DALI's memory, for `to_batch`."""
-        outputs: Outputs = self._graph.share_outputs(self._stream)
+        """Wait until the batch is complete and return it for `to_batch`."""
+        # Without a CUDA stream the calling thread waits for the GPU, not the kernels of a step.
+        outputs = tuple(images.as_tensor() for images in self._graph.share_outputs())
         # The dynamic executor keeps them valid for as long as they are referenced.
         self._graph.release_outputs()
-        return outputs
-
-
-def reading_stream(device: torch.device) -> Any:
-    """Return the CUDA stream of the calling thread, which will read the batches; None for a CPU.
-
-    DALI must order its work by the stream that reads a batch, so that memory freed by torch is not
-    overwritten before the kernels queued on it have finished (checked in tests/gpu).
-    """
-    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+        return outputs if self._gpu else _finish_on_cpu(outputs, self._form)
 
 
 def to_batch(outputs: Outputs) -> Batch:
-    """Convert DALI's outputs to torch without a copy.
+    """Return a batch of the pipeline's outputs, without a copy.
 
-    This must be called in the thread, and on the stream, that uses the batch. DALI frees the memory
-    of an image when the last tensor that refers to it is deleted.
+    DALI frees the memory of an image when the last tensor that refers to it is deleted. On a GPU a
+    thread of DALI's first waits until the device has done all queued work, so kernels that were
+    queued on a tensor before it was deleted still read its own values (checked in tests/gpu).
     """
-    tensors = [from_dlpack(images.as_tensor()) for images in outputs]
+    tensors = [from_dlpack(images) for images in outputs]
     # tensor: [B, C, H, W, 1] -> [B, C, H, W], or channels_last: [B, 1, H, W, C] -> [B, C, H, W]
     mri, ct, mri_body, ct_body = (
         t[..., 0] if t.shape[-1] == 1 else t[:, 0].permute(0, 3, 1, 2) for t in tensors

@@ -23,7 +23,6 @@ from cyclegan.data.dali import (
     BatchPipeline,
     Outputs,
     StoredSlices,
-    reading_stream,
     to_batch,
 )
 from cyclegan.data.prefetch import Heartbeat, prefetch
@@ -122,14 +121,14 @@ def open_stream(
         half=config.data.dtype == "float16",
         channels_last=channels_last,
     )
-    cuda_stream = reading_stream(device)
     bank = NoiseBank(config.run.seed, config.data.channels * prod(store.size)) if noise else None
 
     def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Made]:
+        if device.type == "cuda":
+            # A new thread starts at GPU 0, where CUDA would make a context that nobody needs.
+            torch.cuda.set_device(device)
         heartbeat("building the DALI graph")
-        maker = BatchPipeline(
-            form, threads=config.data.threads, device=device, cuda_stream=cuda_stream
-        )
+        maker = BatchPipeline(form, threads=config.data.threads, device=device)
         reader = SliceReader(store, cache_bytes=int(config.data.cache_gib * 2**30))
         mri, ct = (
             DomainSource(

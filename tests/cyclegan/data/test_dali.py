@@ -53,7 +53,7 @@ def test_a_window_may_start_below_zero() -> None:
     np.testing.assert_allclose(batch.mri, expected, atol=1e-6)
 
 
-def test_torch_looks_into_dalis_own_memory() -> None:
+def test_a_batch_is_no_copy_of_what_the_pipeline_made() -> None:
     none = Augmentation.none(B)
     maker = BatchPipeline(FORM, threads=1, device=CPU)
     images = outputs(maker, some_slices("mri", none), some_slices("ct", none))
@@ -61,7 +61,7 @@ def test_torch_looks_into_dalis_own_memory() -> None:
     batch = to_batch(images)
 
     tensors = (batch.mri, batch.ct, batch.mri_body, batch.ct_body)
-    assert [t.data_ptr() for t in tensors] == [o.as_tensor().data_ptr() for o in images]
+    assert [t.data_ptr() for t in tensors] == [image.data_ptr() for image in images]
 
 
 def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:

@@ -251,3 +251,29 @@ def test_an_error_ends_the_thread_too(tmp_path: Path) -> None:
         batches(store, 12, Config(data=DataConfig(min_body_fraction=0)))
 
     assert not threads()
+
+
+def test_the_loaders_thread_sets_its_gpu_before_anything_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new thread is at GPU 0, and every worker of a machine would make a context there."""
+    calls: list[tuple[str, torch.device, str]] = []
+
+    def record(name: str, device: torch.device) -> None:
+        calls.append((name, device, threading.current_thread().name))
+
+    def build(form: object, *, threads: int, device: torch.device) -> None:
+        record("build", device)
+        raise ZeroDivisionError
+
+    # There may be no second GPU, so both calls are recorded instead of made.
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: record("set_device", device))
+    monkeypatch.setattr("cyclegan.data.stream.BatchPipeline", build)
+    device = torch.device("cuda", 1)
+    stream = open_stream(store, CONFIG, "train", shards=range(2), start_step=4, device=device)
+
+    with pytest.raises(ZeroDivisionError), closing(stream):
+        next(stream)
+
+    thread = "stream from step 4"
+    assert calls == [("set_device", device, thread), ("build", device, thread)]
