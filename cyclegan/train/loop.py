@@ -11,6 +11,8 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
+from cyclegan.train.checkpoint.background_save import BackgroundSave
+from cyclegan.train.checkpoint.checkpoint import prune_checkpoints
 from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
@@ -83,6 +85,12 @@ def train_worker(
         highest=max_over_workers,
     )
     note = partial(telemetry.note, state.step)
+    schedule = config.schedule
+    saving = BackgroundSave(
+        config.run_folder,
+        worker,
+        partial(prune_checkpoints, config.run_folder, schedule.keep_last, schedule.keep_best),
+    )
     run = TrainingRun(
         config=config,
         worker=worker,
@@ -90,6 +98,7 @@ def train_worker(
         state=state,
         engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
+        saving=saving,
         report=report,
         stop_requested=stop_requested,
         node_preempted=node_preempted,
@@ -97,6 +106,7 @@ def train_worker(
     steps, settings = total_steps(config, store), computation_settings(config)
     with (
         closing(telemetry),
+        closing(saving),
         explain_out_of_memory(config),
         trace_steps(config, worker, note) as trace,
     ):
@@ -104,9 +114,10 @@ def train_worker(
         for word in notes if worker.is_rank_zero else ():
             note(word)
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            run.save(score=None)
+            run.save(score=None, wait=True)
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)
+        saving.finish()
         telemetry.settings(settings, done=state.step == steps)
     return state
 
@@ -157,6 +168,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
                 looked, looked_s = state.step, time.monotonic()
                 next_look = state.step + max(1, int(grace_s / LOOKS_IN_GRACE / step_s))
                 if looks_back and streak >= config.guard.max_streak:
+                    run.saving.finish()
                     return rollback_reason(state, config, run.worker, terms)
             if is_due(state.step, every.log_every_steps, last):
                 means = telemetry.means()
@@ -173,7 +185,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
                 score, given_up = run.validate(to_its_end=state.step == last)
                 stop = stop or given_up
             if validating or stop or leave or is_due(state.step, every.save_every_steps, last):
-                run.save(score)
+                run.save(score, wait=stop or leave)  # the time until the end may be short
                 leave = False
             paused_s = time.monotonic() - pausing
             telemetry.pause(paused_s)

@@ -15,6 +15,7 @@ from cyclegan.data.batch import Batch
 from cyclegan.errors import CheckpointError, ConfigError, DivergedError, LoaderError
 from cyclegan.train import loop
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.snapshot import modules_of
 from cyclegan.train.distributed import Worker
 from cyclegan.train.divergence import explain_out_of_memory
 from cyclegan.train.loop import train_worker
@@ -63,7 +64,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int, times: int = 
 def finite(state) -> bool:
     return all(
         torch.as_tensor(tensor).isfinite().all()
-        for module in checkpoint.modules_of(state).values()
+        for module in modules_of(state).values()
         for tensor in module.state_dict().values()
     )
 
