@@ -85,7 +85,8 @@ class SpectralNorm(_SpectralNorm):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Divide a weight by its largest singular value."""
-        with torch.autocast(weight.device.type, enabled=False):
+        device = "cpu" if weight.is_meta else weight.device.type  # autocast knows no meta device
+        with torch.autocast(device, enabled=False):
             return super().forward(weight)
 
 
