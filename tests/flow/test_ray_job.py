@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -93,6 +94,7 @@ def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(clust
     (files,) = (line.split() for line in submitted.stdout.splitlines() if line.startswith("files:"))
     assert {"cyclegan", "data_prep", "pyproject.toml"} <= set(files)
     assert not {".git", ".venv", "runs", "demo"} & set(files)
+    assert re.match(r"Sending \d{3,} files, \d+\.\d MiB", submitted.stdout)
 
 
 def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
