@@ -10,7 +10,7 @@ from pathlib import Path
 from mrct.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("mrct", "data_prep", "cyclegan", "tune", "cluster")
+OWN_PACKAGES = ("mrct", "data_prep", "cyclegan", "tune", "cluster")
 PACKAGE_PATTERNS = ("*.py", "py.typed", "*.j2", "*.schema.json", "*.yaml", "*.sh", "*.sbatch")
 TOP_FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
@@ -113,7 +113,7 @@ def package_files(project: Path) -> Iterator[str]:
     for name in TOP_FILES:
         if (project / name).exists():
             yield name
-    for package in PACKAGES:
+    for package in OWN_PACKAGES:
         for pattern in PACKAGE_PATTERNS:
             yield from relative(project, (project / package).rglob(pattern))
     yield "cluster/Dockerfile"
