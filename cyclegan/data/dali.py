@@ -1,13 +1,16 @@
 """DALI graph that turns stored slices into a batch, on the CPU or on a GPU.
 
-It normalises to [-1, 1], warps, adds noise to the MRI and, if configured, inverts its contrast.
-All random values are inputs of the graph, one set per slice. On a CPU the last steps, clipping and
-contrast, are numpy's: each operation of DALI is a pass that writes a new image.
+It normalises to [-1, 1], warps, changes the intensities of the MRI (gamma, bias field, blur, noise)
+and, if configured, inverts its contrast. All random values are inputs of the graph, one set per
+slice. On a CPU the last steps, clipping and contrast, are numpy's: each operation of DALI is a pass
+that writes a new image.
 
 Axes: B samples, C neighbouring slices, H rows, W columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,16 +19,17 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, types
 from torch.utils.dlpack import from_dlpack
 
-from cyclegan.data.augmentation import LEVELS
 from cyclegan.data.batch import Batch
 from mrct.imaging.intensity import invert_contrast
 from mrct.imaging.modality import Modality
 
 MriContrast = Literal["plain", "inverted"]
+NoiseKind = Literal["gaussian", "rician"]
 Outputs = tuple[Any, ...]
 """Tensors mri, ct, mri_body, ct_body, of DALI or torch, each with its batch axis in front."""
 LAYOUT = "FHWC"
 """Neighbouring slices are the frames of a sequence of single-channel images."""
+_conditional: Any = fn._conditional  # type: ignore[attr-defined]  # DALI's type stubs leave it out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +40,9 @@ class BatchFormat:
     channels: int = 1
     """Slices per image: the sample's own in the middle of its neighbours."""
     mri_contrast: MriContrast = "plain"
-    noise: bool = False
-    """Whether noise is added to the MRI."""
+    changes_intensity: bool = False
+    """Whether the MRI is changed by gamma, bias field, blur and noise (`mri_intensity.py`)."""
+    noise_kind: NoiseKind = "gaussian"
     half: bool = False
     """Whether images are float16 instead of float32."""
     channels_last: bool = False
@@ -60,10 +65,8 @@ class StoredSlices:
     """[B], network units for one stored unit: 2 / (high - low)."""
     height: NDArray[np.float32]
     """[B], relative height in the body; it is no input of the graph."""
-    noise: NDArray[np.int8] | None = None
-    """[B, C, H, W], standard normal noise in units of 1 / LEVELS; None without noise."""
-    noise_level: NDArray[np.float32] | None = None
-    """[B], standard deviation of the noise in network units; None without noise."""
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs from `MriIntensity`; none for a graph that changes no intensity."""
 
     def inputs(self, modality: Modality) -> dict[str, NDArray[Any]]:
         """Return the graph's inputs by name."""
@@ -73,9 +76,8 @@ class StoredSlices:
             "matrix": self.matrix,
             "scale": self.scale,
             "offset": -self.low * self.scale - 1,
+            **self.intensity,
         }
-        if self.noise is not None and self.noise_level is not None:
-            inputs |= {"noise": self.noise[..., None], "noise_step": self.noise_level / LEVELS}
         return {f"{modality}_{name}": values for name, values in inputs.items()}
 
 
@@ -108,14 +110,7 @@ def make_graph(form: BatchFormat, *, threads: int, gpu: bool, device_id: int | N
 
 def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
     """Define the nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
-
-    def source(field: str, dtype: Any, ndim: int, layout: str | None = None) -> Any:
-        return fn.external_source(name=f"{modality}_{field}", dtype=dtype, ndim=ndim, layout=layout)
-
-    def pixels(field: str, dtype: Any) -> Any:
-        node = source(field, dtype, 4, LAYOUT)
-        return node.gpu() if gpu else node  # as int16, half the bytes of floats
-
+    source, pixels = partial(_source, modality), partial(_pixels, modality, gpu)
     matrix = source("matrix", types.FLOAT, 2)
     # (x - low) * scale - 1 in one pass; arithmetic nodes would take three.
     linear = {"brightness": source("scale", types.FLOAT, 0), "contrast_center": 0.0}
@@ -128,9 +123,8 @@ def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]
     if own and not inverted:  # else the neighbours' masks are needed too
         body = body[own : own + 1]
     body = _warp(body, matrix, types.INTERP_NN, fill=0.0, gpu=gpu)
-    if form.noise and modality == "mri":
-        step = source("noise_step", types.FLOAT, 0)
-        image = image + pixels("noise", types.INT8) * (step.gpu() if gpu else step)
+    if form.changes_intensity and modality == "mri":
+        image = _change_intensity(image, form.noise_kind, gpu)
     if not gpu:
         return image, body
     image = math.min(math.max(image, -1.0), 1.0)
@@ -139,6 +133,56 @@ def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]
         image = invert_contrast(image, body)
         body = body[own : own + 1] if own else body
     return _in_format(image, form), _in_format(body, form)
+
+
+def _source(modality: Modality, field: str, dtype: Any, ndim: int, layout: str = "") -> Any:
+    return fn.external_source(name=f"{modality}_{field}", dtype=dtype, ndim=ndim, layout=layout)
+
+
+def _pixels(modality: Modality, gpu: bool, field: str, dtype: Any) -> Any:
+    node = _source(modality, field, dtype, 4, LAYOUT)
+    return node.gpu() if gpu else node  # as int16, half the bytes of floats
+
+
+def _change_intensity(image: Any, noise_kind: NoiseKind, gpu: bool) -> Any:
+    """Change the intensities of the MRI slices, each only in what was drawn for it."""
+
+    def numbers(field: str) -> tuple[Any, Any]:
+        node = _source("mri", field, types.FLOAT, 0)
+        return node, node.gpu() if gpu else node
+
+    pixels = partial(_pixels, "mri", gpu)
+    gamma, power = numbers("gamma")
+    image = _change_some(
+        gamma != 1.0, lambda x, g: math.pow(math.max((x + 1) * 0.5, 0.0), g) * 2 - 1, image, power
+    )
+    is_biased = _source("mri", "is_biased", types.BOOL, 0)
+    bias = pixels("bias", types.FLOAT)
+    image = _change_some(is_biased, lambda x, field: (x + 1) * field - 1, image, bias)
+    sigmas = _source("mri", "blur", types.FLOAT, 1)
+    image = _change_some(
+        sigmas[0] > 0.0, lambda x, sigma: fn.gaussian_blur(x, sigma=sigma), image, sigmas
+    )
+    noise_step, step = numbers("noise_step")
+    noise = pixels("noise", types.INT8)
+    if noise_kind == "gaussian":
+        return _change_some(noise_step > 0.0, lambda x, n, s: x + n * s, image, noise, step)
+    imaginary = pixels("noise_imaginary", types.INT8)
+    return _change_some(noise_step > 0.0, _rician, image, noise, imaginary, step)
+
+
+def _rician(image: Any, noise: Any, imaginary: Any, step: Any) -> Any:
+    """Return the magnitude of a complex signal, above air, with noise in both parts."""
+    real, imaginary = image + 1 + noise * step, imaginary * step
+    return math.sqrt(real * real + imaginary * imaginary) - 1
+
+
+def _change_some(chosen: Any, change: Callable[..., Any], image: Any, *parameters: Any) -> Any:
+    """Apply a change to the slices that are chosen; the others cost no time and no copy."""
+    # DALI's `if` of a pipeline function, without the rewriting of its source.
+    on, off = _conditional.split(image, predicate=chosen)
+    given = [_conditional.split(each, predicate=chosen)[0] for each in parameters]
+    return _conditional.merge(change(on, *given), off, predicate=chosen)
 
 
 def _finish_on_cpu(outputs: Outputs, form: BatchFormat) -> Outputs:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import count
-from math import prod
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclegan.config.config import Config
-from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.batch import Batch
 from cyclegan.data.dali import (
     BatchFormat,
@@ -25,6 +23,7 @@ from cyclegan.data.dali import (
     StoredSlices,
     to_batch,
 )
+from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.prefetch import Heartbeat, prefetch
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
@@ -112,16 +111,20 @@ def open_stream(
         require_shared_memory(min(config.scale.workers, torch.cuda.device_count()))
     domains = _domains(store, config, split)
     order = _order(domains, config, split)
-    noise = config.data.noise > 0 and split == "train"
+    intensity = (
+        MriIntensity(config.data, config.run.seed, store.size, store.spacing_mm[1:])
+        if config.data.changes_intensity and split == "train"
+        else None
+    )
     form = BatchFormat(
         batch_size=len(shards) * config.batch.shard_size,
         channels=config.data.channels,
         mri_contrast=config.data.mri_contrast,
-        noise=noise,
+        changes_intensity=intensity is not None,
+        noise_kind=config.data.noise_kind,
         half=config.data.dtype == "float16",
         channels_last=channels_last,
     )
-    bank = NoiseBank(config.run.seed, config.data.channels * prod(store.size)) if noise else None
 
     def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Made]:
         if device.type == "cuda":
@@ -138,7 +141,7 @@ def open_stream(
                 store=store,
                 config=config.data,
                 reader=reader,
-                bank=bank if modality == "mri" else None,
+                intensity=intensity if modality == "mri" else None,
                 record=record,
                 heartbeat=heartbeat,
             )

@@ -21,7 +21,16 @@ pytestmark = [
 ]
 
 CONFIG = Config(
-    data=DataConfig(mri_contrast="inverted", min_body_fraction=0, noise=0.02),
+    data=DataConfig(
+        mri_contrast="inverted",
+        min_body_fraction=0,
+        gamma=(0.8, 1.25),
+        bias_field=0.1,
+        blur_mm=1.5,
+        noise=0.02,
+        noise_kind="rician",
+        intensity_share=0.5,
+    ),
     batch=BatchConfig(shards=2, shard_size=4),
 )
 

@@ -61,6 +61,35 @@ def test_the_seed_is_its_notebook_as_its_text_means_it():
     assert config.train.pool_size == 0
 
 
+@pytest.mark.parametrize("name", ["default", "reference", "demo", "smoke", "seed", "deterministic"])
+def test_a_preset_with_published_figures_changes_no_intensity_but_by_a_gain(name):
+    assert not preset(name).data.changes_intensity
+
+
+def test_the_presets_for_real_heads_and_pelves_change_a_small_share_of_the_mri():
+    for name in ("brain-256", "pelvis-512"):
+        data = preset(name).data
+        assert data.changes_intensity
+        assert 0 < data.intensity_share <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gamma", (0.0, 1.0)),
+        ("gamma", (1.2, 0.8)),
+        ("bias_field", -0.1),
+        ("bias_field", 1.0),
+        ("blur_mm", -1.0),
+        ("blur_mm", 11.0),
+        ("intensity_share", 1.1),
+    ],
+)
+def test_an_intensity_out_of_its_range_is_refused(setting, value):
+    with pytest.raises(ConfigError, match=rf"data\.{setting} must"):
+        with_settings(Config(), {f"data.{setting}": value})
+
+
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"no preset 'brian'.*default, reference, demo, smoke"):
         preset("brian")
