@@ -6,7 +6,7 @@ Printed are the processor time (the least of some rounds), the memory that the s
 ratios, and the largest difference of any score. Exit code 1 where a score differs by more than
 1e-6, relative to it if it is above 1.
 
-    python -m benchmarks.scoring [REF] [--rounds N] [--shape Z Y X] [--json FILE]
+    python -m benchmarks.scoring [REF] [--kinds K ...] [--rounds N] [--shape Z Y X] [--json FILE]
 """
 
 import argparse
@@ -30,7 +30,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class ScoringComparison:
     """Both sides' costs of one kind of scoring, and how their scores differ."""
 
     kind: str
@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("ref", nargs="?", default="HEAD", help="commit to compare with")
     parser.add_argument("--rounds", type=int, default=3, help="turns of both sides")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--shape", type=int, nargs=3, default=(160, 256, 256))
     parser.add_argument("--json", type=Path, help="file for the numbers")
     options = parser.parse_args(argv)
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
             np.savez(arrays, **outputs_of(np.random.default_rng(0), tuple(options.shape)))
             print(f"{'':14}{'core-seconds':>16}{'ratio':>8}{'GiB added':>17}   difference")
             found = []
-            for kind in KINDS:
+            for kind in options.kinds:
                 found.append(compare(kind, arrays, sides, options.rounds))
                 print(found[-1].line(), flush=True)
     except CommandError as error:
@@ -97,13 +98,13 @@ def outputs_of(random: np.random.Generator, shape: Shape) -> Arrays:
     }
 
 
-def compare(kind: str, arrays: Path, sides: tuple[Side, Side], rounds: int) -> Comparison:
+def compare(kind: str, arrays: Path, sides: tuple[Side, Side], rounds: int) -> ScoringComparison:
     """Score in turns; the least time of each side counts, and its largest memory."""
     runs = [
         [json.loads(side.run(str(SCRIPT), arrays, kind)) for side in sides] for _ in range(rounds)
     ]
     before, here = zip(*runs, strict=True)
-    return Comparison(
+    return ScoringComparison(
         kind=kind,
         before_s=min(run["seconds"] for run in before),
         here_s=min(run["seconds"] for run in here),

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from cyclegan.metrics.body_regions import (
+    BodyMap,
     RegionHistograms,
     bone_region_mismatch,
     region_distance_hu,
     region_histograms,
-    regions_of,
 )
 from cyclegan.metrics.histogram import (
     NUM_HU,
@@ -96,22 +95,24 @@ def ct_statistics_of(
 ) -> CtStatistics:
     """Summarise one CT inside its body mask; values outside the window are clipped to it.
 
-    A border of the field of view that cuts the body is no surface for depths.
-
     Args:
         hu: CT in HU [z, y, x].
         body: Body mask [z, y, x], 0 or 1.
         spacing_mm: Voxel spacing (z, y, x), in mm.
     """
-    inside = body.astype(bool)
-    depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
-    bone = (depth_mm[hu[inside] > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
+    return ct_statistics_in(hu, BodyMap.of(body, spacing_mm))
+
+
+def ct_statistics_in(hu: NDArray[Any], body: BodyMap) -> CtStatistics:
+    """Summarise one of several CTs [z, y, x] of a body; see `ct_statistics_of`."""
+    values = hu[body.inside]
+    bone = (body.depth_mm[values > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
     return CtStatistics(
-        hu=histogram_of(hu[inside]),
+        hu=histogram_of(values),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
-        regions=region_histograms(hu[inside], regions_of(inside, depth_mm, spacing_mm)),
-        roughness=roughness_of(hu, inside),
-        features=slice_features(hu, inside),
+        regions=region_histograms(values, body.regions),
+        roughness=roughness_of(hu, body.inside),
+        features=slice_features(hu, body.inside),
     )
 
 
