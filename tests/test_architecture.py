@@ -42,6 +42,7 @@ FLOW = [
     "cyclegan.train.monitor",
     "cyclegan.train.checkpoint",
     "cyclegan.train.training_plan",
+    "cyclegan.train.periodic_events",
     "cyclegan.train.divergence",
     "cyclegan.train.validation_figure",
     "cyclegan.train.validation",
