@@ -35,8 +35,8 @@ def collect_signals() -> Iterator[Signals]:
             counted = time.monotonic()
             received.append(signal.Signals(number))
 
-    heard = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, note) for each in heard}
+    handled = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, note) for each in handled}
     try:
         yield received
     finally:

@@ -86,7 +86,9 @@ def demo() -> Config:
             learning_rate=4e-4, discriminator_learning_rate=4e-4, schedule="cosine", warmup_steps=50
         ),
         train=TrainConfig(max_steps=1500, compile="blocks", ema_decay=0.995),
-        schedule=ScheduleConfig(log_every_steps=50, save_every_steps=500, validate_every_steps=500),
+        schedule=ScheduleConfig(
+            log_every="50 steps", save_every="500 steps", validate_every="500 steps"
+        ),
     )
 
 
@@ -98,7 +100,9 @@ def smoke() -> Config:
         generator=GeneratorConfig(filters=4, blocks=1),
         discriminator=DiscriminatorConfig(filters=4),
         train=TrainConfig(max_steps=6, compile="no", precision="fp32", pool_size=4),
-        schedule=ScheduleConfig(log_every_steps=2, save_every_steps=3, validate_every_steps=3),
+        schedule=ScheduleConfig(
+            log_every="2 steps", save_every="3 steps", validate_every="3 steps"
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
+from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
@@ -99,6 +100,7 @@ def train_worker(
         engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         saving=saving,
+        events=PeriodicEvents(config, state.step),
         report=report,
         stop_requested=stop_requested,
         node_preempted=node_preempted,
@@ -118,6 +120,7 @@ def train_worker(
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)
         saving.finish()
+        telemetry.note(state.step, str(run.events))
         telemetry.settings(settings, done=state.step == steps)
     return state
 
@@ -133,9 +136,9 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
     Returns:
         The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
-    config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
+    config, state, telemetry, events = run.config, run.state, run.telemetry, run.events
     watch = TrainingWarnings(config.data.mri_contrast)
-    last = min(steps, every.pause_at_step or steps)
+    last = min(steps, config.schedule.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
     device, grace_s = run.worker.device, config.scale.grace_s
@@ -162,7 +165,8 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             telemetry.add(terms)
             trace()
             # The steps at which a streak is checked must not depend on the clock.
-            looks_back = is_due(state.step, config.guard.look_every_steps, last)
+            ends = state.step == last
+            looks_back = ends or state.step % config.guard.look_every_steps == 0
             if looks_back or state.step >= next_look:
                 stop, leave, streak, step_s = run.look(looked_s, state.step - looked)
                 looked, looked_s = state.step, time.monotonic()
@@ -170,9 +174,12 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
                 if looks_back and streak >= config.guard.max_streak:
                     run.saving.finish()
                     return rollback_reason(state, config, run.worker, terms)
-            if is_due(state.step, every.log_every_steps, last):
-                means = telemetry.means()
-                telemetry.write(state.step, means | sync_time(run.engine) | rates(state))
+            if ends or events.is_due("log", state.step):
+                with events.happens("log", state.step):
+                    means = telemetry.means()
+                    means |= sync_time(run.engine) | rates(state)
+                    means["speed/training_percent"] = events.training_percent
+                    telemetry.write(state.step, means)
                 compiled = compile_warning(run.engine.num_graphs)
                 for warning in filter(None, [*watch.read(means), compiled]):
                     telemetry.note(state.step, f"warning: {warning}")
@@ -180,22 +187,18 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             score = None
             # Validate before saving, so that every checkpoint whose validation was due has a score.
             # A run that is stopped early may have no time for it.
-            hurried = stop and state.step < last
-            if validating := is_due(state.step, every.validate_every_steps, last) and not hurried:
-                score, given_up = run.validate(to_its_end=state.step == last)
+            if validating := ends or (not stop and events.is_due("validate", state.step)):
+                with events.happens("validate", state.step):
+                    score, given_up = run.validate(to_its_end=ends)
                 stop = stop or given_up
-            if validating or stop or leave or is_due(state.step, every.save_every_steps, last):
-                run.save(score, wait=stop or leave)  # the time until the end may be short
+            if validating or stop or leave or events.is_due("save", state.step):
+                with events.happens("save", state.step):  # the time until a stop may be short
+                    run.save(score, wait=stop or leave)
                 leave = False
             paused_s = time.monotonic() - pausing
             telemetry.pause(paused_s)
             looked_s += paused_s
     return ""
-
-
-def is_due(step: int, every: int, last: int) -> bool:
-    """Return whether an event of every `every` steps (0: never), and of the last, is due now."""
-    return step == last or (every > 0 and step % every == 0)
 
 
 def set_rates(state: TrainState, config: Config, steps: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
+from typing import NamedTuple
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
@@ -22,11 +23,25 @@ from cyclegan.train.distributed import (
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from cyclegan.train.validation import summarise, validate_volumes
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 
 ReportMetrics = Callable[[dict[str, float]], None]
+
+
+class Look(NamedTuple):
+    """What all workers know after a look."""
+
+    stop: bool
+    """Whether to stop."""
+    leave: bool
+    """Whether a node will be preempted."""
+    streak: float
+    """Number of consecutive skipped updates."""
+    step_s: float
+    """Seconds per step of the slowest worker."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,40 +55,38 @@ class TrainingRun:
     engine: TrainEngine
     telemetry: Telemetry
     saving: BackgroundSave
+    events: PeriodicEvents
     report: ReportMetrics
     stop_requested: Callable[[], bool]
     node_preempted: Callable[[], bool]
     """Whether the cluster has announced a new preemption of a node of this run."""
 
-    def look(self, since_s: float, steps: int) -> tuple[bool, bool, float, float]:
-        """Check for stop requests, preemptions and skipped updates on all workers, and commit a
-        checkpoint that all of them have written.
+    def look(self, since_s: float, steps: int) -> Look:
+        """Check for stop requests, preemptions and skipped updates on all workers, commit a
+        checkpoint that all of them have written, and learn which events are due by the clock.
 
-        This synchronises host and device, and all workers. Worker 0 alone reads the storage.
+        This synchronises host and device, and all workers. Worker 0 alone reads the storage, and
+        its clock alone counts.
 
         Args:
             since_s: Time of the previous check, in seconds of `time.monotonic`.
             steps: Steps since then.
-
-        Returns:
-            Whether to stop, whether a node will be preempted, the number of consecutive skipped
-            updates, and the seconds per step of the slowest worker.
         """
         streak = float(self.state.streak)  # waits for the device, so the steps are over
         step_s = (time.monotonic() - since_s) / steps
-        own = [
-            float(self.worker.is_rank_zero and self.stop_requested()),
-            float(self.node_preempted()),
-            float(self.saving.unfinished),
-            streak,
-            step_s,
-        ]
-        stop, leave, unfinished, longest, slowest_s = max_over_workers(
+        asked, due = False, [0.0] * len(EVENTS)
+        if self.worker.is_rank_zero:
+            asked = self.stop_requested()
+            due = self.events.due_by_clock(self.state.step, self.saving.took_s)
+        flags = [asked, self.node_preempted(), self.saving.unfinished]
+        own = [streak, step_s, *map(float, flags), *due]
+        longest, slowest_s, stop, leave, unfinished, *due = max_over_workers(
             self.state.streak.new_tensor(own)
         )
         if not unfinished:
             self.saving.commit()
-        return stop > 0, leave > 0, longest, slowest_s
+        self.events.take(due)
+        return Look(stop > 0, leave > 0, longest, slowest_s)
 
     def save(self, score: float | None, *, wait: bool = False) -> None:
         """Begin to save a checkpoint while training goes on, or wait until it is committed."""

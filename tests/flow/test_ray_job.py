@@ -120,7 +120,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     run, steps = tmp_path / "sent", 150
     training = [
         *("python", "-m", "cyclegan.train", "smoke", "--train.max-steps", str(steps)),
-        *("--schedule.save-every-steps", "0", "--schedule.validate-every-steps", "0"),
+        *("--schedule.save-every", "never", "--schedule.validate-every", "never"),
         *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "sent"),
     ]
     submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]

@@ -5,6 +5,7 @@ all files are written; then worker 0 commits the checkpoint, in its thread too.
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -47,6 +48,7 @@ class BackgroundSave:
         # context on it.
         self.thread = ThreadPoolExecutor(1, "save", use_device, (worker.device,))
         self.step = 0
+        self.began, self.took_s = 0.0, 0.0
         self.gathering: StoragePath | None = None
         self.writing: Future[dict[str, str]] | None = None
         self.committing: Future[None] | None = None
@@ -72,6 +74,7 @@ class BackgroundSave:
         # A worker left over from before a restart has another attempt, and so another folder.
         attempt = broadcast_choice(make_folder, self.worker)
         snapshot = take_snapshot(state, score, self.buffers, is_rank_zero=self.worker.is_rank_zero)
+        self.began = time.monotonic()
         self.step, self.gathering = state.step, partial_folder(final, attempt)
         if self.worker.world_size == 1:  # there is nobody to wait for
             self.committing = self.thread.submit(self.write_and_publish, snapshot, self.gathering)
@@ -110,6 +113,7 @@ class BackgroundSave:
     def publish(self, gathering: StoragePath, hashes: dict[str, str]) -> None:
         """Publish the files of all workers as a checkpoint; worker 0's thread runs this."""
         commit_checkpoint(gathering, folder_of(self.run_folder, self.step), hashes)
+        self.took_s = time.monotonic() - self.began
         self.prune()
 
     def finish(self) -> None:

@@ -97,7 +97,7 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 def test_an_unknown_setting_in_a_file_is_named(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 3\nloss: {cyle: {weight: 3}}")
+    path.write_text("schema_version: 4\nloss: {cyle: {weight: 3}}")
 
     with pytest.raises(ConfigError, match=r"loss has no setting cyle\..*'cycle'"):
         load_config(path)
@@ -105,7 +105,7 @@ def test_an_unknown_setting_in_a_file_is_named(tmp_path):
 
 def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 3\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
+    path.write_text("schema_version: 4\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
 
     loss = load_config(path).loss
 
@@ -114,7 +114,7 @@ def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 1", "schema_version: 2"]
+    "text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 2", "schema_version: 3"]
 )
 def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, tmp_path):
     path = tmp_path / "config.yaml"
@@ -124,6 +124,7 @@ def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, 
         load_config(path)
 
     assert "critic.filters is discriminator.filters" in str(caught.value)
+    assert "schedule.save_every_steps: 1000 is schedule.save_every: 1000 steps" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -43,7 +43,7 @@ except Exception as error:
 
 @pytest.fixture
 def guarded(config):
-    schedule = replace(config.schedule, save_every_steps=2, validate_every_steps=0)
+    schedule = replace(config.schedule, save_every="2 steps", validate_every="never")
     return replace(config, guard=WATCHFUL, schedule=schedule)
 
 
@@ -83,7 +83,7 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
     assert finite(state)
     lines = read_lines(guarded.run_folder / METRICS)
     # Step 4 was saved amid the streak: the run goes back to step 2, from before it.
-    (note,) = [line for line in lines if "note" in line]
+    (note,) = [line for line in lines if line.get("note", "").startswith("warning")]
     assert note["step"] == 2
     assert "steps 4 to 5, were not finite: loss/adversarial, loss/cycle_ct" in note["note"]
     assert "on worker 0 (samples 6 to 9)" in note["note"]
@@ -108,14 +108,15 @@ def test_how_often_a_stop_is_asked_for_does_not_decide_where_a_run_goes_back(gua
 
 
 def test_checkpoints_amid_a_streak_do_not_push_out_the_way_back(guarded, monkeypatch):
-    schedule = replace(guarded.schedule, save_every_steps=1, keep_last=2)
+    schedule = replace(guarded.schedule, save_every="1 step", keep_last=2)
     guard = replace(WATCHFUL, max_streak=4)
     poison(monkeypatch, first=3, last=6, times=1)
 
     state = train_worker(replace(guarded, schedule=schedule, guard=guard), Worker())
 
     assert (state.step, state.rollbacks, state.skipped.item()) == (6, 1, 0)
-    (note,) = [line for line in read_lines(guarded.run_folder / METRICS) if "note" in line]
+    lines = read_lines(guarded.run_folder / METRICS)
+    (note,) = [line for line in lines if line.get("note", "").startswith("warning")]
     assert note["step"] == 2
 
 

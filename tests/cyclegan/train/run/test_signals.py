@@ -103,7 +103,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     log = config.run_folder / METRICS
     last = 100
     settings = ["--scale.workers", "2", "--train.max-steps", str(last)]
-    settings += ["--schedule.save-every-steps", "5", "--schedule.validate-every-steps", "0"]
+    settings += ["--schedule.save-every", "5 steps", "--schedule.validate-every", "never"]
     settings += ["--scale.grace-s", "100"]  # this machine is shared
 
     running = start(*settings)
@@ -162,7 +162,7 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
         asked.append(True)
         return len(asked) == len(looks)
 
-    unvalidated = replace(config.schedule, validate_every_steps=0)
+    unvalidated = replace(config.schedule, validate_every="never")
     watchful = replace(
         config,
         guard=replace(config.guard, look_every_steps=2),
