@@ -79,7 +79,8 @@ def test_a_save_waits_for_the_one_before(config, monkeypatch):
     saving = BackgroundSave(config.run_folder, Worker())
     for state.step in range(4):
         saving.begin(state, None)
-        assert saved_steps(config) == list(range(state.step))
+        # The thread may be done with this one, too.
+        assert saved_steps(config)[: state.step] == list(range(state.step))
     saving.finish()
     saving.close()
 
