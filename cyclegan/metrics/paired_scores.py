@@ -232,8 +232,9 @@ def _shifted(
     inside, (low, high) = body.astype(bool), protocol.window_hu
 
     def shifted(hu: HU) -> NDArray[np.float64]:
-        image = np.zeros(inside.shape)
-        image[inside] = hu[inside].astype(np.float64).clip(low, high) - low
+        image = np.empty(inside.shape)
+        for z, mask in enumerate(inside):  # without copies of the whole volume
+            image[z] = np.where(mask, hu[z].astype(np.float64).clip(low, high) - low, 0.0)
         return image
 
     return shifted(synthetic), shifted(real), inside

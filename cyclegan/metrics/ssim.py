@@ -4,12 +4,12 @@ Arrays are [z, y, x]. CTs are float64, non-negative (HU shifted by the window's 
 outside the body; `range_hu` is the width of the window.
 """
 
-from collections.abc import Callable
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter, uniform_filter1d
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from mrct.imaging.body_mask import bounding_box
 
@@ -24,6 +24,7 @@ SMALLEST_MULTISCALE = 97
 _WINDOW = 7
 _MARGIN = _WINDOW // 2
 _VOXELS = _WINDOW**3
+_UNBIASED = _VOXELS / (_VOXELS - 1)
 _GAUSSIAN_REACH = 5
 _SLICES_AT_ONCE = 8
 """Few, so that the maps of these slices stay in the processor's cache, and memory small."""
@@ -55,44 +56,49 @@ def slice_similarity(x: Slices, y: Slices) -> float:
     box = bounding_box(x != y, (0, margin, margin))
     if box is None:
         return 1.0
-
-    def mean(images: Slices) -> Slices:
-        return np.asarray(
-            gaussian_filter(images, 1.5, axes=(1, 2), radius=_GAUSSIAN_REACH, mode="mirror")
-        )
-
     size, x, y, lost = x.size, x[box], y[box], 0.0
     for z in range(0, len(x), _SLICES_AT_ONCE):
         part = slice(z, z + _SLICES_AT_ONCE)
-        similar = similarity_map(x[part], y[part], mean, 2.0)
-        lost += float((1 - similar).sum(dtype=np.float64))
+        means = (
+            gaussian_filter(image, 1.5, axes=(1, 2), radius=_GAUSSIAN_REACH, mode="mirror")
+            for image in sum_and_difference(x[part], y[part])
+        )
+        lost += float((1 - similarity_of(*means, range_hu=2.0)).sum(dtype=np.float64))
     return 1 - lost / size
 
 
-def similarity_map(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    mean: Callable[[NDArray[Any]], NDArray[Any]],
+def sum_and_difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Return x + y and x - y, and their squares.
+
+    Their means are the moments that a similarity needs, four instead of five: x y is
+    (x + y)^2 / 4 - (x - y)^2 / 4, and x^2 + y^2 is (x + y)^2 / 2 + (x - y)^2 / 2.
+    """
+    total, change = x + y, x - y
+    return total, change, total * total, change * change
+
+
+def similarity_of(
+    total: NDArray[Any],
+    change: NDArray[Any],
+    total_2: NDArray[Any],
+    change_2: NDArray[Any],
+    *,
     range_hu: float,
     unbiased: float = 1.0,
 ) -> NDArray[Any]:
     """Return the structural similarity (Wang 2004, eq. 13) of each window.
 
-    The moments are those of the sum and the difference of the images, four instead of five: x y is
-    (x + y)^2 / 4 - (x - y)^2 / 4, and x^2 + y^2 is (x + y)^2 / 2 + (x - y)^2 / 2.
-
     Args:
-        x: One image.
-        y: The other image.
-        mean: Returns the weighted mean of an image in each window.
+        total: Mean of `sum_and_difference` in each window: of x + y.
+        change: Of x - y.
+        total_2: Of (x + y)^2.
+        change_2: Of (x - y)^2.
         range_hu: Dynamic range.
         unbiased: Factor of the variances, n / (n - 1) for sample variances.
     """
     c1, c2 = 2 * (0.01 * range_hu) ** 2, 2 * (0.03 * range_hu) ** 2
-    total, change = x + y, x - y
-    mean_t, mean_c = mean(total) ** 2, mean(change) ** 2
-    variance_t = unbiased * (mean(total * total) - mean_t)
-    variance_c = unbiased * (mean(change * change) - mean_c)
+    mean_t, mean_c = total**2, change**2
+    variance_t, variance_c = unbiased * (total_2 - mean_t), unbiased * (change_2 - mean_c)
     similar: NDArray[Any] = (mean_t - mean_c + c1) * (variance_t - variance_c + c2)
     similar /= (mean_t + mean_c + c1) * (variance_t + variance_c + c2)
     return similar
@@ -118,19 +124,31 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
         1.0
     """
     box, counted = counted_box(body)
-    x, y, total = x[box], y[box], 0.0
-    for z in range(0, len(x), _SLICES_AT_ONCE):
-        first = max(0, z - _MARGIN)
-        part, own = slice(first, z + _SLICES_AT_ONCE + _MARGIN), slice(z, z + _SLICES_AT_ONCE)
-        shown = slice(z - first, z - first + _SLICES_AT_ONCE)
-
-        def mean(image: Image, shown: slice = shown) -> Image:
-            along_z = uniform_filter1d(image, _WINDOW, axis=0)[shown]
-            return np.asarray(uniform_filter(along_z, _WINDOW, axes=(1, 2)))
-
-        found = similarity_map(x[part], y[part], mean, range_hu, _VOXELS / (_VOXELS - 1))
-        total += float(found[counted[own]].sum())
+    x, y, total, recent = x[box], y[box], 0.0, deque[Image]()
+    window = np.zeros((4, *x.shape[1:]))
+    # Slice by slice, in the processor's cache: the window's sum moves on by one slice.
+    for last, z in enumerate(np.pad(np.arange(len(x)), _MARGIN, mode="symmetric")):
+        recent.append(square_sums(np.stack(sum_and_difference(x[z], y[z]))))
+        window += recent[-1]
+        if last >= _WINDOW:
+            window -= recent.popleft()
+        if last >= _WINDOW - 1:
+            mask = counted[last - _WINDOW + 1]
+            means = (sums[mask] / _VOXELS for sums in window)
+            total += float(similarity_of(*means, range_hu=range_hu, unbiased=_UNBIASED).sum())
     return total / int(counted.sum())
+
+
+def square_sums(images: Image) -> Image:
+    """Return the sum of the 7 x 7 pixels around each, mirrored at the border, as sums of sums."""
+    around = ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
+    lines = np.pad(images, around, mode="symmetric")
+    for _ in range(2):
+        lines = lines.swapaxes(1, 2)
+        two = lines[:, :-1] + lines[:, 1:]
+        four = two[:, :-2] + two[:, 2:]
+        lines = four[:, :-3] + two[:, 4:-1] + lines[:, 6:]
+    return lines
 
 
 def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float | None:
@@ -182,14 +200,13 @@ def components(x: Image, y: Image, range_hu: float) -> Image:
 
 def moments(x: Image, y: Image) -> Moments:
     """Return local moments with sample variances (divided by n - 1)."""
-    unbiased = _VOXELS / (_VOXELS - 1)
     mean_x, mean_y = window_mean(x), window_mean(y)
     return Moments(
         mean_x=mean_x,
         mean_y=mean_y,
-        variance_x=unbiased * (window_mean(x * x) - mean_x**2),
-        variance_y=unbiased * (window_mean(y * y) - mean_y**2),
-        covariance=unbiased * (window_mean(x * y) - mean_x * mean_y),
+        variance_x=_UNBIASED * (window_mean(x * x) - mean_x**2),
+        variance_y=_UNBIASED * (window_mean(y * y) - mean_y**2),
+        covariance=_UNBIASED * (window_mean(x * y) - mean_x * mean_y),
     )
 
 
