@@ -6,7 +6,7 @@ The same arguments and the same JSON line as `peers.py`.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +20,7 @@ from nvidia.dali import Pipeline, fn, types
 
 import cyclegan.data.dali
 from cyclegan.config.config import BatchConfig, Config, DataConfig
+from cyclegan.config.presets import SCANNERS
 from cyclegan.data.dali import BatchFormat, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order
@@ -95,17 +96,25 @@ def reader(folder: LocalPath, batch: int, cache_bytes: int = 0) -> Iterator[Any]
             yield readings.pop(0).whole()
 
 
-def config_of(batch: int, threads: int) -> Config:
+def config_of(batch: int, threads: int, intensities: Mapping[str, Any] | None = None) -> Config:
     """The default variation, no cache: the store is larger than a worker's would be."""
-    data = DataConfig(min_body_fraction=0, min_deviation=0, cache_gib=0.0, threads=threads)
+    data = DataConfig(
+        min_body_fraction=0,
+        min_deviation=0,
+        cache_gib=0.0,
+        threads=threads,
+        **(intensities or {}),
+    )
     return Config(data=data, batch=BatchConfig(shards=1, shard_size=batch))
 
 
-def pipeline(folder: LocalPath, batch: int, threads: int) -> Iterator[Any]:
+def pipeline(
+    folder: LocalPath, batch: int, threads: int, intensities: Mapping[str, Any] | None = None
+) -> Iterator[Any]:
     """The whole stream: order, reader, DALI, torch."""
     return open_stream(
         open_store(folder / "bench.zarr"),
-        config_of(batch, threads),
+        config_of(batch, threads, intensities),
         "train",
         shards=range(1),
         start_step=0,
@@ -230,6 +239,7 @@ def batches(name: str, folder: LocalPath, batch: int, workers: int) -> Iterator[
         "reader": lambda: reader(folder, batch),
         "spawned": lambda: spawned_workers(folder, batch, workers),
         "pipeline": lambda: pipeline(folder, batch, workers),
+        "pipeline-all": lambda: pipeline(folder, batch, workers, SCANNERS),
     }[name]()
 
 
