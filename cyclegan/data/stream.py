@@ -41,6 +41,8 @@ Pair = tuple[StoredSlices, StoredSlices]
 """MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
+AddConditions = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of slices, body masks and relative heights: `nets.input_channels.with_conditions`."""
 READS_AHEAD = 2
 """Steps whose slices are read while a batch is prepared."""
 
@@ -59,6 +61,7 @@ def open_stream(
     start_step: int,
     device: torch.device,
     channels_last: bool = False,
+    add_conditions: AddConditions = with_conditions,
     note: Callable[[str], None] = print_note,
     record: RecordSubstitution = print_note,
 ) -> Generator[Batch, None, None]:
@@ -79,6 +82,7 @@ def open_stream(
         start_step: Step of the first batch, from 0.
         device: Device of the batches.
         channels_last: Whether images with several channels have the channels_last memory layout.
+        add_conditions: Adds the condition channels, if `data.conditions`; perhaps compiled.
         note: Called with a message when the loader is restarted.
         record: Called with each replacement of a damaged slice.
 
@@ -161,7 +165,7 @@ def open_stream(
         return _make(maker, slices(), first_step, heartbeat)
 
     made = prefetch(produce, start_step, stall_s=config.data.stall_s, note=note)
-    return _batches(made, conditions=config.data.conditions)
+    return _batches(made, add_conditions if config.data.conditions else None)
 
 
 def _make(
@@ -183,17 +187,19 @@ def _make(
 
 
 def _batches(
-    made: Generator[Made, None, None], *, conditions: bool
+    made: Generator[Made, None, None], add_conditions: AddConditions | None
 ) -> Generator[Batch, None, None]:
     try:
         for outputs, heights in made:
             batch = to_batch(outputs)
-            yield _conditioned(batch, *heights) if conditions else batch
+            yield _conditioned(batch, *heights, add_conditions) if add_conditions else batch
     finally:
         made.close()
 
 
-def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch:
+def _conditioned(
+    batch: Batch, mri_height: Heights, ct_height: Heights, add_conditions: AddConditions
+) -> Batch:
     """Add the condition channels to a batch, computed from its augmented masks."""
 
     def on_device(heights: Heights) -> Tensor:
@@ -204,8 +210,8 @@ def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch
 
     return replace(
         batch,
-        mri=with_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
-        ct=with_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
+        mri=add_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
+        ct=add_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
     )
 
 

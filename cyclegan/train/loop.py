@@ -151,6 +151,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         start_step=state.step,
         device=device,
         channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
+        add_conditions=run.engine.formulas.with_conditions,
         note=note,
         record=append_to(config.run_folder / SUBSTITUTION_LOG, note),
     )
@@ -208,10 +209,11 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
         state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
     )
     factor *= 0.5**state.rollbacks
-    state.generator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
-    state.discriminator_optimizer.param_groups[0]["lr"] = (
-        factor * optimizer.discriminator_learning_rate
-    )
+    for adam, rate in (
+        (state.generator_optimizer, optimizer.learning_rate),
+        (state.discriminator_optimizer, optimizer.discriminator_learning_rate),
+    ):
+        adam.param_groups[0]["lr"].fill_(factor * rate)
 
 
 def sync_time(engine: TrainEngine) -> dict[str, float]:
@@ -224,8 +226,8 @@ def sync_time(engine: TrainEngine) -> dict[str, float]:
 def rates(state: TrainState) -> dict[str, float]:
     """Return the learning rates of the last step, and counts of skipped steps and rollbacks."""
     return {
-        "rate/generators": state.generator_optimizer.param_groups[0]["lr"],
-        "rate/discriminators": state.discriminator_optimizer.param_groups[0]["lr"],
+        "rate/generators": float(state.generator_optimizer.param_groups[0]["lr"]),
+        "rate/discriminators": float(state.discriminator_optimizer.param_groups[0]["lr"]),
         "guard/skipped": float(state.skipped),
         "guard/rollbacks": float(state.rollbacks),
     }
