@@ -6,12 +6,19 @@ DEV := .venv/.complete-dev
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # One thread for each test: the cores belong to the tests beside it and to the workers that they start.
 # A file's tests share what they made, so they stay in one process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-    --durations 20
+PYTEST_OPTIONS := --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS)
 # What `make test` leaves to `make test-all`, by the markers in pyproject.toml.
 LATER := ray or slow or browser or compile
 
-.PHONY: env demo check test test-all bench faults docs clean
+# An environment with the CUDA build of torch, and stubs of CUDA's runtime and driver: docs/gpu.md.
+GPU := .venv-gpu
+GPU_PIP := $(GPU)/bin/python -m pip install --quiet -c constraints.txt
+STUBS := $(CURDIR)/$(GPU)/stubs
+GPU_DRY := OMP_NUM_THREADS=1 LD_PRELOAD=$(STUBS)/libcudart_stub.so LD_LIBRARY_PATH=$(STUBS) \
+    $(GPU)/bin/pytest $(PYTEST_OPTIONS) --dist load tests/gpu_dry
+
+.PHONY: env demo check test test-all gpu-dry gpu-dry-quick gpu-dry-cpu bench faults docs clean
 
 # What users need.
 env: $(ENV)
@@ -47,6 +54,31 @@ test: check
 test-all: test
 	$(PYTEST) -m "not gpu and not compile and ($(LATER))"
 	CYCLEGAN_NO_SHAPE_CHECKS=1 $(PYTEST) --dist load -m compile $$(grep -rl --include='*.py' 'mark\.compile' tests)
+	[ ! -e $(GPU)/.complete ] || $(MAKE) gpu-dry-quick
+
+# The CUDA build alone: 4.7 GB. With `===` a CPU build of that version is none of it, wherever pip looks.
+$(GPU)/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU)
+	$(GPU_PIP) $$(sed -n 's/^torch==/torch===/p' constraints.txt)
+	$(GPU_PIP) -e '.[dev]'
+	touch $@
+
+$(GPU)/.complete-stubs: $(GPU)/.complete $(wildcard tests/gpu_dry/*.[ch]) tests/gpu_dry/stub_libraries.py
+	$(GPU)/bin/python -m tests.gpu_dry.stub_libraries $(STUBS)
+	touch $@
+
+# What would end the first minute on a GPU and shows in devices, shapes and data types.
+gpu-dry: $(GPU)/.complete-stubs
+	$(GPU_DRY)
+
+gpu-dry-quick: $(GPU)/.complete-stubs
+	$(GPU_DRY) -m "not slow"
+
+# The tests of the networks and of training, on the CPU, under the CUDA build.
+gpu-dry-cpu: $(GPU)/.complete
+	OMP_NUM_THREADS=1 $(GPU)/bin/pytest $(PYTEST_OPTIONS) -m "not gpu and not ($(LATER))" \
+	    tests/cyclegan/nets tests/cyclegan/data tests/cyclegan/inference tests/cyclegan/train \
+	    tests/cyclegan/export
 
 # benchmarks.gpu apart: it measures a GPU, and refuses without one.
 bench: $(DEV)

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -19,9 +20,7 @@ if not os.environ.get("CYCLEGAN_NO_SHAPE_CHECKS"):
 
     import tests.support.shape_checks  # noqa: F401  the hook looks it up by name
 
-    install_import_hook(
-        ["mrct", "data_prep", "cyclegan", "tune"], "tests.support.shape_checks.check"
-    )
+    install_import_hook("cyclegan", "tests.support.shape_checks.check")  # shapes stand here alone
 
 from mrct.storage.local_path import LocalPath  # noqa: E402  after the hook
 
@@ -32,6 +31,14 @@ def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPat
     make = tmp_path_factory.mktemp
     tmp_path_factory.mktemp = lambda *names, **options: LocalPath(make(*names, **options))
     return tmp_path_factory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def syncs_at_once() -> Iterator[None]:
+    """What a sync is for, no test does: it loses power. Tests of syncs replace it themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

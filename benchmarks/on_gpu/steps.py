@@ -117,16 +117,17 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
     patches = side // 8 - 2
     judged = (pairs, 1, patches, patches)
     scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
+    weights = config.loss.effective_weights
     fast_conditions = torch.compile(with_conditions, dynamic=False)
     fast_terms = torch.compile(generator_terms, dynamic=False)
     ways = {
         "conditions of one domain": lambda: with_conditions(image, body, height),
-        "losses, there and back": lambda: generator_terms(batch, images, scores, config.loss)[
+        "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
         "a sort of population": lambda: layer_quantiles(image, layers(body)),
         "conditions, compiled": lambda: fast_conditions(image, body, height),
-        "losses, compiled": lambda: fast_terms(batch, images, scores, config.loss)[
+        "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
     }

@@ -58,7 +58,7 @@ def evaluate_mri(head: Any) -> tuple[Scores, CtStatistics]:
 
 
 def population_scores(ours: CtStatistics, real: CtStatistics) -> Scores:
-    """The scores that compare two populations, here of one head each."""
+    """What follows from the summaries of two populations; here of one head each."""
     return {
         "hu_distance": hu_distance(ours, real),
         **tissue_distances(ours, real),

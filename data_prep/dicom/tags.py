@@ -9,6 +9,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterable, MutableSequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,61 @@ def frames_of(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _FrameTags:
+    """The values of one frame's tags: those of its functional groups come before the object's."""
+
+    dataset: Dataset
+    groups: list[Dataset]
+    invalid: list[str] = field(default_factory=list)
+    """Keywords of numbers that the voxel values depend on, and that are none."""
+
+    def value(self, keyword: str) -> Any:
+        for group in self.groups:
+            for macro in _MACROS.get(keyword, ()):
+                for item in group.get(macro) or []:
+                    if item.get(keyword) is not None:
+                        return item.get(keyword)
+        return self.dataset.get(keyword)
+
+    def optional(self, keyword: str) -> Any:
+        """Return a value that nothing depends on; None if it is damaged."""
+        try:
+            return self.value(keyword)
+        except Exception:  # pydicom raises whatever a damaged value leads to
+            return None
+
+    def text(self, keyword: str) -> str:
+        return str(self.value(keyword) or "").strip()
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        found = self.optional(keyword)
+        many = found if isinstance(found, MutableSequence) else [found]
+        parts = tuple(part for part in map(number, many) if part is not None)
+        is_sound = len(parts) == count and max(map(abs, parts)) < _MOST_MM
+        return parts if is_sound else None
+
+    def scale(self, keyword: str) -> float | None:
+        """Return a number that the voxel values depend on; note if it is none."""
+        try:
+            found = self.value(keyword)
+        except ValueError:
+            found = math.nan
+        if found in (None, ""):
+            return None
+        if (sound := number(found)) is None:
+            self.invalid.append(keyword)
+        return sound
+
+    def whole(self, keyword: str) -> int | None:
+        found = self.value(keyword)
+        return None if found in (None, "") else int(found)
+
+    def count(self, keyword: str) -> int | None:
+        found = number(self.optional(keyword))
+        return None if found is None else int(found)
+
+
 def slice_header(
     path: Path, stamp: Stamp, dataset: Dataset, groups: list[Dataset], frame: int
 ) -> SliceHeader:
@@ -81,53 +137,8 @@ def slice_header(
 
     Raises ValueError if it has no SOP class, and whatever pydicom raises for damaged values.
     """
-
-    def value(keyword: str) -> Any:
-        for group in groups:
-            for macro in _MACROS.get(keyword, ()):
-                for item in group.get(macro) or []:
-                    if item.get(keyword) is not None:
-                        return item.get(keyword)
-        return dataset.get(keyword)
-
-    def optional(keyword: str) -> Any:
-        """Return a value that nothing depends on; None if it is damaged."""
-        try:
-            return value(keyword)
-        except Exception:  # pydicom raises whatever a damaged value leads to
-            return None
-
-    def text(keyword: str) -> str:
-        return str(value(keyword) or "").strip()
-
-    def numbers(keyword: str, count: int) -> tuple[float, ...] | None:
-        found = optional(keyword)
-        many = found if isinstance(found, MutableSequence) else [found]
-        parts = tuple(part for part in map(number, many) if part is not None)
-        is_sound = len(parts) == count and max(map(abs, parts)) < _MOST_MM
-        return parts if is_sound else None
-
-    def scale(keyword: str) -> float | None:
-        """Return a number that the voxel values depend on; note if it is none."""
-        try:
-            found = value(keyword)
-        except ValueError:
-            found = math.nan
-        if found in (None, ""):
-            return None
-        if (sound := number(found)) is None:
-            invalid.append(keyword)
-        return sound
-
-    def whole(keyword: str) -> int | None:
-        found = value(keyword)
-        return None if found in (None, "") else int(found)
-
-    def count(keyword: str) -> int | None:
-        found = number(optional(keyword))
-        return None if found is None else int(found)
-
-    invalid: list[str] = []
+    tags = _FrameTags(dataset, groups)
+    text, whole, count, optional = tags.text, tags.whole, tags.count, tags.optional
     # A DICOMDIR, and a file cut off early, name their class in the meta information alone.
     sop_class = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if not sop_class:
@@ -173,16 +184,16 @@ def slice_header(
         bits_stored=whole("BitsStored") or bits,
         high_bit=whole("HighBit") or bits - 1,
         is_signed=is_signed,
-        position=numbers("ImagePositionPatient", 3),
-        orientation=numbers("ImageOrientationPatient", 6),
-        pixel_mm=numbers("PixelSpacing", 2),
-        slope=scale("RescaleSlope"),
-        intercept=scale("RescaleIntercept"),
+        position=tags.numbers("ImagePositionPatient", 3),
+        orientation=tags.numbers("ImageOrientationPatient", 6),
+        pixel_mm=tags.numbers("PixelSpacing", 2),
+        slope=tags.scale("RescaleSlope"),
+        intercept=tags.scale("RescaleIntercept"),
         rescale_type=text("RescaleType"),
         padding=padding_range(
             whole("PixelPaddingValue"), whole("PixelPaddingRangeLimit"), bits, is_signed
         ),
-        invalid=tuple(invalid),
+        invalid=tuple(tags.invalid),
     )
 
 

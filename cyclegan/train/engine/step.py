@@ -3,7 +3,7 @@
 Axes: B slice pairs of this worker, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from cyclegan.config.config import LossConfig
 from cyclegan.data.batch import Batch
-from cyclegan.nets.losses import discriminator_loss
 from cyclegan.nets.network_pairs import Discriminators, Translated
-from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, image_statistics
+from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS
+from cyclegan.train.engine.formulas import Formulas
 from cyclegan.train.engine.gradients import AccumulatedGradients, clip, gradient_norm, not_finite
-from cyclegan.train.engine.objective import Terms, generator_terms
+from cyclegan.train.engine.objective import Terms
 from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 
 Autocast = Callable[[], AbstractContextManager[None]]
@@ -33,10 +33,12 @@ class TrainEngine:
     discriminators: nn.Module
     """The state's discriminators, compiled and wrapped in DDP as configured."""
     autocast: Autocast
+    formulas: Formulas = field(default_factory=Formulas)
+    """Conditions, losses and diagnostics, compiled as configured."""
     gradients: AccumulatedGradients = field(default_factory=AccumulatedGradients)
     """Combination of the gradients of parts and workers."""
-    num_graphs: int = 0
-    """Number of graphs that torch.compile makes of the networks in a run."""
+    num_graphs: range = range(1)
+    """Numbers of graphs that torch.compile may make in a run."""
     num_parts: int = 1
     """Micro-batches of this worker's batch, each with its own forward and backward."""
     part_weight: float = 1.0
@@ -68,10 +70,12 @@ def train_step(
         so the caller decides when to do it.
     """
     parts = split_batch(batch, engine.num_parts)
-    images, terms, bad = update_generators(state, engine, parts, weights)
-    update_mean(
-        state.mean, state.generators, decay=decay_at(state.step, ema_decay), applied=1 - bad
+    effective = weights.effective_weights
+    rate, *factors = on_device([1 - decay_at(state.step, ema_decay), *effective.values()], batch)
+    images, terms, bad = update_generators(
+        state, engine, parts, dict(zip(effective, factors, strict=True))
     )
+    update_mean(state.mean, state.generators, rate * (1 - bad))
     engine.lap("generators")
     fakes = swap_fakes(state, images)
     if state.step % engine.discriminator_every_steps == 0:
@@ -84,13 +88,18 @@ def train_step(
             terms |= discriminator_terms
             bad = torch.maximum(bad, discriminator_bad)
     if state.step % MEASURE_EVERY_STEPS == 0:
-        terms |= image_statistics(parts[0], images[0])
+        terms |= engine.formulas.image_statistics(parts[0], images[0])
     state.skipped += bad
     state.streak.add_(bad).mul_(bad)
     state.scaler.update()
     state.step += 1
     engine.lap("discriminators")
     return terms
+
+
+def on_device(numbers: Sequence[float], batch: Batch) -> tuple[Tensor, ...]:
+    """Return numbers as tensors beside a batch; compiled code would keep a float as it is."""
+    return torch.tensor(numbers).to(batch.mri.device, non_blocking=True).unbind()
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
@@ -101,7 +110,7 @@ def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
 
 
 def update_generators(
-    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], weights: LossConfig
+    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], weights: Mapping[str, Tensor]
 ) -> tuple[list[Translated], Terms, Tensor]:
     """Update both generators.
 
@@ -117,7 +126,7 @@ def update_generators(
                 with engine.autocast():
                     images: Translated = engine.generators(part.mri, part.ct)
                     scores = judge(images.fake_mri, images.fake_ct)
-                terms = generator_terms(part, images, scores, weights)
+                terms = engine.formulas.generator_terms(part, images, scores, weights)
                 state.scaler.scale(terms["loss/generators"] * engine.part_weight).backward()
             made.append(Translated(*(image.detach() for image in images)))
             found.append(terms)
@@ -156,14 +165,9 @@ def update_discriminators(
                 mri_scores, ct_scores = engine.discriminators(
                     torch.cat([real_mri, fake_mri]), torch.cat([real_ct, fake_ct])
                 )
-            terms = {
-                "loss/discriminator_mri": discriminator_loss(*mri_scores.chunk(2)),
-                "loss/discriminator_ct": discriminator_loss(*ct_scores.chunk(2)),
-            }
+            terms = engine.formulas.discriminator_terms(mri_scores, ct_scores)
             total = terms["loss/discriminator_mri"] + terms["loss/discriminator_ct"]
             state.scaler.scale(total * engine.part_weight).backward()
-        terms["accuracy/discriminator_mri"] = accuracy(*mri_scores.chunk(2))
-        terms["accuracy/discriminator_ct"] = accuracy(*ct_scores.chunk(2))
         found.append(terms)
     state.discriminators.train()
     engine.gradients.finish(engine.discriminators)
@@ -191,9 +195,9 @@ def descend(optimizer: torch.optim.Adam, scaler: torch.amp.GradScaler, clip_norm
 
 def mean_of(found: Sequence[Terms]) -> Terms:
     """Return the mean of each term over the parts, detached."""
-    return {
-        name: torch.stack([terms[name].detach() for terms in found]).mean() for name in found[0]
-    }
+    # [terms, parts]
+    stacked = torch.stack([torch.stack(list(terms.values())).detach() for terms in found], dim=1)
+    return dict(zip(found[0], stacked.mean(1).unbind(), strict=True))
 
 
 @contextmanager

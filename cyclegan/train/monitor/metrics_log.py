@@ -6,6 +6,7 @@ it is closed.
 """
 
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -31,7 +32,7 @@ class MetricsLog:
         self.local = run_folder.local is not None
         self.folder = run_folder.local or LocalPath(tempfile.mkdtemp(prefix="cyclegan-"))
         self.path = self.folder / METRICS
-        self.put_at = 0.0
+        self.put_at = -math.inf
         self.writer: SummaryWriter | None = None
         if not self.local:
             old = read_lines(run_folder / METRICS)

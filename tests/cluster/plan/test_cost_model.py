@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,10 @@ from cluster.__main__ import main
 from cluster.plan import scaling_plan
 from cluster.plan.cost_model import (
     BUCKET_BYTES,
+    COPY_BYTES_PER_S,
     Cluster,
     EpochOverhead,
+    Every,
     Links,
     StepCost,
     all_reduce_s,
@@ -23,6 +26,7 @@ from cluster.plan.scaling_plan import Assumptions, measured_pair_s, scaling_poin
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
 from cyclegan.errors import ConfigError
+from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
 from tests.support.stores import make_store
 
@@ -42,9 +46,9 @@ STEP = StepCost(
 RHYTHM = EpochOverhead(
     steps=1000,
     checkpoint_bytes=500_000_000,
-    steps_per_checkpoint=100,
+    checkpoint_every=Every(steps=100),
     validation_s=2.0,
-    steps_per_validation=500,
+    validation_every=Every(steps=500),
 )
 
 
@@ -52,6 +56,12 @@ RHYTHM = EpochOverhead(
 def counted_once(monkeypatch):
     """Counting the default networks takes seconds, and all plans here are for them."""
     monkeypatch.setattr(scaling_plan, "compute_cost_of", COUNTED)
+
+
+def slices_of_256(folder: Path) -> Store:
+    """A store of the size that is counted already."""
+    shape = (4, 256, 256)
+    return make_store(folder / "s.zarr", mri=2, ct=2, shape=shape, splits=("train", "val"))
 
 
 @pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
@@ -84,8 +94,22 @@ def test_one_gpu_is_as_fast_as_it_computes():
 
 def test_an_epoch_is_its_steps_checkpoints_and_validations():
     assert forecast_speed(STEP, SITE, RHYTHM).epoch_s == pytest.approx(
-        1000 * 0.01 + 10 * 0.5 + 2 * 2.0
+        1000 * 0.01 + 10 * 500e6 / COPY_BYTES_PER_S + 2 * 2.0
     )
+
+
+def test_checkpoints_are_written_beside_the_training_unless_they_take_longer():
+    slow = replace(SITE, write_bytes_per_s=0.25e9)  # 10 x 2 s to write in 10 s of training
+
+    seen = forecast_speed(STEP, slow, replace(RHYTHM, validation_every=Every()))
+
+    assert seen.epoch_s == pytest.approx(20)
+
+
+def test_events_by_time_are_as_many_as_the_steps_give_them_time_for():
+    assert Every(seconds=5).count(1000, 0.01) == pytest.approx(2)
+    assert Every(steps=100, seconds=5).count(1000, 0.01) == pytest.approx(10)
+    assert Every().count(1000, 0.01) == 0
 
 
 def test_the_last_bucket_is_always_waited_for_and_the_rest_only_past_the_backward():
@@ -119,7 +143,7 @@ def test_efficiency_never_rises_with_gpus():
 
 
 def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
     file = tmp_path / "plan.json"
     arguments = ["plan", "--gpus", "64", "--store", str(store.path), "--json", str(file)]
 
@@ -138,7 +162,7 @@ def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
 
 def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
     """Four shards on three GPUs: one of them runs two, and the others wait."""
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
 
     even, odd = scaling_points(default(), store, [2, 3], Assumptions())
 
@@ -149,7 +173,7 @@ def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
 
 
 def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
-    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    store = slices_of_256(tmp_path)
     run = tmp_path / "run"
     run.mkdir()
     line = {"step": 1, "speed/step_ms": 100, "speed/pairs_per_s": 20, "speed/data_wait_percent": 10}

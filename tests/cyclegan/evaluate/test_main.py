@@ -23,12 +23,14 @@ from cyclegan.evaluate.results import write_results
 from cyclegan.export.command import ExportCommand as ExportCommand
 from cyclegan.export.export import export
 from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.loop import train_worker
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode, UsageError
+from tests.support.models import publish_model
 from tests.support.stores import make_store
 
 
@@ -98,13 +100,13 @@ def test_a_run_compared_with_itself_ties_in_every_score(run, tmp_path, capsys):
 
 
 def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
-    if not (run / "model_to_ct").exists():
-        export(ExportCommand(run_folder=run))
+    same = open_store(run.parent / "s.zarr")
+    network = Generator(filters=4, blocks=1, upsample="resize")
+    model = publish_model(tmp_path / "model_to_ct", network, same.preprocessing)
     store = make_store(tmp_path / "s.zarr", mri=1, ct=1, shape=(4, 32, 32), splits=("test",))
     with pytest.raises(UsageError, match="two grids cannot be compared"):
-        open_model_under_test(run / "model_to_ct", store)
-    same = open_store(run.parent / "s.zarr")
-    one_way = open_model_under_test(run / "model_to_ct", same)
+        open_model_under_test(model, store)
+    one_way = open_model_under_test(model, same)
     assert (one_way.name, one_way.networks.to_mri) == ("model_to_ct", None)
 
 
@@ -120,8 +122,7 @@ def test_an_exported_model_of_both_directions_is_compared(run):
 @pytest.mark.slow
 def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
     """It scores as its checkpoint does; only what a cycle brings back is missing."""
-    if not (run / "model_to_ct").exists():
-        export(ExportCommand(run_folder=run))
+    export(ExportCommand(run_folder=run))
     model, store = run / "model_to_ct", run.parent / "s.zarr"
     write_results(
         EvaluateCommand(run=model, store=store, split="val", out=tmp_path / "m", pictures=1)
@@ -158,9 +159,7 @@ def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
     other.mkdir()
     (other / "config.yaml").write_text(to_yaml(wide))
     state = build_state(wide, size=store.size, shards=range(2), device=torch.device("cpu"))
-    checkpoint.save_checkpoint(
-        state, other, score=None, attempt="a", is_rank_zero=True, barrier=lambda: None
-    )
+    checkpoint.save_checkpoint(state, other, score=None, attempt="a")
     networks = open_model_under_test(other, store).networks
     assert (networks.neighbours, networks.conditions) == (1, True)
     write_results(

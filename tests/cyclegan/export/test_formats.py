@@ -5,22 +5,15 @@ import pytest
 import torch
 
 from cyclegan.config.config import GeneratorConfig
-from cyclegan.export.formats import FILES, OPSET, open_format, write_formats
-from cyclegan.nets.generator import Generator
+from cyclegan.export.formats import FILES, OPSET, open_format
+from tests.support.models import traced_generator
 
 
 @pytest.fixture(scope="module", params=["resize", "transposed"])
 def written(request, tmp_path_factory):
-    """A generator whose weights are large enough to matter, its settings and its files."""
-    torch.manual_seed(0)
-    settings = GeneratorConfig(filters=4, blocks=1, upsample=request.param)
-    generator = Generator(filters=4, blocks=1, upsample=request.param)
-    with torch.no_grad():
-        for weights in generator.parameters():
-            weights.normal_(0, 0.2)
-    folder = tmp_path_factory.mktemp("formats")
-    write_formats(generator, 1, folder)
-    return generator, settings, folder
+    """A generator, its settings and its files."""
+    generator, folder = traced_generator(tmp_path_factory, request.param)
+    return generator, GeneratorConfig(filters=4, blocks=1, upsample=request.param), folder
 
 
 @pytest.mark.parametrize("form", FILES)

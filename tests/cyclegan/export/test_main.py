@@ -12,7 +12,8 @@ from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError, ConfigError, ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
-from cyclegan.export.model_folder import CARD, read_model
+from cyclegan.export.formats import FILES
+from cyclegan.export.model_folder import CARD, CONTENT, SUMS, read_model
 from cyclegan.train.checkpoint.checkpoint import load_generators, newest_checkpoint, save_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment
 from cyclegan.train.checkpoint.select import select_checkpoint
@@ -50,7 +51,11 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
 
     to_ct, to_mri = load_generators(newest_checkpoint(folder), run)
     for direction, network, source in (("to_ct", to_ct, "mri"), ("to_mri", to_mri, "ct")):
-        model = read_model(folder / "model_both" / direction)
+        model_folder = folder / "model_both" / direction
+        assert sorted(path.name for path in model_folder.iterdir()) == sorted([*CONTENT, SUMS])
+        model = read_model(model_folder)
+        assert sorted(model.info.parity) == sorted(FILES.values())
+        assert max(model.info.parity.values()) < 0.1
         assert model.info.trained_on.volumes == 1
         torch.testing.assert_close(
             dict(model.network.state_dict()), dict(network.state_dict()), rtol=0, atol=0
@@ -59,6 +64,8 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
         assert model.info.config_hash == config_hash(run)
         assert model.info.store_fingerprint == store.fingerprint
         assert model.info.preprocessing == store.preprocessing
+        # The run has no record of its subjects: those of the store that it is known to be of.
+        assert read_subjects(model_folder) == subjects_of(store)
     assert "| paired.mae_hu | 87.5 |" in (folder / "model_both/to_ct" / CARD).read_text()
     printed = capsys.readouterr().out
     assert printed.count("HU (allowed: < 1)") == 3
@@ -125,24 +132,14 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     assert not (run.run_folder / "model_to_ct").exists()
 
     record_environment(run.run_folder, replace(store, contents="1" * 16), workers=1)
+    shown = {"train": ["one who was removed since"], "val": []}
+    write_subjects(run.run_folder, shown)
     assert export(ExportCommand(run_folder=run.run_folder)) == ExitCode.DONE
 
     assert "have changed since the run began" in capsys.readouterr().out
     info = read_model(run.run_folder / "model_to_ct").info
     assert (info.trained_on.volumes, info.store_contents) == (0, "1" * 16)
-
-
-def test_a_model_names_the_subjects_that_its_run_was_shown(run, store):
-    """Those of the run's own record, and where it has none those of the store it is known to be."""
-    save_state(run, store)
-    folder = run.run_folder
-
-    assert export(ExportCommand(run_folder=folder)) == ExitCode.DONE
-    assert read_subjects(folder / "model_to_ct") == subjects_of(store)
-
-    write_subjects(folder, {"train": ["one who was removed since"], "val": []})
-    assert export(ExportCommand(run_folder=folder, overwrite=True)) == ExitCode.DONE
-    assert read_subjects(folder / "model_to_ct")["train"] == ["one who was removed since"]
+    assert read_subjects(run.run_folder / "model_to_ct") == shown
 
 
 def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):

@@ -7,28 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from cyclegan.config.config import GeneratorConfig
-from cyclegan.export.formats import FILES
-from cyclegan.export.metadata import Intensity, ModelInfo, write_info
-from cyclegan.export.model_folder import CONTENT, ExportedModel, publish_folder
+from cyclegan.export.model_folder import ExportedModel
 from cyclegan.nets.generator import Generator
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.imaging.volume import Volume
+from tests.support.models import INFO, publish_model
 
-INFO = ModelInfo(
-    direction="to_mri",
-    inputs=("ct",),
-    intensity=Intensity(mri_contrast="plain"),
-    preprocessing=PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 56)),
-    generator=GeneratorConfig(filters=4, blocks=1),
-    run="smoke",
-    config_hash="c" * 64,
-    checkpoint="step_00000006",
-    store_fingerprint="f" * 16,
-    store_contents="c" * 16,
-)
 RADII_MM = np.array([70.0, 90.0, 80.0])
 
 
@@ -67,27 +52,11 @@ def make_model() -> Callable[..., ExportedModel]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
-    """A real to_ct model; of its formats only the one that translate uses by default is real."""
+    """A real to_ct model for heads in coarse slices."""
     folder = tmp_path_factory.mktemp("model") / "model_to_ct"
     torch.manual_seed(0)
     network = Generator(filters=4, blocks=1, upsample="resize")
-
-    def fill(partial: Path) -> None:
-        for name in CONTENT:
-            (partial / name).write_text("not needed")
-        save_file(network.state_dict(), partial / FILES["safetensors"])
-        write_info(
-            replace(
-                INFO,
-                direction="to_ct",
-                inputs=("mri",),
-                preprocessing=replace(INFO.preprocessing, spacing_mm=(15.0, 5.0, 5.0)),
-            ),
-            partial,
-        )
-
-    publish_folder(folder, fill)
-    return folder
+    return publish_model(folder, network, replace(INFO.preprocessing, spacing_mm=(15.0, 5.0, 5.0)))
 
 
 @pytest.fixture(scope="session")
@@ -100,28 +69,3 @@ def tiny_model(tmp_path_factory) -> Path:
         Generator(filters=4, blocks=1, upsample="resize"),
         PreprocessingSpec(spacing_mm=(2.0, 1.0, 1.0), size=(40, 40)),
     )
-
-
-def publish_model(
-    folder: Path,
-    network: torch.nn.Module,
-    spec: PreprocessingSpec,
-    *,
-    files=lambda part: None,
-    **changes,
-) -> Path:
-    """A to_ct model folder of which the one file is real that translate uses by default.
-
-    And those that `files` writes.
-    """
-
-    def fill(partial: Path) -> None:
-        for name in CONTENT:
-            (partial / name).write_text("not needed")
-        save_file(network.state_dict(), partial / FILES["safetensors"])
-        files(partial)
-        info = replace(INFO, direction="to_ct", inputs=("mri",), preprocessing=spec)
-        write_info(replace(info, **changes), partial)
-
-    publish_folder(folder, fill)
-    return folder

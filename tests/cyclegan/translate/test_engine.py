@@ -12,7 +12,8 @@ from cyclegan.export.metadata import Intensity
 from cyclegan.translate.engine import translate
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Volume
-from tests.cyclegan.translate.conftest import INFO, RADII_MM, centred, head
+from tests.cyclegan.translate.conftest import RADII_MM, centred, head
+from tests.support.models import INFO
 
 # Stored to the left and to the back (LPS), 5 and 4 degrees oblique, 3.4 x 3 x 5.2 mm.
 OBLIQUE = Rotation.from_euler("xz", [5, 4], degrees=True).as_matrix() @ np.diag([-3.4, -3.0, 5.2])

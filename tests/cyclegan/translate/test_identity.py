@@ -17,7 +17,8 @@ from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import ExitCode
 from mrct.imaging.volume import Volume
-from tests.cyclegan.translate.conftest import centred, head, publish_model
+from tests.cyclegan.translate.conftest import centred, head
+from tests.support.models import publish_model
 from tests.support.series import write_series
 
 OBLIQUE = Rotation.from_euler("xyz", [7, 4, -11], degrees=True).as_matrix()

@@ -1,5 +1,6 @@
 """A run kept on an object store: the same bits, the same files, and the same ways to go on."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from cyclegan.train.checkpoint.checkpoint import load_generators
 from cyclegan.train.checkpoint.resume import done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.monitor.metrics_log import METRICS, MetricsLog, read_lines
 from cyclegan.train.run.signals import STOP, ask_at_most_every, stop_requested
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
 from tests.support.object_store import s3_server, unreachable
@@ -138,6 +139,18 @@ def test_one_command_holds_a_run_and_its_workers_are_told_to_stop(remote):
     assert [ask(), ask()] == [True, False]
     (remote.run_folder / STOP).remove()
     assert not stop_requested(remote.run_folder)
+
+
+def test_seconds_after_a_machine_has_started_nothing_counts_as_just_done(remote, monkeypatch):
+    """`time.monotonic` may count from the start of the machine."""
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    log = MetricsLog(remote.run_folder)
+    log.resume_from(step=0)
+
+    log.append({"step": 1})
+
+    assert [line["step"] for line in read_lines(remote.run_folder / METRICS)] == [1]
+    assert ask_at_most_every(lambda: True, 1000.0)()
 
 
 @pytest.mark.slow

@@ -1,0 +1,104 @@
+"""Every preset's whole step on fake tensors of a GPU: one device, no value read, right dtypes."""
+
+import pytest
+import torch
+
+from cyclegan.config.presets import PRESETS
+from cyclegan.train.distributed import Worker
+from cyclegan.train.engine import objective, step
+from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS
+from tests.gpu_dry.stub_run import (
+    DEVICE,
+    DTYPES,
+    OnDevice,
+    eager,
+    fake_tensors,
+    stub_run,
+    tensors_of,
+)
+
+QUICK = {("default", "bf16"), ("smoke", "fp16")}
+RUNS = [
+    pytest.param(name, precision, marks=[] if (name, precision) in QUICK else pytest.mark.slow)
+    for name in PRESETS
+    for precision in DTYPES
+]
+FP32 = {torch.float32}
+
+
+@pytest.fixture
+def dtypes_of_losses(monkeypatch):
+    """The floating data types inside of each loss, by its name."""
+    found = {}
+
+    def watch(module, name):
+        loss = getattr(module, name)
+
+        def watched(*args):
+            with OnDevice() as inside:
+                value = loss(*args)
+            seen = found.setdefault(name, set())
+            seen.update(*inside.dtypes.values(), [value.dtype])
+            return value
+
+        monkeypatch.setattr(module, name, watched)
+
+    for module in (objective, step):
+        for name in list(vars(module)):
+            if name.endswith("_loss"):
+                watch(module, name)
+    return found
+
+
+@pytest.mark.parametrize(("name", "precision"), RUNS)
+def test_a_step_stays_on_its_device_and_never_waits(name, precision, dtypes_of_losses):
+    run = stub_run(eager(name, precision), Worker(device=DEVICE))
+
+    with fake_tensors() as guard:
+        with_signs = run.step()
+        without = run.step()
+
+    assert MEASURE_EVERY_STEPS > 1
+    assert set(with_signs) - set(without) >= {"watch/edges", "watch/layers"}
+    assert {term.dtype for term in with_signs.values()} == FP32
+    convolutions = guard.dtypes["convolution"] | guard.dtypes["convolution_backward"]
+    assert DTYPES[precision] in convolutions
+    assert convolutions <= {DTYPES[precision], torch.float32}
+    assert {name: dtypes for name, dtypes in dtypes_of_losses.items() if dtypes != FP32} == {}
+    assert {"adversarial_loss", "round_trip_loss", "discriminator_loss"} <= set(dtypes_of_losses)
+    optimizers = (run.state.generator_optimizer, run.state.discriminator_optimizer)
+    moments = [x for each in optimizers for x in tensors_of(list(each.state.values()))]
+    groups = [group for each in optimizers for group in each.param_groups]
+    assert len(moments) == 3 * sum(len(group["params"]) for group in groups)
+    assert {(x.device, x.dtype) for x in moments} == {(DEVICE, torch.float32)}
+    assert torch.cuda.memory_allocated(0) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x.cpu(),
+        lambda x: x + torch.zeros(3),
+        lambda x: x.to("cuda:0"),
+        lambda x: torch.zeros(3, device="cuda:0"),
+        lambda x: x * torch.zeros(3).to(x.device),
+        lambda x: torch.zeros(3).cuda(),
+    ],
+    ids=[
+        "value",
+        "size",
+        "to the host",
+        "host",
+        "to another",
+        "another",
+        "blocking",
+        "blocking too",
+    ],
+)
+def test_what_reads_a_value_waits_or_is_elsewhere_is_found(wrong):
+    with fake_tensors():
+        tensor = torch.zeros(3, device=DEVICE)
+        with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+            wrong(tensor)
