@@ -6,6 +6,7 @@ Axes: B slice pairs of this worker, H rows, W columns.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 Autocast = Callable[[], AbstractContextManager[None]]
 Fakes = tuple[Tensor, Tensor]
 """MRI and CT images that the discriminators see as fakes."""
+
+
+class StepNumbers(NamedTuple):
+    """Numbers that change from step to step, as tensors: compiled code would keep a float."""
+
+    mean_rate: Tensor
+    """1 - decay of the moving average."""
+    weights: dict[str, Tensor]
+    """Weights of the generators' loss by term."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +79,25 @@ def train_step(
         The loss terms by name, detached but still on the device: reading one is a host-device sync,
         so the caller decides when to do it.
     """
-    parts = split_batch(batch, engine.num_parts)
+    device = batch.mri.device
+    return run_step(state, engine, batch, step_numbers(state.step, weights, ema_decay, device))
+
+
+def step_numbers(
+    step: int, weights: LossConfig, ema_decay: float, device: torch.device
+) -> StepNumbers:
+    """Return what a step is told, on its device; `train_step` has the arguments."""
     effective = weights.effective_weights
-    rate, *factors = on_device([1 - decay_at(state.step, ema_decay), *effective.values()], batch)
-    images, terms, bad = update_generators(
-        state, engine, parts, dict(zip(effective, factors, strict=True))
-    )
-    update_mean(state.mean, state.generators, rate * (1 - bad))
+    numbers = torch.tensor([1 - decay_at(step, ema_decay), *effective.values()])
+    mean_rate, *factors = numbers.to(device, non_blocking=True).unbind()
+    return StepNumbers(mean_rate, dict(zip(effective, factors, strict=True)))
+
+
+def run_step(state: TrainState, engine: TrainEngine, batch: Batch, numbers: StepNumbers) -> Terms:
+    """Run `train_step` with its numbers on the device, which a CUDA graph could not copy there."""
+    parts = split_batch(batch, engine.num_parts)
+    images, terms, bad = update_generators(state, engine, parts, numbers.weights)
+    update_mean(state.mean, state.generators, numbers.mean_rate * (1 - bad))
     engine.lap("generators")
     fakes = swap_fakes(state, images)
     if state.step % engine.discriminator_every_steps == 0:
@@ -95,11 +117,6 @@ def train_step(
     state.step += 1
     engine.lap("discriminators")
     return terms
-
-
-def on_device(numbers: Sequence[float], batch: Batch) -> tuple[Tensor, ...]:
-    """Return numbers as tensors beside a batch; compiled code would keep a float as it is."""
-    return torch.tensor(numbers).to(batch.mri.device, non_blocking=True).unbind()
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
