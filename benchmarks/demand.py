@@ -70,7 +70,7 @@ def arrays(store: Store, config: Config, step: int, heartbeat: Heartbeat) -> Ite
             store=store,
             config=config.data,
             reader=reader,
-            bank=None,
+            intensity=None,
             record=print,
             heartbeat=heartbeat,
         )

@@ -52,9 +52,9 @@ def config_of(folder: Path, side: str, turn: int, options: argparse.Namespace) -
             scale=replace(base.scale, workers=workers, cpus_per_worker=CORES // workers),
             schedule=replace(
                 base.schedule,
-                log_every_steps=LOG_EVERY_STEPS,
-                validate_every_steps=0,
-                save_every_steps=0,
+                log_every=f"{LOG_EVERY_STEPS} steps",
+                validate_every="never",
+                save_every="never",
             ),
         )
     )

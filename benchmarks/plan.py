@@ -29,7 +29,7 @@ from statistics import mean, median
 import torch
 import torch.distributed as dist
 
-from cluster.plan.cost_model import Cluster, EpochOverhead, Links, StepCost, forecast_speed
+from cluster.plan.cost_model import Cluster, EpochOverhead, Every, Links, StepCost, forecast_speed
 from cluster.plan.flops import compute_cost_of
 from cyclegan.config.config import Config
 from cyclegan.config.files import resolve, to_yaml
@@ -64,7 +64,10 @@ def configuration(store: Path, runs: Path) -> Config:
         discriminator=replace(base.discriminator, filters=24),
         train=replace(base.train, max_steps=STEPS),
         schedule=replace(
-            base.schedule, log_every_steps=LOG_EVERY, save_every_steps=0, validate_every_steps=0
+            base.schedule,
+            log_every=f"{LOG_EVERY} steps",
+            save_every="never",
+            validate_every="never",
         ),
     )
 
@@ -206,9 +209,9 @@ def row(
     rhythm = EpochOverhead(
         steps=STEPS,
         checkpoint_bytes=0,
-        steps_per_checkpoint=0,
+        checkpoint_every=Every(),
         validation_s=0.0,
-        steps_per_validation=0,
+        validation_every=Every(),
     )
     predicted = forecast_speed(step, site, rhythm).pairs_per_s
     return {

@@ -116,9 +116,9 @@ def small(config: Config, store: Path, name: str, out: Path, number: int) -> Con
             "train.max_steps": STEPS,
             "train.compile": "no",
             "train.ema_decay": min(0.99, config.train.ema_decay),
-            "schedule.log_every_steps": 50,
-            "schedule.save_every_steps": 50,
-            "schedule.validate_every_steps": STEPS,
+            "schedule.log_every": "50 steps",
+            "schedule.save_every": "50 steps",
+            "schedule.validate_every": "never",
             "schedule.keep_last": STEPS,
         },
     )

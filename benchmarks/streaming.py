@@ -35,12 +35,15 @@ OURS = {
     "zarr-loop": "zarr-python's own slice loop, images",
     "zarr-loop-masks": "zarr-python's own slice loop, images and masks",
     "pipeline": "our whole pipeline, images and masks, varied",
+    "pipeline-all": "  the same, and gamma, bias field, blur and noise in 15 % of MRI",
     "spawned": "  the same, fed by processes that DALI spawns",
 }
 PEERS = {
     "seed": "the seed's recipe: PNG, PIL, MONAI, DataLoader, no masks",
     "cache": "MONAI CacheDataset, masks",
+    "cache-all": "  the same, and gamma, bias field, blur and noise in 15 % of MRI",
     "persistent": "MONAI PersistentDataset, masks",
+    "persistent-all": "  the same, and gamma, bias field, blur and noise in 15 % of MRI",
     "torchio": "TorchIO Queue, masks",
     "zarr": "zarr-python, MONAI, DataLoader, masks",
 }
@@ -56,6 +59,7 @@ GOALS = [
     ("reader", "zarr-loop-masks", 20.0),
     ("pipeline", "seed", 4.0),
     ("pipeline", "best peer", 3.0),
+    ("pipeline-all", "best peer", 6.0),
 ]
 
 
@@ -119,8 +123,10 @@ def table(figures: Figures) -> str:
     for ours, other, goal in GOALS:
         theirs = other
         if other == "best peer":
+            # Those that make the same changes.
+            alike = [name for name in PEERS if name.endswith("-all") == ours.endswith("-all")]
             theirs = max(
-                PEERS, key=lambda name: median(one["slices_per_s"] for one in figures[name])
+                alike, key=lambda name: median(one["slices_per_s"] for one in figures[name])
             )
         turns = list(zip(figures[ours], figures[theirs], strict=True))
         rate = median(one["slices_per_s"] / two["slices_per_s"] for one, two in turns)

@@ -36,6 +36,9 @@ class SubmitCommand:
     """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
     """Print what would be submitted, without submitting it."""
+    include: tuple[str, ...] = ()
+    """Ray: patterns of further files to send, relative to the project's folder, such as
+    'data/**/*.csv'."""
     machines: OmitArgPrefixes[Machines] = field(default_factory=Machines)
     driver: OmitArgPrefixes[Driver] = field(default_factory=Driver)
 
@@ -120,14 +123,16 @@ def run_submit(submit: SubmitCommand, command: Sequence[str]) -> ExitCode:
         sbatch_line,
         submit_to_slurm,
     )
-    from cluster.submit.ray_jobs import command_line, submit_to_ray
+    from cluster.submit.package import job_files
+    from cluster.submit.ray_jobs import job_text, submit_to_ray
 
     machines, driver = submit.machines, submit.driver
     match submit.target, submit.dry_run:
         case "ray", True:
-            print(command_line(command, driver, submit.address, submit.wait))
+            print(job_text(command, driver, job_files(command, submit.include)))
         case "ray", False:
-            return submit_to_ray(command, driver, submit.address, wait=submit.wait)
+            files = job_files(command, submit.include)
+            return submit_to_ray(command, driver, submit.address, files, wait=submit.wait)
         case "kuberay", True:
             print(job_yaml(rayjob(machines, driver, command)), end="")
         case "kuberay", False:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from mrct.errors import ExitCode
+from mrct.stop_signals import STOP_SIGNALS
 
 PAUSE_S = 1.0
 """Pause between two starts, so that a command that is preempted at once does not spin."""
@@ -20,11 +21,11 @@ PAUSE_S = 1.0
 def rerun_if_preempted(command: Sequence[str]) -> int:
     """Run a command until it ends other than by preemption; return its exit code.
 
-    SIGTERM and SIGINT are left to the command, which Ray signals itself; here they only end the
+    The signals to stop are left to the command, which Ray signals itself; here they only end the
     repetition.
     """
     signals: list[int] = []
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in STOP_SIGNALS:
         signal.signal(each, lambda number, frame: signals.append(number))
     while True:
         code = subprocess.Popen(command).wait()

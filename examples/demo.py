@@ -49,7 +49,7 @@ def shorten() -> str:
     enough."""
     if compute_dtype("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
-    return " --train.max-steps 500 --schedule.validate-every-steps 250"
+    return " --train.max-steps 500 --schedule.validate-every 250steps"
 
 
 @contextmanager

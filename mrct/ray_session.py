@@ -16,6 +16,7 @@ from functools import cache
 import ray
 
 from mrct.errors import UsageError, UserError
+from mrct.stop_signals import outliving_the_terminal
 
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to the head node only."""
@@ -62,13 +63,14 @@ def ray_session(
         os.environ.pop("RAY_AUTH_MODE", None)
         os.environ |= {"RAY_AUTH_TOKEN": own_token()} | NO_EXPORTERS
         # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
-        ray.init(
-            "local",
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            **shown,
-        )
+        with outliving_the_terminal():
+            ray.init(
+                "local",
+                num_cpus=num_cpus,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                **shown,
+            )
     try:
         if address:
             require_token()

@@ -6,7 +6,7 @@ The same arguments and the same JSON line as `peers.py`.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +20,7 @@ from nvidia.dali import Pipeline, fn, types
 
 import cyclegan.data.dali
 from cyclegan.config.config import BatchConfig, Config, DataConfig
+from cyclegan.config.presets import SCANNERS
 from cyclegan.data.dali import BatchFormat, StoredSlices, to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order
@@ -95,17 +96,25 @@ def reader(folder: LocalPath, batch: int, cache_bytes: int = 0) -> Iterator[Any]
             yield readings.pop(0).whole()
 
 
-def config_of(batch: int, threads: int) -> Config:
+def config_of(batch: int, threads: int, intensities: Mapping[str, Any] | None = None) -> Config:
     """The default variation, no cache: the store is larger than a worker's would be."""
-    data = DataConfig(min_body_fraction=0, min_deviation=0, cache_gib=0.0, threads=threads)
+    data = DataConfig(
+        min_body_fraction=0,
+        min_deviation=0,
+        cache_gib=0.0,
+        threads=threads,
+        **(intensities or {}),
+    )
     return Config(data=data, batch=BatchConfig(shards=1, shard_size=batch))
 
 
-def pipeline(folder: LocalPath, batch: int, threads: int) -> Iterator[Any]:
+def pipeline(
+    folder: LocalPath, batch: int, threads: int, intensities: Mapping[str, Any] | None = None
+) -> Iterator[Any]:
     """The whole stream: order, reader, DALI, torch."""
     return open_stream(
         open_store(folder / "bench.zarr"),
-        config_of(batch, threads),
+        config_of(batch, threads, intensities),
         "train",
         shards=range(1),
         start_step=0,
@@ -171,6 +180,7 @@ KINDS += [(types.FLOAT, 0, "")] * 2
 
 def spawned_workers(folder: LocalPath, batch: int, workers: int) -> Iterator[Any]:
     """The same graph, fed through shared memory by processes that DALI spawns."""
+    form = BatchFormat(batch_size=batch)
     graph = Pipeline(
         batch_size=batch,
         num_threads=workers,
@@ -195,14 +205,14 @@ def spawned_workers(folder: LocalPath, batch: int, workers: int) -> Iterator[Any
         )
         with patch.object(cyclegan.data.dali, "fn", fed):
             domains = [
-                cyclegan.data.dali._domain(modality, BatchFormat(batch_size=batch), False)
-                for modality in ("mri", "ct")
+                cyclegan.data.dali._domain(modality, form, False) for modality in ("mri", "ct")
             ]
         (mri, mri_body), (ct, ct_body) = domains
         graph.set_outputs(mri, ct, mri_body, ct_body)
     graph.build()
     while True:
-        yield to_batch(graph.run())
+        tensors = tuple(images.as_tensor() for images in graph.run())
+        yield to_batch(cyclegan.data.dali._finish_on_cpu(tensors, form))
 
 
 class LocalSources:
@@ -229,6 +239,7 @@ def batches(name: str, folder: LocalPath, batch: int, workers: int) -> Iterator[
         "reader": lambda: reader(folder, batch),
         "spawned": lambda: spawned_workers(folder, batch, workers),
         "pipeline": lambda: pipeline(folder, batch, workers),
+        "pipeline-all": lambda: pipeline(folder, batch, workers, SCANNERS),
     }[name]()
 
 

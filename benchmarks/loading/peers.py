@@ -3,7 +3,8 @@
     python peers.py NAME FOLDER BATCH WORKERS SECONDS
 
 prints one JSON line. It imports nothing of ours. All but the seed's give images and body masks of
-both domains in [-1, 1], mirrored, turned by up to 15 degrees and scaled by 0.9 to 1.1.
+both domains in [-1, 1], mirrored, turned by up to 15 degrees and scaled by 0.9 to 1.1. With -all in
+the name, gamma, a bias field, blur and Rician noise change the MRI too, each in 15 % of the slices.
 """
 
 import json
@@ -21,9 +22,13 @@ from monai.data import CacheDataset, PersistentDataset
 from monai.transforms import (
     Compose,
     MapTransform,
+    RandAdjustContrastd,
     RandAffined,
+    RandBiasFieldd,
     RandFlip,
     RandFlipd,
+    RandGaussianSmoothd,
+    RandRicianNoised,
     RandRotate,
     RandZoom,
     ScaleIntensity,
@@ -86,6 +91,17 @@ def random_transforms() -> list[Any]:
     ]
 
 
+def scanner_transforms() -> list[Any]:
+    """Return the random changes of MRI intensity, in the ranges of our presets."""
+    image, prob, pixels = ["image"], 0.15, (0.01, 0.5)  # 1 mm is half a pixel here
+    return [
+        RandAdjustContrastd(image, prob=prob, gamma=(0.8, 1.25)),
+        RandBiasFieldd(image, prob=prob, coeff_range=(-0.1, 0.1)),
+        RandGaussianSmoothd(image, prob=prob, sigma_x=pixels, sigma_y=pixels),
+        RandRicianNoised(image, prob=prob, std=0.04),
+    ]
+
+
 def seed(folder: Path, windows: Any) -> Dataset[Any]:
     """The seed project: PNG, PIL, per-image min-max, MONAI transforms one by one, no masks."""
     from PIL import Image
@@ -105,13 +121,14 @@ def seed(folder: Path, windows: Any) -> Dataset[Any]:
     return RandomPairs(*(MappedList(sorted((folder / m).glob("*.png")), one) for m in windows))
 
 
-def monai(folder: Path, windows: Any, cached: Callable[..., Any]) -> Dataset[Any]:
+def monai(folder: Path, windows: Any, cached: Callable[..., Any], every: bool) -> Dataset[Any]:
     """MONAI dictionaries through one of its caching data sets."""
     domains = []
     for modality, window in windows.items():
         scale = ScaleIntensityRanged(["image"], *window, -1.0, 1.0, clip=True)
         items = [{"path": str(path)} for path in sorted((folder / modality).glob("*.npy"))]
-        domain = cached(items, Compose([LoadSlice(["path"]), scale, *random_transforms()]))
+        random = random_transforms() + (scanner_transforms() if every and modality == "mri" else [])
+        domain = cached(items, Compose([LoadSlice(["path"]), scale, *random]))
         domains.append(MappedList(list(range(len(items))), ReadVolume(domain)))
     return RandomPairs(*domains)
 
@@ -196,16 +213,17 @@ def batches(name: str, folder: Path, batch: int, workers: int) -> Iterator[Any]:
     windows = json.loads((folder / "files.json").read_text())["windows"]
     if name == "torchio":
         return torchio_queue(folder, windows, batch, workers)
+    every = name.endswith("-all")
     dataset = {
         "seed": lambda: seed(folder, windows),
         "cache": lambda: monai(
-            folder, windows, lambda items, t: CacheDataset(items, t, progress=False)
+            folder, windows, lambda items, t: CacheDataset(items, t, progress=False), every
         ),
         "persistent": lambda: monai(
-            folder, windows, lambda items, t: PersistentDataset(items, t, tempfile.mkdtemp())
+            folder, windows, lambda items, t: PersistentDataset(items, t, tempfile.mkdtemp()), every
         ),
         "zarr": lambda: zarr_python(folder, windows),
-    }[name]()
+    }[name.removesuffix("-all")]()
     # Forked: the workers share the cache. zarr-python has opened nothing that they would break.
     return iter(DataLoader(dataset, batch_size=batch, num_workers=workers))
 

@@ -4,13 +4,14 @@ import time
 
 import torch
 
-from benchmarks.on_gpu.bench import LAYOUTS, Bench, Launches
+from benchmarks.on_gpu.bench import EMA_DECAY, LAYOUTS, Bench, Launches
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.nets.population_loss import layer_quantiles, layers
 from cyclegan.train.engine.compile import compiled_graphs
 from cyclegan.train.engine.objective import generator_terms
+from cyclegan.train.engine.step import run_step, step_numbers
 
 PEAK_TFLOPS = 989
 """An H100's or H200's in dense bf16 (data sheet)."""
@@ -60,7 +61,7 @@ def compiled(bench: Bench, pairs: int) -> Measurements:
         f"{pairs} pairs: {device_ms:.1f} ms device, {host_ms:.1f} ms host, {seen.count} launches, "
         f"{1e3 * pairs / slower_ms:.0f} pairs/s, "
         f"MFU {100 * pairs * STEP_TFLOP / (slower_ms / 1e3) / PEAK_TFLOPS:.0f} %, "
-        f"graphs {compiled_graphs()} of {stepper.engine.num_graphs}, peak {peak:.1f} GiB, "
+        f"graphs {compiled_graphs()} of {stepper.engine.num_graphs[-1]}, peak {peak:.1f} GiB, "
         f"cold {cold_s:.0f} s"
     ), seen
 
@@ -86,8 +87,9 @@ def cuda_graph(bench: Bench, pairs: int = 2) -> str:
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     state.step = 1
+    numbers = step_numbers(state.step, stepper.weights, EMA_DECAY, bench.device)
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        stepper.step()
+        run_step(state, stepper.engine, stepper.batch, numbers)
     device_ms, host_ms = bench.milliseconds(graph.replay)
     return (
         f"{device_ms:.1f} ms device, {host_ms:.2f} ms host, eager kernels in a graph: "
@@ -117,16 +119,17 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
     patches = side // 8 - 2
     judged = (pairs, 1, patches, patches)
     scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
+    weights = config.loss.effective_weights
     fast_conditions = torch.compile(with_conditions, dynamic=False)
     fast_terms = torch.compile(generator_terms, dynamic=False)
     ways = {
         "conditions of one domain": lambda: with_conditions(image, body, height),
-        "losses, there and back": lambda: generator_terms(batch, images, scores, config.loss)[
+        "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
         "a sort of population": lambda: layer_quantiles(image, layers(body)),
         "conditions, compiled": lambda: fast_conditions(image, body, height),
-        "losses, compiled": lambda: fast_terms(batch, images, scores, config.loss)[
+        "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
     }

@@ -43,9 +43,9 @@ class Candidate:
                 train=replace(config.train, max_steps=steps),
                 schedule=replace(
                     config.schedule,
-                    log_every_steps=25,
-                    save_every_steps=every,
-                    validate_every_steps=every,
+                    log_every="25 steps",
+                    save_every=f"{every} steps",
+                    validate_every=f"{every} steps",
                     keep_last=10 * NUM_LOOKS,
                 ),
             )

@@ -34,9 +34,11 @@ class Side:
     tree: Path
 
     def start(self, command: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        """Run `python -m command` to its end, whatever its exit code."""
+        """Run `python -m command`, or a file `command.py`, to its end, whatever its exit code."""
+        # -P: the folder of a file, which may be of the other version, is not searched for modules.
+        words = ["-P", command] if command.endswith(".py") else ["-m", *command.split()]
         return subprocess.run(
-            [sys.executable, "-m", *command.split(), *map(str, arguments)],
+            [sys.executable, *words, *map(str, arguments)],
             cwd=self.tree,
             # Wide, so that --help breaks no flag; one thread, so that sums have one order.
             env=os.environ
@@ -47,7 +49,7 @@ class Side:
         )
 
     def run(self, command: str, *arguments: object) -> str:
-        """What `python -m command` prints.
+        """What `python -m command`, or a file `command.py`, prints.
 
         Raises:
             CommandError: Its exit code is not 0.

@@ -8,6 +8,8 @@ exposed     = what backward does not cover: the last bucket, and what is longer 
 data        = processor time of a pair over the cores that a worker has for it, and the bytes of
               its slices over the worker's share of the store's bandwidth
 epoch       = steps x step + checkpoints + validations
+checkpoint  = a copy to host memory; written beside the training, unless that takes longer than the
+              time until the next one
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from math import ceil, inf, log2
 
 BUCKET_BYTES = 25 * 2**20
 """Size of a DDP bucket; the last one starts when backward has ended."""
+COPY_BYTES_PER_S = 20e9
+"""Copying from a GPU to pinned memory: PCIe 4.0 x16 by its specification has 31.5e9."""
 READS_PER_PAIR = 4
 """Reads per pair: image and mask of an MRI and of a CT slice; the chunk tables of shards are
 cached."""
@@ -76,19 +80,29 @@ class StepCost:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Every:
+    """An interval between events, by steps or by time; the shorter one counts."""
+
+    steps: float = inf
+    seconds: float = inf
+
+    def count(self, steps: int, step_s: float) -> float:
+        """Return the number of events in some steps."""
+        return max(steps / self.steps, steps * step_s / self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpochOverhead:
     """The work of an epoch besides steps."""
 
     steps: int
     """Optimizer steps of an epoch."""
     checkpoint_bytes: int
-    steps_per_checkpoint: int
-    """0: none."""
+    checkpoint_every: Every
     validation_s: float
     """Time of one validation by one worker, an upper bound, since several workers share the
     volumes."""
-    steps_per_validation: int
-    """0: none."""
+    validation_every: Every
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,8 +169,12 @@ def forecast_speed(step: StepCost, cluster: Cluster, overhead: EpochOverhead) ->
     else:
         step_s = max(step.compute_s + exposed + made, fetched)
     rate = in_all / step_s
-    saves = overhead.steps / overhead.steps_per_checkpoint if overhead.steps_per_checkpoint else 0.0
-    looks = overhead.steps / overhead.steps_per_validation if overhead.steps_per_validation else 0.0
+    looks = overhead.validation_every.count(overhead.steps, step_s)
+    saves = max(looks, overhead.checkpoint_every.count(overhead.steps, step_s))
+    write_s = saves * overhead.checkpoint_bytes / cluster.write_bytes_per_s
+    saving_s = max(
+        saves * overhead.checkpoint_bytes / COPY_BYTES_PER_S, write_s - overhead.steps * step_s
+    )
     return SpeedForecast(
         gpus=cluster.gpus,
         nodes=cluster.nodes,
@@ -165,9 +183,7 @@ def forecast_speed(step: StepCost, cluster: Cluster, overhead: EpochOverhead) ->
         exposed_s=exposed,
         data_s=max(made, fetched) if step.data_beside else fetched,
         pairs_per_s=rate,
-        epoch_s=overhead.steps * step_s
-        + saves * overhead.checkpoint_bytes / cluster.write_bytes_per_s
-        + looks * overhead.validation_s,
+        epoch_s=overhead.steps * step_s + saving_s + looks * overhead.validation_s,
         store_bytes_per_s=rate * step.pair_bytes,
         reads_per_s=rate * READS_PER_PAIR,
         network_bytes_per_s=2 * step.gradient_bytes / step_s if cluster.nodes > 1 else 0.0,

@@ -14,6 +14,7 @@ from cluster.plan.assumptions import Assumptions
 from cluster.plan.cost_model import (
     Cluster,
     EpochOverhead,
+    Every,
     Links,
     SpeedForecast,
     StepCost,
@@ -26,6 +27,12 @@ from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.periodic_events import (
+    AUTO_S,
+    MAX_SHARE,
+    Event,
+    interval_of,
+)
 from cyclegan.train.training_plan import make_plan, total_steps
 from data_prep.store.store import Store
 from mrct.imaging.modality import MODALITIES
@@ -169,13 +176,32 @@ def overhead_of(
     most = config.schedule.validate_volumes or None
     shown = sum(int(store.select(modality, "val")[:most].depths.sum()) for modality in MODALITIES)
     flop = PASSES_OF_VALIDATION * shown * work.flop_per_translation
+    validation_s = flop / (GPUS[assumed.gpu].tflops * 1e12 * assumed.utilisation)
     return EpochOverhead(
         steps=steps_per_epoch(store, config),
         checkpoint_bytes=make_plan(config, store).checkpoint_bytes,
-        steps_per_checkpoint=config.schedule.save_every_steps,
-        validation_s=flop / (GPUS[assumed.gpu].tflops * 1e12 * assumed.utilisation),
-        steps_per_validation=config.schedule.validate_every_steps,
+        checkpoint_every=every_of(config, "save", AUTO_S["save"]),
+        validation_s=validation_s,
+        validation_every=every_of(
+            config, "validate", max(AUTO_S["validate"], validation_s * (1 / MAX_SHARE - 1))
+        ),
     )
+
+
+def every_of(config: Config, event: Event, auto_s: float) -> Every:
+    """Return the interval between events of a run, of which `auto` means so many seconds."""
+    interval = interval_of(config, event)
+    match interval.unit:
+        case "auto":
+            return Every(seconds=auto_s)
+        case "seconds":
+            return Every(seconds=interval.amount)
+        case "steps":
+            return Every(steps=interval.amount)
+        case "pairs":
+            return Every(steps=interval.amount / config.batch.global_size)
+        case "never":
+            return Every()
 
 
 def slice_bytes(store: Store) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from cluster.submit.job_spec import Driver, Machines
-from cluster.submit.ray_jobs import PROJECT, entrypoint
+from cluster.submit.package import PROJECT
+from cluster.submit.ray_jobs import entrypoint
 from mrct.errors import UsageError, UserError
 from mrct.storage.atomic import write_atomic
 

@@ -1,8 +1,8 @@
 """Submit a command to a running Ray cluster through its job server."""
 
 import asyncio
-import json
 import shlex
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,46 +12,17 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from cluster.submit.job_spec import Driver
+from cluster.submit.package import JobFiles
 from mrct.errors import ExitCode, UserError
 
-PROJECT = Path(__file__).resolve().parents[2]
-EXCLUDES = (
-    ".git",
-    ".venv",
-    ".*_cache",
-    "__pycache__",
-    "*.egg-info",
-    "demo",
-    "runs",
-    "build",
-    "site",
-    # So that no patient data is uploaded by accident, and since packages have a size limit.
-    "*.zarr",
-    "*.key",
-    "*.jsonl",
-    "*.csv",
-    "*.png",
-    "*.dcm",
-    "*.nii",
-    "*.nii.gz",
-    "*.nrrd",
-    "*.nhdr",
-    "*.mha",
-    "*.mhd",
-    "*.safetensors",
-    "*.onnx",
-    "*.pt2",
-)
-"""Files of the project's folder that are not uploaded, besides those in .gitignore."""
 STOP_WAIT_S = 120
 """Time that `ray job stop` gives a run to save; Ray's default of 3 s is too short."""
 
 
-def runtime_env() -> dict[str, Any]:
-    """Return the runtime environment: the project's files, and the time to stop a job."""
+def runtime_env(folder: Path) -> dict[str, Any]:
+    """Return the runtime environment: the folder with the job's files, and the time to stop it."""
     return {
-        "working_dir": str(PROJECT),
-        "excludes": list(EXCLUDES),
+        "working_dir": str(folder),
         "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
     }
 
@@ -61,25 +32,32 @@ def entrypoint(command: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "cluster.rerun_if_preempted", "--", *command])
 
 
-def command_line(command: Sequence[str], driver: Driver, address: str | None, wait: bool) -> str:
-    """Return the shell line that is equivalent to `submit_to_ray`."""
-    options = {
-        "--address": address,
-        "--entrypoint-num-cpus": driver.entrypoint_cpus,
-        "--entrypoint-num-gpus": driver.entrypoint_gpus,
-        "--entrypoint-memory": int(driver.entrypoint_memory_gib * 2**30),
+def resources(driver: Driver) -> dict[str, float | int | None]:
+    """Return what Ray reserves for the command's own process; None: nothing."""
+    return {
+        "entrypoint_num_cpus": driver.entrypoint_cpus or None,
+        "entrypoint_num_gpus": driver.entrypoint_gpus or None,
+        "entrypoint_memory": int(driver.entrypoint_memory_gib * 2**30) or None,
     }
-    words = ["ray", "job", "submit", *([] if wait else ["--no-wait"])]
-    for name, value in options.items():
-        words += [name, str(value)] if value else []
-    words += ["--runtime-env-json", json.dumps(runtime_env())]
-    return f"{shlex.join(words)} -- {entrypoint(command)}"
+
+
+def job_text(command: Sequence[str], driver: Driver, files: JobFiles) -> str:
+    """Return what `submit_to_ray` sends, for people."""
+    reserved = {name: value for name, value in resources(driver).items() if value}
+    return f"{files}\nentrypoint: {entrypoint(command)}" + "".join(
+        f"\n{name}: {value}" for name, value in reserved.items()
+    )
 
 
 def submit_to_ray(
-    command: Sequence[str], driver: Driver, address: str | None, *, wait: bool = True
+    command: Sequence[str],
+    driver: Driver,
+    address: str | None,
+    files: JobFiles,
+    *,
+    wait: bool = True,
 ) -> ExitCode:
-    """Run a command on a Ray cluster with the project's files.
+    """Run a command on a Ray cluster with these files.
 
     With `wait`, show its output and return its exit code; without, return once it is accepted.
     `address` is the URL of the dashboard, such as http://127.0.0.1:8265; by default Ray uses
@@ -90,13 +68,14 @@ def submit_to_ray(
     """
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(
-            entrypoint=entrypoint(command),
-            runtime_env=runtime_env(),
-            entrypoint_num_cpus=driver.entrypoint_cpus or None,
-            entrypoint_num_gpus=driver.entrypoint_gpus or None,
-            entrypoint_memory=int(driver.entrypoint_memory_gib * 2**30) or None,
-        )
+        print(f"Sending {files}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            files.copy_to(Path(folder))
+            job = client.submit_job(
+                entrypoint=entrypoint(command),
+                runtime_env=runtime_env(Path(folder)),
+                **resources(driver),
+            )
     except (AuthenticationError, ConnectionError, RuntimeError) as error:
         raise UserError(
             f"The Ray cluster did not accept the job: {error}\n"

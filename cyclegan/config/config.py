@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cyclegan.config.data import DataConfig
+from cyclegan.config.interval import parse_interval
 from cyclegan.config.loss import LossConfig
 from cyclegan.config.train import (
     DebugConfig,
@@ -187,6 +188,15 @@ class Config:
             "would get float16 inputs but compute in another precision. "
             "Set --train.precision fp16.",
         )
+
+        for name in ("log_every", "save_every", "validate_every"):
+            text = getattr(self.schedule, name)
+            require(
+                not self.train.deterministic
+                or parse_interval(f"schedule.{name}", text).unit != "seconds",
+                f"schedule.{name} is {text!r}, but with train.deterministic no clock may decide. "
+                "Give it in steps or pairs.",
+            )
 
     @property
     def one_by_one(self) -> bool:

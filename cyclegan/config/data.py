@@ -48,8 +48,23 @@ class DataConfig:
     contrast: float = 0.1
     """Largest relative change of the MRI's gain. CT intensities are never changed: HU are
     absolute."""
+    gamma: tuple[float, float] = (1.0, 1.0)
+    """Range of the MRI's gamma: the power of its intensities, as shares of the window."""
+    bias_field: float = 0.0
+    """Largest coefficient, positive or negative, of the MRI's bias field: the exponential of
+    Legendre polynomials of degree 1 to 3 in rows and columns. At 0.1 a slice's intensities vary by
+    about 7 %."""
+    blur_mm: float = 0.0
+    """Largest standard deviation of the Gaussian that blurs the MRI in its slices, in mm, as a
+    lower resolution would."""
     noise: float = 0.0
-    """Largest standard deviation of the Gaussian noise added to the MRI, in network units."""
+    """Largest standard deviation of the noise added to the MRI, in network units."""
+    noise_kind: Literal["gaussian", "rician"] = "gaussian"
+    """Noise added to the MRI as it is, or to the two parts of a complex signal whose magnitude is
+    the MRI, which lifts the air."""
+    intensity_share: float = 1.0
+    """Share of the MRI slices that are changed by gamma, by the bias field, by blur, and by noise,
+    independently of each other."""
     on_corrupt: Literal["stop", "substitute"] = "stop"
     """Response to a damaged slice: stop the run, or `substitute` a slice of similar height, always
     the same one, and record it in substituted.jsonl of the run."""
@@ -58,8 +73,8 @@ class DataConfig:
     dtype: Literal["float32", "float16"] = "float32"
     """Data type of the images. float16 rounds to 1 HU near the ends of the window."""
     stall_s: float = 20.0
-    """Seconds without progress after which the batch loader is restarted; the second stall in a row
-    ends the run."""
+    """Seconds without progress after which the batch loader is restarted, six times as many before
+    the first batch; the second stall in a row ends the run."""
     cache_gib: float = 1.0
     """Cache for decoded slices in GiB, per worker."""
     threads: int = 1
@@ -76,7 +91,14 @@ class DataConfig:
         require(0 <= self.contrast < 1, "data.contrast must lie in [0, 1).")
         require(0 <= self.neighbours <= 8, "data.neighbours must lie in [0, 8].")
         require(0 <= self.min_deviation < 1, "data.min_deviation must lie in [0, 1).")
+        require(
+            0 < self.gamma[0] <= self.gamma[1],
+            "data.gamma must be two positive powers, the smaller one first.",
+        )
+        require(0 <= self.bias_field < 1, "data.bias_field must lie in [0, 1).")
+        require(0 <= self.blur_mm <= 10, "data.blur_mm must lie in [0, 10].")
         require(0 <= self.noise < 1, "data.noise must lie in [0, 1).")
+        require(0 <= self.intensity_share <= 1, "data.intensity_share must lie in [0, 1].")
         require(0 <= self.max_corrupt <= 1, "data.max_corrupt must lie in [0, 1].")
         require(self.stall_s >= 1, "data.stall_s must be at least 1.")
         require(self.threads >= 1, "data.threads must be at least 1.")
@@ -86,6 +108,12 @@ class DataConfig:
     def channels(self) -> int:
         """Channels of an image: the slice itself in the middle of its neighbours."""
         return 2 * self.neighbours + 1
+
+    @property
+    def changes_intensity(self) -> bool:
+        """Whether MRI slices are changed by more than a gain."""
+        ranges = self.bias_field, self.blur_mm, self.noise
+        return self.intensity_share > 0 and (any(ranges) or self.gamma != (1.0, 1.0))
 
     @property
     def num_conditions(self) -> int:

@@ -11,8 +11,9 @@ from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath, storage_path
 
-SCHEMA_VERSION = 3
-"""Version of the file; 2 had `critic` for `discriminator`, 1 had no such field."""
+SCHEMA_VERSION = 4
+"""Version of the file; 3 had `schedule.save_every_steps` for `schedule.save_every`, 2 had `critic`
+for `discriminator`, 1 had no such field."""
 
 # Settings that may change when a run is resumed: where and how fast it runs, not what it computes.
 FREE_ON_RESUME = (
@@ -154,7 +155,8 @@ def load_config(path: StoragePath) -> Config:
     if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} has schema_version {found}, and this version of the project reads "
-            f"{SCHEMA_VERSION}, where critic.filters is discriminator.filters. Start a new run: "
+            f"{SCHEMA_VERSION}, where critic.filters is discriminator.filters and "
+            "schedule.save_every_steps: 1000 is schedule.save_every: 1000 steps. Start a new run: "
             "python -m cyclegan.train PRESET --run.name NAME; or a new search: "
             "python -m tune run SPACE --name NAME. In a file of your own write "
             f"schema_version: {SCHEMA_VERSION} and today's names."

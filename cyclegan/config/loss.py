@@ -86,6 +86,15 @@ class LossConfig:
         """All terms by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.type is Term}
 
+    @property
+    def effective_weights(self) -> dict[str, float]:
+        """Weights by name, without those of 0."""
+        return {
+            name: term.effective_weight
+            for name, term in self.terms.items()
+            if term.effective_weight
+        }
+
     def mapped(self, change: Callable[[Term], Term]) -> "LossConfig":
         """Return the configuration with the same change applied to all terms."""
         changed: dict[str, Any] = {name: change(term) for name, term in self.terms.items()}

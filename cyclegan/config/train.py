@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cyclegan.config.interval import parse_interval
 from cyclegan.errors import require
 
 
@@ -62,7 +63,8 @@ class TrainConfig:
     """Total optimizer steps, at which the schedules end; 0: as many as `epochs` take."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the convolutions. `auto`: bf16 if the hardware supports it, else fp16 on a GPU
-    and fp32 on a CPU."""
+    and fp32 on a CPU. On a GPU `fp32` is TF32 in convolutions (10 bits of mantissa), except in
+    `deterministic` runs."""
     compile: Literal["no", "blocks", "all"] = "all"
     """Extent of torch.compile: `all` networks, or only the residual `blocks`, which compile in
     seconds instead of minutes. If the compiler does not work, training runs in eager mode, with a
@@ -108,15 +110,22 @@ class GuardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """Periodic events, in steps; 0 means never, except at the end of the run."""
+    """Periodic events.
 
-    log_every_steps: int = 50
-    """Steps between two log lines of loss terms and speed, on the console, in TensorBoard and
-    metrics.jsonl."""
-    save_every_steps: int = 1000
-    """Steps between two checkpoints; at most this many steps are lost if a run is killed."""
-    validate_every_steps: int = 1000
-    """Steps between two validations, with scores and images of the val split; always at the end."""
+    An interval is "auto", "never" (only at the end), or a number of steps, pairs, seconds, minutes
+    or hours, such as "1000 steps" or "10 minutes". In a deterministic run, "auto" is 1000 steps (50
+    for log lines).
+    """
+
+    log_every: str = "auto"
+    """Interval between two log lines of loss terms and speed, on the console, in TensorBoard and
+    metrics.jsonl. "auto": 50 steps, but at least 10 seconds."""
+    save_every: str = "auto"
+    """Interval between two checkpoints; a kill costs no more, but for what is trained while the
+    next one is written. "auto": 10 minutes. A checkpoint also follows each validation."""
+    validate_every: str = "auto"
+    """Interval between two validations, with scores and images of the val split; always at the end.
+    "auto": as often as validating and saving take 5 % of the clock, but at least 2 minutes."""
     validate_volumes: int = 4
     """Volumes of each modality to validate on, paired ones first, distributed over the workers; 0:
     the whole split. A few are quick, and rank checkpoints well enough."""
@@ -129,7 +138,9 @@ class ScheduleConfig:
     over the whole run; the same command without it resumes. 0: do not pause."""
 
     def __post_init__(self) -> None:
-        require(self.log_every_steps >= 1, "schedule.log_every_steps must be at least 1.")
+        for name in ("log_every", "save_every", "validate_every"):
+            parse_interval(f"schedule.{name}", getattr(self, name))
+        require(self.log_every != "never", "schedule.log_every is 'never'; a run has log lines.")
         require(self.validate_volumes >= 0, "schedule.validate_volumes must be 0 or more.")
         require(self.keep_last >= 2, "schedule.keep_last must be at least 2: one may be damaged.")
         require(self.keep_best >= 1, "schedule.keep_best must be at least 1.")

@@ -1,9 +1,9 @@
 """Augmentation of slices in training: parameters from (seed, index), and their affine matrices.
 
-`dali.py` applies them to the pixels.
+`dali.py` applies them to the pixels, with the help of `mri_intensity.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ LEVELS = 32
 """Quantization steps of the noise bank per standard deviation."""
 NUM_OFFSETS = 2**20
 """Number of positions where a piece of the noise bank may begin."""
+BIAS_TERMS = [(i, j) for i in range(4) for j in range(4 - i) if i + j > 0]
+"""Degrees along rows and columns of the bias field's Legendre polynomials. The constant is left
+out, since `gain` is one."""
 _BYTES = 12
 """Random bytes summed per noise value: the sum's standard deviation, 256.0, is a power of two, and
 its range is 6 of them to either side."""
@@ -24,7 +27,10 @@ its range is 6 of them to either side."""
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Augmentation:
-    """Augmentation of N slices: mirror, rotate and zoom, shift, gain, noise, in this order.
+    """Augmentation of N slices.
+
+    In this order: mirror, rotate and zoom, shift; and of the intensities above the window's low
+    end gain, gamma, bias field, blur, noise.
 
     A flip changes training images only: neither the geometry of a volume nor any result of the
     system is ever flipped.
@@ -40,10 +46,17 @@ class Augmentation:
     """[N, 2], (rows down, columns right) as a share of the slice's height and width."""
     gain: Floats
     """[N], factor on the intensities above the window's low end."""
+    gamma: Floats
+    """[N], power of the intensities as a share of the window; below 1 lifts dark tissue."""
+    bias: Floats
+    """[N, BIAS_TERMS], coefficients of the bias field's logarithm."""
+    blur_mm: Floats
+    """[N], standard deviation of the Gaussian that smooths the slice, in mm."""
     noise: Floats
     """[N], standard deviation of added noise, in network units."""
     noise_offset: Floats
-    """[N], in [0, 1), position of the piece of the noise bank that is added."""
+    """[N, 2], in [0, 1), positions of the pieces of the noise bank that are added, of the real and
+    the imaginary part."""
 
     @classmethod
     def none(cls, count: int) -> "Augmentation":
@@ -55,8 +68,11 @@ class Augmentation:
             zoom=ones,
             shift=np.zeros((count, 2)),
             gain=ones,
+            gamma=ones,
+            bias=np.zeros((count, len(BIAS_TERMS))),
+            blur_mm=zeros,
             noise=zeros,
-            noise_offset=zeros,
+            noise_offset=np.zeros((count, 2)),
         )
 
     @classmethod
@@ -65,7 +81,7 @@ class Augmentation:
     ) -> "Augmentation":
         """Draw the augmentation of some samples, uniformly from the configured ranges.
 
-        The zoom is uniform in its logarithm. Gain and noise are of the MRI only.
+        Zoom and gamma are uniform in their logarithm. Intensities change in the MRI only.
 
         Args:
             config: Ranges of the augmentation.
@@ -76,15 +92,26 @@ class Augmentation:
         u = uniforms(seed, stream, indices, count=8)
         signed = 2 * u - 1
         low, high = config.zoom
-        mri = stream is Stream.MRI_VARIATION  # CT intensities must remain HU
-        return cls(
+        drawn = replace(
+            cls.none(len(indices)),
             flip=config.flip & (u[:, 0] < 0.5),
             rotate_degrees=config.rotate_degrees * signed[:, 1],
             zoom=low * (high / low) ** u[:, 2],  # uniform in the logarithm: 1/2 as likely as 2
             shift=config.translate_fraction * signed[:, 3:5],
-            gain=1 + (config.contrast if mri else 0.0) * signed[:, 5],
-            noise=(config.noise if mri else 0.0) * u[:, 6],
-            noise_offset=u[:, 7],
+        )
+        if stream is not Stream.MRI_VARIATION:
+            return drawn  # CT intensities must remain HU
+        v = uniforms(seed, Stream.MRI_INTENSITY, indices, count=7 + len(BIAS_TERMS))
+        gamma, bias, blur, noise = (v[:, :4] < config.intensity_share).T
+        low, high = config.gamma
+        return replace(
+            drawn,
+            gain=1 + config.contrast * signed[:, 5],
+            gamma=np.where(gamma, low * (high / low) ** v[:, 4], 1.0),
+            bias=config.bias_field * bias[:, None] * (2 * v[:, 7:] - 1),
+            blur_mm=config.blur_mm * blur * v[:, 5],
+            noise=config.noise * noise * u[:, 6],
+            noise_offset=np.stack([u[:, 7], v[:, 6]], axis=1),
         )
 
     def matrices(
@@ -135,6 +162,6 @@ class NoiseBank:
         self._values = np.clip((sums + 4) >> 3, -127, 127).astype(np.int8)
 
     def cut(self, positions: NDArray[np.float64]) -> NDArray[np.int8]:
-        """Return the pieces that begin at `places`, given in [0, 1); [N, piece]."""
+        """Return the pieces that begin at `positions`, given in [0, 1); [N, piece]."""
         starts = (positions * NUM_OFFSETS).astype(np.int64)
         return np.stack([self._values[start : start + self._piece] for start in starts])

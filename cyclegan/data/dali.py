@@ -1,12 +1,16 @@
 """DALI graph that turns stored slices into a batch, on the CPU or on a GPU.
 
-It normalises to [-1, 1], warps, adds noise to the MRI and, if configured, inverts its contrast.
-All random values are inputs of the graph, one set per slice.
+It normalises to [-1, 1], warps, changes the intensities of the MRI (gamma, bias field, blur, noise)
+and, if configured, inverts its contrast. All random values are inputs of the graph, one set per
+slice. On a CPU the last steps, clipping and contrast, are numpy's: each operation of DALI is a pass
+that writes a new image.
 
 Axes: B samples, C neighbouring slices, H rows, W columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,16 +19,17 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, types
 from torch.utils.dlpack import from_dlpack
 
-from cyclegan.data.augmentation import LEVELS
 from cyclegan.data.batch import Batch
 from mrct.imaging.intensity import invert_contrast
 from mrct.imaging.modality import Modality
 
 MriContrast = Literal["plain", "inverted"]
+NoiseKind = Literal["gaussian", "rician"]
 Outputs = tuple[Any, ...]
-"""DALI's tensor lists mri, ct, mri_body, ct_body."""
+"""Tensors mri, ct, mri_body, ct_body, of DALI or torch, each with its batch axis in front."""
 LAYOUT = "FHWC"
 """Neighbouring slices are the frames of a sequence of single-channel images."""
+_conditional: Any = fn._conditional  # type: ignore[attr-defined]  # DALI's type stubs leave it out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +40,9 @@ class BatchFormat:
     channels: int = 1
     """Slices per image: the sample's own in the middle of its neighbours."""
     mri_contrast: MriContrast = "plain"
-    noise: bool = False
-    """Whether noise is added to the MRI."""
+    changes_intensity: bool = False
+    """Whether the MRI is changed by gamma, bias field, blur and noise (`mri_intensity.py`)."""
+    noise_kind: NoiseKind = "gaussian"
     half: bool = False
     """Whether images are float16 instead of float32."""
     channels_last: bool = False
@@ -59,10 +65,8 @@ class StoredSlices:
     """[B], network units for one stored unit: 2 / (high - low)."""
     height: NDArray[np.float32]
     """[B], relative height in the body; it is no input of the graph."""
-    noise: NDArray[np.int8] | None = None
-    """[B, C, H, W], standard normal noise in units of 1 / LEVELS; None without noise."""
-    noise_level: NDArray[np.float32] | None = None
-    """[B], standard deviation of the noise in network units; None without noise."""
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs from `MriIntensity`; none for a graph that changes no intensity."""
 
     def inputs(self, modality: Modality) -> dict[str, NDArray[Any]]:
         """Return the graph's inputs by name."""
@@ -72,9 +76,8 @@ class StoredSlices:
             "matrix": self.matrix,
             "scale": self.scale,
             "offset": -self.low * self.scale - 1,
+            **self.intensity,
         }
-        if self.noise is not None and self.noise_level is not None:
-            inputs |= {"noise": self.noise[..., None], "noise_step": self.noise_level / LEVELS}
         return {f"{modality}_{name}": values for name, values in inputs.items()}
 
 
@@ -107,14 +110,7 @@ def make_graph(form: BatchFormat, *, threads: int, gpu: bool, device_id: int | N
 
 def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
     """Define the nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
-
-    def source(field: str, dtype: Any, ndim: int, layout: str | None = None) -> Any:
-        return fn.external_source(name=f"{modality}_{field}", dtype=dtype, ndim=ndim, layout=layout)
-
-    def pixels(field: str, dtype: Any) -> Any:
-        node = source(field, dtype, 4, LAYOUT)
-        return node.gpu() if gpu else node  # as int16, half the bytes of floats
-
+    source, pixels = partial(_source, modality), partial(_pixels, modality, gpu)
     matrix = source("matrix", types.FLOAT, 2)
     # (x - low) * scale - 1 in one pass; arithmetic nodes would take three.
     linear = {"brightness": source("scale", types.FLOAT, 0), "contrast_center": 0.0}
@@ -127,15 +123,79 @@ def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]
     if own and not inverted:  # else the neighbours' masks are needed too
         body = body[own : own + 1]
     body = _warp(body, matrix, types.INTERP_NN, fill=0.0, gpu=gpu)
-    if form.noise and modality == "mri":
-        step = source("noise_step", types.FLOAT, 0)
-        image = image + pixels("noise", types.INT8) * (step.gpu() if gpu else step)
+    if form.changes_intensity and modality == "mri":
+        image = _change_intensity(image, form.noise_kind, gpu)
+    if not gpu:
+        return image, body
     image = math.min(math.max(image, -1.0), 1.0)
     body = fn.cast(body, dtype=types.FLOAT)
     if inverted:
         image = invert_contrast(image, body)
         body = body[own : own + 1] if own else body
-    return _finish(image, form), _finish(body, form)
+    return _in_format(image, form), _in_format(body, form)
+
+
+def _source(modality: Modality, field: str, dtype: Any, ndim: int, layout: str = "") -> Any:
+    return fn.external_source(name=f"{modality}_{field}", dtype=dtype, ndim=ndim, layout=layout)
+
+
+def _pixels(modality: Modality, gpu: bool, field: str, dtype: Any) -> Any:
+    node = _source(modality, field, dtype, 4, LAYOUT)
+    return node.gpu() if gpu else node  # as int16, half the bytes of floats
+
+
+def _change_intensity(image: Any, noise_kind: NoiseKind, gpu: bool) -> Any:
+    """Change the intensities of the MRI slices, each only in what was drawn for it."""
+
+    def numbers(field: str) -> tuple[Any, Any]:
+        node = _source("mri", field, types.FLOAT, 0)
+        return node, node.gpu() if gpu else node
+
+    pixels = partial(_pixels, "mri", gpu)
+    gamma, power = numbers("gamma")
+    image = _change_some(
+        gamma != 1.0, lambda x, g: math.pow(math.max((x + 1) * 0.5, 0.0), g) * 2 - 1, image, power
+    )
+    is_biased = _source("mri", "is_biased", types.BOOL, 0)
+    bias = pixels("bias", types.FLOAT)
+    image = _change_some(is_biased, lambda x, field: (x + 1) * field - 1, image, bias)
+    sigmas = _source("mri", "blur", types.FLOAT, 1)
+    image = _change_some(
+        sigmas[0] > 0.0, lambda x, sigma: fn.gaussian_blur(x, sigma=sigma), image, sigmas
+    )
+    noise_step, step = numbers("noise_step")
+    noise = pixels("noise", types.INT8)
+    if noise_kind == "gaussian":
+        return _change_some(noise_step > 0.0, lambda x, n, s: x + n * s, image, noise, step)
+    imaginary = pixels("noise_imaginary", types.INT8)
+    return _change_some(noise_step > 0.0, _rician, image, noise, imaginary, step)
+
+
+def _rician(image: Any, noise: Any, imaginary: Any, step: Any) -> Any:
+    """Return the magnitude of a complex signal, above air, with noise in both parts."""
+    real, imaginary = image + 1 + noise * step, imaginary * step
+    return math.sqrt(real * real + imaginary * imaginary) - 1
+
+
+def _change_some(chosen: Any, change: Callable[..., Any], image: Any, *parameters: Any) -> Any:
+    """Apply a change to the slices that are chosen; the others cost no time and no copy."""
+    # DALI's `if` of a pipeline function, without the rewriting of its source.
+    on, off = _conditional.split(image, predicate=chosen)
+    given = [_conditional.split(each, predicate=chosen)[0] for each in parameters]
+    return _conditional.merge(change(on, *given), off, predicate=chosen)
+
+
+def _finish_on_cpu(outputs: Outputs, form: BatchFormat) -> Outputs:
+    """Clip the images and do all that follows in the graph of a GPU."""
+    # each: [B, C, H, W, 1]
+    mri, ct, mri_body, ct_body = (from_dlpack(tensor).numpy() for tensor in outputs)
+    mri_body, ct_body = mri_body.astype(np.float32), ct_body.astype(np.float32)
+    for image in (mri, ct):
+        np.clip(image, -1, 1, out=image)
+    if form.mri_contrast == "inverted":
+        mri, own = invert_contrast(mri, mri_body), form.channels // 2
+        mri_body = mri_body[:, own : own + 1]
+    return tuple(torch.from_numpy(_array_in_format(x, form)) for x in (mri, ct, mri_body, ct_body))
 
 
 def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: bool) -> Any:
@@ -149,7 +209,8 @@ def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: boo
     )
 
 
-def _finish(images: Any, form: BatchFormat) -> Any:
+def _in_format(images: Any, form: BatchFormat) -> Any:
+    """Return the node of the images in their type and layout."""
     if form.half:
         images = fn.cast(images, dtype=types.FLOAT16)
     if form.channels_last and form.channels > 1:
@@ -158,27 +219,31 @@ def _finish(images: Any, form: BatchFormat) -> Any:
     return images
 
 
+def _array_in_format(images: NDArray[Any], form: BatchFormat) -> NDArray[Any]:
+    """Return an array of images in their type and layout."""
+    if form.channels_last and form.channels > 1:
+        # [B, C, H, W, 1] -> [B, 1, H, W, C]
+        images = images.transpose(0, 4, 2, 3, 1)
+    return np.ascontiguousarray(images, np.float16 if form.half else np.float32)
+
+
 class BatchPipeline:
     """Runner of the graph on one device."""
 
-    def __init__(
-        self, form: BatchFormat, *, threads: int, device: torch.device, cuda_stream: Any = None
-    ) -> None:
+    def __init__(self, form: BatchFormat, *, threads: int, device: torch.device) -> None:
         """Build the graph.
 
         Args:
             form: Shape, type and contrast of the batches.
             threads: CPU threads of DALI.
-            device: Device of the batches.
-            cuda_stream: Stream that reads the batches, by which DALI orders its own work.
+            device: Device of the batches; a GPU is the calling thread's current one.
         """
         gpu = device.type == "cuda"
-        self._form = form
+        self._form, self._gpu = form, gpu
         self._graph = make_graph(
             form, threads=threads, gpu=gpu, device_id=(device.index or 0) if gpu else None
         )
         self._graph.build()
-        self._stream = cuda_stream
 
     def start(self, mri: StoredSlices, ct: StoredSlices) -> None:
         """Start preparing a batch, and return at once; only one at a time."""
@@ -187,29 +252,22 @@ class BatchPipeline:
         self._graph.schedule_run()
 
     def finish(self) -> Outputs:
-        """Wait for the batch and return it, in DALI's memory, for `to_batch`."""
-        outputs: Outputs = self._graph.share_outputs(self._stream)
+        """Wait until the batch is complete and return it for `to_batch`."""
+        # Without a CUDA stream the calling thread waits for the GPU, not the kernels of a step.
+        outputs = tuple(images.as_tensor() for images in self._graph.share_outputs())
         # The dynamic executor keeps them valid for as long as they are referenced.
         self._graph.release_outputs()
-        return outputs
-
-
-def reading_stream(device: torch.device) -> Any:
-    """Return the CUDA stream of the calling thread, which will read the batches; None for a CPU.
-
-    DALI must order its work by the stream that reads a batch, so that memory freed by torch is not
-    overwritten before the kernels queued on it have finished (checked in tests/gpu).
-    """
-    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+        return outputs if self._gpu else _finish_on_cpu(outputs, self._form)
 
 
 def to_batch(outputs: Outputs) -> Batch:
-    """Convert DALI's outputs to torch without a copy.
+    """Return a batch of the pipeline's outputs, without a copy.
 
-    This must be called in the thread, and on the stream, that uses the batch. DALI frees the memory
-    of an image when the last tensor that refers to it is deleted.
+    DALI frees the memory of an image when the last tensor that refers to it is deleted. On a GPU a
+    thread of DALI's first waits until the device has done all queued work, so kernels that were
+    queued on a tensor before it was deleted still read its own values (checked in tests/gpu).
     """
-    tensors = [from_dlpack(images.as_tensor()) for images in outputs]
+    tensors = [from_dlpack(images) for images in outputs]
     # tensor: [B, C, H, W, 1] -> [B, C, H, W], or channels_last: [B, 1, H, W, C] -> [B, C, H, W]
     mri, ct, mri_body, ct_body = (
         t[..., 0] if t.shape[-1] == 1 else t[:, 0].permute(0, 3, 1, 2) for t in tensors

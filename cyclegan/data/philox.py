@@ -25,6 +25,7 @@ class Stream(IntEnum):
     MRI_SUBSTITUTE = 7
     CT_SUBSTITUTE = 8
     MRI_NOISE = 9
+    MRI_INTENSITY = 10
 
 
 ROUNDS = 8

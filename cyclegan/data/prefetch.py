@@ -20,6 +20,9 @@ TICK_S = 0.25
 """Seconds between two checks of the thread by a waiting consumer."""
 MAX_LOST_THREADS = 2
 """Threads started for one item before the loader fails."""
+FIRST_ITEM_FACTOR = 6
+"""So many times as long may the first item of all take as a later one: libraries are loaded for it,
+often by many processes at once from shared storage, and a GPU is set up."""
 EXIT_WAIT_S = 5.0
 """Seconds to wait for a thread to end after it was stopped."""
 
@@ -48,8 +51,9 @@ def prefetch(
     """Yield the items of `produce`, prepared ahead by a thread.
 
     A thread without a heartbeat for `stall_s` is abandoned, and another one starts at the same
-    step. Items depend on their step alone, so nothing is lost or repeated. An exception in
-    `produce` is raised by the `next` of its step. Closing the generator ends its thread.
+    step; until the first item, it is FIRST_ITEM_FACTOR times as long. Items depend on their step
+    alone, so nothing is lost or repeated. An exception in `produce` is raised by the `next` of its
+    step. Closing the generator ends its thread.
 
     Args:
         produce: Called with a step and a heartbeat; returns the items from this step on.
@@ -67,7 +71,7 @@ def prefetch(
         leave_s = EXIT_WAIT_S
         try:
             while True:
-                item = thread.next(stall_s)
+                item = thread.next(stall_s * (FIRST_ITEM_FACTOR if step == start_step else 1))
                 tries = 0
                 yield item
                 step += 1

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.config.config import DataConfig
-from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.dali import StoredSlices
+from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.prefetch import Heartbeat
 from cyclegan.data.reader import OPEN_VOLUMES, PendingRead, SliceReader, SliceRef
 from cyclegan.data.sampler import ATTEMPTS, Order, Slices
@@ -121,7 +121,7 @@ class DomainSource:
         store: Store with the volumes.
         config: Number of neighbours, and response to damage.
         reader: Reader of the store; both domains share one, and with it its cache.
-        bank: Noise to add; None adds none.
+        intensity: Source of the changes of intensity; None makes none.
         record: Called with each replacement of a damaged slice.
         heartbeat: Called with a description of the read, as a sign of progress.
     """
@@ -135,12 +135,12 @@ class DomainSource:
         store: Store,
         config: DataConfig,
         reader: SliceReader,
-        bank: NoiseBank | None,
+        intensity: MriIntensity | None,
         record: RecordSubstitution,
         heartbeat: Heartbeat,
     ) -> None:
         self._modality, self._domain, self._order = modality, domain, order
-        self._store, self._reader, self._bank = store, reader, bank
+        self._store, self._reader, self._intensity = store, reader, intensity
         self._offsets = np.arange(config.channels) - config.neighbours
         self._limit = DamageLimit(config, modality.upper(), len(domain.table))
         self._record, self._heartbeat = record, heartbeat
@@ -181,10 +181,7 @@ class DomainSource:
             low=low,
             height=self._domain.table.heights(rows),
             scale=2 * augmentation.gain.astype(np.float32) / (high - low),
-            noise=self._bank.cut(augmentation.noise_offset).reshape(voxels.shape)
-            if self._bank
-            else None,
-            noise_level=augmentation.noise.astype(np.float32) if self._bank else None,
+            intensity=self._intensity.inputs(augmentation) if self._intensity else {},
         )
 
     def _read(self, rows: Ints, stage: str) -> PendingRead:

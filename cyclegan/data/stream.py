@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import count
-from math import prod
 
 import numpy as np
 import torch
@@ -16,16 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclegan.config.config import Config
-from cyclegan.data.augmentation import NoiseBank
 from cyclegan.data.batch import Batch
 from cyclegan.data.dali import (
     BatchFormat,
     BatchPipeline,
     Outputs,
     StoredSlices,
-    reading_stream,
     to_batch,
 )
+from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.prefetch import Heartbeat, prefetch
 from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
@@ -43,6 +41,8 @@ Pair = tuple[StoredSlices, StoredSlices]
 """MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
+AddConditions = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of slices, body masks and relative heights: `nets.input_channels.with_conditions`."""
 READS_AHEAD = 2
 """Steps whose slices are read while a batch is prepared."""
 
@@ -61,6 +61,7 @@ def open_stream(
     start_step: int,
     device: torch.device,
     channels_last: bool = False,
+    add_conditions: AddConditions = with_conditions,
     note: Callable[[str], None] = print_note,
     record: RecordSubstitution = print_note,
 ) -> Generator[Batch, None, None]:
@@ -81,6 +82,7 @@ def open_stream(
         start_step: Step of the first batch, from 0.
         device: Device of the batches.
         channels_last: Whether images with several channels have the channels_last memory layout.
+        add_conditions: Adds the condition channels, if `data.conditions`; perhaps compiled.
         note: Called with a message when the loader is restarted.
         record: Called with each replacement of a damaged slice.
 
@@ -113,23 +115,27 @@ def open_stream(
         require_shared_memory(min(config.scale.workers, torch.cuda.device_count()))
     domains = _domains(store, config, split)
     order = _order(domains, config, split)
-    noise = config.data.noise > 0 and split == "train"
+    intensity = (
+        MriIntensity(config.data, config.run.seed, store.size, store.spacing_mm[1:])
+        if config.data.changes_intensity and split == "train"
+        else None
+    )
     form = BatchFormat(
         batch_size=len(shards) * config.batch.shard_size,
         channels=config.data.channels,
         mri_contrast=config.data.mri_contrast,
-        noise=noise,
+        changes_intensity=intensity is not None,
+        noise_kind=config.data.noise_kind,
         half=config.data.dtype == "float16",
         channels_last=channels_last,
     )
-    cuda_stream = reading_stream(device)
-    bank = NoiseBank(config.run.seed, config.data.channels * prod(store.size)) if noise else None
 
     def produce(first_step: int, heartbeat: Heartbeat) -> Iterator[Made]:
+        if device.type == "cuda":
+            # A new thread starts at GPU 0, where CUDA would make a context that nobody needs.
+            torch.cuda.set_device(device)
         heartbeat("building the DALI graph")
-        maker = BatchPipeline(
-            form, threads=config.data.threads, device=device, cuda_stream=cuda_stream
-        )
+        maker = BatchPipeline(form, threads=config.data.threads, device=device)
         reader = SliceReader(store, cache_bytes=int(config.data.cache_gib * 2**30))
         mri, ct = (
             DomainSource(
@@ -139,7 +145,7 @@ def open_stream(
                 store=store,
                 config=config.data,
                 reader=reader,
-                bank=bank if modality == "mri" else None,
+                intensity=intensity if modality == "mri" else None,
                 record=record,
                 heartbeat=heartbeat,
             )
@@ -159,7 +165,7 @@ def open_stream(
         return _make(maker, slices(), first_step, heartbeat)
 
     made = prefetch(produce, start_step, stall_s=config.data.stall_s, note=note)
-    return _batches(made, conditions=config.data.conditions)
+    return _batches(made, add_conditions if config.data.conditions else None)
 
 
 def _make(
@@ -181,17 +187,19 @@ def _make(
 
 
 def _batches(
-    made: Generator[Made, None, None], *, conditions: bool
+    made: Generator[Made, None, None], add_conditions: AddConditions | None
 ) -> Generator[Batch, None, None]:
     try:
         for outputs, heights in made:
             batch = to_batch(outputs)
-            yield _conditioned(batch, *heights) if conditions else batch
+            yield _conditioned(batch, *heights, add_conditions) if add_conditions else batch
     finally:
         made.close()
 
 
-def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch:
+def _conditioned(
+    batch: Batch, mri_height: Heights, ct_height: Heights, add_conditions: AddConditions
+) -> Batch:
     """Add the condition channels to a batch, computed from its augmented masks."""
 
     def on_device(heights: Heights) -> Tensor:
@@ -202,8 +210,8 @@ def _conditioned(batch: Batch, mri_height: Heights, ct_height: Heights) -> Batch
 
     return replace(
         batch,
-        mri=with_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
-        ct=with_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
+        mri=add_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
+        ct=add_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
     )
 
 

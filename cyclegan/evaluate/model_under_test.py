@@ -67,7 +67,7 @@ def locate_checkpoint(path: StoragePath) -> CheckpointLocation:
         if checkpoint is None:
             raise CheckpointError(
                 f"The run {path} has no checkpoint yet, so there is nothing to score. Let it reach "
-                "its first one (schedule.save_every_steps), or continue training."
+                "its first one (schedule.save_every), or continue training."
             )
         return CheckpointLocation(
             run_folder=path, checkpoint=checkpoint, config=load_config(path / "config.yaml")

@@ -14,10 +14,11 @@ from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
 from cyclegan.evaluate.score_table import ALIGNMENT, GENERATOR, ShownVolume, VolumeScores
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
 from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.metrics.body_regions import BodyMap
 from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
 from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName
 from cyclegan.metrics.structural_agreement import edge_agreement, outline_agreement
-from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_of, cycle_scores
+from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_in, cycle_scores
 from data_prep.store.store import Store, StoredVolume
 
 SyntheticCts = Mapping[str, NDArray[np.float32]]
@@ -99,9 +100,7 @@ def score_volume(
         rows=table.rows(volume),
         structures=table.structures,
         problems=table.problems,
-        populations={
-            method: ct_statistics_of(hu, cycle.body, store.spacing_mm) for method, hu in cts.items()
-        },
+        populations=populations_of(cts, cycle.body, store.spacing_mm) if cts else {},
         shown=ShownVolume(
             cycle=cycle,
             real=pair.real if pair else None,
@@ -110,6 +109,14 @@ def score_volume(
             spacing_mm=store.spacing_mm,
         ),
     )
+
+
+def populations_of(
+    cts: SyntheticCts, body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> dict[str, CtStatistics]:
+    """Return the distributions of synthetic CTs, whose body mask they share, by method."""
+    located = BodyMap.of(body, spacing_mm)
+    return {method: ct_statistics_in(hu, located) for method, hu in cts.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

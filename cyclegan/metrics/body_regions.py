@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from cyclegan.metrics.histogram import LOW_HU
+from mrct.imaging.body_mask import bounding_box
 from mrct.imaging.hounsfield import BONE_HU, WINDOW_HU
 
 DEPTH_EDGES_MM = np.array([3.0, 6, 9, 12, 16, 20, 25, 30, 40, 55])
@@ -56,6 +58,53 @@ class RegionHistograms:
         return cls(hu=np.zeros(shape, np.int64), bone=np.zeros(NUM_REGIONS, np.int64))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BodyMap:
+    """Where the voxels of a body lie; the same for all CTs of that body."""
+
+    inside: NDArray[np.bool_]
+    """Body mask [z, y, x]."""
+    depth_mm: NDArray[np.float64]
+    """[voxels], distance to the nearest voxel outside, in the order of the true voxels."""
+    regions: Regions
+    """[voxels], region of each, in [0, NUM_REGIONS)."""
+
+    @classmethod
+    def of(cls, body: NDArray[Any], spacing_mm: tuple[float, float, float]) -> "BodyMap":
+        """Locate the voxels of a body mask [z, y, x], 0 or 1; `spacing_mm` is (z, y, x).
+
+        A border of the field of view that cuts the body is no surface for depths.
+        """
+        inside = body.astype(bool, copy=False)
+        # The nearest voxel outside touches the body's box, which is half of a head's volume.
+        box = bounding_box(inside, (1, 1, 1)) or (slice(None),) * 3
+        depth_mm = depths_of(inside[box], spacing_mm)
+        regions = regions_of(inside[box], depth_mm, spacing_mm)
+        return cls(inside=inside, depth_mm=depth_mm, regions=regions)
+
+
+def depths_of(
+    inside: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Return the distance in mm of each voxel inside from the nearest one outside, [voxels].
+
+    scipy's own distances, which it also computes outside, take half as long again.
+    """
+    nearest = distance_transform_edt(
+        inside, sampling=spacing_mm, return_distances=False, return_indices=True
+    )
+    y, x = np.ogrid[tuple(map(slice, inside.shape[1:]))]
+    squares = [  # slice by slice, in the processor's cache
+        sum(
+            ((there[z] - here) * mm) ** 2
+            for there, here, mm in zip(nearest, (z, y, x), spacing_mm, strict=True)
+        )[mask]
+        for z, mask in enumerate(inside)
+    ]
+    depth_mm: NDArray[np.float64] = np.sqrt(np.concatenate(squares))
+    return depth_mm
+
+
 def regions_of(
     inside: NDArray[np.bool_], depth_mm: NDArray[Any], spacing_mm: tuple[float, float, float]
 ) -> Regions:
@@ -71,14 +120,22 @@ def regions_of(
         [voxels], in the order of `depth_mm`.
     """
     _, dy, dx = spacing_mm
-    z, y, x = np.nonzero(inside)
-    voxels = np.maximum(np.bincount(z, minlength=len(inside)), 1)
-    middle_y, middle_x = (np.bincount(z, at, minlength=len(inside)) / voxels for at in (y, x))
-    angle = np.arctan2(np.abs(x - middle_x[z]) * dx, (middle_y[z] - y) * dy)
-    height = (z - z.min(initial=len(inside))) / max(1, np.ptp(z) if z.size else 1)
+    rows, columns = inside.sum(axis=2), inside.sum(axis=1)  # [z, y], [z, x]
+    (slices,) = np.nonzero(rows.any(axis=1))
+    y, x = np.arange(inside.shape[1]), np.arange(inside.shape[2])
+    voxels = np.maximum(rows.sum(axis=1), 1)
+    forwards = ((rows @ y / voxels)[:, None] - y) * dy  # [z, y], distances from the middle in mm
+    aside = np.abs(x - (columns @ x / voxels)[:, None]) * dx  # [z, x]
+    height = np.arange(len(inside)) - slices.min(initial=len(inside))
+    share = height / max(1, np.ptp(slices) if slices.size else 1)
+    part = np.clip(share * NUM_HEIGHTS, 0, NUM_HEIGHTS - 1).astype(np.uint8)
+    # An angle is counted by the directions that it is beyond.
+    place = np.broadcast_to((part * NUM_ANGLES)[:, None, None], inside.shape).copy()
+    for limit in np.arange(1, NUM_ANGLES) * np.pi / NUM_ANGLES:
+        place += (np.cos(limit) * aside)[:, None] > (np.sin(limit) * forwards)[:, :, None]
     region: Regions = np.digitize(depth_mm, DEPTH_EDGES_MM)
-    for share, parts in ((height, NUM_HEIGHTS), (angle / np.pi, NUM_ANGLES)):
-        region = region * parts + np.minimum((share * parts).astype(np.intp), parts - 1)
+    region *= NUM_HEIGHTS * NUM_ANGLES
+    region += place[inside]
     return region
 
 

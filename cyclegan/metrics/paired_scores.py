@@ -156,11 +156,14 @@ def paired_scores(
             finite.
     """
     require_comparable(synthetic, real, body)
+    inside = body.astype(bool)
+    # Scores that ignore positions take the voxels of the body as lists, looked up once.
+    voxels = synthetic[inside], real[inside], inside[inside]
     return {
-        "mae_hu": mae_hu(synthetic, real, body),
-        "psnr_db": psnr_db(synthetic, real, body, protocol),
-        "ssim": ssim(synthetic, real, body, protocol),
-        "bone_dice": bone_dice(synthetic, real, body),
+        "mae_hu": mae_hu(*voxels),
+        "psnr_db": psnr_db(*voxels, protocol),
+        "ssim": ssim(synthetic, real, inside, protocol),
+        "bone_dice": bone_dice(*voxels),
     }
 
 
@@ -186,9 +189,11 @@ def all_paired_scores(
             finite.
     """
     scores = paired_scores(synthetic, real, body, protocol)
-    scores |= tissue_mae_hu(synthetic, real, body)
-    scores["bias_hu"] = bias_hu(synthetic, real, body)
-    scores["histogram_hu"] = histogram_hu(synthetic, real, body)
+    inside = body.astype(bool)
+    voxels = synthetic[inside], real[inside], inside[inside]
+    scores |= tissue_mae_hu(*voxels)
+    scores["bias_hu"] = bias_hu(*voxels)
+    scores["histogram_hu"] = histogram_hu(*voxels)
     if protocol.multiscale and (multiscale := ms_ssim(synthetic, real, body)) is not None:
         scores["ms_ssim"] = multiscale
     hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)
@@ -224,10 +229,13 @@ def _shifted(
     synthetic: HU, real: HU, body: Mask, protocol: Protocol
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Clip both CTs to the window and shift them to start at 0, the value outside the body."""
-    inside, window = body.astype(bool), protocol.window_hu
+    inside, (low, high) = body.astype(bool), protocol.window_hu
 
     def shifted(hu: HU) -> NDArray[np.float64]:
-        return np.where(inside, hu.astype(np.float64).clip(*window) - window[0], 0.0)
+        image = np.empty(inside.shape)
+        for z, mask in enumerate(inside):  # without copies of the whole volume
+            image[z] = np.where(mask, hu[z].astype(np.float64).clip(low, high) - low, 0.0)
+        return image
 
     return shifted(synthetic), shifted(real), inside
 

@@ -1,18 +1,20 @@
-"""Structural similarity of two CTs inside the body, as defined by the SynthRAD challenges.
+"""Structural similarity of slices, and of two CTs inside the body as in the SynthRAD challenges.
 
-Arrays are [z, y, x], float64, non-negative (HU shifted by the window's low end) and 0 outside the
-body. `range_hu` is the width of the window.
+Arrays are [z, y, x]. CTs are float64, non-negative (HU shifted by the window's low end) and 0
+outside the body; `range_hu` is the width of the window.
 """
 
-from typing import NamedTuple
+from collections import deque
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from mrct.imaging.body_mask import bounding_box
 
 Image = NDArray[np.float64]
+Slices = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -21,6 +23,11 @@ SMALLEST_MULTISCALE = 97
 """Smallest size of an axis, in voxels, for five scales of 7^3 windows."""
 _WINDOW = 7
 _MARGIN = _WINDOW // 2
+_VOXELS = _WINDOW**3
+_UNBIASED = _VOXELS / (_VOXELS - 1)
+_GAUSSIAN_REACH = 5
+_SLICES_AT_ONCE = 8
+"""Few, so that the maps of these slices stay in the processor's cache, and memory small."""
 
 
 class Moments(NamedTuple):
@@ -31,6 +38,70 @@ class Moments(NamedTuple):
     variance_x: Image
     variance_y: Image
     covariance: Image
+
+
+def slice_similarity(x: Slices, y: Slices) -> float:
+    """Return the structural similarity of slices in [-1, 1], averaged over all pixels and slices.
+
+    Wang 2004, eq. 13, with the 11 x 11 Gaussian of 1.5 pixels, K1 .01, K2 .03 and data range 2, in
+    fp32; slices are mirrored at their border. Pixels whose windows are equal have similarity 1, so
+    only the box of those that differ is computed.
+
+    Args:
+        x: Slices [z, y, x]; rows and columns are at least 11.
+        y: The other slices.
+    """
+    # One window shows what differs to a pixel; the next one never reaches over the box's border.
+    margin = 2 * _GAUSSIAN_REACH
+    box = bounding_box(x != y, (0, margin, margin))
+    if box is None:
+        return 1.0
+    size, x, y, lost = x.size, x[box], y[box], 0.0
+    for z in range(0, len(x), _SLICES_AT_ONCE):
+        part = slice(z, z + _SLICES_AT_ONCE)
+        means = (
+            gaussian_filter(image, 1.5, axes=(1, 2), radius=_GAUSSIAN_REACH, mode="mirror")
+            for image in sum_and_difference(x[part], y[part])
+        )
+        lost += float((1 - similarity_of(*means, range_hu=2.0)).sum(dtype=np.float64))
+    return 1 - lost / size
+
+
+def sum_and_difference(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Return x + y and x - y, and their squares.
+
+    Their means are the moments that a similarity needs, four instead of five: x y is
+    (x + y)^2 / 4 - (x - y)^2 / 4, and x^2 + y^2 is (x + y)^2 / 2 + (x - y)^2 / 2.
+    """
+    total, change = x + y, x - y
+    return total, change, total * total, change * change
+
+
+def similarity_of(
+    total: NDArray[Any],
+    change: NDArray[Any],
+    total_2: NDArray[Any],
+    change_2: NDArray[Any],
+    *,
+    range_hu: float,
+    unbiased: float = 1.0,
+) -> NDArray[Any]:
+    """Return the structural similarity (Wang 2004, eq. 13) of each window.
+
+    Args:
+        total: Mean of `sum_and_difference` in each window: of x + y.
+        change: Of x - y.
+        total_2: Of (x + y)^2.
+        change_2: Of (x - y)^2.
+        range_hu: Dynamic range.
+        unbiased: Factor of the variances, n / (n - 1) for sample variances.
+    """
+    c1, c2 = 2 * (0.01 * range_hu) ** 2, 2 * (0.03 * range_hu) ** 2
+    mean_t, mean_c = total**2, change**2
+    variance_t, variance_c = unbiased * (total_2 - mean_t), unbiased * (change_2 - mean_c)
+    similar: NDArray[Any] = (mean_t - mean_c + c1) * (variance_t - variance_c + c2)
+    similar /= (mean_t + mean_c + c1) * (variance_t + variance_c + c2)
+    return similar
 
 
 def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
@@ -52,12 +123,32 @@ def similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float:
         >>> similarity(ct, ct, body, range_hu=4095)
         1.0
     """
-    c1, c2 = (0.01 * range_hu) ** 2, (0.03 * range_hu) ** 2
     box, counted = counted_box(body)
-    m = moments(x[box], y[box])
-    numerator = (2 * m.mean_x * m.mean_y + c1) * (2 * m.covariance + c2)
-    denominator = (m.mean_x**2 + m.mean_y**2 + c1) * (m.variance_x + m.variance_y + c2)
-    return float((numerator / denominator)[counted].mean())
+    x, y, total, recent = x[box], y[box], 0.0, deque[Image]()
+    window = np.zeros((4, *x.shape[1:]))
+    # Slice by slice, in the processor's cache: the window's sum moves on by one slice.
+    for last, z in enumerate(np.pad(np.arange(len(x)), _MARGIN, mode="symmetric")):
+        recent.append(square_sums(np.stack(sum_and_difference(x[z], y[z]))))
+        window += recent[-1]
+        if last >= _WINDOW:
+            window -= recent.popleft()
+        if last >= _WINDOW - 1:
+            mask = counted[last - _WINDOW + 1]
+            means = (sums[mask] / _VOXELS for sums in window)
+            total += float(similarity_of(*means, range_hu=range_hu, unbiased=_UNBIASED).sum())
+    return total / int(counted.sum())
+
+
+def square_sums(images: Image) -> Image:
+    """Return the sum of the 7 x 7 pixels around each, mirrored at the border, as sums of sums."""
+    around = ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN))
+    lines = np.pad(images, around, mode="symmetric")
+    for _ in range(2):
+        lines = lines.swapaxes(1, 2)
+        two = lines[:, :-1] + lines[:, 1:]
+        four = two[:, :-2] + two[:, 2:]
+        lines = four[:, :-3] + two[:, 4:-1] + lines[:, 6:]
+    return lines
 
 
 def multiscale_similarity(x: Image, y: Image, body: Mask, range_hu: float) -> float | None:
@@ -109,15 +200,13 @@ def components(x: Image, y: Image, range_hu: float) -> Image:
 
 def moments(x: Image, y: Image) -> Moments:
     """Return local moments with sample variances (divided by n - 1)."""
-    voxels = _WINDOW**3
-    unbiased = voxels / (voxels - 1)
     mean_x, mean_y = window_mean(x), window_mean(y)
     return Moments(
         mean_x=mean_x,
         mean_y=mean_y,
-        variance_x=unbiased * (window_mean(x * x) - mean_x**2),
-        variance_y=unbiased * (window_mean(y * y) - mean_y**2),
-        covariance=unbiased * (window_mean(x * y) - mean_x * mean_y),
+        variance_x=_UNBIASED * (window_mean(x * x) - mean_x**2),
+        variance_y=_UNBIASED * (window_mean(y * y) - mean_y**2),
+        covariance=_UNBIASED * (window_mean(x * y) - mean_x * mean_y),
     )
 
 

@@ -5,22 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from cyclegan.metrics.body_regions import (
+    BodyMap,
     RegionHistograms,
     bone_region_mismatch,
     region_distance_hu,
     region_histograms,
-    regions_of,
 )
 from cyclegan.metrics.histogram import (
     NUM_HU,
@@ -30,11 +25,10 @@ from cyclegan.metrics.histogram import (
     tissue_distances_hu,
 )
 from cyclegan.metrics.paired_scores import MAX_PSNR_DB
+from cyclegan.metrics.ssim import slice_similarity
 from cyclegan.metrics.texture import NUM_FEATURE_BINS, roughness_of, slice_features
 from mrct.imaging.hounsfield import BONE_HU
 
-SLICES_AT_ONCE = 8
-"""Slices per SSIM computation, which makes eleven copies: gigabytes for a whole volume."""
 DEPTH_BIN_MM = 2.0
 NUM_DEPTHS = 50
 """Number of depth bins; the last one contains everything deeper than 98 mm."""
@@ -45,9 +39,8 @@ def cycle_scores(
 ) -> dict[str, float]:
     """Return SSIM and PSNR between a volume's slices and the slices after a cycle.
 
-    They are computed in fp32 with data range 2. SSIM is Wang 2004's (11 x 11 Gaussian of 1.5
-    pixels), averaged over all pixels and slices; PSNR is that of the volume's mean squared error,
-    at most 100 dB.
+    They are computed in fp32 with data range 2. SSIM is `ssim.slice_similarity`; PSNR is that of
+    the volume's mean squared error, at most 100 dB.
 
     Args:
         original: Slices in [-1, 1]; H and W are at least 11.
@@ -56,17 +49,10 @@ def cycle_scores(
     Returns:
         `cycle_ssim` and `cycle_psnr_db`.
     """
-    with torch.autocast(original.device.type, enabled=False):
-        x, y = returned.float(), original.float()
-        similarity = torch.cat(
-            [
-                structural_similarity_index_measure(*some, data_range=2.0, reduction="none")
-                for some in zip(x.split(SLICES_AT_ONCE), y.split(SLICES_AT_ONCE), strict=True)
-            ]
-        ).mean()
-        ratio = peak_signal_noise_ratio(x, y, data_range=2.0)
+    x, y = returned.float().cpu(), original.float().cpu()
+    ratio = peak_signal_noise_ratio(x, y, data_range=2.0)
     return {
-        "cycle_ssim": float(similarity),
+        "cycle_ssim": slice_similarity(x[:, 0].numpy(), y[:, 0].numpy()),
         "cycle_psnr_db": min(float(ratio), MAX_PSNR_DB),
     }
 
@@ -109,22 +95,24 @@ def ct_statistics_of(
 ) -> CtStatistics:
     """Summarise one CT inside its body mask; values outside the window are clipped to it.
 
-    A border of the field of view that cuts the body is no surface for depths.
-
     Args:
         hu: CT in HU [z, y, x].
         body: Body mask [z, y, x], 0 or 1.
         spacing_mm: Voxel spacing (z, y, x), in mm.
     """
-    inside = body.astype(bool)
-    depth_mm = distance_transform_edt(inside, sampling=spacing_mm)[inside]
-    bone = (depth_mm[hu[inside] > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
+    return ct_statistics_in(hu, BodyMap.of(body, spacing_mm))
+
+
+def ct_statistics_in(hu: NDArray[Any], body: BodyMap) -> CtStatistics:
+    """Summarise one of several CTs [z, y, x] of a body; see `ct_statistics_of`."""
+    values = hu[body.inside]
+    bone = (body.depth_mm[values > BONE_HU] / DEPTH_BIN_MM).astype(np.int64)
     return CtStatistics(
-        hu=histogram_of(hu[inside]),
+        hu=histogram_of(values),
         bone_depth=np.bincount(bone.clip(max=NUM_DEPTHS - 1), minlength=NUM_DEPTHS),
-        regions=region_histograms(hu[inside], regions_of(inside, depth_mm, spacing_mm)),
-        roughness=roughness_of(hu, inside),
-        features=slice_features(hu, inside),
+        regions=region_histograms(values, body.regions),
+        roughness=roughness_of(hu, body.inside),
+        features=slice_features(hu, body.inside),
     )
 
 

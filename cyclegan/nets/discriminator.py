@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import register_parametrization
 
 from cyclegan.nets.generator import initialise
 from cyclegan.nets.norm import InstanceNorm, at_least_fp32
@@ -56,7 +57,7 @@ class Discriminator(nn.Module):
         if spectral:
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
-                    spectral_norm(layer)
+                    register_parametrization(layer, "weight", SpectralNorm(layer.weight))
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B S P Q"]:
         """Return raw logits, at least in fp32: towards 1 for real, towards 0 for fake (LSGAN).
@@ -73,6 +74,20 @@ class Discriminator(nn.Module):
             image = F.avg_pool2d(image, 2)
             logits.append(F.interpolate(layers(image), logits[0].shape[-2:], mode="nearest"))
         return at_least_fp32(torch.cat(logits, dim=1))
+
+
+class SpectralNorm(_SpectralNorm):
+    """torch's own spectral norm (Miyato 2018), at least in fp32 regardless of autocast.
+
+    Autocast on a GPU would run its matrix-vector products in half precision, and move the largest
+    singular value by a thousandth; on a CPU it does not.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Divide a weight by its largest singular value."""
+        device = "cpu" if weight.is_meta else weight.device.type  # autocast knows no meta device
+        with torch.autocast(device, enabled=False):
+            return super().forward(weight)
 
 
 def patch_layers(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cyclegan.nets.norm import InstanceNorm, at_least_fp32
+from cyclegan.nets.padding import ReflectionPad2d
 
 PARAMETERS_OF_REFERENCE = 11_365_633  # one channel, 64 filters, nine blocks, transposed upsampling
 
@@ -24,11 +25,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             InstanceNorm(),
             nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             InstanceNorm(),
         )
@@ -52,7 +53,7 @@ def upsampling(channels: int, kind: Literal["transposed", "resize"]) -> list[nn.
         ]
     return [
         nn.Upsample(scale_factor=2, mode="nearest"),
-        nn.ReflectionPad2d(1),
+        ReflectionPad2d(1),
         nn.Conv2d(channels, channels // 2, 3),
     ]
 
@@ -104,14 +105,14 @@ class Generator(nn.Module):
             )
         ]
         self.layers = nn.Sequential(
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
             nn.Conv2d(in_channels, f, 7),
             InstanceNorm(),
             nn.ReLU(inplace=True),
             *down,
             *[ResidualBlock(4 * f) for _ in range(blocks)],
             *up,
-            nn.ReflectionPad2d(3),
+            ReflectionPad2d(3),
             nn.Conv2d(f, 1, 7),
             nn.Tanh(),
         )

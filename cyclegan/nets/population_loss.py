@@ -45,10 +45,11 @@ def population_loss(translated: Image, body: Image, real: Image, real_body: Imag
         >>> population_loss(translated, body, translated + 0.5, body)
         tensor(0.5000)
     """
-    ours, our_counts = layer_quantiles(at_least_fp32(translated), layers(body))
-    theirs, their_counts = layer_quantiles(at_least_fp32(real), layers(real_body))
+    images = torch.cat([at_least_fp32(translated), at_least_fp32(real).detach()])
+    quantiles, counts = layer_quantiles(images, layers(torch.cat([body, real_body])))
+    (ours, theirs), (our_counts, their_counts) = quantiles.chunk(2), counts.chunk(2)
     shown = ((our_counts > 0) & (their_counts > 0)).to(ours.dtype)
-    distance = (ours - theirs.detach()).abs().mean(-1)  # [B, L]
+    distance = (ours - theirs).abs().mean(-1)  # [B, L]
     return (distance * shown).sum() / shown.sum().clamp(min=1)
 
 
@@ -111,13 +112,19 @@ def layer_quantiles(
 ) -> tuple[Float[Tensor, "B L Q"], Float[Tensor, "B L"]]:
     """Return evenly spaced quantiles of an image inside each mask, and the masks' pixel counts.
 
+    Each image is sorted once, whatever the number of masks.
+
     Args:
-        image: Image with values below 4.
-        masks: Masks of 0 and 1; the quantiles of an empty one mean nothing.
+        image: Any image.
+        masks: Disjoint masks of 0 and 1; the quantiles of an empty one mean nothing.
     """
     counts = masks.sum((-2, -1))
-    # Pixels of other layers are sorted to the end: no image value reaches 4.
-    ordered = torch.where(masks > 0.5, image, 4.0).flatten(2).sort(-1).values
     shares = (torch.arange(NUM_QUANTILES, device=image.device) + 0.5) / NUM_QUANTILES
-    ranks = (shares * counts[..., None]).long().clamp(max=ordered.shape[-1] - 1)
-    return ordered.gather(-1, ranks), counts
+    ranks = (shares * counts[..., None]).int()
+    pixels = image.flatten(1)  # [B, H x W]
+    order = pixels.detach().argsort(stable=True)[:, None].expand(-1, masks.shape[1], -1)
+    # How many pixels of a layer are no larger; rank r is where r + 1 is first reached.
+    seen = masks.flatten(2).gather(-1, order).cumsum(-1, dtype=torch.int32)
+    places = torch.searchsorted(seen, ranks + 1).clamp(max=pixels.shape[-1] - 1)
+    chosen = order.gather(-1, places)
+    return pixels.gather(-1, chosen.flatten(1)).unflatten(1, ranks.shape[1:]), counts

@@ -53,18 +53,22 @@ def exposed_sync_ms(module: nn.Module) -> float | None:
     return max(0, travelled_ns - int(entries.get("backward_compute_comm_overlap_time", 0))) / 1e6
 
 
-def barrier() -> None:
-    """Wait for all workers."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
 def broadcast_choice(choose: Callable[[], str], worker: Worker) -> str:
     """Return the choice of worker 0 on every worker."""
     chosen = [choose() if worker.is_rank_zero else ""]
     if dist.is_initialized():
         dist.broadcast_object_list(chosen, src=0, device=worker.device)
     return chosen[0]
+
+
+def gather(own: T, worker: Worker) -> list[T]:
+    """Return the value of each worker on worker 0, in the order of their ranks; on the others an
+    empty list."""
+    if not dist.is_initialized():
+        return [own]
+    values = [own] * worker.world_size if worker.is_rank_zero else None
+    dist.gather_object(own, values)
+    return values or []
 
 
 def all_gather(words: list[T], worker: Worker) -> list[list[T]]:

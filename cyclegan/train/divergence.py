@@ -12,6 +12,17 @@ from cyclegan.errors import ConfigError, DivergedError
 from cyclegan.train.distributed import Worker, all_gather
 from cyclegan.train.engine.state import TrainState
 
+OUT_OF_MEMORY = (
+    "out of memory",  # torch and CUDA, and NCCL, which quotes CUDA
+    "cuda allocation failed",  # DALI, on a GPU
+    "can't allocate",  # DALI, and torch on a CPU
+    "std::bad_alloc",  # DALI and others, on a CPU
+    "status_alloc_failed",  # cuDNN 8 and cuBLAS
+    "allocation_failed",  # cuDNN 9: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+)
+"""Parts of the messages, in lower case, by which libraries say in a RuntimeError that memory is
+insufficient."""
+
 
 def rollback_reason(
     state: TrainState, config: Config, worker: Worker, terms: dict[str, Tensor]
@@ -50,14 +61,16 @@ def non_finite_terms(terms: dict[str, Tensor], worker: Worker) -> str:
 
 @contextmanager
 def explain_out_of_memory(config: Config) -> Iterator[None]:
-    """Replace torch's out-of-memory error within the context by one that names a remedy.
+    """Replace the out-of-memory error of any library within the context by one with a remedy.
 
     Raises:
-        ConfigError: The device's memory is insufficient; with the numbers of torch's error.
+        ConfigError: The device's memory is insufficient; with the library's message.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"The device has too little memory: {error}\n"
             + (
@@ -70,3 +83,10 @@ def explain_out_of_memory(config: Config) -> Iterator[None]:
                 f"{config.batch.shard_size}."
             )
         ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether a library failed because memory is insufficient."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        part in str(error).lower() for part in OUT_OF_MEMORY
+    )

@@ -90,6 +90,7 @@ def measure_steps(config: Config, store: Store) -> DryRunResult:
             start_step=0,
             device=device,
             channels_last=layout == torch.channels_last,
+            add_conditions=engine.formulas.with_conditions,
         )
         with closing(stream):
             for _ in range(1 + MEASURED_STEPS):

@@ -11,6 +11,8 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
+from cyclegan.train.checkpoint.background_save import BackgroundSave
+from cyclegan.train.checkpoint.checkpoint import prune_checkpoints
 from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
@@ -21,6 +23,7 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
+from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
@@ -83,6 +86,12 @@ def train_worker(
         highest=max_over_workers,
     )
     note = partial(telemetry.note, state.step)
+    schedule = config.schedule
+    saving = BackgroundSave(
+        config.run_folder,
+        worker,
+        partial(prune_checkpoints, config.run_folder, schedule.keep_last, schedule.keep_best),
+    )
     run = TrainingRun(
         config=config,
         worker=worker,
@@ -90,6 +99,8 @@ def train_worker(
         state=state,
         engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
+        saving=saving,
+        events=PeriodicEvents(config, state.step),
         report=report,
         stop_requested=stop_requested,
         node_preempted=node_preempted,
@@ -97,6 +108,7 @@ def train_worker(
     steps, settings = total_steps(config, store), computation_settings(config)
     with (
         closing(telemetry),
+        closing(saving),
         explain_out_of_memory(config),
         trace_steps(config, worker, note) as trace,
     ):
@@ -104,9 +116,11 @@ def train_worker(
         for word in notes if worker.is_rank_zero else ():
             note(word)
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            run.save(score=None)
+            run.save(score=None, wait=True)
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)
+        saving.finish()
+        telemetry.note(state.step, str(run.events))
         telemetry.settings(settings, done=state.step == steps)
     return state
 
@@ -122,9 +136,9 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
     Returns:
         The reason for a rollback, as soon as too many consecutive updates were not finite; else "".
     """
-    config, state, telemetry, every = run.config, run.state, run.telemetry, run.config.schedule
+    config, state, telemetry, events = run.config, run.state, run.telemetry, run.events
     watch = TrainingWarnings(config.data.mri_contrast)
-    last = min(steps, every.pause_at_step or steps)
+    last = min(steps, config.schedule.pause_at_step or steps)
     stop = leave = False
     looked, looked_s, next_look = state.step, time.monotonic(), state.step + 1
     device, grace_s = run.worker.device, config.scale.grace_s
@@ -137,6 +151,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         start_step=state.step,
         device=device,
         channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
+        add_conditions=run.engine.formulas.with_conditions,
         note=note,
         record=append_to(config.run_folder / SUBSTITUTION_LOG, note),
     )
@@ -151,16 +166,21 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             telemetry.add(terms)
             trace()
             # The steps at which a streak is checked must not depend on the clock.
-            looks_back = is_due(state.step, config.guard.look_every_steps, last)
+            ends = state.step == last
+            looks_back = ends or state.step % config.guard.look_every_steps == 0
             if looks_back or state.step >= next_look:
                 stop, leave, streak, step_s = run.look(looked_s, state.step - looked)
                 looked, looked_s = state.step, time.monotonic()
                 next_look = state.step + max(1, int(grace_s / LOOKS_IN_GRACE / step_s))
                 if looks_back and streak >= config.guard.max_streak:
+                    run.saving.finish()
                     return rollback_reason(state, config, run.worker, terms)
-            if is_due(state.step, every.log_every_steps, last):
-                means = telemetry.means()
-                telemetry.write(state.step, means | sync_time(run.engine) | rates(state))
+            if ends or events.is_due("log", state.step):
+                with events.happens("log", state.step):
+                    means = telemetry.means()
+                    means |= sync_time(run.engine) | rates(state)
+                    means["speed/training_percent"] = events.training_percent
+                    telemetry.write(state.step, means)
                 compiled = compile_warning(run.engine.num_graphs)
                 for warning in filter(None, [*watch.read(means), compiled]):
                     telemetry.note(state.step, f"warning: {warning}")
@@ -168,22 +188,18 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             score = None
             # Validate before saving, so that every checkpoint whose validation was due has a score.
             # A run that is stopped early may have no time for it.
-            hurried = stop and state.step < last
-            if validating := is_due(state.step, every.validate_every_steps, last) and not hurried:
-                score, given_up = run.validate(to_its_end=state.step == last)
+            if validating := ends or (not stop and events.is_due("validate", state.step)):
+                with events.happens("validate", state.step):
+                    score, given_up = run.validate(to_its_end=ends)
                 stop = stop or given_up
-            if validating or stop or leave or is_due(state.step, every.save_every_steps, last):
-                run.save(score)
+            if validating or stop or leave or events.is_due("save", state.step):
+                with events.happens("save", state.step):  # the time until a stop may be short
+                    run.save(score, wait=stop or leave)
                 leave = False
             paused_s = time.monotonic() - pausing
             telemetry.pause(paused_s)
             looked_s += paused_s
     return ""
-
-
-def is_due(step: int, every: int, last: int) -> bool:
-    """Return whether an event of every `every` steps (0: never), and of the last, is due now."""
-    return step == last or (every > 0 and step % every == 0)
 
 
 def set_rates(state: TrainState, config: Config, steps: int) -> None:
@@ -193,10 +209,11 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
         state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
     )
     factor *= 0.5**state.rollbacks
-    state.generator_optimizer.param_groups[0]["lr"] = factor * optimizer.learning_rate
-    state.discriminator_optimizer.param_groups[0]["lr"] = (
-        factor * optimizer.discriminator_learning_rate
-    )
+    for adam, rate in (
+        (state.generator_optimizer, optimizer.learning_rate),
+        (state.discriminator_optimizer, optimizer.discriminator_learning_rate),
+    ):
+        adam.param_groups[0]["lr"].fill_(factor * rate)
 
 
 def sync_time(engine: TrainEngine) -> dict[str, float]:
@@ -209,8 +226,8 @@ def sync_time(engine: TrainEngine) -> dict[str, float]:
 def rates(state: TrainState) -> dict[str, float]:
     """Return the learning rates of the last step, and counts of skipped steps and rollbacks."""
     return {
-        "rate/generators": state.generator_optimizer.param_groups[0]["lr"],
-        "rate/discriminators": state.discriminator_optimizer.param_groups[0]["lr"],
+        "rate/generators": float(state.generator_optimizer.param_groups[0]["lr"]),
+        "rate/discriminators": float(state.discriminator_optimizer.param_groups[0]["lr"]),
         "guard/skipped": float(state.skipped),
         "guard/rollbacks": float(state.rollbacks),
     }

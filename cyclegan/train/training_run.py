@@ -1,33 +1,47 @@
 """Operations of a worker on its run: restore, save, validate, roll back."""
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
+from typing import NamedTuple
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment, record_subjects
 from cyclegan.train.distributed import (
     Worker,
-    all_gather,
-    barrier,
     broadcast_choice,
+    gather,
     max_over_workers,
 )
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from cyclegan.train.validation import summarise, validate_volumes
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 
 ReportMetrics = Callable[[dict[str, float]], None]
+
+
+class Look(NamedTuple):
+    """What all workers know after a look."""
+
+    stop: bool
+    """Whether to stop."""
+    leave: bool
+    """Whether a node will be preempted."""
+    streak: float
+    """Number of consecutive skipped updates."""
+    step_s: float
+    """Seconds per step of the slowest worker."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,44 +54,45 @@ class TrainingRun:
     state: TrainState
     engine: TrainEngine
     telemetry: Telemetry
+    saving: BackgroundSave
+    events: PeriodicEvents
     report: ReportMetrics
     stop_requested: Callable[[], bool]
     node_preempted: Callable[[], bool]
     """Whether the cluster has announced a new preemption of a node of this run."""
 
-    def look(self, since_s: float, steps: int) -> tuple[bool, bool, float, float]:
-        """Check for stop requests, preemptions and skipped updates on all workers.
+    def look(self, since_s: float, steps: int) -> Look:
+        """Check for stop requests, preemptions and skipped updates on all workers, commit a
+        checkpoint that all of them have written, and learn which events are due by the clock.
 
-        This synchronises host and device, and all workers.
+        This synchronises host and device, and all workers. Worker 0 alone reads the storage, and
+        its clock alone counts.
 
         Args:
             since_s: Time of the previous check, in seconds of `time.monotonic`.
             steps: Steps since then.
-
-        Returns:
-            Whether to stop, whether a node will be preempted, the number of consecutive skipped
-            updates, and the seconds per step of the slowest worker.
         """
         streak = float(self.state.streak)  # waits for the device, so the steps are over
         step_s = (time.monotonic() - since_s) / steps
-        own = [float(self.stop_requested()), float(self.node_preempted()), streak, step_s]
-        stop, leave, longest, slowest_s = max_over_workers(self.state.streak.new_tensor(own))
-        return stop > 0, leave > 0, longest, slowest_s
-
-    def save(self, score: float | None) -> None:
-        """Commit a checkpoint, then delete those that are no longer kept."""
-        folder, worker, schedule = self.config.run_folder, self.worker, self.config.schedule
-        checkpoint.save_checkpoint(
-            self.state,
-            folder,
-            score=score,
-            attempt=broadcast_choice(lambda: secrets.token_hex(4), worker),
-            is_rank_zero=worker.is_rank_zero,
-            barrier=barrier,
-            gather=lambda words: all_gather(words, worker),
+        asked, due = False, [0.0] * len(EVENTS)
+        if self.worker.is_rank_zero:
+            asked = self.stop_requested()
+            due = self.events.due_by_clock(self.state.step, self.saving.took_s)
+        flags = [asked, self.node_preempted(), self.saving.unfinished]
+        own = [streak, step_s, *map(float, flags), *due]
+        longest, slowest_s, stop, leave, unfinished, *due = max_over_workers(
+            self.state.streak.new_tensor(own)
         )
-        if worker.is_rank_zero:
-            checkpoint.prune_checkpoints(folder, schedule.keep_last, schedule.keep_best)
+        if not unfinished:
+            self.saving.commit()
+        self.events.take(due)
+        return Look(stop > 0, leave > 0, longest, slowest_s)
+
+    def save(self, score: float | None, *, wait: bool = False) -> None:
+        """Begin to save a checkpoint while training goes on, or wait until it is committed."""
+        self.saving.begin(self.state, score)
+        if wait:
+            self.saving.finish()
         self.telemetry.flush()
 
     def validate(self, *, to_its_end: bool) -> tuple[float | None, bool]:
@@ -102,7 +117,7 @@ class TrainingRun:
         )
         if any(max_over_workers(state.streak.new_tensor([float(own is None)]))):
             return None, True
-        found = chain.from_iterable(all_gather(own or [], worker))
+        found = chain.from_iterable(gather(own or [], worker))
         if worker.is_rank_zero:
             metrics, figure = summarise(found, self.store, self.config)
             telemetry.write(state.step, metrics)

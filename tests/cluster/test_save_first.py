@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.submit.ray_jobs import PROJECT
+from cluster.submit.package import PROJECT
 
 TRAIN = """
 import pathlib, signal, sys, time

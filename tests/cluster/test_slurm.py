@@ -122,7 +122,7 @@ def test_a_training_that_slurm_takes_the_nodes_from_saves_and_ends_in_its_second
     job = queue(
         *(slurm, project, "python", "-m", "cyclegan.train", "smoke"),
         *("--train.max-steps", str(steps), "--scale.workers", "2", "--scale.cpus-per-worker", "1"),
-        *("--schedule.save-every-steps", "0", "--schedule.validate-every-steps", "0"),
+        *("--schedule.save-every", "never", "--schedule.validate-every", "never"),
         *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "run"),
     )
     log = project / f"cyclegan-{job}.log"

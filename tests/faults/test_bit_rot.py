@@ -146,7 +146,6 @@ def test_a_lost_cut_or_emptied_file_is_an_error_and_never_zeros(store):
     files = sorted(str(p.relative_to(store.path)) for p in store.path.rglob("*") if p.is_file())
     needed = [f for f in files if Path(f).name not in LOCKS and f not in FOR_OTHERS]
     needed.remove("splits.json")  # read by `convert` alone, which makes it again
-    needed.remove(INDEX)  # see test_index: here the shape checks of tests read it at opening
     for number in range(LOSSES):
         file = needed[number % len(needed)]
         path = store.path / file

@@ -22,15 +22,18 @@ SAVE_FOR_EVER = """
 import sys, torch
 from mrct.storage.paths import storage_path
 from cyclegan.config.files import load_config
-from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint import background_save, checkpoint
+from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import build_state
 config = load_config(storage_path(sys.argv[1]))
 state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
+saving = background_save.BackgroundSave(
+    config.run_folder, Worker(), lambda: checkpoint.prune_checkpoints(config.run_folder, 2, 1)
+)
 print("ready", flush=True)
 while True:
     state.step += 1
-    checkpoint.save_checkpoint(state, config.run_folder, attempt=str(state.step))
-    checkpoint.prune_checkpoints(config.run_folder, 2, 1)
+    saving.begin(state, None)
 """
 
 

@@ -45,7 +45,7 @@ def training(store: Path, runs: Path, *more: str) -> list[str]:
         *(sys.executable, "-m", "cyclegan.train", "smoke", "--train.max-steps", str(STEPS)),
         *("--scale.workers", "2", "--scale.cpus-per-worker", "1"),
         *("--scale.collective-timeout-s", "20"),
-        *("--schedule.save-every-steps", str(SAVE_EVERY), "--schedule.validate-every-steps", "200"),
+        *("--schedule.save-every", f"{SAVE_EVERY} steps", "--schedule.validate-every", "200 steps"),
         *("--data.store", str(store), "--run.storage", str(runs), "--run.name", "run", *more),
     ]
 
@@ -142,7 +142,7 @@ def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_p
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
     run = tmp_path / "run"
     # Every save, but for the first and the last, has the notice for its reason.
-    more = ["--scale.min-workers", "1", "--schedule.save-every-steps", "0"]
+    more = ["--scale.min-workers", "1", "--schedule.save-every", "never"]
     submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]
     submit += ["--address", cluster.address, "--no-wait", "--"]
     with (

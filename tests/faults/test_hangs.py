@@ -63,7 +63,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
                     collective_timeout_s=COLLECTIVE_TIMEOUT_S,
                     frozen_timeout_s=FROZEN_TIMEOUT_S,
                 ),
-                schedule=replace(config.schedule, save_every_steps=5, validate_every_steps=0),
+                schedule=replace(config.schedule, save_every="5 steps", validate_every="never"),
             )
         )
 

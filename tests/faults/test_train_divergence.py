@@ -49,7 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
             train=replace(base.train, max_steps=STEPS),
             guard=GuardConfig(look_every_steps=1, max_streak=MAX_STREAK, max_rollbacks=2),
             schedule=replace(
-                base.schedule, save_every_steps=INTERVAL, validate_every_steps=0, keep_last=3
+                base.schedule, save_every=f"{INTERVAL} steps", validate_every="never", keep_last=3
             ),
         )
     )

@@ -128,7 +128,7 @@ def test_a_run_killed_anywhere_ends_with_the_bits_and_samples_of_an_unbroken_one
             data=replace(base.data, store=str(store.path)),
             batch=BatchConfig(shards=SHARDS, shard_size=SHARD_SIZE),
             train=replace(base.train, deterministic=True, max_steps=STEPS),
-            schedule=replace(base.schedule, save_every_steps=3, validate_every_steps=6),
+            schedule=replace(base.schedule, save_every="3 steps", validate_every="6 steps"),
         )
     )
     draw = random.Random(7)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -93,6 +94,7 @@ def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(clust
     (files,) = (line.split() for line in submitted.stdout.splitlines() if line.startswith("files:"))
     assert {"cyclegan", "data_prep", "pyproject.toml"} <= set(files)
     assert not {".git", ".venv", "runs", "demo"} & set(files)
+    assert re.match(r"Sending \d{3,} files, \d+\.\d MiB", submitted.stdout)
 
 
 def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
@@ -118,7 +120,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     run, steps = tmp_path / "sent", 150
     training = [
         *("python", "-m", "cyclegan.train", "smoke", "--train.max-steps", str(steps)),
-        *("--schedule.save-every-steps", "0", "--schedule.validate-every-steps", "0"),
+        *("--schedule.save-every", "never", "--schedule.validate-every", "never"),
         *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "sent"),
     ]
     submit = [sys.executable, "-m", "cluster", "submit", "--target", "ray"]

@@ -1,5 +1,7 @@
 """The pipeline on a GPU gives what it gives on the CPU."""
 
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +21,16 @@ pytestmark = [
 ]
 
 CONFIG = Config(
-    data=DataConfig(mri_contrast="inverted", min_body_fraction=0, noise=0.02),
+    data=DataConfig(
+        mri_contrast="inverted",
+        min_body_fraction=0,
+        gamma=(0.8, 1.25),
+        bias_field=0.1,
+        blur_mm=1.5,
+        noise=0.02,
+        noise_kind="rician",
+        intensity_share=0.5,
+    ),
     batch=BatchConfig(shards=2, shard_size=4),
 )
 
@@ -90,3 +101,21 @@ def test_a_batch_is_not_written_over_while_kernels_are_queued_on_it(tmp_path: Pa
             sums.append(batch.mri.sum())
 
     assert [total.item() for total in sums] == expected
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second CUDA device")
+def test_a_worker_on_the_second_gpu_leaves_the_first_alone(tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+import torch
+from tests.gpu.test_pipeline import batches
+device = torch.device("cuda", 1)
+torch.cuda.set_device(device)
+print(batches(Path({str(tmp_path / "s.zarr")!r}), device, 3)[2].mri.device)
+print(torch._C._cuda_hasPrimaryContext(0), torch._C._cuda_hasPrimaryContext(1))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["cuda:1", "False", "True"]

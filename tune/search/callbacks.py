@@ -1,9 +1,7 @@
 """Callbacks of Ray Tune: write the event log, and stop a search early."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -12,6 +10,7 @@ import ray.tune
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.run.signals import STOP
 from mrct.errors import ExitCode
+from mrct.stop_signals import Signals
 from mrct.storage.atomic import write_atomic
 from tune.search.console import short_name, short_value
 from tune.search.event_log import EventLog, State
@@ -23,10 +22,9 @@ TrialReport = dict[str, Any]
 class SearchStopper(ray.tune.Stopper):
     """Stops the search early; a later one continues the remaining trials."""
 
-    def __init__(self, log: EventLog, time_budget_s: float) -> None:
-        self.log = log
+    def __init__(self, log: EventLog, time_budget_s: float, signals: Signals) -> None:
+        self.log, self.signals = log, signals
         self.deadline = time.monotonic() + time_budget_s if time_budget_s else float("inf")
-        self.signals: list[signal.Signals] = []
         self.full = ""
         """Error message if storage is full, else empty."""
 
@@ -42,20 +40,6 @@ class SearchStopper(ray.tune.Stopper):
     def out_of_time(self) -> bool:
         """Return whether the time budget is used up."""
         return time.monotonic() > self.deadline
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Record SIGTERM and SIGINT instead of ending the process."""
-
-        def note(number: int, frame: object) -> None:
-            self.signals.append(signal.Signals(number))
-
-        before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
     def __getstate__(self) -> TrialReport:
         """Return an empty state: Tune pickles it for its own restore, which is not used."""

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from cyclegan.errors import PreemptedError, StoppedError
 from mrct.errors import StorageFullError
 from mrct.ray_session import machines, ray_session
+from mrct.stop_signals import collect_signals
 from tune.search.callbacks import SearchStopper, TrialRecorder
 from tune.search.console import status_text
 from tune.search.event_log import EventLog
@@ -51,14 +52,14 @@ def search(
     warnings.filterwarnings("ignore", "Consider boosting PBT")
     # It expects the scores in Tune's own storage; the event log has them.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel("ERROR")
-    stopper = SearchStopper(log, settings.time_budget_s)
     # After losing a worker, Ray Train asks the dashboard which nodes are alive; without it the
     # worker's resources stay reserved, and the next trial waits forever (Ray 2.60).
     with (
         ray_session(dashboard=True),
-        stopper.listening(),
+        collect_signals() as signals,
         status_text(lambda: log.trials, settings.trials, context.objective) as tell,
     ):
+        stopper = SearchStopper(log, settings.time_budget_s, signals)
         recorder = TrialRecorder(context, log, stopper, tell)
         recorder.settle()
         left = [trial for trial in log.trials if trial.state == "running"]
@@ -78,9 +79,9 @@ def search(
                 num_left,
                 resources,
             )
-    if came := stopper.signals:
-        error = PreemptedError if came[0] == signal.SIGTERM else StoppedError
-        raise error(f"Stopped by {came[0].name}. {unfinished_trials(log, settings)}")
+    if signals:
+        error = StoppedError if signals[0] == signal.SIGINT else PreemptedError
+        raise error(f"Stopped by {signals[0].name}. {unfinished_trials(log, settings)}")
     if log.failure:
         raise log.failure
     if stopper.full:

@@ -61,8 +61,8 @@ class TrialContext:
         changed = apply_values(self.base, spec["values"])
         schedule = replace(
             changed.schedule,
-            validate_every_steps=self.look_every_steps,
-            save_every_steps=0,  # a checkpoint follows each validation anyway
+            validate_every=f"{self.look_every_steps} steps",
+            save_every="never",  # a checkpoint follows each validation anyway
             keep_last=max(3, changed.schedule.keep_last),
         )
         return replace(

@@ -40,13 +40,15 @@ def apply_augmentation(config: Config, base: Config, strength: float) -> Config:
     """Scale all augmentations to a multiple of the base's, or of the default's if the base has
     none."""
     unit = unit_of(base)
-    low, high = unit.zoom
     data = replace(
         config.data,
         rotate_degrees=min(180.0, strength * unit.rotate_degrees),
-        zoom=(low**strength, high**strength),
+        zoom=(unit.zoom[0] ** strength, unit.zoom[1] ** strength),
         translate_fraction=strength * unit.translate_fraction,
         contrast=strength * unit.contrast,
+        gamma=(unit.gamma[0] ** strength, unit.gamma[1] ** strength),
+        bias_field=strength * unit.bias_field,
+        blur_mm=strength * unit.blur_mm,
         noise=strength * unit.noise,
     )
     return replace(config, data=data)
@@ -73,7 +75,7 @@ def augments(config: Config) -> bool:
         or data.zoom != (1.0, 1.0)
         or data.translate_fraction
         or data.contrast
-        or data.noise
+        or data.changes_intensity
     )
 
 
@@ -95,7 +97,8 @@ DERIVED_SETTINGS = {
         read=lambda config, base: config.optimizer.warmup_steps / max(1, config.train.max_steps),
     ),
     "augmentation": DerivedSetting(
-        meaning="strength of rotation, zoom, shift, contrast and noise; 1 is that of the preset",
+        meaning="strength of rotation, zoom, shift, contrast, gamma, bias field, blur and noise; 1 "
+        "is that of the preset",
         low=0.0,
         high=10.0,
         apply=apply_augmentation,

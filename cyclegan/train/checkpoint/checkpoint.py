@@ -1,20 +1,15 @@
 """Checkpoints: the complete state of a run, as files that are verified before use.
 
-Safetensors for networks, optimizers and pools, JSON for the rest; no pickle. `folder.py` commits
-the files atomically and decides which checkpoints are kept.
+`snapshot.py` copies a state and writes its files, `folder.py` commits them atomically and decides
+which checkpoints are kept.
 """
 
-import json
-import os
-import re
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 from cyclegan.config.config import Config
 from cyclegan.errors import CheckpointError
@@ -37,8 +32,15 @@ from cyclegan.train.checkpoint.folder import (
     score_of,
     verify_checkpoint,
 )
+from cyclegan.train.checkpoint.snapshot import (
+    HostBuffers,
+    modules_of,
+    optimizers_of,
+    pool_file,
+    take_snapshot,
+    write_snapshot,
+)
 from cyclegan.train.engine.state import TrainState, build_generators
-from mrct.storage.local_path import sha256_of
 from mrct.storage.paths import StoragePath
 
 __all__ = [
@@ -65,27 +67,16 @@ __all__ = [
 
 
 def save_checkpoint(
-    state: TrainState,
-    run_folder: StoragePath,
-    *,
-    score: float | None = None,
-    attempt: str = "",
-    is_rank_zero: bool = True,
-    barrier: Callable[[], None] = lambda: None,
-    gather: Callable[[list[str]], list[list[str]]] = lambda words: [words],
+    state: TrainState, run_folder: StoragePath, *, score: float | None = None, attempt: str = ""
 ) -> StoragePath:
-    """Write a checkpoint. All workers must call this; each writes the pools of its own shards.
+    """Write a checkpoint of a run of one worker, and wait for it; see `background_save.py`.
 
     Args:
         state: State to save.
         run_folder: Folder of the run.
         score: Validation score at this step, lower is better; None without a validation. It is
             stored in the checkpoint, so that the best of the kept ones can be found.
-        attempt: A unique word that the workers agreed on, so that a worker left over from before a
-            restart writes elsewhere.
-        leads: Whether this is worker 0, which writes everything but the pools.
-        barrier: Waits for all workers.
-        gather: Returns the given lists of all workers.
+        attempt: Word in the name of the folder that the files are collected in.
 
     Returns:
         The folder of the checkpoint.
@@ -95,51 +86,10 @@ def save_checkpoint(
     """
     final = folder_of(run_folder, state.step)
     gathering = partial_folder(final, attempt)
-    if is_rank_zero:
-        gathering.make_folder(exist_ok=False)
-    barrier()
-    hashes: dict[str, str] = {}
-    with gathering.staging() as folder:
-        for name, write in files_of(state, score, is_rank_zero):
-            hashes[name] = ""
-            try:
-                write(folder / name)
-                hashes[name] = sha256_of(folder / name)
-                gathering.settle(folder / name)
-            except OSError:  # partial files must not take the space needed to log the error
-                for own in hashes:
-                    (folder / own).unlink(missing_ok=True)
-                raise
-    entries = gather([f"{digest} {name}" for name, digest in hashes.items()])
-    if is_rank_zero:
-        lines = [line.split(maxsplit=1) for lines in entries for line in lines]
-        commit_checkpoint(gathering, final, {name: digest for digest, name in lines})
-    barrier()
+    gathering.make_folder(exist_ok=False)
+    snapshot = take_snapshot(state, score, HostBuffers(), is_rank_zero=True)
+    commit_checkpoint(gathering, final, write_snapshot(snapshot, gathering))
     return final
-
-
-def files_of(
-    state: TrainState, score: float | None, is_rank_zero: bool
-) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Yield the file names that one worker writes, each with the function that writes it."""
-    for shard in state.mri_pool.shards:
-        pools = {"mri": state.mri_pool.state_of(shard), "ct": state.ct_pool.state_of(shard)}
-        yield pool_file(shard), partial(save_tensors, pools)
-    if not is_rank_zero:
-        return
-    for name, module in modules_of(state).items():
-        yield f"{name}.safetensors", partial(save_tensors, module.state_dict())
-    for name, optimizer in optimizers_of(state).items():
-        yield f"{name}.safetensors", partial(save_tensors, optimizer_tensors(optimizer))
-    facts = {
-        "step": state.step,
-        "score": score,
-        "skipped": float(state.skipped),
-        "streak": float(state.streak),
-        "rollbacks": state.rollbacks,
-        "scaler": state.scaler.state_dict(),
-    }
-    yield STATE, partial(write_text, json.dumps(facts, indent=1))
 
 
 def restore_checkpoint(state: TrainState, folder: StoragePath) -> None:
@@ -183,37 +133,6 @@ def load_generators(folder: StoragePath, config: Config) -> tuple[Generator, Gen
     return generators.to_ct, generators.to_mri
 
 
-def modules_of(state: TrainState) -> dict[str, nn.Module]:
-    """Return the state's networks by their file names without suffix."""
-    return {
-        "generators": state.generators,
-        "discriminators": state.discriminators,
-        "mean": state.mean,
-    }
-
-
-def optimizers_of(state: TrainState) -> dict[str, torch.optim.Adam]:
-    """Return the state's optimizers by their file names without suffix."""
-    return {
-        "generator_optimizer": state.generator_optimizer,
-        "discriminator_optimizer": state.discriminator_optimizer,
-    }
-
-
-def pool_file(shard: int) -> str:
-    """Return the file name of the pools of one logical shard."""
-    return f"pools_{shard:03d}.safetensors"
-
-
-def optimizer_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Return Adam's moments and step counts as `<parameter>.<name>`; rates come from the config."""
-    return {
-        f"{index}.{name}": value
-        for index, moments in optimizer.state_dict()["state"].items()
-        for name, value in moments.items()
-    }
-
-
 def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
     """Restore an optimizer in place; the inverse of `optimizer_tensors`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -227,27 +146,6 @@ def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> N
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file; the arguments are in the order of those of `save_tensors`."""
-    path.write_text(text)
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which requires contiguous memory.
-
-    Raises:
-        OSError: The file could not be written.
-    """
-    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, path)
-    except SafetensorError as error:
-        # The library reports the system's error number only within its message.
-        if number := re.search(r"os error (\d+)", str(error)):
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-        raise
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""torch.compile of the networks: whether it works here, the extent, and the number of graphs.
+"""torch.compile: whether it works here, the extent, and the number of graphs.
 
 torch compiles one graph per combination of argument shapes and mode. Shapes do not change in a run,
 so the number of graphs is known in advance.
@@ -7,6 +7,7 @@ so the number of graphs is known in advance.
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from cyclegan.config.config import Config
 from cyclegan.nets.generator import ResidualBlock
+from cyclegan.train.engine.formulas import Formulas
 from cyclegan.train.engine.state import TrainState
 
 
@@ -24,8 +26,8 @@ def compile_where_possible(
     num_parts: int,
     device: torch.device,
     note: Callable[[str], None],
-) -> int:
-    """Compile the networks as set by `train.compile`, or leave them eager and log the reason.
+) -> tuple[Formulas, range]:
+    """Compile as set by `train.compile`, or leave everything eager and log the reason.
 
     Args:
         state: State whose networks are compiled in place.
@@ -35,21 +37,22 @@ def compile_where_possible(
         note: Called with a message for the user.
 
     Returns:
-        The number of graphs to expect; 0 in eager mode.
+        The step's functions, and the numbers of graphs to expect.
     """
+    eager = Formulas(), range(1)
     if config.train.compile == "no":
-        return 0
+        return eager
     if config.scale.compile_cache:
         # torch reads this when it first compiles, and has no other setting for it.
         folder = Path(config.scale.compile_cache).expanduser().absolute()
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     if obstacle := compile_obstacle(device):
         note(f"{obstacle}: training runs in eager mode, which is slower.")
-        return 0
+        return eager
     # What cannot be compiled runs eagerly; a kill may have left a truncated file in the cache.
     torch._dynamo.config.suppress_errors = True
     compile_in_place(state, config.train.compile)
-    return expected_graphs(config, num_parts)
+    return compiled_formulas(config.train.compile), expected_graphs(config, num_parts)
 
 
 def compile_obstacle(device: torch.device) -> str:
@@ -74,17 +77,31 @@ def compile_in_place(state: TrainState, extent: Literal["blocks", "all"]) -> Non
         module.compile(dynamic=False)
 
 
-def expected_graphs(config: Config, num_parts: int) -> int:
-    """Return how many graphs a run compiles; more than that indicates a recompilation.
+def compiled_formulas(extent: Literal["blocks", "all"]) -> Formulas:
+    """Return the step's functions, compiled with `all`: eager, they are 800 small operations."""
+    return (
+        Formulas().mapped(partial(torch.compile, dynamic=False)) if extent == "all" else Formulas()
+    )
+
+
+def expected_graphs(config: Config, num_parts: int) -> range:
+    """Return how many graphs a run may have compiled; more indicate a recompilation.
 
     `all`: the generators, the discriminators in the generators' update, the discriminators in their
     own update, which have a doubled batch; and the latter once more in evaluation mode, in which
-    later parts of a batch do not update spectral norm's vectors. `blocks`: the residual blocks
-    share their code, and get two batch sizes.
+    later parts of a batch do not update spectral norm's vectors. Then the losses of both, and the
+    conditions; not in every step the image statistics, and the losses once more after the weights
+    that fall have reached 0. `blocks`: the residual blocks share their code, and get two batch
+    sizes.
     """
     if config.train.compile == "all":
-        return 3 + (num_parts > 1)
-    return 2 if config.train.compile == "blocks" and config.generator.blocks else 0
+        least = 5 + (num_parts > 1) + config.data.conditions
+        falls = any(
+            term.schedule == "fall" and term.effective_weight for term in config.loss.terms.values()
+        )
+        return range(least, least + 2 + falls)
+    blocks = config.train.compile == "blocks" and config.generator.blocks
+    return range(2, 3) if blocks else range(1)
 
 
 def compiled_graphs() -> int:
@@ -93,18 +110,18 @@ def compiled_graphs() -> int:
     return graphs
 
 
-def compile_warning(expected: int) -> str:
-    """Return a warning if the number of compiled graphs differs from the expected one, else ""."""
+def compile_warning(expected: range) -> str:
+    """Return a warning if the number of compiled graphs is not an expected one, else ""."""
     found = compiled_graphs()
-    if found == expected:
+    if found in expected:
         return ""
-    if found > expected:
+    if found > expected[-1]:
         return (
-            f"{found} graphs were compiled instead of {expected}: recompilations take minutes "
+            f"{found} graphs were compiled instead of {expected[-1]}: recompilations take minutes "
             "each. --train.compile no is slower, but does not recompile."
         )
     return (
-        f"{found} of {expected} graphs were compiled; the rest runs in eager mode, which is "
+        f"{found} of {expected[0]} graphs were compiled; the rest runs in eager mode, which is "
         "slower. If a run was killed while it wrote the folder of compiled code "
         "(--scale.compile-cache, TORCHINDUCTOR_CACHE_DIR), empty that folder."
     )

@@ -3,17 +3,16 @@
 Axes: B slice pairs, H rows, W columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cyclegan.config.config import LossConfig
-from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch, middle_slice
 from cyclegan.nets.losses import (
     adversarial_loss,
+    discriminator_loss,
     gradient_difference_loss,
     identity_loss,
     round_trip_loss,
@@ -23,6 +22,7 @@ from cyclegan.nets.losses import (
 from cyclegan.nets.mind_loss import structure_loss
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.nets.population_loss import depth_loss, population_loss
+from cyclegan.train.engine.diagnostics import accuracy
 from mrct.imaging.hounsfield import BODY_HU, WINDOW_HU
 from mrct.imaging.intensity import normalise
 
@@ -35,7 +35,10 @@ AIR_IN_MRI = -0.8
 
 
 def generator_terms(
-    batch: Batch, images: Translated, scores: tuple[Tensor, Tensor], weights: LossConfig
+    batch: Batch,
+    images: Translated,
+    scores: tuple[Tensor, Tensor],
+    weights: Mapping[str, Tensor | float],
 ) -> Terms:
     """Return every term of the generators' loss, unweighted, and their weighted sum.
 
@@ -46,66 +49,68 @@ def generator_terms(
         batch: Real slices and body masks.
         images: Outputs of the generators for this batch.
         scores: Logits of the discriminators for the fake MRI and the fake CT.
-        weights: Weights at this step; terms of weight 0 are neither computed nor returned.
+        weights: Weights at this step by name; other terms are neither computed nor returned.
 
     Returns:
-        Terms named `loss/...`, with the weighted sum as `loss/generators`; on the device.
+        Terms named `loss/...`, detached, and the weighted sum as `loss/generators`; on the device.
     """
     mri, ct = batch.middle_mri, batch.middle_ct
+    mri_body, ct_body = batch.mri_body, batch.ct_body
     mri_scores, ct_scores = scores
 
     def cycles(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         return loss(mri, images.returned_mri), loss(ct, images.returned_ct)
 
-    pairs: dict[str, tuple[Term, Callable[[], tuple[Tensor, Tensor]]]] = {
-        "adversarial": (
-            weights.adversarial,
-            lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
+    pairs: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
+        "adversarial": lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
+        "cycle": lambda: cycles(round_trip_loss),
+        "identity": lambda: (
+            identity_loss(mri, images.same_mri),
+            identity_loss(ct, images.same_ct),
         ),
-        "cycle": (weights.cycle, lambda: cycles(round_trip_loss)),
-        "identity": (
-            weights.identity,
-            lambda: (identity_loss(mri, images.same_mri), identity_loss(ct, images.same_ct)),
+        "ssim": lambda: cycles(structural_loss),
+        "gradient": lambda: cycles(gradient_difference_loss),
+        "shape": lambda: (
+            shape_loss(ct_body, middle_slice(images.fake_mri), AIR_IN_MRI),
+            shape_loss(mri_body, middle_slice(images.fake_ct), AIR_IN_CT),
         ),
-        "ssim": (weights.ssim, lambda: cycles(structural_loss)),
-        "gradient": (weights.gradient, lambda: cycles(gradient_difference_loss)),
-        "shape": (
-            weights.shape,
-            lambda: (
-                shape_loss(batch.ct_body, middle_slice(images.fake_mri), AIR_IN_MRI),
-                shape_loss(batch.mri_body, middle_slice(images.fake_ct), AIR_IN_CT),
-            ),
+        "population": lambda: (
+            population_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body),
+            population_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body),
         ),
-        "population": (
-            weights.population,
-            lambda: (
-                population_loss(middle_slice(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-                population_loss(middle_slice(images.fake_ct), batch.mri_body, ct, batch.ct_body),
-            ),
+        "structure": lambda: (
+            structure_loss(ct, middle_slice(images.fake_mri)),
+            structure_loss(mri, middle_slice(images.fake_ct)),
         ),
-        "structure": (
-            weights.structure,
-            lambda: (
-                structure_loss(ct, middle_slice(images.fake_mri)),
-                structure_loss(mri, middle_slice(images.fake_ct)),
-            ),
-        ),
-        "depth": (
-            weights.depth,
-            lambda: (
-                depth_loss(middle_slice(images.fake_mri), batch.ct_body, mri, batch.mri_body),
-                depth_loss(middle_slice(images.fake_ct), batch.mri_body, ct, batch.ct_body),
-            ),
+        "depth": lambda: (
+            depth_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body),
+            depth_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body),
         ),
     }
     terms: Terms = {}
     total = torch.zeros((), device=mri.device)
-    for name, (term, pair) in pairs.items():
-        if weight := term.effective_weight:
+    for name, pair in pairs.items():
+        if name in weights:
             of_mri, of_ct = pair()
-            total = total + weight * (of_mri + of_ct)
+            both = of_mri + of_ct
+            total = total + weights[name] * both
             if name == "cycle":  # one curve per direction shows which of them fails
-                terms |= {"loss/cycle_mri": of_mri, "loss/cycle_ct": of_ct}
+                terms |= {"loss/cycle_mri": of_mri.detach(), "loss/cycle_ct": of_ct.detach()}
             else:
-                terms[f"loss/{name}"] = of_mri + of_ct
+                terms[f"loss/{name}"] = both.detach()
     return terms | {"loss/generators": total}
+
+
+def discriminator_terms(mri_scores: Tensor, ct_scores: Tensor) -> Terms:
+    """Return the loss and the accuracy of both discriminators.
+
+    Args:
+        mri_scores: Logits of real MRIs, then of as many fakes.
+        ct_scores: Logits of real CTs, then of as many fakes.
+    """
+    scores = {"mri": mri_scores.chunk(2), "ct": ct_scores.chunk(2)}
+    return {
+        f"{kind}/discriminator_{name}": formula(*each)
+        for kind, formula in (("loss", discriminator_loss), ("accuracy", accuracy))
+        for name, each in scores.items()
+    }

@@ -67,7 +67,7 @@ def place_networks(
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    num_graphs = compile_where_possible(state, config, parts, device, note)
+    formulas, num_graphs = compile_where_possible(state, config, parts, device, note)
     # DDP does not sum in a fixed order, so deterministic runs do without it.
     networks = [state.generators, state.discriminators]
     generators, discriminators = networks if deterministic else map(wrap_in_ddp, networks)
@@ -75,6 +75,7 @@ def place_networks(
         generators=generators,
         discriminators=discriminators,
         autocast=partial(torch.autocast, device.type, dtype, enabled=dtype != torch.float32),
+        formulas=formulas,
         gradients=OrderedGradients() if deterministic else AccumulatedGradients(),
         num_graphs=num_graphs,
         num_parts=parts,

@@ -109,7 +109,11 @@ def build_state(
     betas = (config.optimizer.beta1, config.optimizer.beta2)
 
     def adam(module: nn.Module, rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, fused=True)
+        optimizer = torch.optim.Adam(module.parameters(), lr=rate, betas=betas, fused=True)
+        # A number would stay as it is in a CUDA graph. The kernels differ in the type they read.
+        dtype = torch.float32 if device.type == "cuda" else torch.float64
+        optimizer.param_groups[0]["lr"] = torch.tensor(rate, dtype=dtype, device=device)
+        return optimizer
 
     mri_pool, ct_pool = (
         ReplayPools(
@@ -153,12 +157,10 @@ def decay_at(step: int, decay: float) -> float:
 
 
 @torch.no_grad()
-def update_mean(
-    mean: nn.Module, module: nn.Module, *, decay: float, applied: Float[Tensor, ""]
-) -> None:
-    """Update the moving average by 1 - decay towards the module, or not if `applied` is 0."""
+def update_mean(mean: nn.Module, module: nn.Module, rate: Float[Tensor, ""]) -> None:
+    """Move the average by a share of the way towards the module: 1 - decay, or 0."""
     means: list[Tensor] = list(mean.parameters())
     weights: list[Tensor] = list(module.parameters())
     steps = torch._foreach_sub(weights, means)
-    torch._foreach_mul_(steps, (1 - decay) * applied)
+    torch._foreach_mul_(steps, rate)
     torch._foreach_add_(means, steps)

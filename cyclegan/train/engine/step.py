@@ -3,25 +3,35 @@
 Axes: B slice pairs of this worker, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cyclegan.config.config import LossConfig
 from cyclegan.data.batch import Batch
-from cyclegan.nets.losses import discriminator_loss
 from cyclegan.nets.network_pairs import Discriminators, Translated
-from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS, accuracy, image_statistics
+from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS
+from cyclegan.train.engine.formulas import Formulas
 from cyclegan.train.engine.gradients import AccumulatedGradients, clip, gradient_norm, not_finite
-from cyclegan.train.engine.objective import Terms, generator_terms
+from cyclegan.train.engine.objective import Terms
 from cyclegan.train.engine.state import TrainState, decay_at, update_mean
 
 Autocast = Callable[[], AbstractContextManager[None]]
 Fakes = tuple[Tensor, Tensor]
 """MRI and CT images that the discriminators see as fakes."""
+
+
+class StepNumbers(NamedTuple):
+    """Numbers that change from step to step, as tensors: compiled code would keep a float."""
+
+    mean_rate: Tensor
+    """1 - decay of the moving average."""
+    weights: dict[str, Tensor]
+    """Weights of the generators' loss by term."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +43,12 @@ class TrainEngine:
     discriminators: nn.Module
     """The state's discriminators, compiled and wrapped in DDP as configured."""
     autocast: Autocast
+    formulas: Formulas = field(default_factory=Formulas)
+    """Conditions, losses and diagnostics, compiled as configured."""
     gradients: AccumulatedGradients = field(default_factory=AccumulatedGradients)
     """Combination of the gradients of parts and workers."""
-    num_graphs: int = 0
-    """Number of graphs that torch.compile makes of the networks in a run."""
+    num_graphs: range = range(1)
+    """Numbers of graphs that torch.compile may make in a run."""
     num_parts: int = 1
     """Micro-batches of this worker's batch, each with its own forward and backward."""
     part_weight: float = 1.0
@@ -67,11 +79,25 @@ def train_step(
         The loss terms by name, detached but still on the device: reading one is a host-device sync,
         so the caller decides when to do it.
     """
+    device = batch.mri.device
+    return run_step(state, engine, batch, step_numbers(state.step, weights, ema_decay, device))
+
+
+def step_numbers(
+    step: int, weights: LossConfig, ema_decay: float, device: torch.device
+) -> StepNumbers:
+    """Return what a step is told, on its device; `train_step` has the arguments."""
+    effective = weights.effective_weights
+    numbers = torch.tensor([1 - decay_at(step, ema_decay), *effective.values()])
+    mean_rate, *factors = numbers.to(device, non_blocking=True).unbind()
+    return StepNumbers(mean_rate, dict(zip(effective, factors, strict=True)))
+
+
+def run_step(state: TrainState, engine: TrainEngine, batch: Batch, numbers: StepNumbers) -> Terms:
+    """Run `train_step` with its numbers on the device, which a CUDA graph could not copy there."""
     parts = split_batch(batch, engine.num_parts)
-    images, terms, bad = update_generators(state, engine, parts, weights)
-    update_mean(
-        state.mean, state.generators, decay=decay_at(state.step, ema_decay), applied=1 - bad
-    )
+    images, terms, bad = update_generators(state, engine, parts, numbers.weights)
+    update_mean(state.mean, state.generators, numbers.mean_rate * (1 - bad))
     engine.lap("generators")
     fakes = swap_fakes(state, images)
     if state.step % engine.discriminator_every_steps == 0:
@@ -84,7 +110,7 @@ def train_step(
             terms |= discriminator_terms
             bad = torch.maximum(bad, discriminator_bad)
     if state.step % MEASURE_EVERY_STEPS == 0:
-        terms |= image_statistics(parts[0], images[0])
+        terms |= engine.formulas.image_statistics(parts[0], images[0])
     state.skipped += bad
     state.streak.add_(bad).mul_(bad)
     state.scaler.update()
@@ -101,7 +127,7 @@ def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
 
 
 def update_generators(
-    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], weights: LossConfig
+    state: TrainState, engine: TrainEngine, parts: Sequence[Batch], weights: Mapping[str, Tensor]
 ) -> tuple[list[Translated], Terms, Tensor]:
     """Update both generators.
 
@@ -117,7 +143,7 @@ def update_generators(
                 with engine.autocast():
                     images: Translated = engine.generators(part.mri, part.ct)
                     scores = judge(images.fake_mri, images.fake_ct)
-                terms = generator_terms(part, images, scores, weights)
+                terms = engine.formulas.generator_terms(part, images, scores, weights)
                 state.scaler.scale(terms["loss/generators"] * engine.part_weight).backward()
             made.append(Translated(*(image.detach() for image in images)))
             found.append(terms)
@@ -156,14 +182,9 @@ def update_discriminators(
                 mri_scores, ct_scores = engine.discriminators(
                     torch.cat([real_mri, fake_mri]), torch.cat([real_ct, fake_ct])
                 )
-            terms = {
-                "loss/discriminator_mri": discriminator_loss(*mri_scores.chunk(2)),
-                "loss/discriminator_ct": discriminator_loss(*ct_scores.chunk(2)),
-            }
+            terms = engine.formulas.discriminator_terms(mri_scores, ct_scores)
             total = terms["loss/discriminator_mri"] + terms["loss/discriminator_ct"]
             state.scaler.scale(total * engine.part_weight).backward()
-        terms["accuracy/discriminator_mri"] = accuracy(*mri_scores.chunk(2))
-        terms["accuracy/discriminator_ct"] = accuracy(*ct_scores.chunk(2))
         found.append(terms)
     state.discriminators.train()
     engine.gradients.finish(engine.discriminators)
@@ -191,9 +212,9 @@ def descend(optimizer: torch.optim.Adam, scaler: torch.amp.GradScaler, clip_norm
 
 def mean_of(found: Sequence[Terms]) -> Terms:
     """Return the mean of each term over the parts, detached."""
-    return {
-        name: torch.stack([terms[name].detach() for terms in found]).mean() for name in found[0]
-    }
+    # [terms, parts]
+    stacked = torch.stack([torch.stack(list(terms.values())).detach() for terms in found], dim=1)
+    return dict(zip(found[0], stacked.mean(1).unbind(), strict=True))
 
 
 @contextmanager

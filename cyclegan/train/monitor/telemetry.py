@@ -69,8 +69,12 @@ class Telemetry:
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add the terms of a step, which stay on the device."""
-        for name, term in terms.items():
-            self.sums[name] = self.sums[name] + term if name in self.sums else term
+        known = [name for name in terms if name in self.sums]
+        self.sums |= {name: term for name, term in terms.items() if name not in self.sums}
+        if known:  # all in one operation
+            sums = torch._foreach_add([self.sums[n] for n in known], [terms[n] for n in known])
+            self.sums |= zip(known, sums, strict=True)
+        for name in terms:
             self.counts[name] = self.counts.get(name, 0) + 1
         self.num_steps += 1
 

@@ -22,10 +22,9 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
 from cyclegan.train.run.resources import cores_of_worker, uses_gpus, workers_that_fit
 from cyclegan.train.run.signals import (
-    Signals,
     ask_at_most_every,
-    collect_signals,
     exit_immediately,
+    requests_to_stop,
     run_until_stopped,
     stop_requested,
 )
@@ -41,6 +40,7 @@ from cyclegan.train.validation import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
 from mrct.ray_session import WHERE_ADDED, machines, ray_session
+from mrct.stop_signals import Signals
 from mrct.storage.paths import StoragePath, storage_path
 
 HEALTH_CHECK_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
@@ -87,7 +87,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
             ray_session(),  # before the signals: Ray installs its own handler of SIGTERM
-            collect_signals(config.run_folder) as received,
+            requests_to_stop(config.run_folder) as received,
             show_progress(config.run_folder, total_steps=steps, first_step=done),
         ):
             train = partial(fit, config, start)
@@ -102,8 +102,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
 
 
 def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:
-    """Return the error of a run stopped by a signal; SIGTERM is sent by a scheduler."""
-    error = PreemptedError if received[0] == signal.SIGTERM else StoppedError
+    """Return the error of a run stopped by a signal; only Ctrl-C is somebody's own wish."""
+    error = StoppedError if received[0] == signal.SIGINT else PreemptedError
     return error(
         f"Stopped by {received[0].name}; saved at step {done} of {steps}, {lost}. "
         "Run the same command again to resume."

@@ -6,7 +6,6 @@ run folder. They save at the same step and return; the command waits for a limit
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -16,11 +15,11 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from cyclegan.errors import StoppedError
+from mrct.stop_signals import Signals, collect_signals
 from mrct.storage.paths import StoragePath
 
 STOP = ".stop"
 """File in the run folder that requests the workers to save and return."""
-Signals = list[signal.Signals]
 
 
 def stop_requested(run_folder: StoragePath) -> bool:
@@ -46,24 +45,13 @@ def ask_at_most_every(question: Callable[[], bool], every_s: float) -> Callable[
 
 
 @contextmanager
-def collect_signals(run_folder: StoragePath) -> Iterator[Signals]:
-    """Collect SIGTERM and SIGINT instead of terminating, within the context.
-
-    Schedulers send SIGTERM before they preempt a node; Ctrl-C sends SIGINT. Python allows this in
-    the main thread only.
-    """
-    received: Signals = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(signal.Signals(number))
-
+def requests_to_stop(run_folder: StoragePath) -> Iterator[Signals]:
+    """Collect the signals to stop, and forget the request of an earlier command."""
     (run_folder / STOP).remove()
-    before = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield received
+        with collect_signals() as received:
+            yield received
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
         (run_folder / STOP).remove()
 
 

@@ -12,8 +12,10 @@ from cluster.__main__ import main
 from cluster.plan import scaling_plan
 from cluster.plan.cost_model import (
     BUCKET_BYTES,
+    COPY_BYTES_PER_S,
     Cluster,
     EpochOverhead,
+    Every,
     Links,
     StepCost,
     all_reduce_s,
@@ -44,9 +46,9 @@ STEP = StepCost(
 RHYTHM = EpochOverhead(
     steps=1000,
     checkpoint_bytes=500_000_000,
-    steps_per_checkpoint=100,
+    checkpoint_every=Every(steps=100),
     validation_s=2.0,
-    steps_per_validation=500,
+    validation_every=Every(steps=500),
 )
 
 
@@ -92,8 +94,22 @@ def test_one_gpu_is_as_fast_as_it_computes():
 
 def test_an_epoch_is_its_steps_checkpoints_and_validations():
     assert forecast_speed(STEP, SITE, RHYTHM).epoch_s == pytest.approx(
-        1000 * 0.01 + 10 * 0.5 + 2 * 2.0
+        1000 * 0.01 + 10 * 500e6 / COPY_BYTES_PER_S + 2 * 2.0
     )
+
+
+def test_checkpoints_are_written_beside_the_training_unless_they_take_longer():
+    slow = replace(SITE, write_bytes_per_s=0.25e9)  # 10 x 2 s to write in 10 s of training
+
+    seen = forecast_speed(STEP, slow, replace(RHYTHM, validation_every=Every()))
+
+    assert seen.epoch_s == pytest.approx(20)
+
+
+def test_events_by_time_are_as_many_as_the_steps_give_them_time_for():
+    assert Every(seconds=5).count(1000, 0.01) == pytest.approx(2)
+    assert Every(steps=100, seconds=5).count(1000, 0.01) == pytest.approx(10)
+    assert Every().count(1000, 0.01) == 0
 
 
 def test_the_last_bucket_is_always_waited_for_and_the_rest_only_past_the_backward():

@@ -1,7 +1,7 @@
 """What is sent to a cluster is what its software accepts, and runs the command to the letter."""
 
-import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import yaml
 from cluster.__main__ import main, split
 from cluster.submit.job_spec import Driver, Machines
 from cluster.submit.manifests import SBATCH, job_yaml, rayjob, sbatch_line
-from cluster.submit.ray_jobs import EXCLUDES, PROJECT, command_line
+from cluster.submit.package import PROJECT
 from mrct.errors import ExitCode, UsageError, UserError
 from tests.support.schemas import Kuberay, pod_templates
 
@@ -100,28 +100,20 @@ def test_where_there_is_no_sbatch_the_line_for_it_is_told(on_path):
         main(["submit", "--target", "slurm", "--", *COMMAND])
 
 
-def test_the_line_for_a_shell_holds_the_command_and_what_it_needs():
-    driver = Driver(entrypoint_cpus=1, entrypoint_memory_gib=2)
+def test_a_dry_run_for_ray_says_what_is_sent_and_reserved(capsys):
+    options = ["--entrypoint-cpus", "1", "--entrypoint-memory-gib", "2", "--dry-run"]
 
-    words = shlex.split(command_line(COMMAND, driver, "http://127.0.0.1:8265", wait=False))
+    assert main(["submit", "--target", "ray", *options, "--", *COMMAND]) == ExitCode.DONE
 
-    assert words[:4] == ["ray", "job", "submit", "--no-wait"]
-    options = dict(zip(words[4:-1:2], words[5::2], strict=False))
-    assert options["--address"] == "http://127.0.0.1:8265"
-    assert options["--entrypoint-num-cpus"] == "1"
-    assert options["--entrypoint-memory"] == str(2 * 2**30)
-    environment = json.loads(options["--runtime-env-json"])
-    assert environment["working_dir"] == str(PROJECT)
-    assert {".git", ".venv", "*.zarr", "*.key", "*.csv", "*.dcm", "*.nii.gz"} <= set(
-        environment["excludes"]
-    )
-    assert words[-len(COMMAND) - 5 :] == ["--", *AGAIN, *COMMAND]
-    assert list(EXCLUDES) == environment["excludes"]
+    shown = capsys.readouterr().out
+    assert re.search(r"^\d{3,} files, \d+\.\d MiB$", shown, re.MULTILINE)
+    assert f"entrypoint: {shlex.join([*AGAIN, *COMMAND])}\n" in shown
+    assert f"entrypoint_num_cpus: 1.0\nentrypoint_memory: {2 * 2**30}\n" in shown
 
 
 @pytest.mark.parametrize(
     ("target", "begins"),
-    [("ray", "ray job submit"), ("kuberay", "apiVersion: ray.io"), ("slurm", "# sbatch --chdir")],
+    [("kuberay", "apiVersion: ray.io"), ("slurm", "# sbatch --chdir")],
 )
 def test_a_dry_run_prints_what_would_be_sent(target, begins, capsys):
     code = main(["submit", "--target", target, "--image", "a", "--dry-run", "--", *COMMAND])

@@ -61,6 +61,35 @@ def test_the_seed_is_its_notebook_as_its_text_means_it():
     assert config.train.pool_size == 0
 
 
+@pytest.mark.parametrize("name", ["default", "reference", "demo", "smoke", "seed", "deterministic"])
+def test_a_preset_with_published_figures_changes_no_intensity_but_by_a_gain(name):
+    assert not preset(name).data.changes_intensity
+
+
+def test_the_presets_for_real_heads_and_pelves_change_a_small_share_of_the_mri():
+    for name in ("brain-256", "pelvis-512"):
+        data = preset(name).data
+        assert data.changes_intensity
+        assert 0 < data.intensity_share <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gamma", (0.0, 1.0)),
+        ("gamma", (1.2, 0.8)),
+        ("bias_field", -0.1),
+        ("bias_field", 1.0),
+        ("blur_mm", -1.0),
+        ("blur_mm", 11.0),
+        ("intensity_share", 1.1),
+    ],
+)
+def test_an_intensity_out_of_its_range_is_refused(setting, value):
+    with pytest.raises(ConfigError, match=rf"data\.{setting} must"):
+        with_settings(Config(), {f"data.{setting}": value})
+
+
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"no preset 'brian'.*default, reference, demo, smoke"):
         preset("brian")
@@ -68,7 +97,7 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 def test_an_unknown_setting_in_a_file_is_named(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 3\nloss: {cyle: {weight: 3}}")
+    path.write_text("schema_version: 4\nloss: {cyle: {weight: 3}}")
 
     with pytest.raises(ConfigError, match=r"loss has no setting cyle\..*'cycle'"):
         load_config(path)
@@ -76,7 +105,7 @@ def test_an_unknown_setting_in_a_file_is_named(tmp_path):
 
 def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("schema_version: 3\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
+    path.write_text("schema_version: 4\nloss: {depth: {enabled: true}, cycle: {schedule: rise}}")
 
     loss = load_config(path).loss
 
@@ -85,7 +114,7 @@ def test_what_a_file_leaves_out_of_a_term_is_as_in_that_term(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 1", "schema_version: 2"]
+    "text", ["loss: {cycle: true, cycle_weight: 3}", "schema_version: 2", "schema_version: 3"]
 )
 def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, tmp_path):
     path = tmp_path / "config.yaml"
@@ -95,6 +124,7 @@ def test_a_file_of_another_version_is_refused_in_one_line_with_the_remedy(text, 
         load_config(path)
 
     assert "critic.filters is discriminator.filters" in str(caught.value)
+    assert "schedule.save_every_steps: 1000 is schedule.save_every: 1000 steps" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

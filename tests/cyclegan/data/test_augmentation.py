@@ -86,7 +86,14 @@ def test_a_rotation_keeps_lengths_where_rows_are_thicker_than_columns() -> None:
 
 def test_parameters_fill_the_configured_ranges() -> None:
     config = DataConfig(
-        rotate_degrees=15, zoom=(0.8, 1.25), translate_fraction=0.1, contrast=0.2, noise=0.05
+        rotate_degrees=15,
+        zoom=(0.8, 1.25),
+        translate_fraction=0.1,
+        contrast=0.2,
+        gamma=(0.7, 1.5),
+        bias_field=0.1,
+        blur_mm=2,
+        noise=0.05,
     )
 
     drawn = Augmentation.draw(config, 0, Stream.MRI_VARIATION, np.arange(4000))
@@ -96,6 +103,9 @@ def test_parameters_fill_the_configured_ranges() -> None:
         (drawn.zoom, 0.8, 1.25),
         (drawn.shift, -0.1, 0.1),
         (drawn.gain, 0.8, 1.2),
+        (drawn.gamma, 0.7, 1.5),
+        (drawn.bias, -0.1, 0.1),
+        (drawn.blur_mm, 0, 2),
         (drawn.noise, 0, 0.05),
         (drawn.noise_offset, 0, 1),
     ]:
@@ -105,13 +115,49 @@ def test_parameters_fill_the_configured_ranges() -> None:
     assert np.log(drawn.zoom).mean() == pytest.approx(0, abs=0.01)  # as often smaller as larger
 
 
+INTENSITIES: dict[str, Any] = {
+    "contrast": 0.5,
+    "gamma": (0.5, 2.0),
+    "bias_field": 0.5,
+    "blur_mm": 2.0,
+    "noise": 0.5,
+}
+
+
 def test_hounsfield_units_keep_their_meaning() -> None:
-    drawn = Augmentation.draw(
-        DataConfig(contrast=0.5, noise=0.5), 0, Stream.CT_VARIATION, np.arange(100)
+    drawn = Augmentation.draw(DataConfig(**INTENSITIES), 0, Stream.CT_VARIATION, np.arange(100))
+
+    none = Augmentation.none(100)
+    for name in ("gain", "gamma", "bias", "blur_mm", "noise"):
+        np.testing.assert_array_equal(getattr(drawn, name), getattr(none, name))
+
+
+def test_a_share_of_the_slices_is_changed_by_each_independently() -> None:
+    config = DataConfig(**INTENSITIES, intensity_share=0.2)
+
+    drawn = Augmentation.draw(config, 0, Stream.MRI_VARIATION, np.arange(4000))
+
+    by = {
+        "gamma": drawn.gamma != 1,
+        "bias": drawn.bias.any(axis=1),
+        "blur": drawn.blur_mm > 0,
+        "noise": drawn.noise > 0,
+    }
+    for chosen in by.values():
+        assert chosen.mean() == pytest.approx(0.2, abs=0.02)
+    together = np.corrcoef(np.stack(list(by.values())).astype(float)) - np.eye(len(by))
+    assert abs(together).max() < 0.05
+    assert np.log(drawn.gamma).mean() == pytest.approx(0, abs=0.01)  # as often darker as brighter
+
+
+def test_changes_of_intensity_move_nothing() -> None:
+    plain, changed = (
+        Augmentation.draw(config, 0, Stream.MRI_VARIATION, np.arange(50))
+        for config in (DataConfig(), DataConfig(**INTENSITIES))
     )
 
-    np.testing.assert_array_equal(drawn.gain, 1)
-    np.testing.assert_array_equal(drawn.noise, 0)
+    sizes = (64, 48), (1, 1)
+    np.testing.assert_array_equal(changed.matrices(*sizes), plain.matrices(*sizes))
 
 
 def test_the_default_set_is_that_of_the_seed_project() -> None:
@@ -120,6 +166,7 @@ def test_the_default_set_is_that_of_the_seed_project() -> None:
     assert config.flip
     assert config.rotate_degrees == 15
     assert config.zoom == (0.9, 1.1)
+    assert not config.changes_intensity
 
 
 def test_what_is_switched_off_changes_nothing() -> None:

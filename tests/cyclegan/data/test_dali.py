@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.data.augmentation import LEVELS, Augmentation
+from cyclegan.config.config import DataConfig
+from cyclegan.data.augmentation import LEVELS, Augmentation, NoiseBank
 from cyclegan.data.dali import BatchFormat, BatchPipeline, to_batch
+from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.philox import Stream
 from mrct.imaging.intensity import invert_contrast, normalise
 from tests.support.known_slices import CPU, SIZE, WINDOWS, B, drawn, made, outputs, some_slices
@@ -53,7 +55,7 @@ def test_a_window_may_start_below_zero() -> None:
     np.testing.assert_allclose(batch.mri, expected, atol=1e-6)
 
 
-def test_torch_looks_into_dalis_own_memory() -> None:
+def test_a_batch_is_no_copy_of_what_the_pipeline_made() -> None:
     none = Augmentation.none(B)
     maker = BatchPipeline(FORM, threads=1, device=CPU)
     images = outputs(maker, some_slices("mri", none), some_slices("ct", none))
@@ -61,7 +63,7 @@ def test_torch_looks_into_dalis_own_memory() -> None:
     batch = to_batch(images)
 
     tensors = (batch.mri, batch.ct, batch.mri_body, batch.ct_body)
-    assert [t.data_ptr() for t in tensors] == [o.as_tensor().data_ptr() for o in images]
+    assert [t.data_ptr() for t in tensors] == [image.data_ptr() for image in images]
 
 
 def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:
@@ -120,14 +122,17 @@ def test_float16_is_the_float32_result_rounded() -> None:
 
 def test_noise_is_added_to_the_mri_alone_and_clipped_with_it() -> None:
     none = Augmentation.none(B)
-    random = np.random.default_rng(0)
-    steps = random.integers(-127, 128, (B, 1, *SIZE)).astype(np.int8)
-    level = np.linspace(0, 0.1, B, dtype=np.float32)
+    level, offsets = np.linspace(0, 0.1, B), np.linspace(0, 0.9, B)
     mri, ct = some_slices("mri", none), some_slices("ct", none, seed=1)
+    source = MriIntensity(DataConfig(), 0, SIZE, (1.0, 1.0))
+    noise = source.inputs(
+        replace(none, noise=level, noise_offset=np.stack([offsets, offsets], axis=1))
+    )
 
     quiet = made(mri, ct)
-    noisy = made(replace(mri, noise=steps, noise_level=level), ct, noise=True)
+    noisy = made(replace(mri, intensity=noise), ct, changes_intensity=True)
 
+    steps = NoiseBank(0, SIZE[0] * SIZE[1]).cut(offsets).reshape(mri.voxels.shape)
     unclipped = (mri.voxels - 0.0) * (2 / 900) - 1 + steps * (level / LEVELS)[:, None, None, None]
     np.testing.assert_allclose(noisy.mri, unclipped.clip(-1, 1), atol=1e-6)
     assert torch.equal(noisy.mri[0], quiet.mri[0])  # its level is 0

@@ -63,7 +63,12 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 def test_the_gpu_graph_can_be_made_without_a_gpu_and_works_on_the_gpu_alone() -> None:
     form = BatchFormat(
-        batch_size=4, channels=3, mri_contrast="inverted", noise=True, channels_last=True
+        batch_size=4,
+        channels=3,
+        mri_contrast="inverted",
+        changes_intensity=True,
+        noise_kind="rician",
+        channels_last=True,
     )
 
     on_gpu, on_cpu = (
@@ -77,12 +82,17 @@ def test_the_gpu_graph_can_be_made_without_a_gpu_and_works_on_the_gpu_alone() ->
     assert not [name for name in both if "Random" in name or "Noise" in name or "Coin" in name]
     # What is fed comes from the host; what goes over is integers and a few numbers a slice.
     feeding = {"ExternalSource", "TensorSubscript"}
+    # Which slices are changed is decided from a number of each.
+    feeding |= {"ArithmeticGenericOp", "conditional__Split"}
     assert {operator.name for operator in on_gpu if operator.device == "cpu"} == feeding
     assert {operator.name for operator in on_gpu if operator.device == "gpu"} == {
         "ArithmeticGenericOp",
         "BrightnessContrast",
         "Cast",
+        "GaussianBlur",
         "TensorSubscript",
         "Transpose",
         "WarpAffine",
+        "conditional__Merge",
+        "conditional__Split",
     }

@@ -25,6 +25,15 @@ CONFIG = Config(
     data=DataConfig(min_body_fraction=0, mri_contrast="inverted"),
     batch=BatchConfig(shards=2, shard_size=3),
 )
+ALL_INTENSITIES = replace(
+    CONFIG.data,
+    gamma=(0.8, 1.25),
+    bias_field=0.1,
+    blur_mm=1.0,
+    noise=0.05,
+    noise_kind="rician",
+    intensity_share=0.5,
+)
 STILL = DataConfig(
     min_body_fraction=0,
     flip=False,
@@ -89,7 +98,7 @@ def test_batches_are_what_the_networks_expect(store: Store) -> None:
 def test_a_stream_resumed_at_any_step_of_an_epoch_goes_on_as_the_unbroken_one(
     store: Store,
 ) -> None:
-    config = replace(CONFIG, data=replace(CONFIG.data, noise=0.05, neighbours=1))
+    config = replace(CONFIG, data=replace(ALL_INTENSITIES, neighbours=1))
     steps = steps_per_epoch(store, config) + 1  # across the end of the epoch
     unbroken = batches(store, steps + 1, config)
 
@@ -100,7 +109,7 @@ def test_a_stream_resumed_at_any_step_of_an_epoch_goes_on_as_the_unbroken_one(
 
 @pytest.mark.parametrize("num_workers", [2, 3, 4, 8])
 def test_workers_share_a_step_without_changing_a_bit_of_it(store: Store, num_workers: int) -> None:
-    config = replace(CONFIG, batch=BatchConfig(shards=8, shard_size=1))
+    config = replace(CONFIG, data=ALL_INTENSITIES, batch=BatchConfig(shards=8, shard_size=1))
     whole = batches(store, 2, config)
 
     shares = [
@@ -170,7 +179,7 @@ def test_an_epoch_shows_every_train_slice_and_no_other(store: Store) -> None:
 
 
 def test_validation_slices_are_not_varied(store: Store) -> None:
-    data = replace(CONFIG.data, mri_contrast="plain")
+    data = replace(ALL_INTENSITIES, mri_contrast="plain")
 
     varied = batches(store, 2, replace(CONFIG, data=data), split="val")
     still = batches(store, 2, replace(CONFIG, data=STILL), split="val")
@@ -251,3 +260,29 @@ def test_an_error_ends_the_thread_too(tmp_path: Path) -> None:
         batches(store, 12, Config(data=DataConfig(min_body_fraction=0)))
 
     assert not threads()
+
+
+def test_the_loaders_thread_sets_its_gpu_before_anything_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new thread is at GPU 0, and every worker of a machine would make a context there."""
+    calls: list[tuple[str, torch.device, str]] = []
+
+    def record(name: str, device: torch.device) -> None:
+        calls.append((name, device, threading.current_thread().name))
+
+    def build(form: object, *, threads: int, device: torch.device) -> None:
+        record("build", device)
+        raise ZeroDivisionError
+
+    # There may be no second GPU, so both calls are recorded instead of made.
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: record("set_device", device))
+    monkeypatch.setattr("cyclegan.data.stream.BatchPipeline", build)
+    device = torch.device("cuda", 1)
+    stream = open_stream(store, CONFIG, "train", shards=range(2), start_step=4, device=device)
+
+    with pytest.raises(ZeroDivisionError), closing(stream):
+        next(stream)
+
+    thread = "stream from step 4"
+    assert calls == [("set_device", device, thread), ("build", device, thread)]

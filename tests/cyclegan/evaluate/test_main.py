@@ -159,9 +159,7 @@ def test_a_rival_sees_the_channels_that_it_was_trained_with(run, tmp_path):
     other.mkdir()
     (other / "config.yaml").write_text(to_yaml(wide))
     state = build_state(wide, size=store.size, shards=range(2), device=torch.device("cpu"))
-    checkpoint.save_checkpoint(
-        state, other, score=None, attempt="a", is_rank_zero=True, barrier=lambda: None
-    )
+    checkpoint.save_checkpoint(state, other, score=None, attempt="a")
     networks = open_model_under_test(other, store).networks
     assert (networks.neighbours, networks.conditions) == (1, True)
     write_results(

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 from scipy.stats import wasserstein_distance
 
 from cyclegan.metrics.body_regions import (
     BIN_HU,
+    DEPTH_EDGES_MM,
     NUM_ANGLES,
     NUM_HEIGHTS,
+    BodyMap,
     bone_region_mismatch,
     region_distance_hu,
     region_histograms,
@@ -35,6 +38,49 @@ def test_a_place_is_a_depth_a_height_and_a_direction():
     assert (angle[:, 0, 4] == 0).all()  # in front
     assert (angle[:, 8, 4] == NUM_ANGLES - 1).all()  # behind
     np.testing.assert_array_equal(angle, angle[:, :, ::-1])  # left is right
+
+
+def blobs(shape=(12, 40, 36)):
+    """A body of balls with holes, in a corner of the volume and cut by its border."""
+    rng, grid = np.random.default_rng(4), np.indices(shape)
+    body = np.zeros(shape, bool)
+    for number in range(9):
+        centre = (rng.uniform(0, n / 1.5) for n in shape)
+        distance = sum((at - c) ** 2 for at, c in zip(grid, centre, strict=True))
+        body[distance < rng.uniform(3, 9) ** 2] = number % 4 != 3
+    return body
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (3.0, 0.6, 0.9375)])
+def test_depths_are_scipys_though_the_bodys_box_alone_is_looked_at(spacing_mm):
+    body = blobs()
+    oracle = distance_transform_edt(body, sampling=spacing_mm)[body]
+    np.testing.assert_array_equal(BodyMap.of(body.astype(np.uint8), spacing_mm).depth_mm, oracle)
+
+
+def test_regions_are_those_of_the_angle_in_closed_form():
+    body = blobs()
+    z, y, x = np.nonzero(body)
+    middle_y, middle_x = (
+        np.array([at[z == n].mean() if (z == n).any() else 0 for n in range(len(body))])
+        for at in (y, x)
+    )
+    angle = np.arctan2(2 * np.abs(x - middle_x[z]), 2 * (middle_y[z] - y)) / np.pi
+    height = (z - z.min()) / np.ptp(z)
+    found = BodyMap.of(body, SPACING_MM)
+    depth, high, wide = by_part(found.regions)
+    np.testing.assert_array_equal(depth, np.digitize(found.depth_mm, DEPTH_EDGES_MM))
+    np.testing.assert_array_equal(high, (height * NUM_HEIGHTS).astype(int).clip(max=7))
+    np.testing.assert_array_equal(wide, (angle * NUM_ANGLES).astype(int).clip(max=5))
+
+
+def test_the_middle_of_a_slice_is_in_front():
+    centre = by_part(regions_of(BODY, DEPTH, SPACING_MM))[2].reshape(BODY.shape)[:, 4, 4]
+    assert (centre == 0).all()
+
+
+def test_no_body_has_no_regions():
+    assert BodyMap.of(np.zeros((4, 5, 6), np.uint8), SPACING_MM).regions.shape == (0,)
 
 
 def test_the_middle_is_the_bodys_and_not_the_pictures():

@@ -1,16 +1,20 @@
-"""Multi-scale similarity is the one of the SynthRAD2025 evaluation, which no library has."""
+"""Similarity is that of torchmetrics, and of the SynthRAD2025 evaluation, which no library has."""
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cyclegan.metrics.ssim import (
     SCALE_WEIGHTS,
     components,
     counted_box,
     downsample,
+    moments,
     multiscale_similarity,
     padding_of,
     similarity,
+    slice_similarity,
 )
 
 # What `ms_ssim` of the challenge's image_metrics.py (SynthRAD2025/evaluation, commit 17cac47)
@@ -37,6 +41,52 @@ def heads(shape, noise_hu):
 
 def shifted(hu, body):
     return np.where(body, hu.clip(-1024, 3071) + 1024, 0.0)
+
+
+def slices(shape, differing):
+    """Two stacks of slices in [-1, 1], equal to -1 but for a part."""
+    rng = np.random.default_rng(7)
+    x, y = np.full((2, *shape), -1.0, np.float32)
+    x[differing] = rng.uniform(-1, 1, x[differing].shape)
+    y[differing] = (x[differing] + rng.normal(0, 0.3, x[differing].shape)).clip(-1, 1)
+    return x, y
+
+
+@pytest.mark.parametrize(
+    ("shape", "differing"),
+    [
+        ((11, 64, 48), np.s_[2:9, 15:40, 12:30]),  # a head in air
+        ((9, 40, 64), np.s_[:]),  # up to the border, where slices are mirrored
+        ((2, 40, 64), np.s_[1, :9, -7:]),  # in a corner
+        ((1, 11, 12), np.s_[:]),
+    ],
+)
+def test_slices_are_as_similar_as_in_torchmetrics(shape, differing):
+    x, y = slices(shape, differing)
+    oracle = structural_similarity_index_measure(
+        *(torch.from_numpy(each[:, None]).double() for each in (x, y)), data_range=2.0
+    )
+    assert oracle < 0.99995
+    assert slice_similarity(x, y) == pytest.approx(float(oracle), abs=1e-6)
+
+
+def test_equal_slices_are_wholly_similar():
+    x, _ = slices((3, 20, 20), np.s_[:])
+    assert slice_similarity(x, x) == 1
+
+
+@pytest.mark.parametrize("shape", [(7, 20, 18), (9, 8, 30), (4, 12, 12), (20, 3, 2), (2, 9, 5)])
+def test_windows_are_those_of_scipys_filter(shape):
+    """Thin volumes are mirrored, again and again if need be."""
+    synthetic, real, body = heads(shape, 150)
+    body |= np.random.default_rng(2).random(shape) < 0.5
+    x, y = shifted(synthetic, body), shifted(real, body)
+    box, counted = counted_box(body)
+    m = moments(x[box], y[box])
+    c1, c2 = 40.95**2, 122.85**2
+    oracle = (2 * m.mean_x * m.mean_y + c1) / (m.mean_x**2 + m.mean_y**2 + c1)
+    oracle *= (2 * m.covariance + c2) / (m.variance_x + m.variance_y + c2)
+    assert similarity(x, y, body, 4095.0) == pytest.approx(oracle[counted].mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("shape", "noise_hu"), PUBLISHED)

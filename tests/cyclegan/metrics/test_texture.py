@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from cyclegan.metrics.texture import kernel_distance, roughness_of, roughness_ratio, slice_features
+from cyclegan.metrics.texture import (
+    _HU_EDGES,
+    _STEP_EDGES,
+    kernel_distance,
+    roughness_of,
+    roughness_ratio,
+    slice_features,
+)
 
 RNG = np.random.default_rng(8)
 SHAPE = (12, 24, 24)
@@ -42,6 +49,31 @@ def test_features_are_shares_of_the_body():
     np.testing.assert_allclose(features[:, :16].sum(axis=1), 1)
     np.testing.assert_allclose(features[:, 16:].sum(axis=1), 1)
     assert sorted(features[0, :16])[-2:] == [0.5, 0.5]
+
+
+def test_features_are_numpys_histograms():
+    """Values on the edges of bins, fractions below zero, and values beyond the window."""
+    hu = RNG.normal(0, 800, SHAPE).astype(np.float32)
+    hu[:, :4] = RNG.choice(np.r_[_HU_EDGES, -0.5, -20.25, -4000, 4000], (12, 4, 24))
+    hu[:, 4:6, ::2], hu[:, 4:6, 1::2] = 3071, -1024
+    body = RNG.random(SHAPE) < 0.7
+    for image, mask, found in zip(
+        hu.clip(-1024, 3071), body, slice_features(hu, body), strict=True
+    ):
+        steps = (np.diff(image, axis=a, append=image.take([-1], axis=a)) for a in (0, 1))
+        pairs = (image, _HU_EDGES), (np.hypot(*steps), _STEP_EDGES)
+        oracle = [np.histogram(values[mask], edges)[0] / mask.sum() for values, edges in pairs]
+        np.testing.assert_allclose(found, np.concatenate(oracle), rtol=1e-6)
+
+
+def test_roughness_equals_sums_over_the_whole_volume():
+    hu = RNG.normal(0, 300, SHAPE)
+    body = RNG.random(SHAPE) < 0.8
+    first = np.s_[:-1, :-1, :-1]
+    after = [np.s_[1:, :-1, :-1], np.s_[:-1, 1:, :-1], np.s_[:-1, :-1, 1:]]
+    here = np.logical_and.reduce([body[part] for part in (first, *after)])
+    z, y, x = (np.abs(hu[part] - hu[first])[here].sum() for part in after)
+    np.testing.assert_allclose(roughness_of(hu, body), [z, (y + x) / 2, here.sum()], rtol=1e-6)
 
 
 def test_slices_with_hardly_any_body_are_left_out():

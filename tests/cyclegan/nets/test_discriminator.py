@@ -1,6 +1,7 @@
 """The discriminator judges 70 x 70 patches, and spectral norm holds it to a slope of one."""
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from cyclegan.nets.discriminator import DISCRIMINATOR_PARAMETERS_OF_REFERENCE, Discriminator
 
@@ -75,3 +76,28 @@ def test_a_judging_discriminator_keeps_its_vectors_and_a_learning_one_moves_them
 
     torch.testing.assert_close(judged, before, rtol=0, atol=0)
     assert not torch.equal(vectors(), before)
+
+
+class WatchProducts(TorchFunctionMode):
+    """Notes of each matrix-vector product whether autocast was on, and its type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[bool, torch.dtype]] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.mv, torch.vdot):
+            self.seen.add((torch.is_autocast_enabled("cpu"), result.dtype))
+        return result
+
+
+def test_autocast_does_not_reach_spectral_norm():
+    """A CPU's autocast would let its products be, a GPU's runs them in half precision."""
+    discriminator = Discriminator(filters=4, norm="none", spectral=True)
+
+    with WatchProducts() as products, torch.autocast("cpu", torch.bfloat16):
+        logits = discriminator.layers(torch.rand(1, 1, 64, 64))
+
+    assert logits.dtype == torch.bfloat16  # the convolutions are under autocast
+    assert products.seen == {(False, torch.float32)}

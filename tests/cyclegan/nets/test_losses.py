@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.losses import SSIMLoss
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -15,6 +16,7 @@ from cyclegan.nets.losses import (
     shape_loss,
     structural_loss,
 )
+from tests.support.tf32 import ConvolveInTF32
 
 
 @pytest.fixture
@@ -62,6 +64,72 @@ def test_ssim_equals_monai(images):
     oracle = SSIMLoss(spatial_dims=2, data_range=2.0)(returned, original)
 
     torch.testing.assert_close(structural_loss(original, returned), oracle, atol=1e-5, rtol=0)
+
+
+def ssim_by_convolution(original: torch.Tensor, returned: torch.Tensor) -> torch.Tensor:
+    """1 - SSIM as Wang 2004 writes it down, with the window in one piece."""
+    offsets = torch.arange(11, dtype=original.dtype) - 5
+    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = torch.outer(line, line)[None, None] / line.sum() ** 2
+    x, y = original, returned
+    mean_x, mean_y, xx, yy, xy = (F.conv2d(z, window) for z in (x, y, x * x, y * y, x * y))
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    upper = (2 * mean_x * mean_y + c1) * (2 * (xy - mean_x * mean_y) + c2)
+    lower = (mean_x**2 + mean_y**2 + c1) * (xx - mean_x**2 + yy - mean_y**2 + c2)
+    return 1 - (upper / lower).mean()
+
+
+def with_gradient(loss, original, returned) -> tuple[torch.Tensor, torch.Tensor]:
+    image = returned.clone().requires_grad_()
+    value = loss(original, image)
+    value.backward()
+    return value.detach(), image.grad
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return F.cosine_similarity(a.double().flatten(), b.double().flatten(), dim=0).item()
+
+
+def nearly_equal_images() -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images as after a good cycle: local variances are small beside the squared means."""
+    generator = torch.Generator().manual_seed(4)
+    coarse = torch.rand(2, 1, 6, 6, generator=generator) * 2 - 1
+    original = F.interpolate(coarse, (64, 72), mode="bicubic").clamp(-1, 1)
+    noise = torch.randn(original.shape, generator=generator)
+    return original, (original + 0.003 * noise).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("make", [nearly_equal_images, None], ids=["smooth", "noisy"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "least_cosine"),
+    [(torch.float64, 1e-10, 1 - 1e-12), (torch.float32, 1e-6, 0.999999)],
+    ids=str,
+)
+def test_ssim_and_its_gradient_are_those_of_a_convolution(
+    images, make, dtype, tolerance, least_cosine
+):
+    original, returned = (image.to(dtype) for image in (make() if make else images))
+
+    value, gradient = with_gradient(structural_loss, original, returned)
+    expected, direction = with_gradient(ssim_by_convolution, original, returned)
+
+    # Relative to SSIM itself: the loss of nearly equal images is a difference from 1.
+    torch.testing.assert_close(1 - value, 1 - expected, rtol=tolerance, atol=0)
+    assert cosine(gradient, direction) > least_cosine
+
+
+def test_tf32_does_not_touch_ssim_and_would_spoil_it_as_a_convolution():
+    original, returned = nearly_equal_images()
+    exact, direction = with_gradient(ssim_by_convolution, original.double(), returned.double())
+
+    with ConvolveInTF32():
+        value, gradient = with_gradient(structural_loss, original, returned)
+        rounded, spoilt = with_gradient(ssim_by_convolution, original, returned)
+
+    assert value.item() == pytest.approx(exact.item(), rel=1e-3)
+    assert cosine(gradient, direction) > 0.999999
+    assert abs(rounded.item() / exact.item() - 1) > 4e-3
+    assert cosine(spoilt, direction) < 0.9995
 
 
 @pytest.mark.parametrize(

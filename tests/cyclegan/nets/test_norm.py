@@ -2,7 +2,11 @@
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from cyclegan.nets.generator import Generator
 from cyclegan.nets.norm import InstanceNorm, image_by_image, over_pixels
 
 WAYS = {"eager": InstanceNorm(), "image by image": image_by_image, "compiled": over_pixels}
@@ -42,3 +46,58 @@ def test_contiguous_features_are_normalised_by_torchs_own_bit_by_bit(features):
     features = features.float()
 
     assert torch.equal(InstanceNorm()(features), torch.nn.InstanceNorm2d(5)(features))
+
+
+class WatchLayouts(TorchDispatchMode):
+    """Notes every operation that turns channels_last images into contiguous ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        given = [layout_of(each) for each in tree_leaves((args, kwargs))]
+        results = [layout_of(each) for each in tree_leaves(made)]
+        if torch.channels_last in given and torch.contiguous_format in results:
+            self.turned.add(str(func))
+        return made
+
+
+def layout_of(value: object) -> torch.memory_format | None:
+    """The layout of an image of several channels and pixels; None of anything else."""
+    if not isinstance(value, torch.Tensor) or value.dim() != 4 or 1 in value.shape[1:]:
+        return None
+    layouts = [torch.contiguous_format, torch.channels_last]
+    return next((each for each in layouts if value.is_contiguous(memory_format=each)), None)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_a_generator_keeps_channels_last_there_and_back(upsample):
+    last = {"memory_format": torch.channels_last}
+    generator = Generator(in_channels=3, filters=4, blocks=1, upsample=upsample).to(**last)
+    image = torch.rand(2, 3, 16, 16).contiguous(**last)
+
+    with WatchLayouts() as watch:
+        generator(image).square().mean().backward()
+
+    assert watch.turned == set()
+
+
+def test_a_layout_that_is_turned_is_noticed():
+    with WatchLayouts() as watch:
+        torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).contiguous()
+
+    assert watch.turned == {"aten.clone.default"}
+
+
+def test_the_norm_keeps_no_second_copy_for_the_backward_pass():
+    images = torch.rand(2, 8, 16, 16).contiguous(memory_format=torch.channels_last)
+    kept = []
+
+    with saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        InstanceNorm()(images.requires_grad_())
+
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in kept}
+    statistics = 2 * 4 * 2 * 8  # mean and deviation of 2 x 8 channels in fp32
+    assert sum(storages.values()) == images.untyped_storage().nbytes() + statistics

@@ -65,6 +65,38 @@ def test_its_quantiles_are_numpys_of_the_pixels_in_each_layer():
         np.testing.assert_allclose(quantiles, expected, atol=0.2)
 
 
+def quantiles_of_each_layer(image: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The plain formula: a layer's pixels are sorted alone, in front of all others."""
+    ordered = torch.where(masks > 0.5, image, 4.0).flatten(2).sort(stable=True).values
+    shares = (torch.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+    ranks = (shares * masks.sum((-2, -1))[..., None]).long()
+    return ordered.gather(-1, ranks)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.25], ids=["distinct values", "many equal values"])
+def test_one_sort_gives_the_bits_and_the_gradient_of_a_sort_for_each_layer(step):
+    generator = torch.Generator().manual_seed(9)
+    image = torch.rand(3, 1, 64, 64, generator=generator) * 2 - 1
+    image = (image / step).round() * step if step else image
+    # Fewer pixels than quantiles, a usual body, and one that leaves no layer but the last empty.
+    masks = layers(torch.cat([disc(radius=4), disc(), disc(radius=12)]))
+    full = masks.sum((-2, -1)) > 0
+    assert not full.all()
+    found, expected = [], []
+    for formula, results in (
+        (lambda *given: layer_quantiles(*given)[0], found),
+        (quantiles_of_each_layer, expected),
+    ):
+        given = image.clone().requires_grad_()
+        quantiles = formula(given, masks)[full]
+        direction = torch.rand(quantiles.shape, generator=torch.Generator().manual_seed(1))
+        (quantiles * direction).sum().backward()
+        results += [quantiles, given.grad]
+
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
 def test_bone_on_the_scalp_costs_though_the_whole_histogram_is_right():
     body = disc()
     scalp, skull = layers(body)[:, :1], layers(body)[:, 1:2]

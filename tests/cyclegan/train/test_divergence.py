@@ -1,18 +1,21 @@
 """Updates that stay not finite take a run back at smaller rates, and in the end stop it clean."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from nvidia.dali import Pipeline, fn
 
 from cyclegan.config.config import GuardConfig
 from cyclegan.config.files import to_yaml
 from cyclegan.data.batch import Batch
-from cyclegan.errors import CheckpointError, ConfigError, DivergedError
+from cyclegan.errors import CheckpointError, ConfigError, DivergedError, LoaderError
 from cyclegan.train import loop
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.snapshot import modules_of
 from cyclegan.train.distributed import Worker
 from cyclegan.train.divergence import explain_out_of_memory
 from cyclegan.train.loop import train_worker
@@ -40,7 +43,7 @@ except Exception as error:
 
 @pytest.fixture
 def guarded(config):
-    schedule = replace(config.schedule, save_every_steps=2, validate_every_steps=0)
+    schedule = replace(config.schedule, save_every="2 steps", validate_every="never")
     return replace(config, guard=WATCHFUL, schedule=schedule)
 
 
@@ -61,7 +64,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, last: int, times: int = 
 def finite(state) -> bool:
     return all(
         torch.as_tensor(tensor).isfinite().all()
-        for module in checkpoint.modules_of(state).values()
+        for module in modules_of(state).values()
         for tensor in module.state_dict().values()
     )
 
@@ -80,7 +83,7 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
     assert finite(state)
     lines = read_lines(guarded.run_folder / METRICS)
     # Step 4 was saved amid the streak: the run goes back to step 2, from before it.
-    (note,) = [line for line in lines if "note" in line]
+    (note,) = [line for line in lines if line.get("note", "").startswith("warning")]
     assert note["step"] == 2
     assert "steps 4 to 5, were not finite: loss/adversarial, loss/cycle_ct" in note["note"]
     assert "on worker 0 (samples 6 to 9)" in note["note"]
@@ -105,14 +108,15 @@ def test_how_often_a_stop_is_asked_for_does_not_decide_where_a_run_goes_back(gua
 
 
 def test_checkpoints_amid_a_streak_do_not_push_out_the_way_back(guarded, monkeypatch):
-    schedule = replace(guarded.schedule, save_every_steps=1, keep_last=2)
+    schedule = replace(guarded.schedule, save_every="1 step", keep_last=2)
     guard = replace(WATCHFUL, max_streak=4)
     poison(monkeypatch, first=3, last=6, times=1)
 
     state = train_worker(replace(guarded, schedule=schedule, guard=guard), Worker())
 
     assert (state.step, state.rollbacks, state.skipped.item()) == (6, 1, 0)
-    (note,) = [line for line in read_lines(guarded.run_folder / METRICS) if "note" in line]
+    lines = read_lines(guarded.run_folder / METRICS)
+    (note,) = [line for line in lines if line.get("note", "").startswith("warning")]
     assert note["step"] == 2
 
 
@@ -180,3 +184,69 @@ def test_too_little_memory_is_told_with_the_setting_that_needs_less(config):
         explain_out_of_memory(config),
     ):
         raise torch.OutOfMemoryError("tried to allocate 90 GiB")
+
+
+def dali_out_of_memory() -> None:
+    """Ask DALI for more bytes than addresses."""
+    graph = Pipeline(batch_size=1, num_threads=1, device_id=None, exec_dynamic=True)
+    with graph:
+        image = fn.external_source(name="image", layout="HWC")
+        graph.set_outputs(fn.resize(image, size=[2**24, 2**24]))
+    graph.build()
+    graph.feed_input("image", np.zeros((1, 2, 2, 1), np.uint8))
+    graph.run()
+
+
+def said(message: str) -> Callable[[], None]:
+    def fail() -> None:
+        raise RuntimeError(message)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        pytest.param(lambda: torch.empty(2**60, dtype=torch.uint8), id="torch on a CPU"),
+        pytest.param(lambda: np.empty(2**60, np.uint8), id="numpy"),
+        pytest.param(dali_out_of_memory, id="DALI on a CPU"),
+        # As reported by users of each library.
+        pytest.param(said("Critical error in pipeline: CUDA allocation failed"), id="DALI"),
+        pytest.param(said("Can't allocate 33554432 bytes on device 0."), id="DALI's pool"),
+        pytest.param(said("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), id="cuDNN 8"),
+        pytest.param(
+            said("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), id="cuDNN 9"
+        ),
+        pytest.param(
+            said("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            id="cuBLAS",
+        ),
+        pytest.param(said("CUDA error: out of memory"), id="CUDA"),
+        pytest.param(
+            said(
+                "NCCL error in: ProcessGroupNCCL.cpp:1970, unhandled cuda error\nncclUnhandled"
+                "CudaError: Call to CUDA function failed.\nLast error:\nCuda failure 2 'out of "
+                "memory'"
+            ),
+            id="NCCL",
+        ),
+    ],
+)
+def test_the_remedy_is_named_whichever_library_ran_out_of_memory(config, fail):
+    with pytest.raises(ConfigError, match=r"--scale\.accumulate"), explain_out_of_memory(config):
+        fail()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("NCCL error: Cuda failure 1 'invalid argument'"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        LoaderError("The batch loader has ended without an error"),
+        ValueError("out of memory"),
+    ],
+)
+def test_another_error_stays_what_it_is(config, error):
+    with pytest.raises(type(error)) as raised, explain_out_of_memory(config):
+        raise error
+    assert raised.value is error

@@ -1,12 +1,13 @@
 """The loop goes on where it stopped, bit for bit, and leaves what a run must leave."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclegan.config.files import load_config, resolve
+from cyclegan.config.files import load_config, resolve, to_yaml
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
@@ -19,6 +20,7 @@ from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
 from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
+from tests.support.gloo import run_workers
 
 
 class KilledError(Exception):
@@ -51,7 +53,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config, finished, monkey
 
 def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(config, finished):
     for pause in (2, 4, 0):
-        schedule = replace(config.schedule, pause_at_step=pause, validate_every_steps=0)
+        schedule = replace(config.schedule, pause_at_step=pause, validate_every="never")
         ended = train_worker(replace(config, schedule=schedule), Worker())
         assert ended.step == (pause or 6)
 
@@ -114,11 +116,65 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
     assert [event.step for event in events.Scalars("val/selection")] == [3, 6]
 
 
+def test_events_by_the_clock_come_at_looks_and_the_share_of_training_is_reported(config):
+    schedule = replace(
+        config.schedule,
+        log_every="0.001 seconds",
+        save_every="0.001 seconds",
+        validate_every="never",
+        keep_last=100,
+    )
+    by_clock = replace(config, schedule=schedule, guard=replace(config.guard, look_every_steps=1))
+
+    train_worker(by_clock, Worker())
+
+    saved = [int(each.name[5:]) for each in checkpoint.saved_checkpoints(by_clock.run_folder)]
+    assert saved == [0, 1, 2, 3, 4, 5, 6]
+    lines = read_lines(by_clock.run_folder / METRICS)
+    shares = [x["speed/training_percent"] for x in lines if "speed/training_percent" in x]
+    assert len(shares) == 6
+    assert all(0 < share <= 100 for share in shares)
+    assert re.match(r"Training took \d.* % of .*validating .* %, saving", lines[-1]["note"])
+
+
+@pytest.mark.slow
+def test_workers_take_what_worker_0_sees_of_clock_and_storage(config):
+    schedule = replace(config.schedule, save_every="0.001 seconds", validate_every="never")
+    watched = replace(
+        config,
+        schedule=replace(schedule, keep_last=100),
+        guard=replace(config.guard, look_every_steps=1),
+    )
+    path = LocalPath(config.run_folder.parent / "config.yaml")
+    path.parent.make_folder()
+    path.write_text(to_yaml(watched))
+    body = """
+from cyclegan.train.periodic_events import PeriodicEvents
+worker = meet(2)
+asked = []
+due = PeriodicEvents.due_by_clock
+def ask(*arguments):
+    asked.append("clock")
+    return due(*arguments)
+PeriodicEvents.due_by_clock = ask
+def stop():
+    asked.append("storage")
+    return asked.count("storage") == 4
+state = train_worker(config, worker, stop_requested=stop)
+assert state.step == 4, state.step
+assert asked == ["storage", "clock"] * 4 * (rank == 0), asked
+"""
+    run_workers(body, path, 2)
+
+    saved = [int(each.name[5:]) for each in checkpoint.saved_checkpoints(config.run_folder)]
+    assert saved == [0, 1, 2, 3, 4]
+
+
 def test_losses_fall(config):
     longer = replace(
         config,
         train=replace(config.train, max_steps=30),
-        schedule=replace(config.schedule, save_every_steps=0, validate_every_steps=0),
+        schedule=replace(config.schedule, save_every="never", validate_every="never"),
     )
 
     train_worker(longer, Worker())

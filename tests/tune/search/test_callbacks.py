@@ -23,7 +23,7 @@ class Watched:
     def __init__(self, folder: Path, time_budget_s: float = 0) -> None:
         self.context = context_of(settings(folder), BASE)
         self.log = EventLog(folder / EVENT_LOG)
-        self.stopper = SearchStopper(self.log, time_budget_s)
+        self.stopper = SearchStopper(self.log, time_budget_s, [])
         self.report_of: list[str] = []
         self.recorder = TrialRecorder(self.context, self.log, self.stopper, self.report_of.append)
         self.log.begin("t000", {"loss.cycle.weight": 3.0})

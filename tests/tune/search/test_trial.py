@@ -31,7 +31,7 @@ def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_p
     assert config.run_folder == tmp_path / "runs" / "t003-1"
     assert (config.loss.cycle.weight, config.train.max_steps) == (3.0, 18)
     # A donor may go on for two looks before who takes over from it has started.
-    assert (config.schedule.validate_every_steps, config.schedule.keep_last) == (2, 3)
+    assert (config.schedule.validate_every, config.schedule.keep_last) == ("2 steps", 3)
 
 
 @pytest.mark.parametrize(("metric", "worst"), [("val/mae_hu", "inf"), ("val/ssim", "-inf")])

@@ -27,6 +27,10 @@ def test_augmentation_is_a_multiple_of_the_presets():
 
     assert (doubled.rotate_degrees, doubled.contrast) == (10.0, 0.4)
     assert doubled.zoom == pytest.approx((0.81, 1.21))
+    assert doubled.gamma == pytest.approx((0.64, 1.5625))
+    assert (doubled.bias_field, doubled.blur_mm, doubled.noise) == (0.2, 2.0, 0.08)
+    assert doubled.intensity_share == base.data.intensity_share
+    assert not none.changes_intensity
     assert (none.rotate_degrees, none.zoom, none.contrast, none.translate_fraction) == (
         *(0.0, (1.0, 1.0), 0.0),
         0.0,

@@ -9,6 +9,7 @@ import torch
 from cyclegan.config.config import Config
 from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.snapshot import modules_of, optimizer_tensors, optimizers_of
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.loop import train_worker
@@ -27,15 +28,11 @@ def empty(config: Config) -> TrainState:
 def digest(state: TrainState) -> str:
     """SHA-256 of all that a state holds."""
     tensors = {
+        **{f"{n}.{k}": v for n, m in modules_of(state).items() for k, v in m.state_dict().items()},
         **{
             f"{n}.{k}": v
-            for n, m in checkpoint.modules_of(state).items()
-            for k, v in m.state_dict().items()
-        },
-        **{
-            f"{n}.{k}": v
-            for n, o in checkpoint.optimizers_of(state).items()
-            for k, v in checkpoint.optimizer_tensors(o).items()
+            for n, o in optimizers_of(state).items()
+            for k, v in optimizer_tensors(o).items()
         },
         "mri_pool": state.mri_pool.images,
         "ct_pool": state.ct_pool.images,

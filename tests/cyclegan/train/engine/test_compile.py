@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,14 +17,17 @@ from cyclegan.config.config import (
     Config,
     DiscriminatorConfig,
     GeneratorConfig,
+    LossConfig,
     ScaleConfig,
     TrainConfig,
 )
 from cyclegan.config.files import to_yaml
+from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.nets.generator import ResidualBlock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.compile import compile_warning, compiled_graphs, expected_graphs
+from cyclegan.train.engine.formulas import Formulas
 from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
@@ -42,6 +46,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]
 CPU = torch.device("cpu")
+CHANGING = LossConfig(
+    cycle=Term(weight=10.0, schedule="rise"), depth=Term(weight=10.0, schedule="fall")
+)
+"""Weights that are others in every step, and a term that ends."""
 NAMES = ("mri", "ct", "mri_body", "ct_body")
 
 
@@ -82,36 +90,43 @@ def test_compiled_steps_equal_eager_ones(extent):
 
 
 @pytest.mark.parametrize(
-    ("extent", "num_parts", "expected"), [("all", 1, 3), ("all", 2, 4), ("blocks", 1, 2)]
+    ("extent", "num_parts", "expected"), [("all", 1, 7), ("all", 2, 8), ("blocks", 1, 2)]
 )
 def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts, expected):
     """All: generators; discriminators that judge; discriminators that learn from a doubled batch,
-    and these again for later parts. Blocks: one code, two batch sizes."""
+    and these again for later parts; both losses, and the generators' once more when the weight that
+    falls is 0; image statistics. Blocks: one code, two batch sizes."""
     torch._dynamo.reset()
     counters.clear()
     counter = CompileCounterWithBackend("aot_eager")
     state = fresh("no", num_parts)
-    modules = [state.generators, state.discriminators]
+    modules, formulas = [state.generators, state.discriminators], Formulas()
     if extent == "blocks":
         modules = [m for m in state.generators.modules() if isinstance(m, ResidualBlock)]
+    else:
+        how = {"dynamic": False, "fullgraph": True, "backend": counter}
+        formulas = formulas.mapped(partial(torch.compile, **how))
     for module in modules:
         module.compile(dynamic=False, fullgraph=True, backend=counter)
+    loss = replace(CHANGING, schedule_share=0.5)
     engine = TrainEngine(
         generators=state.generators,
         discriminators=state.discriminators,
         autocast=nullcontext,
+        formulas=formulas,
         num_parts=num_parts,
     )
 
     for one, other in zip(batches(5), batches(5), strict=True):
         both = [torch.cat([getattr(one, n), getattr(other, n)]) for n in NAMES]
         batch = Batch(**dict(zip(NAMES, both, strict=True))) if num_parts == 2 else one
-        train_step(state, engine, batch, config("all").loss, 0.9)
+        train_step(state, engine, batch, loss.at(state.step, 8), 0.9)
 
-    assert counter.frame_count == expected
-    assert expected_graphs(config(extent), num_parts) == compiled_graphs() == expected
-    assert compile_warning(expected) == ""
-    assert "recompilations" in compile_warning(expected - 1)
+    assert counter.frame_count == compiled_graphs() == expected
+    graphs = expected_graphs(replace(config(extent), loss=loss), num_parts)
+    assert graphs[-1] == expected
+    assert compile_warning(graphs) == ""
+    assert "recompilations" in compile_warning(range(expected))
 
 
 def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
@@ -126,7 +141,7 @@ def test_a_cut_file_in_the_cache_costs_speed_and_not_the_run(monkeypatch):
     train_step(state, engine, batches(1)[0], config("all").loss, 0.9)
 
     assert state.step == 1
-    assert "0 of 3 graphs were compiled" in compile_warning(engine.num_graphs)
+    assert "0 of 5 graphs were compiled" in compile_warning(engine.num_graphs)
 
 
 COMPILE_ONCE = """

@@ -4,6 +4,7 @@ in for no test on a GPU.
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
@@ -60,6 +61,8 @@ def state_on_meta(config: Config) -> TrainState:
     state.discriminator_optimizer.param_groups[0]["params"] = list(
         state.discriminators.parameters()
     )
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(META)
     for pool in (state.mri_pool, state.ct_pool):
         pool.images = pool.images.to(META)
     state.skipped, state.streak = state.skipped.to(META), state.streak.to(META)
@@ -92,6 +95,16 @@ def tensors_of(state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.fixture
+def fused_adam_on_meta() -> Iterator[None]:
+    """torch has a meta kernel for a rate that is a number, and none for a tensor."""
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_fused_adam_.tensor_lr", lambda *tensors, **settings: None, "Meta")
+    yield
+    library._destroy()
+
+
+@pytest.mark.usefixtures("fused_adam_on_meta")
 @pytest.mark.parametrize("config", [CONFIG, EVERYTHING], ids=["default", "everything"])
 @pytest.mark.parametrize("settings", [{}, {"clip_norm": 1.0, "num_parts": 2}], ids=["one", "parts"])
 def test_a_step_touches_no_other_device_and_reads_no_value(config, settings, monkeypatch):

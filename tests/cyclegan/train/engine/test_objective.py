@@ -9,7 +9,8 @@ from cyclegan.config.config import LossConfig
 from cyclegan.config.loss import Term
 from cyclegan.data.batch import Batch
 from cyclegan.nets.network_pairs import Translated
-from cyclegan.train.engine.objective import generator_terms
+from cyclegan.train.engine import objective
+from cyclegan.train.engine.objective import Terms
 
 ALL = LossConfig().mapped(lambda term: replace(term, enabled=True))
 NONE = LossConfig().mapped(lambda term: replace(term, enabled=False))
@@ -24,6 +25,12 @@ def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, to
     body = (image(1) > 0).float()
     batch = Batch(mri=image(channels), ct=image(channels), mri_body=body, ct_body=1 - body)
     return batch, Translated(*(image(1) for _ in range(6))), (image(1), image(1))
+
+
+def generator_terms(
+    batch: Batch, made: Translated, scores: tuple[torch.Tensor, torch.Tensor], weights: LossConfig
+) -> Terms:
+    return objective.generator_terms(batch, made, scores, weights.effective_weights)
 
 
 @pytest.mark.parametrize("term", NONE.terms)

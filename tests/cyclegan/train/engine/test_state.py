@@ -140,9 +140,9 @@ def test_a_run_draws_nothing_from_the_process_wide_generators(config):
 def test_a_run_goes_on_bit_for_bit_from_each_of_its_steps(config):
     every = replace(
         config.schedule,
-        log_every_steps=1,
-        save_every_steps=1,
-        validate_every_steps=0,
+        log_every="1 step",
+        save_every="1 step",
+        validate_every="never",
         keep_last=100,
     )
     unbroken = replace(config, schedule=every)

@@ -101,6 +101,24 @@ def test_an_update_is_adam_with_the_published_settings(batch):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-8)
 
 
+def test_rates_on_the_device_update_to_the_bit_as_numbers_do(batch):
+    state = fresh()
+    before = [p.detach().clone().requires_grad_() for p in state.generators.parameters()]
+    plain = torch.optim.Adam(before, lr=1.0, betas=(0.5, 0.999), fused=True)
+    rate = state.generator_optimizer.param_groups[0]["lr"]
+
+    for step in range(3):
+        plain.param_groups[0]["lr"] = 2e-4 / (step + 3)
+        rate.fill_(2e-4 / (step + 3))
+        train_step(state, bare(state), batch, CONFIG.loss, ema_decay=0.9)
+        for copied, weight in zip(before, state.generators.parameters(), strict=True):
+            copied.grad = weight.grad
+        plain.step()
+
+    for expected, weight in zip(before, state.generators.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+
+
 class UnfusedAdam(torch.optim.Adam):
     """Fused Adam has no meta kernel. This one takes no flag, and counts its steps on the host."""
 

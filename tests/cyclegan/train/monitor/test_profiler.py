@@ -18,7 +18,7 @@ def test_a_trace_holds_the_operators_of_a_few_steps_and_changes_nothing_else(con
     profiled = replace(
         config,
         train=replace(config.train, max_steps=steps),
-        schedule=replace(config.schedule, validate_every_steps=0, save_every_steps=0),
+        schedule=replace(config.schedule, validate_every="never", save_every="never"),
         debug=replace(config.debug, profile=True),
     )
 

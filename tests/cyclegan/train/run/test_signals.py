@@ -22,11 +22,16 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.run.signals import collect_signals, run_until_stopped, stop_requested
+from cyclegan.train.run.signals import requests_to_stop, run_until_stopped, stop_requested
+from mrct import stop_signals
 from mrct.errors import ExitCode
 
 Start = Callable[..., subprocess.Popen[str]]
-SIGNALS = [(signal.SIGTERM, ExitCode.PREEMPTED), (signal.SIGINT, ExitCode.FAILED)]
+SIGNALS = [
+    (signal.SIGTERM, ExitCode.PREEMPTED),
+    (signal.SIGINT, ExitCode.FAILED),
+    (signal.SIGHUP, ExitCode.PREEMPTED),
+]
 if os.environ.get("CYCLEGAN_FAULTS") != "full":
     SIGNALS = SIGNALS[:1]
 
@@ -98,7 +103,7 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     log = config.run_folder / METRICS
     last = 100
     settings = ["--scale.workers", "2", "--train.max-steps", str(last)]
-    settings += ["--schedule.save-every-steps", "5", "--schedule.validate-every-steps", "0"]
+    settings += ["--schedule.save-every", "5 steps", "--schedule.validate-every", "never"]
     settings += ["--scale.grace-s", "100"]  # this machine is shared
 
     running = start(*settings)
@@ -157,7 +162,7 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
         asked.append(True)
         return len(asked) == len(looks)
 
-    unvalidated = replace(config.schedule, validate_every_steps=0)
+    unvalidated = replace(config.schedule, validate_every="never")
     watchful = replace(
         config,
         guard=replace(config.guard, look_every_steps=2),
@@ -193,7 +198,7 @@ def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
 
 def test_who_does_not_end_in_time_is_left_running(tmp_path):
     forever = threading.Event()
-    with collect_signals(tmp_path) as came:
+    with requests_to_stop(tmp_path) as came:
         came.append(signal.SIGTERM)
 
         assert not run_until_stopped(forever.wait, tmp_path, came, grace_s=0.3)
@@ -215,9 +220,10 @@ def test_who_gives_up_ends_with_the_message_and_its_code_though_a_thread_waits()
     assert (ended.returncode, ended.stderr) == (ExitCode.PREEMPTED, "error: stopped\n")
 
 
-def test_a_second_signal_does_not_wait(tmp_path):
+def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(stop_signals, "REPEAT_S", 0.0)
     forever = threading.Event()
-    with collect_signals(tmp_path) as came:
+    with requests_to_stop(tmp_path) as came:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -229,5 +235,5 @@ def test_an_error_of_the_work_reaches_the_command(tmp_path):
     def fail() -> None:
         raise OSError("no space")
 
-    with collect_signals(tmp_path) as came, pytest.raises(OSError, match="no space"):
+    with requests_to_stop(tmp_path) as came, pytest.raises(OSError, match="no space"):
         run_until_stopped(fail, tmp_path, came, grace_s=1)
