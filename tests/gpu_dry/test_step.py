@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from cyclegan.config.presets import PRESETS
+from cyclegan.nets.discriminator import SpectralNorm
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine import objective, step
+from cyclegan.train.engine import objective
 from cyclegan.train.engine.diagnostics import MEASURE_EVERY_STEPS
 from tests.gpu_dry.stub_run import (
     DEVICE,
@@ -27,31 +28,30 @@ FP32 = {torch.float32}
 
 
 @pytest.fixture
-def dtypes_of_losses(monkeypatch):
-    """The floating data types inside of each loss, by its name."""
+def inside(monkeypatch):
+    """The operators in each loss and in spectral norm, with their floating data types."""
     found = {}
 
-    def watch(module, name):
-        loss = getattr(module, name)
+    def watch(owner, name, label):
+        function = getattr(owner, name)
 
         def watched(*args):
-            with OnDevice() as inside:
-                value = loss(*args)
-            seen = found.setdefault(name, set())
-            seen.update(*inside.dtypes.values(), [value.dtype])
+            with OnDevice() as operators:
+                value = function(*args)
+            for operator, dtypes in operators.dtypes.items():
+                found.setdefault(label, {}).setdefault(operator, set()).update(dtypes)
             return value
 
-        monkeypatch.setattr(module, name, watched)
+        monkeypatch.setattr(owner, name, watched)
 
-    for module in (objective, step):
-        for name in list(vars(module)):
-            if name.endswith("_loss"):
-                watch(module, name)
+    for name in [name for name in vars(objective) if name.endswith("_loss")]:
+        watch(objective, name, name)
+    watch(SpectralNorm, "forward", "spectral norm")
     return found
 
 
 @pytest.mark.parametrize(("name", "precision"), RUNS)
-def test_a_step_stays_on_its_device_and_never_waits(name, precision, dtypes_of_losses):
+def test_a_step_stays_on_its_device_and_never_waits(name, precision, inside):
     run = stub_run(eager(name, precision), Worker(device=DEVICE))
 
     with fake_tensors() as guard:
@@ -64,8 +64,16 @@ def test_a_step_stays_on_its_device_and_never_waits(name, precision, dtypes_of_l
     convolutions = guard.dtypes["convolution"] | guard.dtypes["convolution_backward"]
     assert DTYPES[precision] in convolutions
     assert convolutions <= {DTYPES[precision], torch.float32}
-    assert {name: dtypes for name, dtypes in dtypes_of_losses.items() if dtypes != FP32} == {}
-    assert {"adversarial_loss", "round_trip_loss", "discriminator_loss"} <= set(dtypes_of_losses)
+    if precision == "fp32":
+        assert set().union(*guard.dtypes.values()) == FP32
+    assert {of: set().union(*dtypes.values()) for of, dtypes in inside.items()} == dict.fromkeys(
+        inside, FP32
+    )
+    assert {"adversarial_loss", "round_trip_loss", "discriminator_loss"} <= set(inside)
+    # cuDNN would compute a convolution in TF32.
+    assert "convolution" not in inside.get("structural_loss", {})
+    assert ("structural_loss" in inside) == bool(run.config.loss.ssim.effective_weight)
+    assert ("mv" in inside.get("spectral norm", {})) == run.config.discriminator.spectral
     optimizers = (run.state.generator_optimizer, run.state.discriminator_optimizer)
     moments = [x for each in optimizers for x in tensors_of(list(each.state.values()))]
     groups = [group for each in optimizers for group in each.param_groups]
