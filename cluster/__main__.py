@@ -15,7 +15,7 @@ from cluster.plan.assumptions import Assumptions
 from cluster.plan.gpus import GPUS
 from cluster.submit.job_spec import Driver, Machines, Target
 from cyclegan.config.presets import preset
-from cyclegan.config.run_storage import STORAGE
+from cyclegan.config.run_storage import RUNS_VARIABLE
 from mrct.cli import optional, parse, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.atomic import write_atomic
@@ -166,7 +166,7 @@ def store_from_environment() -> StoragePath | None:
 
 def storage_from_environment() -> Path | None:
     """Return the folder of runs that training uses without `--run.storage`; None for a URL."""
-    path = os.environ.get(STORAGE)
+    path = os.environ.get(RUNS_VARIABLE)
     return storage_path(path).local if path else None
 
 

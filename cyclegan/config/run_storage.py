@@ -5,7 +5,7 @@ import os
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath, storage_path
 
-STORAGE = "CYCLEGAN_STORAGE"
+RUNS_VARIABLE = "CYCLEGAN_STORAGE"
 """Environment variable with the folder or URL of all runs, for commands that do not name it."""
 DEFAULT = "runs"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -24,11 +24,11 @@ def runs_folder(given: str, setting: str) -> StoragePath:
     Raises:
         ConfigError: The command is a Ray job, and no folder is given; or it ends with the job.
     """
-    named = given or os.environ.get(STORAGE, "")
+    named = given or os.environ.get(RUNS_VARIABLE, "")
     if not named and _JOB in os.environ:
         raise ConfigError(
             "This command is a Ray job, whose own folder is another one as soon as a file of the "
-            f"project changes, and no other is given. Set {setting}, or {STORAGE} in the "
+            f"project changes, and no other is given. Set {setting}, or {RUNS_VARIABLE} in the "
             "environment of the cluster, to a folder that all nodes share, or to a URL."
         )
     return lasting(storage_path(named or DEFAULT), setting)
