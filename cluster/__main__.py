@@ -15,6 +15,7 @@ from cluster.plan.assumptions import Assumptions
 from cluster.plan.gpus import GPUS
 from cluster.submit.job_spec import Driver, Machines, Target
 from cyclegan.config.presets import preset
+from cyclegan.config.run_storage import RUNS_VARIABLE
 from mrct.cli import optional, parse, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.atomic import write_atomic
@@ -49,7 +50,7 @@ class DoctorCommand:
 
     store: Annotated[StoragePath | None, optional("PATH|URL", "CYCLEGAN_STORE")] = None
     """Store that all nodes must read."""
-    storage: Annotated[Path | None, optional("DIR", "not checked")] = None
+    storage: Annotated[Path | None, optional("DIR", "CYCLEGAN_STORAGE, else not checked")] = None
     """Folder of runs that all nodes must write to, as in --run.storage."""
     address: Annotated[str | None, optional("HOST:PORT", "RAY_ADDRESS, else only this machine")] = (
         None
@@ -152,8 +153,7 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
     from cluster.doctor.doctor import examine
 
     store = doctor.store or store_from_environment()
-    storage = doctor.storage and doctor.storage.expanduser().absolute()
-    findings = list(examine(doctor.address, store, storage))
+    findings = list(examine(doctor.address, store, doctor.storage or storage_from_environment()))
     Console().print(results_table(findings))
     return ExitCode.DONE if all(each.passed for each in findings) else ExitCode.FAILED
 
@@ -162,6 +162,12 @@ def store_from_environment() -> StoragePath | None:
     """Return the store that training uses without `--data.store`."""
     path = os.environ.get("CYCLEGAN_STORE")
     return storage_path(path) if path else None
+
+
+def storage_from_environment() -> Path | None:
+    """Return the folder of runs that training uses without `--run.storage`; None for a URL."""
+    path = os.environ.get(RUNS_VARIABLE)
+    return storage_path(path).local if path else None
 
 
 def run_plan(plan: PlanCommand) -> ExitCode:

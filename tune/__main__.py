@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg, subcommand
 from cyclegan.config.files import resolve
 from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
+from cyclegan.config.run_storage import runs_folder
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.local_path import LocalPath, make_output_folder
@@ -68,8 +69,10 @@ class RunCommand(BasePreset):
     """Time limit of the search, such as 8h or 30m; --resume continues it later."""
     name: Annotated[str, arg(help_behavior_hint="(<space>-<preset>)")] = ""
     """Name of the search."""
-    storage: str = "runs"
-    """Folder that contains the search."""
+    storage: Annotated[
+        str, arg(metavar="DIR", help_behavior_hint="(CYCLEGAN_STORAGE, else runs)")
+    ] = ""
+    """Folder that contains the search; a Ray job must be given one."""
     resume: bool = False
     """Continue the search of this name."""
     settings: Sections = field(default_factory=dict)
@@ -85,11 +88,6 @@ class RunCommand(BasePreset):
                 raise UsageError(f"{flag} is {value}; it must be at least 1.")
         if self.time_budget:
             seconds(self.time_budget)
-        if "://" in self.storage:
-            raise UsageError(
-                f"--storage is {self.storage}; a search needs a folder for its event log, not a "
-                "URL. Give one that all nodes share, e.g. --storage /shared/searches."
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +154,9 @@ def run_search(command: RunCommand) -> ExitCode:
         raise UsageError(
             f"No search space was given. Give one of {', '.join(SPACES)}, or a YAML file."
         )
-    base = resolve(replace(preset(command.preset), **command.settings))
+    base = replace(preset(command.preset), **command.settings)
+    storage = folder_of_searches(command.storage or base.run.storage)
+    base = resolve(replace(base, run=replace(base.run, storage=str(storage))))
     from data_prep.store.store import open_store
 
     store = open_store(base.store)  # before what takes longer to import
@@ -180,8 +180,7 @@ def run_search(command: RunCommand) -> ExitCode:
     steps = base.train.max_steps
     space = load_space(command.space, base)
     settings = Settings(
-        folder=LocalPath(command.storage).expanduser().absolute()
-        / (command.name or f"{Path(command.space).stem}-{command.preset}"),
+        folder=storage / (command.name or f"{Path(command.space).stem}-{command.preset}"),
         metric=objective_for(store, command.metric).metric,
         look_every_steps=min(steps, command.look_every or default_look_steps(steps)),
         trials=command.trials or num_trials(command.sampler, base, space, command.grid_points),
@@ -203,6 +202,21 @@ def run_search(command: RunCommand) -> ExitCode:
         print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
         search(settings, context_of(settings, base), log, draw, space)
     return write_report(settings.folder, wanted=settings.trials)
+
+
+def folder_of_searches(given: str) -> LocalPath:
+    """Return the folder that contains searches; see `runs_folder`.
+
+    Raises:
+        UsageError: It is a URL.
+    """
+    storage = runs_folder(given, "--storage")
+    if storage.local is None:
+        raise UsageError(
+            f"The search would be in {storage}; it needs a folder for its event log, not a URL. "
+            "Give one that all nodes share, e.g. --storage /shared/searches."
+        )
+    return storage.local
 
 
 if __name__ == "__main__":

@@ -49,8 +49,9 @@ class RunConfig:
     name: str = ""
     """Folder name of the run; the same name resumes it. Empty: <preset>-<8 characters of the
     hash>."""
-    storage: str = "runs"
-    """Folder or URL (s3://bucket/runs) of all runs; every worker must be able to reach it."""
+    storage: str = ""
+    """Folder or URL (s3://bucket/runs) of all runs; every worker must be able to reach it. Empty:
+    the environment variable CYCLEGAN_STORAGE, else `runs`; a Ray job must be given one."""
     seed: int = 0
     """Seed of sample order, augmentation, initial weights and replay pools."""
 

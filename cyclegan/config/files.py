@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from cyclegan.config.config import Config
+from cyclegan.config.run_storage import lasting, runs_folder
 from cyclegan.errors import ConfigError
-from mrct.storage.paths import StoragePath, storage_path
+from mrct.storage.paths import StoragePath
 
 SCHEMA_VERSION = 4
 """Version of the file; 3 had `schedule.save_every_steps` for `schedule.save_every`, 2 had `critic`
@@ -37,16 +38,16 @@ def resolve(config: Config) -> Config:
     run.
 
     Raises:
-        ConfigError: Neither `data.store` nor CYCLEGAN_STORE is set.
+        ConfigError: Neither `data.store` nor CYCLEGAN_STORE is set, or a path ends with the job.
     """
     return replace(
         config,
         run=replace(
             config.run,
             name=config.run.name or f"{config.preset}-{config_hash(config)[:8]}",
-            storage=str(storage_path(config.run.storage)),
+            storage=str(runs_folder(config.run.storage, "--run.storage")),
         ),
-        data=replace(config.data, store=str(config.store)),
+        data=replace(config.data, store=str(lasting(config.store, "--data.store"))),
     )
 
 

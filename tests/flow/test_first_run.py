@@ -45,8 +45,9 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
     newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
     assert checkpoint.verify_checkpoint(newest)["step"] == 6
-    lines = [line for line in read_lines(run / METRICS) if "note" not in line]
-    assert "val/selection" in lines[-1]
+    lines = read_lines(run / METRICS)
+    assert "val/selection" in lines[-2]
+    assert "Training took" in lines[-1]["note"]
 
     assert evaluate(Evaluate(run=run, pictures=1)) == ExitCode.DONE
     scores = json.loads((run / "evaluation_test/scores.json").read_text())

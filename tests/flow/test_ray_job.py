@@ -47,6 +47,18 @@ def test_a_submitted_training_ends_in_success_and_leaves_a_finished_run(cluster,
     assert checkpoint.verify_checkpoint(newest)["step"] == 6
 
 
+def test_a_job_without_a_folder_for_its_run_is_told_before_it_trains(cluster, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+
+    submitted = cluster.call(
+        *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
+        *("--", "python", "-m", "cyclegan.train", "smoke", "--data.store", str(store.path)),
+    )
+
+    assert "failed with exit code 2" in submitted.stdout + submitted.stderr
+    assert "Set --run.storage, or CYCLEGAN_STORAGE" in submitted.stdout
+
+
 def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(cluster, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
 

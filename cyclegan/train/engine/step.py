@@ -86,7 +86,7 @@ def train_step(
 def step_numbers(
     step: int, weights: LossConfig, ema_decay: float, device: torch.device
 ) -> StepNumbers:
-    """Return what a step is told, on its device; `train_step` has the arguments."""
+    """Return the numbers of a step on its device; the arguments are those of `train_step`."""
     effective = weights.effective_weights
     numbers = torch.tensor([1 - decay_at(step, ema_decay), *effective.values()])
     mean_rate, *factors = numbers.to(device, non_blocking=True).unbind()
