@@ -140,7 +140,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
 
     submitted = cluster.call(*submit, "--no-wait", "--", *training)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    job = submitted.stdout.split()[1].rstrip(";")
+    (job,) = re.findall(r"^Job (\w+);", submitted.stdout, re.MULTILINE)
     until = time.monotonic() + 180
     while not any(line["step"] >= 20 for line in read_lines(run / "metrics.jsonl")):
         assert time.monotonic() < until, cluster.call("ray", "job", "logs", job).stdout
