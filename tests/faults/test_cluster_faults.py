@@ -18,7 +18,7 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.monitor.metrics_log import read_lines
 from mrct.errors import ExitCode
 from mrct.storage.atomic import PARTIAL
-from tests.support.ray_nodes import ROOT, Cluster, head, kill, node
+from tests.support.ray_nodes import ROOT, Cluster, head, kill, node, submitted_job
 from tests.support.stores import make_store
 from tune.search.event_log import EVENT_LOG, EventLog
 
@@ -74,7 +74,7 @@ def test_a_run_outlives_a_node(cluster, tmp_path, elastic):
         )
         assert joined.returncode == 0, joined.stderr
         sent = cluster.call(*submit, "--no-wait", "--", *command)
-        job = sent.stdout.split()[1].rstrip(";")
+        job = submitted_job(sent.stdout)
         wait_for_step(run, 2 * SAVE_EVERY + 10)
         kill(second)
 
@@ -150,7 +150,7 @@ def test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends(cluster, tmp_p
         node(cluster, "spot", "--num-cpus=1", '--resources={"spot": 1}') as spot,
     ):
         sent = cluster.call(*submit, *training(store.path, tmp_path, *more))
-        job = sent.stdout.split()[1].rstrip(";")
+        job = submitted_job(sent.stdout)
         wait_for_step(run, 10)
 
         told = cluster.call(

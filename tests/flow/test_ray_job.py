@@ -14,7 +14,14 @@ import pytest
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.monitor.metrics_log import read_lines
 from data_prep.store.store import open_store
-from tests.support.ray_nodes import ROOT, Cluster, head, offspring, status_without_token
+from tests.support.ray_nodes import (
+    ROOT,
+    Cluster,
+    head,
+    offspring,
+    status_without_token,
+    submitted_job,
+)
 from tests.support.stores import make_store
 from tests.support.volumes import write_head
 from tune.search.event_log import EventLog
@@ -140,7 +147,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
 
     submitted = cluster.call(*submit, "--no-wait", "--", *training)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    (job,) = re.findall(r"^Job (\w+);", submitted.stdout, re.MULTILINE)
+    job = submitted_job(submitted.stdout)
     until = time.monotonic() + 180
     while not any(line["step"] >= 20 for line in read_lines(run / "metrics.jsonl")):
         assert time.monotonic() < until, cluster.call("ray", "job", "logs", job).stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -207,3 +208,9 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.5)
+
+
+def submitted_job(printed: str) -> str:
+    """The name of the job, from what `cluster submit` printed."""
+    (job,) = re.findall(r"^Job (\w+);", printed, re.MULTILINE)
+    return job
