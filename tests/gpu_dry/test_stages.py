@@ -14,12 +14,10 @@ from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
 from cyclegan.train.checkpoint.checkpoint import (
     load_generators,
-    modules_of,
-    optimizer_tensors,
-    optimizers_of,
     restore_checkpoint,
     save_checkpoint,
 )
+from cyclegan.train.checkpoint.snapshot import modules_of, optimizer_tensors, optimizers_of
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.validation import validate_volumes
 from data_prep.store.store import Store
