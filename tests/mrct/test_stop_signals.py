@@ -27,7 +27,7 @@ helper.communicate(b"\\n")
 
 def send(number: signal.Signals, times: int) -> None:
     for _ in range(times):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
 
 def test_two_quick_ctrl_c_are_one_request_and_a_later_one_is_another(monkeypatch):
