@@ -20,7 +20,7 @@ Signals = list[signal.Signals]
 def collect_signals() -> Iterator[Signals]:
     """Collect the signals instead of ending, within the context; one per `REPEAT_S`.
 
-    Signals that the process ignores, as under nohup, stay ignored. Python allows this in the main
+    A closed terminal stays ignored where it is, as under nohup. Python allows this in the main
     thread only.
     """
     received: Signals = []
@@ -35,8 +35,9 @@ def collect_signals() -> Iterator[Signals]:
             counted = time.monotonic()
             received.append(signal.Signals(number))
 
-    handled = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, note) for each in handled}
+    before = {each: signal.signal(each, note) for each in STOP_SIGNALS}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield received
     finally:

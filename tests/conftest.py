@@ -1,6 +1,7 @@
 """What every test shares: shape checks at import, quiet threads, and the folder of real volumes."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,13 @@ def syncs_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_shell() -> None:
+    """Tests may run in the background or under nohup, where children would ignore these."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_two_quick_ctrl_c_are_one_request_and_a_later_one_is_another(monkeypatch
         assert received == [signal.SIGINT] * 2
 
 
-def test_a_signal_that_the_process_ignores_stays_ignored():
+def test_a_closed_terminal_that_the_process_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with collect_signals() as received:
