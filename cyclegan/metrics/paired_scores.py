@@ -157,8 +157,7 @@ def paired_scores(
     """
     require_comparable(synthetic, real, body)
     inside = body.astype(bool)
-    # Scores that ignore positions take the voxels of the body as lists, looked up once.
-    voxels = synthetic[inside], real[inside], inside[inside]
+    voxels = body_voxels(synthetic, real, inside)
     return {
         "mae_hu": mae_hu(*voxels),
         "psnr_db": psnr_db(*voxels, protocol),
@@ -189,8 +188,7 @@ def all_paired_scores(
             finite.
     """
     scores = paired_scores(synthetic, real, body, protocol)
-    inside = body.astype(bool)
-    voxels = synthetic[inside], real[inside], inside[inside]
+    voxels = body_voxels(synthetic, real, body.astype(bool))
     scores |= tissue_mae_hu(*voxels)
     scores["bias_hu"] = bias_hu(*voxels)
     scores["histogram_hu"] = histogram_hu(*voxels)
@@ -198,6 +196,11 @@ def all_paired_scores(
         scores["ms_ssim"] = multiscale
     hd95 = bone_hd95_mm(synthetic, real, body, spacing_mm)
     return scores if hd95 is None else scores | {"bone_hd95_mm": hd95}
+
+
+def body_voxels(synthetic: HU, real: HU, inside: NDArray[np.bool_]) -> tuple[HU, HU, Mask]:
+    """Return the voxels of the body as lists, and their mask, for scores that ignore positions."""
+    return synthetic[inside], real[inside], inside[inside]
 
 
 def require_comparable(synthetic: HU, real: HU, body: Mask) -> None:

@@ -1,7 +1,6 @@
 """Compiled code computes what eager code does. Run without the shape checks: see conftest.py."""
 
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -31,20 +30,9 @@ from cyclegan.train.engine.formulas import Formulas
 from cyclegan.train.engine.placement import place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
+from tests.support.compiling import COMPILER_MARKS
 
-pytestmark = [
-    pytest.mark.compile,
-    pytest.mark.skipif(
-        "CYCLEGAN_NO_SHAPE_CHECKS" not in os.environ,
-        reason="the shape checks break graphs; `make test-all` runs these in a call without",
-    ),
-    pytest.mark.skipif(
-        shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler (g++)"
-    ),
-    # What torch's own compiler trips over: its use of TorchScript, and of a parametrized weight.
-    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
-]
+pytestmark = [pytest.mark.compile, *COMPILER_MARKS]
 CPU = torch.device("cpu")
 CHANGING = LossConfig(
     cycle=Term(weight=10.0, schedule="rise"), depth=Term(weight=10.0, schedule="fall")

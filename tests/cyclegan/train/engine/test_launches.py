@@ -3,8 +3,6 @@
 Run without the shape checks: see conftest.py.
 """
 
-import os
-import shutil
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -23,20 +21,10 @@ from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.loop import set_rates
 from cyclegan.train.monitor.telemetry import Telemetry
+from tests.support.compiling import COMPILER_MARKS
 from tests.support.dispatched import dispatched
 
-pytestmark = [
-    pytest.mark.compile,
-    pytest.mark.skipif(
-        "CYCLEGAN_NO_SHAPE_CHECKS" not in os.environ,
-        reason="the shape checks break graphs; `make test-all` runs these in a call without",
-    ),
-    pytest.mark.skipif(
-        shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler (g++)"
-    ),
-    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
-]
+pytestmark = [pytest.mark.compile, *COMPILER_MARKS]
 CPU = torch.device("cpu")
 MOST_OPERATORS = 150
 
