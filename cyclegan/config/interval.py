@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from cyclegan.errors import ConfigError
 
@@ -32,6 +32,9 @@ class Interval:
         return step * each // self.amount > (step - 1) * each // self.amount
 
 
+WITHOUT_AMOUNT = (Interval("auto"), Interval("never"))
+
+
 def parse_interval(name: str, text: object) -> Interval:
     """Parse the value of a setting.
 
@@ -46,8 +49,9 @@ def parse_interval(name: str, text: object) -> Interval:
         >>> parse_interval("schedule.save_every", "10 minutes")
         Interval(unit='seconds', amount=600.0)
     """
-    if text in get_args(Unit)[:2]:
-        return Interval(text)  # type: ignore[arg-type]
+    for interval in WITHOUT_AMOUNT:
+        if text == interval.unit:
+            return interval
     matched = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?) ?(step|pair|second|minute|hour)s?", str(text))
     if not matched or not float(matched[1]):
         raise ConfigError(f"{name} is {text!r}; it must be like {FORMATS}.")

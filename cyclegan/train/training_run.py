@@ -89,7 +89,7 @@ class TrainingRun:
         return Look(stop > 0, leave > 0, longest, slowest_s)
 
     def save(self, score: float | None, *, wait: bool = False) -> None:
-        """Begin to save a checkpoint while training goes on, or wait until it is committed."""
+        """Begin to save a checkpoint while training continues, or wait until it is committed."""
         self.saving.begin(self.state, score)
         if wait:
             self.saving.finish()

@@ -1,4 +1,4 @@
-"""A command hears each request to end once, also when its terminal closes."""
+"""A command receives each request to end once, also when its terminal closes."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""Saving beside the training: a thread of each worker writes, while the training goes on.
+"""Saving beside the training: a thread of each worker writes, while the training continues.
 
 Training waits for a copy of the state in host memory. Several workers learn at their next look that
 all files are written; then worker 0 commits the checkpoint, in its thread too.
