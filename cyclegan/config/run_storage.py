@@ -8,6 +8,7 @@ from mrct.storage.paths import StoragePath, storage_path
 RUNS_VARIABLE = "CYCLEGAN_STORAGE"
 """Environment variable with the folder or URL of all runs, for commands that do not name it."""
 DEFAULT = "runs"
+"""Folder in the working folder for runs and their results, which git ignores."""
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable that Ray's job server sets for the command of a job (Ray 2.60)."""
 _JOB_FILES = "/runtime_resources/"

@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from cyclegan.config.run_storage import DEFAULT
 from cyclegan.errors import CheckpointError
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.names import safe_join
@@ -34,9 +35,9 @@ def folder_of(run_folder: StoragePath, step: int) -> StoragePath:
 
 
 def results_folder(run_folder: StoragePath, name: str) -> Path:
-    """Return the default folder for results of a run: inside it, or, if the run is at a URL, in the
-    working folder."""
-    return run_folder.beside() / name
+    """Return the default folder for results of a run: inside it, or, if the run is at a URL, in a
+    folder of its name below the usual one of runs, which git ignores."""
+    return (run_folder.local or Path.cwd() / DEFAULT / run_folder.name) / name
 
 
 def partial_folder(final: StoragePath, attempt: str) -> StoragePath:
