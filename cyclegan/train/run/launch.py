@@ -39,7 +39,7 @@ from cyclegan.train.training_plan import total_steps
 from cyclegan.train.validation import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
-from mrct.ray_session import WHERE_ADDED, machines, ray_session
+from mrct.ray_session import WHERE_ADDED, machines, named_cluster, ray_session
 from mrct.stop_signals import Signals
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -78,7 +78,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     steps = total_steps(config, store)
     with config.run_folder.reached():
         config.run_folder.names()
-    with run_lock(config.run_folder):
+    with named_cluster(), run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         if done >= steps:

@@ -20,6 +20,7 @@ from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import launch
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
+from tests.support.ports import free_ports
 from tests.support.stores import make_store
 
 
@@ -187,6 +188,16 @@ def test_two_commands_cannot_train_one_run(config):
         run_lock(config.run_folder),
     ):
         pass
+
+
+def test_a_stale_address_of_a_cluster_is_told_before_the_run_is_locked(config, monkeypatch):
+    (port,) = free_ports(1)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+
+    with pytest.raises(UserError, match="No Ray cluster answers"):
+        launch(config)
+
+    assert not config.run_folder.exists()
 
 
 def test_the_preset_is_a_word_and_no_flag(config, capsys):
