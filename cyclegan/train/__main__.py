@@ -67,7 +67,7 @@ def main(argv: list[str]) -> ExitCode:
     moves = store_moves_explained(config, "--data.store") if command.config else nullcontext()
     with moves:
         store = open_store(config.store)  # before what takes longer to import
-    from cyclegan.train.training_plan import make_plan
+    from cyclegan.train.training_plan import make_plan, total_steps
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     if command.plan:
@@ -77,11 +77,14 @@ def main(argv: list[str]) -> ExitCode:
         return ExitCode.DONE
     from cyclegan.train.run.launch import launch
 
-    if not launch(config, command.start):
+    saved = launch(config, command.start)
+    if not saved:
         print("This run is already finished; nothing was done. --run.name NAME starts a new run.")
         return ExitCode.DONE
+    steps = total_steps(config, store)
+    end = "Done" if saved == steps else f"Paused at step {saved} of {steps}"
     print(
-        f"Done: {config.run_folder}\n"
+        f"{end}: {config.run_folder}\n"
         f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"
         f"  python -m cyclegan.evaluate {config.run_folder}\n"
         f"  python -m cyclegan.export {config.run_folder}"

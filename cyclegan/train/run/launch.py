@@ -57,8 +57,8 @@ class WorkerJob(TypedDict):
     start: StoragePath | None
 
 
-def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
-    """Train until the run is finished.
+def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
+    """Train until the run is finished, or until it pauses at `schedule.pause_at_step`.
 
     Args:
         config: Configuration with its name and paths resolved.
@@ -66,7 +66,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             checkpoint to start from.
 
     Returns:
-        False if the run had already been finished before, else True.
+        The step that the run is saved at; 0 if it had already been finished before.
 
     Raises:
         UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
@@ -76,13 +76,11 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     for mri in validation_volumes(store, "mri", "val", config):
         store.partner(mri)
     steps = total_steps(config, store)
-    with config.run_folder.reached():
-        config.run_folder.names()
     with named_cluster(), run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         if done >= steps:
-            return False
+            return 0
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
@@ -96,9 +94,10 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
                 exit_immediately(
                     stopped_error(received, done_steps(config.run_folder), steps, lost)
                 )
-        if received and (saved := done_steps(config.run_folder)) < steps:
+        saved = done_steps(config.run_folder)
+        if received and saved < steps:
             raise stopped_error(received, saved, steps, "nothing is lost")
-    return True
+    return saved
 
 
 def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:

@@ -1,12 +1,17 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.config.loss import Term
 from cyclegan.errors import CheckpointError, ConfigError, DataError
@@ -17,11 +22,15 @@ from cyclegan.train.checkpoint.run_record import record_environment, require_sam
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.run import launch as run_launch
 from cyclegan.train.run.launch import launch
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
 from tests.support.ports import free_ports
 from tests.support.stores import make_store
+
+WITHOUT_ROOTS_POWER = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
+"""Before a command that permissions of files shall bind."""
 
 
 def train(*words: str) -> ExitCode:
@@ -188,6 +197,68 @@ def test_two_commands_cannot_train_one_run(config):
         run_lock(config.run_folder),
     ):
         pass
+
+
+def unwritable(config: Config) -> str:
+    Path(config.run.storage).mkdir()
+    Path(config.run.storage).chmod(0o555)
+    return "Permission denied"
+
+
+def below_a_file(config: Config) -> str:
+    Path(config.run.storage).touch()
+    return "Not a directory"
+
+
+def unwritable_run(config: Config) -> str:
+    config.run_folder.mkdir(parents=True)
+    config.run_folder.chmod(0o555)
+    return "Permission denied"
+
+
+@pytest.mark.parametrize("spoil", [unwritable, below_a_file, unwritable_run])
+def test_a_folder_that_cannot_hold_the_run_is_refused_with_another_one(config, spoil):
+    reason = spoil(config)
+    arguments = ["smoke", "--data.store", config.data.store, "--run.name", config.run.name]
+
+    ended = subprocess.run(
+        [
+            *WITHOUT_ROOTS_POWER,
+            *(sys.executable, "-m", "cyclegan.train", *arguments),
+            *("--run.storage", config.run.storage),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == ExitCode.WRONG_USE
+    assert f"cannot be kept in {config.run_folder}: {reason}" in ended.stderr
+    assert "--run.storage FOLDER" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_name_too_long_for_a_folder_is_refused(config):
+    named = replace(config, run=replace(config.run, name="x" * 256))
+
+    with pytest.raises(ConfigError, match=r"cannot be kept.*: File name too long.*--run\.name"):
+        launch(named)
+
+
+def test_a_run_that_pauses_says_so(config, monkeypatch, capsys):
+    """The training runs here; test_under_ray.py has it with Ray."""
+    monkeypatch.setattr(run_launch, "ray_session", nullcontext)
+    monkeypatch.setattr(run_launch, "fit", lambda config, start: train_worker(config, Worker()))
+    command = ["smoke", "--data.store", config.data.store, "--run.storage", config.run.storage]
+    command += ["--run.name", "pauses", "--schedule.validate-every", "never"]
+
+    train(*command, "--schedule.pause-at-step", "2")
+    assert "Paused at step 2 of 6: " in capsys.readouterr().out
+
+    train(*command)
+    printed = capsys.readouterr().out
+    assert "Resuming from step 2 of 6" in printed
+    assert "Done: " in printed
 
 
 def test_a_stale_address_of_a_cluster_is_told_before_the_run_is_locked(config, monkeypatch):
