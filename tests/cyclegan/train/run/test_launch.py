@@ -3,15 +3,14 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.config.loss import Term
 from cyclegan.errors import CheckpointError, ConfigError, DataError
@@ -26,11 +25,11 @@ from cyclegan.train.run import launch as run_launch
 from cyclegan.train.run.launch import launch
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
+from mrct.storage.local_path import LocalPath
 from tests.support.ports import free_ports
 from tests.support.stores import make_store
 
-WITHOUT_ROOTS_POWER = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
-"""Before a command that permissions of files shall bind."""
+NOBODY = 65534
 
 
 def train(*words: str) -> ExitCode:
@@ -199,50 +198,44 @@ def test_two_commands_cannot_train_one_run(config):
         pass
 
 
-def unwritable(config: Config) -> str:
-    Path(config.run.storage).mkdir()
-    Path(config.run.storage).chmod(0o555)
-    return "Permission denied"
+@pytest.fixture
+def bound() -> Iterator[Path]:
+    """A folder with a file, while permissions bind this process, which may be root's."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "file").touch()
+    (folder / "run").mkdir(mode=0o555)
+    folder.chmod(0o555)
+    if is_root := os.getuid() == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield LocalPath(folder)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
 
 
-def below_a_file(config: Config) -> str:
-    Path(config.run.storage).touch()
-    return "Not a directory"
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("new", "Permission denied"),
+        ("run", "Permission denied"),
+        ("file/run", "Not a directory"),
+        ("x" * 256, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_hold_the_run_is_refused_with_the_flags_that_name_another(
+    bound, name, reason
+):
+    with (
+        pytest.raises(ConfigError, match=f"cannot be kept in {bound / name}: {reason}") as refused,
+        run_lock(bound / name),
+    ):
+        pass
 
-
-def unwritable_run(config: Config) -> str:
-    config.run_folder.mkdir(parents=True)
-    config.run_folder.chmod(0o555)
-    return "Permission denied"
-
-
-@pytest.mark.parametrize("spoil", [unwritable, below_a_file, unwritable_run])
-def test_a_folder_that_cannot_hold_the_run_is_refused_with_another_one(config, spoil):
-    reason = spoil(config)
-    arguments = ["smoke", "--data.store", config.data.store, "--run.name", config.run.name]
-
-    ended = subprocess.run(
-        [
-            *WITHOUT_ROOTS_POWER,
-            *(sys.executable, "-m", "cyclegan.train", *arguments),
-            *("--run.storage", config.run.storage),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ended.returncode == ExitCode.WRONG_USE
-    assert f"cannot be kept in {config.run_folder}: {reason}" in ended.stderr
-    assert "--run.storage FOLDER" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_a_name_too_long_for_a_folder_is_refused(config):
-    named = replace(config, run=replace(config.run, name="x" * 256))
-
-    with pytest.raises(ConfigError, match=r"cannot be kept.*: File name too long.*--run\.name"):
-        launch(named)
+    assert "--run.storage FOLDER" in str(refused.value)
+    assert "--run.name NAME" in str(refused.value)
 
 
 def test_a_run_that_pauses_says_so(config, monkeypatch, capsys):
