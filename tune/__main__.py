@@ -201,6 +201,8 @@ def run_search(command: RunCommand) -> ExitCode:
     )
     with exclusive_lock(settings.folder / ".lock", busy):
         log = open_folder(settings, base, space, resume=command.resume)
+        if doubt := context_of(settings, base).objective.doubt:
+            print(doubt)
         print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
         search(settings, context_of(settings, base), log, draw, space)
     return write_report(settings.folder, wanted=settings.trials)

@@ -9,6 +9,7 @@ from mrct.storage.paths import StoragePath, storage_path
 RUNS_VARIABLE = "CYCLEGAN_STORAGE"
 """Environment variable with the folder or URL of all runs, for commands that do not name it."""
 DEFAULT = "runs"
+"""Folder in the working folder for runs and their results, which git ignores."""
 _JOB_FILES = "/runtime_resources/"
 """Part of the path of every folder that Ray makes for a job's files."""
 
