@@ -134,7 +134,8 @@ def validate_volume(
         DivergedError: A result is not finite, so the running mean of the weights has diverged.
     """
     cycle = networks.cycle(store, volume)
-    if not all(np.isfinite(each).all() for each in (cycle.translated, cycle.returned)):
+    results = (each for each in (cycle.translated, cycle.returned) if each is not None)
+    if not all(np.isfinite(each).all() for each in results):
         raise DivergedError(
             f"The run diverged: its networks do not translate {volume.name} to finite values. The "
             "newest checkpoint with a score is from before. Try a smaller "
