@@ -13,7 +13,7 @@ from cyclegan.config.presets import preset
 from cyclegan.data.batch import Batch
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place_networks
+from cyclegan.train.engine.placement import gpu_name, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
@@ -71,8 +71,8 @@ class Bench:
 
     @property
     def name(self) -> str:
-        """What the GPU calls itself."""
-        return torch.cuda.get_device_name(self.device) if not self.small else "CPU"
+        """The GPU's name, by which layouts are recorded."""
+        return gpu_name(self.device) or "CPU"
 
     @property
     def half(self) -> torch.dtype:
