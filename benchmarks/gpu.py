@@ -5,7 +5,7 @@ is a line too. The faster layout goes into the file that `train.channels_last au
 1 where a check failed, 2 without a GPU; `--small` tries the script itself on a CPU with tiny sizes.
 What must hold on a GPU is in tests/gpu; `make gpu` runs both.
 
-    python -m benchmarks.gpu [--preset NAME] [--budget SECONDS] [--json FILE] [--docs PAGE]
+    python -m benchmarks.gpu [--preset NAME] [--size PIXELS] [--budget SECONDS] [--json FILE]
 """
 
 import argparse
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="default", help="whose step is measured")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a slice's side")
     parser.add_argument("--budget", type=float, default=480, help="seconds in all")
     parser.add_argument("--json", type=Path, help="file for all figures and the slowest kernels")
     parser.add_argument("--docs", type=Path, help="page whose marked part gets the figures")
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int:
     if not options.small and not torch.cuda.is_available():
         print("no CUDA device: nothing was measured. --small tries the script on the CPU.")
         return 2
-    bench = SMALL if options.small else Bench(device=torch.device("cuda", 0))
+    bench = SMALL if options.small else Bench(device=torch.device("cuda", 0), size=options.size)
     began = time.monotonic()
     checks = checks_of(options.preset)
     found: dict[str, Figures | str] = {"machine": machine(bench, options.preset)}
@@ -103,6 +104,7 @@ def machine(bench: Bench, preset: str) -> Figures:
     return {
         "gpu": bench.name,
         "preset": preset,
+        "size": bench.size,
         "day": datetime.now(UTC).date().isoformat(),
         "torch": torch.__version__,
         "cuda": str(torch.version.cuda),
@@ -114,6 +116,7 @@ def run_one_check(name: str, check: Check, bench: Bench, found: dict[str, Figure
     """Run one check and print its line; False where it failed."""
     began = time.monotonic()
     gc.collect()  # the networks of the check before it
+    torch.cuda.empty_cache()
     try:
         found[name], word = check(bench), "ok  "
     except Exception as error:  # the checks after it are worth their time all the same

@@ -60,9 +60,9 @@ class Bench:
     size: int = 256
     """Pixels of a slice's side."""
     filters: int = 64
-    """Of all networks' first layers."""
+    """Of all networks' first layers, at most."""
     blocks: int = 9
-    """Residual blocks of a generator."""
+    """Residual blocks of a generator, at most."""
 
     @property
     def small(self) -> bool:
@@ -130,8 +130,14 @@ class Bench:
         return replace(
             base,
             batch=replace(base.batch, shards=1, shard_size=pairs),
-            generator=replace(base.generator, filters=self.filters, blocks=self.blocks),
-            discriminator=replace(base.discriminator, filters=self.filters),
+            generator=replace(
+                base.generator,
+                filters=min(base.generator.filters, self.filters),
+                blocks=min(base.generator.blocks, self.blocks),
+            ),
+            discriminator=replace(
+                base.discriminator, filters=min(base.discriminator.filters, self.filters)
+            ),
             train=replace(base.train, **train),
         )
 

@@ -15,10 +15,10 @@ from mrct.storage.local_path import LocalPath
 
 ChannelsLast = Literal["auto", "yes", "no"]
 """Values of `train.channels_last`; "auto" is the default for the device."""
-LAYOUT = "layout.json"
+LAYOUT_RECORD = "layout.json"
 """File in a run's folder."""
 _CHOICES: dict[Any, ChannelsLast] = {"auto": "auto", "yes": "yes", "no": "no"}
-_VERSION = 1
+_LAYOUTS_VERSION = 1
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 """What may be raised by reading a file of any content, or by looking for a home."""
 
@@ -55,7 +55,9 @@ def record_layouts(gpu: str, preset: str, faster: Mapping[str, str]) -> LocalPat
     except _DAMAGE:
         layouts = {gpu: {preset: dict(faster)}}
     path.parent.make_folder()
-    path.put(json.dumps({"schema_version": _VERSION, "layouts": layouts}, indent=1).encode())
+    path.put(
+        json.dumps({"schema_version": _LAYOUTS_VERSION, "layouts": layouts}, indent=1).encode()
+    )
     return path
 
 
@@ -78,7 +80,7 @@ def settle_layout(
     def choose() -> str:
         choice = look_up_layout(config, gpu, note)
         config.run_folder.make_folder()
-        (config.run_folder / LAYOUT).put(json.dumps({"channels_last": choice}).encode())
+        (config.run_folder / LAYOUT_RECORD).put(json.dumps({"channels_last": choice}).encode())
         return choice
 
     return _CHOICES[broadcast_choice(choose, worker)]
@@ -111,7 +113,7 @@ def _is_open(config: Config, gpu: str) -> bool:
 
 
 def _kept(config: Config, gpu: str) -> Any:
-    return json.loads((config.run_folder / LAYOUT).read_text())["channels_last"]
+    return json.loads((config.run_folder / LAYOUT_RECORD).read_text())["channels_last"]
 
 
 def _measured(config: Config, gpu: str) -> Any:
@@ -122,6 +124,6 @@ def _measured(config: Config, gpu: str) -> Any:
 def _read_layouts(path: LocalPath) -> Any:
     """Return the layouts by GPU, then preset, then `train.compile`; the content is not checked."""
     content = json.loads(path.read_text())
-    if content["schema_version"] != _VERSION:
+    if content["schema_version"] != _LAYOUTS_VERSION:
         raise ValueError(f"schema_version {content['schema_version']}")
     return content["layouts"]

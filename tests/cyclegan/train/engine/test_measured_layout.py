@@ -10,7 +10,7 @@ from cyclegan.config.files import to_yaml
 from cyclegan.train import loop
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.measured_layout import (
-    LAYOUT,
+    LAYOUT_RECORD,
     look_up_layout,
     measured_layouts_file,
     record_layouts,
@@ -61,7 +61,7 @@ def test_measurements_do_not_overrule(config, settings, gpu, choice):
     run = with_train(config, **settings)
 
     assert settle_layout(run, gpu, Worker(), pytest.fail) == choice
-    assert not (run.run_folder / LAYOUT).exists()
+    assert not (run.run_folder / LAYOUT_RECORD).exists()
 
 
 @pytest.mark.parametrize("first", ["auto", "no"])
@@ -106,7 +106,7 @@ def test_a_damaged_or_foreign_file_costs_one_line(config, content):
 def test_a_damaged_record_of_the_run_costs_one_line(config):
     record_layouts(GPU, "smoke", {"no": "yes"})
     config.run_folder.make_folder()
-    (config.run_folder / LAYOUT).put(b"{")
+    (config.run_folder / LAYOUT_RECORD).put(b"{")
     notes: list[str] = []
 
     assert settle_layout(config, GPU, Worker(), notes.append) == "yes"
