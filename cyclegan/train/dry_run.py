@@ -15,7 +15,8 @@ from cyclegan.config.config import Config
 from cyclegan.data.stream import open_stream, print_note
 from cyclegan.train.distributed import Worker
 from cyclegan.train.divergence import explain_out_of_memory
-from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
+from cyclegan.train.engine.measured_layout import look_up_layout
+from cyclegan.train.engine.placement import compute_dtype, gpu_name, memory_format, place_networks
 from cyclegan.train.engine.state import build_state
 from cyclegan.train.engine.step import train_step
 from cyclegan.train.monitor.timers import peak_memory
@@ -70,7 +71,7 @@ def measure_steps(config: Config, store: Store) -> DryRunResult:
     device = torch.device("cuda:0" if cuda else "cpu")
     worker = Worker(world_size=config.scale.workers, device=device)
     shards = config.batch.shards_of(0, worker.world_size)
-    layout = memory_format(config.train.channels_last, device)
+    layout = memory_format(look_up_layout(config, gpu_name(device), print_note), device)
     took_s = []
     with explain_out_of_memory(config):
         state = build_state(
@@ -101,7 +102,7 @@ def measure_steps(config: Config, store: Store) -> DryRunResult:
                 took_s.append(time.monotonic() - started)
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if cuda else None
     return DryRunResult(
-        device=torch.cuda.get_device_name(device) if cuda else "this machine's CPU",
+        device=gpu_name(device) or "this machine's CPU",
         workers=worker.world_size,
         steps=total_steps(config, store),
         first_step_s=took_s[0],
