@@ -106,6 +106,18 @@ def done_steps(run_folder: StoragePath) -> int:
     return int(checkpoint.verify_checkpoint(found)["step"]) if found else 0
 
 
+def first_step_of(
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | StoragePath
+) -> int:
+    """Return the step that a run would continue from, without changing anything.
+
+    Args and errors are those of `check_resume`.
+    """
+    if start := check_resume(config, store, steps, resume):
+        return int(checkpoint.verify_checkpoint(start)["step"])
+    return done_steps(config.run_folder)
+
+
 def run_lock(run_folder: StoragePath) -> AbstractContextManager[None]:
     """Lock the run against other commands, within the context.
 
