@@ -24,6 +24,7 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
+from cyclegan.train.patience import past_scores
 from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
@@ -109,6 +110,7 @@ def train_worker(
         report=report,
         stop_requested=stop_requested,
         node_preempted=node_preempted,
+        scores=past_scores(config.run_folder, state.step) if worker.is_rank_zero else {},
     )
     steps, settings = total_steps(config, store), computation_settings(config)
     with (
@@ -120,6 +122,8 @@ def train_worker(
         telemetry.settings(settings, done=False)
         for word in first_notes if worker.is_rank_zero else ():
             note(word)
+        if run.owes_validation():
+            run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
             run.save(score=None, wait=True)
         while trouble := advance(run, steps, trace):
@@ -193,9 +197,13 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             score = None
             # Validate before saving, so that every checkpoint whose validation was due has a score.
             # A run that is stopped early may have no time for it.
-            if validating := ends or (not stop and events.is_due("validate", state.step)):
-                with events.happens("validate", state.step):
-                    score, given_up = run.validate(to_its_end=ends)
+            validating = ends or events.is_due("validate", state.step)
+            if validating:
+                given_up = stop and not ends
+                if not given_up:
+                    with events.happens("validate", state.step):
+                        score, given_up = run.validate(to_its_end=ends)
+                run.owe_validation(given_up)
                 stop = stop or given_up
             if validating or stop or leave or events.is_due("save", state.step):
                 with events.happens("save", state.step):  # the time until a stop may be short

@@ -108,6 +108,18 @@ def done_steps(run_folder: StoragePath) -> int:
     return int(checkpoint.verify_checkpoint(found)["step"]) if found else 0
 
 
+def first_step_of(
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | StoragePath
+) -> int:
+    """Return the step that a run would continue from, without changing anything.
+
+    Args and errors are those of `check_resume`.
+    """
+    if start := check_resume(config, store, steps, resume):
+        return int(checkpoint.verify_checkpoint(start)["step"])
+    return done_steps(config.run_folder)
+
+
 @contextmanager
 def run_lock(run_folder: StoragePath) -> Iterator[None]:
     """Make the run's folder, and lock the run against other commands within the context.

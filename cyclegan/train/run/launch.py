@@ -20,7 +20,13 @@ from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
-from cyclegan.train.run.resources import cores_of_worker, uses_gpus, workers_that_fit
+from cyclegan.train.patience import is_out_of_patience, past_scores
+from cyclegan.train.run.resources import (
+    cores_of_worker,
+    idle_cores,
+    uses_gpus,
+    workers_that_fit,
+)
 from cyclegan.train.run.signals import (
     ask_at_most_every,
     exit_immediately,
@@ -55,6 +61,8 @@ class WorkerJob(TypedDict):
 
     config: Config
     start: StoragePath | None
+    cores: int
+    """CPU cores of each worker."""
 
 
 def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
@@ -79,7 +87,8 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     with named_cluster(), run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
-        if done >= steps:
+        scores = past_scores(config.run_folder, done)
+        if done >= steps or is_out_of_patience(list(scores.values()), config.train.patience):
             return 0
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
@@ -119,11 +128,13 @@ def fit(
     Raises:
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
+    scaling = scaling_config(config)
+    cores = int(scaling.resources_per_worker["CPU"])
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
-        train_loop_config=WorkerJob(config=config, start=start),
+        train_loop_config=WorkerJob(config=config, start=start, cores=cores),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling_config(config),
+        scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
@@ -212,7 +223,7 @@ def run_worker(job: WorkerJob) -> None:
             if run_folder.local
             else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
-            notes=read_failure(run_folder),
+            notes=[*read_failure(run_folder), *idle_cores(os.environ, job["cores"])],
         )
     except (UserError, OSError) as error:
         record_fatal_error(run_folder, error)

@@ -93,6 +93,24 @@ def test_plan_prints_the_derived_numbers_and_starts_nothing(config, capsys):
     assert not Path(config.run.storage).exists()
 
 
+def test_plan_is_of_what_resume_leaves_to_do(trained, config, capsys):
+    folders = ["--data.store", config.data.store, "--run.storage", config.run.storage]
+    run = ["smoke", *folders, "--run.name", config.run.name, "--plan"]
+    start = folder_of(config.run_folder, 3)
+
+    train(*run)
+    assert "already finished" in capsys.readouterr().out
+    train(*run, "--run.name", "new", "--resume", str(start))
+    assert "for the 3 steps from 3 on, without validations" in capsys.readouterr().out
+    assert not (config.run_folder.parent / "new").exists()
+
+    shutil.rmtree(folder_of(config.run_folder, 6))
+    train(*run)
+    assert "for the 3 steps from 3 on, without validations" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--resume never"):
+        train(*run, "--resume", "never")
+
+
 def test_help_shows_flags_settings_and_defaults(capsys):
     with pytest.raises(SystemExit, match="0"):
         train("--help")
