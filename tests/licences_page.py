@@ -17,19 +17,19 @@ COPYLEFT = re.compile(r"\bA?GPL|GNU (Affero )?General Public", re.IGNORECASE)
 """What no dependency of an Apache-2.0 project may have; MPL and LGPL leave the project its own."""
 HEAD = """# Licences
 
-The project is licensed under Apache 2.0. It is installed with the packages below, by the licence that each
-states in its metadata; packages with code of others in their wheels (imagecodecs, numpy, scipy, SimpleITK,
-torch, ...) ship those licences too. None is under the GPL. `python -m tests.licences_page` writes this page, and a
-test compares it with what is installed.
+The project is licensed under Apache 2.0. It is installed with the packages below, by the licence
+that each states in its metadata; packages with code of others in their wheels (imagecodecs, numpy,
+scipy, SimpleITK, torch, ...) ship those licences too. None is under the GPL.
+`python -m tests.licences_page` writes this page, and a test compares it with what is installed.
 
 """
 CUDA = """
 ## With CUDA
 
-The CUDA build of torch installs these too. By their metadata of 30 November 2026, cuda-bindings, cuda-pathfinder
-and nvidia-nvtx are under Apache 2.0 and triton, which comes beside them, under MIT; the others, and nvidia-nvjpeg,
--nvjpeg2k, -nvtiff and -libnvcomp above, are NVIDIA's proprietary software. Read its terms before you pass on an
-image that contains them.
+The CUDA build of torch installs these too. By their metadata of 30 November 2026, cuda-bindings,
+cuda-pathfinder and nvidia-nvtx are under Apache 2.0 and triton, which comes beside them, under MIT;
+the others, and nvidia-nvjpeg, -nvjpeg2k, -nvtiff and -libnvcomp above, are NVIDIA's proprietary
+software. Read its terms before you pass on an image that contains them.
 
 """
 
@@ -87,7 +87,8 @@ def of_nvidia() -> list[str]:
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "\n".join(rows()) + "\n" + CUDA + ", ".join(of_nvidia()) + ".\n"
+    installed, for_cuda = "\n".join(rows()), "\n".join(f"- {each}" for each in of_nvidia())
+    return f"{HEAD}{installed}\n{CUDA}{for_cuda}\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the project is installed with leaves it under Apache 2.0, and the page of licences is true."""
+"""No dependency is under the GPL, and the page of licences is true."""
 
 from tests.licences_page import COPYLEFT, PAGE, dependencies, licence_of, of_nvidia, page
 
