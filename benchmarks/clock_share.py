@@ -4,9 +4,11 @@ That is in the long run: what the first validation costs is known only after it,
 up for.
 
 Measured: two workers with gloo train a small run, which is stopped after some minutes. The times of
-`auto` are shortened in proportion, so that some validations fall into them. By the model: `default`
-on 1, 8 and 64 GPUs, with `auto` and with an interval of 1000 steps, as `cluster plan` counts it but
-with the scoring on the CPU too. Run it: python -m benchmarks.clock_share
+`auto` are shortened in proportion, so that some validations fall into them. By the model of
+`cluster plan`: `default` on 1, 8 and 64 GPUs, with `auto` and with an interval of 1000 steps, and
+with scores computed while the workers wait or beside the training.
+
+Run it: python -m benchmarks.clock_share
 """
 
 import argparse
@@ -14,27 +16,24 @@ import json
 import os
 import tempfile
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
+from typing import get_args
 
-from cluster.plan.assumptions import Assumptions
+from cluster.plan.assumptions import Assumptions, Scoring
 from cluster.plan.cost_model import forecast_speed
 from cluster.plan.flops import compute_cost_of
-from cluster.plan.scaling_plan import cluster_of, every_of, overhead_of, step_cost_of
+from cluster.plan.run_costs import cluster_of, overhead_of, step_cost_of, validation_s_of
 from cyclegan.config.config import Config
 from cyclegan.config.files import resolve, to_yaml
 from cyclegan.config.presets import default, smoke
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.periodic_events import AUTO_S, MAX_SHARE
 from data_prep.store.store import Store
 from mrct.storage.local_path import LocalPath
 from tests.support.gloo import run_workers
 from tests.support.stores import make_store
 
-SCORING_S = 10.0
-"""Processor time to score a volume of 160 x 256 x 256: 9 to 12 s an MRI, 5.6 s a CT."""
-DEPTH, VOLUMES = 160, 8
-"""Slices of a volume, and volumes that a validation of `default` has."""
+DEPTH, STORED_DEPTH = 160, 2
+"""Slices of a volume as it is reckoned, and as it is stored here."""
 SHORT = 12
 """Factor by which the times of `auto` are shortened in what is measured."""
 TRAIN = """
@@ -68,29 +67,19 @@ def measured(store: Store, folder: LocalPath, minutes: float) -> tuple[str, list
     return lines[-1]["note"], times
 
 
-def modelled(config: Config, store: Store, gpus: int) -> float:
+def modelled(config: Config, store: Store, gpus: int, scoring: Scoring) -> float:
     """Share of the clock that training takes on so many GPUs, in percent."""
-    assumed = Assumptions()
+    assumed = Assumptions(scoring=scoring)
     config = replace(
         config,
         batch=replace(config.batch, shards=max(config.batch.shards, gpus)),
         scale=replace(config.scale, workers=gpus),
     )
     work = compute_cost_of(config, store.size)
-    overhead = overhead_of(config, store, assumed, work)
-    depths = sum(int(store.select(modality, "val").depths.sum()) for modality in ("mri", "ct"))
-    most = ceil(VOLUMES / gpus)  # volumes of the busiest worker
-    validation_s = most * (overhead.validation_s / depths * DEPTH + SCORING_S)
-    auto_s = max(AUTO_S["validate"], validation_s * (1 / MAX_SHARE - 1))
-    overhead = replace(
-        overhead,
-        validation_s=validation_s,
-        validation_every=every_of(config, "validate", auto_s),
-    )
-    seen = forecast_speed(
-        step_cost_of(config, store, assumed, work), cluster_of(gpus, assumed), overhead
-    )
-    return 100 * overhead.steps * seen.step_s / seen.epoch_s
+    stored_s = validation_s_of(config, store, assumed, work)
+    overhead = overhead_of(config, store, DEPTH / STORED_DEPTH * stored_s)
+    step = step_cost_of(config, store, assumed, work)
+    return 100 * forecast_speed(step, cluster_of(gpus, assumed), overhead).training_share
 
 
 def main() -> None:
@@ -108,18 +97,22 @@ def main() -> None:
         note, times = measured(small, folder, options.minutes)
         print(f"measured, two workers with gloo, load {os.getloadavg()[0]:.1f}: {note}")
         print(f"  validations after {', '.join(f'{time_s:.0f}' for time_s in times)} s")
-        store = make_store(folder / "s.zarr", mri=3, ct=3, splits=splits, shape=(2, 256, 256))
+        shape = (STORED_DEPTH, 256, 256)
+        halves = ("train", "val")
+        store = make_store(folder / "s.zarr", mri=8, ct=8, splits=halves, shape=shape)
         base = default()
         by_steps = replace(base.schedule, save_every="1000 steps", validate_every="1000 steps")
+        every_1000 = replace(base, schedule=by_steps)
         shares = {
-            gpus: (
-                modelled(base, store, gpus),
-                modelled(replace(base, schedule=by_steps), store, gpus),
+            f"{gpus} GPUs, scores computed {scoring}": (
+                modelled(base, store, gpus, scoring),
+                modelled(every_1000, store, gpus, scoring),
             )
             for gpus in (1, 8, 64)
+            for scoring in get_args(Scoring)
         }
-    for gpus, (auto, steps) in shares.items():
-        print(f"by the model, {gpus:2} GPUs: auto {auto:.1f} %, every 1000 steps {steps:.1f} %")
+    for case, (auto, steps) in shares.items():
+        print(f"by the model, {case}: auto {auto:.1f} %, every 1000 steps {steps:.1f} %")
     if options.json:
         options.json.write_text(json.dumps({"note": note, "times_s": times, "model": shares}))
 

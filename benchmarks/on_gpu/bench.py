@@ -1,7 +1,4 @@
-"""Where GPU checks run: the device, the sizes of networks and slices, and how time is taken.
-
-With `small` all is tiny and on the CPU, to try the checks themselves.
-"""
+"""Where GPU checks run: the device, the sizes of networks and slices, and how time is taken."""
 
 import time
 from collections.abc import Callable
@@ -16,13 +13,15 @@ from cyclegan.config.presets import preset
 from cyclegan.data.batch import Batch
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place_networks
+from cyclegan.train.engine.placement import gpu_name, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
 LAYOUTS = {"yes": torch.channels_last, "no": torch.contiguous_format}
 """By the value of `train.channels_last`."""
 EMA_DECAY = 0.999
+Figures = dict[str, Any]
+"""By name, with their units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,27 +56,23 @@ class Stepper:
 class Bench:
     """A device and what fits on it."""
 
-    small: bool = False
+    device: torch.device
+    size: int = 256
+    """Pixels of a slice's side."""
+    filters: int = 64
+    """Of all networks' first layers, at most."""
+    blocks: int = 9
+    """Residual blocks of a generator, at most."""
 
     @property
-    def device(self) -> torch.device:
-        """The first GPU, or the CPU."""
-        return torch.device("cpu") if self.small else torch.device("cuda", 0)
+    def small(self) -> bool:
+        """Whether this is no GPU, and the checks are only tried."""
+        return self.device.type != "cuda"
 
     @property
-    def size(self) -> int:
-        """Pixels of a slice's side."""
-        return 32 if self.small else 256
-
-    @property
-    def filters(self) -> int:
-        """Of all networks' first layers."""
-        return 4 if self.small else 64
-
-    @property
-    def blocks(self) -> int:
-        """Residual blocks of a generator."""
-        return 1 if self.small else 9
+    def name(self) -> str:
+        """The GPU's name, by which layouts are recorded."""
+        return gpu_name(self.device) or "CPU"
 
     @property
     def half(self) -> torch.dtype:
@@ -135,8 +130,14 @@ class Bench:
         return replace(
             base,
             batch=replace(base.batch, shards=1, shard_size=pairs),
-            generator=replace(base.generator, filters=self.filters, blocks=self.blocks),
-            discriminator=replace(base.discriminator, filters=self.filters),
+            generator=replace(
+                base.generator,
+                filters=min(base.generator.filters, self.filters),
+                blocks=min(base.generator.blocks, self.blocks),
+            ),
+            discriminator=replace(
+                base.discriminator, filters=min(base.discriminator.filters, self.filters)
+            ),
             train=replace(base.train, **train),
         )
 
@@ -162,9 +163,9 @@ class Bench:
         self,
         config: Config,
         *,
-        fp16: bool = False,
         total_steps: int = 1000,
         device: torch.device | None = None,
+        lap: Callable[[str], None] = lambda part: None,
     ) -> Stepper:
         """A fresh run of a config, whose `train.channels_last` is yes or no."""
         device = device or self.device
@@ -174,11 +175,15 @@ class Bench:
             shards=range(1),
             device=device,
             layout=LAYOUTS[config.train.channels_last],
-            fp16=fp16,
+            fp16=config.train.precision == "fp16",
         )
         return Stepper(
             state=state,
-            engine=place_networks(state, config, Worker(device=device), print),
+            engine=place_networks(state, config, Worker(device=device), print, lap),
             batch=self.batch(config, device=device),
             weights=config.loss.at(0, total_steps),
         )
+
+
+SMALL = Bench(device=torch.device("cpu"), size=32, filters=4, blocks=1)
+"""To try the checks themselves."""

@@ -1,7 +1,7 @@
 """`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of generators."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -10,9 +10,11 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, resolve
 from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
+from cyclegan.config.run_location import locate_run, store_moves_explained
 from cyclegan.errors import ConfigError
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.job_stop import outlive_job_stop
 from mrct.storage.paths import StoragePath, storage_path
 
 TRAIN_COMMAND = "python -m cyclegan.train"
@@ -22,7 +24,7 @@ TRAIN_COMMAND = "python -m cyclegan.train"
 class BaseConfig:
     """Alternative to a preset as the origin of the settings."""
 
-    config: Path | None = None
+    config: StoragePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,14 +39,17 @@ class TrainCommand:
     preset: Annotated[
         str, Positional, arg(metavar="[PRESET]", help=f"First argument: {', '.join(PRESETS)}.")
     ] = "default"
-    config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Use this config.yaml instead of a preset."""
+    config: Annotated[StoragePath | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Use this config.yaml instead of a preset; that of a run continues the run where it lies."""
     resume: Annotated[str, arg(metavar="auto|never|PATH")] = "auto"
     """auto: resume the run if it exists; never: refuse to resume; PATH: start from another run or
     one of its checkpoints, or resume a run that started there."""
     plan: bool = False
     """Print the derived numbers, run a few steps on this machine, print their time and memory, and
-    exit."""
+    exit. The time is that of the steps that are left, by --resume."""
+    find_rate: bool = False
+    """Train new networks for up to 100 steps at rising learning rates, draw their loss, suggest a
+    rate, and exit."""
     settings: Sections = field(default_factory=dict)
 
     @property
@@ -58,28 +63,60 @@ def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
     command, config = parse_command(argv)
     config = resolve(config)
+    if not command.plan:
+        outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
 
-    store = open_store(config.store)  # before what takes longer to import
-    from cyclegan.train.training_plan import make_plan
+    moves = store_moves_explained(config, "--data.store") if command.config else nullcontext()
+    with moves:
+        store = open_store(config.store)  # before what takes longer to import
+    from cyclegan.train.training_plan import make_plan, total_steps
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
+    finished = "This run is already finished. --run.name NAME starts a new run."
     if command.plan:
+        from cyclegan.train.checkpoint.resume import first_step_of
         from cyclegan.train.dry_run import measure_steps
 
-        print(measure_steps(config, store))
+        steps = total_steps(config, store)
+        first = first_step_of(config, store, steps, command.start)
+        print(measure_steps(config, store, first) if first < steps else finished)
         return ExitCode.DONE
+    if command.find_rate:
+        return test_rates(config)
     from cyclegan.train.run.launch import launch
 
-    if not launch(config, command.start):
-        print("This run is already finished; nothing was done. --run.name NAME starts a new run.")
+    saved = launch(config, command.start)
+    if not saved:
+        print(finished)
         return ExitCode.DONE
+    steps = total_steps(config, store)
+    end = "Done"
+    if saved < steps:
+        paused = saved == config.schedule.pause_at_step
+        end = f"{'Paused' if paused else 'Ended early'} at step {saved} of {steps}"
     print(
-        f"Done: {config.run_folder}\n"
+        f"{end}: {config.run_folder}\n"
         f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"
         f"  python -m cyclegan.evaluate {config.run_folder}\n"
         f"  python -m cyclegan.export {config.run_folder}"
     )
+    return ExitCode.DONE
+
+
+def test_rates(config: Config) -> ExitCode:
+    """Run the range test of the learning rate, and print and draw its result."""
+    from cyclegan.train.checkpoint.folder import results_folder
+    from cyclegan.train.find_rate import find_rate
+    from data_prep.store.store import open_store
+    from mrct.storage.atomic import write_atomic
+    from mrct.storage.local_path import make_output_folder
+
+    found = find_rate(config, open_store(config.store))
+    path = results_folder(config.run_folder, "learning_rates.png")
+    make_output_folder(path.parent)
+    write_atomic(path, found.picture())
+    print(f"{found}\n  {path}")
     return ExitCode.DONE
 
 
@@ -95,7 +132,7 @@ def parse_command(argv: list[str]) -> tuple[TrainCommand, Config]:
     file = parse_known(BaseConfig, argv, prog=TRAIN_COMMAND)[0].config
     if named and file:
         raise ConfigError(f"--config replaces the preset: give either --config or {named!r}.")
-    base = load_config(file) if file else preset(named or "default")
+    base = locate_run(load_config(file), file, argv) if file else preset(named or "default")
     sections, argv = flags_of(base, argv)
     default = TrainCommand(preset=named or "default", settings=sections)
     command: TrainCommand = parse(TrainCommand, argv, prog=TRAIN_COMMAND, default=default)
