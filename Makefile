@@ -82,12 +82,13 @@ $(GPU)/.complete-stubs: $(GPU)/.complete $(wildcard tests/gpu_dry/*.[ch]) tests/
 	$(GPU)/bin/python -m tests.gpu_dry.stub_libraries $(STUBS)
 	touch $@
 
-# What would end the first minute on a GPU and shows in devices, shapes and data types.
+# What would end or slow the first minute on a GPU and shows in devices, shapes, types and code.
 gpu-dry: $(GPU)/.complete-stubs
-	$(GPU_DRY)
+	$(GPU_DRY) -m "not compile"
+	CYCLEGAN_NO_SHAPE_CHECKS=1 $(GPU_DRY) -m compile
 
 gpu-dry-quick: $(GPU)/.complete-stubs
-	$(GPU_DRY) -m "not slow"
+	$(GPU_DRY) -m "not ($(LATER))"
 
 # The tests of the networks and of training, on the CPU, under the CUDA build.
 gpu-dry-cpu: $(GPU)/.complete
