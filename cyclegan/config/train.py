@@ -77,7 +77,8 @@ class TrainConfig:
     kind: shards run one by one on one thread each, and their gradients are added in the shards'
     order."""
     channels_last: Literal["auto", "yes", "no"] = "auto"
-    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only."""
+    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only, unless
+    `make gpu` has found the other layout faster with this GPU and preset."""
     ema_decay: float = 0.999
     """Decay of the moving average of the generators' weights, which is evaluated and exported; 0:
     use the last weights."""

@@ -17,7 +17,8 @@ from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream, print_note
 from cyclegan.train.distributed import Worker
 from cyclegan.train.divergence import explain_out_of_memory
-from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
+from cyclegan.train.engine.measured_layout import look_up_layout
+from cyclegan.train.engine.placement import compute_dtype, gpu_name, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.timers import peak_memory
@@ -93,7 +94,7 @@ def open_dry_run(config: Config, store: Store, first_step: int = 0) -> Iterator[
     device = torch.device("cuda:0" if cuda else "cpu")
     worker = Worker(world_size=config.scale.workers, device=device)
     shards = config.batch.shards_of(0, worker.world_size)
-    layout = memory_format(config.train.channels_last, device)
+    layout = memory_format(look_up_layout(config, gpu_name(device), print_note), device)
     with explain_out_of_memory(config):
         state = build_state(
             config,
@@ -141,7 +142,7 @@ def measure_steps(config: Config, store: Store, first_step: int = 0) -> DryRunRe
     cuda = device.type == "cuda"
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if cuda else None
     return DryRunResult(
-        device=torch.cuda.get_device_name(device) if cuda else "this machine's CPU",
+        device=gpu_name(device) or "this machine's CPU",
         workers=dry_run.worker.world_size,
         steps=dry_run.steps - first_step,
         first_step=first_step,

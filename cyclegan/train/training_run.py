@@ -55,6 +55,8 @@ class TrainingRun:
     worker: Worker
     store: Store
     state: TrainState
+    channels_last: bool
+    """Whether weights and features have the channels_last memory layout."""
     engine: TrainEngine
     telemetry: Telemetry
     saving: BackgroundSave

@@ -45,7 +45,7 @@ from cyclegan.train.training_plan import total_steps
 from cyclegan.train.validation import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
-from mrct.ray_session import WHERE_ADDED, machines, ray_session
+from mrct.ray_session import WHERE_ADDED, machines, named_cluster, ray_session
 from mrct.stop_signals import Signals
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -65,8 +65,9 @@ class WorkerJob(TypedDict):
     """CPU cores of each worker."""
 
 
-def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
-    """Train until the run is finished.
+def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
+    """Train until the run is finished, ends early by `train.patience`, or pauses at
+    `schedule.pause_at_step`.
 
     Args:
         config: Configuration with its name and paths resolved.
@@ -74,7 +75,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             checkpoint to start from.
 
     Returns:
-        False if the run had already been finished before, else True.
+        The step that the run is saved at; 0 if it had already been finished before.
 
     Raises:
         UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
@@ -84,14 +85,12 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     for mri in validation_volumes(store, "mri", "val", config):
         store.partner(mri)
     steps = total_steps(config, store)
-    with config.run_folder.reached():
-        config.run_folder.names()
-    with run_lock(config.run_folder):
+    with named_cluster(), run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         scores = past_scores(config.run_folder, done)
         if done >= steps or is_out_of_patience(list(scores.values()), config.train.patience):
-            return False
+            return 0
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
@@ -105,9 +104,10 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
                 exit_immediately(
                     stopped_error(received, done_steps(config.run_folder), steps, lost)
                 )
-        if received and (saved := done_steps(config.run_folder)) < steps:
+        saved = done_steps(config.run_folder)
+        if received and saved < steps:
             raise stopped_error(received, saved, steps, "nothing is lost")
-    return True
+    return saved
 
 
 def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:
