@@ -41,6 +41,8 @@ class OptimizerConfig:
             self.discriminator_learning_rate > 0,
             "optimizer.discriminator_learning_rate must be above 0.",
         )
+        require(0 <= self.beta1 < 1, "optimizer.beta1 must lie in [0, 1).")
+        require(0 <= self.beta2 < 1, "optimizer.beta2 must lie in [0, 1).")
         require(0 <= self.decay_start < 1, "optimizer.decay_start must lie in [0, 1).")
         require(self.warmup_steps >= 0, "optimizer.warmup_steps must be 0 or more.")
         require(
@@ -194,6 +196,7 @@ class ScaleConfig:
             "does not support two workers of a run on one GPU. Set --scale.workers 1 or "
             "--scale.gpus-per-worker 1.",
         )
+        require(self.cpus_per_worker >= 0, "scale.cpus_per_worker must be 0 or more.")
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
         require(self.frozen_timeout_s >= 1, "scale.frozen_timeout_s must be at least 1.")
         require(self.grace_s >= 0, "scale.grace_s must be 0 or more.")
