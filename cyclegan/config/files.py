@@ -28,6 +28,8 @@ FREE_ON_RESUME = (
     # A run that was stopped by a damaged volume can be resumed without it.
     "data.on_corrupt",
     "data.max_corrupt",
+    # It decides how long a run trains, not what it computes until then.
+    "train.patience",
 )
 FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 

@@ -63,6 +63,9 @@ class TrainConfig:
     """Passes over the larger domain."""
     max_steps: int = 0
     """Total optimizer steps, at which the schedules end; 0: as many as `epochs` take."""
+    patience: int = 0
+    """Validations without a better `val/selection` after which the run ends early; 0: never. A
+    search ignores it: there the scheduler decides."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the convolutions. `auto`: bf16 if the hardware supports it, else fp16 on a GPU
     and fp32 on a CPU. On a GPU `fp32` is TF32 in convolutions (10 bits of mantissa), except in
@@ -76,7 +79,8 @@ class TrainConfig:
     kind: shards run one by one on one thread each, and their gradients are added in the shards'
     order."""
     channels_last: Literal["auto", "yes", "no"] = "auto"
-    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only."""
+    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only, unless
+    `make gpu` has found the other layout faster with this GPU and preset."""
     ema_decay: float = 0.999
     """Decay of the moving average of the generators' weights, which is evaluated and exported; 0:
     use the last weights."""
@@ -86,6 +90,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
         require(self.max_steps >= 0, "train.max_steps must be 0 or more.")
+        require(self.patience >= 0, "train.patience must be 0 or more.")
         require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1).")
         require(self.pool_size >= 0, "train.pool_size must be 0 or more.")
 
