@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cyclegan.config.config import GeneratorConfig
-from cyclegan.export.formats import FILES, open_format, trace
+from cyclegan.export.formats import open_format, write_formats
 from cyclegan.nets.generator import Generator
 
 HU_PER_UNIT = 2047.5
@@ -14,11 +14,11 @@ HU_PER_UNIT = 2047.5
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A generator, and the folder of its program."""
+    """A generator, and the folder of its files."""
     torch.manual_seed(0)
     generator = Generator(in_channels=1, filters=4, blocks=1, upsample="resize").eval()
     folder = tmp_path_factory.mktemp("model")
-    torch.export.save(trace(generator.requires_grad_(False), 1), folder / FILES["pt2"])
+    write_formats(generator.requires_grad_(False), 1, folder)
     return generator, folder
 
 
