@@ -44,6 +44,7 @@ FLOW = [
     "cyclegan.train.monitor",
     "cyclegan.train.checkpoint",
     "cyclegan.train.training_plan",
+    "cyclegan.train.batch_size",
     "cyclegan.train.periodic_events",
     "cyclegan.train.divergence",
     "cyclegan.train.validation_figure",
