@@ -45,6 +45,7 @@ FLOW = [
     "cyclegan.train.checkpoint",
     "cyclegan.train.training_plan",
     "cyclegan.train.patience",
+    "cyclegan.train.batch_size",
     "cyclegan.train.periodic_events",
     "cyclegan.train.divergence",
     "cyclegan.train.validation_figure",

@@ -16,6 +16,9 @@ class Assumptions:
     """Kind of GPU."""
     gpus_per_node: int = 0
     """GPUs per machine; 0: the usual number for the kind."""
+    batch: Literal["preset", "auto"] = "preset"
+    """Pairs of a step: the preset's, or with `auto` as many as `--batch auto` of the training takes
+    for this kind of GPU."""
     utilisation: float = 0.4
     """Share of the GPU's peak throughput that the step reaches; an assumption until it is
     measured."""
