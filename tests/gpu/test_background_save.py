@@ -21,16 +21,16 @@ def test_a_save_holds_the_state_of_its_step_and_does_not_wait_for_the_gpu(tmp_pa
     state, batch = state_on("cuda"), batch_on("cuda")
     engine = place_networks(state, CONFIG, worker, note=pytest.fail)
     saving = BackgroundSave(tmp_path, worker)
-    saving.begin(state, None)  # allocates the pinned memory, which a sync may be part of
+    saving.begin(state)  # allocates the pinned memory, which a sync may be part of
     train_step(state, engine, batch, CONFIG.loss, 0.9)
-    saving.begin(state, None)  # now Adam has moments
+    saving.begin(state)  # now Adam has moments
     saving.finish()
 
     train_step(state, engine, batch, CONFIG.loss, 0.9)
     expected = {name: value.clone() for name, value in state.mean.state_dict().items()}
     torch.cuda.set_sync_debug_mode("error")
     try:
-        saving.begin(state, None)
+        saving.begin(state)
         train_step(state, engine, batch, CONFIG.loss, 0.9)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -131,7 +131,7 @@ class TrialRecorder(ray.tune.Callback):
         self.log.end(name, state, reason)
         if not self.context.segments:  # other members of a population may take over from them later
             run_folder = self.context.runs / self.log.by_name[name].run
-            checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1)
+            checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1, has_ended=True)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
 

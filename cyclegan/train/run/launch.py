@@ -16,6 +16,7 @@ import ray.train.torch
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
+from cyclegan.train.checkpoint.checkpoint import unscored_checkpoints
 from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -55,6 +56,8 @@ class WorkerJob(TypedDict):
 
     config: Config
     start: StoragePath | None
+    cores: int
+    """CPU cores of a worker."""
 
 
 def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
@@ -81,7 +84,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     with run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
-        if done >= steps:
+        if done >= steps and not unscored_checkpoints(config.run_folder):
             return False
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
@@ -120,11 +123,14 @@ def fit(
     Raises:
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
+    scaling = scaling_config(config)
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
-        train_loop_config=WorkerJob(config=config, start=start),
+        train_loop_config=WorkerJob(
+            config=config, start=start, cores=int((scaling.resources_per_worker or {})["CPU"])
+        ),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling_config(config),
+        scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
@@ -202,6 +208,7 @@ def run_worker(job: WorkerJob) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=ray.train.torch.get_device(),
+        cores=job["cores"],
     )
     try:
         train_worker(

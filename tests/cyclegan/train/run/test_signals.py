@@ -176,13 +176,13 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
 
 def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
     looked_at: list[str] = []
-    finding = validation.validate_volume
+    finding = validation.score_cycle
 
-    def counted(*arguments: Any) -> validation.ValidatedVolume:
+    def counted(*arguments: Any, **store: Any) -> validation.ValidatedVolume:
         looked_at.append("volume")
-        return finding(*arguments)
+        return finding(*arguments, **store)
 
-    monkeypatch.setattr(validation, "validate_volume", counted)
+    monkeypatch.setattr(validation, "score_cycle", counted)
     reported: list[dict[str, float]] = []
 
     state = train_worker(
@@ -193,7 +193,7 @@ def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
     assert (len(looked_at), reported) == (1, [])
     newest = checkpoint.newest_checkpoint(config.run_folder)
     assert newest is not None
-    assert checkpoint.verify_checkpoint(newest)["score"] is None
+    assert not checkpoint.verify_checkpoint(newest)["validated"]
 
 
 def test_who_does_not_end_in_time_is_left_running(tmp_path):
