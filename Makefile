@@ -18,7 +18,14 @@ STUBS := $(CURDIR)/$(GPU)/stubs
 GPU_DRY := OMP_NUM_THREADS=1 LD_PRELOAD=$(STUBS)/libcudart_stub.so LD_LIBRARY_PATH=$(STUBS) \
     $(GPU)/bin/pytest $(PYTEST_OPTIONS) --dist load tests/gpu_dry
 
-.PHONY: env demo check test test-all gpu-dry gpu-dry-quick gpu-dry-cpu bench faults docs clean
+# On a machine with a GPU: an interpreter that is there, with torch, and nothing is installed into it.
+GPU_PYTHON = $(if $(filter command% environment%,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(BIN)/python) $(PYTHON)))
+# What pyproject.toml says of pytest's plugins, and tests/conftest.py imports, may be absent there.
+GPU_TESTS = CYCLEGAN_NO_SHAPE_CHECKS=1 $(GPU_PYTHON) -m pytest tests/gpu --confcutdir tests/gpu \
+    -o addopts=--import-mode=importlib -o filterwarnings=default -W 'ignore:Unknown config option' \
+    -ra -p no:cacheprovider
+
+.PHONY: env demo check test test-all gpu gpu-dry gpu-dry-quick gpu-dry-cpu bench faults docs clean
 
 # What users need.
 env: $(ENV)
@@ -55,6 +62,14 @@ test-all: test
 	$(PYTEST) -m "not gpu and not compile and ($(LATER))"
 	CYCLEGAN_NO_SHAPE_CHECKS=1 $(PYTEST) --dist load -m compile $$(grep -rl --include='*.py' 'mark\.compile' tests)
 	[ ! -e $(GPU)/.complete ] || $(MAKE) gpu-dry-quick
+
+# Both, whatever the first finds; 8 minutes for the second.
+gpu:
+	@status=0; \
+	if $(GPU_PYTHON) -c 'import pytest'; then $(GPU_TESTS) -m gpu || status=$$?; \
+	else echo 'SKIP tests/gpu: pytest is not installed'; fi; \
+	$(GPU_PYTHON) -m benchmarks.gpu --json benchmarks/results/gpu.json --docs docs/gpu.md || status=$$?; \
+	exit $$status
 
 # The CUDA build alone: 4.7 GB. With `===` a CPU build of that version is none of it, wherever pip looks.
 $(GPU)/.complete: pyproject.toml constraints.txt

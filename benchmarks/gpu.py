@@ -1,96 +1,153 @@
-"""First run on one GPU: what holds, and what is slow. It needs torch, but no DALI and no Ray.
+"""First run on one GPU: how fast, and in which layout. It needs torch, but no DALI and no Ray.
 
 Every check stands alone, begins only while the budget leaves it time, and prints a line; a failure
 is a line too. Exit code 1 where a check failed, 2 without a GPU; `--small` tries the script itself
-on a CPU with tiny sizes.
+on a CPU with tiny sizes. What must hold on a GPU is in tests/gpu; `make gpu` runs both.
 
-    python -m benchmarks.gpu [--budget SECONDS] [--json FILE] [--small]
+    python -m benchmarks.gpu [--preset NAME] [--budget SECONDS] [--json FILE] [--docs PAGE]
 """
 
 import argparse
+import gc
 import json
+import platform
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.on_gpu import operations, promises, steps
-from benchmarks.on_gpu.bench import Bench
+from benchmarks.on_gpu import beside_steps, operations, steps
+from benchmarks.on_gpu.bench import SMALL, Bench, Figures
+from benchmarks.on_gpu.page import write_page
 
-Check = Callable[[Bench], Any]
-CHECKS: dict[str, tuple[int, Check]] = {
-    "ceilings": (15, operations.ceilings),
-    "the step never waits": (25, promises.no_sync),
-    "fp32 as on the CPU (relative)": (40, promises.as_on_the_cpu),
-    "SSIM and TF32": (8, operations.ssim_and_tf32),
-    "spectral norm under autocast": (8, operations.spectral_norm),
-    "norms": (10, operations.norms),
-    "convolutions": (30, operations.convolutions),
-    "eager step, channels_last": (20, partial(steps.eager, channels_last="yes")),
-    "eager step, NCHW": (20, partial(steps.eager, channels_last="no")),
-    "checkpoint": (25, promises.kept_and_restored),
-    "deterministic": (25, promises.deterministic),
-    "DDP, one worker": (20, promises.one_worker_of_ddp),
-    "validation's network": (15, promises.validation),
-    "a CUDA graph of the eager step": (20, steps.cuda_graph),
-    "conditions and losses": (60, steps.conditions_and_losses),
-    "compiled generator, channels_last": (75, partial(steps.generator, channels_last="yes")),
-    "compiled generator, NCHW": (75, partial(steps.generator, channels_last="no")),
-    "compiled step, 8 pairs": (150, partial(steps.compiled, pairs=8)),
-    "compiled step, 2 pairs": (120, partial(steps.compiled, pairs=2)),
-}
-"""By name: seconds that a check may need, and what it runs. Decisions first, long compiles last."""
+Check = Callable[[Bench], Figures | str]
+LAYOUT_NAMES = {"yes": "channels_last", "no": "NCHW"}
+
+
+def checks_of(preset: str) -> dict[str, tuple[int, Check]]:
+    """By name: seconds that a check may need, and what it runs. Decisions first, details last."""
+    ours, usual = partial(steps.ours, preset=preset), partial(steps.usual, preset=preset)
+    return {
+        "ceilings": (15, operations.ceilings),
+        "eager, channels_last": (30, partial(ours, compile="no", channels_last="yes", pairs=8)),
+        "eager, NCHW": (30, partial(ours, compile="no", channels_last="no", pairs=8)),
+        "usual, eager": (20, partial(usual, compile="no", pairs=8)),
+        "compiled, channels_last": (
+            110,
+            partial(ours, compile="all", channels_last="yes", pairs=8),
+        ),
+        "compiled, NCHW": (110, partial(ours, compile="all", channels_last="no", pairs=8)),
+        "usual, compiled": (80, partial(usual, compile="all", pairs=8)),
+        "checkpoint": (15, beside_steps.checkpoints),
+        "volume": (15, beside_steps.volume),
+        "compiled, channels_last, 2 pairs": (
+            90,
+            partial(ours, compile="all", channels_last="yes", pairs=2),
+        ),
+        "norms": (10, operations.norms),
+        "convolutions": (30, operations.convolutions),
+        "conditions and losses": (60, operations.conditions_and_losses),
+        "generator, channels_last": (60, partial(operations.generator, channels_last="yes")),
+        "generator, NCHW": (60, partial(operations.generator, channels_last="no")),
+    }
 
 
 def main(argv: list[str]) -> int:
-    """Run the checks that the budget allows."""
+    """Run the checks that the budget allows, and write what they found where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--preset", default="default", help="whose step is measured")
     parser.add_argument("--budget", type=float, default=480, help="seconds in all")
-    parser.add_argument("--json", type=Path, help="file for the lines and the slowest kernels")
+    parser.add_argument("--json", type=Path, help="file for all figures and the slowest kernels")
+    parser.add_argument("--docs", type=Path, help="page whose marked part gets the figures")
     parser.add_argument("--small", action="store_true", help="tiny, on the CPU")
     options = parser.parse_args(argv)
     if not options.small and not torch.cuda.is_available():
         print("no CUDA device: nothing was measured. --small tries the script on the CPU.")
         return 2
+    bench = SMALL if options.small else Bench(device=torch.device("cuda", 0))
     began = time.monotonic()
-    checks = dict(CHECKS)
-    if options.small:
-        del checks["a CUDA graph of the eager step"]
-    numbers: dict[str, Any] = {}
+    checks = checks_of(options.preset)
+    found: dict[str, Figures | str] = {"machine": machine(bench, options.preset)}
+    print(line_of(found["machine"]), flush=True)
     failed = 0
     for name, (limit_s, check) in checks.items():
         left_s = options.budget - (time.monotonic() - began)
         if left_s < limit_s:
             print(f"SKIP {name}: {left_s:.0f} s left, needs {limit_s}", flush=True)
             continue
-        failed += not run_one_check(name, check, Bench(small=options.small), numbers)
+        failed += not run_one_check(name, check, bench, found)
+    for text in (ratio := ratios(found)):
+        print(f"{text}: {ratio[text]:.2f}")
     if options.json:
-        options.json.write_text(json.dumps(numbers, indent=1, default=str) + "\n")
+        options.json.write_text(json.dumps(found | {"ratios": ratio}, indent=1) + "\n")
+    if options.docs:
+        write_page(options.docs, found, ratio)
     print(f"{time.monotonic() - began:.0f} s in all, {failed} of {len(checks)} checks failed")
     return 1 if failed else 0
 
 
-def run_one_check(name: str, check: Check, bench: Bench, numbers: dict[str, Any]) -> bool:
+def machine(bench: Bench, preset: str) -> Figures:
+    """What was measured, and with which versions."""
+    return {
+        "gpu": bench.name,
+        "preset": preset,
+        "day": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
+        "cuda": str(torch.version.cuda),
+        "python": platform.python_version(),
+    }
+
+
+def run_one_check(name: str, check: Check, bench: Bench, found: dict[str, Figures | str]) -> bool:
     """Run one check and print its line; False where it failed."""
     began = time.monotonic()
+    gc.collect()  # the networks of the check before it
     try:
-        found, word = check(bench), "ok  "
+        found[name], word = check(bench), "ok  "
     except Exception as error:  # the checks after it are worth their time all the same
-        found, word = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}", "FAIL"
+        found[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
+        word = "FAIL"
         traceback.print_exc(limit=3, file=sys.stderr)
-    line, seen = found if isinstance(found, tuple) else (found, None)
-    numbers[name] = line
-    if seen:
-        numbers[f"slowest kernels, {name}"] = seen.slowest
-    print(f"{word} {name} ({time.monotonic() - began:.1f} s): {line}", flush=True)
+    took_s = time.monotonic() - began
+    print(f"{word} {name} ({took_s:.1f} s): {line_of(found[name])}", flush=True)
     return word != "FAIL"
+
+
+def line_of(found: Figures | str) -> str:
+    """Figures in one line, without the table of kernels."""
+    if isinstance(found, str):
+        return found
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in found.items()
+        if name != "slowest"
+    )
+
+
+def ratios(found: dict[str, Figures | str]) -> dict[str, float]:
+    """Our pairs per second in the faster layout over the usual step's, of what was measured."""
+
+    def speed(name: str) -> float:
+        figures: Any = found.get(name)
+        return figures["pairs_per_s"] if isinstance(figures, dict) else 0.0
+
+    fastest = {
+        way: max(speed(f"{way}, {layout}") for layout in LAYOUT_NAMES.values())
+        for way in ("eager", "compiled")
+    }
+    return {
+        f"{way}: ours over the usual step": ours / speed(f"usual, {way}")
+        for way, ours in fastest.items()
+        if ours and speed(f"usual, {way}")
+    }
 
 
 if __name__ == "__main__":

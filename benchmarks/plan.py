@@ -29,7 +29,15 @@ from statistics import mean, median
 import torch
 import torch.distributed as dist
 
-from cluster.plan.cost_model import Cluster, EpochOverhead, Every, Links, StepCost, forecast_speed
+from cluster.plan.cost_model import (
+    BackwardPass,
+    Cluster,
+    EpochOverhead,
+    Every,
+    Links,
+    StepCost,
+    forecast_speed,
+)
 from cluster.plan.flops import compute_cost_of
 from cyclegan.config.config import Config
 from cyclegan.config.files import resolve, to_yaml
@@ -192,10 +200,9 @@ def row(
     step = StepCost(
         pairs=pairs,
         compute_s=(before + after) / 2,
-        gradient_bytes=gradient,
+        backward=(BackwardPass(gradient_bytes=gradient, share=0.0),),
         pair_bytes=0.0,
         data_cpu_s=of_data,
-        overlap=0.0,
         data_beside=2 * workers <= CORES,
     )
     site = Cluster(

@@ -21,6 +21,7 @@ FLOW = [
     "mrct.progress",
     "mrct.host_limits",
     "mrct.stop_signals",
+    "mrct.job_stop",
     "mrct.ray_session",
     "mrct.cli",
     "data_prep.readers",

@@ -13,6 +13,7 @@ from cyclegan.config.presets import PRESETS, preset
 from cyclegan.config.run_storage import runs_folder
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.job_stop import outlive_job_stop
 from mrct.storage.local_path import LocalPath, make_output_folder
 from tune.space.space import SPACES
 from tune.time_budget import seconds
@@ -157,6 +158,7 @@ def run_search(command: RunCommand) -> ExitCode:
     base = replace(preset(command.preset), **command.settings)
     storage = folder_of_searches(command.storage or base.run.storage)
     base = resolve(replace(base, run=replace(base.run, storage=str(storage))))
+    outlive_job_stop(base.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
 
     store = open_store(base.store)  # before what takes longer to import
@@ -199,6 +201,8 @@ def run_search(command: RunCommand) -> ExitCode:
     )
     with exclusive_lock(settings.folder / ".lock", busy):
         log = open_folder(settings, base, space, resume=command.resume)
+        if doubt := context_of(settings, base).objective.doubt:
+            print(doubt)
         print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
         search(settings, context_of(settings, base), log, draw, space)
     return write_report(settings.folder, wanted=settings.trials)

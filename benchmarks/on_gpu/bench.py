@@ -1,7 +1,4 @@
-"""Where GPU checks run: the device, the sizes of networks and slices, and how time is taken.
-
-With `small` all is tiny and on the CPU, to try the checks themselves.
-"""
+"""Where GPU checks run: the device, the sizes of networks and slices, and how time is taken."""
 
 import time
 from collections.abc import Callable
@@ -23,6 +20,8 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 LAYOUTS = {"yes": torch.channels_last, "no": torch.contiguous_format}
 """By the value of `train.channels_last`."""
 EMA_DECAY = 0.999
+Figures = dict[str, Any]
+"""By name, with their units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,27 +56,23 @@ class Stepper:
 class Bench:
     """A device and what fits on it."""
 
-    small: bool = False
+    device: torch.device
+    size: int = 256
+    """Pixels of a slice's side."""
+    filters: int = 64
+    """Of all networks' first layers."""
+    blocks: int = 9
+    """Residual blocks of a generator."""
 
     @property
-    def device(self) -> torch.device:
-        """The first GPU, or the CPU."""
-        return torch.device("cpu") if self.small else torch.device("cuda", 0)
+    def small(self) -> bool:
+        """Whether this is no GPU, and the checks are only tried."""
+        return self.device.type != "cuda"
 
     @property
-    def size(self) -> int:
-        """Pixels of a slice's side."""
-        return 32 if self.small else 256
-
-    @property
-    def filters(self) -> int:
-        """Of all networks' first layers."""
-        return 4 if self.small else 64
-
-    @property
-    def blocks(self) -> int:
-        """Residual blocks of a generator."""
-        return 1 if self.small else 9
+    def name(self) -> str:
+        """What the GPU calls itself."""
+        return torch.cuda.get_device_name(self.device) if not self.small else "CPU"
 
     @property
     def half(self) -> torch.dtype:
@@ -162,9 +157,9 @@ class Bench:
         self,
         config: Config,
         *,
-        fp16: bool = False,
         total_steps: int = 1000,
         device: torch.device | None = None,
+        lap: Callable[[str], None] = lambda part: None,
     ) -> Stepper:
         """A fresh run of a config, whose `train.channels_last` is yes or no."""
         device = device or self.device
@@ -174,11 +169,15 @@ class Bench:
             shards=range(1),
             device=device,
             layout=LAYOUTS[config.train.channels_last],
-            fp16=fp16,
+            fp16=config.train.precision == "fp16",
         )
         return Stepper(
             state=state,
-            engine=place_networks(state, config, Worker(device=device), print),
+            engine=place_networks(state, config, Worker(device=device), print, lap),
             batch=self.batch(config, device=device),
             weights=config.loss.at(0, total_steps),
         )
+
+
+SMALL = Bench(device=torch.device("cpu"), size=32, filters=4, blocks=1)
+"""To try the checks themselves."""

@@ -1,15 +1,24 @@
-"""Single operations on a GPU: what it can reach, and what layouts and precisions do to it."""
+"""Parts of a step on a GPU: what it can reach, and what layouts and the compiler do to it."""
+
+import time
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.on_gpu.bench import LAYOUTS, Bench
+from benchmarks.on_gpu.bench import LAYOUTS, Bench, Figures
 from cyclegan.nets import norm
-from cyclegan.nets.discriminator import Discriminator
-from cyclegan.nets.losses import structural_loss
+from cyclegan.nets.generator import Generator
+from cyclegan.nets.input_channels import with_conditions
+from cyclegan.nets.network_pairs import Translated
+from cyclegan.nets.population_loss import layer_quantiles, layers
+from cyclegan.train.engine.objective import generator_terms
+from mrct.imaging.modality import MODALITIES
+
+GENERATOR_GFLOP = 337.1
+"""Convolutions of one image through one generator of `default`, there and back."""
 
 
-def ceilings(bench: Bench) -> str:
+def ceilings(bench: Bench) -> Figures:
     """The fastest product of matrices and the fastest copy."""
     side = 512 if bench.small else 8192
     a, b = (torch.randn(side, side, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
@@ -17,42 +26,10 @@ def ceilings(bench: Bench) -> str:
     source = torch.empty(1 << (20 if bench.small else 31), dtype=torch.uint8, device=bench.device)
     target = torch.empty_like(source)
     copy_ms, _ = bench.milliseconds(lambda: target.copy_(source))
-    return (
-        f"torch {torch.__version__}; bf16 matmul {2 * side**3 / matmul_ms / 1e9:.0f} TFLOP/s; "
-        f"copy {2 * source.numel() / copy_ms / 1e9:.2f} TB/s"
-    )
-
-
-def ssim_and_tf32(bench: Bench) -> str:
-    """The SSIM loss of a noisy image in fp64, and in fp32 without and with TF32."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(2, 1, bench.size, bench.size, generator=generator) * 2 - 1
-    image = F.avg_pool2d(noise, 5, 1, 2)
-    noisy = (image + 0.01 * torch.randn(image.shape, generator=generator)).clamp(-1, 1)
-    image, noisy = image.to(bench.device), noisy.to(bench.device)
-    entries = [f"fp64 {float(structural_loss(image.double(), noisy.double())):.5f}"]
-    for allowed in (False, True):
-        torch.backends.cudnn.allow_tf32 = allowed
-        entries.append(f"allow_tf32={allowed} {float(structural_loss(image, noisy)):.5f}")
-    return ", ".join(entries)
-
-
-def spectral_norm(bench: Bench) -> str:
-    """Whether autocast changes the largest singular value that a discriminator's layer is divided
-    by."""
-    torch.manual_seed(0)
-    discriminator = Discriminator(in_channels=3, filters=bench.filters, norm="none", spectral=True)
-    discriminator.to(bench.device).eval()
-    sigmas = []
-    for autocast in (False, True):
-        with torch.no_grad(), torch.autocast(bench.device.type, torch.bfloat16, enabled=autocast):
-            layer = discriminator.layers[2]
-            original = layer.parametrizations.weight.original
-            sigmas.append(float((original / layer.weight).mean()))
-    return (
-        f"sigma of the second layer: fp32 {sigmas[0]:.6f}, under bf16 autocast {sigmas[1]:.6f} "
-        f"({abs(sigmas[1] / sigmas[0] - 1):.1e})"
-    )
+    return {
+        "matmul_tflops": 2 * side**3 / matmul_ms / 1e9,
+        "copy_tb_per_s": 2 * source.numel() / copy_ms / 1e9,
+    }
 
 
 def norms(bench: Bench) -> str:
@@ -111,3 +88,75 @@ def _forward_and_backward_ms(
         lambda: torch.autograd.grad(F.conv2d(image, weight), (image, weight), upstream)
     )
     return forward_ms, max(both_ms - forward_ms, 1e-6)
+
+
+def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
+    """The parts of a step beside the networks, eager and compiled."""
+    config = bench.config(pairs=pairs)
+    batch = bench.batch(config)
+    body, device, side = batch.mri_body, bench.device, bench.size
+    height = torch.rand(pairs, device=device)
+    image = torch.rand(pairs, 1, side, side, device=device)
+
+    def made(channels: int) -> torch.Tensor:
+        return torch.rand(pairs, channels, side, side, device=device).requires_grad_()
+
+    images = Translated(
+        **{f"fake_{modality}": made(3) for modality in MODALITIES},
+        **{
+            f"{kind}_{modality}": made(1)
+            for kind in ("same", "returned")
+            for modality in MODALITIES
+        },
+    )
+    patches = side // 8 - 2
+    judged = (pairs, 1, patches, patches)
+    scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
+    weights = config.loss.effective_weights
+    fast_conditions = torch.compile(with_conditions, dynamic=False)
+    fast_terms = torch.compile(generator_terms, dynamic=False)
+    ways = {
+        "conditions of one domain": lambda: with_conditions(image, body, height),
+        "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
+            "loss/generators"
+        ].backward(),
+        "a sort of population": lambda: layer_quantiles(image, layers(body)),
+        "conditions, compiled": lambda: fast_conditions(image, body, height),
+        "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
+            "loss/generators"
+        ].backward(),
+    }
+    entries = []
+    for name, way in ways.items():
+        device_ms, host_ms = bench.milliseconds(way)
+        count = bench.launches(way).count
+        entries.append(f"{name} {device_ms:.2f} ms device, {host_ms:.2f} ms host, {count} launches")
+    return "; ".join(entries)
+
+
+def generator(bench: Bench, channels_last: str, images: int = 16) -> str:
+    """One generator compiled, there and back."""
+    torch._dynamo.reset()
+    network = Generator(
+        in_channels=3, filters=bench.filters, blocks=bench.blocks, upsample="resize"
+    ).to(bench.device, memory_format=LAYOUTS[channels_last])
+    run = network if bench.small else torch.compile(network, dynamic=False)
+    given = torch.rand(images, 3, bench.size, bench.size, device=bench.device)
+
+    def there_and_back() -> None:
+        with torch.autocast(bench.device.type, torch.bfloat16):
+            translated = run(given)
+        translated.float().mean().backward()
+
+    began = time.monotonic()
+    there_and_back()
+    bench.sync()
+    cold_s = time.monotonic() - began
+    device_ms, host_ms = bench.milliseconds(there_and_back)
+    count = bench.launches(there_and_back).count
+    tflops = 0 if bench.small else images * GENERATOR_GFLOP / device_ms
+    return (
+        f"{images} images there and back {device_ms:.1f} ms = {tflops:.0f} TFLOP/s, "
+        f"{host_ms:.1f} ms to launch {count}; "
+        f"cold {cold_s:.0f} s"
+    )

@@ -1,81 +1,148 @@
-"""The training step on a GPU, eager, compiled and as one CUDA graph: time, launches, memory."""
+"""The training step on a GPU, ours and the usual one: time, launches, memory, data wait, and the
+whole step as one CUDA graph.
+"""
 
+import tempfile
 import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
-from benchmarks.on_gpu.bench import EMA_DECAY, LAYOUTS, Bench, Launches
-from cyclegan.nets.generator import Generator
-from cyclegan.nets.input_channels import with_conditions
-from cyclegan.nets.network_pairs import Translated
-from cyclegan.nets.population_loss import layer_quantiles, layers
+from benchmarks.on_gpu.bench import EMA_DECAY, Bench, Figures, Stepper
+from benchmarks.on_gpu.usual import UsualStep
+from cluster.plan.flops import compute_cost_of
+from cluster.plan.gpus import GPUS
+from cyclegan.config.config import Config
 from cyclegan.train.engine.compile import compiled_graphs
-from cyclegan.train.engine.objective import generator_terms
-from cyclegan.train.engine.step import run_step, step_numbers
+from cyclegan.train.engine.step import run_step, step_numbers, train_step
+from cyclegan.train.monitor.timers import StepTimer
+from mrct.storage.local_path import LocalPath
 
-PEAK_TFLOPS = 989
-"""An H100's or H200's in dense bf16 (data sheet)."""
-STEP_TFLOP = 2.13
-"""Convolutions of one pair's step in the preset `default`, forward and backward."""
-GENERATOR_GFLOP = 337.1
-"""Of one image, there and back."""
-
-MODALITIES = ("mri", "ct")
-
-Measurements = tuple[str, Launches | None]
-"""A line, and the kernels that took longest."""
+STREAM_STEPS = 30
 
 
-def eager(bench: Bench, channels_last: str, pairs: int = 2) -> Measurements:
-    """The step without compiling."""
-    config = bench.config(pairs=pairs, compile="no", precision="bf16", channels_last=channels_last)
-    stepper = bench.stepper(config)
-    stepper.state.step = 1
-    device_ms, host_ms = bench.milliseconds(stepper.plain_step)
-    seen = bench.launches(stepper.plain_step)
-    return (
-        f"{device_ms:.1f} ms on the device, {host_ms:.1f} ms to launch, {seen.count} launches, "
-        f"{1e3 * pairs / max(device_ms, host_ms):.0f} pairs/s"
-    ), seen
-
-
-def compiled(bench: Bench, pairs: int) -> Measurements:
-    """The step with all networks compiled."""
+def ours(bench: Bench, preset: str, compile: str, channels_last: str, pairs: int) -> Figures:
+    """The step of a preset in bf16, with the stream beside it, and as a CUDA graph."""
     torch._dynamo.reset()
+    compile, pairs = ("no", 1) if bench.small else (compile, pairs)
     config = bench.config(
-        pairs=pairs,
-        compile="no" if bench.small else "all",
-        precision="bf16",
-        channels_last="yes",
+        preset, pairs=pairs, compile=compile, precision="bf16", channels_last=channels_last
     )
-    began = time.monotonic()
     stepper = bench.stepper(config)
-    stepper.step()
+    figures = timed(bench, config, stepper.step, stepper.plain_step)
+    if compile != "no":
+        figures["graphs"] = f"{compiled_graphs()} of {stepper.engine.num_graphs[-1]}"
+    figures["data_wait_percent"] = tried(partial(data_wait_percent, bench, config, stepper))
+    if not bench.small:
+        graph_ms = tried(partial(cuda_graph_ms, bench, stepper))
+        figures["cuda_graph_ms"] = graph_ms
+        if isinstance(graph_ms, float):
+            figures["cuda_graph_pairs_per_s"] = 1e3 * pairs / graph_ms
+    return figures
+
+
+def usual(bench: Bench, preset: str, compile: str, pairs: int) -> Figures:
+    """The same networks, losses and precision by the usual step, in torch's default layout."""
+    torch._dynamo.reset()
+    compile, pairs = ("no", 1) if bench.small else (compile, pairs)
+    config = bench.config(
+        preset, pairs=pairs, compile="no", precision="bf16", channels_last="no", pool_size=0
+    )
+    step = UsualStep(bench.stepper(config), torch.bfloat16, compiled=compile != "no").step
+    return timed(bench, config, step, step)
+
+
+def timed(
+    bench: Bench, config: Config, first: Callable[[], object], step: Callable[[], object]
+) -> Figures:
+    """Of one step: milliseconds, launches, memory, and the share of the GPU's peak."""
+    if not bench.small:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.monotonic()
+    first()
     bench.sync()
     cold_s = time.monotonic() - began
-    device_ms, host_ms = bench.milliseconds(stepper.plain_step)
-    seen = bench.launches(stepper.plain_step)
-    slower_ms = max(device_ms, host_ms)
-    peak = 0 if bench.small else torch.cuda.max_memory_allocated() / 2**30
-    return (
-        f"{pairs} pairs: {device_ms:.1f} ms device, {host_ms:.1f} ms host, {seen.count} launches, "
-        f"{1e3 * pairs / slower_ms:.0f} pairs/s, "
-        f"MFU {100 * pairs * STEP_TFLOP / (slower_ms / 1e3) / PEAK_TFLOPS:.0f} %, "
-        f"graphs {compiled_graphs()} of {stepper.engine.num_graphs[-1]}, peak {peak:.1f} GiB, "
-        f"cold {cold_s:.0f} s"
-    ), seen
+    device_ms, host_ms = bench.milliseconds(step)
+    seen = bench.launches(step)
+    pairs, slower_ms = config.batch.global_size, max(device_ms, host_ms)
+    figures: Figures = {
+        "pairs": pairs,
+        "pairs_per_s": 1e3 * pairs / slower_ms,
+        "device_ms": device_ms,
+        "host_ms": host_ms,
+        "launches": seen.count,
+        "cold_s": cold_s,
+    }
+    if not bench.small:
+        figures["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    if peak := peak_tflops(bench):
+        flop = pairs * compute_cost_of(config, (bench.size, bench.size)).flop_per_pair
+        figures["mfu_percent"] = 100 * flop / (slower_ms / 1e3) / (peak * 1e12)
+    return figures | {"slowest": seen.slowest}
 
 
-def cuda_graph(bench: Bench, pairs: int = 2) -> str:
-    """The whole eager step as one CUDA graph: what launches cost.
+def peak_tflops(bench: Bench) -> float | None:
+    """Of this GPU by its data sheet; None for one that is not in `GPUS`."""
+    words = bench.name.lower().replace("-", " ").split()
+    return next((spec.tflops for kind, spec in GPUS.items() if kind in words), None)
 
-    Rates, weights and the replay plan are frozen, so it serves for timing only.
+
+def tried(measure: Callable[[], float]) -> Any:
+    """A figure, or in one line why there is none: the others stay."""
+    try:
+        return measure()
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:120]}"
+
+
+def data_wait_percent(bench: Bench, config: Config, stepper: Stepper) -> float:
+    """The share of the time that steps wait for the stream, from a store on this machine."""
+    # Without DALI, tensorstore or Zarr everything else is measured all the same.
+    from cyclegan.data.stream import open_stream
+    from tests.support.stores import make_store
+
+    timer = StepTimer(bench.device, ("data_wait", "step"))
+    with tempfile.TemporaryDirectory() as temporary:
+        store = make_store(
+            LocalPath(temporary) / "gpu.zarr", shape=(4 if bench.small else 24, *(2 * [bench.size]))
+        )
+        config = replace(config, data=replace(config.data, min_body_fraction=0))
+        stream = open_stream(
+            store,
+            config,
+            "train",
+            shards=range(config.batch.shards),
+            start_step=0,
+            device=bench.device,
+            channels_last=config.train.channels_last == "yes",
+            add_conditions=stepper.engine.formulas.with_conditions,
+        )
+        state = stepper.state
+        with closing(stream):
+            for number in range(2 if bench.small else STREAM_STEPS):
+                if number == 1:
+                    timer.take()  # the first step fills the loader
+                timer.start()
+                batch = next(stream)
+                timer.lap("data_wait")
+                state.step += state.step % 10 == 9
+                train_step(state, stepper.engine, batch, stepper.weights, EMA_DECAY)
+                timer.lap("step")
+            taken = timer.take()
+    return 100 * taken["data_wait"] / sum(taken.values())
+
+
+def cuda_graph_ms(bench: Bench, stepper: Stepper) -> float:
+    """The whole step as one CUDA graph: what launches cost.
+
+    Rates and weights are frozen and there is no replay, so it serves for timing only.
     """
-    config = bench.config(
-        pairs=pairs, compile="no", precision="bf16", channels_last="yes", pool_size=0
-    )
-    stepper = bench.stepper(config)
     state = stepper.state
+    state.mri_pool.capacity = state.ct_pool.capacity = 0
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.param_groups[0]["capturable"] = True
     side = torch.cuda.Stream()
@@ -90,80 +157,4 @@ def cuda_graph(bench: Bench, pairs: int = 2) -> str:
     numbers = step_numbers(state.step, stepper.weights, EMA_DECAY, bench.device)
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         run_step(state, stepper.engine, stepper.batch, numbers)
-    device_ms, host_ms = bench.milliseconds(graph.replay)
-    return (
-        f"{device_ms:.1f} ms device, {host_ms:.2f} ms host, eager kernels in a graph: "
-        f"{1e3 * pairs / device_ms:.0f} pairs/s"
-    )
-
-
-def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
-    """The parts of a step beside the networks, eager and compiled."""
-    config = bench.config(pairs=pairs)
-    batch = bench.batch(config)
-    body, device, side = batch.mri_body, bench.device, bench.size
-    height = torch.rand(pairs, device=device)
-    image = torch.rand(pairs, 1, side, side, device=device)
-
-    def made(channels: int) -> torch.Tensor:
-        return torch.rand(pairs, channels, side, side, device=device).requires_grad_()
-
-    images = Translated(
-        **{f"fake_{modality}": made(3) for modality in MODALITIES},
-        **{
-            f"{kind}_{modality}": made(1)
-            for kind in ("same", "returned")
-            for modality in MODALITIES
-        },
-    )
-    patches = side // 8 - 2
-    judged = (pairs, 1, patches, patches)
-    scores = tuple(torch.rand(judged, device=device, requires_grad=True) for _ in range(2))
-    weights = config.loss.effective_weights
-    fast_conditions = torch.compile(with_conditions, dynamic=False)
-    fast_terms = torch.compile(generator_terms, dynamic=False)
-    ways = {
-        "conditions of one domain": lambda: with_conditions(image, body, height),
-        "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
-            "loss/generators"
-        ].backward(),
-        "a sort of population": lambda: layer_quantiles(image, layers(body)),
-        "conditions, compiled": lambda: fast_conditions(image, body, height),
-        "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
-            "loss/generators"
-        ].backward(),
-    }
-    entries = []
-    for name, way in ways.items():
-        device_ms, host_ms = bench.milliseconds(way)
-        count = bench.launches(way).count
-        entries.append(f"{name} {device_ms:.2f} ms device, {host_ms:.2f} ms host, {count} launches")
-    return "; ".join(entries)
-
-
-def generator(bench: Bench, channels_last: str, images: int = 16) -> Measurements:
-    """One generator compiled, there and back."""
-    torch._dynamo.reset()
-    network = Generator(
-        in_channels=3, filters=bench.filters, blocks=bench.blocks, upsample="resize"
-    ).to(bench.device, memory_format=LAYOUTS[channels_last])
-    run = network if bench.small else torch.compile(network, dynamic=False)
-    given = torch.rand(images, 3, bench.size, bench.size, device=bench.device)
-
-    def there_and_back() -> None:
-        with torch.autocast(bench.device.type, torch.bfloat16):
-            translated = run(given)
-        translated.float().mean().backward()
-
-    began = time.monotonic()
-    there_and_back()
-    bench.sync()
-    cold_s = time.monotonic() - began
-    device_ms, host_ms = bench.milliseconds(there_and_back)
-    seen = bench.launches(there_and_back)
-    tflops = 0 if bench.small else images * GENERATOR_GFLOP / device_ms
-    return (
-        f"{images} images there and back {device_ms:.1f} ms = {tflops:.0f} TFLOP/s "
-        f"({100 * tflops / PEAK_TFLOPS:.0f} % of peak), {host_ms:.1f} ms to launch {seen.count}; "
-        f"cold {cold_s:.0f} s"
-    ), seen
+    return bench.milliseconds(graph.replay)[0]

@@ -1,8 +1,11 @@
 """The assumptions of a plan."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cluster.plan.gpus import GpuKind
+
+Scoring = Literal["inline", "beside"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,8 @@ class Assumptions:
     step_ms: float = 0.0
     """Measured step time of a single worker (`speed/step_ms` of a run on one GPU); 0: estimated
     from the FLOP count and the utilisation."""
+    launch_us: float = 7.0
+    """Host time in µs to launch a kernel; an assumption until it is measured."""
     network_gbit: float = 400.0
     """Network bandwidth of a machine in Gbit/s, over all its network cards."""
     network_efficiency: float = 0.8
@@ -27,6 +32,9 @@ class Assumptions:
     """CPU cores per worker for loading data."""
     store_gb_per_s: float = 10.0
     """Bandwidth of the store's storage in GB/s, over all readers."""
+    scoring: Scoring = "inline"
+    """Where validation computes its scores (`scale.scoring`): `inline`, while the workers wait, or
+    `beside` the training, in other processes."""
     write_gb_per_s: float = 1.0
     """Bandwidth in GB/s of the one worker that writes a checkpoint."""
     price: float = 0.0

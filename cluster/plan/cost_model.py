@@ -1,10 +1,11 @@
 """The cost model of a run on N GPUs: pure arithmetic, in seconds and bytes.
 
-step        = max(compute + exposed all-reduce, data)
-compute     = pairs of a worker x FLOP per pair / (peak x utilisation), or as measured
-all-reduce  = ring or tree over the nodes, after a ring inside each (see `all_reduce_s`)
-exposed     = what backward does not cover: the last bucket, and what is longer than `overlap`
-              of the compute time
+step        = max(computing + exposed all-reduce, data)
+computing   = the longer of two: the GPU's, pairs of a worker x FLOP per pair / (peak x
+              utilisation), or as measured; and the host's, kernels x time to launch one
+all-reduce  = of each bucket, one after the other: ring or tree over the nodes, after a ring inside
+              each (see `all_reduce_s`)
+exposed     = what is still to be sent when a backward pass ends (see `exposed_s`)
 data        = processor time of a pair over the cores that a worker has for it, and the bytes of
               its slices over the worker's share of the store's bandwidth
 epoch       = steps x step + checkpoints + validations
@@ -15,8 +16,8 @@ checkpoint  = a copy to host memory; written beside the training, unless that ta
 from dataclasses import dataclass
 from math import ceil, inf, log2
 
-BUCKET_BYTES = 25 * 2**20
-"""Size of a DDP bucket; the last one starts when backward has ended."""
+FIRST_BUCKET_BYTES, BUCKET_BYTES = 2**20, 25 * 2**20
+"""Sizes at which DDP closes a bucket of gradients and sends it."""
 COPY_BYTES_PER_S = 20e9
 """Copying from a GPU to pinned memory: PCIe 4.0 x16 by its specification has 31.5e9."""
 READS_PER_PAIR = 4
@@ -57,26 +58,67 @@ class Cluster:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BackwardPass:
+    """A backward pass, during which workers exchange the gradients of one optimizer."""
+
+    gradient_bytes: int
+    share: float
+    """Share of the step's computing that the pass takes; 0 if the same processors compute and
+    send."""
+    incomplete: float = 0.0
+    """Share of the pass after which the first gradient is complete: where the forward pass uses
+    each weight again, only the first use, which comes last, completes its gradient."""
+    late_bytes: int = 0
+    """What a gradient waits for beyond its own: compiled under DDP, a pass runs in pieces of a
+    bucket, and has the gradients of a piece at its end."""
+
+    def buckets(self) -> list[int]:
+        """Return the bytes of the buckets, in the order in which they are sent."""
+        sizes, rest, limit = [], self.gradient_bytes, FIRST_BUCKET_BYTES
+        while rest > 0:
+            sizes.append(min(rest, limit))
+            rest, limit = rest - sizes[-1], BUCKET_BYTES
+        return sizes
+
+    def done_at(self, complete_bytes: int) -> float:
+        """Return the share of the pass after which so many bytes of gradients are complete.
+
+        They come evenly after `incomplete`, as tests/cluster/plan/test_backward_pass.py measures.
+        """
+        evenly = min(1.0, (complete_bytes + self.late_bytes) / self.gradient_bytes)
+        return self.incomplete + (1 - self.incomplete) * evenly
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepCost:
     """The work of one worker in a step."""
 
     pairs: int
     """Pairs of the busiest worker."""
     compute_s: float
-    gradient_bytes: int
+    """Time that the GPU computes."""
+    backward: tuple[BackwardPass, ...]
     pair_bytes: float
     """Size of the compressed slices of a pair, with their masks."""
     data_cpu_s: float
     """CPU time to load one pair."""
-    overlap: float = 0.5
-    """Share of the compute time that overlaps with sending gradients: backward takes two thirds of
-    it, and the first bucket is full some time after it starts. 0 if the same processors compute and
-    send."""
+    launch_s: float = 0.0
+    """Time that the host needs to launch the kernels of a step, however many pairs it has."""
     batch: float = inf
     """Pairs of all workers; if the number of shards is no multiple of that of workers, fewer than
     workers times the pairs of the busiest."""
     data_beside: bool = True
     """Whether data is loaded while the step computes; False if both use the same cores."""
+
+    @property
+    def computing_s(self) -> float:
+        """Time of a step without waiting: of the GPU, or of the host that keeps it busy."""
+        return max(self.compute_s, self.launch_s)
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Gradients of a step."""
+        return sum(each.gradient_bytes for each in self.backward)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +142,7 @@ class EpochOverhead:
     checkpoint_bytes: int
     checkpoint_every: Every
     validation_s: float
-    """Time of one validation by one worker, an upper bound, since several workers share the
-    volumes."""
+    """How long one validation holds the training."""
     validation_every: Every
 
 
@@ -112,12 +153,15 @@ class SpeedForecast:
     gpus: int
     nodes: int
     step_s: float
+    launch_s: float
     all_reduce_s: float
     exposed_s: float
     data_s: float
     pairs_per_s: float
     """Speed during steps, without checkpoints and validations."""
     epoch_s: float
+    training_share: float
+    """Share of the epoch that is neither validation nor saving."""
     store_bytes_per_s: float
     reads_per_s: float
     network_bytes_per_s: float
@@ -130,7 +174,9 @@ class SpeedForecast:
         """Return the bottleneck of the step."""
         if self.data_s > self.step_s - 1e-12:
             return "data"
-        return "all-reduce" if self.exposed_s > 0.1 * self.step_s else "compute"
+        if self.exposed_s > 0.1 * self.step_s:
+            return "all-reduce"
+        return "launches" if self.launch_s + self.exposed_s > self.step_s - 1e-12 else "compute"
 
 
 def all_reduce_s(size_bytes: float, workers: int, bytes_per_s: float, latency_s: float) -> float:
@@ -156,18 +202,32 @@ def all_reduce_of(size_bytes: float, cluster: Cluster) -> float:
     )
 
 
+def exposed_s(backward: BackwardPass, computing_s: float, cluster: Cluster) -> float:
+    """Return how long a step waits for gradients after a backward pass.
+
+    Buckets are sent one after the other, each when its gradients are complete and the one before
+    has been sent.
+    """
+    pass_s = backward.share * computing_s
+    complete_bytes, sent_s = 0, 0.0
+    for size_bytes in backward.buckets():
+        complete_bytes += size_bytes
+        ready_s = pass_s * backward.done_at(complete_bytes)
+        sent_s = max(sent_s, ready_s) + all_reduce_of(size_bytes, cluster)
+    return sent_s - pass_s
+
+
 def forecast_speed(step: StepCost, cluster: Cluster, overhead: EpochOverhead) -> SpeedForecast:
     """Combine the parts of the model into a forecast."""
-    whole = all_reduce_of(step.gradient_bytes, cluster)
-    last = all_reduce_of(min(step.gradient_bytes, BUCKET_BYTES), cluster)
-    exposed = max(last, whole - step.overlap * step.compute_s)
+    whole = sum(all_reduce_of(size, cluster) for each in step.backward for size in each.buckets())
+    exposed = sum(exposed_s(each, step.computing_s, cluster) for each in step.backward)
     made = step.pairs * step.data_cpu_s / cluster.cores_per_gpu
     in_all = min(step.pairs * cluster.gpus, step.batch)
     fetched = in_all * step.pair_bytes / cluster.store_bytes_per_s
     if step.data_beside:
-        step_s = max(step.compute_s + exposed, made, fetched)
+        step_s = max(step.computing_s + exposed, made, fetched)
     else:
-        step_s = max(step.compute_s + exposed + made, fetched)
+        step_s = max(step.computing_s + exposed + made, fetched)
     rate = in_all / step_s
     looks = overhead.validation_every.count(overhead.steps, step_s)
     saves = max(looks, overhead.checkpoint_every.count(overhead.steps, step_s))
@@ -175,15 +235,19 @@ def forecast_speed(step: StepCost, cluster: Cluster, overhead: EpochOverhead) ->
     saving_s = max(
         saves * overhead.checkpoint_bytes / COPY_BYTES_PER_S, write_s - overhead.steps * step_s
     )
+    trained_s = overhead.steps * step_s
+    epoch_s = trained_s + saving_s + looks * overhead.validation_s
     return SpeedForecast(
         gpus=cluster.gpus,
         nodes=cluster.nodes,
         step_s=step_s,
+        launch_s=step.launch_s,
         all_reduce_s=whole,
         exposed_s=exposed,
         data_s=max(made, fetched) if step.data_beside else fetched,
         pairs_per_s=rate,
-        epoch_s=overhead.steps * step_s + saving_s + looks * overhead.validation_s,
+        epoch_s=epoch_s,
+        training_share=trained_s / epoch_s,
         store_bytes_per_s=rate * step.pair_bytes,
         reads_per_s=rate * READS_PER_PAIR,
         network_bytes_per_s=2 * step.gradient_bytes / step_s if cluster.nodes > 1 else 0.0,

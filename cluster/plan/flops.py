@@ -18,6 +18,10 @@ class ComputeCost:
 
     flop_per_pair: float
     """FLOP of convolutions, forward and backward, as torch's FlopCounterMode counts them."""
+    generator_backward: float
+    """Share of it in the backward pass of the generators' update."""
+    discriminator_backward: float
+    """Share of it in the backward pass of the discriminators' update."""
     flop_per_translation: float
     """FLOP of one slice through one generator."""
     generator_bytes: int
@@ -36,20 +40,26 @@ def compute_cost_of(config: Config, size: tuple[int, int]) -> ComputeCost:
     with FlopCounterMode(display=False) as step:
         made = generators(image, image)
         discriminators.requires_grad_(False)
-        descend(*discriminators(made.fake_mri, made.fake_ct), *made)
+        judged = discriminators(made.fake_mri, made.fake_ct)
+        generator_flop = descend(step, *judged, *made)
         discriminators.requires_grad_(True)
         seen = torch.cat([made.fake_mri, made.fake_ct]).detach()  # real and fake share a forward
-        descend(*discriminators(seen, seen))
+        discriminator_flop = descend(step, *discriminators(seen, seen))
+    in_all = step.get_total_flops()
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         generators.to_ct(image)
     return ComputeCost(
-        flop_per_pair=step.get_total_flops(),
+        flop_per_pair=in_all,
+        generator_backward=generator_flop / in_all,
+        discriminator_backward=discriminator_flop / in_all,
         flop_per_translation=forward.get_total_flops(),
         generator_bytes=FP32_BYTES * num_parameters(generators),
         discriminator_bytes=FP32_BYTES * num_parameters(discriminators),
     )
 
 
-def descend(*outputs: Tensor) -> None:
-    """Run backward through all tensors."""
+def descend(counter: FlopCounterMode, *outputs: Tensor) -> int:
+    """Run backward through all tensors, and return its FLOP."""
+    before = counter.get_total_flops()
     torch.stack([each.sum() for each in outputs]).sum().backward()
+    return counter.get_total_flops() - before

@@ -11,39 +11,19 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from cluster.plan.assumptions import Assumptions
-from cluster.plan.cost_model import (
-    Cluster,
-    EpochOverhead,
-    Every,
-    Links,
-    SpeedForecast,
-    StepCost,
-    forecast_speed,
-)
+from cluster.plan.cost_model import SpeedForecast, forecast_speed
 from cluster.plan.flops import ComputeCost, compute_cost_of
 from cluster.plan.gpus import GB, GPUS
+from cluster.plan.run_costs import cluster_of, overhead_of, step_cost_of, validation_s_of
 from cyclegan.config.config import Config
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.periodic_events import (
-    AUTO_S,
-    MAX_SHARE,
-    Event,
-    interval_of,
-)
-from cyclegan.train.training_plan import make_plan, total_steps
+from cyclegan.train.training_plan import total_steps
 from data_prep.store.store import Store
-from mrct.imaging.modality import MODALITIES
 from mrct.progress import duration
 from mrct.storage.paths import StoragePath
-
-CPU_S_PER_PAIR = {"gpu": 700e-6, "cpu": 2050e-6}
-"""CPU time of a pair of 256 x 256, by the device on which DALI warps (benchmarks/demand.py)."""
-SLICE_PIXELS = 256 * 256
-PASSES_OF_VALIDATION = 2
-"""Number of generator passes of each slice in a cycle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +76,7 @@ def scaling_point(
         scale=replace(config.scale, workers=gpus),
     )
     step = step_cost_of(config, store, assumed, work, measured)
-    overhead = overhead_of(config, store, assumed, work)
+    overhead = overhead_of(config, store, validation_s_of(config, store, assumed, work))
     whole = forecast_speed(step, cluster_of(gpus, assumed), overhead)
     alone = forecast_speed(step, cluster_of(1, assumed), overhead)
     epochs = total_steps(config, store) / steps_per_epoch(store, config)
@@ -130,86 +110,6 @@ def measured_pair_s(run_folder: StoragePath) -> float:
     )
 
 
-def step_cost_of(
-    config: Config,
-    store: Store,
-    assumed: Assumptions,
-    work: ComputeCost,
-    measured: float | None = None,
-) -> StepCost:
-    """Return the work of the busiest worker."""
-    pairs = config.batch.shard_size * len(config.batch.shards_of(0, config.scale.workers))
-    peak = GPUS[assumed.gpu].tflops * 1e12
-    rows, columns = store.size
-    return StepCost(
-        pairs=pairs,
-        batch=config.batch.global_size,
-        compute_s=pairs * (measured or 0.0)
-        or assumed.step_ms / 1e3
-        or pairs * work.flop_per_pair / (peak * assumed.utilisation),
-        gradient_bytes=work.generator_bytes + work.discriminator_bytes,
-        pair_bytes=2 * slice_bytes(store),
-        data_cpu_s=CPU_S_PER_PAIR["gpu"] * rows * columns / SLICE_PIXELS,
-    )
-
-
-def cluster_of(gpus: int, assumed: Assumptions) -> Cluster:
-    """Return the machines of the run."""
-    gpu = GPUS[assumed.gpu]
-    return Cluster(
-        gpus=gpus,
-        gpus_per_node=assumed.gpus_per_node or gpu.per_node,
-        links=Links(
-            node_bytes_per_s=gpu.link_gb_per_s * GB * assumed.network_efficiency,
-            network_bytes_per_s=assumed.network_gbit / 8 * GB * assumed.network_efficiency,
-        ),
-        cores_per_gpu=assumed.cores_per_gpu,
-        store_bytes_per_s=assumed.store_gb_per_s * GB,
-        write_bytes_per_s=assumed.write_gb_per_s * GB,
-    )
-
-
-def overhead_of(
-    config: Config, store: Store, assumed: Assumptions, work: ComputeCost
-) -> EpochOverhead:
-    """Return the checkpoints and validations of an epoch."""
-    most = config.schedule.validate_volumes or None
-    shown = sum(int(store.select(modality, "val")[:most].depths.sum()) for modality in MODALITIES)
-    flop = PASSES_OF_VALIDATION * shown * work.flop_per_translation
-    validation_s = flop / (GPUS[assumed.gpu].tflops * 1e12 * assumed.utilisation)
-    return EpochOverhead(
-        steps=steps_per_epoch(store, config),
-        checkpoint_bytes=make_plan(config, store).checkpoint_bytes,
-        checkpoint_every=every_of(config, "save", AUTO_S["save"]),
-        validation_s=validation_s,
-        validation_every=every_of(
-            config, "validate", max(AUTO_S["validate"], validation_s * (1 / MAX_SHARE - 1))
-        ),
-    )
-
-
-def every_of(config: Config, event: Event, auto_s: float) -> Every:
-    """Return the interval between events of a run, of which `auto` means so many seconds."""
-    interval = interval_of(config, event)
-    match interval.unit:
-        case "auto":
-            return Every(seconds=auto_s)
-        case "seconds":
-            return Every(seconds=interval.amount)
-        case "steps":
-            return Every(steps=interval.amount)
-        case "pairs":
-            return Every(steps=interval.amount / config.batch.global_size)
-        case "never":
-            return Every()
-
-
-def slice_bytes(store: Store) -> float:
-    """Return the compressed bytes of a slice with its mask, averaged over the store."""
-    column = store.volumes.column
-    return float(column("bytes").sum() / column("shape")[:, 0].sum())
-
-
 def scaling_table(points: list[ScalingPoint]) -> Table:
     """Return a table with a column for each number of GPUs."""
     result = Table("GPUs", box=SIMPLE)
@@ -230,11 +130,13 @@ def cells(point: ScalingPoint) -> dict[str, str]:
         "Machines": f"{seen.nodes:,}",
         "Pairs per step": f"{point.global_batch:,}",
         "Step, ms": f"{1e3 * seen.step_s:.1f}",
+        "  launching, ms": f"{1e3 * seen.launch_s:.1f}",
         "All-reduce, ms": f"{1e3 * seen.all_reduce_s:.2f}",
         "  not overlapped, ms": f"{1e3 * seen.exposed_s:.2f}",
         "Pairs/s": f"{seen.pairs_per_s:,.0f}",
         "Scaling efficiency": f"{100 * point.efficiency:.0f} %",
         "Bottleneck of the step": seen.bound,
+        "Training's share of the clock": f"{100 * seen.training_share:.0f} %",
         "Time per epoch": duration(seen.epoch_s),
         "Time of the run": duration(point.run_s),
         "Reads from the store, MB/s": f"{seen.store_bytes_per_s / 1e6:,.0f}",
@@ -254,9 +156,10 @@ def source_text(name: str, assumed: Assumptions, measured: float | None) -> str:
         peak = GPUS[assumed.gpu].tflops
         compute = f"{100 * assumed.utilisation:.0f} % of the peak of {peak:g} TFLOP/s"
     return (
-        f"Preset {name} on {assumed.gpu}: {compute}; {assumed.network_gbit:g} Gbit/s per machine "
-        f"at {100 * assumed.network_efficiency:.0f} %; {assumed.cores_per_gpu:g} cores for data "
-        f"per GPU; {assumed.store_gb_per_s:g} GB/s from the store. The model is described in "
+        f"Preset {name} on {assumed.gpu}: {compute}; {assumed.launch_us:g} µs to launch a kernel; "
+        f"{assumed.network_gbit:g} Gbit/s per machine at {100 * assumed.network_efficiency:.0f} %; "
+        f"{assumed.cores_per_gpu:g} cores for data per GPU; {assumed.store_gb_per_s:g} GB/s from "
+        f"the store; scores computed {assumed.scoring}. The model is described in "
         "docs/scale-model.md.\n"
         "More GPUs mean a larger batch, with at least one shard per GPU: learning rate and number "
         "of epochs have to be tuned again."

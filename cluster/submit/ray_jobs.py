@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from cluster.submit.job_spec import Driver
 from cluster.submit.package import JobFiles
 from mrct.errors import ExitCode, UserError
+from mrct.job_stop import STOP_WAIT_VARIABLE
 
 STOP_WAIT_S = 120
 """Time that `ray job stop` gives a run to save; Ray's default of 3 s is too short."""
@@ -23,7 +24,7 @@ def runtime_env(folder: Path) -> dict[str, Any]:
     """Return the runtime environment: the folder with the job's files, and the time to stop it."""
     return {
         "working_dir": str(folder),
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+        "env_vars": {STOP_WAIT_VARIABLE: str(STOP_WAIT_S)},
     }
 
 

@@ -8,7 +8,6 @@ not import torch or Ray, so that commands answer at once.
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from cyclegan.config.data import DataConfig
@@ -23,6 +22,7 @@ from cyclegan.config.train import (
     TrainConfig,
 )
 from cyclegan.errors import ConfigError, require
+from mrct.storage.names import is_plain
 from mrct.storage.paths import StoragePath, storage_path
 
 __all__ = [
@@ -58,7 +58,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         require(self.seed >= 0, "run.seed must be 0 or more.")
         require(
-            self.name == Path(self.name).name and not self.name.startswith("."),
+            not self.name or is_plain(self.name, r"[^./][^/]*"),
             f"run.name is {self.name!r}; it must be a plain folder name.",
         )
 

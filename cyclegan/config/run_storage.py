@@ -3,13 +3,13 @@
 import os
 
 from cyclegan.errors import ConfigError
+from mrct.job_stop import JOB_VARIABLE
 from mrct.storage.paths import StoragePath, storage_path
 
 RUNS_VARIABLE = "CYCLEGAN_STORAGE"
 """Environment variable with the folder or URL of all runs, for commands that do not name it."""
 DEFAULT = "runs"
-_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Environment variable that Ray's job server sets for the command of a job (Ray 2.60)."""
+"""Folder in the working folder for runs and their results, which git ignores."""
 _JOB_FILES = "/runtime_resources/"
 """Part of the path of every folder that Ray makes for a job's files."""
 
@@ -25,7 +25,7 @@ def runs_folder(given: str, setting: str) -> StoragePath:
         ConfigError: The command is a Ray job, and no folder is given; or it ends with the job.
     """
     named = given or os.environ.get(RUNS_VARIABLE, "")
-    if not named and _JOB in os.environ:
+    if not named and JOB_VARIABLE in os.environ:
         raise ConfigError(
             "This command is a Ray job, whose own folder is another one as soon as a file of the "
             f"project changes, and no other is given. Set {setting}, or {RUNS_VARIABLE} in the "

@@ -47,7 +47,7 @@ class EvaluateCommand:
     its masks: adds Dice and HD95 of every structure, synthetic against real CT. E.g.
     'TotalSegmentator -i {ct} -o {out} --fast'."""
     out: Annotated[Path | None, optional("DIR", "RUN/evaluation_<split>")] = None
-    """Folder for the results; in the working directory by default if the run is at a URL."""
+    """Folder for the results; in runs/NAME by default if the run is at a URL."""
     pictures: int = 3
     """Number of MRI volumes shown in the report, those with the largest error first."""
     batch_size: int = 8

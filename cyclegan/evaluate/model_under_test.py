@@ -10,6 +10,7 @@ import torch
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
+from cyclegan.config.run_location import store_moves_explained
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.score_table import BASELINES, GENERATOR
 from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
@@ -96,7 +97,9 @@ def store_for(path: StoragePath, named: StoragePath | None) -> Store:
             f"{path} is an exported model, which does not record a store to score it on. Give one "
             "with --store."
         )
-    return open_store(locate_checkpoint(path).config.store)
+    config = locate_checkpoint(path).config
+    with store_moves_explained(config, "--store"):
+        return open_store(config.store)
 
 
 def open_model_under_test(

@@ -26,7 +26,7 @@ class ExportCommand:
     out: Annotated[
         Path | None, optional("DIR", "RUN/model_to_ct, RUN/model_to_mri or RUN/model_both")
     ] = None
-    """Model folder to write; in the working directory by default if the run is at a URL."""
+    """Model folder to write; below runs/NAME by default if the run is at a URL."""
     checkpoint: str = "best"
     """Checkpoint: `best`, `newest`, a name (step_00001000), or its folder."""
     metric: str = "val/selection"

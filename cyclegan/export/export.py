@@ -8,6 +8,7 @@ from typing import Any
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
+from cyclegan.config.run_location import store_moves_explained
 from cyclegan.errors import ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.formats import write_formats
@@ -39,12 +40,14 @@ from data_prep.store.subject_record import (
 )
 from mrct.errors import ExitCode
 from mrct.imaging.modality import Modality
+from mrct.storage.paths import StoragePath
 
 
 def export(command: ExportCommand) -> ExitCode:
     """Write the requested model folder and print its path."""
     config = load_config(command.run_folder / "config.yaml")
-    store = open_store(command.store or config.store)
+    with store_moves_explained(config, "--store"):
+        store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
     if contents != store.contents:
         print(
@@ -57,7 +60,7 @@ def export(command: ExportCommand) -> ExitCode:
     ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
     name = "both" if len(ways) > 1 else ways[0]
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
-    scores = read_scores(command.scores, config, checkpoint.name)
+    scores = read_scores(command.scores, config, checkpoint)
     models = {
         way: (networks[way], model_info(config, way, store, checkpoint.name, scores, contents))
         for way in ways
@@ -141,7 +144,9 @@ def model_info(
     )
 
 
-def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str, Any] | None:
+def read_scores(
+    path: Path | None, config: Config, checkpoint: StoragePath
+) -> dict[str, Any] | None:
     """Read a score file.
 
     Raises:
@@ -157,12 +162,12 @@ def read_scores(path: Path | None, config: Config, checkpoint: str) -> dict[str,
             "them with `python -m cyclegan.evaluate`, or omit --scores."
         ) from error
     found = tuple(scores.get(name) for name in ("run", "checkpoint", "config"))
-    expected = (config.run.name, checkpoint, config_hash(config)[:8])
+    expected = (config.run.name, checkpoint.name, config_hash(config)[:8])
     if found != expected:
         raise ModelError(
             f"{path} has the scores of another model (run, checkpoint, config): {found}, but "
             f"{expected} is exported. The model card would show scores that this model does not "
             "have. Evaluate this model:\n"
-            f"  python -m cyclegan.evaluate {config.run_folder}"
+            f"  python -m cyclegan.evaluate {checkpoint.parent.parent}"
         )
     return scores

@@ -72,10 +72,23 @@ def trace(network: nn.Module, channels: int) -> ExportedProgram:
     files."""
     # 2, 64 and 80 differ from each other and from 1, which the tracer would take for constants.
     example = torch.zeros(2, channels, 64, 80)
-    program = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes())
+    with network.register_forward_pre_hook(require_multiples):
+        program = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes())
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
+
+
+def require_multiples(network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Make a traced network refuse in-plane sizes that are no multiples of `MULTIPLE`.
+
+    The tracer takes `dynamic_shapes` as given and checks nothing: a slice of 62 rows would be
+    returned with 64. These views change no value, and fail for such sizes in every runtime.
+    """
+    (image,) = inputs
+    for axis in (2, 3):
+        image = image.unflatten(axis, (-1, MULTIPLE)).flatten(axis, axis + 1)
+    return (image,)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from cyclegan.export.metadata import ModelInfo
 from cyclegan.export.training_stats import TrainedOn
+from cyclegan.export.usage_code import usage_code
 
 NAMES = {"ct": "CT", "mri": "MRI"}
 
@@ -31,12 +32,18 @@ A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.f
 
     python -m cyclegan.translate THIS_FOLDER INPUT --out RESULTS
 
-writes a synthetic {target} on the input's own grid. Without this project: `generator.onnx` (opset
-{info.onnx_opset}, input `image` [batch, {len(info.inputs)}, rows, columns], output `translated`
-[batch, 1, rows, columns], float32 in [-1, 1], rows and columns multiples of
-{info.size_multiple}) or `generator.pt2` (torch.export). `model.json` defines
-how values map to [-1, 1] and back. Use whole slices only: the brightness of tiles would differ.
-`sha256sum -c SHA256SUMS` verifies the files.
+writes a synthetic {target} on the input's own grid. `sha256sum -c SHA256SUMS` verifies the files.
+
+Without this project, in this folder, with numpy, scipy and onnxruntime, for a volume that is on the
+model's grid already:
+
+```python
+{usage_code(info)}```
+
+`generator.onnx` (opset {info.onnx_opset}) and `generator.pt2` (torch.export) take `image` [batch,
+{len(info.inputs)}, rows, columns] and return `translated` [batch, 1, rows, columns], float32 in
+[-1, 1]. `generator.pt2` runs on any device and, cast, in fp16 and bf16. Use whole slices only: the
+brightness of tiles would differ.
 
 ## Input
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EPSILON = 1e-5
+HALF = (torch.float16, torch.bfloat16)
 Features = Float[Tensor, "B C H W"]
 
 
@@ -53,5 +54,9 @@ def over_pixels(features: Features) -> Features:
 
 
 def at_least_fp32(image: Tensor) -> Tensor:
-    """Convert fp16 and bf16 to fp32; fp64, which gradient checks need, is kept."""
-    return image.to(torch.promote_types(image.dtype, torch.float32))
+    """Convert fp16 and bf16 to fp32; fp64, which gradient checks need, is kept.
+
+    An image that has the precision is passed through without an operator, which an exported graph
+    would keep with the dtype and the device of its example.
+    """
+    return image.float() if image.dtype in HALF else image

@@ -1,7 +1,7 @@
 """`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of generators."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -10,9 +10,11 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, resolve
 from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
+from cyclegan.config.run_location import locate_run, store_moves_explained
 from cyclegan.errors import ConfigError
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.job_stop import outlive_job_stop
 from mrct.storage.paths import StoragePath, storage_path
 
 TRAIN_COMMAND = "python -m cyclegan.train"
@@ -22,7 +24,7 @@ TRAIN_COMMAND = "python -m cyclegan.train"
 class BaseConfig:
     """Alternative to a preset as the origin of the settings."""
 
-    config: Path | None = None
+    config: StoragePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +39,8 @@ class TrainCommand:
     preset: Annotated[
         str, Positional, arg(metavar="[PRESET]", help=f"First argument: {', '.join(PRESETS)}.")
     ] = "default"
-    config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Use this config.yaml instead of a preset."""
+    config: Annotated[StoragePath | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Use this config.yaml instead of a preset; that of a run continues the run where it lies."""
     resume: Annotated[str, arg(metavar="auto|never|PATH")] = "auto"
     """auto: resume the run if it exists; never: refuse to resume; PATH: start from another run or
     one of its checkpoints, or resume a run that started there."""
@@ -58,9 +60,13 @@ def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
     command, config = parse_command(argv)
     config = resolve(config)
+    if not command.plan:
+        outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
 
-    store = open_store(config.store)  # before what takes longer to import
+    moves = store_moves_explained(config, "--data.store") if command.config else nullcontext()
+    with moves:
+        store = open_store(config.store)  # before what takes longer to import
     from cyclegan.train.training_plan import make_plan
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
@@ -95,7 +101,7 @@ def parse_command(argv: list[str]) -> tuple[TrainCommand, Config]:
     file = parse_known(BaseConfig, argv, prog=TRAIN_COMMAND)[0].config
     if named and file:
         raise ConfigError(f"--config replaces the preset: give either --config or {named!r}.")
-    base = load_config(file) if file else preset(named or "default")
+    base = locate_run(load_config(file), file, argv) if file else preset(named or "default")
     sections, argv = flags_of(base, argv)
     default = TrainCommand(preset=named or "default", settings=sections)
     command: TrainCommand = parse(TrainCommand, argv, prog=TRAIN_COMMAND, default=default)

@@ -42,8 +42,8 @@ class TranslateCommand:
     """Model folder, written by `python -m cyclegan.export`."""
     inputs: Annotated[tuple[Path, ...], Positional, arg(metavar="INPUT ...")]
     """Volume files, DICOM series, folders of them, or stores."""
-    out: Path
-    """Folder for the results."""
+    out: Path = Path("synthetic")
+    """Folder for the results; git ignores the default."""
     format: Format = "same"
     """`same`: DICOM for DICOM inputs, NIfTI for all others. DICOM is for synthetic CT only."""
     direction: Annotated[

@@ -7,6 +7,7 @@ from data_prep.store.commits import (
     SPLITS_FILE,
     committed,
     erase_volume,
+    foreign_entries,
     frozen_splits,
     read_commit,
     seal,
@@ -54,7 +55,7 @@ def check(store: Store, *, full: bool = False) -> list[str]:
         f"The volume {name} is committed but not in the index: run the same convert again."
         for name in sorted(set(committed(store.path)) - names)
     ]
-    return problems
+    return problems + _foreign(store.path)
 
 
 def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False) -> int:
@@ -100,6 +101,8 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
             advance()
     for name in damaged:
         erase_volume(path, name)
+    for problem in _foreign(path):
+        say(problem)
     try:
         frozen_splits(path)
     except StoreError as error:
@@ -107,6 +110,14 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
         (path / SPLITS_FILE).put(seal({"splits": _splits_in_index(path)}))
     rebuild_index(path)
     return len(damaged)
+
+
+def _foreign(path: StoragePath) -> list[str]:
+    return [
+        f"{name!r} in {path} is neither a record nor a volume: no conversion gives such a name. It "
+        "was not read, and is not deleted by any command. Delete it if you do not know it."
+        for name in foreign_entries(path)
+    ]
 
 
 def _splits_in_index(path: StoragePath) -> dict[str, Split]:

@@ -5,12 +5,17 @@ A record is sealed JSON: the volume's facts, and size and SHA-256 of each of its
 
 import hashlib
 import json
+import re
 from collections.abc import Container
 from typing import Any, cast
 
 from data_prep.datasets.split import Split
+from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
 from data_prep.store.zarr_codec import METADATA, unknown_encoding
 from mrct.errors import StoreError
+from mrct.imaging.modality import MODALITIES
+from mrct.storage.atomic import PARTIAL
+from mrct.storage.names import safe_join
 from mrct.storage.paths import StoragePath
 
 COMMITS = "commits"
@@ -19,19 +24,52 @@ SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
 REMOVED_FILE = "removed.json"
 """File beside it with the subjects that were removed and must not come back."""
+_RECORD_FILE = rf"({'|'.join(MODALITIES)})-({PSEUDONYM})\.json"
 IMAGE, BODY, SCORE = "0", "labels/body/0", "labels/score/0"
 """Paths of the arrays of a volume, relative to its group; only some have the last."""
 
 
+def volume_path(store: StoragePath, name: str) -> StoragePath:
+    """Return the path of the group of a volume.
+
+    Args:
+        store: Path of the store.
+        name: Volume, as `<modality>/<pseudonym>`, from wherever it was read.
+
+    Raises:
+        StoreError: No volume can have this name, or a link leads out of the store.
+    """
+    return safe_join(store, name, VOLUME_NAME, _foreign(name, store))
+
+
 def commit_path(store: StoragePath, name: str) -> StoragePath:
-    """Return the path of the commit record of a volume, `<modality>/<pseudonym>`."""
-    return store / COMMITS / _file_of(name)
+    """Return the path of the commit record of a volume, `<modality>/<pseudonym>`.
+
+    Raises:
+        StoreError: No volume can have this name, or a link leads out of the store.
+    """
+    volume_path(store, name)
+    return safe_join(store, f"{COMMITS}/{_file_of(name)}", rf"{COMMITS}/.+", _foreign(name, store))
 
 
 def committed(store: StoragePath) -> list[str]:
     """Return the names, `<modality>/<pseudonym>`, of all volumes that have a commit record."""
-    names = (store / COMMITS).names()
-    return [n.removesuffix(".json").replace("-", "/", 1) for n in names if n.endswith(".json")]
+    files = (re.fullmatch(_RECORD_FILE, file) for file in (store / COMMITS).names())
+    return [f"{file[1]}/{file[2]}" for file in files if file]
+
+
+def foreign_entries(store: StoragePath) -> list[str]:
+    """Return what lies among records and volumes under a name that neither can have.
+
+    It is never read, and never deleted, since it may be anything.
+    """
+    patterns = {COMMITS: _RECORD_FILE} | dict.fromkeys(MODALITIES, rf"{METADATA}|{PSEUDONYM}")
+    return [
+        f"{folder}/{name}"
+        for folder, pattern in patterns.items()
+        for name in (store / folder).names()
+        if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
+    ]
 
 
 def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
@@ -53,7 +91,7 @@ def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         path = f"{COMMITS}/{_file_of(name)}"
         raise damaged(store, name, path, "the commit record is missing") from None
-    return unseal(content, commit_path(store, name), store)
+    return _record(content, name, store)
 
 
 def read_commits(store: StoragePath) -> list[dict[str, Any]]:
@@ -62,9 +100,9 @@ def read_commits(store: StoragePath) -> list[dict[str, Any]]:
     Raises:
         StoreError: A record was changed.
     """
-    folder = store / COMMITS
-    contents = folder.read_files([_file_of(name) for name in committed(store)])
-    return [unseal(content, folder / file, store) for file, content in contents.items()]
+    files = {_file_of(name): name for name in committed(store)}
+    contents = (store / COMMITS).read_files(list(files))
+    return [_record(content, files[file], store) for file, content in contents.items()]
 
 
 def frozen_splits(
@@ -94,7 +132,7 @@ def removed_subjects(store: StoragePath) -> set[str]:
 def erase_volume(store: StoragePath, name: str) -> None:
     """Delete a volume: its record first, because without it the volume does not exist."""
     commit_path(store, name).remove()
-    (store / name).remove()
+    volume_path(store, name).remove()
 
 
 def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
@@ -111,7 +149,7 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
         StoreError: A file differs; the message names it.
     """
     expected = read_commit(store, name)["files"]
-    folder = store / name
+    folder = volume_path(store, name)
     found = folder.sizes()
     for file in sorted(found.keys() | expected.keys()):
         if file not in expected or file not in found:
@@ -182,6 +220,25 @@ def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, A
 def digest(document: dict[str, Any]) -> str:
     """Return the SHA-256 of a JSON document, independent of spacing and order."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _record(content: bytes, name: str, store: StoragePath) -> dict[str, Any]:
+    path = commit_path(store, name)
+    record = unseal(content, path, store)
+    volume = record.get("volume")
+    if not isinstance(volume, dict) or volume.get("name") != name:
+        raise StoreError(f"The file {path} is not the record of {name}. {_repair(store)}")
+    if (link := volume.get("link")) is not None:
+        volume_path(store, str(link))
+    return record
+
+
+def _foreign(name: str, store: StoragePath) -> StoreError:
+    return StoreError(
+        f"The store {store} names a volume {name!r}. The name of a volume is mri/ or ct/ and 16 "
+        "hexadecimal digits, and no link leads to it; this one could lead to other files. Nothing "
+        f"there was read or deleted. {_repair(store)}"
+    )
 
 
 def _file_of(name: str) -> str:

@@ -10,6 +10,7 @@ from data_prep.store.commits import (
     read_commits,
     removed_subjects,
     seal,
+    volume_path,
 )
 from data_prep.store.store import read_root
 from data_prep.store.writer import rebuild_index, write_lock
@@ -43,7 +44,7 @@ def remove_subject(path: StoragePath, subject: str) -> list[str]:
         subjects = sorted(removed_subjects(path) | {subject})
         (path / REMOVED_FILE).put(seal({"subjects": subjects}))
         rebuild_index(path)
-        if left := [name for name in names if (path / name).exists()]:
+        if left := [name for name in names if volume_path(path, name).exists()]:
             raise StoreError(
                 f"{len(left)} of {len(names)} volumes of the subject are out of the index of "
                 f"{path}, but their voxels could not be deleted: {', '.join(left)}. Delete these "

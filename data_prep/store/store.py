@@ -36,6 +36,7 @@ from data_prep.store.commits import (
     has_score_mask,
     read_commit,
     verify_files,
+    volume_path,
 )
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
@@ -158,7 +159,7 @@ class Store:
 
     def _read(self, volume: StoredVolume, array: str) -> NDArray[Any]:
         self.verify(volume)
-        folder = self.path / volume.name / array
+        folder = volume_path(self.path, volume.name) / array
         try:
             return decode(folder.read_files([METADATA, SHARD]))
         except (ValueError, FileNotFoundError) as error:  # a checksum; lost since `verify_files`

@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
+from mrct.errors import StoreError
 from mrct.imaging.intensity import Window
-from mrct.imaging.modality import Modality
+from mrct.imaging.modality import MODALITIES, Modality
 from mrct.imaging.volume import Affine
+from mrct.storage.names import is_plain
+
+PSEUDONYM = "[0-9a-f]{16}"
+"""Regular expression of the pseudonyms of subjects and volumes."""
+VOLUME_NAME = f"(?:{'|'.join(MODALITIES)})/{PSEUDONYM}"
+"""Regular expression of the names of volumes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +53,15 @@ class StoredVolume:
     """[z, y, x] of the source file, before it was brought to the canonical axes."""
     source_affine: Affine
     """[4, 4], (x, y, z, 1) indices of the source file to RAS mm."""
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.link):
+            if name is not None and not is_plain(name, VOLUME_NAME):
+                raise StoreError(
+                    f"A store names a volume {name!r}. The name of a volume is mri/ or ct/ and 16 "
+                    "hexadecimal digits, and becomes a path: this one could lead to other files. "
+                    "Run `python -m data_prep check STORE --repair` to rebuild its index."
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts by name as JSON values, with lists in place of arrays."""

@@ -25,11 +25,12 @@ from data_prep.store.commits import (
     read_commits,
     removed_subjects,
     seal,
+    volume_path,
 )
 from data_prep.store.index import INDEX, index_of
 from data_prep.store.ome_groups import ome_groups, zarr_group
 from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
-from data_prep.store.stored_volume import StoredVolume
+from data_prep.store.stored_volume import VOLUME_NAME, StoredVolume
 from data_prep.store.zarr_codec import METADATA, encode
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
@@ -38,6 +39,7 @@ from mrct.imaging.modality import MODALITIES, Modality
 from mrct.imaging.volume import Grid
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock, wait_for_lock
+from mrct.storage.names import ANY_NAME, is_plain, safe_join
 from mrct.storage.paths import StoragePath
 
 
@@ -159,17 +161,15 @@ def write_lock(path: StoragePath) -> Iterator[int]:
 
 
 def _sweep(path: StoragePath) -> int:
-    kept = {*committed(path)} | {f"{modality}/{METADATA}" for modality in MODALITIES}
-    folders = [path, *(path / name for name in (COMMITS, *MODALITIES))]
-    litter = [
-        folder / name
-        for folder in folders
-        for name in folder.names()
-        if name.startswith(PARTIAL)
-        or (folder.name in MODALITIES and f"{folder.name}/{name}" not in kept)
-    ]
-    for thing in litter:
-        thing.remove()
+    litter = {
+        f"{folder}/{name}".removeprefix("/")
+        for folder in ("", COMMITS, *MODALITIES)
+        for name in (path / folder if folder else path).names()
+        if name.startswith(PARTIAL) or is_plain(f"{folder}/{name}", VOLUME_NAME)
+    } - {*committed(path)}
+    linked = StoreError(f"A folder in {path} is a link; replace it by the folder that it links to.")
+    for name in litter:
+        safe_join(path, name, ANY_NAME, linked).remove()
     return len(litter)
 
 
@@ -205,9 +205,8 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
     with wait_for_lock(store / ".commit"):
-        commit_path(store, stored.name).remove()
-        (store / stored.name).remove()
-        (store / stored.name).put_files(files)
+        erase_volume(store, stored.name)
+        volume_path(store, stored.name).put_files(files)
         try:
             commit_path(store, stored.name).put_new(record)
         except FileExistsError as error:
@@ -247,9 +246,11 @@ def remove_if_empty(store: StoragePath) -> bool:
     """
     if frozen_splits(store) or removed_subjects(store):
         return False
-    for name in (INDEX, SPLITS_FILE, ".commit", ".lock", METADATA):
+    groups = (f"{modality}/{METADATA}" for modality in MODALITIES)
+    for name in (INDEX, SPLITS_FILE, ".commit", ".lock", *groups, METADATA):
         (store / name).remove()
-    store.remove()
+    if not store.sizes():  # else it holds files of somebody else
+        store.remove()
     return True
 
 

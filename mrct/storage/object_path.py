@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from mrct.errors import StoreError, UsageError, UserError
 from mrct.storage.local_path import LocalPath
+from mrct.storage.names import is_plain
 from mrct.storage.retry import TRANSFER_DELAYS_S, retry
 
 CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs")
@@ -24,8 +25,7 @@ CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs")
 
 @contextmanager
 def outages_as_os_errors() -> Iterator[None]:
-    """Raise OSError (EIO) if a server cannot be reached, as for a failing disk; clients of object
-    stores raise their own classes for it, or an OSError without a number."""
+    """Raise OSError (EIO) if a server cannot be reached, whatever its client raises."""
     try:
         yield
     except Exception as error:
@@ -241,8 +241,7 @@ class ObjectPath:
             )
 
     def append(self, line: str, name: str) -> None:
-        """Write the line as an object `name` in this folder, because objects cannot be appended
-        to."""
+        """Write the line as an object `name` in this folder: nothing can be appended to objects."""
         (self / name).put(line.encode())
 
     def make_folder(self, *, exist_ok: bool = True) -> None:
@@ -260,6 +259,8 @@ class ObjectPath:
         with tempfile.TemporaryDirectory(prefix="fetched-") as temporary:
             here = LocalPath(temporary) / self.name
             here.make_folder()
+            if not all(map(is_plain, self.sizes())):
+                raise StoreError(f"An object below {self} has a name that leads out of its folder.")
             self._transfer(lambda: self.fs.get(f"{self.key}/", f"{here}/", recursive=True))
             yield here
 
@@ -275,8 +276,7 @@ class ObjectPath:
         file.unlink()
 
     def publish(self, name: str, names: Sequence[str], last: str, content: bytes) -> None:
-        """Copy the objects within the object store, write `last` after all others, and remove the
-        originals."""
+        """Copy the objects within the store, then write `last`, then remove the originals."""
         final = self.with_name(name)
         if final.exists():
             final.withdraw(last)

@@ -22,6 +22,7 @@ from cyclegan.translate.command import TranslateCommand as Translate
 from cyclegan.translate.translate import translate_inputs
 from mrct.errors import ExitCode
 from tests.support.conversions import run as convert
+from tests.support.git import kept_by_git
 from tests.support.volumes import write_head
 
 
@@ -33,11 +34,16 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
     config = resolve(
         replace(
             base,
-            run=replace(base.run, storage=str(tmp_path), name="first"),
+            run=replace(base.run, storage=str(tmp_path / "runs"), name="first"),
             data=replace(base.data, store=str(tmp_path / "s.zarr")),
         )
     )
-    report, store = convert(mri=tmp_path / "mri", ct=tmp_path / "ct", out=tmp_path / "s.zarr")
+    report, store = convert(
+        mri=tmp_path / "mri",
+        ct=tmp_path / "ct",
+        out=tmp_path / "s.zarr",
+        id_map=tmp_path / "s.id-map.csv",
+    )
     assert (report.written, report.refused) == (6, ())
 
     assert train_worker(config, Worker()).step == 6
@@ -56,9 +62,8 @@ def test_files_become_a_store_a_run_its_scores_a_model_and_a_synthetic_ct(tmp_pa
 
     assert export(Export(run_folder=run)) == ExitCode.DONE
     out = tmp_path / "synthetic"
-    assert (
-        translate_inputs(Translate(model=run / "model_to_ct", inputs=(mri,), out=out))
-        == ExitCode.DONE
-    )
+    asked = Translate(model=run / "model_to_ct", inputs=(mri,), out=out, preview=True)
+    assert translate_inputs(asked) == ExitCode.DONE
     (made,) = out.glob("*_synthetic-ct.nii.gz")
     assert nibabel.load(made).shape == nibabel.load(mri).shape
+    assert kept_by_git(tmp_path) == []

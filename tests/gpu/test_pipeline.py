@@ -1,7 +1,5 @@
 """The pipeline on a GPU gives what it gives on the CPU."""
 
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -14,11 +12,6 @@ from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.batch import Batch
 from cyclegan.data.stream import open_stream
 from tests.support.stores import make_store
-
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
 
 CONFIG = Config(
     data=DataConfig(
@@ -49,22 +42,26 @@ def batches(
 
 
 @pytest.mark.parametrize("neighbours", [0, 1])
-def test_a_gpu_makes_the_batches_that_a_cpu_makes(tmp_path: Path, neighbours: int) -> None:
+def test_a_gpu_makes_the_batches_that_a_cpu_makes(
+    tmp_path: Path, device: torch.device, neighbours: int
+) -> None:
     config = replace(CONFIG, data=replace(CONFIG.data, neighbours=neighbours))
     on_cpu = batches(tmp_path / "cpu.zarr", torch.device("cpu"), 4, config)
-    on_gpu = batches(tmp_path / "gpu.zarr", torch.device("cuda", 0), 4, config)
+    on_gpu = batches(tmp_path / "gpu.zarr", device, 4, config)
 
     for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
         for name in ("mri", "ct", "mri_body", "ct_body"):
             ours, theirs = getattr(gpu, name), getattr(cpu, name)
-            assert ours.device.type == "cuda"
+            assert ours.device == device
             # The edge of a mask may round either way, and with it the inverted MRI beside it.
             error = (ours.cpu() - theirs).abs()
             print(f"{name}: largest error {error.max():.2g}, mean {error.mean():.2g}")
             assert (error > MAX_ERROR).float().mean() < 1e-3, name
 
 
-def test_float16_and_channels_last_come_from_the_gpu_too(tmp_path: Path) -> None:
+def test_float16_and_channels_last_come_from_the_gpu_too(
+    tmp_path: Path, device: torch.device
+) -> None:
     store = make_store(tmp_path / "s.zarr", shape=(8, 128, 96))
     config = replace(
         CONFIG,
@@ -77,7 +74,7 @@ def test_float16_and_channels_last_come_from_the_gpu_too(tmp_path: Path) -> None
         "train",
         shards=range(2),
         start_step=0,
-        device=torch.device("cuda", 0),
+        device=device,
         channels_last=True,
     )
     with closing(stream):
@@ -88,34 +85,18 @@ def test_float16_and_channels_last_come_from_the_gpu_too(tmp_path: Path) -> None
     assert batch.mri.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_batch_is_not_written_over_while_kernels_are_queued_on_it(tmp_path: Path) -> None:
+def test_a_batch_is_not_written_over_while_kernels_are_queued_on_it(
+    tmp_path: Path, device: torch.device
+) -> None:
     store = make_store(tmp_path / "s.zarr", shape=(8, 128, 96))
-    device = torch.device("cuda", 0)
     expected = [batch.mri.sum().item() for batch in batches(tmp_path / "e.zarr", device, 30)]
     stream = open_stream(store, CONFIG, "train", shards=range(2), start_step=0, device=device)
 
     sums = []
     with closing(stream):
         for batch in islice(stream, 30):
-            torch.cuda._sleep(20_000_000)  # the queue runs far behind the host
+            if device.type == "cuda":
+                torch.cuda._sleep(20_000_000)  # the queue runs far behind the host
             sums.append(batch.mri.sum())
 
     assert [total.item() for total in sums] == expected
-
-
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second CUDA device")
-def test_a_worker_on_the_second_gpu_leaves_the_first_alone(tmp_path: Path) -> None:
-    script = f"""
-from pathlib import Path
-import torch
-from tests.gpu.test_pipeline import batches
-device = torch.device("cuda", 1)
-torch.cuda.set_device(device)
-print(batches(Path({str(tmp_path / "s.zarr")!r}), device, 3)[2].mri.device)
-print(torch._C._cuda_hasPrimaryContext(0), torch._C._cuda_hasPrimaryContext(1))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-
-    assert done.stdout.split() == ["cuda:1", "False", "True"]

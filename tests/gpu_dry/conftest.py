@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.gpu_dry.stub_run import DEVICE, STUB
+from tests.support.torch_settings import kept_settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,9 +19,5 @@ def stub_of_a_gpu() -> None:
 
 @pytest.fixture(autouse=True)
 def settings_of_torch() -> Iterator[None]:
-    """Restore what the placement of networks sets for the whole process."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
-    yield
-    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
-    torch.use_deterministic_algorithms(False)
+    with kept_settings():
+        yield

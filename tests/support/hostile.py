@@ -84,3 +84,23 @@ class Deadly(Source):
         if died < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
         return Source.read(self, note)
+
+
+HOSTILE_NAMES = (
+    "",
+    ".",
+    "..",
+    "/nowhere",
+    "../",
+    "../beside",
+    "mri/",
+    "mri/.",
+    "mri/..",
+    "mri//0123456789abcdef",
+    "mri/../../beside",
+    "mri/0123456789abcdef/../../../beside",
+    "/nowhere/passwd",
+    "..\\beside",
+    "mri/0123456789abcdef\0",
+)
+"""Names that no file may make a command follow: out of a folder, or to more than one entry."""

@@ -54,10 +54,12 @@ def write_report(folder: Path, *, wanted: int = 0, pictures: bool = True) -> Exi
     )
     failed = sum(trial.state == "failed" for trial in found.trials)
     ended = sum(trial.state != "running" for trial in found.trials)
-    if failed or ended < max(wanted, len(found.trials)):
+    partly = bool(failed) or ended < max(wanted, len(found.trials))
+    if partly:
         print(f"{ended - failed} of {max(wanted, len(found.trials))} trials succeeded.")
-        return ExitCode.PARTLY_DONE
-    return ExitCode.DONE
+    if found.objective.doubt:
+        print(found.objective.doubt)
+    return ExitCode.PARTLY_DONE if partly else ExitCode.DONE
 
 
 def write_best(found: SearchFolder) -> Path:

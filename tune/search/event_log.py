@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from mrct.errors import UserError
 from mrct.storage.atomic import sync_folder
+from mrct.storage.names import is_plain
 from tune.search.trial_score import Objective
 from tune.space.space import Values
 
 EVENT_LOG = "trials.jsonl"
+_RUN = r"[\w-]+"
+_PATHS = {"trial": _RUN, "run": _RUN, "start": rf"{_RUN}/checkpoints/step_\d+"}
 State = Literal["running", "done", "stopped", "failed"]
 
 
@@ -156,6 +159,9 @@ class EventLog:
     def apply(self, event: dict[str, Any]) -> None:
         """Apply an event to the state."""
         name = event["trial"]
+        for key, pattern in _PATHS.items():  # these become paths below `runs`
+            if key in event and not is_plain(event[key], pattern):
+                raise ValueError(f"{event[key]!r} cannot be its {key}")
         match event["event"]:
             case "begin":
                 self.by_name[name] = Trial(

@@ -26,6 +26,9 @@ SCORES = (
 PAIRED_TAGS = ("val/mae_hu", "val/psnr_db", "val/ssim", "val/bone_dice")
 """Scores that need an MRI and a CT of one subject in the val split."""
 MAE = "val/mae_hu"
+PROVEN_CORRELATION = 0.8
+"""Rank correlation with the true error across runs from which on a score without pairs may compare
+them; benchmarks/selection.py found less for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,18 @@ class Objective:
     def needs_pairs(self) -> bool:
         """Return whether the score compares synthetic with real CTs."""
         return self.metric in PAIRED_TAGS
+
+    @property
+    def doubt(self) -> str:
+        """Return what has to be said of a ranking by this score; empty for a score of pairs."""
+        if self.needs_pairs:
+            return ""
+        return (
+            f"Unproven: trials are ranked by {self.metric}, which sees no pair of MRI and CT. "
+            f"Nobody has shown that such a score ranks runs as their true error does (rank "
+            f"correlation of {PROVEN_CORRELATION} or more; docs/evaluation.md). With pairs in the "
+            "val split a search ranks by mae_hu."
+        )
 
     @property
     def direction(self) -> str:

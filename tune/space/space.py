@@ -14,6 +14,8 @@ from tune.space.derived_settings import DERIVED_SETTINGS
 Value = bool | int | float | str
 Values = Mapping[str, Value]
 """One point of a space: a value for each setting that is used at the point."""
+MOST_COMBINATIONS = 10_000
+"""Largest number of points of a grid, also of a part of the space's dimensions."""
 RESAMPLE = 0.25
 """Probability that `perturb_values` draws a new value (Jaderberg 2017)."""
 
@@ -150,8 +152,24 @@ WEIGHTS: Space = {
     **term("loss.ssim", 0.05, 10.0),
     **term("loss.gradient", 0.05, 10.0),
     **term("loss.shape", 0.05, 10.0),
+    **term("loss.population", 0.5, 20.0),
 }
+
+
+def weight_schedules(weights: Space) -> dict[str, Dimension]:
+    """Return the dimensions of the schedule of each weight: constant, or rising or falling over a
+    share of the run that all weights have in common."""
+    schedule = Choice(choice=("constant", "rise", "fall"))
+    schedules: dict[str, Dimension] = {
+        name.replace(".weight", ".schedule"): replace(schedule, when=dimension.when)
+        for name, dimension in weights.items()
+        if name.endswith(".weight")
+    }
+    return {**schedules, "loss.schedule_share": Range(low=0.05, high=1.0)}
+
+
 SCHEDULES: Space = {
+    **weight_schedules(WEIGHTS),
     "optimizer.learning_rate": Range(low=5e-5, high=1e-3, log=True),
     "discriminator_rate_ratio": Range(low=0.25, high=4.0, log=True),
     "optimizer.schedule": Choice(choice=("constant", "linear", "cosine")),
@@ -205,9 +223,19 @@ def perturb_values(values: Values, space: Space, base: Config, random: Random) -
 
 
 def grid(space: Space, base: Config, points: int) -> list[Values]:
-    """Return all combinations of values; a range contributes only if its `when` holds."""
+    """Return all combinations of values; a range contributes only if its `when` holds.
+
+    Raises:
+        ConfigError: There are more combinations than anybody trains.
+    """
     combinations: list[Values] = [{}]
     for name, dimension in space.items():
+        if len(combinations) > MOST_COMBINATIONS:
+            raise ConfigError(
+                f"The grid of this space has more than {MOST_COMBINATIONS:,} points, and each is a "
+                "run. Give fewer --grid-points, a smaller space, or --sampler tpe or random, which "
+                "search any space with any number of trials."
+            )
         combinations = [
             longer
             for values in combinations

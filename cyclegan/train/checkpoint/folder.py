@@ -7,6 +7,7 @@ checkpoint.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,13 +16,18 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from cyclegan.config.run_storage import DEFAULT
 from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint.scores import add_score, read_scores
 from mrct.storage.atomic import PARTIAL
+from mrct.storage.names import safe_join
 from mrct.storage.paths import StoragePath
 
 FILE_HASHES = "manifest.json"
 STATE = "state.json"
+_FOLDER = r"step_\d{8,}"
+_FILE = r"[a-z0-9_]+\.(?:safetensors|json)"
+"""Regular expressions of all names of checkpoints and of their files."""
 
 
 def folder_of(run_folder: StoragePath, step: int) -> StoragePath:
@@ -30,9 +36,9 @@ def folder_of(run_folder: StoragePath, step: int) -> StoragePath:
 
 
 def results_folder(run_folder: StoragePath, name: str) -> Path:
-    """Return the default folder for results of a run: inside it, or, if the run is at a URL, in the
-    working folder."""
-    return run_folder.beside() / name
+    """Return the default folder for results of a run: inside it, or, if the run is at a URL, in a
+    folder of its name below the usual one of runs, which git ignores."""
+    return (run_folder.local or Path.cwd() / DEFAULT / run_folder.name) / name
 
 
 def partial_folder(final: StoragePath, attempt: str) -> StoragePath:
@@ -59,7 +65,7 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / FILE_HASHES).read_text())
         for name, expected in manifest.items():
-            if (folder / name).sha256() != expected:
+            if safe_join(folder, name, _FILE, _foreign(name, folder)).sha256() != expected:
                 raise CheckpointError(
                     f"Checkpoint file {folder.name}/{name} is damaged: its bytes are not those "
                     f"that were written. Delete {folder} to resume from an older checkpoint."
@@ -78,7 +84,7 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
 def saved_checkpoints(run_folder: StoragePath) -> list[StoragePath]:
     """Return all checkpoint folders, oldest first, including damaged ones."""
     folders = (run_folder / "checkpoints").published(FILE_HASHES)
-    return [folder for folder in folders if folder.name.startswith("step_")]
+    return [folder for folder in folders if re.fullmatch(_FOLDER, folder.name)]
 
 
 def complete_checkpoints(run_folder: StoragePath) -> Iterator[StoragePath]:
@@ -239,10 +245,19 @@ def remove_partial_checkpoints(run_folder: StoragePath) -> None:
     folder = run_folder / "checkpoints"
     there = saved_checkpoints(run_folder)
     for name in folder.names():
-        if name.startswith(PARTIAL) or (name.startswith("step_") and folder / name not in there):
+        if re.fullmatch(rf"{re.escape(PARTIAL)}.*{_FOLDER}", name) or (
+            re.fullmatch(_FOLDER, name) and folder / name not in there
+        ):
             (folder / name).remove()
 
 
 def discard_checkpoint(folder: StoragePath) -> None:
     """Delete a checkpoint; a kill in between leaves an unfinished one, not a damaged one."""
     folder.withdraw(FILE_HASHES)
+
+
+def _foreign(name: str, folder: StoragePath) -> CheckpointError:
+    return CheckpointError(
+        f"{folder.name}/{FILE_HASHES} lists {name!r}, which is no file of a checkpoint and could "
+        f"lead to other files. It was not read. Delete {folder} to resume from an older checkpoint."
+    )

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
+from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.errors import ConfigError
 from data_prep.store.store import Store
 from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
 from mrct.storage.paths import StoragePath
-
-ENVIRONMENT = "environment.json"
 
 
 def record_environment(run_folder: StoragePath, store: Store, workers: int) -> None:

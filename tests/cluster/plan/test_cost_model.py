@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.pages import block_of
+from benchmarks.scale import BLOCK, PAGE, scale_table
 from cluster.__main__ import main
 from cluster.plan import scaling_plan
 from cluster.plan.cost_model import (
     BUCKET_BYTES,
     COPY_BYTES_PER_S,
+    FIRST_BUCKET_BYTES,
+    BackwardPass,
     Cluster,
     EpochOverhead,
     Every,
@@ -22,6 +26,8 @@ from cluster.plan.cost_model import (
     forecast_speed,
 )
 from cluster.plan.flops import compute_cost_of
+from cluster.plan.launches import launches_per_part
+from cluster.plan.run_costs import SCORING_S_PER_VOXEL, validation_s_of
 from cluster.plan.scaling_plan import Assumptions, measured_pair_s, scaling_points
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
@@ -40,9 +46,9 @@ SITE = Cluster(
     store_bytes_per_s=1e10,
     write_bytes_per_s=1e9,
 )
-STEP = StepCost(
-    pairs=2, compute_s=0.01, gradient_bytes=100_000_000, pair_bytes=100_000, data_cpu_s=7e-4
-)
+GRADIENT_BYTES = 100_000_000
+BACKWARD = BackwardPass(gradient_bytes=GRADIENT_BYTES, share=0.6, incomplete=1 / 3)
+STEP = StepCost(pairs=2, compute_s=0.01, backward=(BACKWARD,), pair_bytes=100_000, data_cpu_s=7e-4)
 RHYTHM = EpochOverhead(
     steps=1000,
     checkpoint_bytes=500_000_000,
@@ -62,6 +68,13 @@ def slices_of_256(folder: Path) -> Store:
     """A store of the size that is counted already."""
     shape = (4, 256, 256)
     return make_store(folder / "s.zarr", mri=2, ct=2, shape=shape, splits=("train", "val"))
+
+
+def with_shards(shards: int, **train: object) -> Config:
+    base = default()
+    return replace(
+        base, batch=replace(base.batch, shards=shards), train=replace(base.train, **train)
+    )
 
 
 @pytest.mark.parametrize(("config", "tflop"), [(reference(), 1.852), (default(), 2.113)])
@@ -98,6 +111,12 @@ def test_an_epoch_is_its_steps_checkpoints_and_validations():
     )
 
 
+def test_the_share_of_training_is_what_validating_and_saving_leave():
+    seen = forecast_speed(STEP, SITE, RHYTHM)
+
+    assert seen.training_share == pytest.approx(10 / (10 + 10 * 500e6 / COPY_BYTES_PER_S + 4))
+
+
 def test_checkpoints_are_written_beside_the_training_unless_they_take_longer():
     slow = replace(SITE, write_bytes_per_s=0.25e9)  # 10 x 2 s to write in 10 s of training
 
@@ -112,14 +131,59 @@ def test_events_by_time_are_as_many_as_the_steps_give_them_time_for():
     assert Every().count(1000, 0.01) == 0
 
 
-def test_the_last_bucket_is_always_waited_for_and_the_rest_only_past_the_backward():
+def test_buckets_are_those_of_ddp():
+    sizes = BACKWARD.buckets()
+
+    assert sizes[:2] == [FIRST_BUCKET_BYTES, BUCKET_BYTES]
+    assert sum(sizes) == GRADIENT_BYTES
+    assert replace(BACKWARD, gradient_bytes=1000).buckets() == [1000]
+
+
+def test_gradients_are_complete_evenly_once_the_first_is():
+    assert BACKWARD.done_at(GRADIENT_BYTES // 2) == pytest.approx(1 / 3 + 2 / 3 / 2)
+    late = replace(BACKWARD, late_bytes=GRADIENT_BYTES // 4)
+    assert late.done_at(GRADIENT_BYTES // 2) == pytest.approx(1 / 3 + 2 / 3 * 0.75)
+    assert late.done_at(GRADIENT_BYTES) == 1
+
+
+def test_the_last_bucket_is_always_waited_for_and_the_rest_only_where_it_is_slow():
     eight = replace(SITE, gpus=8)
-    bucket = 2 * 7 / 8 * BUCKET_BYTES / 400e9
-    assert forecast_speed(STEP, eight, RHYTHM).exposed_s == pytest.approx(bucket)
+    last = 2 * 7 / 8 * BACKWARD.buckets()[-1] / 400e9
+    assert forecast_speed(STEP, eight, RHYTHM).exposed_s == pytest.approx(last)
 
     slow = replace(eight, links=replace(LINKS, node_bytes_per_s=1e9))
     whole = 2 * 7 / 8 * 0.1
-    assert forecast_speed(STEP, slow, RHYTHM).exposed_s == pytest.approx(whole - 0.5 * 0.01)
+    first_ready_s = 0.6 * 0.01 * BACKWARD.done_at(FIRST_BUCKET_BYTES)
+    assert forecast_speed(STEP, slow, RHYTHM).exposed_s == pytest.approx(
+        whole - (0.6 * 0.01 - first_ready_s)
+    )
+
+
+def test_where_the_same_processors_compute_and_send_all_of_it_is_waited_for():
+    alone = replace(STEP, backward=(replace(BACKWARD, share=0.0),))
+
+    seen = forecast_speed(alone, replace(SITE, gpus=8), RHYTHM)
+
+    assert seen.exposed_s == pytest.approx(seen.all_reduce_s)
+    assert seen.step_s == pytest.approx(0.01 + seen.all_reduce_s)
+
+
+def test_each_backward_pass_waits_for_its_own_gradients():
+    twice = replace(STEP, backward=(BACKWARD, BACKWARD))
+    eight = replace(SITE, gpus=8)
+
+    once_s = forecast_speed(STEP, eight, RHYTHM).exposed_s
+    assert forecast_speed(twice, eight, RHYTHM).exposed_s == pytest.approx(2 * once_s)
+
+
+def test_a_step_cannot_be_faster_than_the_host_launches_it():
+    launched = replace(STEP, launch_s=0.013)
+
+    two = forecast_speed(launched, SITE, RHYTHM)
+    eight = forecast_speed(replace(launched, pairs=8, compute_s=0.04), SITE, RHYTHM)
+
+    assert (two.step_s, two.bound) == (pytest.approx(0.013), "launches")
+    assert (eight.step_s, eight.bound) == (pytest.approx(0.04), "compute")
 
 
 def test_a_step_cannot_be_faster_than_its_data():
@@ -170,6 +234,56 @@ def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
     assert odd.global_batch == even.global_batch
     assert odd.forecast.pairs_per_s == pytest.approx(odd.global_batch / odd.forecast.step_s)
     assert odd.efficiency < 0.75 * even.efficiency
+
+
+def test_a_small_batch_takes_as_long_as_its_launches(tmp_path):
+    store = slices_of_256(tmp_path)
+    assumed = Assumptions(launch_us=10.0)
+
+    (one,) = scaling_points(with_shards(1), store, [1], assumed)
+    (eager,) = scaling_points(with_shards(1, compile="no"), store, [1], assumed)
+
+    assert one.forecast.launch_s == pytest.approx(10e-6 * launches_per_part(default()))
+    assert one.forecast.step_s == one.forecast.launch_s
+    assert eager.forecast.launch_s > one.forecast.launch_s
+    (measured,) = scaling_points(with_shards(1), store, [1], Assumptions(step_ms=5.0))
+    assert measured.forecast.step_s == pytest.approx(5e-3)
+
+
+def test_parts_of_a_step_are_launched_one_by_one_and_the_last_sends(tmp_path):
+    store = slices_of_256(tmp_path)
+    config = with_shards(8)
+    parts = replace(config, scale=replace(config.scale, accumulate=True))
+
+    (whole,) = scaling_points(config, store, [2], Assumptions())
+    (split,) = scaling_points(parts, store, [2], Assumptions())
+
+    assert split.forecast.launch_s == pytest.approx(4 * whole.forecast.launch_s)
+    assert split.forecast.exposed_s >= whole.forecast.exposed_s
+
+
+def test_scoring_beside_the_training_leaves_validation_the_networks(tmp_path):
+    store = slices_of_256(tmp_path)
+    work = COUNTED(default(), store.size)
+    depth = 4
+
+    inline, beside = (
+        validation_s_of(default(), store, Assumptions(scoring=place), work)
+        for place in ("inline", "beside")
+    )
+
+    networks_s = 2 * 2 * depth * work.flop_per_translation / (989e12 * 0.4)  # a cycle of each
+    assert beside == pytest.approx(networks_s)
+    scored_s = sum(SCORING_S_PER_VOXEL.values()) * depth * 256 * 256
+    assert inline == pytest.approx(networks_s + scored_s)
+    two = replace(default(), scale=replace(default().scale, workers=2))
+    assert validation_s_of(two, store, Assumptions(), work) < inline  # a volume for each
+
+
+def test_the_page_has_the_table_of_the_model():
+    found = scale_table(COUNTED(default(), (256, 256)))
+
+    assert found == block_of(PAGE, BLOCK), "python -m benchmarks.scale --write"
 
 
 def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):

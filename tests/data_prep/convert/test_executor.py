@@ -32,10 +32,11 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     )
     path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
     deadly = {"path": path, "diary": diary, **COMMON}
+    always, once = "a" * 16, "b" * 16
     sources = [
-        Deadly(pseudonym="dies-always", deaths=99, **deadly),
-        Deadly(pseudonym="dies-once", deaths=1, **deadly),
-        *(Deadly(pseudonym=f"good-{number}", deaths=0, **deadly) for number in range(5)),
+        Deadly(pseudonym=always, deaths=99, **deadly),
+        Deadly(pseudonym=once, deaths=1, **deadly),
+        *(Deadly(pseudonym=f"{number:016x}", deaths=0, **deadly) for number in range(5)),
     ]
     jobs = [ConversionJob(sources=(source,), split="train") for source in sources]
 
@@ -44,15 +45,15 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     written = {outcome.source.pseudonym for outcome in outcomes if outcome.written}
     assert written == {source.pseudonym for source in sources[1:]}
     (refusal,) = [outcome.refusal for outcome in outcomes if outcome.refusal]
-    assert (refusal.code, refusal.name) == ("task-died", "mri/dies-always")
+    assert (refusal.code, refusal.name) == ("task-died", f"mri/{always}")
     # Both were tried again after all others had been read, one after the other.
-    assert sorted(diary.read_text().split()[-2:]) == ["dies-always", "dies-once"]
+    assert sorted(diary.read_text().split()[-2:]) == [always, once]
     assert len(diary.read_text().split()) == len(sources) + 2
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     conversion = partial(convert_job, out=tmp_path / "s.zarr", spec=PreprocessingSpec())
-    source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="p", **COMMON)
+    source = Source(path=write_head(tmp_path / "a.nii", "mri"), pseudonym="0" * 16, **COMMON)
     read = Source.read
 
     def read_while_it_grows(self, note):
@@ -76,7 +77,7 @@ def test_what_is_no_readable_file_is_refused_and_named(tmp_path, fault):
     elif fault == "folder":
         path.mkdir()
     conversion = partial(convert_job, out=tmp_path / "s.zarr", spec=PreprocessingSpec())
-    source = Source(path=path, pseudonym="p", **COMMON)
+    source = Source(path=path, pseudonym="0" * 16, **COMMON)
 
     (outcome,) = run_jobs([ConversionJob(sources=(source,), split="train")], conversion, workers=0)
 

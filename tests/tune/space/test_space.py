@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cyclegan.config.files import with_settings
 from cyclegan.config.presets import default, demo, reference
+from cyclegan.errors import ConfigError
 from tune.space.space import (
     SPACES,
     Choice,
@@ -110,6 +111,25 @@ def test_a_grid_has_all_combinations_and_no_weight_of_what_is_off():
         round(float(point["loss.ssim.weight"]), 6) for point in points if point["loss.ssim.enabled"]
     }
     assert weights == {0.1, 1.0, 10.0}
+
+
+def test_a_grid_that_nobody_can_train_is_refused_and_not_built():
+    with pytest.raises(ConfigError, match="more than 10,000 points"):
+        grid(SPACES["full"], BASE, 3)
+
+
+def test_weights_have_schedules_where_their_terms_are_on():
+    space = SPACES["weights-and-schedules"]
+    points = [draw_values(space, BASE, Random(seed)) for seed in range(60)]
+
+    for name in ("loss.cycle", "loss.population"):
+        schedules = {point.get(f"{name}.schedule") for point in points}
+        assert schedules >= {"constant", "rise", "fall"}
+    for point in points:
+        term = apply_values(BASE, point).loss.population
+        assert term.schedule == point.get("loss.population.schedule", "constant")
+        assert ("loss.population.schedule" in point) == term.enabled
+    assert {"loss.schedule_share", "optimizer.decay_start", "warmup_share"} < set(space)
 
 
 def test_a_condition_on_what_is_not_searched_looks_at_the_base():

@@ -167,4 +167,4 @@ def test_a_run_under_a_url_can_be_scored_and_exported(remote, monkeypatch, tmp_p
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     monkeypatch.chdir(tmp_path)
     export(ExportCommand(run_folder=remote.run_folder, checkpoint="newest"))
-    assert (tmp_path / "small/model_to_ct/model.json").exists()
+    assert (tmp_path / "runs/small/model_to_ct/model.json").exists()

@@ -1,0 +1,25 @@
+"""Kernels that the host launches in a step of `default`; others are taken to have as many."""
+
+from cyclegan.config.config import Config
+
+DISPATCHED_OPERATORS = 85
+"""Operators outside of compiled graphs, counted as tests/cyclegan/train/engine/test_launches.py
+does; not in every tenth step, which measures too."""
+KERNELS_OF_GENERATORS = {"channels_last": 1574, "contiguous": 654}
+"""Triton kernels that Inductor makes of both generators for compute capability 9.0, there and back,
+by memory layout. Those of the discriminators were not counted."""
+CONVOLUTIONS_OF_GENERATORS = 192
+"""Convolutions in the same graphs, which stay calls of cuDNN."""
+EAGER_OPERATORS = 2775
+"""Operators of a step without the compiler, views left out."""
+
+
+def launches_per_part(config: Config) -> int:
+    """Return the launches of a step on a GPU, or of each of its parts.
+
+    With `blocks` they lie between the compiled and the eager count, and the latter is taken.
+    """
+    if config.train.compile != "all":
+        return EAGER_OPERATORS
+    layout = "contiguous" if config.train.channels_last == "no" else "channels_last"
+    return DISPATCHED_OPERATORS + KERNELS_OF_GENERATORS[layout] + CONVOLUTIONS_OF_GENERATORS
