@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import NamedTuple
 
 from cyclegan.config.config import Config
@@ -19,10 +19,13 @@ from cyclegan.train.distributed import Worker, broadcast_choice, max_over_worker
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.patience import is_out_of_patience
 from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 
+VALIDATION_OWED = ".validation"
+"""File in the run folder while a validation that was given up has not been made up for."""
 ReportMetrics = Callable[[dict[str, float]], None]
 
 
@@ -47,6 +50,8 @@ class TrainingRun:
     worker: Worker
     store: Store
     state: TrainState
+    channels_last: bool
+    """Whether weights and features have the channels_last memory layout."""
     engine: TrainEngine
     telemetry: Telemetry
     saving: BackgroundSave
@@ -56,6 +61,8 @@ class TrainingRun:
     stop_requested: Callable[[], bool]
     node_preempted: Callable[[], bool]
     """Whether the cluster has announced a new preemption of a node of this run."""
+    scores: dict[int, float]
+    """`val/selection` of the validations so far by step, on worker 0."""
 
     def look(self, since_s: float, steps: int) -> Look:
         """Check for stop requests, preemptions and skipped updates on all workers, commit a
@@ -73,7 +80,7 @@ class TrainingRun:
         step_s = (time.monotonic() - since_s) / steps
         asked, due = False, [0.0] * len(EVENTS)
         if self.worker.is_rank_zero:
-            asked = self.stop_requested()
+            asked = self.stop_requested() or self.ends_early()
             due = self.events.due_by_clock(self.state.step, self.saving.took_s)
             if self.validation.in_progress:
                 due[EVENTS.index("validate")] = 0.0
@@ -89,6 +96,20 @@ class TrainingRun:
                 self.report_scores(self.validation.advance())
         self.events.take(due)
         return Look(stop > 0, leave > 0, longest, slowest_s)
+
+    def ends_early(self) -> bool:
+        """Return whether the validations have stopped getting better, and log it; worker 0 alone
+        knows."""
+        patience = self.config.train.patience
+        if not is_out_of_patience(list(self.scores.values()), patience):
+            return False
+        best = min(self.scores, key=self.scores.__getitem__)
+        self.telemetry.note(
+            self.state.step,
+            f"The run ends early: {patience} validations were no better than that of step {best} "
+            f"({SELECTION} {self.scores[best]:.4g}). A larger --train.patience continues it.",
+        )
+        return True
 
     def save(self, *, validated: bool = False, wait: bool = False) -> None:
         """Begin to save a checkpoint while training continues, or wait until it is committed.
@@ -132,6 +153,7 @@ class TrainingRun:
             self.telemetry.write_image(result.step, "val/cycles", figure)
             metrics = {name: value for name, value in scores.items() if isfinite(value)}
             self.saving.score(result.step, metrics.get(SELECTION))
+            self.scores[result.step] = metrics.get(SELECTION, inf)
             if result.restarts:
                 self.telemetry.note(
                     self.state.step,
@@ -157,6 +179,17 @@ class TrainingRun:
             self.telemetry.drop_scores(step)  # a kill may have come between the log and the record
             self.finish_validation()
 
+    def owe_validation(self, owed: bool) -> None:
+        """Record whether a validation that was due has been given up."""
+        if self.worker.is_rank_zero:
+            path = self.config.run_folder / VALIDATION_OWED
+            path.put(b"") if owed else path.remove()
+
+    def owes_validation(self) -> bool:
+        """Return whether the run stopped before a validation that was due."""
+        path = self.config.run_folder / VALIDATION_OWED
+        return bool(broadcast_choice(lambda: "yes" if path.exists() else "", self.worker))
+
     def roll_back(self, why: str) -> None:
         """Roll back to the last checkpoint before the non-finite updates, and halve the rates.
 
@@ -170,6 +203,8 @@ class TrainingRun:
         state.rollbacks = rollbacks + 1
         if self.validation.step > state.step:
             self.validation.abandon()
+        for step in [each for each in self.scores if each > state.step]:
+            del self.scores[step]
         if self.worker.is_rank_zero:
             for later in reversed(checkpoint.saved_checkpoints(folder)):
                 if later.name > target.name:

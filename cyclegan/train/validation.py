@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
-from cyclegan.errors import DataError
+from cyclegan.errors import DataError, DivergedError
 from cyclegan.inference.cycle import CycleNetworks, CycleResult, partner_ct
 from cyclegan.inference.slices import Network
 from cyclegan.metrics.paired_scores import paired_scores
@@ -105,6 +105,9 @@ def validate_volumes(
 
     Returns:
         One finding per volume, perhaps still to come; None if it was cancelled.
+
+    Raises:
+        DivergedError: A result is not finite.
     """
     require_mri(store, split)
     networks = CycleNetworks.trained((to_ct, to_mri), config.data, device, batch_size)
@@ -119,6 +122,7 @@ def validate_volumes(
         if found and give_up():
             return None
         cycle = networks.cycle(store, volume)
+        require_finite(cycle)
         found.append(scorer.submit(partial(score_cycle, cycle, number)))
     return found
 
@@ -129,6 +133,21 @@ def validation_volumes(
     """Return the volumes to validate on: paired ones first, up to the configured number."""
     volumes = store.select(modality, split).linked_first()
     return volumes[: config.schedule.validate_volumes or None]
+
+
+def require_finite(cycle: CycleResult) -> None:
+    """Refuse a translation that is not finite.
+
+    Raises:
+        DivergedError: The running mean of the weights has diverged.
+    """
+    results = (each for each in (cycle.translated, cycle.returned) if each is not None)
+    if not all(np.isfinite(each).all() for each in results):
+        raise DivergedError(
+            f"The run diverged: its networks do not translate {cycle.volume.name} to finite "
+            "values. The newest checkpoint with a score is from before. Try a smaller "
+            "--optimizer.learning-rate or --optimizer.clip-norm 1, in a new run: --run.name NAME."
+        )
 
 
 def score_cycle(cycle: CycleResult, number: int, store: Store) -> ValidatedVolume:

@@ -57,7 +57,8 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     """Check the SHA-256 of every file of a checkpoint.
 
     Returns:
-        The contents of `state.json`: step, validated, skipped, streak, rollbacks and scaler.
+        The contents of `state.json`: step, validated, skipped, streak, rollbacks, scaler and
+        settings.
 
     Raises:
         CheckpointError: A file is missing, or its bytes differ from those that were written.
@@ -169,7 +170,8 @@ def _awaits_score(folder: StoragePath, scores: Mapping[str, float | None]) -> bo
     facts = _facts(folder)
     # The score itself was among the facts until there was a file of scores.
     validated = facts.get("validated", facts.get("score") is not None)
-    return bool(validated) and _manifest_hash(folder) not in scores
+    manifest_hash = _manifest_hash(folder)
+    return bool(validated and manifest_hash) and manifest_hash not in scores
 
 
 def _manifest_hash(folder: StoragePath) -> str:

@@ -92,6 +92,7 @@ def take_snapshot(
         "validated": validated,
         "rollbacks": state.rollbacks,
         "scaler": state.scaler.state_dict(),
+        "settings": dict(state.settings),
     }
     return Snapshot(
         step=state.step,
