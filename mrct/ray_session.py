@@ -66,6 +66,8 @@ def ray_session(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Token authentication is intended; suppress Ray's notice.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
+    if address == "local":  # Ray's word for one of its own
+        address = None
     if address:
         connect(address, **shown)
     else:
@@ -136,12 +138,12 @@ def start_local_ray(**options: Any) -> None:
             # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
             with outliving_the_terminal():
                 ray.init("local", dashboard_host="127.0.0.1", **options)
-        except OSError as error:
-            raise UserError(
-                f"Ray cannot use its folder, in /tmp or TMPDIR: {error}. Set RAY_TMPDIR to a "
-                "folder of your own on a local disk, with a path shorter than 40 characters."
-            ) from error
         except Exception as error:  # Ray raises no narrower type
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+                raise UserError(
+                    f"Ray cannot use its folder, in /tmp or TMPDIR: {error}. Set RAY_TMPDIR to a "
+                    "folder of your own on a local disk, with a path shorter than 40 characters."
+                ) from error
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             if last:
                 raise UserError(

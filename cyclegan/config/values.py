@@ -57,7 +57,8 @@ def typed(value: object, hint: Any, name: str) -> Any:
     if hint in (int, float):
         number = _number(value)
         if number is not None and (hint is float or number == int(number)):
-            return hint(number)
+            # A whole number stays one: the hash of the settings tells 200 and 200.0 apart.
+            return int(number) if hint is int else number
     elif hint not in _WANTED or type(value) is hint:
         return value
     raise ConfigError(f"{name} is {value!r}; it must be {_WANTED[hint]}.")

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
     command, config = parse_command(argv)
     config = resolve(config)
-    if not command.plan:
+    if not (command.plan or command.find_rate):
         outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
 
@@ -73,12 +73,12 @@ def main(argv: list[str]) -> ExitCode:
     from cyclegan.train.training_plan import make_plan, total_steps
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
+    steps = total_steps(config, store)
     finished = "This run is already finished. --run.name NAME starts a new run."
     if command.plan:
         from cyclegan.train.checkpoint.resume import first_step_of
         from cyclegan.train.dry_run import measure_steps
 
-        steps = total_steps(config, store)
         first = first_step_of(config, store, steps, command.start)
         print(measure_steps(config, store, first) if first < steps else finished)
         return ExitCode.DONE
@@ -90,11 +90,9 @@ def main(argv: list[str]) -> ExitCode:
     if not saved:
         print(finished)
         return ExitCode.DONE
-    steps = total_steps(config, store)
-    end = "Done"
-    if saved < steps:
-        paused = saved == config.schedule.pause_at_step
-        end = f"{'Paused' if paused else 'Ended early'} at step {saved} of {steps}"
+    paused = saved == config.schedule.pause_at_step
+    early = f"{'Paused' if paused else 'Ended early'} at step {saved} of {steps}"
+    end = "Done" if saved == steps else early
     print(
         f"{end}: {config.run_folder}\n"
         f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"

@@ -67,7 +67,8 @@ class WorkerJob(TypedDict):
 
 
 def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
-    """Train until the run is finished, or until it pauses at `schedule.pause_at_step`.
+    """Train until the run is finished, ends early by `train.patience`, or pauses at
+    `schedule.pause_at_step`.
 
     Args:
         config: Configuration with its name and paths resolved.

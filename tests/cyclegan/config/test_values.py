@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import load_config, setting_types, to_yaml, with_settings
+from cyclegan.config.files import config_hash, load_config, setting_types, to_yaml, with_settings
 from cyclegan.config.presets import PRESETS, preset
 from cyclegan.config.values import did_you_mean, typed
 from cyclegan.errors import ConfigError
@@ -36,7 +36,7 @@ def test_numbers_and_words_are_read_as_people_write_them(tmp_path):
     assert config.optimizer.learning_rate == 1e-4
     assert (config.train.max_steps, config.train.pool_size) == (1000, 50)
     assert isinstance(config.train.max_steps, int)
-    assert isinstance(config.optimizer.clip_norm, float)
+    assert config.optimizer.clip_norm == 1
     assert (config.train.compile, config.train.channels_last) == ("no", "yes")
     assert config.data.zoom == (1.0, 1.2)
 
@@ -66,6 +66,13 @@ def test_a_flipped_bit_in_the_file_of_a_run_trains_and_exports_nothing(tmp_path)
     for wrong in ("inVerted", "Inverted", "anverted", "'inverted '", "plainn"):
         with pytest.raises(ConfigError, match="mri_contrast is"):
             load_config_text(tmp_path, text.replace("inverted", wrong))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_hash_of_a_configuration_is_that_of_its_file(name, tmp_path):
+    assert config_hash(load_config_text(tmp_path, to_yaml(preset(name)))) == config_hash(
+        preset(name)
+    )
 
 
 def load_config_text(tmp_path, text: str) -> Config:
