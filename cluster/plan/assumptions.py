@@ -36,7 +36,7 @@ class Assumptions:
     store_gb_per_s: float = 10.0
     """Bandwidth of the store's storage in GB/s, over all readers."""
     scoring: Scoring = "inline"
-    """Where validation computes its scores: `inline`, while the workers wait, as they do today, or
+    """Where validation computes its scores (`scale.scoring`): `inline`, while the workers wait, or
     `beside` the training, in other processes."""
     write_gb_per_s: float = 1.0
     """Bandwidth in GB/s of the one worker that writes a checkpoint."""
