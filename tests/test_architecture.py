@@ -71,6 +71,7 @@ FLOW = [
 HOMES = {
     "nibabel": {"data_prep/readers/nifti.py"},
     "pydicom": {
+        "data_prep/dicom/decoders.py",
         "data_prep/dicom/files.py",
         "data_prep/dicom/tags.py",
         "cyclegan/translate/dicom_ct.py",
