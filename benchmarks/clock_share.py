@@ -3,10 +3,11 @@
 That is in the long run: what the first validation costs is known only after it, and has to be made
 up for.
 
-Measured: two workers with gloo train a small run, which is stopped after some minutes. The times of
+Measured: two workers with gloo train a small run, which is stopped after some minutes, with scores
+computed while the workers wait and then with scores computed beside the training. The times of
 `auto` are shortened in proportion, so that some validations fall into them. By the model of
-`cluster plan`: `default` on 1, 8 and 64 GPUs, with `auto` and with an interval of 1000 steps, and
-with scores computed while the workers wait or beside the training.
+`cluster plan`: `default` on 1, 8 and 64 GPUs, with `auto` and with an interval of 1000 steps, in
+both ways too.
 
 Run it: python -m benchmarks.clock_share
 """
@@ -46,20 +47,23 @@ train_worker(config, meet(2), stop_requested=lambda: time.monotonic() > until)
 """
 
 
-def measured(store: Store, folder: LocalPath, minutes: float) -> tuple[str, list[float]]:
+def measured(
+    store: Store, folder: LocalPath, minutes: float, scoring: Scoring
+) -> tuple[str, list[float]]:
     """The sentence that a run of two workers ends with, and the times of its validations."""
     base = smoke()
     auto = replace(base.schedule, log_every="auto", save_every="auto", validate_every="auto")
     config = resolve(
         replace(
             base,
-            run=replace(base.run, name="two", storage=str(folder)),
+            run=replace(base.run, name=scoring, storage=str(folder)),
             data=replace(base.data, store=str(store.path)),
             train=replace(base.train, max_steps=10**6),
             schedule=auto,
+            scale=replace(base.scale, scoring=scoring),
         )
     )
-    path = folder / "two.yaml"
+    path = folder / f"{scoring}.yaml"
     path.write_text(to_yaml(config))
     run_workers(TRAIN.format(short=SHORT, seconds=60 * minutes), path, 2)
     lines = read_lines(config.run_folder / METRICS)
@@ -94,9 +98,14 @@ def main() -> None:
         small = make_store(
             folder / "small.zarr", mri=3, ct=3, paired=1, splits=splits, shape=(8, 64, 64)
         )
-        note, times = measured(small, folder, options.minutes)
-        print(f"measured, two workers with gloo, load {os.getloadavg()[0]:.1f}: {note}")
-        print(f"  validations after {', '.join(f'{time_s:.0f}' for time_s in times)} s")
+        runs = {
+            scoring: measured(small, folder, options.minutes, scoring)
+            for scoring in get_args(Scoring)
+        }
+        for scoring, (note, times) in runs.items():
+            load = os.getloadavg()[0]
+            print(f"measured, two workers with gloo, scores {scoring}, load {load:.1f}: {note}")
+            print(f"  validations after {', '.join(f'{time_s:.0f}' for time_s in times)} s")
         shape = (STORED_DEPTH, 256, 256)
         halves = ("train", "val")
         store = make_store(folder / "s.zarr", mri=8, ct=8, splits=halves, shape=shape)
@@ -114,7 +123,7 @@ def main() -> None:
     for case, (auto, steps) in shares.items():
         print(f"by the model, {case}: auto {auto:.1f} %, every 1000 steps {steps:.1f} %")
     if options.json:
-        options.json.write_text(json.dumps({"note": note, "times_s": times, "model": shares}))
+        options.json.write_text(json.dumps({"measured": runs, "model": shares}))
 
 
 if __name__ == "__main__":

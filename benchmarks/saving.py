@@ -62,7 +62,7 @@ def one_turn(state: TrainState, saving: BackgroundSave) -> dict[str, float]:
     alone_s = median(step_s(matrix) for _ in range(50))
     state.step += 1
     started = time.perf_counter()
-    saving.begin(state, None)
+    saving.begin(state)
     held_s = time.perf_counter() - started
     beside_s = []
     while saving.committing is not None and not saving.committing.done():
@@ -90,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = LocalPath(temporary)
         saving = BackgroundSave(folder, Worker())
-        saving.begin(state, None)  # allocates the memory of the copies, as a run's first save does
+        saving.begin(state)  # allocates the memory of the copies, as a run's first save does
         saving.finish()
         turns = []
         for _ in range(options.turns):

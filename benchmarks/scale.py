@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from benchmarks.pages import markdown, write_block
 from cluster.plan.assumptions import Assumptions
-from cluster.plan.cost_model import SpeedForecast, forecast_speed
+from cluster.plan.cost_model import EpochOverhead, Every, SpeedForecast, forecast_speed
 from cluster.plan.flops import ComputeCost, compute_cost_of
-from cluster.plan.run_costs import cluster_of, overhead_of, step_cost_of
+from cluster.plan.run_costs import cluster_of, step_cost_of
 from cyclegan.config.presets import default
 from data_prep.store.store import Store
 from mrct.storage.local_path import LocalPath
@@ -34,6 +34,13 @@ CASES = [
     (1000, 8, 3200),
 ]
 """GPUs, pairs of a GPU in a step, and Gbit/s of a machine."""
+STEPS_ALONE = EpochOverhead(
+    steps=1,
+    checkpoint_bytes=0,
+    checkpoint_every=Every(),
+    validation_s=0.0,
+    validation_every=Every(),
+)
 HEADER = [
     "GPUs",
     "pairs of a GPU in a step",
@@ -58,8 +65,7 @@ def forecast(store: Store, work: ComputeCost, gpus: int, pairs: int, gbit: float
         scale=replace(base.scale, workers=gpus),
     )
     step = replace(step_cost_of(config, store, assumed, work), pair_bytes=2 * SLICE_BYTES)
-    overhead = overhead_of(config, store, validation_s=0.0)
-    return forecast_speed(step, cluster_of(gpus, assumed), overhead)
+    return forecast_speed(step, cluster_of(gpus, assumed), STEPS_ALONE)
 
 
 def scale_table(work: ComputeCost) -> str:

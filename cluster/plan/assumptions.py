@@ -16,6 +16,9 @@ class Assumptions:
     """Kind of GPU."""
     gpus_per_node: int = 0
     """GPUs per machine; 0: the usual number for the kind."""
+    batch: Literal["preset", "auto"] = "preset"
+    """Pairs of a step: the preset's, or with `auto` as many as `--batch auto` of the training takes
+    for this kind of GPU."""
     utilisation: float = 0.4
     """Share of the GPU's peak throughput that the step reaches; an assumption until it is
     measured."""
@@ -33,7 +36,7 @@ class Assumptions:
     store_gb_per_s: float = 10.0
     """Bandwidth of the store's storage in GB/s, over all readers."""
     scoring: Scoring = "inline"
-    """Where validation computes its scores: `inline`, while the workers wait, as they do today, or
+    """Where validation computes its scores (`scale.scoring`): `inline`, while the workers wait, or
     `beside` the training, in other processes."""
     write_gb_per_s: float = 1.0
     """Bandwidth in GB/s of the one worker that writes a checkpoint."""

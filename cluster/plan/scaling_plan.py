@@ -18,6 +18,7 @@ from cluster.plan.run_costs import cluster_of, overhead_of, step_cost_of, valida
 from cyclegan.config.config import Config
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ConfigError
+from cyclegan.train.batch_size import batch_for
 from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.training_plan import total_steps
@@ -75,6 +76,9 @@ def scaling_point(
         batch=replace(config.batch, shards=shards),
         scale=replace(config.scale, workers=gpus),
     )
+    if assumed.batch == "auto":
+        gpu_gib = GPUS[assumed.gpu].memory_gb * GB / 2**30
+        config = replace(config, batch=batch_for(config, store, gpu_gib))
     step = step_cost_of(config, store, assumed, work, measured)
     overhead = overhead_of(config, store, validation_s_of(config, store, assumed, work))
     whole = forecast_speed(step, cluster_of(gpus, assumed), overhead)

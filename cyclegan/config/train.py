@@ -176,6 +176,10 @@ class ScaleConfig:
     """Seconds without a response after which a worker is considered hung and restarted."""
     accumulate: bool = False
     """Run a worker's shards one after the other instead of as one batch: less memory, more time."""
+    scoring: Literal["auto", "inline", "beside"] = "auto"
+    """Where validation scores are computed: `beside` the training, in a process of each worker that
+    uses one more CPU core, so that scores arrive later; or `inline`, while the training waits.
+    `auto`: beside if a worker has a core to spare, and inline in a deterministic run."""
     compile_cache: str = ""
     """Folder for compiled code, so that a restart need not recompile. Its contents are executed, so
     nobody else may have write access. Empty: TORCHINDUCTOR_CACHE_DIR, else torch's default."""

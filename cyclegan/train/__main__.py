@@ -50,6 +50,11 @@ class TrainCommand:
     find_rate: bool = False
     """Train new networks for up to 100 steps at rising learning rates, draw their loss, suggest a
     rate, and exit."""
+    batch: Literal["as-set", "auto"] = "as-set"
+    """auto: as many pairs in a step as a GPU has memory for, at most 8 for each; a line states the
+    settings that repeat it. A run that has begun keeps its batch."""
+    gpu_gib: Annotated[float, arg(metavar="GIB")] = 0.0
+    """With --batch auto: memory of a worker's GPU, where this machine has none like it."""
     settings: Sections = field(default_factory=dict)
 
     @property
@@ -61,8 +66,8 @@ class TrainCommand:
 
 def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
-    command, config = parse_command(argv)
-    config = resolve(config)
+    command, wanted = parse_command(argv)
+    config = resolve(wanted)
     if not (command.plan or command.find_rate):
         outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
@@ -70,6 +75,13 @@ def main(argv: list[str]) -> ExitCode:
     moves = store_moves_explained(config, "--data.store") if command.config else nullcontext()
     with moves:
         store = open_store(config.store)  # before what takes longer to import
+    if command.batch == "auto":
+        from cyclegan.train.batch_size import choose_batch
+
+        located = replace(config, run=replace(config.run, name=wanted.run.name))
+        batch, reason = choose_batch(located, store, command.gpu_gib)
+        print(f"--batch auto: {reason}.")
+        config = resolve(replace(wanted, batch=batch))
     from cyclegan.train.training_plan import make_plan, total_steps
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)

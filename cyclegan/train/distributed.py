@@ -23,6 +23,8 @@ class Worker:
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    cores: int = 1
+    """CPU cores that it may use."""
 
     @property
     def is_rank_zero(self) -> bool:

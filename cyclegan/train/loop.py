@@ -11,6 +11,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
+from cyclegan.train.background_validation import BackgroundValidation
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.checkpoint import prune_checkpoints
 from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
@@ -26,6 +27,7 @@ from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.patience import past_scores
 from cyclegan.train.periodic_events import PeriodicEvents
+from cyclegan.train.scorer import open_scorer
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
 from data_prep.store.store import open_store
@@ -97,6 +99,7 @@ def train_worker(
         worker,
         partial(prune_checkpoints, config.run_folder, schedule.keep_last, schedule.keep_best),
     )
+    scorer = open_scorer(store, config, worker)
     run = TrainingRun(
         config=config,
         worker=worker,
@@ -106,6 +109,7 @@ def train_worker(
         engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         saving=saving,
+        validation=BackgroundValidation(store, config, worker, scorer),
         events=PeriodicEvents(config, state.step),
         report=report,
         stop_requested=stop_requested,
@@ -116,6 +120,7 @@ def train_worker(
     with (
         closing(telemetry),
         closing(saving),
+        closing(scorer),
         explain_out_of_memory(config),
         trace_steps(config, worker, note) as trace,
     ):
@@ -125,7 +130,8 @@ def train_worker(
         if run.owes_validation():
             run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            run.save(score=None, wait=True)
+            run.save(wait=True)
+        run.make_up_scores()
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)
         saving.finish()
@@ -194,21 +200,25 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
                 for warning in filter(None, [*watch.read(means), compiled]):
                     telemetry.note(state.step, f"warning: {warning}")
             pausing = time.monotonic()
-            score = None
-            # Validate before saving, so that every checkpoint whose validation was due has a score.
-            # A run that is stopped early may have no time for it.
+            validated = False
+            # Validate before saving: a checkpoint says whether its validation has begun, and so
+            # whether a score follows. A run that is stopped early may have no time for it.
             validating = ends or events.is_due("validate", state.step)
             if validating:
                 given_up = stop and not ends
                 if not given_up:
                     with events.happens("validate", state.step):
-                        score, given_up = run.validate(to_its_end=ends)
+                        validated = run.validate(to_its_end=ends)
+                    given_up = not validated
                 run.owe_validation(given_up)
                 stop = stop or given_up
             if validating or stop or leave or events.is_due("save", state.step):
                 with events.happens("save", state.step):  # the time until a stop may be short
-                    run.save(score, wait=stop or leave)
+                    run.save(validated=validated, wait=stop or leave)
                 leave = False
+            if validated and (ends or not run.validation.scorer.is_beside):
+                with events.holds("validate"):
+                    run.finish_validation()
             paused_s = time.monotonic() - pausing
             telemetry.pause(paused_s)
             looked_s += paused_s

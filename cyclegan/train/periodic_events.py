@@ -113,11 +113,20 @@ class PeriodicEvents:
     @contextmanager
     def happens(self, event: Event, step: int) -> Iterator[None]:
         """Measure how long an event, in the context, holds the training."""
+        last = self.of[event]
+        last.took_s = 0.0
+        with self.holds(event):
+            yield
+        last.step, last.ended_s, last.due = step, self.clock(), False
+
+    @contextmanager
+    def holds(self, event: Event) -> Iterator[None]:
+        """Measure how long a later part of the last event, in the context, holds the training."""
         began, last = self.clock(), self.of[event]
         yield
-        last.step, last.ended_s, last.due = step, self.clock(), False
-        last.took_s = last.ended_s - began
-        last.all_took_s += last.took_s
+        took_s = self.clock() - began
+        last.took_s += took_s
+        last.all_took_s += took_s
 
     @property
     def held_s(self) -> float:

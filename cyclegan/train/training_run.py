@@ -1,31 +1,26 @@
 """Operations of a worker on its run: restore, save, validate, roll back."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from math import inf, isfinite
 from typing import NamedTuple
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.metrics.selection_score import SELECTION
+from cyclegan.train.background_validation import BackgroundValidation, Validated
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment, record_subjects
-from cyclegan.train.distributed import (
-    Worker,
-    broadcast_choice,
-    gather,
-    max_over_workers,
-)
+from cyclegan.train.distributed import Worker, broadcast_choice, max_over_workers
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.patience import is_out_of_patience
 from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
-from cyclegan.train.validation import summarise, validate_volumes
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -60,6 +55,7 @@ class TrainingRun:
     engine: TrainEngine
     telemetry: Telemetry
     saving: BackgroundSave
+    validation: BackgroundValidation
     events: PeriodicEvents
     report: ReportMetrics
     stop_requested: Callable[[], bool]
@@ -70,7 +66,8 @@ class TrainingRun:
 
     def look(self, since_s: float, steps: int) -> Look:
         """Check for stop requests, preemptions and skipped updates on all workers, commit a
-        checkpoint that all of them have written, and learn which events are due by the clock.
+        checkpoint that all of them have written, report scores that all of them have computed, and
+        learn which events are due by the clock.
 
         This synchronises host and device, and all workers. Worker 0 alone reads the storage, and
         its clock alone counts.
@@ -85,13 +82,18 @@ class TrainingRun:
         if self.worker.is_rank_zero:
             asked = self.stop_requested() or self.ends_early()
             due = self.events.due_by_clock(self.state.step, self.saving.took_s)
-        flags = [asked, self.node_preempted(), self.saving.unfinished]
+            if self.validation.in_progress:
+                due[EVENTS.index("validate")] = 0.0
+        flags = [asked, self.node_preempted(), self.saving.unfinished, self.validation.unfinished]
         own = [streak, step_s, *map(float, flags), *due]
-        longest, slowest_s, stop, leave, unfinished, *due = max_over_workers(
+        longest, slowest_s, stop, leave, writing, scoring, *due = max_over_workers(
             self.state.streak.new_tensor(own)
         )
-        if not unfinished:
+        if not writing:
             self.saving.commit()
+        if not scoring and self.validation.in_progress:
+            with self.events.holds("validate"):
+                self.report_scores(self.validation.advance())
         self.events.take(due)
         return Look(stop > 0, leave > 0, longest, slowest_s)
 
@@ -109,44 +111,73 @@ class TrainingRun:
         )
         return True
 
-    def save(self, score: float | None, *, wait: bool = False) -> None:
-        """Begin to save a checkpoint while training continues, or wait until it is committed."""
-        self.saving.begin(self.state, score)
+    def save(self, *, validated: bool = False, wait: bool = False) -> None:
+        """Begin to save a checkpoint while training continues, or wait until it is committed.
+
+        `validated` says whether a validation of this step has begun.
+        """
+        self.saving.begin(self.state, validated=validated)
         if wait:
             self.saving.finish()
         self.telemetry.flush()
 
-    def validate(self, *, to_its_end: bool) -> tuple[float | None, bool]:
-        """Score the running mean of the weights on the val split, and report the scores.
+    def validate(self, *, to_its_end: bool) -> bool:
+        """Begin to validate the running mean of the weights on the val split.
 
         The volumes are divided among the workers. A stop request cancels the validation between
         two volumes, unless `to_its_end`.
 
         Returns:
-            The selection score on worker 0, else None; and whether the validation was cancelled.
+            Whether it was not cancelled.
         """
-        metrics: dict[str, float] = {}
-        state, telemetry, worker = self.state, self.telemetry, self.worker
-        own = validate_volumes(
-            state.mean.to_ct,
-            state.mean.to_mri,
-            self.store,
-            self.config,
-            device=worker.device,
-            share=(worker.rank, worker.world_size),
-            give_up=lambda: not to_its_end and self.stop_requested(),
+        self.finish_validation()
+        mean = self.state.mean
+        return self.validation.begin(
+            (mean.to_ct, mean.to_mri),
+            self.state.step,
+            lambda: not to_its_end and self.stop_requested(),
         )
-        if any(max_over_workers(state.streak.new_tensor([float(own is None)]))):
-            return None, True
-        found = chain.from_iterable(gather(own or [], worker))
-        if worker.is_rank_zero:
-            metrics, figure = summarise(found, self.store, self.config)
-            telemetry.write(state.step, metrics)
-            telemetry.write_image(state.step, "val/cycles", figure)
-            metrics = {name: value for name, value in metrics.items() if isfinite(value)}
-            self.scores[state.step] = metrics.get(SELECTION, inf)
-        self.report(metrics | {"step": float(state.step)})
-        return metrics.get(SELECTION), False
+
+    def finish_validation(self) -> None:
+        """Wait for the scores of the validation in progress, if there is one, and report them."""
+        self.report_scores(self.validation.finish())
+
+    def report_scores(self, result: Validated | None) -> None:
+        """Log, report and record the scores of a validation, as of its step."""
+        if result is None:
+            return
+        metrics: dict[str, float] = {}
+        if result.summary is not None:
+            scores, figure = result.summary
+            self.telemetry.write(result.step, scores)
+            self.telemetry.write_image(result.step, "val/cycles", figure)
+            metrics = {name: value for name, value in scores.items() if isfinite(value)}
+            self.saving.score(result.step, metrics.get(SELECTION))
+            self.scores[result.step] = metrics.get(SELECTION, inf)
+            if result.restarts:
+                self.telemetry.note(
+                    self.state.step,
+                    f"warning: A process that computes validation scores died, {result.restarts} "
+                    "times so far. The training computed the scores itself, and continues.",
+                )
+        self.report(metrics | {"step": float(result.step)})
+
+    def make_up_scores(self) -> None:
+        """Score the checkpoints whose score a kill or a stop has lost, oldest first."""
+        folder, device = self.config.run_folder, self.worker.device
+        names = broadcast_choice(
+            lambda: json.dumps([str(each) for each in checkpoint.unscored_checkpoints(folder)]),
+            self.worker,
+        )
+        for name in json.loads(names):
+            path = storage_path(name)
+            to_ct, to_mri = checkpoint.load_generators(path, self.config)
+            networks = to_ct.to(device), to_mri.to(device)
+            step = int(path.name.removeprefix("step_"))
+            if not self.validation.begin(networks, step, self.stop_requested):
+                return
+            self.telemetry.drop_scores(step)  # a kill may have come between the log and the record
+            self.finish_validation()
 
     def owe_validation(self, owed: bool) -> None:
         """Record whether a validation that was due has been given up."""
@@ -170,6 +201,8 @@ class TrainingRun:
         )
         checkpoint.restore_checkpoint(state, target)
         state.rollbacks = rollbacks + 1
+        if self.validation.step > state.step:
+            self.validation.abandon()
         for step in [each for each in self.scores if each > state.step]:
             del self.scores[step]
         if self.worker.is_rank_zero:

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.errors import DataError, DivergedError
-from cyclegan.inference.cycle import CycleNetworks, partner_ct
+from cyclegan.inference.cycle import CycleNetworks, CycleResult, partner_ct
 from cyclegan.inference.slices import Network
 from cyclegan.metrics.paired_scores import paired_scores
 from cyclegan.metrics.selection_score import selection_score, train_ct_statistics
@@ -23,6 +25,7 @@ from cyclegan.metrics.unpaired_scores import (
     pool_statistics,
     region_distances,
 )
+from cyclegan.train.scorer import Scorer
 from cyclegan.train.validation_figure import tiles_of, validation_figure
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, StoredVolume
@@ -74,9 +77,9 @@ def validation_scores(
     Raises:
         DataError: The split has no MRI, or the train split no CT.
     """
-    found = validate_volumes(to_ct, to_mri, store, config, split, device=device)
+    found = validate_volumes(to_ct, to_mri, store, config, Scorer(store), split, device=device)
     assert found is not None
-    return summarise(found, store, config)
+    return summarise([each.result() for each in found], store, config)
 
 
 def validate_volumes(
@@ -84,22 +87,27 @@ def validate_volumes(
     to_mri: Network,
     store: Store,
     config: Config,
+    scorer: Scorer,
     split: Split = "val",
     *,
     device: torch.device | str = "cpu",
     share: tuple[int, int] = (0, 1),
     batch_size: int = 8,
     give_up: Callable[[], bool] = lambda: False,
-) -> list[ValidatedVolume] | None:
-    """Score one worker's share of the volumes.
+) -> list[Future[ValidatedVolume]] | None:
+    """Translate one worker's share of the volumes, and let the scorer score them.
 
     Args:
+        scorer: Scores them.
         share: (rank, workers): every `workers`-th volume, beginning with the one numbered `rank`.
         batch_size: Slices per forward.
         give_up: Asked between two volumes whether to cancel.
 
     Returns:
-        One finding per volume; None if it was cancelled.
+        One finding per volume, perhaps still to come; None if it was cancelled.
+
+    Raises:
+        DivergedError: A result is not finite.
     """
     require_mri(store, split)
     networks = CycleNetworks.trained((to_ct, to_mri), config.data, device, batch_size)
@@ -109,11 +117,13 @@ def validate_volumes(
         for number, volume in enumerate(validation_volumes(store, modality, split, config))
     ]
     rank, workers = share
-    found: list[ValidatedVolume] = []
+    found: list[Future[ValidatedVolume]] = []
     for number, volume in looked_at[rank::workers]:
         if found and give_up():
             return None
-        found.append(validate_volume(networks, store, volume, number))
+        cycle = networks.cycle(store, volume)
+        require_finite(cycle)
+        found.append(scorer.submit(partial(score_cycle, cycle, number)))
     return found
 
 
@@ -125,22 +135,24 @@ def validation_volumes(
     return volumes[: config.schedule.validate_volumes or None]
 
 
-def validate_volume(
-    networks: CycleNetworks, store: Store, volume: StoredVolume, number: int
-) -> ValidatedVolume:
-    """Translate a volume, translate it back, and score both results.
+def require_finite(cycle: CycleResult) -> None:
+    """Refuse a translation that is not finite.
 
     Raises:
-        DivergedError: A result is not finite, so the running mean of the weights has diverged.
+        DivergedError: The running mean of the weights has diverged.
     """
-    cycle = networks.cycle(store, volume)
     results = (each for each in (cycle.translated, cycle.returned) if each is not None)
     if not all(np.isfinite(each).all() for each in results):
         raise DivergedError(
-            f"The run diverged: its networks do not translate {volume.name} to finite values. The "
-            "newest checkpoint with a score is from before. Try a smaller "
+            f"The run diverged: its networks do not translate {cycle.volume.name} to finite "
+            "values. The newest checkpoint with a score is from before. Try a smaller "
             "--optimizer.learning-rate or --optimizer.clip-norm 1, in a new run: --run.name NAME."
         )
+
+
+def score_cycle(cycle: CycleResult, number: int, store: Store) -> ValidatedVolume:
+    """Score a volume that was translated and translated back."""
+    volume = cycle.volume
     of_mri = volume.modality == "mri"
     real = partner_ct(store, volume) if of_mri else None
     scores = {

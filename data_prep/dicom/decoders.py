@@ -28,7 +28,7 @@ PLUGIN = "imagecodecs"
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
 _JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
-_CODECS: dict[UID, str] = {
+_FUNCTIONS: dict[UID, str] = {
     **dict.fromkeys(_JPEG, "jpeg8_decode"),
     **dict.fromkeys(_JPEG_LS, "jpegls_decode"),
     **dict.fromkeys(_JPEG_2000, "jpeg2k_decode"),
@@ -38,17 +38,17 @@ _CODECS: dict[UID, str] = {
 
 def is_available(syntax: str) -> bool:
     """Return whether this plugin decodes a transfer syntax; pydicom asks."""
-    return syntax in _CODECS
+    return syntax in _FUNCTIONS
 
 
 def plugin_of(syntax: UID) -> str:
     """Return the name of the plugin that decodes a transfer syntax; empty: pydicom's choice."""
-    return PLUGIN if syntax in _CODECS else ""
+    return PLUGIN if syntax in _FUNCTIONS else ""
 
 
 def decode_frame(codestream: bytes, runner: DecodeRunner) -> bytes:
     """Return the pixels of a frame; the container's size is that of the codestream's precision."""
-    pixels = _function(_CODECS[runner.transfer_syntax])(codestream)
+    pixels = _function(_FUNCTIONS[runner.transfer_syntax])(codestream)
     if pixels.shape != (runner.rows, runner.columns):  # colours are refused by their header
         raise ValueError("the codestream has another matrix than the header")
     runner.set_option("bits_allocated", 8 * pixels.itemsize)
@@ -57,7 +57,7 @@ def decode_frame(codestream: bytes, runner: DecodeRunner) -> bytes:
 
 def load() -> None:
     """Load the library now, which it would otherwise do at the first frame (0.2 s)."""
-    for name in {*_CODECS.values()}:
+    for name in {*_FUNCTIONS.values()}:
         _function(name)
 
 
@@ -68,5 +68,5 @@ def _function(name: str) -> Callable[[bytes], NDArray[np.generic]]:
     return function
 
 
-for _syntax in _CODECS:
+for _syntax in _FUNCTIONS:
     get_decoder(_syntax).add_plugin(PLUGIN, (__name__, "decode_frame"))

@@ -1,4 +1,5 @@
-"""P3, the checkpoint half: no kill at any moment leaves a checkpoint that is not whole.
+"""P3, the checkpoint half: no kill at any moment leaves a checkpoint that is not whole, or a score
+that is not: at most the newest checkpoint waits for one.
 
 Three kills under `make test-all`, 100 under `make faults`.
 """
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,22 @@ state = build_state(config, size=(32, 32), shards=range(2), device=torch.device(
 saving = background_save.BackgroundSave(
     config.run_folder, Worker(), lambda: checkpoint.prune_checkpoints(config.run_folder, 2, 1)
 )
+for folder in checkpoint.saved_checkpoints(config.run_folder):
+    state.step = checkpoint.verify_checkpoint(folder)["step"]
+for folder in checkpoint.unscored_checkpoints(config.run_folder):  # as a run does at its start
+    checkpoint.record_score(folder, 1 / state.step)
 print("ready", flush=True)
 while True:
     state.step += 1
-    saving.begin(state, None)
+    saving.begin(state, validated=True)
+    saving.score(state.step, 1 / state.step)
 """
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path):
+def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     base = smoke()
     config = resolve(
         replace(
@@ -63,6 +72,10 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path):
         writer.stdout.close()
 
         for folder in checkpoint.saved_checkpoints(config.run_folder):
-            checkpoint.verify_checkpoint(folder)
+            step = checkpoint.verify_checkpoint(folder)["step"]
+            assert checkpoint.score_of(folder) in (1 / step, inf)
+        unscored = checkpoint.unscored_checkpoints(config.run_folder)
+        assert set(unscored) <= {checkpoint.newest_checkpoint(config.run_folder)}
+        assert "damaged" not in capsys.readouterr().err
 
     assert checkpoint.newest_checkpoint(config.run_folder) is not None

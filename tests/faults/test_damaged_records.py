@@ -8,7 +8,7 @@ import pytest
 
 from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.errors import CheckpointError, ConfigError
-from cyclegan.train.checkpoint.folder import FILE_HASHES, STATE, folder_of
+from cyclegan.train.checkpoint.folder import FILE_HASHES, STATE, folder_of, record_score
 from cyclegan.train.checkpoint.run_record import (
     UNKNOWN_CONTENTS,
     read_environment,
@@ -126,9 +126,12 @@ def test_a_damaged_record_of_subjects_is_kept_aside(run, store, capsys, content)
 def save_scored(run: Path, step: int, score: float | None) -> None:
     folder = folder_of(run, step)
     folder.mkdir(parents=True)
-    state = json.dumps({"step": step, "score": score, "streak": 0}).encode()
+    facts = {"step": step, "validated": score is not None, "streak": 0}
+    state = json.dumps(facts).encode()
     (folder / STATE).write_bytes(state)
     (folder / FILE_HASHES).write_text(json.dumps({STATE: hashlib.sha256(state).hexdigest()}))
+    if score is not None:
+        record_score(folder, score)
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -1,5 +1,6 @@
 """P10: a run that meets numbers that are not finite heals, or stops clean; at most one interval is
-lost. Three injections under `make test-all`, 50 under `make faults`.
+lost, whether scores are computed at once or beside the training. Three injections of each under
+`make test-all`, 50 under `make faults`.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -18,10 +20,12 @@ from cyclegan.config.files import resolve
 from cyclegan.config.presets import smoke
 from cyclegan.data.batch import Batch
 from cyclegan.errors import DivergedError
+from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train import loop
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from tests.support.stores import make_store
 
 INJECTIONS = 50 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 3
@@ -56,12 +60,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scoring", ["inline", "beside"])
 @pytest.mark.parametrize("number", range(INJECTIONS))
 def test_an_injection_ends_in_finite_weights_or_a_clean_stop(
-    config: Config, number: int, monkeypatch: pytest.MonkeyPatch
+    config: Config,
+    number: int,
+    scoring: Literal["inline", "beside"],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     draw = random.Random(number)
-    run = replace(config, run=replace(config.run, name=f"injection-{number}"))
+    run = replace(
+        config,
+        run=replace(config.run, name=f"injection-{number}-{scoring}"),
+        scale=replace(config.scale, scoring=scoring),
+        schedule=replace(config.schedule, validate_every=f"{INTERVAL} steps"),
+    )
     domain, value = draw.choice(["mri", "ct"]), draw.choice(BAD)
     first = draw.randint(1, STEPS)
     bad = range(first, first + draw.randint(1, 4))
@@ -86,6 +99,10 @@ def test_an_injection_ends_in_finite_weights_or_a_clean_stop(
     for folder in checkpoint.saved_checkpoints(run.run_folder):
         assert_finite(folder)
     if not stopped:
+        assert checkpoint.unscored_checkpoints(run.run_folder) == []
+        lines = [line for line in read_lines(run.run_folder / METRICS) if SELECTION in line]
+        assert [line["step"] for line in lines] == list(range(INTERVAL, STEPS + 1, INTERVAL))
+        assert all(line[SELECTION] is not None for line in lines)
         assert (
             checkpoint.verify_checkpoint(checkpoint.saved_checkpoints(run.run_folder)[-1])["step"]
             == STEPS

@@ -17,15 +17,15 @@ def test_a_save_holds_the_state_of_its_step_and_does_not_wait_for_the_gpu(bench,
     config = bench.config(compile="no", precision="bf16", channels_last="yes")
     stepper = bench.stepper(config)
     saving = BackgroundSave(folder, Worker(device=bench.device))
-    saving.begin(stepper.state, None)  # allocates the pinned memory, which a sync may be part of
+    saving.begin(stepper.state)  # allocates the pinned memory, which a sync may be part of
     stepper.step()
-    saving.begin(stepper.state, None)  # now Adam has moments
+    saving.begin(stepper.state)  # now Adam has moments
     saving.finish()
 
     stepper.step()
     expected = {name: value.clone() for name, value in stepper.state.mean.state_dict().items()}
     with never_waiting(bench.device):
-        saving.begin(stepper.state, None)
+        saving.begin(stepper.state)
         stepper.step()
     saving.finish()
     saving.close()

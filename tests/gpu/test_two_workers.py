@@ -22,7 +22,7 @@ stepper = bench.stepper(bench.config(compile="no", precision="bf16", channels_la
 saving = BackgroundSave(LocalPath(folder), Worker(device=device))
 for _ in range(3):
     stepper.step()
-    saving.begin(stepper.state, None)
+    saving.begin(stepper.state)
 saving.finish()
 saving.close()
 """

@@ -19,6 +19,7 @@ from cyclegan.train.checkpoint.checkpoint import (
 )
 from cyclegan.train.checkpoint.snapshot import modules_of, optimizer_tensors, optimizers_of
 from cyclegan.train.engine.state import TrainState, build_state
+from cyclegan.train.scorer import Scorer
 from cyclegan.train.validation import validate_volumes
 from data_prep.store.store import Store
 from mrct.errors import ExitCode
@@ -129,7 +130,10 @@ def test_validation_runs_its_networks_on_the_device_and_scores_on_the_host(confi
     state = state_of(config, DEVICE)
     to_ct, to_mri = OnFakeTensors(state.mean.to_ct), OnFakeTensors(state.mean.to_mri)
 
-    found = validate_volumes(to_ct, to_mri, store, config, device=DEVICE, batch_size=2)
+    scorer = Scorer(store)
+    futures = validate_volumes(to_ct, to_mri, store, config, scorer, device=DEVICE, batch_size=2)
+    assert futures is not None
+    found = [future.result() for future in futures]
 
     assert {volume.modality for volume in found} == {"mri", "ct"}
     assert all(volume.scores for volume in found)

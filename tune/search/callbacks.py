@@ -141,7 +141,7 @@ class TrialRecorder(ray.tune.Callback):
             self.prune_population()
         else:
             run_folder = self.context.runs / self.log.by_name[name].run
-            checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1)
+            checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1, has_ended=True)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
 
@@ -159,7 +159,7 @@ class TrialRecorder(ray.tune.Callback):
             for left in checkpoint.saved_checkpoints(runs / name) if name not in needed else ():
                 checkpoint.discard_checkpoint(left)
         for trial in trials if all(trial.state != "running" for trial in trials) else ():
-            checkpoint.prune_checkpoints(runs / trial.run, keep_last=1, keep_best=1)
+            checkpoint.prune_checkpoints(runs / trial.run, keep_last=1, keep_best=1, has_ended=True)
 
     def settle(self) -> None:
         """End the trials that had stopped before an earlier search was killed without recording

@@ -132,7 +132,7 @@ def run_segments(config: Config, start: str, context: TrialContext) -> None:
     if not step and donor:
         step = int(checkpoint.verify_checkpoint(donor)["step"])
     while True:
-        if step < total:
+        if step < total or checkpoint.unscored_checkpoints(config.run_folder):
             pause = min(total, (step // every + 1) * every)
             paused = replace(config, schedule=replace(config.schedule, pause_at_step=pause))
             fit(paused, donor)

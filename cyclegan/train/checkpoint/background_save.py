@@ -12,7 +12,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from cyclegan.train.checkpoint.folder import commit_checkpoint, folder_of, partial_folder
+from cyclegan.train.checkpoint.folder import (
+    commit_checkpoint,
+    folder_of,
+    partial_folder,
+    record_score,
+)
 from cyclegan.train.checkpoint.snapshot import (
     HostBuffers,
     Snapshot,
@@ -52,13 +57,15 @@ class BackgroundSave:
         self.gathering: StoragePath | None = None
         self.writing: Future[dict[str, str]] | None = None
         self.committing: Future[None] | None = None
+        self.recording: Future[None] | None = None
+        self.scores: dict[int, float | None] = {}
 
-    def begin(self, state: TrainState, score: float | None) -> None:
+    def begin(self, state: TrainState, *, validated: bool = False) -> None:
         """Copy the state, and let the thread write it; an earlier save is waited for.
 
         Args:
             state: State to save.
-            score: Validation score at this step, lower is better; None without a validation.
+            validated: Whether a validation of this state has begun, so that `score` will follow.
 
         Raises:
             OSError: The earlier save failed, or storage cannot be written to.
@@ -73,7 +80,9 @@ class BackgroundSave:
 
         # A worker left over from before a restart has another attempt, and so another folder.
         attempt = broadcast_choice(make_folder, self.worker)
-        snapshot = take_snapshot(state, score, self.buffers, is_rank_zero=self.worker.is_rank_zero)
+        snapshot = take_snapshot(
+            state, self.buffers, validated=validated, is_rank_zero=self.worker.is_rank_zero
+        )
         self.began = time.monotonic()
         self.step, self.gathering = state.step, partial_folder(final, attempt)
         if self.worker.world_size == 1:  # there is nobody to wait for
@@ -88,7 +97,7 @@ class BackgroundSave:
         Raises:
             OSError: The thread failed; the message names the file and what to do.
         """
-        futures: list[Future[Any] | None] = [self.writing, self.committing]
+        futures: list[Future[Any] | None] = [self.writing, self.committing, self.recording]
         for future in futures:
             if future is not None and future.done():
                 self.result_of(future)
@@ -106,6 +115,17 @@ class BackgroundSave:
         if self.worker.is_rank_zero:
             self.committing = self.thread.submit(self.publish, self.gathering, hashes)
 
+    def score(self, step: int, score: float | None) -> None:
+        """Record the score of a checkpoint, on worker 0, as soon as the checkpoint is committed.
+
+        Args:
+            step: Step of a checkpoint, whose save has begun.
+            score: Validation score, lower is better; None if it was not finite.
+        """
+        self.scores[step] = score
+        if self.writing is None:  # else the commit, which is still to come, records it
+            self.recording = self.thread.submit(self.record_scores)
+
     def write_and_publish(self, snapshot: Snapshot, gathering: StoragePath) -> None:
         """Write a checkpoint and publish it; the thread of a single worker runs this."""
         self.publish(gathering, write_snapshot(snapshot, gathering))
@@ -114,18 +134,27 @@ class BackgroundSave:
         """Publish the files of all workers as a checkpoint; worker 0's thread runs this."""
         commit_checkpoint(gathering, folder_of(self.run_folder, self.step), hashes)
         self.took_s = time.monotonic() - self.began
+        self.record_scores()
+
+    def record_scores(self) -> None:
+        """Record the scores that are there, and delete superfluous checkpoints; worker 0's thread
+        runs this."""
+        while self.scores:
+            step, score = self.scores.popitem()
+            record_score(folder_of(self.run_folder, step), score)
         self.prune()
 
     def finish(self) -> None:
-        """Wait until the checkpoint is committed; on workers other than 0, until it is written.
+        """Wait until the checkpoint is committed, and the scores that are there are recorded; on
+        workers other than 0, until it is written.
 
         Raises:
             OSError: It could not be written; the message names the file and what to do.
         """
         self.commit()
-        if self.committing is not None:
-            self.result_of(self.committing)
-            self.committing = None
+        for future in filter(None, (self.committing, self.recording)):
+            self.result_of(future)
+        self.committing = self.recording = None
 
     def close(self) -> None:
         """End the thread; a save that was not waited for by `finish` is lost."""
@@ -138,9 +167,9 @@ class BackgroundSave:
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             text = (
-                f"{reason}. The checkpoint of step {self.step} was not saved; earlier ones are "
-                f"intact. See to it that {self.run_folder} can be written to, and run the same "
-                "command again"
+                f"{reason}. The checkpoint of step {self.step} was not saved, or a score; earlier "
+                f"ones are intact. See to it that {self.run_folder} can be written to, and run the "
+                "same command again"
             )
             if error.errno is None:
                 raise OSError(text) from error

@@ -28,11 +28,13 @@ from cyclegan.train.checkpoint.folder import (
     newest_checkpoint,
     partial_folder,
     prune_checkpoints,
+    record_score,
     remove_partial_checkpoints,
     results_folder,
     rollback_target,
     saved_checkpoints,
     score_of,
+    unscored_checkpoints,
     verify_checkpoint,
 )
 from cyclegan.train.checkpoint.snapshot import (
@@ -58,6 +60,7 @@ __all__ = [
     "load_tensors",
     "newest_checkpoint",
     "prune_checkpoints",
+    "record_score",
     "remove_partial_checkpoints",
     "restore_checkpoint",
     "results_folder",
@@ -65,6 +68,7 @@ __all__ = [
     "save_checkpoint",
     "saved_checkpoints",
     "score_of",
+    "unscored_checkpoints",
     "verify_checkpoint",
 ]
 
@@ -77,8 +81,7 @@ def save_checkpoint(
     Args:
         state: State to save.
         run_folder: Folder of the run.
-        score: Validation score at this step, lower is better; None without a validation. It is
-            stored in the checkpoint, so that the best of the kept ones can be found.
+        score: Validation score at this step, lower is better; None without a validation.
         attempt: Word in the name of the folder that the files are collected in.
 
     Returns:
@@ -90,8 +93,11 @@ def save_checkpoint(
     final = folder_of(run_folder, state.step)
     gathering = partial_folder(final, attempt)
     gathering.make_folder(exist_ok=False)
-    snapshot = take_snapshot(state, score, HostBuffers(), is_rank_zero=True)
+    validated = score is not None
+    snapshot = take_snapshot(state, HostBuffers(), validated=validated, is_rank_zero=True)
     commit_checkpoint(gathering, final, write_snapshot(snapshot, gathering))
+    if validated:
+        record_score(final, score)
     return final
 
 

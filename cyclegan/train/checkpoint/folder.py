@@ -18,6 +18,7 @@ from typing import Any
 
 from cyclegan.config.run_storage import DEFAULT
 from cyclegan.errors import CheckpointError
+from cyclegan.train.checkpoint.scores import add_score, read_scores
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.names import safe_join
 from mrct.storage.paths import StoragePath
@@ -56,7 +57,8 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     """Check the SHA-256 of every file of a checkpoint.
 
     Returns:
-        The contents of `state.json`: step, score, skipped, streak, rollbacks, scaler and settings.
+        The contents of `state.json`: step, validated, skipped, streak, rollbacks, scaler and
+        settings.
 
     Raises:
         CheckpointError: A file is missing, or its bytes differ from those that were written.
@@ -93,20 +95,25 @@ def complete_checkpoints(run_folder: StoragePath) -> Iterator[StoragePath]:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
     folders = saved_checkpoints(run_folder)
-    damaged = 0
-    for folder in reversed(folders):
-        try:
-            verify_checkpoint(folder)
-        except CheckpointError as error:
-            print(f"warning: {error} Falling back to another checkpoint.", file=sys.stderr)
-            damaged += 1
-        else:
-            yield folder
-    if folders and damaged == len(folders):
+    intact = 0
+    for folder in filter(_is_intact, reversed(folders)):
+        intact += 1
+        yield folder
+    if folders and not intact:
         raise CheckpointError(
             f"All {len(folders)} checkpoints of {run_folder} are damaged. Resuming would silently "
             "restart the training: use another --run.name, or delete the folder."
         )
+
+
+def _is_intact(folder: StoragePath, otherwise: str = "Falling back to another checkpoint.") -> bool:
+    """Verify a checkpoint; print a warning if it is damaged."""
+    try:
+        verify_checkpoint(folder)
+    except CheckpointError as error:
+        print(f"warning: {error} {otherwise}", file=sys.stderr)
+        return False
+    return True
 
 
 def newest_checkpoint(run_folder: StoragePath) -> StoragePath | None:
@@ -124,25 +131,69 @@ def best_checkpoint(run_folder: StoragePath) -> StoragePath | None:
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
+    scores = read_scores(run_folder)
     return min(
-        complete_checkpoints(run_folder), key=score_of, default=None
+        complete_checkpoints(run_folder), key=lambda folder: _score(folder, scores), default=None
     )  # on ties the first: the newest
 
 
 def score_of(folder: StoragePath) -> float:
-    """Return the validation score of a checkpoint, or infinity if it has no readable score."""
+    """Return the validation score of a checkpoint of a run, or infinity if it has none."""
+    return _score(folder, read_scores(folder.parent.parent))
+
+
+def record_score(folder: StoragePath, score: float | None) -> None:
+    """Record the validation score of a committed checkpoint; nothing if it was deleted."""
+    if manifest_hash := _manifest_hash(folder):
+        step = int(folder.name.removeprefix("step_"))
+        run_folder = folder.parent.parent
+        add_score(run_folder, step=step, manifest_hash=manifest_hash, score=score)
+
+
+def unscored_checkpoints(run_folder: StoragePath) -> list[StoragePath]:
+    """Return the intact checkpoints whose validation began and has no result, oldest first.
+
+    This is what a kill leaves, or a damaged line of `scores.jsonl`. A warning is printed for each
+    damaged one, which cannot be scored any more.
+    """
+    scores = read_scores(run_folder)
+    waiting = [each for each in saved_checkpoints(run_folder) if _awaits_score(each, scores)]
+    return [each for each in waiting if _is_intact(each, "It cannot be scored any more.")]
+
+
+def _score(folder: StoragePath, scores: Mapping[str, float | None]) -> float:
+    score = scores.get(_manifest_hash(folder))
+    return inf if score is None else score
+
+
+def _awaits_score(folder: StoragePath, scores: Mapping[str, float | None]) -> bool:
+    facts = _facts(folder)
+    # The score itself was among the facts until there was a file of scores.
+    validated = facts.get("validated", facts.get("score") is not None)
+    manifest_hash = _manifest_hash(folder)
+    return bool(validated and manifest_hash) and manifest_hash not in scores
+
+
+def _manifest_hash(folder: StoragePath) -> str:
+    """Return the SHA-256 of the list of a checkpoint's hashes; empty if it is missing."""
     try:
-        return float(json.loads((folder / STATE).read_text())["score"])
-    except (folder.damage, ValueError, TypeError):
-        return inf
+        return (folder / FILE_HASHES).sha256()
+    except folder.damage:
+        return ""
+
+
+def _facts(folder: StoragePath) -> dict[str, Any]:
+    """Return the contents of `state.json`, not verified; empty if it cannot be read."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
+    except (folder.damage, ValueError):
+        return {}
+    return facts
 
 
 def is_healthy(folder: StoragePath) -> bool:
     """Return whether a checkpoint is readable and was not saved during non-finite updates."""
-    try:
-        return not json.loads((folder / STATE).read_text())["streak"]
-    except (folder.damage, ValueError):
-        return False
+    return not _facts(folder).get("streak", True)
 
 
 def rollback_target(run_folder: StoragePath) -> StoragePath:
@@ -166,18 +217,25 @@ def rollback_target(run_folder: StoragePath) -> StoragePath:
     return oldest
 
 
-def prune_checkpoints(run_folder: StoragePath, keep_last: int, keep_best: int) -> None:
-    """Delete all checkpoints except the newest, the best and the newest healthy one.
+def prune_checkpoints(
+    run_folder: StoragePath, keep_last: int, keep_best: int, *, has_ended: bool = False
+) -> None:
+    """Delete all checkpoints except the newest, the best, those that wait for a score, and the
+    newest healthy one.
 
     Args:
         run_folder: Folder of the run.
         keep_last: Number of newest checkpoints to keep.
         keep_best: Number of checkpoints with the lowest scores to keep.
+        has_ended: Whether the run is over, so that no score follows any more.
     """
     newest_first = saved_checkpoints(run_folder)[::-1]
-    scored = [(score, f) for f in newest_first if (score := score_of(f)) < inf]
+    scores = read_scores(run_folder)
+    scored = [(score, f) for f in newest_first if (score := _score(f, scores)) < inf]
     scored.sort(key=itemgetter(0))  # on ties the newest comes first
     kept = newest_first[:keep_last] + [f for _, f in scored[:keep_best]]
+    if not has_ended:
+        kept += [folder for folder in newest_first if _awaits_score(folder, scores)]
     kept += islice(filter(is_healthy, newest_first), 1)
     for folder in newest_first:
         if folder not in kept:

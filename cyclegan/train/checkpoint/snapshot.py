@@ -58,10 +58,11 @@ class Snapshot:
 
 
 def take_snapshot(
-    state: TrainState, score: float | None, buffers: HostBuffers, *, is_rank_zero: bool
+    state: TrainState, buffers: HostBuffers, *, validated: bool, is_rank_zero: bool
 ) -> Snapshot:
     """Copy what this worker saves: the pools of its shards, and on worker 0 everything else.
 
+    `validated` says whether the checkpoint gets a score (`scores.py`), now or later.
     The host waits for a GPU only where a loss scale (fp16) has to be read. The copies are valid
     until the buffers are used again.
     """
@@ -88,7 +89,7 @@ def take_snapshot(
         copied.record()
     facts = {
         "step": state.step,
-        "score": score,
+        "validated": validated,
         "rollbacks": state.rollbacks,
         "scaler": state.scaler.state_dict(),
         "settings": dict(state.settings),

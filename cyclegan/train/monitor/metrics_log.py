@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -47,18 +48,23 @@ class MetricsLog:
             The remaining lines.
         """
         content = _read(self.path)
-        lines, damaged = _parse(content)
-        kept = [line for line in lines if line["step"] <= step]
+        _, damaged = _parse(content)
         if damaged:
             set_aside(
                 self.run_folder / METRICS,
                 content,
                 f"{damaged} of its lines cannot be read, and are missing from curves and exports",
             )
-        if self.path.exists():
-            self.path.put("".join(json.dumps(line) + "\n" for line in kept).encode())
+        kept = self.keep(lambda line: line["step"] <= step)
         self.close()
         self.writer = SummaryWriter(str(self.folder / TENSORBOARD), purge_step=step + 1)
+        return kept
+
+    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Drop the lines of `metrics.jsonl` that are not wanted; return the remaining ones."""
+        kept = [line for line in read_lines(self.path) if wanted(line)]
+        if self.path.exists():
+            self.path.put("".join(json.dumps(line) + "\n" for line in kept).encode())
         return kept
 
     @property

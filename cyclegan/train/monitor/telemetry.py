@@ -67,6 +67,15 @@ class Telemetry:
             # The run's time continues over restarts, without the time between them.
             self.started -= max((line.get("time_s", 0.0) for line in kept), default=0.0)
 
+    def drop_scores(self, step: int) -> None:
+        """Drop the scores logged of a step, which will be computed again."""
+        if self.log:
+            self.log.keep(
+                lambda line: (
+                    line["step"] != step or not any(name.startswith("val/") for name in line)
+                )
+            )
+
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add the terms of a step, which stay on the device."""
         known = [name for name in terms if name in self.sums]

@@ -16,6 +16,7 @@ import ray.train.torch
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
+from cyclegan.train.checkpoint.checkpoint import unscored_checkpoints
 from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -89,7 +90,10 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         scores = past_scores(config.run_folder, done)
-        if done >= steps or is_out_of_patience(list(scores.values()), config.train.patience):
+        has_ended = done >= steps or is_out_of_patience(
+            list(scores.values()), config.train.patience
+        )
+        if has_ended and not unscored_checkpoints(config.run_folder):
             return 0
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
@@ -213,6 +217,7 @@ def run_worker(job: WorkerJob) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=ray.train.torch.get_device(),
+        cores=job["cores"],
     )
     try:
         train_worker(

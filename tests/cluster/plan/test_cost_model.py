@@ -32,6 +32,7 @@ from cluster.plan.scaling_plan import Assumptions, measured_pair_s, scaling_poin
 from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
 from cyclegan.errors import ConfigError
+from cyclegan.train.batch_size import USEFUL_PAIRS
 from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
 from tests.support.stores import make_store
@@ -260,6 +261,14 @@ def test_parts_of_a_step_are_launched_one_by_one_and_the_last_sends(tmp_path):
 
     assert split.forecast.launch_s == pytest.approx(4 * whole.forecast.launch_s)
     assert split.forecast.exposed_s >= whole.forecast.exposed_s
+
+
+def test_the_batch_may_be_what_the_gpus_memory_allows(tmp_path):
+    assumed = Assumptions(batch="auto", gpu="t4")
+
+    (found,) = scaling_points(default(), slices_of_256(tmp_path), [8], assumed)
+
+    assert 8 < found.global_batch < 8 * USEFUL_PAIRS  # 16 GB hold more than one pair, and not 8
 
 
 def test_scoring_beside_the_training_leaves_validation_the_networks(tmp_path):

@@ -11,7 +11,7 @@ from cyclegan.config.files import load_config, resolve, to_yaml
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
-from cyclegan.train import loop, training_run
+from cyclegan.train import background_validation, loop
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.run_record import record_subjects
 from cyclegan.train.distributed import Worker
@@ -96,7 +96,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = training_run.summarise, []
+    scores, calls = background_validation.summarise, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -104,7 +104,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(training_run, "summarise", killed_once)
+    monkeypatch.setattr(background_validation, "summarise", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())

@@ -11,6 +11,7 @@ from cyclegan.errors import DataError, DivergedError
 from cyclegan.metrics.paired_scores import mae_hu
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.nets.generator import Generator
+from cyclegan.train.scorer import Scorer
 from cyclegan.train.validation import summarise, validate_volumes, validation_scores
 from tests.support.outlines import disagreeing_pair
 from tests.support.stores import make_store
@@ -30,6 +31,14 @@ def store(tmp_path_factory):
 
 def identity(images):
     return images
+
+
+def found(to_ct, to_mri, store, config, **options):
+    scorer = Scorer(store)
+    return [
+        volume.result()
+        for volume in validate_volumes(to_ct, to_mri, store, config, scorer, **options)
+    ]
 
 
 def test_untrained_networks_have_finite_scores_of_plain_floats(store):
@@ -87,8 +96,7 @@ def test_volumes_spread_over_workers_have_the_scores_of_one_worker(store):
     expected, picture = validation_scores(to_ct, to_mri, store, CONFIG)
     for workers in (2, 3, 7):
         shares = [
-            validate_volumes(to_ct, to_mri, store, CONFIG, share=(rank, workers))
-            for rank in range(workers)
+            found(to_ct, to_mri, store, CONFIG, share=(rank, workers)) for rank in range(workers)
         ]
         assert sum(map(len, shares)) == 6  # one alone of each, and two pairs
         assert max(map(len, shares)) == -(-6 // workers)
@@ -103,9 +111,7 @@ def test_as_many_volumes_are_looked_at_as_the_schedule_says(store):
     one = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=1))
     every = replace(CONFIG, schedule=replace(CONFIG.schedule, validate_volumes=0))
 
-    assert [
-        len(validate_volumes(identity, identity, store, config)) for config in (one, every)
-    ] == [2, 6]
+    assert [len(found(identity, identity, store, config)) for config in (one, every)] == [2, 6]
 
 
 def test_a_split_without_an_mri_is_refused_with_the_remedy(store):

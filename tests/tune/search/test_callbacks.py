@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cyclegan.train.checkpoint.checkpoint import record_score
 from cyclegan.train.run.signals import STOP
 from tests.support.searches import BASE, STEPS, settings
 from tune.search.callbacks import SearchStopper, TrialRecorder
@@ -95,10 +96,13 @@ def test_whose_process_is_lost_again_and_again_failed(watched):
 
 def test_of_an_ended_trials_checkpoints_the_newest_and_the_best_stay(watched):
     folder = watched.context.runs / "t000" / "checkpoints"
-    for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
-        (folder / f"step_{step:08d}").mkdir(parents=True)
-        facts = {"score": score, "streak": 0.0}
-        (folder / f"step_{step:08d}" / "state.json").write_text(json.dumps(facts))
+    for step, score in ((2, 1.0), (4, None), (6, 2.0)):
+        saved = folder / f"step_{step:08d}"
+        saved.mkdir(parents=True)
+        (saved / "state.json").write_text(json.dumps({"validated": True, "streak": 0.0}))
+        (saved / "manifest.json").write_text(json.dumps({"state.json": str(step)}))
+        if score is not None:  # the run ended before the other one was known
+            record_score(saved, score)
     watched.tell(STEPS, 2.0)
 
     watched.complete()
@@ -135,8 +139,9 @@ def test_a_population_keeps_what_somebody_may_take_over_and_in_the_end_a_few(tmp
         for step in steps:
             folder = runs / run / "checkpoints" / f"step_{step:08d}"
             folder.mkdir(parents=True)
-            facts = {"score": float(step != 6), "streak": 0.0}
-            (folder / "state.json").write_text(json.dumps(facts))
+            (folder / "state.json").write_text(json.dumps({"validated": True, "streak": 0.0}))
+            (folder / "manifest.json").write_text(json.dumps({"state.json": f"{run} {step}"}))
+            record_score(folder, float(step != 6))
 
     def kept() -> dict[str, list[int]]:
         names = {run.name: sorted((run / "checkpoints").glob("*")) for run in runs.iterdir()}

@@ -78,7 +78,7 @@ def test_a_save_waits_for_the_one_before(config, monkeypatch):
     state = empty(config)
     saving = BackgroundSave(config.run_folder, Worker())
     for state.step in range(4):
-        saving.begin(state, None)
+        saving.begin(state)
         # The thread may be done with this one, too.
         assert saved_steps(config)[: state.step] == list(range(state.step))
     saving.finish()
@@ -128,11 +128,11 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before_and_no_litter(
 def test_a_failure_of_the_thread_surfaces_with_its_file_and_a_remedy(config):
     state = empty(config)
     saving = BackgroundSave(config.run_folder, Worker())
-    saving.begin(state, None)
+    saving.begin(state)
     saving.finish()
     state.step = 1
     with files_no_larger_than(2**16):
-        saving.begin(state, None)
+        saving.begin(state)
         assert saving.committing is not None
         wait([saving.committing])
         with pytest.raises(OSError, match=r"step 1 was not saved.*same command again") as raised:
@@ -170,7 +170,7 @@ def test_the_thread_of_a_worker_on_a_gpu_takes_its_device(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", choose)
     device = torch.device("cuda:3")
     saving = BackgroundSave(config.run_folder, Worker(device=device))
-    saving.begin(empty(config), None)
+    saving.begin(empty(config))
     saving.finish()
     saving.close()
 

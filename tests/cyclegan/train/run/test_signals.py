@@ -177,13 +177,13 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
 
 def test_a_validation_is_given_up_between_two_volumes_and_made_up_for(config, monkeypatch):
     looked_at: list[str] = []
-    finding = validation.validate_volume
+    finding = validation.score_cycle
 
-    def counted(*arguments: Any) -> validation.ValidatedVolume:
+    def counted(*arguments: Any, **store: Any) -> validation.ValidatedVolume:
         looked_at.append("volume")
-        return finding(*arguments)
+        return finding(*arguments, **store)
 
-    monkeypatch.setattr(validation, "validate_volume", counted)
+    monkeypatch.setattr(validation, "score_cycle", counted)
     reported: list[dict[str, float]] = []
 
     state = train_worker(
@@ -194,13 +194,13 @@ def test_a_validation_is_given_up_between_two_volumes_and_made_up_for(config, mo
     assert (len(looked_at), reported) == (1, [])
     newest = checkpoint.newest_checkpoint(config.run_folder)
     assert newest is not None
-    assert checkpoint.verify_checkpoint(newest)["score"] is None
+    assert not checkpoint.verify_checkpoint(newest)["validated"]
 
     train_worker(config, Worker(), report=reported.append)
 
     assert [scores["step"] for scores in reported] == [4, 6]
     made_up = checkpoint.folder_of(config.run_folder, 4)
-    assert checkpoint.verify_checkpoint(made_up)["score"] == reported[0]["val/selection"]
+    assert checkpoint.score_of(made_up) == reported[0]["val/selection"]
     assert not (config.run_folder / VALIDATION_OWED).exists()
 
 
