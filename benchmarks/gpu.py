@@ -1,10 +1,11 @@
 """First run on one GPU: how fast, and in which layout. It needs torch, but no DALI and no Ray.
 
 Every check stands alone, begins only while the budget leaves it time, and prints a line; a failure
-is a line too. Exit code 1 where a check failed, 2 without a GPU; `--small` tries the script itself
-on a CPU with tiny sizes. What must hold on a GPU is in tests/gpu; `make gpu` runs both.
+is a line too. The faster layout goes into the file that `train.channels_last auto` reads. Exit code
+1 where a check failed, 2 without a GPU; `--small` tries the script itself on a CPU with tiny sizes.
+What must hold on a GPU is in tests/gpu; `make gpu` runs both.
 
-    python -m benchmarks.gpu [--preset NAME] [--budget SECONDS] [--json FILE] [--docs PAGE]
+    python -m benchmarks.gpu [--preset NAME] [--size PIXELS] [--budget SECONDS] [--json FILE]
 """
 
 import argparse
@@ -25,6 +26,7 @@ import torch
 from benchmarks.on_gpu import beside_steps, operations, steps
 from benchmarks.on_gpu.bench import SMALL, Bench, Figures
 from benchmarks.on_gpu.page import write_page
+from cyclegan.train.engine.measured_layout import record_layouts
 
 Check = Callable[[Bench], Figures | str]
 LAYOUT_NAMES = {"yes": "channels_last", "no": "NCHW"}
@@ -64,6 +66,7 @@ def main(argv: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="default", help="whose step is measured")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a slice's side")
     parser.add_argument("--budget", type=float, default=480, help="seconds in all")
     parser.add_argument("--json", type=Path, help="file for all figures and the slowest kernels")
     parser.add_argument("--docs", type=Path, help="page whose marked part gets the figures")
@@ -72,7 +75,7 @@ def main(argv: list[str]) -> int:
     if not options.small and not torch.cuda.is_available():
         print("no CUDA device: nothing was measured. --small tries the script on the CPU.")
         return 2
-    bench = SMALL if options.small else Bench(device=torch.device("cuda", 0))
+    bench = SMALL if options.small else Bench(device=torch.device("cuda", 0), size=options.size)
     began = time.monotonic()
     checks = checks_of(options.preset)
     found: dict[str, Figures | str] = {"machine": machine(bench, options.preset)}
@@ -86,6 +89,8 @@ def main(argv: list[str]) -> int:
         failed += not run_one_check(name, check, bench, found)
     for text in (ratio := ratios(found)):
         print(f"{text}: {ratio[text]:.2f}")
+    if not options.small and (faster := faster_layouts(found)):
+        print(f"{record_layouts(bench.name, options.preset, faster)}: channels_last {faster}")
     if options.json:
         options.json.write_text(json.dumps(found | {"ratios": ratio}, indent=1) + "\n")
     if options.docs:
@@ -99,6 +104,7 @@ def machine(bench: Bench, preset: str) -> Figures:
     return {
         "gpu": bench.name,
         "preset": preset,
+        "size": bench.size,
         "day": datetime.now(UTC).date().isoformat(),
         "torch": torch.__version__,
         "cuda": str(torch.version.cuda),
@@ -110,6 +116,7 @@ def run_one_check(name: str, check: Check, bench: Bench, found: dict[str, Figure
     """Run one check and print its line; False where it failed."""
     began = time.monotonic()
     gc.collect()  # the networks of the check before it
+    torch.cuda.empty_cache()
     try:
         found[name], word = check(bench), "ok  "
     except Exception as error:  # the checks after it are worth their time all the same
@@ -132,22 +139,33 @@ def line_of(found: Figures | str) -> str:
     )
 
 
+def faster_layouts(found: dict[str, Figures | str]) -> dict[str, str]:
+    """By the value of `train.compile`: the faster one of `train.channels_last`, if both ran."""
+    faster = {}
+    for way, extent in (("eager", "no"), ("compiled", "all")):
+        speeds = {
+            value: speed_of(found, f"{way}, {layout}") for value, layout in LAYOUT_NAMES.items()
+        }
+        if all(speeds.values()):
+            faster[extent] = max(speeds, key=speeds.__getitem__)
+    return faster
+
+
+def speed_of(found: dict[str, Figures | str], name: str) -> float:
+    """Pairs per second; 0 where a check did not run or failed."""
+    figures: Any = found.get(name)
+    return figures["pairs_per_s"] if isinstance(figures, dict) else 0.0
+
+
 def ratios(found: dict[str, Figures | str]) -> dict[str, float]:
     """Our pairs per second in the faster layout over the usual step's, of what was measured."""
-
-    def speed(name: str) -> float:
-        figures: Any = found.get(name)
-        return figures["pairs_per_s"] if isinstance(figures, dict) else 0.0
-
-    fastest = {
-        way: max(speed(f"{way}, {layout}") for layout in LAYOUT_NAMES.values())
-        for way in ("eager", "compiled")
-    }
-    return {
-        f"{way}: ours over the usual step": ours / speed(f"usual, {way}")
-        for way, ours in fastest.items()
-        if ours and speed(f"usual, {way}")
-    }
+    quotients = {}
+    for way in ("eager", "compiled"):
+        ours = max(speed_of(found, f"{way}, {layout}") for layout in LAYOUT_NAMES.values())
+        theirs = speed_of(found, f"usual, {way}")
+        if ours and theirs:
+            quotients[f"{way}: ours over the usual step"] = ours / theirs
+    return quotients
 
 
 if __name__ == "__main__":

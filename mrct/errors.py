@@ -88,6 +88,10 @@ class OtherStoreError(StoreError):
     exit_code = ExitCode.WRONG_USE
 
 
+class UnreachableError(StoreError):
+    """Storage cannot be reached now: that is no damage, and a later try may succeed."""
+
+
 class StorageFullError(UserError):
     """The data to be written does not fit."""
 

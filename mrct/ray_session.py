@@ -9,9 +9,11 @@ import json
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import ray
 
@@ -31,6 +33,14 @@ NO_EXPORTERS = {
 """Ray's exporters of metrics require no token. Two of them cannot be switched off, but an invalid
 port keeps them closed (Ray 2.60)."""
 
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+"""Environment variable that lets `ray start --node-ip-address=127.0.0.1` listen on loopback; Ray
+otherwise replaces the address by that of the machine (Ray 2.60)."""
+ANSWER_S = 10
+"""Seconds in which the head of a cluster must answer."""
+ANSWERS = ("OK", "UNAUTHENTICATED")
+"""Answers of a head node to a request without a token: it requires none, or one."""
+
 
 @contextmanager
 def ray_session(
@@ -43,7 +53,8 @@ def ray_session(
     this process, it is used and left running.
 
     Raises:
-        UserError: Other machines can reach the cluster, and it requires no token.
+        UserError: The cluster cannot be used, or other machines can reach it and it requires no
+            token; or Ray does not start.
     """
     if ray.is_initialized():
         yield
@@ -55,28 +66,93 @@ def ray_session(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Token authentication is intended; suppress Ray's notice.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
+    if address == "local":  # Ray's word for one of its own
+        address = None
     if address:
-        ray.init(address, **shown)
+        connect(address, **shown)
     else:
-        # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
-        # it Ray requires tokens; setting it here, after the import of ray, would be too late.
-        os.environ.pop("RAY_AUTH_MODE", None)
-        os.environ |= {"RAY_AUTH_TOKEN": own_token()} | NO_EXPORTERS
-        # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
-        with outliving_the_terminal():
-            ray.init(
-                "local",
-                num_cpus=num_cpus,
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                **shown,
-            )
+        start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
     try:
         if address:
             require_token()
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def named_cluster() -> Iterator[None]:
+    """Connect to the cluster of RAY_ADDRESS, if it is set; a later `ray_session` uses it.
+
+    Raises:
+        UserError: The cluster cannot be used.
+    """
+    with ray_session() if os.environ.get("RAY_ADDRESS") else nullcontext():
+        yield
+
+
+def connect(address: str, **options: Any) -> None:
+    """Connect to the cluster at HOST:PORT, or to that of this machine if the address is `auto`.
+
+    Raises:
+        UserError: It does not answer within `ANSWER_S`, is no cluster, or of another version.
+    """
+    remedy = (
+        "Give HOST:PORT of a running head, as `ray start --head` printed it, such as "
+        "RAY_ADDRESS=10.0.0.1:6379; with RAY_ADDRESS unset this command starts its own Ray."
+    )
+    if "://" in address:
+        raise UsageError(
+            f"The Ray address {address} is a URL, as `ray job submit` takes it, but this command "
+            f"joins the cluster itself. {remedy}"
+        )
+    host, _, port = address.rpartition(":")
+    if host and is_loopback(host):  # Ray joins a head on this machine by the machine's address
+        address = f"{ray.util.get_node_ip_address()}:{port}"
+    if address != "auto" and (answer := answer_without_token(address)) not in ANSWERS:
+        confined = f" A head on loopback alone requires {LOOPBACK_ONLY} in this shell too."
+        raise UserError(
+            f"No Ray cluster answers at {address} ({answer}). {remedy}"
+            f"{confined if host and is_loopback(host) else ''}"
+        )
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The Ray cluster at {address} cannot be used: {error}\n{remedy}"
+        ) from error
+
+
+def start_local_ray(**options: Any) -> None:
+    """Start a Ray of this process; once more, if it is not up within Ray's fixed 30 s.
+
+    Raises:
+        UserError: It did not start.
+    """
+    # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
+    # it Ray requires tokens; setting it here, after the import of ray, would be too late.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    os.environ |= {"RAY_AUTH_TOKEN": own_token()} | NO_EXPORTERS
+    for last in (False, True):
+        try:
+            # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
+            with outliving_the_terminal():
+                ray.init("local", dashboard_host="127.0.0.1", **options)
+        except Exception as error:  # Ray raises no narrower type
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+                raise UserError(
+                    f"Ray cannot use its folder, in /tmp or TMPDIR: {error}. Set RAY_TMPDIR to a "
+                    "folder of your own on a local disk, with a path shorter than 40 characters."
+                ) from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            if last:
+                raise UserError(
+                    f"Ray did not start on this machine: {reason} Its logs are below "
+                    "/tmp/ray/session_latest/logs. If the machine is busy, try again later."
+                ) from error
+            print(f"warning: Ray did not start ({reason}); trying once more.", file=sys.stderr)
+        else:
+            return
 
 
 @cache
@@ -127,7 +203,9 @@ def require_token() -> None:
             "  (umask 077; mkdir -p ~/.ray; python -c 'import secrets; "
             'print(secrets.token_hex(32), end="")\' > ~/.ray/auth_token)\n'
             "  RAY_AUTH_MODE=token ray start --head ...\n"
-            "or restrict it to this machine: ray start --head --node-ip-address=127.0.0.1 ..."
+            "or restrict it to this machine:\n"
+            f"  export {LOOPBACK_ONLY}   # in every shell that uses it\n"
+            "  ray start --head --node-ip-address=127.0.0.1 ..."
         )
 
 
@@ -142,12 +220,18 @@ def is_loopback(address: str) -> bool:
 
 def accepts_unauthenticated_clients(head: str) -> bool:
     """Return whether a head node answers a request without a token."""
+    return answer_without_token(head) != "UNAUTHENTICATED"
+
+
+def answer_without_token(head: str) -> str:
+    """Return gRPC's name of a head node's answer to a request without a token: one of `ANSWERS`,
+    unless it is no head node."""
     import grpc
 
     with grpc.insecure_channel(head) as channel:
         ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
         try:
-            ask(b"", timeout=10)
+            ask(b"", timeout=ANSWER_S)
         except grpc.RpcError as error:
-            return bool(error.code() != grpc.StatusCode.UNAUTHENTICATED)
-        return True
+            return str(error.code().name)
+        return "OK"

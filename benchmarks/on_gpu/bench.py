@@ -13,7 +13,7 @@ from cyclegan.config.presets import preset
 from cyclegan.data.batch import Batch
 from cyclegan.nets.input_channels import with_conditions
 from cyclegan.train.distributed import Worker
-from cyclegan.train.engine.placement import place_networks
+from cyclegan.train.engine.placement import gpu_name, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 
@@ -60,9 +60,9 @@ class Bench:
     size: int = 256
     """Pixels of a slice's side."""
     filters: int = 64
-    """Of all networks' first layers."""
+    """Of all networks' first layers, at most."""
     blocks: int = 9
-    """Residual blocks of a generator."""
+    """Residual blocks of a generator, at most."""
 
     @property
     def small(self) -> bool:
@@ -71,8 +71,8 @@ class Bench:
 
     @property
     def name(self) -> str:
-        """What the GPU calls itself."""
-        return torch.cuda.get_device_name(self.device) if not self.small else "CPU"
+        """The GPU's name, by which layouts are recorded."""
+        return gpu_name(self.device) or "CPU"
 
     @property
     def half(self) -> torch.dtype:
@@ -130,8 +130,14 @@ class Bench:
         return replace(
             base,
             batch=replace(base.batch, shards=1, shard_size=pairs),
-            generator=replace(base.generator, filters=self.filters, blocks=self.blocks),
-            discriminator=replace(base.discriminator, filters=self.filters),
+            generator=replace(
+                base.generator,
+                filters=min(base.generator.filters, self.filters),
+                blocks=min(base.generator.blocks, self.blocks),
+            ),
+            discriminator=replace(
+                base.discriminator, filters=min(base.discriminator.filters, self.filters)
+            ),
             train=replace(base.train, **train),
         )
 

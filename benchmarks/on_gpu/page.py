@@ -37,7 +37,7 @@ def lines_of(found: Mapping[str, Any], ratios: Mapping[str, float]) -> list[str]
     }
     lines = [
         f"{machine['gpu']}, {machine['day']}, {versions}; one step of `{machine['preset']}` in "
-        "bf16 at 256 x 256:",
+        f"bf16 on slices of {machine['size']} x {machine['size']}:",
         "",
         "| step | " + " | ".join(COLUMNS) + " |",
         "|---" * (1 + len(COLUMNS)) + "|",

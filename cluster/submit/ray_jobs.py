@@ -19,6 +19,19 @@ from mrct.job_stop import STOP_WAIT_VARIABLE
 STOP_WAIT_S = 120
 """Time that `ray job stop` gives a run to save; Ray's default of 3 s is too short."""
 
+TOO_LARGE = ("status code 413", "exceeds the maximum size")
+"""Parts of the refusals of a package, by a proxy in front of the dashboard and by Ray."""
+SEND_LESS = (
+    "The package of the job's files is too large. Put large files on storage that all nodes share "
+    "and name them there, instead of sending them (--include), or raise the limit of the proxy in "
+    "front of the dashboard (nginx: client_max_body_size)."
+)
+CHECK_ADDRESS = (
+    "--address must be the URL of the dashboard, such as http://127.0.0.1:8265; a cluster with "
+    "token authentication requires RAY_AUTH_MODE=token and its token in the file at "
+    "RAY_AUTH_TOKEN_PATH."
+)
+
 
 def runtime_env(folder: Path) -> dict[str, Any]:
     """Return the runtime environment: the folder with the job's files, and the time to stop it."""
@@ -77,12 +90,11 @@ def submit_to_ray(
                 runtime_env=runtime_env(Path(folder)),
                 **resources(driver),
             )
-    except (AuthenticationError, ConnectionError, RuntimeError) as error:
+    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+        is_large = any(part in str(error) for part in TOO_LARGE)
         raise UserError(
             f"The Ray cluster did not accept the job: {error}\n"
-            "--address must be the URL of the dashboard, such as http://127.0.0.1:8265; a cluster "
-            "with token authentication requires RAY_AUTH_MODE=token and its token in the file at "
-            "RAY_AUTH_TOKEN_PATH."
+            f"{SEND_LESS if is_large else CHECK_ADDRESS}"
         ) from error
     print(f"Job {job}; to stop it: ray job stop {job}", flush=True)
     if not wait:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from cyclegan.config.config import Config
 from cyclegan.config.run_storage import lasting, runs_folder
+from cyclegan.config.values import did_you_mean, typed
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath
 
@@ -27,6 +28,8 @@ FREE_ON_RESUME = (
     # A run that was stopped by a damaged volume can be resumed without it.
     "data.on_corrupt",
     "data.max_corrupt",
+    # It decides how long a run trains, not what it computes until then.
+    "train.patience",
 )
 FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 
@@ -87,7 +90,7 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
         values: New values by dotted name, such as `loss.cycle.weight`.
 
     Raises:
-        ConfigError: A name is no setting, or a number is out of its range.
+        ConfigError: A name is no setting, or a value is of another type or out of its range.
 
     Examples:
         >>> changed = with_settings(Config(), {"loss.cycle.weight": 5.0, "run.seed": 1})
@@ -95,7 +98,9 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
         5.0
     """
     if unknown := sorted(set(values) - set(setting_types())):
-        raise ConfigError(f"There is no setting {', '.join(unknown)}.")
+        raise ConfigError(
+            f"There is no setting {', '.join(unknown)}.{did_you_mean(unknown[0], setting_types())}"
+        )
     tree: dict[str, Any] = {}
     for name, value in values.items():
         *sections, setting = name.split(".")
@@ -124,6 +129,12 @@ def config_hash(config: Config) -> str:
     ).hexdigest()
 
 
+def json_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that change the results of a run, as they are read back from JSON."""
+    values: dict[str, Any] = json.loads(json.dumps(computation_settings(config)))
+    return values
+
+
 def to_yaml(config: Config) -> str:
     """Return the whole configuration as YAML that `load_config` reads."""
     import yaml  # imported only where needed: commands must answer at once
@@ -140,7 +151,7 @@ def load_config(path: StoragePath) -> Config:
 
     Raises:
         ConfigError: The file is absent, not YAML, of another schema version, has an unknown
-            setting, or a number out of its range.
+            setting, or a value of another type or out of its range.
     """
     import yaml
 
@@ -177,8 +188,8 @@ def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) 
         default: Instance that supplies the values left out; without it the fields' defaults do.
 
     Raises:
-        ConfigError: The values are no mapping, or contain an unknown setting or a number out of its
-            range.
+        ConfigError: The values are no mapping, or contain an unknown setting, or a value of another
+            type or out of its range.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must contain settings by name, but contains {values!r}.")
@@ -187,15 +198,16 @@ def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) 
         item.name: item.default if default is MISSING else getattr(default, item.name)
         for item in fields(cls)
     }
-    if unknown := sorted(set(values) - set(defaults)):
+    if unknown := sorted(set(values) - set(defaults), key=str):
         known = sorted(defaults)
-        raise ConfigError(f"{where} has no setting {', '.join(unknown)}. Known: {known}.")
+        raise ConfigError(
+            f"{where} has no setting {', '.join(map(str, unknown))}. Known: {known}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
     arguments = {
         name: from_mapping(hints[name], value, f"{where}: {name}", defaults[name])
         if is_dataclass(hints[name])
-        else tuple(value)
-        if isinstance(value, list)
-        else value
+        else typed(value, hints[name], f"{where}: {name}")
         for name, value in values.items()
     }
     return cls(**arguments) if default is MISSING else replace(default, **arguments)

@@ -16,6 +16,7 @@ from cyclegan.config.config import (
     TrainConfig,
 )
 from cyclegan.config.loss import Term
+from cyclegan.config.values import did_you_mean
 from cyclegan.errors import ConfigError
 
 SCANNERS: dict[str, Any] = {
@@ -186,5 +187,8 @@ def preset(name: str) -> Config:
         8
     """
     if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}.")
+        raise ConfigError(
+            f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}."
+            f"{did_you_mean(name, PRESETS)}"
+        )
     return PRESETS[name]()

@@ -41,6 +41,8 @@ class OptimizerConfig:
             self.discriminator_learning_rate > 0,
             "optimizer.discriminator_learning_rate must be above 0.",
         )
+        require(0 <= self.beta1 < 1, "optimizer.beta1 must lie in [0, 1).")
+        require(0 <= self.beta2 < 1, "optimizer.beta2 must lie in [0, 1).")
         require(0 <= self.decay_start < 1, "optimizer.decay_start must lie in [0, 1).")
         require(self.warmup_steps >= 0, "optimizer.warmup_steps must be 0 or more.")
         require(
@@ -61,6 +63,9 @@ class TrainConfig:
     """Passes over the larger domain."""
     max_steps: int = 0
     """Total optimizer steps, at which the schedules end; 0: as many as `epochs` take."""
+    patience: int = 0
+    """Validations without a better `val/selection` after which the run ends early; 0: never. A
+    search ignores it: there the scheduler decides."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the convolutions. `auto`: bf16 if the hardware supports it, else fp16 on a GPU
     and fp32 on a CPU. On a GPU `fp32` is TF32 in convolutions (10 bits of mantissa), except in
@@ -74,7 +79,8 @@ class TrainConfig:
     kind: shards run one by one on one thread each, and their gradients are added in the shards'
     order."""
     channels_last: Literal["auto", "yes", "no"] = "auto"
-    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only."""
+    """Use the channels_last memory layout for weights and features. `auto`: on a GPU only, unless
+    `make gpu` has found the other layout faster with this GPU and preset."""
     ema_decay: float = 0.999
     """Decay of the moving average of the generators' weights, which is evaluated and exported; 0:
     use the last weights."""
@@ -84,6 +90,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
         require(self.max_steps >= 0, "train.max_steps must be 0 or more.")
+        require(self.patience >= 0, "train.patience must be 0 or more.")
         require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1).")
         require(self.pool_size >= 0, "train.pool_size must be 0 or more.")
 
@@ -189,6 +196,7 @@ class ScaleConfig:
             "does not support two workers of a run on one GPU. Set --scale.workers 1 or "
             "--scale.gpus-per-worker 1.",
         )
+        require(self.cpus_per_worker >= 0, "scale.cpus_per_worker must be 0 or more.")
         require(self.collective_timeout_s >= 1, "scale.collective_timeout_s must be at least 1.")
         require(self.frozen_timeout_s >= 1, "scale.frozen_timeout_s must be at least 1.")
         require(self.grace_s >= 0, "scale.grace_s must be 0 or more.")

@@ -11,8 +11,8 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
-from mrct.errors import StoreError
+from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged, require_reachable
+from mrct.errors import StoreError, UnreachableError
 
 OPEN_VOLUMES = 4096
 """Largest number of open volumes, about 33 KB each; the least recently used is closed first."""
@@ -73,6 +73,7 @@ class PendingRead:
         """Return the same as `result`, but raise if any slice is damaged.
 
         Raises:
+            UnreachableError: The store cannot be reached, which is no damage.
             StoreError: A volume differs from its commit record, or a chunk of it is missing or
                 damaged; the message names the volume, the file and the slice.
         """
@@ -93,6 +94,7 @@ class PendingRead:
             try:
                 pixels[position] = self._slice(position, array).read().result()
             except ValueError as error:
+                require_reachable(self._store.path)
                 volume, z = self._refs[position]
                 file = f"{volume.name}/{array}/c/0/0/0"
                 found = damaged(self._store.path, volume.name, file, f"slice {z}: {error}")
@@ -134,6 +136,9 @@ class SliceReader:
         Args:
             refs: Slices to read.
             heartbeat: Called before each slice.
+
+        Raises:
+            UnreachableError: The store cannot be reached, which is no damage.
         """
         opened: list[_Arrays | None] = []
         damage: dict[int, StoreError] = {}
@@ -141,7 +146,10 @@ class SliceReader:
             heartbeat()
             try:
                 opened.append(self._open(ref.volume))
+            except UnreachableError:
+                raise
             except StoreError as error:
+                require_reachable(self._store.path)
                 opened.append(None)
                 damage[position] = error
         return PendingRead(self._store, refs, opened, damage)
@@ -173,5 +181,6 @@ class SliceReader:
         try:
             return tensorstore.open(spec, open=True, read=True, context=self._context).result()
         except ValueError as error:  # the volume was closed, and deleted since
+            require_reachable(self._store.path)
             file = f"{volume.name}/{array}/zarr.json"
             raise damaged(self._store.path, volume.name, file, str(error)) from error

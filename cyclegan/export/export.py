@@ -51,9 +51,9 @@ def export(command: ExportCommand) -> ExitCode:
     contents = require_same_preprocessing(command.run_folder, store)
     if contents != store.contents:
         print(
-            f"Note: The volumes of {store.path.name} have changed since the run began, so the "
-            "model will not record what it was trained on, and translate cannot warn about scans "
-            "that differ from it."
+            f"Note: The volumes of {store.path.name} have changed since the run began, or its "
+            "record of them is damaged, so the model will not record what it was trained on, and "
+            "translate cannot warn about scans that differ from it."
         )
     checkpoint = select_checkpoint(command.run_folder, command.checkpoint, command.metric)
     networks = dict(zip(DIRECTIONS, load_generators(checkpoint, config), strict=True))

@@ -4,8 +4,11 @@ The only module that imports onnx, onnxruntime and torch.export. Axes: B batch, 
 rows, W columns, multiples of 4.
 """
 
+import json
 import logging
+import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cyclegan.config.config import GeneratorConfig
+from cyclegan.errors import ModelError
 from cyclegan.inference.slices import Network
 from cyclegan.nets.generator import Generator
 
@@ -33,6 +37,10 @@ FILES: dict[Format, str] = {
 OPSET = 18
 """Version of ONNX's standard operators: the oldest that the exporter supports, so that most
 runtimes can read the file (onnxruntime 1.14 and later)."""
+_PT2_PARTS = (
+    r"data/(weights|constants)/[a-z0-9_]+(\.json)?|data/sample_inputs/model\.pt|models/model\.json|"
+    r"archive_(format|version)|byteorder|\.data/(version|serialization_id)"
+)
 MULTIPLE = 4
 """In-plane sizes must be multiples of this, since the generator halves them twice."""
 
@@ -45,7 +53,6 @@ def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
         folder / FILES["safetensors"],
     )
     program = trace(network, channels)
-    torch.export.save(program, folder / FILES["pt2"])
     with quiet_exporter():
         exported = torch.onnx.export(
             program,
@@ -59,6 +66,8 @@ def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
     assert exported is not None
     exported.save(folder / FILES["onnx"], external_data=False)
     onnx.checker.check_model(folder / FILES["onnx"], full_check=True)
+    program.example_inputs = None  # they would be a pickle, and the only one in the file
+    torch.export.save(program, folder / FILES["pt2"])
 
 
 def dynamic_shapes() -> tuple[dict[int, object]]:
@@ -114,17 +123,46 @@ def open_format(
 ) -> Network:
     """Open an exported network on `device` as a callable from [B, C, H, W] to [B, 1, H, W].
 
-    The files must have been verified before: that of torch.export contains a pickle, which torch's
-    restricted unpickler reads.
+    The hashes of a model folder show damage, not intent: whoever crafts a file can hash it. Weights
+    and ONNX files run no code of their own when they are opened. torch.export.load unpickles what
+    it finds without restriction, so a file of which it could is refused.
+
+    Raises:
+        ModelError: The file of torch.export has other parts than those that `write_formats` writes.
     """
     if form == "onnx":
         return OnnxNetwork(folder / FILES["onnx"])
     if form == "pt2":
+        refuse_pickles(folder / FILES["pt2"])
         program = torch.export.load(folder / FILES["pt2"])
         return cast(Network, program.module().to(device))
     generator = Generator(in_channels=channels, **asdict(settings))
     generator.load_state_dict(load_file(folder / FILES["safetensors"]))
     return generator.eval().requires_grad_(False).to(device)
+
+
+def refuse_pickles(path: Path) -> None:
+    """Refuse a file of torch.export with a pickle or compiled code in it.
+
+    Raises:
+        ModelError: The file has other parts than those that `write_formats` writes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+            configs = [archive.read(info) for name, info in parts.items() if "_config.json" in name]
+            payloads = [p for text in configs for p in json.loads(text)["config"].values()]
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} is no file of torch.export: {error!r}.") from error
+    foreign = [name for name in parts if not re.fullmatch(_PT2_PARTS, name)]
+    foreign += [n for n, info in parts.items() if "sample_inputs" in n and info.file_size]
+    foreign += [str(p.get("path_name")) for p in payloads if p.get("use_pickle") is not False]
+    if foreign:
+        raise ModelError(
+            f"{path} contains {', '.join(foreign[:3])}, from which torch would run code when it "
+            "opens the file; this project writes no such part. Use another format of the model, or "
+            "export it again: python -m cyclegan.export RUN_FOLDER"
+        )
 
 
 class OnnxNetwork:

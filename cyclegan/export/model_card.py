@@ -45,6 +45,9 @@ model's grid already:
 [-1, 1]. `generator.pt2` runs on any device and, cast, in fp16 and bf16. Use whole slices only: the
 brightness of tiles would differ.
 
+Prefer `generator.safetensors` and `generator.onnx`. `torch.export.load` runs code that a crafted
+`.pt2` file contains, and SHA256SUMS tells damage only: open that of people whom you trust.
+
 ## Input
 
 | | |

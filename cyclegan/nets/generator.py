@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cyclegan.nets.norm import InstanceNorm, at_least_fp32
+from cyclegan.nets.norm import InstanceNorm, UnbiasedConv2d, at_least_fp32
 from cyclegan.nets.padding import ReflectionPad2d
+from cyclegan.nets.upsample import NearestUpsample
 
 PARAMETERS_OF_REFERENCE = 11_365_633  # one channel, 64 filters, nine blocks, transposed upsampling
 
@@ -26,11 +27,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.branch = nn.Sequential(
             ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            UnbiasedConv2d(channels, channels, 3),
             InstanceNorm(),
             nn.ReLU(inplace=True),
             ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            UnbiasedConv2d(channels, channels, 3),
             InstanceNorm(),
         )
 
@@ -52,9 +53,9 @@ def upsampling(channels: int, kind: Literal["transposed", "resize"]) -> list[nn.
             nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
         ]
     return [
-        nn.Upsample(scale_factor=2, mode="nearest"),
+        NearestUpsample(),
         ReflectionPad2d(1),
-        nn.Conv2d(channels, channels // 2, 3),
+        UnbiasedConv2d(channels, channels // 2, 3),
     ]
 
 
@@ -90,7 +91,7 @@ class Generator(nn.Module):
             layer
             for channels in (f, 2 * f)
             for layer in (
-                nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
+                UnbiasedConv2d(channels, 2 * channels, 3, stride=2, padding=1),
                 InstanceNorm(),
                 nn.ReLU(inplace=True),
             )
@@ -106,7 +107,7 @@ class Generator(nn.Module):
         ]
         self.layers = nn.Sequential(
             ReflectionPad2d(3),
-            nn.Conv2d(in_channels, f, 7),
+            UnbiasedConv2d(in_channels, f, 7),
             InstanceNorm(),
             nn.ReLU(inplace=True),
             *down,

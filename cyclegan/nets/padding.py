@@ -3,7 +3,6 @@
 Axes: B batch, C channels, H rows, W columns; H2 and W2 with the padding.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,13 +15,12 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     """Reflection padding without the border pixel.
 
     torch's implementation for GPUs copies a channels_last image to the other layout, there and
-    back, and passes that layout to the convolution after it; compiled code does not.
+    back, and passes that layout to the convolution after it; compiled, it stores both layouts.
     """
 
     def forward(self, features: Features) -> Padded:
         """Pad the features; the layout is preserved."""
-        turns = features.device.type == "cuda" and not torch.compiler.is_compiling()
-        if turns and not features.is_contiguous():
+        if features.device.type == "cuda" and not features.is_contiguous():
             return pad_last_channels(features, self.padding[0])
         padded: Tensor = super().forward(features)
         return padded

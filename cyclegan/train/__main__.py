@@ -46,7 +46,10 @@ class TrainCommand:
     one of its checkpoints, or resume a run that started there."""
     plan: bool = False
     """Print the derived numbers, run a few steps on this machine, print their time and memory, and
-    exit."""
+    exit. The time is that of the steps that are left, by --resume."""
+    find_rate: bool = False
+    """Train new networks for up to 100 steps at rising learning rates, draw their loss, suggest a
+    rate, and exit."""
     batch: Literal["as-set", "auto"] = "as-set"
     """auto: as many pairs in a step as a GPU has memory for, at most 8 for each; a line states the
     settings that repeat it. A run that has begun keeps its batch."""
@@ -65,7 +68,7 @@ def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
     command, wanted = parse_command(argv)
     config = resolve(wanted)
-    if not command.plan:
+    if not (command.plan or command.find_rate):
         outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
     from data_prep.store.store import open_store
 
@@ -79,25 +82,51 @@ def main(argv: list[str]) -> ExitCode:
         batch, reason = choose_batch(located, store, command.gpu_gib)
         print(f"--batch auto: {reason}.")
         config = resolve(replace(wanted, batch=batch))
-    from cyclegan.train.training_plan import make_plan
+    from cyclegan.train.training_plan import make_plan, total_steps
 
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
+    steps = total_steps(config, store)
+    finished = "This run is already finished. --run.name NAME starts a new run."
     if command.plan:
+        from cyclegan.train.checkpoint.resume import first_step_of
         from cyclegan.train.dry_run import measure_steps
 
-        print(measure_steps(config, store))
+        first = first_step_of(config, store, steps, command.start)
+        print(measure_steps(config, store, first) if first < steps else finished)
         return ExitCode.DONE
+    if command.find_rate:
+        return test_rates(config)
     from cyclegan.train.run.launch import launch
 
-    if not launch(config, command.start):
-        print("This run is already finished; nothing was done. --run.name NAME starts a new run.")
+    saved = launch(config, command.start)
+    if not saved:
+        print(finished)
         return ExitCode.DONE
+    paused = saved == config.schedule.pause_at_step
+    early = f"{'Paused' if paused else 'Ended early'} at step {saved} of {steps}"
+    end = "Done" if saved == steps else early
     print(
-        f"Done: {config.run_folder}\n"
+        f"{end}: {config.run_folder}\n"
         f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"
         f"  python -m cyclegan.evaluate {config.run_folder}\n"
         f"  python -m cyclegan.export {config.run_folder}"
     )
+    return ExitCode.DONE
+
+
+def test_rates(config: Config) -> ExitCode:
+    """Run the range test of the learning rate, and print and draw its result."""
+    from cyclegan.train.checkpoint.folder import results_folder
+    from cyclegan.train.find_rate import find_rate
+    from data_prep.store.store import open_store
+    from mrct.storage.atomic import write_atomic
+    from mrct.storage.local_path import make_output_folder
+
+    found = find_rate(config, open_store(config.store))
+    path = results_folder(config.run_folder, "learning_rates.png")
+    make_output_folder(path.parent)
+    write_atomic(path, found.picture())
+    print(f"{found}\n  {path}")
     return ExitCode.DONE
 
 

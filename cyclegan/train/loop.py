@@ -17,12 +17,14 @@ from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
 from cyclegan.train.engine.lr_schedule import rate_factor
-from cyclegan.train.engine.placement import compute_dtype, memory_format, place_networks
+from cyclegan.train.engine.measured_layout import settle_layout
+from cyclegan.train.engine.placement import compute_dtype, gpu_name, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
+from cyclegan.train.patience import past_scores
 from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
@@ -65,13 +67,16 @@ def train_worker(
     Raises:
         DivergedError: Updates stay non-finite, even from earlier checkpoints and at smaller rates.
     """
-    store = open_store(config.store)
+    store, first_notes = open_store(config.store), list(notes)
+    gpu = gpu_name(worker.device)
+    choice = settle_layout(config, gpu, worker, first_notes.append)
+    layout = memory_format(choice, worker.device)
     state = build_state(
         config,
         size=store.size,
         shards=config.batch.shards_of(worker.rank, worker.world_size),
         device=worker.device,
-        layout=memory_format(config.train.channels_last, worker.device),
+        layout=layout,
         fp16=compute_dtype(config.train.precision, worker.device) == torch.float16,
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
@@ -97,6 +102,7 @@ def train_worker(
         worker=worker,
         store=store,
         state=state,
+        channels_last=layout == torch.channels_last,
         engine=place_networks(state, config, worker, note, telemetry.timer.lap),
         telemetry=telemetry,
         saving=saving,
@@ -104,6 +110,7 @@ def train_worker(
         report=report,
         stop_requested=stop_requested,
         node_preempted=node_preempted,
+        scores=past_scores(config.run_folder, state.step) if worker.is_rank_zero else {},
     )
     steps, settings = total_steps(config, store), computation_settings(config)
     with (
@@ -113,8 +120,10 @@ def train_worker(
         trace_steps(config, worker, note) as trace,
     ):
         telemetry.settings(settings, done=False)
-        for word in notes if worker.is_rank_zero else ():
+        for word in first_notes if worker.is_rank_zero else ():
             note(word)
+        if run.owes_validation():
+            run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
             run.save(score=None, wait=True)
         while trouble := advance(run, steps, trace):
@@ -150,7 +159,7 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
         shards=state.mri_pool.shards,
         start_step=state.step,
         device=device,
-        channels_last=memory_format(config.train.channels_last, device) == torch.channels_last,
+        channels_last=run.channels_last,
         add_conditions=run.engine.formulas.with_conditions,
         note=note,
         record=append_to(config.run_folder / SUBSTITUTION_LOG, note),
@@ -188,9 +197,13 @@ def advance(run: TrainingRun, steps: int, trace: Callable[[], None]) -> str:
             score = None
             # Validate before saving, so that every checkpoint whose validation was due has a score.
             # A run that is stopped early may have no time for it.
-            if validating := ends or (not stop and events.is_due("validate", state.step)):
-                with events.happens("validate", state.step):
-                    score, given_up = run.validate(to_its_end=ends)
+            validating = ends or events.is_due("validate", state.step)
+            if validating:
+                given_up = stop and not ends
+                if not given_up:
+                    with events.happens("validate", state.step):
+                        score, given_up = run.validate(to_its_end=ends)
+                run.owe_validation(given_up)
                 stop = stop or given_up
             if validating or stop or leave or events.is_due("save", state.step):
                 with events.happens("save", state.step):  # the time until a stop may be short

@@ -101,6 +101,10 @@ class PeriodicEvents:
         for last, flag in zip(self.of.values(), flags, strict=True):
             last.due |= flag > 0
 
+    def make_due(self, event: Event) -> None:
+        """Let an event happen after the next step."""
+        self.of[event].due = True
+
     def is_due(self, event: Event, step: int) -> bool:
         """Return whether an event is due after a step."""
         last = self.of[event]

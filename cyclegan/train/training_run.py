@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from math import isfinite
+from math import inf, isfinite
 from typing import NamedTuple
 
 from cyclegan.config.config import Config
@@ -23,11 +23,14 @@ from cyclegan.train.distributed import (
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.patience import is_out_of_patience
 from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from cyclegan.train.validation import summarise, validate_volumes
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 
+VALIDATION_OWED = ".validation"
+"""File in the run folder while a validation that was given up has not been made up for."""
 ReportMetrics = Callable[[dict[str, float]], None]
 
 
@@ -52,6 +55,8 @@ class TrainingRun:
     worker: Worker
     store: Store
     state: TrainState
+    channels_last: bool
+    """Whether weights and features have the channels_last memory layout."""
     engine: TrainEngine
     telemetry: Telemetry
     saving: BackgroundSave
@@ -60,6 +65,8 @@ class TrainingRun:
     stop_requested: Callable[[], bool]
     node_preempted: Callable[[], bool]
     """Whether the cluster has announced a new preemption of a node of this run."""
+    scores: dict[int, float]
+    """`val/selection` of the validations so far by step, on worker 0."""
 
     def look(self, since_s: float, steps: int) -> Look:
         """Check for stop requests, preemptions and skipped updates on all workers, commit a
@@ -76,7 +83,7 @@ class TrainingRun:
         step_s = (time.monotonic() - since_s) / steps
         asked, due = False, [0.0] * len(EVENTS)
         if self.worker.is_rank_zero:
-            asked = self.stop_requested()
+            asked = self.stop_requested() or self.ends_early()
             due = self.events.due_by_clock(self.state.step, self.saving.took_s)
         flags = [asked, self.node_preempted(), self.saving.unfinished]
         own = [streak, step_s, *map(float, flags), *due]
@@ -87,6 +94,20 @@ class TrainingRun:
             self.saving.commit()
         self.events.take(due)
         return Look(stop > 0, leave > 0, longest, slowest_s)
+
+    def ends_early(self) -> bool:
+        """Return whether the validations have stopped getting better, and log it; worker 0 alone
+        knows."""
+        patience = self.config.train.patience
+        if not is_out_of_patience(list(self.scores.values()), patience):
+            return False
+        best = min(self.scores, key=self.scores.__getitem__)
+        self.telemetry.note(
+            self.state.step,
+            f"The run ends early: {patience} validations were no better than that of step {best} "
+            f"({SELECTION} {self.scores[best]:.4g}). A larger --train.patience continues it.",
+        )
+        return True
 
     def save(self, score: float | None, *, wait: bool = False) -> None:
         """Begin to save a checkpoint while training continues, or wait until it is committed."""
@@ -123,8 +144,20 @@ class TrainingRun:
             telemetry.write(state.step, metrics)
             telemetry.write_image(state.step, "val/cycles", figure)
             metrics = {name: value for name, value in metrics.items() if isfinite(value)}
+            self.scores[state.step] = metrics.get(SELECTION, inf)
         self.report(metrics | {"step": float(state.step)})
         return metrics.get(SELECTION), False
+
+    def owe_validation(self, owed: bool) -> None:
+        """Record whether a validation that was due has been given up."""
+        if self.worker.is_rank_zero:
+            path = self.config.run_folder / VALIDATION_OWED
+            path.put(b"") if owed else path.remove()
+
+    def owes_validation(self) -> bool:
+        """Return whether the run stopped before a validation that was due."""
+        path = self.config.run_folder / VALIDATION_OWED
+        return bool(broadcast_choice(lambda: "yes" if path.exists() else "", self.worker))
 
     def roll_back(self, why: str) -> None:
         """Roll back to the last checkpoint before the non-finite updates, and halve the rates.
@@ -137,6 +170,8 @@ class TrainingRun:
         )
         checkpoint.restore_checkpoint(state, target)
         state.rollbacks = rollbacks + 1
+        for step in [each for each in self.scores if each > state.step]:
+            del self.scores[step]
         if self.worker.is_rank_zero:
             for later in reversed(checkpoint.saved_checkpoints(folder)):
                 if later.name > target.name:

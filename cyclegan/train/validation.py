@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
-from cyclegan.errors import DataError
+from cyclegan.errors import DataError, DivergedError
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network
 from cyclegan.metrics.paired_scores import paired_scores
@@ -128,8 +128,19 @@ def validation_volumes(
 def validate_volume(
     networks: CycleNetworks, store: Store, volume: StoredVolume, number: int
 ) -> ValidatedVolume:
-    """Translate a volume, translate it back, and score both results."""
+    """Translate a volume, translate it back, and score both results.
+
+    Raises:
+        DivergedError: A result is not finite, so the running mean of the weights has diverged.
+    """
     cycle = networks.cycle(store, volume)
+    results = (each for each in (cycle.translated, cycle.returned) if each is not None)
+    if not all(np.isfinite(each).all() for each in results):
+        raise DivergedError(
+            f"The run diverged: its networks do not translate {volume.name} to finite values. The "
+            "newest checkpoint with a score is from before. Try a smaller "
+            "--optimizer.learning-rate or --optimizer.clip-norm 1, in a new run: --run.name NAME."
+        )
     of_mri = volume.modality == "mri"
     real = partner_ct(store, volume) if of_mri else None
     scores = {

@@ -5,7 +5,7 @@ passes through the later stages.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -99,6 +99,8 @@ class TranslationJob:
     """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
     """Number of inputs with each label."""
+    listed: Set[tuple[str, str]] = frozenset()
+    """Results in the list of results: SHA-256 of the input, and name."""
     progress_lines: Callable[[str], None] = lambda text: None
     """Called with the progress of the network as text."""
 
@@ -133,9 +135,11 @@ class TranslationJob:
                     "options.",
                     "Give another --out, or --overwrite.",
                 )
-            # Else it is made again, for the additional files requested now.
+            # Else it is made again, for the additional files requested now, or for the list, which
+            # a kill may have kept from it.
             extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
-            if all(path.exists() for path in extra):
+            is_listed = (sha256, result.path.name) in self.listed
+            if is_listed and all(path.exists() for path in extra):
                 return TranslationOutcome(input=item, sha256=sha256, result=result.path)
         result.check_replaceable()
         notes: list[str] = []

@@ -31,6 +31,18 @@ def list_result(outcome: TranslationOutcome, out: Path) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def listed_results(out: Path) -> set[tuple[str, str]]:
+    """Return the results in the list: SHA-256 of the input, and name. A last line that a kill has
+    cut off is dropped, also from the file."""
+    path = out / LIST
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return {(line["sha256"], line["result"]) for line in lines}
+
+
 def write_translation_id_map(outcomes: Sequence[TranslationOutcome], path: Path) -> None:
     """Write or extend the table that maps results to input paths (mode 0600)."""
     rows = [

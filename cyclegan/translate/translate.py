@@ -22,7 +22,12 @@ from cyclegan.translate.engine import CompiledNetwork, TranslationEngine, obstac
 from cyclegan.translate.inputs import find_inputs
 from cyclegan.translate.pipelining import run_pipelined
 from cyclegan.translate.stages import TranslatedInput, TranslationJob, TranslationOutcome
-from cyclegan.translate.summary import list_result, print_summary, write_translation_id_map
+from cyclegan.translate.summary import (
+    list_result,
+    listed_results,
+    print_summary,
+    write_translation_id_map,
+)
 from cyclegan.translate.written_results import remove_stale_partials
 from data_prep.convert.pseudonyms import open_key
 from data_prep.convert.quarantine import Quarantine
@@ -68,6 +73,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
             preview=command.preview,
             key=open_key(out.beside(".key")) if command.deidentify else None,
             labels=Counter(item.label for item in found.inputs),
+            listed=listed_results(command.out),
             progress_lines=partial(advance, 0),
         )
 

@@ -24,6 +24,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
 from data_prep.dicom.character_sets import UTF_8, true_character_set
+from data_prep.dicom.decoders import plugin_of
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.tags import HEADER_TAGS, frames_of, slice_header
 from data_prep.readers.file_state import file_changed, stamp_of, unreadable
@@ -119,7 +120,9 @@ def read_stored(header: SliceHeader) -> NDArray[Any]:
             dataset.file_meta.TransferSyntaxUID = syntax
             if not syntax.is_encapsulated:
                 _check_rest(dataset.PixelData, math.prod(shape) * header.bits_allocated // 8)
-            pixels = pixel_array(dataset, raw=True, correct_unused_bits=False)
+            pixels = pixel_array(
+                dataset, raw=True, correct_unused_bits=False, decoding_plugin=plugin_of(syntax)
+            )
         if stamp_of(header.path) != header.stamp:
             raise file_changed()
         return pixels.reshape(shape)

@@ -36,6 +36,8 @@ _BYTES_PER_DECODED = 10
 """Working memory: float64 intermediates, copies, masks. A DICOM series takes about 8."""
 _REQUEST_BYTES = 1 << 20
 _VOXEL_DTYPES = {name: np.dtype(name) for name in ("float32", "int16")}
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+"""Variables that the server takes over: a decoder needs no token and no credentials."""
 _GRACE_S = 30.0
 """Extra time for the server to kill a child that timed out, and for a process to end."""
 
@@ -159,13 +161,14 @@ class _Server:
 
     def _start(self) -> None:
         self._line, theirs = socket.socketpair()
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         # Own session: Ctrl-C reaches only the worker, and the closed socket then ends the server.
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "data_prep.sources.sandbox_server", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                env=inherited | one_thread | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # codecs may print patient data in error messages

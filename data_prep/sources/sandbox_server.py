@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy.ma
 
+import data_prep.dicom.decoders
 import data_prep.dicom.reader
 import data_prep.readers.formats
 from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
@@ -32,6 +33,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def serve(line: socket.socket) -> None:
     """Handle requests until the worker closes the socket."""
+    data_prep.dicom.decoders.load()
     gc.freeze()  # children share these pages and never collect them
     while True:
         request, descriptors, _, _ = socket.recv_fds(line, REQUEST.size, maxfds=2)

@@ -6,6 +6,7 @@ A record is sealed JSON: the volume's facts, and size and SHA-256 of each of its
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Container
 from typing import Any, cast
 
@@ -127,6 +128,40 @@ def removed_subjects(store: StoragePath) -> set[str]:
     """Return the subjects that were removed from the store, also those whose removal was killed."""
     path = store / REMOVED_FILE
     return set(unseal(path.read_bytes(), path, store)["subjects"]) if path.exists() else set()
+
+
+def put_volume(store: StoragePath, name: str, files: dict[str, bytes], record: bytes) -> None:
+    """Write the files of a volume, then its commit record.
+
+    The files of a successor are complete before the volume goes that it replaces: only a rename,
+    or a copy within an object store, is left to do then.
+
+    Args:
+        store: Path of the store, locked for commits.
+        name: Volume, as `<modality>/<pseudonym>`.
+        files: Content by the path relative to the volume.
+        record: The sealed commit record.
+
+    Raises:
+        StoreError: Another process has just committed the volume from other bytes.
+    """
+    folder, commit = volume_path(store, name), commit_path(store, name)
+    if commit.exists():
+        others = {file: content for file, content in files.items() if file != METADATA}
+        successor = folder.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{folder.name}")
+        successor.put_files(others)
+        commit.remove()
+        successor.publish(folder.name, list(others), METADATA, files[METADATA])
+    else:
+        folder.remove()
+        folder.put_files(files)
+    try:
+        commit.put_new(record)
+    except FileExistsError as error:
+        raise StoreError(
+            f"Another process committed {name} to {store} at the same time, from other bytes. Wait "
+            "until only one conversion runs, then run `python -m data_prep check --full`."
+        ) from error
 
 
 def erase_volume(store: StoragePath, name: str) -> None:

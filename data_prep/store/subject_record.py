@@ -32,9 +32,12 @@ def subjects_of(store: Store) -> SubjectRecord:
 
 
 def read_subjects(folder: StoragePath) -> SubjectRecord:
-    """Return the record of a run or a model, empty if there is none."""
+    """Return the record of a run or a model, empty if there is none or it is damaged."""
     path = folder / SUBJECTS_FILE
-    return _parse(path.read_bytes()) if path.exists() else {}
+    try:
+        return _parse(path.read_bytes()) if path.exists() else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def write_subjects(folder: StoragePath, *records: SubjectRecord) -> None:
@@ -66,7 +69,7 @@ def folders_that_saw(subject: str, roots: Iterable[StoragePath]) -> Iterator[str
             if uses:
                 yield f"{place}: {' and '.join(uses)}"
             elif not any(record.values()):
-                yield f"{place}: unknown, since it has no {SUBJECTS_FILE}"
+                yield f"{place}: unknown, since it has no sound {SUBJECTS_FILE}"
 
 
 def _parse(content: bytes) -> SubjectRecord:

@@ -18,14 +18,13 @@ from data_prep.store.commits import (
     IMAGE,
     SCORE,
     SPLITS_FILE,
-    commit_path,
     committed,
     erase_volume,
     frozen_splits,
+    put_volume,
     read_commits,
     removed_subjects,
     seal,
-    volume_path,
 )
 from data_prep.store.index import INDEX, index_of
 from data_prep.store.ome_groups import ome_groups, zarr_group
@@ -177,7 +176,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     """Write and commit one volume: its files, complete and synced, then the commit record.
 
     If the process is killed before the record is written, the volume does not exist and is
-    converted again. An existing volume is replaced.
+    converted again. An existing volume is replaced, once all files of its successor are written.
 
     Args:
         store: Path of the store; `prepared` must lie on its grid.
@@ -205,16 +204,7 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
     with wait_for_lock(store / ".commit"):
-        erase_volume(store, stored.name)
-        volume_path(store, stored.name).put_files(files)
-        try:
-            commit_path(store, stored.name).put_new(record)
-        except FileExistsError as error:
-            raise StoreError(
-                f"Another process committed {stored.name} to {store} at the same time, from other "
-                "bytes. Wait until only one conversion runs, then run "
-                "`python -m data_prep check --full`."
-            ) from error
+        put_volume(store, stored.name, files, record)
     return stored
 
 

@@ -8,7 +8,6 @@ another. An object without a heartbeat for STALE_S is removed by the next writer
 import fcntl
 import json
 import os
-import re
 import secrets
 import socket
 import threading
@@ -27,8 +26,6 @@ MOMENT_S = 5.0
 """Time for which a child of a dead process may still hold its local lock."""
 STALE_S = 120.0
 """After this time without a heartbeat, the process of another machine is taken to be dead."""
-
-_FLAG = r"[0-9a-f]{16}\.json"
 
 
 @contextmanager
@@ -82,8 +79,7 @@ def _flag(folder: StoragePath, otherwise: UserError) -> Iterator[None]:
     own.put(owner.encode())
     try:
         # First put, then list: of two concurrent writers at least one sees the other.
-        names = [name for name in folder.names() if re.fullmatch(_FLAG, name)]
-        for other in (folder / name for name in names if name != own.name):
+        for other in (folder / name for name in folder.names() if name != own.name):
             try:
                 # Both times are from the object store, so that local clocks do not matter.
                 age_s = (own.modified() - other.modified()).total_seconds()

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mrct.errors import StoreError, UsageError, UserError
+from mrct.errors import StoreError, UnreachableError, UsageError, UserError
 from mrct.storage.local_path import LocalPath
 from mrct.storage.names import is_plain
 from mrct.storage.retry import TRANSFER_DELAYS_S, retry
@@ -200,13 +200,13 @@ class ObjectPath:
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Convert errors of the protocol's client in the block to StoreError."""
+        """Convert errors of the protocol's client in the block to UnreachableError."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
-            raise StoreError(
+            raise UnreachableError(
                 f"The URL {self} cannot be reached ({type(error).__name__}: {error}). Check the "
                 "bucket's name, the network, and the credentials and endpoint in the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL)."

@@ -17,7 +17,7 @@ transfer ends the run, and because the client retries several times itself."""
 
 STORAGE_FAULT = "storage-fault"
 """Code of an error about a volume that may succeed when retried."""
-_TRANSIENT_ERRNOS = {
+TRANSIENT_ERRNOS = {
     errno.EAGAIN,
     errno.EBUSY,  # an object store's "slow down"
     errno.EIO,
@@ -35,7 +35,7 @@ def is_transient(error: Exception) -> bool:
     Missing files, missing permissions and full disks are permanent and not retried.
     """
     if isinstance(error, OSError):
-        return error.errno in _TRANSIENT_ERRNOS or isinstance(error, ConnectionError | TimeoutError)
+        return error.errno in TRANSIENT_ERRNOS or isinstance(error, ConnectionError | TimeoutError)
     # A VolumeError from the child process that stands for such an OSError.
     return getattr(error, "code", None) == STORAGE_FAULT
 

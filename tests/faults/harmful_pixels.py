@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from tests.faults.case import Case
 from tests.faults.harmful_series import ct, mr
+from tests.support.compression import compress
 from tests.support.series import (
     SHAPE,
     Change,
@@ -108,7 +110,7 @@ FILES = [
         "a compressed file cut off in its pixels",
         "pixels-unreadable",
         lambda whole: whole[:-1000],
-        every(lambda dataset: dataset.compress(JPEG2000Lossless)),
+        every(partial(compress, syntax=JPEG2000Lossless)),
     ),
     damaged(
         "a compressed file with garbage among its pixels",

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    RLELossless,
 )
 
 from tests.faults import harmful_formats, harmful_nifti
 from tests.faults.case import Case
 from tests.faults.harmful_nifti import AFFINE, image_of
 from tests.faults.harmful_pixels import as_signed, stored
+from tests.support.compression import COMPRESSED, compress
 from tests.support.series import (
     SHAPE,
     Change,
@@ -160,8 +160,7 @@ DICOM = [
     odd("implicit value representations", syntax(ImplicitVRLittleEndian)),
     odd("big endian", every(big_endian)),
     odd("deflated", syntax(DeflatedExplicitVRLittleEndian)),
-    odd("RLE", every(lambda dataset: dataset.compress(RLELossless))),
-    odd("lossless JPEG 2000", every(lambda dataset: dataset.compress(JPEG2000Lossless))),
+    *(odd(name, every(partial(compress, syntax=syntax))) for name, syntax in COMPRESSED.items()),
     odd("16 signed bits", as_signed(lambda index: values("CT")[index])),
     odd("a different fractional slope on every slice", own_slope, voxels=by_own_slope()),
     odd(

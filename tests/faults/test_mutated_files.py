@@ -11,6 +11,7 @@ import random
 import shutil
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGBaseline8Bit,
-    RLELossless,
 )
 
 from data_prep.dicom.series import Series, find_series
@@ -35,7 +34,8 @@ from mrct.errors import VolumeError
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import ignore_note
 from tests.faults.mutations import mutated
-from tests.support.series import SHAPE, Change, nothing, values, write_enhanced, write_series
+from tests.support.compression import COMPRESSED, compress
+from tests.support.series import SHAPE, Change, every, nothing, values, write_enhanced, write_series
 
 FILES = 20_000 if os.environ.get("CYCLEGAN_FAULTS") == "full" else 250
 MOST_S = 30.0
@@ -73,8 +73,10 @@ def series_folders(folder: Path, real: Path) -> dict[str, Path]:
     """A series in each coding: those that can be written here, and those of real ones, if any."""
     changes: dict[str, tuple[str, Change]] = {
         "plain": ("CT", nothing),
-        "rle": ("CT", lambda i, d: d.compress(RLELossless)),
-        "jpeg2000": ("MR", lambda i, d: d.compress(JPEG2000Lossless)),
+        **{
+            name: ("MR", every(partial(compress, syntax=syntax)))
+            for name, syntax in COMPRESSED.items()
+        },
         "deflated": (
             "CT",
             lambda i, d: setattr(d.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian),

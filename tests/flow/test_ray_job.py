@@ -7,11 +7,13 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.resume import done_steps
 from cyclegan.train.monitor.metrics_log import read_lines
 from data_prep.store.store import open_store
 from tests.support.ray_nodes import (
@@ -159,10 +161,7 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     assert newest is not None
     saved = checkpoint.verify_checkpoint(newest)["step"]
     assert 20 <= saved < steps
-    until = time.monotonic() + 30
-    while left := [line for each in offspring(cluster.process) if ours(line := words(each))]:
-        assert time.monotonic() < until, left
-        time.sleep(0.5)
+    wait_until_nothing_is_left(cluster, tmp_path)
 
     again = cluster.call(*submit, "--", *training)
 
@@ -171,6 +170,75 @@ def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_a
     newest = checkpoint.newest_checkpoint(run)
     assert newest is not None
     assert checkpoint.verify_checkpoint(newest)["step"] == steps
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_plain_job_that_is_stopped_saves_after_ray_has_killed_it(cluster, tmp_path, workers):
+    """The workers are frozen while Ray waits its 3 s, so that they cannot save before its kill."""
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    run, steps, job = tmp_path / "plain", 1000, f"plain{workers}"
+    plain = (
+        *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
+        *("--submission-id", job, "--no-wait"),
+        *("--", "python", "-m", "cyclegan.train", "smoke", "--train.max-steps", str(steps)),
+        *("--schedule.save-every", "never", "--schedule.validate-every", "never"),
+        *("--scale.workers", str(workers), "--scale.grace-s", "100"),
+        *("--data.store", str(store.path), "--run.storage", str(tmp_path), "--run.name", "plain"),
+    )
+
+    submitted = cluster.call(*plain)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    until = time.monotonic() + 400
+    while not any(line["step"] >= 3 for line in read_lines(run / "metrics.jsonl")):
+        assert time.monotonic() < until, cluster.call("ray", "job", "logs", job).stdout
+        time.sleep(0.2)
+    frozen = [each for each in offspring(cluster.process) if "TrainWorker" in words(each)]
+    assert len(frozen) == workers
+    for each in frozen:
+        each.suspend()
+    stopped = cluster.call("ray", "job", "stop", "--address", cluster.address, job)
+    assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    for each in frozen:
+        each.resume()
+    assert not psutil.wait_procs(frozen, timeout=100)[1]
+
+    logs = cluster.call("ray", "job", "logs", "--address", cluster.address, job).stdout
+    saved = done_steps(run)
+    assert "A stop of this Ray job leaves 3 s, less than --scale.grace-s 100 s" in logs
+    assert 3 <= saved < steps
+    assert f"saved at step {saved} of {steps}, nothing is lost" in logs
+    wait_until_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_command_of_another_ray_version_is_told_before_the_run_is_locked(cluster, tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))
+    command = (
+        "import ray; ray.__version__ = '2.9.0'; from cyclegan.train.__main__ import main; "
+        "from mrct.cli import run_command; run_command(main)"
+    )
+
+    ended = cluster.call(
+        *(sys.executable, "-c", command, "smoke", "--data.store", str(store.path)),
+        *("--run.storage", str(tmp_path), "--run.name", "other"),
+        RAY_ADDRESS=cluster.head,
+    )
+
+    assert ended.returncode == 1
+    assert "Ray: 2.9.0" in ended.stderr
+    assert "HOST:PORT of a running head" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def wait_until_nothing_is_left(cluster: Cluster, folder: Path) -> None:
+    """Until nothing of a training runs: no workers, and no command that names its folder."""
+    until = time.monotonic() + 60
+    while left := [
+        *(line for each in offspring(cluster.process) if ours(line := words(each))),
+        *(line for each in psutil.process_iter() if str(folder) in (line := words(each))),
+    ]:
+        assert time.monotonic() < until, left
+        time.sleep(0.5)
 
 
 def words(process: psutil.Process) -> str:

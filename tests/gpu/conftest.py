@@ -15,7 +15,10 @@ from benchmarks.on_gpu.bench import Bench
 from mrct.storage.local_path import LocalPath
 from tests.support.torch_settings import kept_settings
 
-NEEDED = {"test_pipeline.py": ("nvidia.dali", "scipy", "tensorstore", "zarr")}
+NEEDED = {
+    "test_export.py": ("onnx", "onnxruntime", "onnxscript"),
+    "test_pipeline.py": ("nvidia.dali", "scipy", "tensorstore", "zarr"),
+}
 
 
 def is_installed(library: str) -> bool:

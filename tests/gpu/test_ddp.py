@@ -31,14 +31,14 @@ def process_group(device, tmp_path, monkeypatch):
 
 def test_a_worker_behind_ddp_takes_the_same_steps(bench, request, recwarn):
     config = bench.config(compile="no", precision="fp32", channels_last="yes")
-    alone = [bench.stepper(config).step() for _ in range(1)]
+    alone = bench.stepper(config).step()
     request.getfixturevalue("process_group")
     stepper = bench.stepper(config)
     behind = [stepper.step() for _ in range(3)]
 
     assert isinstance(stepper.engine.generators, DistributedDataParallel)
-    for name, term in alone[0].items():
-        torch.testing.assert_close(behind[0][name], term, rtol=1e-2, atol=1e-3, msg=name)
+    for name in (name for name in alone if name.startswith("loss/")):
+        torch.testing.assert_close(behind[0][name], alone[name], rtol=1e-2, atol=1e-3, msg=name)
     assert not stepper.state.skipped
     assert [str(each.message) for each in recwarn if "stride" in str(each.message)] == []
 

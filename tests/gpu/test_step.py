@@ -43,7 +43,9 @@ def test_a_step_has_the_losses_of_the_cpu(bench, step, channels_last):
 
     assert any(name.startswith("watch/") for name in here) == (step % MEASURE_EVERY_STEPS == 0)
     for name, term in here.items():
-        torch.testing.assert_close(term.cpu(), on_cpu[name], rtol=1e-3, atol=1e-4, msg=name)
+        # The others count pixels and patches beyond a threshold, where rounding moves one of them.
+        rtol, atol = (1e-3, 1e-4) if name.startswith("loss/") else (1e-2, 2e-2)
+        torch.testing.assert_close(term.cpu(), on_cpu[name], rtol=rtol, atol=atol, msg=name)
 
 
 @pytest.mark.parametrize("step", STEPS)

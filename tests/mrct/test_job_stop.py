@@ -137,3 +137,26 @@ def test_where_the_stop_leaves_enough_the_job_does_the_work_itself(start, left_s
         f"A stop of this Ray job leaves {left_s} s; saving gets --grace 2 s.",
         "same True",
     ]
+
+
+@pytest.mark.parametrize("command", [("cyclegan.train", "smoke"), ("tune", "run", "weights")])
+def test_a_run_and_a_search_outlive_the_stop_and_pass_on_their_exit_code(command, tmp_path):
+    env = {name: value for name, value in os.environ.items() if name != STOP_WAIT_VARIABLE}
+    storage = "--storage" if command[0] == "tune" else "--run.storage"
+
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", *command, storage, str(tmp_path)),
+            *("--data.store", str(tmp_path / "nowhere.zarr")),
+        ],
+        env=env | {JOB_VARIABLE: "{}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert ended.stdout.startswith(
+        "A stop of this Ray job leaves 3 s, less than --scale.grace-s 25"
+    )
+    assert "error: There is no store at" in ended.stderr

@@ -1,10 +1,17 @@
-"""What is known of a cluster: which machines it has, and which its autoscaler may add."""
+"""Which machines a cluster has and its autoscaler may add, and clusters that cannot be used."""
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
 
-from mrct.errors import UsageError
-from mrct.ray_session import ADDED_MACHINES, HEAD, machines
+from mrct import ray_session
+from mrct.errors import UsageError, UserError
+from mrct.ray_session import ADDED_MACHINES, HEAD, connect, machines, start_local_ray
+from tests.support.ports import free_ports
 
 HEAD_NODE = {"Alive": True, "Resources": {"CPU": 2.0, HEAD: 1.0}}
 OTHER = {"Alive": True, "Resources": {"CPU": 4.0}}
@@ -42,3 +49,63 @@ def test_what_says_nothing_of_machines_is_refused(
 
     with pytest.raises(UsageError, match=rf"{ADDED_MACHINES} is .*count"):
         machines()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server(("", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_cluster_that_is_gone_is_told_at_once() -> None:
+    (port,) = free_ports(1)
+    since = time.monotonic()
+
+    with pytest.raises(UserError, match=rf"answers at [\d.]+:{port} \(UNAVAILABLE\)"):
+        connect(f"127.0.0.1:{port}")
+
+    assert time.monotonic() - since < 30
+
+
+def test_a_server_that_is_no_head_is_told_in_bounded_time(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_session, "ANSWER_S", 0.5)
+
+    with pytest.raises(UserError, match=r"No Ray cluster answers.*HOST:PORT of a running head"):
+        connect(silent)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
+def test_a_url_is_no_address_of_a_head(url: str) -> None:
+    with pytest.raises(UsageError, match=rf"{url} is a URL.*HOST:PORT of a running head"):
+        connect(url)
+
+
+def test_a_local_ray_that_does_not_start_in_time_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray's own time is fixed at 30 s; test_local_ray.py lets it pass."""
+    started: list[str] = []
+
+    def start(address: str, **options: Any) -> None:
+        started.append(address)
+        if len(started) == 1:
+            raise Exception("The current node timed out during startup.\nMore.")
+
+    monkeypatch.setattr(ray, "init", start)
+    start_local_ray()
+
+    assert started == ["local", "local"]
+    assert capsys.readouterr().err == (
+        "warning: Ray did not start (The current node timed out during startup.); trying once "
+        "more.\n"
+    )
+
+    def never(address: str, **options: Any) -> None:
+        raise RuntimeError("Some processes died.")
+
+    monkeypatch.setattr(ray, "init", never)
+    with pytest.raises(UserError, match=r"Ray did not start on this machine: Some processes died"):
+        start_local_ray()

@@ -13,7 +13,9 @@ COMPILER_MARKS = [
     pytest.mark.skipif(
         shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler (g++)"
     ),
-    # What torch's own compiler trips over: its use of TorchScript, and of a parametrized weight.
+    # What torch's own compiler trips over: its use of TorchScript, of a parametrized weight, and of
+    # an instance of each autograd function that it traces.
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]

@@ -49,20 +49,25 @@ class Cluster(NamedTuple):
 
 
 @contextmanager
-def head(folder: Path, cpus: int = 2, grows: bool = False) -> Iterator[Cluster]:
-    """A head, beside whatever Ray runs on this machine already.
+def head(folder: Path, cpus: int = 2, grows: bool = False, **variables: str) -> Iterator[Cluster]:
+    """A head with these environment variables, beside whatever Ray runs on this machine already.
 
     With `grows` an autoscaler makes up to two nodes of one CPU for those who wait for them.
     """
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
+    env = (
+        {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "RAY_worker_niceness": "0",  # Ray's 15 would starve on a machine that is shared
+        }
+        | variables
+    )
     gcs, dashboard, agent, client = free_ports(4)
     # Not below pytest's folder: the path of a socket must be shorter than 108 characters.
     temp = Path(tempfile.mkdtemp(prefix="ray-"))

@@ -44,6 +44,9 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Unproven: trials are ranked by val/selection")
+    assert lines[-1] == lines[0]
     folder = tmp_path / "two"
     good, bad = EventLog(folder / EVENT_LOG, writes=False).trials
     assert (good.origin, good.state, good.step) == ("base", "done", 45)

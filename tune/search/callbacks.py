@@ -27,6 +27,8 @@ class SearchStopper(ray.tune.Stopper):
         self.deadline = time.monotonic() + time_budget_s if time_budget_s else float("inf")
         self.full = ""
         """Error message if storage is full, else empty."""
+        self.outage = ""
+        """Error message if storage could not be reached, else empty."""
 
     def __call__(self, trial_id: str, result: TrialReport) -> bool:
         """Never stop a single trial here."""
@@ -34,7 +36,9 @@ class SearchStopper(ray.tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether to stop the search; Tune calls this between two events."""
-        return bool(self.signals or self.full or self.log.failure or self.out_of_time)
+        return bool(
+            self.signals or self.full or self.outage or self.log.failure or self.out_of_time
+        )
 
     @property
     def out_of_time(self) -> bool:
@@ -68,6 +72,8 @@ class TrialRecorder(ray.tune.Callback):
         verb = f"resumes from step {known.step}" if known.scores else "begins"
         if known.start and not known.scores:
             verb = f"takes over {known.start}"
+        if self.context.segments:
+            self.prune_population()
         self.tell(f"{known.name} {verb}: {values or 'the values of the preset'}")
 
     def on_trial_result(
@@ -79,6 +85,8 @@ class TrialRecorder(ray.tune.Callback):
             self.score(spec, result)
         elif result[EXIT_CODE] == ExitCode.STORAGE_FULL:
             self.stopper.full = result[FAILURE]
+        elif result[EXIT_CODE] == ExitCode.PREEMPTED:
+            self.stopper.outage = result[FAILURE]
         else:
             self.failures[spec["name"]] = result[FAILURE]
 
@@ -129,11 +137,29 @@ class TrialRecorder(ray.tune.Callback):
     def end(self, name: str, state: State, reason: str = "") -> None:
         """End a trial; only its newest and its best checkpoint are kept."""
         self.log.end(name, state, reason)
-        if not self.context.segments:  # other members of a population may take over from them later
+        if self.context.segments:
+            self.prune_population()
+        else:
             run_folder = self.context.runs / self.log.by_name[name].run
             checkpoint.prune_checkpoints(run_folder, keep_last=1, keep_best=1)
         words = {"done": "is done", "stopped": "was stopped early", "failed": "failed"}
         self.tell(f"{name} {words[state]}" + (f": {reason}" if reason else ""))
+
+    def prune_population(self) -> None:
+        """Delete the checkpoints of runs that members of a population have left, and, once all have
+        ended, all but the newest and the best of each; until then another may take over from
+        them."""
+        runs, trials = self.context.runs, self.log.trials
+        needed = {trial.run for trial in trials} | {
+            trial.start.partition("/")[0]  # it has not begun there yet
+            for trial in trials
+            if not checkpoint.saved_checkpoints(runs / trial.run)
+        }
+        for name in runs.names():
+            for left in checkpoint.saved_checkpoints(runs / name) if name not in needed else ():
+                checkpoint.discard_checkpoint(left)
+        for trial in trials if all(trial.state != "running" for trial in trials) else ():
+            checkpoint.prune_checkpoints(runs / trial.run, keep_last=1, keep_best=1)
 
     def settle(self) -> None:
         """End the trials that had stopped before an earlier search was killed without recording

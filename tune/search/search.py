@@ -14,7 +14,7 @@ import ray.tune
 from ray.tune.search import Searcher
 
 from cyclegan.errors import PreemptedError, StoppedError
-from mrct.errors import StorageFullError
+from mrct.errors import StorageFullError, UnreachableError
 from mrct.ray_session import machines, ray_session
 from mrct.stop_signals import collect_signals
 from tune.search.callbacks import SearchStopper, TrialRecorder
@@ -46,6 +46,7 @@ def search(
     Raises:
         ConfigError: The cluster has no room for one trial.
         StoppedError: A signal was received; a later search continues.
+        UnreachableError: Storage could not be reached; a later search continues.
         StorageFullError: A disk is full; a later search continues.
     """
     os.environ |= QUIET
@@ -84,6 +85,8 @@ def search(
         raise error(f"Stopped by {signals[0].name}. {unfinished_trials(log, settings)}")
     if log.failure:
         raise log.failure
+    if stopper.outage:
+        raise UnreachableError(f"{stopper.outage} {unfinished_trials(log, settings)}")
     if stopper.full:
         raise StorageFullError(
             f"Storage is full: {stopper.full} Free some space. {unfinished_trials(log, settings)}"

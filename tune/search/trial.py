@@ -20,9 +20,10 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.resume import done_steps
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import fit
-from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UnreachableError, UserError
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
+from mrct.storage.retry import TRANSIENT_ERRNOS, is_transient
 from tune.search.trial_score import Objective
 from tune.space.space import Value, apply_values
 
@@ -69,6 +70,8 @@ class TrialContext:
             changed,
             run=replace(changed.run, name=spec["run"], storage=str(self.runs)),
             schedule=schedule,
+            # A trial that ended by itself would miss the scheduler's decisions.
+            train=replace(changed.train, patience=0),
         )
 
     def report_of(self, config: Config, scores: TrialReport) -> TrialReport:
@@ -112,8 +115,11 @@ def run_trial(tuned: dict[str, TrialSpec], *, context: TrialContext) -> None:
         for scores in validations(config.run_folder)[-1:]:
             ray.tune.report(context.report_of(config, scores))
     except (UserError, ray.train.TrainingFailedError, OSError) as error:
-        full = is_storage_full(error)
-        code = ExitCode.STORAGE_FULL if full else ExitCode.FAILED
+        code = ExitCode.FAILED
+        if is_storage_full(error):
+            code = ExitCode.STORAGE_FULL
+        elif is_outage(error):
+            code = ExitCode.PREEMPTED
         ray.tune.report(worst | {FAILURE: reason_of(error), EXIT_CODE: int(code)})
 
 
@@ -180,3 +186,14 @@ def is_storage_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in STORAGE_FULL_ERRNOS
     return any(os.strerror(number) in str(error) for number in STORAGE_FULL_ERRNOS)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether storage that could not be reached caused the failure, which a later search may
+    not meet again."""
+    if isinstance(error, UserError):
+        return isinstance(error, UnreachableError)
+    if isinstance(error, OSError):
+        return is_transient(error)
+    texts = [UnreachableError.__name__, *map(os.strerror, TRANSIENT_ERRNOS)]
+    return any(text in str(error) for text in texts)

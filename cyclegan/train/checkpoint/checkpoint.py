@@ -4,7 +4,9 @@
 which checkpoints are kept.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cyclegan.config.config import Config
+from cyclegan.config.files import json_settings
 from cyclegan.errors import CheckpointError
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.folder import (
@@ -123,14 +126,40 @@ def load_generators(folder: StoragePath, config: Config) -> tuple[Generator, Gen
         (to_ct, to_mri).
 
     Raises:
-        CheckpointError: The checkpoint is incomplete or damaged.
+        CheckpointError: The checkpoint is incomplete, damaged, or of other settings.
     """
     with folder.fetched() as here:
-        verify_checkpoint(here)
+        require_same_settings(verify_checkpoint(here), config, folder)
         generators = build_generators(config)
         generators.load_state_dict(load_tensors(here / "mean.safetensors"))
     generators.eval()
     return generators.to_ct, generators.to_mri
+
+
+def require_same_settings(facts: Mapping[str, Any], config: Config, folder: StoragePath) -> None:
+    """Refuse a configuration under which the networks of a checkpoint were not trained.
+
+    Args:
+        facts: Content of the checkpoint's `state.json`.
+        config: Configuration of the run, as its `config.yaml` states it now.
+        folder: The checkpoint, for the message.
+
+    Raises:
+        CheckpointError: A setting differs; the message lists them.
+    """
+    now = json_settings(config)
+    changed = [
+        f"\n  {name}: {value!r} -> {now[name]!r}"
+        for name, value in facts.get("settings", {}).items()
+        if name in now and now[name] != value
+    ]
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint {folder} was trained with other settings than its run's config.yaml "
+            f"states (trained with -> config.yaml):{''.join(changed)}\nThe networks would get "
+            "other inputs than in training, and their results would be wrong. Restore the file "
+            "from a copy, or write the values of the checkpoint into it."
+        )
 
 
 def load_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:

@@ -56,7 +56,7 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     """Check the SHA-256 of every file of a checkpoint.
 
     Returns:
-        The contents of `state.json`: step, score, skipped, streak, rollbacks and scaler.
+        The contents of `state.json`: step, score, skipped, streak, rollbacks, scaler and settings.
 
     Raises:
         CheckpointError: A file is missing, or its bytes differ from those that were written.

@@ -1,6 +1,7 @@
 """Checks before a run starts or resumes: its folder, its data, and the checkpoint to start from."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from cyclegan.config.config import Config
@@ -9,6 +10,7 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.run_record import require_same_data, require_same_grid
 from data_prep.store.store import Store
+from mrct.errors import STORAGE_FULL_ERRNOS
 from mrct.storage.lock import exclusive_lock
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -106,17 +108,41 @@ def done_steps(run_folder: StoragePath) -> int:
     return int(checkpoint.verify_checkpoint(found)["step"]) if found else 0
 
 
-def run_lock(run_folder: StoragePath) -> AbstractContextManager[None]:
-    """Lock the run against other commands, within the context.
+def first_step_of(
+    config: Config, store: Store, steps: int, resume: Literal["auto", "never"] | StoragePath
+) -> int:
+    """Return the step that a run would continue from, without changing anything.
+
+    Args and errors are those of `check_resume`.
+    """
+    if start := check_resume(config, store, steps, resume):
+        return int(checkpoint.verify_checkpoint(start)["step"])
+    return done_steps(config.run_folder)
+
+
+@contextmanager
+def run_lock(run_folder: StoragePath) -> Iterator[None]:
+    """Make the run's folder, and lock the run against other commands within the context.
 
     Raises:
-        ConfigError: Another command is training this run; raised on entering the context.
+        ConfigError: Another command is training this run, or nothing can be written there.
     """
-    run_folder.make_folder()
-    return exclusive_lock(
-        run_folder / ".lock",
-        ConfigError(
-            f"Another command is training {run_folder} now; two commands would overwrite each "
-            "other's checkpoints. Wait for it, or give this run another name: --run.name NAME."
-        ),
+    busy = ConfigError(
+        f"Another command is training {run_folder} now, or saves after it was stopped; two "
+        "commands would overwrite each other's checkpoints. Wait for it, or give this run another "
+        "name: --run.name NAME."
     )
+    with ExitStack() as lock:
+        try:
+            with run_folder.reached():
+                run_folder.names()
+            run_folder.make_folder()
+            lock.enter_context(exclusive_lock(run_folder / ".lock", busy))
+        except OSError as error:
+            if error.errno in STORAGE_FULL_ERRNOS:
+                raise
+            raise ConfigError(
+                f"The run cannot be kept in {run_folder}: {error.strerror or error}. Give it "
+                "another folder, --run.storage FOLDER, or another name, --run.name NAME."
+            ) from error
+        yield

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,31 @@ import torch
 from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.errors import ConfigError
 from data_prep.store.store import Store
-from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
+from data_prep.store.subject_record import (
+    SUBJECTS_FILE,
+    read_subjects,
+    subjects_of,
+    write_subjects,
+)
+from mrct.storage.damaged import set_aside
 from mrct.storage.paths import StoragePath
+
+UNKNOWN_CONTENTS = "unknown"
+"""In place of the hash of a run's volumes and splits, if its record is damaged."""
 
 
 def record_environment(run_folder: StoragePath, store: Store, workers: int) -> None:
-    """Write versions, hardware, and the store's grid and hashes; no host name, user or path."""
+    """Write versions, hardware, and the store's grid and hashes; no host name, user or path.
+
+    A damaged record is kept under another name.
+    """
+    path = run_folder / ENVIRONMENT
+    if read_environment(run_folder) == {}:
+        set_aside(
+            path,
+            path.read_bytes(),
+            "whether the store is the one that the run began with cannot be checked",
+        )
     facts = {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
@@ -27,12 +47,15 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
         "store_fingerprint": store.fingerprint,
         "store_contents": store.contents,
     }
-    (run_folder / ENVIRONMENT).put(json.dumps(facts, indent=1).encode())
+    path.put(json.dumps(facts, indent=1).encode())
 
 
 def record_subjects(run_folder: StoragePath, store: Store, start: StoragePath | None) -> None:
     """Write which subjects the run is shown, with those of the run of the checkpoint `start`, from
     which it began."""
+    own = run_folder / SUBJECTS_FILE
+    if own.exists() and not read_subjects(run_folder):
+        set_aside(own, own.read_bytes(), "subjects of earlier stores of this run are not known")
     earlier = [read_subjects(start.parent.parent)] if start else []
     write_subjects(run_folder, subjects_of(store), read_subjects(run_folder), *earlier)
 
@@ -44,7 +67,7 @@ def require_same_grid(run_folder: StoragePath, store: Store) -> None:
         ConfigError: The sizes differ; the message contains a matching `convert` command.
     """
     run = read_environment(run_folder)
-    if run is None or (list(store.spacing_mm), list(store.size)) == (
+    if not run or (list(store.spacing_mm), list(store.size)) == (
         run["spacing_mm"],
         run["size"],
     ):
@@ -68,7 +91,7 @@ def require_same_data(run_folder: StoragePath, store: Store) -> None:
     """
     require_same_grid(run_folder, store)
     run = read_environment(run_folder)
-    if run is not None and run["store_contents"] != store.contents:
+    if run and run["store_contents"] != store.contents:
         raise ConfigError(
             f"Run {run_folder.name} started with other volumes or splits (index "
             f"{run['store_contents']}) than {store.path.name} has now ({store.contents}). Its "
@@ -81,30 +104,46 @@ def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:
     """Refuse a store whose preprocessing differs from that of the store a run was trained on.
 
     Returns:
-        The hash of the volumes and splits that the run was trained on.
+        The hash of the volumes and splits that the run was trained on, UNKNOWN_CONTENTS if
+        its record is damaged.
 
     Raises:
         ConfigError: The preprocessing differs, so scans would not look as they did in training.
     """
     require_same_grid(run_folder, store)
-    run = read_environment(run_folder) or {}
-    if run.get("store_fingerprint", store.fingerprint) != store.fingerprint:
+    run = read_environment(run_folder)
+    if run == {}:
+        print(
+            f"warning: {run_folder / ENVIRONMENT} is damaged: whether the run was trained on "
+            f"{store.path.name} cannot be checked.",
+            file=sys.stderr,
+        )
+        return UNKNOWN_CONTENTS
+    if run is None:
+        return store.contents
+    if run["store_fingerprint"] != store.fingerprint:
         raise ConfigError(
             f"Store {store.path.name} was converted with another preprocessing "
             f"({store.fingerprint}) than the store that run {run_folder.name} was trained on "
             f"({run['store_fingerprint']}): a model would preprocess scans differently than in its "
             "training. Give that store, or one with the same preprocessing, with --store."
         )
-    return str(run.get("store_contents", store.contents))
+    return str(run["store_contents"])
 
 
 def read_environment(run_folder: StoragePath) -> dict[str, Any] | None:
-    """Read the record of a run, or return None if it has not started."""
+    """Read the record of a run; None if it has not started, {} if the record is damaged."""
     path = run_folder / ENVIRONMENT
     if not path.exists():
         return None
-    facts: dict[str, Any] = json.loads(path.read_text())
-    return facts
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        grid = [*facts["spacing_mm"], *facts["size"]]
+        hashes = (facts["store_fingerprint"], facts["store_contents"])
+        is_sound = len(grid) == 5 and all(isinstance(n, int | float) for n in grid)
+        return facts if is_sound and all(isinstance(each, str) for each in hashes) else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def grid_text(spacing_mm: Sequence[float], size: Sequence[int]) -> str:

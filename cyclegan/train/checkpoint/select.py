@@ -1,5 +1,6 @@
 """Choice of a run's checkpoint: by name, by age, or by a validation score."""
 
+import sys
 from math import isfinite
 
 from cyclegan.errors import CheckpointError
@@ -8,8 +9,9 @@ from cyclegan.train.checkpoint.checkpoint import (
     best_checkpoint,
     complete_checkpoints,
     newest_checkpoint,
+    score_of,
 )
-from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.monitor.metrics_log import METRICS, count_damaged_lines, read_lines
 from mrct.storage.paths import StoragePath, storage_path
 
 
@@ -57,6 +59,13 @@ def _best_in(run_folder: StoragePath, metric: str) -> StoragePath | None:
         raise CheckpointError(
             f"No checkpoint of {run_folder} has the score {metric}. "
             f"Scores of this run: {', '.join(known) or 'none'}."
+        )
+    if lost := [f.name for f in folders if f not in scored and isfinite(score_of(f))]:
+        damaged = count_damaged_lines(run_folder / METRICS)
+        print(
+            f"warning: {METRICS} has no {metric} of {', '.join(lost)}, which validation has scored "
+            f"({damaged} damaged lines): the best of the others is taken.",
+            file=sys.stderr,
         )
     sign = -1 if higher_is_better(metric) else 1
     return min(scored, key=lambda folder: sign * found[_step_of(folder)], default=None)

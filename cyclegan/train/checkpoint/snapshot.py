@@ -91,6 +91,7 @@ def take_snapshot(
         "score": score,
         "rollbacks": state.rollbacks,
         "scaler": state.scaler.state_dict(),
+        "settings": dict(state.settings),
     }
     return Snapshot(
         step=state.step,

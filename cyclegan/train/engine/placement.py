@@ -27,6 +27,11 @@ def compute_dtype(
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
+def gpu_name(device: torch.device) -> str:
+    """Return the name of a GPU, as its driver gives it; "" for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
 def memory_format(
     channels_last: Literal["auto", "yes", "no"], device: torch.device
 ) -> torch.memory_format:

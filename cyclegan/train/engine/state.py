@@ -1,13 +1,16 @@
 """Training state: everything that a step changes, and therefore all that a checkpoint contains."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cyclegan.config.config import Config
+from cyclegan.config.files import json_settings
 from cyclegan.data.philox import Stream
 from cyclegan.errors import require
 from cyclegan.nets.discriminator import SMALLEST_IMAGE, Discriminator
@@ -66,6 +69,9 @@ class TrainState:
     """Returns to an earlier checkpoint so far; each halves the learning rates."""
     step: int = 0
     """Optimizer steps done."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that determine the results, as JSON values by dotted name. Each checkpoint has
+    them, so that its networks are never run under other ones."""
 
 
 def build_state(
@@ -139,6 +145,7 @@ def build_state(
         ct_pool=ct_pool,
         skipped=torch.zeros((), device=device),
         streak=torch.zeros((), device=device),
+        settings=json_settings(config),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from mrct.storage.damaged import set_aside
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
 
@@ -35,16 +36,25 @@ class MetricsLog:
         self.put_at = -math.inf
         self.writer: SummaryWriter | None = None
         if not self.local:
-            old = read_lines(run_folder / METRICS)
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in old))
+            self.path.write_bytes(_read(run_folder / METRICS))
 
     def resume_from(self, step: int) -> list[dict[str, Any]]:
-        """Drop the lines of later steps, which the run will repeat.
+        """Drop the lines of later steps, which the run will repeat, and damaged ones.
+
+        A damaged file is kept under another name, since its lines may still be mended by hand.
 
         Returns:
             The remaining lines.
         """
-        kept = [line for line in read_lines(self.path) if line["step"] <= step]
+        content = _read(self.path)
+        lines, damaged = _parse(content)
+        kept = [line for line in lines if line["step"] <= step]
+        if damaged:
+            set_aside(
+                self.run_folder / METRICS,
+                content,
+                f"{damaged} of its lines cannot be read, and are missing from curves and exports",
+            )
         if self.path.exists():
             self.path.put("".join(json.dumps(line) + "\n" for line in kept).encode())
         self.close()
@@ -108,9 +118,31 @@ class MetricsLog:
 
 
 def read_lines(path: StoragePath) -> list[dict[str, Any]]:
-    """Read the lines of a `metrics.jsonl`; an incomplete last line, left by a kill, is skipped."""
+    """Read the lines of a `metrics.jsonl`; damaged ones, which are no part of the run's state, and
+    an incomplete last one, left by a kill, are left out."""
+    return _parse(_read(path))[0]
+
+
+def count_damaged_lines(path: StoragePath) -> int:
+    """Return how many lines of a `metrics.jsonl` cannot be read, without an incomplete last one."""
+    return _parse(_read(path))[1]
+
+
+def _read(path: StoragePath) -> bytes:
     try:
-        text = path.read_text()
+        return path.read_bytes()
     except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return b""
+
+
+def _parse(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    lines, damaged = [], 0
+    for text in content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]:
+        try:
+            line = json.loads(text)
+            float(line["step"])
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+        else:
+            lines.append(line)
+    return lines, damaged

@@ -20,7 +20,13 @@ from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
-from cyclegan.train.run.resources import cores_of_worker, uses_gpus, workers_that_fit
+from cyclegan.train.patience import is_out_of_patience, past_scores
+from cyclegan.train.run.resources import (
+    cores_of_worker,
+    idle_cores,
+    uses_gpus,
+    workers_that_fit,
+)
 from cyclegan.train.run.signals import (
     ask_at_most_every,
     exit_immediately,
@@ -39,7 +45,7 @@ from cyclegan.train.training_plan import total_steps
 from cyclegan.train.validation import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
-from mrct.ray_session import WHERE_ADDED, machines, ray_session
+from mrct.ray_session import WHERE_ADDED, machines, named_cluster, ray_session
 from mrct.stop_signals import Signals
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -55,10 +61,13 @@ class WorkerJob(TypedDict):
 
     config: Config
     start: StoragePath | None
+    cores: int
+    """CPU cores of each worker."""
 
 
-def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> bool:
-    """Train until the run is finished.
+def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
+    """Train until the run is finished, ends early by `train.patience`, or pauses at
+    `schedule.pause_at_step`.
 
     Args:
         config: Configuration with its name and paths resolved.
@@ -66,7 +75,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             checkpoint to start from.
 
     Returns:
-        False if the run had already been finished before, else True.
+        The step that the run is saved at; 0 if it had already been finished before.
 
     Raises:
         UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
@@ -76,13 +85,12 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     for mri in validation_volumes(store, "mri", "val", config):
         store.partner(mri)
     steps = total_steps(config, store)
-    with config.run_folder.reached():
-        config.run_folder.names()
-    with run_lock(config.run_folder):
+    with named_cluster(), run_lock(config.run_folder):
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
-        if done >= steps:
-            return False
+        scores = past_scores(config.run_folder, done)
+        if done >= steps or is_out_of_patience(list(scores.values()), config.train.patience):
+            return 0
         if done:
             print(f"Resuming from step {done} of {steps}", flush=True)
         with (
@@ -96,9 +104,10 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
                 exit_immediately(
                     stopped_error(received, done_steps(config.run_folder), steps, lost)
                 )
-        if received and (saved := done_steps(config.run_folder)) < steps:
+        saved = done_steps(config.run_folder)
+        if received and saved < steps:
             raise stopped_error(received, saved, steps, "nothing is lost")
-    return True
+    return saved
 
 
 def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:
@@ -120,11 +129,13 @@ def fit(
     Raises:
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
+    scaling = scaling_config(config)
+    cores = int(scaling.resources_per_worker["CPU"])
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
-        train_loop_config=WorkerJob(config=config, start=start),
+        train_loop_config=WorkerJob(config=config, start=start, cores=cores),
         torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
-        scaling_config=scaling_config(config),
+        scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=config.run.name,
             **ray_storage(config),
@@ -213,7 +224,7 @@ def run_worker(job: WorkerJob) -> None:
             if run_folder.local
             else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
-            notes=read_failure(run_folder),
+            notes=[*read_failure(run_folder), *idle_cores(os.environ, job["cores"])],
         )
     except (UserError, OSError) as error:
         record_fatal_error(run_folder, error)

@@ -7,6 +7,21 @@ from cyclegan.config.config import ScaleConfig
 Machine = Mapping[str, float]
 """Resources of a node by Ray's names: CPU, GPU, memory."""
 
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+"""Environment variable that limits the threads of a process; where it is not set, Ray sets it to
+the cores of the worker."""
+
+
+def idle_cores(environment: Mapping[str, str], cores: int) -> list[str]:
+    """Return a note if OMP_NUM_THREADS leaves some of a worker's cores idle."""
+    limit = environment.get(THREADS_VARIABLE, "")
+    if not limit.isdecimal() or int(limit) >= cores:
+        return []
+    return [
+        f"{THREADS_VARIABLE} limits a worker to {limit} of its {cores} cores. To use all of them, "
+        "unset it where Ray and this command start."
+    ]
+
 
 def uses_gpus(scale: ScaleConfig, machines: Sequence[Machine]) -> bool:
     """Return whether workers get GPUs."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UnreachableError, UserError
 from mrct.storage.paths import StoragePath
 
 FAILURE_FILE = ".restarted"
@@ -64,7 +64,8 @@ def record_fatal_error(run_folder: StoragePath, error: UserError | OSError) -> N
         return
     with suppress(OSError):  # if even this does not fit, the next worker fails in the same way
         run_folder.make_folder()
-        fatal_error = {"message": message, "exit_code": int(code)}
+        is_outage = isinstance(error, UnreachableError)
+        fatal_error = {"message": message, "exit_code": int(code), "is_outage": is_outage}
         (run_folder / FATAL_ERROR_FILE).put(json.dumps(fatal_error).encode())
 
 
@@ -74,7 +75,8 @@ def read_fatal_error(run_folder: StoragePath) -> UserError | None:
         fatal_error = json.loads((run_folder / FATAL_ERROR_FILE).read_text())
     except FileNotFoundError:
         return None
-    error = UserError(fatal_error["message"])
+    kind = UnreachableError if fatal_error["is_outage"] else UserError
+    error = kind(fatal_error["message"])
     error.exit_code = ExitCode(fatal_error["exit_code"])
     return error
 

@@ -1,13 +1,17 @@
 """What is sent to a cluster is what its software accepts, and runs the command to the letter."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 
 from cluster.__main__ import main, split
@@ -169,3 +173,37 @@ def test_a_command_whose_job_is_stopped_is_not_started_again(tmp_path):
 
     assert wrapper.wait(60) == 5
     assert (tmp_path / "starts").read_text().split() == ["x"]
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """A dashboard behind a proxy that lets no large body pass, as nginx does by default."""
+
+    def do_GET(self) -> None:
+        version = {"version": "4", "ray_version": ray.__version__, "ray_commit": "0"}
+        known = self.path == "/api/version"
+        self.answer(200 if known else 404, json.dumps(version) if known else "")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(413, "<h1>413 Request Entity Too Large</h1>")
+
+    def answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+def test_a_package_too_large_for_a_proxy_is_told_with_what_to_do():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+
+        with pytest.raises(UserError, match=r"413(.|\n)*too large\. Put large files") as refused:
+            main(["submit", "--target", "ray", "--address", address, "--", *COMMAND])
+        server.shutdown()
+
+    assert "RAY_AUTH_MODE" not in str(refused.value)

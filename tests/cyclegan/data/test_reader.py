@@ -8,7 +8,7 @@ import tensorstore
 
 from cyclegan.data.reader import SliceReader, SliceRef
 from data_prep.store.store import Store, StoredVolume
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UnreachableError
 from tests.support.stores import make_store
 
 CACHE = 2**20
@@ -62,6 +62,22 @@ def test_a_store_without_room_for_a_cache_is_read_all_the_same(store: Store) -> 
     for _ in range(2):
         voxels, _ = read(SliceReader(store, cache_bytes=0), *((volume, z) for z in range(5)))
         np.testing.assert_array_equal(voxels, store.voxels(volume))
+
+
+def test_a_store_that_is_away_is_not_damaged(store: Store) -> None:
+    opened, other = store.volumes[0], store.volumes[1]
+    reader = SliceReader(store, cache_bytes=0)
+    read(reader, (opened, 0))
+    away = store.path.rename(store.path.with_name("away.zarr"))
+
+    for volume in (opened, other):
+        with pytest.raises(UnreachableError, match="cannot be read now"):
+            read(reader, (volume, 1))
+
+    away.rename(store.path)
+    for volume in (opened, other):
+        voxels, _ = read(reader, (volume, 1))
+        np.testing.assert_array_equal(voxels[0], store.voxels(volume)[1])
 
 
 def file_reads() -> int:

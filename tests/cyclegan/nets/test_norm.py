@@ -1,5 +1,7 @@
 """InstanceNorm is the same in every layout, and keeps the layout."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -7,7 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cyclegan.nets.generator import Generator
-from cyclegan.nets.norm import InstanceNorm, image_by_image, over_pixels
+from cyclegan.nets.norm import (
+    InstanceNorm,
+    UnbiasedConv2d,
+    WithoutBias,
+    image_by_image,
+    over_pixels,
+)
 
 WAYS = {"eager": InstanceNorm(), "image by image": image_by_image, "compiled": over_pixels}
 
@@ -101,3 +109,24 @@ def test_the_norm_keeps_no_second_copy_for_the_backward_pass():
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in kept}
     statistics = 2 * 4 * 2 * 8  # mean and deviation of 2 x 8 channels in fp32
     assert sum(storages.values()) == images.untyped_storage().nbytes() + statistics
+
+
+def test_features_without_bias_have_their_own_gradient_and_the_bias_none():
+    features = torch.rand(2, 3, 4, 4, requires_grad=True)
+    bias = torch.rand(3, requires_grad=True)
+
+    unbiased = WithoutBias.apply(features, bias)
+    unbiased.square().sum().backward()
+
+    assert torch.equal(unbiased, features)
+    assert torch.equal(features.grad, 2 * features)
+    assert torch.equal(bias.grad, torch.zeros(3))
+
+
+def test_each_convolution_before_a_norm_may_leave_its_bias_out_and_no_other():
+    layers = list(Generator(filters=4, blocks=1, upsample="resize").modules())
+
+    before = [a for a, b in pairwise(layers) if isinstance(b, InstanceNorm)]
+
+    assert len(before) == 7
+    assert [each for each in layers if isinstance(each, UnbiasedConv2d)] == before

@@ -69,6 +69,18 @@ def finite(state) -> bool:
     )
 
 
+def test_a_validation_that_meets_a_divergence_ends_the_run_at_once(config):
+    """Weights may be as large as this after an update whose gradients were finite."""
+    wild = replace(
+        config,
+        optimizer=replace(config.optimizer, learning_rate=1e30, schedule="constant"),
+        schedule=replace(config.schedule, validate_every="1 steps"),
+    )
+
+    with pytest.raises(DivergedError, match="do not translate"):
+        train_worker(wild, Worker())
+
+
 def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rates(
     guarded, monkeypatch
 ):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cyclegan.config.config import Config, DataConfig
-from cyclegan.errors import DataError
+from cyclegan.errors import DataError, DivergedError
 from cyclegan.metrics.paired_scores import mae_hu
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.nets.generator import Generator
@@ -55,6 +55,13 @@ def test_constant_air_has_the_error_of_the_real_ct_over_its_own_body(tmp_path):
     assert scores["val/mae_hu"] == mae_hu(air, store.voxels(ct), store.body(ct))
     assert scores["val/bone_dice"] == 0
     assert scores["val/bone_depth_mismatch"] == 1
+
+
+def test_networks_that_give_no_finite_values_have_diverged(store):
+    with pytest.raises(DivergedError, match=r"mri/[0-9a-f]+ to finite values.*learning-rate"):
+        validation_scores(lambda images: images * math.nan, identity, store, CONFIG)
+    with pytest.raises(DivergedError):
+        validation_scores(identity, lambda images: images * math.nan, store, CONFIG)
 
 
 def test_without_pairs_the_selection_is_there_and_the_paired_scores_are_not(tmp_path):

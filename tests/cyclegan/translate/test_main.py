@@ -155,6 +155,24 @@ def test_what_a_result_lacks_beside_it_is_made_when_it_is_asked_for(tmp_path, ou
     np.testing.assert_array_equal(nibabel.load(out / "a_synthetic-ct.nii.gz").get_fdata(), before)
 
 
+def test_a_result_that_a_kill_kept_from_the_list_is_listed(tmp_path, out, model_folder):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_head(tmp_path / "in" / name)
+    command = TranslateCommand(
+        model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True
+    )
+    translate_inputs(command)
+    whole = (out / LIST).read_text()
+    first, second = whole.splitlines(keepends=True)
+    kept = (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns
+
+    for torn in (first, first + second[:20]):  # killed before the line, and within it
+        (out / LIST).write_text(torn)
+        assert translate_inputs(command) == ExitCode.DONE
+        assert (out / LIST).read_text() == whole
+    assert (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns == kept
+
+
 def test_a_file_that_is_no_result_stays(tmp_path, out, model_folder):
     source = write_head(tmp_path / "a.nii.gz")
     result = out / "a_synthetic-ct.nii.gz"
@@ -221,7 +239,10 @@ def test_killed_while_it_writes_it_leaves_whole_results_only_and_goes_on(
         model=model_folder, inputs=(tmp_path / "in",), out=out, keep_names=True, format=form
     )
     assert translate_inputs(again) == ExitCode.DONE
-    assert len(list(out.glob("[!.]*_synthetic-ct*"))) == 15
+    results = [path.name for path in out.glob("[!.]*_synthetic-ct*")]
+    assert len(results) == 15
+    listed = [json.loads(line)["result"] for line in (out / LIST).read_text().splitlines()]
+    assert sorted(listed) == sorted(results)
 
 
 def voxels_of(result: Path) -> np.ndarray:

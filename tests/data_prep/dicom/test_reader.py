@@ -2,11 +2,11 @@
 
 import contextlib
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEG2000Lossless, RLELossless
 
 import data_prep.dicom.reader
 from data_prep.dicom.reader import read_series
@@ -15,8 +15,10 @@ from data_prep.readers.tolerances import Leniency
 from mrct.errors import VolumeError
 from mrct.imaging.volume import Volume, ignore_note
 from tests.data_prep.dicom.test_series import only
+from tests.support.compression import COMPRESSED, compress
 from tests.support.series import (
     SHAPE,
+    every,
     on,
     pixels_of,
     set_pixels,
@@ -126,8 +128,10 @@ CODED = {
         setting(PhotometricInterpretation="MONOCHROME1"),
         values("CT"),
     ),
-    "rle": (lambda index, dataset: dataset.compress(RLELossless), values("CT")),
-    "jpeg 2000": (lambda index, dataset: dataset.compress(JPEG2000Lossless), values("CT")),
+    **{
+        name: (every(partial(compress, syntax=syntax)), values("CT"))
+        for name, syntax in COMPRESSED.items()
+    },
 }
 
 
@@ -253,9 +257,9 @@ def test_an_error_found_by_the_search_is_raised_by_reading(tmp_path):
             read_series(series, pseudonym="p")
 
 
-@pytest.mark.parametrize("syntax", [None, RLELossless])
+@pytest.mark.parametrize("syntax", [None, *COMPRESSED.values()])
 def test_flipped_bytes_give_a_volume_or_an_error_for_people_and_nothing_else(tmp_path, syntax):
-    folder = write_series(tmp_path, lambda i, d: d.compress(syntax) if syntax else None)
+    folder = write_series(tmp_path, lambda i, d: compress(d, syntax) if syntax else None)
     path, choice = folder / "003.dcm", random.Random(0)
     good = path.read_bytes()
 

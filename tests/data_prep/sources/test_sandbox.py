@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from data_prep.sources import sandbox
 from data_prep.sources.sandbox import ReadRequest, read_in_sandbox
 from mrct.errors import VolumeError
 from tests.support import hostile
@@ -69,6 +70,23 @@ def test_a_volume_comes_back_whole_and_named_by_us():
     assert (volume.modality, volume.pseudonym) == ("mri", "ours")
     assert notes == ["first", "second"]
     volume.voxels[0, 0, 0] = 5  # it is the caller's own
+
+
+def test_a_decoder_gets_no_token_and_no_credentials(monkeypatch):
+    secrets = ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "ANYTHING_ELSE")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    server = sandbox._Server()  # not the one that started before they were set
+    monkeypatch.setattr(sandbox, "_SERVER", server)
+    notes = []
+
+    try:
+        read_in_sandbox(reading(hostile.tell_environment), notes.append)
+    finally:
+        server.stop()
+
+    assert "PATH" in notes
+    assert not {*secrets} & {*notes}
 
 
 @pytest.mark.parametrize(

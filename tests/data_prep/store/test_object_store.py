@@ -19,6 +19,7 @@ from data_prep.store.store import open_store
 from data_prep.store.writer import create_store, rebuild_index, write_lock, write_volume
 from mrct.errors import StoreError, UsageError
 from mrct.storage import retry
+from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock
 from mrct.storage.object_path import ObjectPath
 from mrct.storage.paths import storage_path
@@ -151,6 +152,20 @@ def test_another_commit_of_the_same_volume_is_not_overwritten(bucket, monkeypatc
         write_volume(store.path, new_volume())
 
     assert record.read_bytes() == b"another"
+
+
+def test_writing_a_volume_again_replaces_it_and_leaves_nothing_else(bucket):
+    store = make_store(storage_path(f"{bucket}/again.zarr"), mri=0, ct=1)
+    stored = write_volume(store.path, new_volume())
+    successor = new_volume()
+    successor.preprocessed.voxels[2] = 0
+
+    write_volume(store.path, successor)
+    rebuild_index(store.path)
+    store = open_store(store.path)
+    store.verify(stored, full=True)
+    assert not store.voxels(stored)[2].any()
+    assert not [name for name in store.path.sizes() if PARTIAL in name]
 
 
 def test_a_put_that_is_tried_again_after_a_lost_answer_is_no_conflict(bucket):

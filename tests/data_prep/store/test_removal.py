@@ -105,7 +105,7 @@ def test_runs_and_models_are_listed_by_what_they_were_shown(tmp_path):
     assert lines == [
         f"{tmp_path / 'a'}: train",
         f"{tmp_path / 'a/model_to_ct'}: val",
-        f"{tmp_path / 'c'}: unknown, since it has no subjects.json",
+        f"{tmp_path / 'c'}: unknown, since it has no sound subjects.json",
     ]
 
 

@@ -1,6 +1,7 @@
 """A volume is there whole or not at all, whenever the writer is killed."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -117,6 +118,25 @@ def test_writing_a_volume_again_replaces_it(tmp_path):
     store = open_store(store.path)
     store.verify(stored, full=True)
     np.testing.assert_array_equal(store.voxels(stored), volume.preprocessed.voxels)
+
+
+def test_a_volume_outlives_a_successor_that_does_not_fit(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=0, ct=1)
+    write_volume(store.path, new_volume())
+    before = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+    successor = new_volume()
+    successor.preprocessed.voxels[2] = 0
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_volume(store.path, successor)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    after = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_a_slice_of_zeros_is_written_and_not_taken_for_a_lost_one(tmp_path):

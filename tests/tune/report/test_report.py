@@ -13,7 +13,7 @@ from cyclegan.config.files import load_config, resolve
 from mrct.errors import ExitCode, UserError
 from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
 from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, parallel_coordinates
-from tune.report.report import html_report, to_csv, write_best, write_report
+from tune.report.report import REPORT, html_report, to_csv, write_best, write_report
 from tune.search.console import progress_line, trials_table, varied_settings
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
@@ -86,6 +86,8 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
     printed = capsys.readouterr().out
     assert "--config" in printed
     assert f"tensorboard --logdir {found.folder / 'runs'}" in printed
+    assert printed.splitlines()[-1].startswith("Unproven: trials are ranked by val/selection")
+    assert "Unproven: trials are ranked by val/selection" in (found.folder / REPORT).read_text()
 
 
 def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):

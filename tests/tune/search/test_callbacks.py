@@ -1,6 +1,7 @@
 """What Tune says of a trial becomes true lines, and the search knows when it has to end."""
 
 import json
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,6 +114,52 @@ def test_a_full_disk_ends_the_search_and_leaves_the_trial_to_a_later_one(watched
 
     assert watched.stopper.stop_all()
     assert watched.complete() == ("running", "")
+
+
+def test_an_outage_ends_the_search_and_leaves_the_trial_to_a_later_one(watched):
+    watched.tell(2, 3.0)
+
+    watched.tell(0, inf, **{FAILURE: "The store cannot be reached.", EXIT_CODE: 5})
+
+    assert watched.stopper.stop_all()
+    assert watched.complete() == ("running", "")
+
+
+def test_a_population_keeps_what_somebody_may_take_over_and_in_the_end_a_few(tmp_path):
+    watched = Watched(tmp_path)
+    watched.context = replace(watched.context, segments=True)
+    recorder, log, runs = watched.recorder, watched.log, watched.context.runs
+    recorder.context = watched.context
+
+    def save(run: str, *steps: int) -> None:
+        for step in steps:
+            folder = runs / run / "checkpoints" / f"step_{step:08d}"
+            folder.mkdir(parents=True)
+            facts = {"score": float(step != 6), "streak": 0.0}
+            (folder / "state.json").write_text(json.dumps(facts))
+
+    def kept() -> dict[str, list[int]]:
+        names = {run.name: sorted((run / "checkpoints").glob("*")) for run in runs.iterdir()}
+        return {run: [int(path.name[5:]) for path in paths] for run, paths in names.items()}
+
+    log.begin("t001", {})
+    save("t000", 2, 4, 6)
+    save("t001", 2, 4, 6)
+    log.exploit("t000", {}, "t001", "t001/checkpoints/step_00000006")
+    log.exploit("t001", {}, "t000", "t000-1/checkpoints/step_00000006")
+    recorder.prune_population()
+    # Nobody continues the first run; the second is where `t000-1` is about to begin.
+    assert kept() == {"t000": [], "t001": [2, 4, 6]}
+
+    save("t000-1", 6, 8)
+    recorder.prune_population()
+    assert kept() == {"t000": [], "t001": [], "t000-1": [6, 8]}
+
+    save("t001-1", 6, 8, STEPS)
+    recorder.end("t000", "done")
+    assert kept()["t001-1"] == [6, 8, STEPS]
+    recorder.end("t001", "done")
+    assert kept() == {"t000": [], "t001": [], "t000-1": [6, 8], "t001-1": [6, STEPS]}
 
 
 @pytest.mark.parametrize("budget_s", [1e-9, 0])

@@ -3,17 +3,21 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cyclegan.errors import CheckpointError, DataError
 from cyclegan.train.run.worker_failures import read_fatal_error, record_fatal_error
-from mrct.errors import StorageFullError
+from data_prep.store.store import open_store
+from mrct.errors import StorageFullError, StoreError, UnreachableError
+from tests.support.object_store import unreachable
 from tests.support.searches import BASE, settings
 from tune.search.settings import context_of
 from tune.search.trial import (
     TrialSpec,
+    is_outage,
     is_storage_full,
     reason_of,
     surviving_checkpoint,
@@ -24,12 +28,15 @@ HANDED = TrialSpec(name="t003", values={"loss.cycle.weight": 3.0}, run="t003-1",
 
 
 def test_a_trial_is_a_run_of_its_own_with_the_values_and_the_whole_horizon(tmp_path):
-    context = context_of(settings(tmp_path, look_every_steps=2), BASE)
+    patient = replace(BASE, train=replace(BASE.train, patience=1))
+    context = context_of(settings(tmp_path, look_every_steps=2), patient)
 
     config = context.config(HANDED)
 
     assert config.run_folder == tmp_path / "runs" / "t003-1"
     assert (config.loss.cycle.weight, config.train.max_steps) == (3.0, 18)
+    # What ended by itself would miss the scheduler's decisions, and count as failed.
+    assert config.train.patience == 0
     # A donor may go on for two looks before who takes over from it has started.
     assert (config.schedule.validate_every, config.schedule.keep_last) == ("2 steps", 3)
 
@@ -86,3 +93,19 @@ def test_a_full_disk_is_known_here_and_from_a_worker(tmp_path):
     assert is_storage_full(read_fatal_error(tmp_path))
     record_fatal_error(tmp_path, DataError("the split val has no MRI."))
     assert not is_storage_full(read_fatal_error(tmp_path))
+
+
+def test_an_outage_of_the_store_is_known_here_and_from_a_worker(tmp_path, monkeypatch):
+    with pytest.raises(UnreachableError) as refused:
+        open_store(unreachable(monkeypatch))
+    assert is_outage(refused.value)
+    assert is_outage(OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+    for text in (f"OSError: [Errno 5] {os.strerror(errno.EIO)}", "mrct.errors.UnreachableError: "):
+        assert is_outage(WorkerGroupError(text, {}))
+    assert not is_outage(OSError(errno.ENOENT, "no such file"))
+    assert not is_outage(WorkerGroupError("ValueError: 3", {}))
+
+    record_fatal_error(tmp_path, refused.value)
+    assert is_outage(read_fatal_error(tmp_path))
+    record_fatal_error(tmp_path, StoreError("mri/1 is damaged."))
+    assert not is_outage(read_fatal_error(tmp_path))

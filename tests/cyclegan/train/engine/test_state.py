@@ -56,6 +56,8 @@ def leaves_of(state: TrainState) -> Iterator[Leaf]:
     """The leaves of every field."""
     for each in fields(state):
         value = getattr(state, each.name)
+        if each.name == "settings":
+            continue  # constant, by the config
         if isinstance(value, int):
             yield each.name, partial(getattr, state, each.name), partial(setattr, state, each.name)
         else:

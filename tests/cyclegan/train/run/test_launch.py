@@ -1,7 +1,11 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
+import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +21,15 @@ from cyclegan.train.checkpoint.run_record import record_environment, require_sam
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.run import launch as run_launch
 from cyclegan.train.run.launch import launch
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
+from mrct.storage.local_path import LocalPath
+from tests.support.ports import free_ports
 from tests.support.stores import make_store
+
+NOBODY = 65534
 
 
 def train(*words: str) -> ExitCode:
@@ -82,6 +91,24 @@ def test_plan_prints_the_derived_numbers_and_starts_nothing(config, capsys):
     assert re.search(r"measured .* 3 steps on this machine's CPU: [0-9.]+ s per step", printed)
     assert re.search(r"time .* about [0-9]+ s without validations", printed)
     assert not Path(config.run.storage).exists()
+
+
+def test_plan_is_of_what_resume_leaves_to_do(trained, config, capsys):
+    folders = ["--data.store", config.data.store, "--run.storage", config.run.storage]
+    run = ["smoke", *folders, "--run.name", config.run.name, "--plan"]
+    start = folder_of(config.run_folder, 3)
+
+    train(*run)
+    assert "already finished" in capsys.readouterr().out
+    train(*run, "--run.name", "new", "--resume", str(start))
+    assert "for the 3 steps from 3 on, without validations" in capsys.readouterr().out
+    assert not (config.run_folder.parent / "new").exists()
+
+    shutil.rmtree(folder_of(config.run_folder, 6))
+    train(*run)
+    assert "for the 3 steps from 3 on, without validations" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--resume never"):
+        train(*run, "--resume", "never")
 
 
 def test_help_shows_flags_settings_and_defaults(capsys):
@@ -187,6 +214,72 @@ def test_two_commands_cannot_train_one_run(config):
         run_lock(config.run_folder),
     ):
         pass
+
+
+@pytest.fixture
+def bound() -> Iterator[Path]:
+    """A folder with a file, while permissions bind this process, which may be root's."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "file").touch()
+    (folder / "run").mkdir(mode=0o555)
+    folder.chmod(0o555)
+    if is_root := os.getuid() == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield LocalPath(folder)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("new", "Permission denied"),
+        ("run", "Permission denied"),
+        ("file/run", "Not a directory"),
+        ("x" * 256, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_hold_the_run_is_refused_with_the_flags_that_name_another(
+    bound, name, reason
+):
+    with (
+        pytest.raises(ConfigError, match=f"cannot be kept in {bound / name}: {reason}") as refused,
+        run_lock(bound / name),
+    ):
+        pass
+
+    assert "--run.storage FOLDER" in str(refused.value)
+    assert "--run.name NAME" in str(refused.value)
+
+
+def test_a_run_that_pauses_says_so(config, monkeypatch, capsys):
+    """The training runs here; test_under_ray.py has it with Ray."""
+    monkeypatch.setattr(run_launch, "ray_session", nullcontext)
+    monkeypatch.setattr(run_launch, "fit", lambda config, start: train_worker(config, Worker()))
+    command = ["smoke", "--data.store", config.data.store, "--run.storage", config.run.storage]
+    command += ["--run.name", "pauses", "--schedule.validate-every", "never"]
+
+    train(*command, "--schedule.pause-at-step", "2")
+    assert "Paused at step 2 of 6: " in capsys.readouterr().out
+
+    train(*command)
+    printed = capsys.readouterr().out
+    assert "Resuming from step 2 of 6" in printed
+    assert "Done: " in printed
+
+
+def test_a_stale_address_of_a_cluster_is_told_before_the_run_is_locked(config, monkeypatch):
+    (port,) = free_ports(1)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+
+    with pytest.raises(UserError, match="No Ray cluster answers"):
+        launch(config)
+
+    assert not config.run_folder.exists()
 
 
 def test_the_preset_is_a_word_and_no_flag(config, capsys):

@@ -5,7 +5,12 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config.config import ScaleConfig
-from cyclegan.train.run.resources import cores_of_worker, largest_share, workers_that_fit
+from cyclegan.train.run.resources import (
+    cores_of_worker,
+    idle_cores,
+    largest_share,
+    workers_that_fit,
+)
 
 GIB = 2**30
 
@@ -44,3 +49,11 @@ def test_the_leaders_memory_lets_so_many_start_and_not_many_more(amounts, count)
     assert sum(amount // share for amount in amounts) >= count or sum(amounts) == 0
     if len(amounts) == 1 and sum(amounts):
         assert sum(amount // share for amount in amounts) == count
+
+
+@pytest.mark.parametrize(("limit", "idle"), [("1", True), ("7", True), ("8", False), ("", False)])
+def test_a_limit_of_threads_that_leaves_cores_idle_is_told(limit, idle):
+    notes = idle_cores({"OMP_NUM_THREADS": limit} if limit else {}, cores=8)
+
+    assert bool(notes) == idle
+    assert all(f"limits a worker to {limit} of its 8 cores" in note for note in notes)

@@ -23,6 +23,7 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.signals import requests_to_stop, run_until_stopped, stop_requested
+from cyclegan.train.training_run import VALIDATION_OWED
 from mrct import stop_signals
 from mrct.errors import ExitCode
 
@@ -174,7 +175,7 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
     assert state.step == saved_step(config) == looks[-1]
 
 
-def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
+def test_a_validation_is_given_up_between_two_volumes_and_made_up_for(config, monkeypatch):
     looked_at: list[str] = []
     finding = validation.validate_volume
 
@@ -194,6 +195,31 @@ def test_a_validation_is_given_up_between_two_volumes(config, monkeypatch):
     newest = checkpoint.newest_checkpoint(config.run_folder)
     assert newest is not None
     assert checkpoint.verify_checkpoint(newest)["score"] is None
+
+    train_worker(config, Worker(), report=reported.append)
+
+    assert [scores["step"] for scores in reported] == [4, 6]
+    made_up = checkpoint.folder_of(config.run_folder, 4)
+    assert checkpoint.verify_checkpoint(made_up)["score"] == reported[0]["val/selection"]
+    assert not (config.run_folder / VALIDATION_OWED).exists()
+
+
+def test_a_validation_that_was_due_when_a_run_stopped_is_made_up_for(config):
+    """The stop is seen at the step of the validation, which has not begun."""
+    asked: list[bool] = []
+    watchful = replace(config, guard=replace(config.guard, look_every_steps=3))
+    stopped: list[dict[str, float]] = []
+
+    def told() -> bool:
+        asked.append(True)
+        return len(asked) == 2
+
+    state = train_worker(watchful, Worker(), report=stopped.append, stop_requested=told)
+    assert (state.step, stopped) == (3, [])
+
+    reported: list[dict[str, float]] = []
+    train_worker(watchful, Worker(), report=reported.append)
+    assert [scores["step"] for scores in reported] == [4, 6]
 
 
 def test_who_does_not_end_in_time_is_left_running(tmp_path):

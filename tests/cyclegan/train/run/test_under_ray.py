@@ -10,6 +10,7 @@ import pytest
 from cyclegan.config.files import resolve
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.resume import check_resume, done_steps
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import launch
 from data_prep.store.store import open_store
 from mrct.errors import UserError
@@ -26,8 +27,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[str]:
     """Yields the URL of an empty bucket that workers of this Ray reach."""
-    with s3_server() as url, ray_session():
-        yield url
+    with pytest.MonkeyPatch.context() as patch, s3_server() as url:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with ray_session(num_cpus=2):
+            yield url
 
 
 def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(
@@ -58,3 +61,13 @@ def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(confi
     start = checkpoint.folder_of(folder, 3)
     new = replace(remote, run=replace(remote.run, name="new"))
     assert check_resume(new, open_store(remote.store), 6, start) == start
+
+
+def test_a_worker_tells_that_the_environment_limits_its_threads(config, local_ray):
+    """Ray sets the variable to the worker's cores where it is not set."""
+    limited = replace(config, scale=replace(config.scale, cpus_per_worker=2))
+
+    assert launch(limited)
+
+    notes = [line.get("note", "") for line in read_lines(limited.run_folder / METRICS)]
+    assert sum("OMP_NUM_THREADS limits a worker to 1 of its 2 cores" in note for note in notes) == 1
