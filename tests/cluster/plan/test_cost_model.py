@@ -239,12 +239,12 @@ def test_workers_that_wait_for_the_busiest_make_no_pairs_meanwhile(tmp_path):
 
 def test_a_small_batch_takes_as_long_as_its_launches(tmp_path):
     store = slices_of_256(tmp_path)
-    assumed = Assumptions(launch_us=10.0)
+    assumed = Assumptions(launch_us=50.0)
 
     (one,) = scaling_points(with_shards(1), store, [1], assumed)
     (eager,) = scaling_points(with_shards(1, compile="no"), store, [1], assumed)
 
-    assert one.forecast.launch_s == pytest.approx(10e-6 * launches_per_part(default()))
+    assert one.forecast.launch_s == pytest.approx(50e-6 * launches_per_part(default()))
     assert one.forecast.step_s == one.forecast.launch_s
     assert eager.forecast.launch_s > one.forecast.launch_s
     (measured,) = scaling_points(with_shards(1), store, [1], Assumptions(step_ms=5.0))
