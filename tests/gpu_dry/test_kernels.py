@@ -48,7 +48,11 @@ def code_of_generators(layout: torch.memory_format, options: object) -> list[str
         return [code for code in get_code(run) if code]
 
 
-@pytest.mark.parametrize(("layout", "most"), [(torch.channels_last, 400)], ids=["channels_last"])
+@pytest.mark.parametrize(
+    ("layout", "most"),
+    [(torch.channels_last, 400), (torch.contiguous_format, 240)],
+    ids=["channels_last", "contiguous"],
+)
 def test_both_generators_launch_few_kernels(layout, most):
     forward, backward = code_of_generators(layout, FEWER_LAUNCHES)
 
