@@ -33,7 +33,7 @@ from cyclegan.train.checkpoint.checkpoint import load_generators
 from cyclegan.train.checkpoint.folder import saved_checkpoints
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
-from cyclegan.train.validation import validation_scores
+from cyclegan.train.validation.scores import validation_scores
 from data_prep.store.store import open_store
 from mrct.storage.atomic import write_atomic
 

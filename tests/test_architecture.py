@@ -44,14 +44,10 @@ FLOW = [
     "cyclegan.train.monitor",
     "cyclegan.train.checkpoint",
     "cyclegan.train.training_plan",
-    "cyclegan.train.patience",
     "cyclegan.train.batch_size",
     "cyclegan.train.periodic_events",
     "cyclegan.train.divergence",
-    "cyclegan.train.validation_figure",
-    "cyclegan.train.scorer",
     "cyclegan.train.validation",
-    "cyclegan.train.background_validation",
     "cyclegan.train.training_run",
     "cyclegan.train.loop",
     "cyclegan.train.dry_run",
@@ -71,7 +67,7 @@ FLOW = [
 HOMES = {
     "nibabel": {"data_prep/readers/nifti.py"},
     "pydicom": {
-        "data_prep/dicom/decoders.py",
+        "data_prep/readers/pixel_codecs.py",
         "data_prep/dicom/files.py",
         "data_prep/dicom/tags.py",
         "cyclegan/translate/dicom_ct.py",

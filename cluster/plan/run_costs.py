@@ -22,7 +22,7 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.placement import num_parts
 from cyclegan.train.periodic_events import AUTO_S, MAX_SHARE, Event, interval_of
 from cyclegan.train.training_plan import make_plan
-from cyclegan.train.validation import validation_volumes
+from cyclegan.train.validation.scores import validation_volumes
 from data_prep.store.store import Store
 from mrct.imaging.modality import MODALITIES, Modality
 

@@ -11,7 +11,6 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
-from cyclegan.train.background_validation import BackgroundValidation
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.checkpoint import prune_checkpoints
 from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
@@ -25,11 +24,12 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
-from cyclegan.train.patience import past_scores
 from cyclegan.train.periodic_events import PeriodicEvents
-from cyclegan.train.scorer import open_scorer
 from cyclegan.train.training_plan import total_steps
 from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
+from cyclegan.train.validation.background import BackgroundValidation
+from cyclegan.train.validation.patience import past_scores
+from cyclegan.train.validation.scorer import open_scorer
 from data_prep.store.store import open_store
 from mrct.storage.paths import StoragePath
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
 from cyclegan.metrics.selection_score import SELECTION
-from cyclegan.train.background_validation import BackgroundValidation, Validated
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
@@ -19,8 +18,9 @@ from cyclegan.train.distributed import Worker, broadcast_choice, max_over_worker
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
 from cyclegan.train.monitor.telemetry import Telemetry
-from cyclegan.train.patience import is_out_of_patience
 from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
+from cyclegan.train.validation.background import BackgroundValidation, Validated
+from cyclegan.train.validation.patience import is_out_of_patience
 from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath, storage_path
 

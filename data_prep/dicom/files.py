@@ -24,11 +24,11 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from data_prep.dicom.bounded_file import HeaderFile, check_inflated, too_large
 from data_prep.dicom.character_sets import UTF_8, true_character_set
-from data_prep.dicom.decoders import plugin_of
 from data_prep.dicom.slice_header import SliceHeader
 from data_prep.dicom.tags import HEADER_TAGS, frames_of, slice_header
 from data_prep.readers.file_state import file_changed, stamp_of, unreadable
 from data_prep.readers.header_checks import MAX_BYTES
+from data_prep.readers.pixel_codecs import plugin_of
 from mrct.errors import VolumeError
 
 HEAD_BYTES = 132

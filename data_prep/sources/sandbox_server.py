@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy.ma
 
-import data_prep.dicom.decoders
 import data_prep.dicom.reader
 import data_prep.readers.formats
+import data_prep.readers.pixel_codecs
 from data_prep.sources.sandbox import REPLY, REQUEST, ReadRequest
 from mrct.errors import as_volume_error
 
@@ -33,7 +33,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def serve(line: socket.socket) -> None:
     """Handle requests until the worker closes the socket."""
-    data_prep.dicom.decoders.load()
+    data_prep.readers.pixel_codecs.load()
     gc.freeze()  # children share these pages and never collect them
     while True:
         request, descriptors, _, _ = socket.recv_fds(line, REQUEST.size, maxfds=2)

@@ -19,8 +19,8 @@ from cyclegan.train.checkpoint.checkpoint import (
 )
 from cyclegan.train.checkpoint.snapshot import modules_of, optimizer_tensors, optimizers_of
 from cyclegan.train.engine.state import TrainState, build_state
-from cyclegan.train.scorer import Scorer
-from cyclegan.train.validation import validate_volumes
+from cyclegan.train.validation.scorer import Scorer
+from cyclegan.train.validation.scores import validate_volumes
 from data_prep.store.store import Store
 from mrct.errors import ExitCode
 from tests.gpu_dry.stub_run import CPU, DEVICE, fake_tensors

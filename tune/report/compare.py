@@ -18,7 +18,7 @@ from cyclegan.config.presets import reference
 from cyclegan.errors import ConfigError
 from cyclegan.inference.slices import best_device
 from cyclegan.train.checkpoint import checkpoint
-from cyclegan.train.validation import validation_scores
+from cyclegan.train.validation.scores import validation_scores
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, open_store
 from mrct.errors import UserError

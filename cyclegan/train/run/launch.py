@@ -21,7 +21,6 @@ from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
-from cyclegan.train.patience import is_out_of_patience, past_scores
 from cyclegan.train.run.resources import (
     cores_of_worker,
     idle_cores,
@@ -43,7 +42,8 @@ from cyclegan.train.run.worker_failures import (
     record_fatal_error,
 )
 from cyclegan.train.training_plan import total_steps
-from cyclegan.train.validation import require_mri, validation_volumes
+from cyclegan.train.validation.patience import is_out_of_patience, past_scores
+from cyclegan.train.validation.scores import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
 from mrct.ray_session import WHERE_ADDED, machines, named_cluster, ray_session

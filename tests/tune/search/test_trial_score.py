@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from cyclegan.config.presets import smoke
 from cyclegan.errors import ConfigError
 from cyclegan.train.engine.state import build_generators
-from cyclegan.train.validation import validation_scores
+from cyclegan.train.validation.scores import validation_scores
 from tests.support.stores import make_store
 from tune.search.trial_score import PROVEN_CORRELATION, SCORES, Objective, objective_for
 

@@ -8,8 +8,8 @@ import pytest
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.patience import is_out_of_patience, past_scores
 from cyclegan.train.run.launch import launch
+from cyclegan.train.validation.patience import is_out_of_patience, past_scores
 
 
 @pytest.mark.parametrize(

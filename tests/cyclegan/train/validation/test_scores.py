@@ -11,8 +11,8 @@ from cyclegan.errors import DataError, DivergedError
 from cyclegan.metrics.paired_scores import mae_hu
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.nets.generator import Generator
-from cyclegan.train.scorer import Scorer
-from cyclegan.train.validation import summarise, validate_volumes, validation_scores
+from cyclegan.train.validation.scorer import Scorer
+from cyclegan.train.validation.scores import summarise, validate_volumes, validation_scores
 from tests.support.outlines import disagreeing_pair
 from tests.support.stores import make_store
 

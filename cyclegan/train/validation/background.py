@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cyclegan.config.config import Config
 from cyclegan.inference.slices import Network
 from cyclegan.train.distributed import Worker, gather, max_over_workers
-from cyclegan.train.scorer import Scorer
-from cyclegan.train.validation import ValidatedVolume, summarise, validate_volumes
+from cyclegan.train.validation.scorer import Scorer
+from cyclegan.train.validation.scores import ValidatedVolume, summarise, validate_volumes
 from data_prep.store.store import Store
 
 Summary = tuple[dict[str, float], NDArray[np.uint8]]

@@ -16,7 +16,7 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.scorer import Scorer
+from cyclegan.train.validation.scorer import Scorer
 from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
 from tests.support.gloo import run_workers

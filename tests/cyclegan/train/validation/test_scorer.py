@@ -13,7 +13,7 @@ import torch
 
 from cyclegan.config.config import Config
 from cyclegan.train.distributed import Worker
-from cyclegan.train.scorer import Scorer, ScorerProcess, open_scorer
+from cyclegan.train.validation.scorer import Scorer, ScorerProcess, open_scorer
 
 
 def pid_of(store):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cyclegan.inference.cycle import CycleResult
-from cyclegan.train.validation_figure import (
+from cyclegan.train.validation.figure import (
     CHANGE_HU,
     CHANGE_MRI,
     CT,

@@ -25,8 +25,8 @@ from cyclegan.metrics.unpaired_scores import (
     pool_statistics,
     region_distances,
 )
-from cyclegan.train.scorer import Scorer
-from cyclegan.train.validation_figure import tiles_of, validation_figure
+from cyclegan.train.validation.figure import tiles_of, validation_figure
+from cyclegan.train.validation.scorer import Scorer
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, StoredVolume
 from mrct.drawing.slices import ImagePanel
