@@ -33,8 +33,10 @@ from cyclegan.config.config import Config
 from cyclegan.config.presets import default, reference
 from cyclegan.errors import ConfigError
 from cyclegan.train.batch_size import USEFUL_PAIRS
+from cyclegan.train.checkpoint.run_record import record_environment
 from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
+from mrct.storage.local_path import LocalPath
 from tests.support.stores import make_store
 
 COUNTED = cache(compute_cost_of)
@@ -303,7 +305,7 @@ def test_a_plan_takes_the_speed_of_a_run(tmp_path, capsys):
     (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(ConfigError, match="not a run of one worker"):
         measured_pair_s(run)
-    (run / "environment.json").write_text('{"workers": 1}')
+    record_environment(LocalPath(run), store, workers=1)
     assert measured_pair_s(run) == pytest.approx(0.9 / 20)
 
     arguments = ["plan", "--gpus", "1", "--store", str(store.path), "--measured", str(run)]

@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from cyclegan.config.config import Config
-from cyclegan.train import validation
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.signals import requests_to_stop, run_until_stopped, stop_requested
 from cyclegan.train.training_run import VALIDATION_OWED
+from cyclegan.train.validation import scores as validation_scores
 from mrct import stop_signals
 from mrct.errors import ExitCode
 
@@ -177,13 +177,13 @@ def test_workers_save_at_the_step_where_they_look(config, grace_s, looks):
 
 def test_a_validation_is_given_up_between_two_volumes_and_made_up_for(config, monkeypatch):
     looked_at: list[str] = []
-    finding = validation.score_cycle
+    finding = validation_scores.score_cycle
 
-    def counted(*arguments: Any, **store: Any) -> validation.ValidatedVolume:
+    def counted(*arguments: Any, **store: Any) -> validation_scores.ValidatedVolume:
         looked_at.append("volume")
         return finding(*arguments, **store)
 
-    monkeypatch.setattr(validation, "score_cycle", counted)
+    monkeypatch.setattr(validation_scores, "score_cycle", counted)
     reported: list[dict[str, float]] = []
 
     state = train_worker(
