@@ -11,12 +11,13 @@ from cyclegan.config.files import load_config, resolve, to_yaml
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.model_folder import read_model
-from cyclegan.train import background_validation, loop
+from cyclegan.train import loop
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.run_record import record_subjects
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.validation import background
 from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
 from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
@@ -96,7 +97,7 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
 
 
 def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
-    scores, calls = background_validation.summarise, []
+    scores, calls = background.summarise, []
 
     def killed_once(*arguments, **options):
         calls.append(1)
@@ -104,7 +105,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
             raise KilledError
         return scores(*arguments, **options)
 
-    monkeypatch.setattr(background_validation, "summarise", killed_once)
+    monkeypatch.setattr(background, "summarise", killed_once)
     with pytest.raises(KilledError):
         train_worker(config, Worker())
     train_worker(config, Worker())
