@@ -42,6 +42,10 @@ ANSWERS = ("OK", "UNAUTHENTICATED")
 """Answers of a head node to a request without a token: it requires none, or one."""
 
 
+class ClusterError(UserError):
+    """The cluster at an address does not answer, or cannot be used."""
+
+
 @contextmanager
 def ray_session(
     address: str | None = None, *, num_cpus: int | None = None, dashboard: bool = False
@@ -95,7 +99,7 @@ def connect(address: str, **options: Any) -> None:
     """Connect to the cluster at HOST:PORT, or to that of this machine if the address is `auto`.
 
     Raises:
-        UserError: It does not answer within `ANSWER_S`, is no cluster, or of another version.
+        ClusterError: It does not answer within `ANSWER_S`, is no cluster, or of another version.
     """
     remedy = (
         "Give HOST:PORT of a running head, as `ray start --head` printed it, such as "
@@ -111,14 +115,14 @@ def connect(address: str, **options: Any) -> None:
         address = f"{ray.util.get_node_ip_address()}:{port}"
     if address != "auto" and (answer := answer_without_token(address)) not in ANSWERS:
         confined = f" A head on loopback alone requires {LOOPBACK_ONLY} in this shell too."
-        raise UserError(
+        raise ClusterError(
             f"No Ray cluster answers at {address} ({answer}). {remedy}"
             f"{confined if host and is_loopback(host) else ''}"
         )
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
+        raise ClusterError(
             f"The Ray cluster at {address} cannot be used: {error}\n{remedy}"
         ) from error
 

@@ -27,6 +27,8 @@ METHODS = (
 )
 PATHS = ("api/jobs/", "nodes", "metrics", "get_or_create_runtime_env")
 EVERYWHERE = ("::", "0.0.0.0")
+AGENT_PORT = "127.0.0.1:52365"
+"""Where Ray's dashboard agent listens by default; one on a machine."""
 AGENTS = {"DashboardAgent": 2, "RuntimeEnvAgent": 1}
 """Processes of Ray that come up last, and how many ports each opens."""
 
@@ -81,6 +83,8 @@ def agents_are_up() -> bool:
 def main() -> None:
     """Knock at every door of this process and of all that it started."""
     doors = []
+    while by_http(AGENT_PORT):  # of a Ray beside this one, which would keep this one's agent closed
+        time.sleep(1)
     with ray_session(num_cpus=1, dashboard=True):
         ray.get(ray.remote(lambda: 1).remote())
         until = time.monotonic() + 60
