@@ -202,11 +202,14 @@ def test_a_plain_job_that_is_stopped_saves_after_ray_has_killed_it(cluster, tmp_
         each.resume()
     assert not psutil.wait_procs(frozen, timeout=100)[1]
 
-    logs = cluster.call("ray", "job", "logs", "--address", cluster.address, job).stdout
     saved = done_steps(run)
+    kept = f"saved at step {saved} of {steps}, nothing is lost"
+    until = time.monotonic() + 60
+    read_logs = ("ray", "job", "logs", "--address", cluster.address, job)
+    while kept not in (logs := cluster.call(*read_logs).stdout):
+        assert time.monotonic() < until, logs
     assert "A stop of this Ray job leaves 3 s, less than --scale.grace-s 100 s" in logs
     assert 3 <= saved < steps
-    assert f"saved at step {saved} of {steps}, nothing is lost" in logs
     wait_until_nothing_is_left(cluster, tmp_path)
 
 

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -49,9 +50,10 @@ def start(folder: Path, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a short path, as sockets need."""
-    return tmp_path_factory.mktemp("r")
+def folder() -> Iterator[Path]:
+    """A folder with a short path, as sockets need; those of xdist's workers are too long."""
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:
+        yield Path(short)
 
 
 def test_a_path_too_long_for_sockets_is_told(folder):

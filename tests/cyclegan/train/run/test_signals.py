@@ -102,10 +102,11 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
     """By the same command each time. SIGTERM ends it as preempted, SIGINT (under `make faults`) as
     failed; neither with a traceback, and neither loses a step."""
     log = config.run_folder / METRICS
-    last = 100
+    last = 200
     settings = ["--scale.workers", "2", "--train.max-steps", str(last)]
     settings += ["--schedule.save-every", "5 steps", "--schedule.validate-every", "never"]
-    settings += ["--scale.grace-s", "100"]  # this machine is shared
+    # A step takes 30 ms: the test follows the run by its log. This machine is shared.
+    settings += ["--schedule.log-every", "2 steps", "--scale.grace-s", "100"]
 
     running = start(*settings)
     wait_for(running, 6, log)

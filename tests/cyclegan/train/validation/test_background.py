@@ -5,6 +5,7 @@ nothing of the run.
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import psutil
@@ -186,8 +187,9 @@ def test_a_scorer_that_dies_costs_a_line_and_no_score(beside, finished, monkeypa
     def kill(step):
         if step == 3:
             for child in psutil.Process().children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
+                with suppress(psutil.NoSuchProcess):  # those of earlier tests may be ending
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
 
     before_steps(monkeypatch, kill)
     state = train_worker(beside, Worker())
