@@ -69,7 +69,8 @@ def train_worker(
     Raises:
         DivergedError: Updates stay non-finite, even from earlier checkpoints and at smaller rates.
     """
-    store, first_notes = open_store(config.store), list(notes)
+    store = open_store(config.store)
+    first_notes = list(notes) if worker.is_rank_zero else []  # reading them may consume them
     gpu = gpu_name(worker.device)
     choice = settle_layout(config, gpu, worker, first_notes.append)
     layout = memory_format(choice, worker.device)

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, TypedDict
 
 import ray
@@ -229,7 +230,7 @@ def run_worker(job: WorkerJob) -> None:
             if run_folder.local
             else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
-            notes=[*read_failure(run_folder), *idle_cores(os.environ, job["cores"])],
+            notes=chain(read_failure(run_folder), idle_cores(os.environ, job["cores"])),
         )
     except (UserError, OSError) as error:
         record_fatal_error(run_folder, error)
