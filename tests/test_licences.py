@@ -12,7 +12,7 @@ def test_every_dependency_states_a_licence_and_none_is_under_the_gpl():
 
 
 def test_the_page_of_licences_names_what_is_installed():
-    assert PAGE.read_text() == page(), "write it anew: python -m tests.licences_page"
+    assert PAGE.read_text() == page(), "regenerate it: python -m tests.licences_page"
 
 
 def test_packages_of_nvidia_are_named():

@@ -57,10 +57,10 @@ def train_worker(
         report: Called on every worker after each validation, with finite floats; returns once all
             workers have called it.
         start: Checkpoint of another run to start from, if this run has none of its own.
-        told_to_stop: Whether to stop; once it is true on any worker, all save at the same step and
-            return.
-        machine_goes: Whether a node will be preempted; once it is true on any worker, all save and
-            continue.
+        stop_requested: Whether to stop; once it is true on any worker, all save at the same step
+            and return.
+        node_preempted: Whether a node will be preempted; once it is true on any worker, all save
+            and continue.
         notes: Messages that worker 0 logs first.
 
     Returns:

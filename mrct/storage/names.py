@@ -1,8 +1,8 @@
 """Names that become paths: the one check that every name passes which was read, not made here.
 
-A store, a run, a search or a bucket may come from a stranger, and its records, manifests and file
-names state the names of further files. Deleting or reading what `..` leads to would reach whatever
-lies beside it.
+The records, manifests and file names of a store, a run, a search or a bucket state the names of
+further files, and may have been crafted: a name with `..` would let a command read or delete files
+outside of its folder.
 """
 
 import re

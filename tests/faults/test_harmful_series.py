@@ -117,7 +117,7 @@ def test_a_file_cut_off_anywhere_never_leaves_a_shorter_volume(kept, tmp_path):
 
 def test_the_page_of_refusals_says_what_convert_answers(answer):
     page = refusals_page.PAGE.read_text()
-    remedy = "write it anew: python -m tests.faults.refusals_page"
+    remedy = "regenerate it: python -m tests.faults.refusals_page"
 
     assert page.startswith(refusals_page.HEAD), remedy
     assert refusals_page.harmful_tables(answer) in page, remedy

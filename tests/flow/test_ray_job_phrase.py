@@ -1,5 +1,5 @@
-"""`ray job submit -- python -m cyclegan.train` without a word on where volumes and runs are: the
-environment of the cluster says it."""
+"""`ray job submit -- python -m cyclegan.train`, with the paths of volumes and runs in the
+environment of the cluster."""
 
 import subprocess
 import time

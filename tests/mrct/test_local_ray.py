@@ -56,30 +56,28 @@ def folder() -> Iterator[Path]:
         yield Path(short)
 
 
+def assert_refused(running: subprocess.Popen[str], reason: str) -> None:
+    """That a command could not use its folder, and said how to choose another."""
+    _, told = running.communicate(timeout=120)
+
+    assert running.returncode == ExitCode.FAILED
+    assert reason in told
+    assert "Set RAY_TMPDIR to a folder of your own" in told
+    assert "Traceback" not in told
+
+
 def test_a_path_too_long_for_sockets_is_told(folder):
     long = folder / ("x" * 80)
     long.mkdir()
 
-    running = start(long)
-    _, told = running.communicate(timeout=120)
-
-    assert running.returncode == ExitCode.FAILED
-    assert "AF_UNIX path length" in told
-    assert "Set RAY_TMPDIR to a folder of your own" in told
-    assert "Traceback" not in told
+    assert_refused(start(long), "AF_UNIX path length")
 
 
 @as_root
 def test_the_ray_folder_of_another_user_is_told(folder):
     (folder / "ray").mkdir(mode=0o755)
 
-    running = start(folder, NOBODY)
-    _, told = running.communicate(timeout=120)
-
-    assert running.returncode == ExitCode.FAILED
-    assert "Permission denied" in told
-    assert "Set RAY_TMPDIR to a folder of your own" in told
-    assert "Traceback" not in told
+    assert_refused(start(folder, NOBODY), "Permission denied")
 
 
 @as_root

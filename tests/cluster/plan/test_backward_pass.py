@@ -39,7 +39,7 @@ def record(state, bucket):
 placed.register_comm_hook(None, record)
 channels = config.data.channels + config.data.num_conditions
 image = torch.rand(1, channels, 32, 32)
-for _ in range(3):  # DDP orders its buckets anew after the first pass
+for _ in range(3):  # DDP rebuilds its buckets after the first pass
     total = torch.stack([made.sum() for made in placed(image, image)]).sum()
     buckets.clear()
     with flop:

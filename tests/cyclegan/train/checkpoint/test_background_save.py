@@ -1,10 +1,8 @@
 """A save beside the training holds the state of its own step, and its failure ends the run."""
 
-import resource
 import threading
-from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -17,6 +15,7 @@ from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.loop import train_worker
+from tests.support.full_disk import files_no_larger_than
 
 
 class KilledError(Exception):
@@ -179,14 +178,3 @@ def test_the_thread_of_a_worker_on_a_gpu_takes_its_device(config, monkeypatch):
 
 def empty(config: Config) -> TrainState:
     return build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """Let the system refuse longer files, as a full disk does (Python ignores its signal)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,9 +1,7 @@
 """Of several workers that failed, the one that failed first is named."""
 
 import errno
-import resource
 import shutil
-import signal
 
 import pytest
 
@@ -21,6 +19,7 @@ from cyclegan.train.run.worker_failures import (
     record_fatal_error,
 )
 from mrct.errors import ExitCode, UserError
+from tests.support.full_disk import files_no_larger_than
 
 
 class WorkerHealthCheckFailedError(Exception):
@@ -79,15 +78,11 @@ def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, train
     shutil.rmtree(second)
     # Of the files of a checkpoint the optimizer's moments are the largest, and come last.
     largest = max(path.stat().st_size for path in first.glob("*.safetensors"))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1000, hard))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            train_worker(config, Worker())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    with (
+        files_no_larger_than(largest - 1000),
+        pytest.raises(OSError, match="File too large") as caught,
+    ):
+        train_worker(config, Worker())
 
     assert caught.value.errno == errno.EFBIG
     assert checkpoint.newest_checkpoint(config.run_folder) == first
