@@ -6,7 +6,7 @@ import ray
 
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
-from mrct.ray_session import ClusterError, ray_session
+from mrct.ray_session import NoClusterError, ray_session
 
 TIMEOUT_S = 600.0
 """Long, since the nodes of a large allocation start minutes apart."""
@@ -29,7 +29,7 @@ def wait_for_nodes(wanted: int, timeout_s: float = TIMEOUT_S) -> None:
                         return
                     reason = f"{alive} of {wanted} nodes have joined"
                     time.sleep(0.5)
-        except ClusterError:  # the head is not up yet
+        except NoClusterError:  # the head is not up yet
             time.sleep(0.5)
     raise UserError(
         f"{reason} after {timeout_s:.0f} s. See the logs of the missing nodes: common causes are a "

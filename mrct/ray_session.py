@@ -42,8 +42,8 @@ ANSWERS = ("OK", "UNAUTHENTICATED")
 """Answers of a head node to a request without a token: it requires none, or one."""
 
 
-class ClusterError(UserError):
-    """The cluster at an address does not answer, or cannot be used."""
+class NoClusterError(UserError):
+    """No cluster answers at an address; it may not be up yet."""
 
 
 @contextmanager
@@ -99,7 +99,8 @@ def connect(address: str, **options: Any) -> None:
     """Connect to the cluster at HOST:PORT, or to that of this machine if the address is `auto`.
 
     Raises:
-        ClusterError: It does not answer within `ANSWER_S`, is no cluster, or of another version.
+        NoClusterError: It does not answer within `ANSWER_S`, or is no cluster.
+        UserError: It is of another version, or refuses this process.
     """
     remedy = (
         "Give HOST:PORT of a running head, as `ray start --head` printed it, such as "
@@ -115,16 +116,15 @@ def connect(address: str, **options: Any) -> None:
         address = f"{ray.util.get_node_ip_address()}:{port}"
     if address != "auto" and (answer := answer_without_token(address)) not in ANSWERS:
         confined = f" A head on loopback alone requires {LOOPBACK_ONLY} in this shell too."
-        raise ClusterError(
+        raise NoClusterError(
             f"No Ray cluster answers at {address} ({answer}). {remedy}"
             f"{confined if host and is_loopback(host) else ''}"
         )
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"The Ray cluster at {address} cannot be used: {error}\n{remedy}"
-        ) from error
+        kind = NoClusterError if isinstance(error, ConnectionError) else UserError
+        raise kind(f"The Ray cluster at {address} cannot be used: {error}\n{remedy}") from error
 
 
 def start_local_ray(**options: Any) -> None:
