@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOW = [
     "mrct.errors",
     "mrct.version",
+    "mrct.user",
     "mrct.storage",
     "mrct.imaging",
     "mrct.drawing",
