@@ -38,6 +38,7 @@ FLOW = [
     "cyclegan.nets",
     "cyclegan.data",
     "cyclegan.metrics",
+    "cyclegan.atlas",
     "cyclegan.inference",
     "cyclegan.train.distributed",
     "cyclegan.train.engine",
