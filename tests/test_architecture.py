@@ -39,6 +39,7 @@ FLOW = [
     "cyclegan.nets",
     "cyclegan.data",
     "cyclegan.metrics",
+    "cyclegan.atlas",
     "cyclegan.inference",
     "cyclegan.train.distributed",
     "cyclegan.train.engine",
