@@ -21,7 +21,7 @@ METHODS = (
 )
 PATHS = ("api/jobs/", "nodes", "metrics", "get_or_create_runtime_env")
 EVERYWHERE = ("::", "0.0.0.0")
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 Answers = dict[str, int | str]
 
 
