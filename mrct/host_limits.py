@@ -17,6 +17,10 @@ from mrct.errors import UserError
 
 OPEN_FILES = 4096
 """Open files that a worker may need: concurrent reads, sockets of Ray and of the collectives."""
+RAY_OPEN_FILES = 1024
+"""Open files that a process of Ray may need to convert volumes."""
+RAY_ADDRESS_SPACE = 16 * 2**30
+"""Address space of a process of Ray beside that of its object store, a third of the memory."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_BYTES = 256 * 2**20
 """Shared memory per worker of a machine: NCCL's buffers between its GPUs."""
@@ -32,6 +36,26 @@ _NOTHING_LEFT = re.compile(
     "failed to map segment|(can't|cannot) allocate memory|can't start new thread", re.IGNORECASE
 )
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def require_for_ray() -> None:
+    """Check that Ray can start on this machine: open files and address space.
+
+    Raises:
+        UserError: It cannot. Ray itself would try for a minute and name neither.
+    """
+    require_files(RAY_OPEN_FILES)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    needed = RAY_ADDRESS_SPACE + os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES // 3
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UserError(
+                f"`ulimit -v` allows a process {hard / 2**30:.1f} GiB of address space; Ray "
+                f"reserves up to {needed / 2**30:.0f} GiB here, most of which it never uses. "
+                "Remove the limit (`ulimit -v unlimited`; in a Slurm job the control group limits "
+                "memory), or convert without Ray (--workers 0)."
+            )
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def require_files(files: int = OPEN_FILES) -> None:

@@ -67,6 +67,23 @@ def test_a_limit_of_files_too_tight_is_said_with_the_remedy(place):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ("ulimit -n 64;", "allows a process 64 open files"),
+        ("ulimit -v 8000000;", "`ulimit -v` allows a process 7.6 GiB of address space"),
+    ],
+)
+def test_limits_too_tight_for_ray_are_said_before_it_starts(limits, told, place):
+    by_ray = ["2" if word == "0" else word for word in CONVERT]
+
+    done = command(*by_ray, *GRID, "--out", "by-ray.zarr", limits=limits, cwd=place)
+
+    assert done.returncode == ExitCode.FAILED
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def write_large(path: Path, slices: int) -> Path:
     """A head in a cuboid of air: many voxels in a small file."""
     small = read_nifti(write_head(path, "mri", 7), modality="mri", pseudonym="p")
@@ -127,6 +144,7 @@ def cgroup() -> Iterator[Path]:
     pytest.skip("needs the right to make a control group (root, outside most containers)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slices", [400, 220], ids=["to decode", "to preprocess"])
 def test_a_conversion_without_ray_survives_a_file_too_large_for_its_control_group(
     slices, cgroup, place
