@@ -17,6 +17,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.host_limits import exceeded_limit
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.paths import StoragePath, storage_path
 from mrct.user import name_the_user
@@ -123,15 +124,19 @@ def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | Non
     except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.DONE
-    except OSError as error:
-        if error.errno not in STORAGE_FULL_ERRNOS:
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if limit := exceeded_limit(error):
+            print(f"error: {limit}", file=sys.stderr)
+            code = ExitCode.FAILED
+        elif isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
+            print(
+                f"error: The storage is full ({error.strerror}). Committed data is kept; "
+                "free some space and run the same command again.",
+                file=sys.stderr,
+            )
+            code = ExitCode.STORAGE_FULL
+        else:
             raise
-        print(
-            f"error: The storage is full ({error.strerror}). Committed data is kept; "
-            "free some space and run the same command again.",
-            file=sys.stderr,
-        )
-        code = ExitCode.STORAGE_FULL
     except KeyboardInterrupt:
         print("Stopped. Run the same command again to resume.", file=sys.stderr)
         code = ExitCode.FAILED
