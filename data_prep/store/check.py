@@ -13,8 +13,9 @@ from data_prep.store.commits import (
     seal,
     verify_files,
 )
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
-from data_prep.store.writer import rebuild_index, write_lock
+from data_prep.store.writer import write_lock
 from mrct.errors import StoreError
 from mrct.progress import progress
 from mrct.storage.paths import StoragePath

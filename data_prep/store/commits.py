@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from data_prep.datasets.split import Split
 from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
-from data_prep.store.zarr_codec import METADATA, unknown_encoding
+from data_prep.store.zarr_codec import METADATA, chunk_places, unknown_encoding
 from mrct.errors import StoreError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
@@ -170,20 +170,26 @@ def erase_volume(store: StoragePath, name: str) -> None:
     volume_path(store, name).remove()
 
 
-def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
+def verify_files(store: StoragePath, name: str, *, full: bool = False) -> dict[str, dict[str, Any]]:
     """Compare a volume's files with its commit record.
 
-    Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in it.
+    Checks number, names and sizes of all files, the hash of each `zarr.json`, the codecs in it, and
+    the order of the slices in each shard.
 
     Args:
         store: Path of the store.
         name: Volume, as `<modality>/<pseudonym>`.
         full: Also read every file and check its hash.
 
+    Returns:
+        The facts of each file: `bytes`, `sha256`, and `places` of a shard, which volumes written
+        by earlier versions lack.
+
     Raises:
         StoreError: A file differs; the message names it.
     """
-    expected = read_commit(store, name)["files"]
+    record = read_commit(store, name)
+    expected: dict[str, dict[str, Any]] = record["files"]
     folder = volume_path(store, name)
     found = folder.sizes()
     for file in sorted(found.keys() | expected.keys()):
@@ -193,6 +199,10 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
         if (size := found[file]) != (wanted := expected[file]["bytes"]):
             state = f"it has {size:,} bytes, not {wanted:,}"
             raise damaged(store, name, f"{name}/{file}", state)
+        if places := expected[file].get("places"):
+            read = (folder / file).ranges()
+            if chunk_places(read, wanted, record["volume"]["shape"][0]) != places:
+                raise damaged(store, name, f"{name}/{file}", "its slices are in another order")
     hashed = [file for file in expected if full or file.endswith(METADATA)]
     contents = folder.read_files(hashed)
     for file, content in contents.items():
@@ -204,6 +214,7 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
                 f"The array {folder / array} requires {asked}, which this project does not write, "
                 f"and an unknown decoder may run code. {_repair(store)}"
             )
+    return expected
 
 
 def has_score_mask(files: Container[str]) -> bool:

@@ -28,7 +28,7 @@ from mrct.storage.lock import exclusive_lock
 from tune.search.event_log import Trial
 from tune.search.search import search
 from tune.search.search_folder import SearchFolder
-from tune.search.settings import Settings, context_of, open_folder
+from tune.search.settings import Settings, context_of, open_folder, store_of_search
 from tune.search.trial_score import Objective
 from tune.space.space import Values, apply_values, values_of
 
@@ -113,9 +113,11 @@ def compare(
         for number in range(seeds)
         for arm, values in ((BEST_ARM, best.values), (name, other_values))
     ]
+    # The digest separates comparisons of other settings under the same name.
+    folder = found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}"
     settings = Settings(
-        # The digest separates comparisons of other settings under the same name.
-        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}",
+        folder=folder,
+        contents=store_of_search(folder, open_store(found.base.store)).contents,
         metric=found.objective.metric,
         look_every_steps=int(str(found.settings["look_every_steps"])),
         trials=len(arms),
@@ -146,7 +148,7 @@ def score_runs(
     found: SearchFolder, runs: Sequence[Trial], settings: Settings, name: str
 ) -> SearchComparison:
     """Score finished runs and write `verdict.json`."""
-    store = open_store(found.base.store)
+    store = store_of_search(settings.folder, open_store(found.base.store))
     split = split_to_judge_on(store, found.objective)
     scores = []
     for number, trial in enumerate(runs, 1):
