@@ -209,7 +209,7 @@ def open_store(path: StoragePath) -> Store:
     root = read_root(path)
     if not (path / INDEX).exists():
         raise StoreError(
-            f"The store {path} has no index: its conversion was not finished. "
+            f"The store {path} has no {INDEX}: its conversion was not finished. "
             f"Run the same `python -m data_prep convert ... --out {path}` again to resume it, or "
             f"use the store as it is after `python -m data_prep check {path} --repair`."
         )
