@@ -101,8 +101,9 @@ gpu-dry-cpu: $(GPU)/.complete
 bench: $(DEV)
 	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
+# Counts of injected faults, which continue where they stopped: FAULTS='--promise P3 --minutes 5'.
 faults: $(DEV)
-	OMP_NUM_THREADS=1 CYCLEGAN_FAULTS=full $(BIN)/pytest tests/faults tests/cyclegan/train/run/test_signals.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(FAULTS)
 
 docs: env
 	$(PIP) -e '.[docs]'

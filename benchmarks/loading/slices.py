@@ -63,13 +63,13 @@ def write_store(path: LocalPath, volumes: int, depth: int) -> None:
     noise = random.integers(-40, 41, 2 * depth * SIZE * SIZE).astype(np.int16)
     for number in range(volumes):
         model = heads[number % len(heads)]
-        for modality in ("mri", "ct"):
+        for place, modality in enumerate(("mri", "ct")):
             start = int(random.integers(depth * SIZE * SIZE))
             own = noise[start : start + depth * SIZE * SIZE].reshape(shape)
             low, high = (0, 32000) if modality == "mri" else (-1024, 3071)
             head = model | {modality: np.clip(model[modality] + own, low, high)}
-            volume = prepared(modality, f"{number:016x}{modality}", "train", head, SPACING_MM)
-            write_volume(path, volume)
+            subject = f"{2 * number + place:016x}"
+            write_volume(path, prepared(modality, subject, "train", head, SPACING_MM))
         print(f"\rvolume {number + 1} of {volumes}", end="", file=sys.stderr)
     print(file=sys.stderr)
     rebuild_index(path)

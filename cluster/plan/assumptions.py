@@ -35,9 +35,9 @@ class Assumptions:
     """CPU cores per worker for loading data."""
     store_gb_per_s: float = 10.0
     """Bandwidth of the store's storage in GB/s, over all readers."""
-    scoring: Scoring = "inline"
-    """Where validation computes its scores (`scale.scoring`): `inline`, while the workers wait, or
-    `beside` the training, in other processes."""
+    scoring: Scoring = "beside"
+    """Where validation computes its scores (`scale.scoring`): `beside` the training, which `auto`
+    chooses for workers with a core to spare, or `inline`, while the workers wait."""
     write_gb_per_s: float = 1.0
     """Bandwidth in GB/s of the one worker that writes a checkpoint."""
     price: float = 0.0

@@ -32,6 +32,8 @@ _OTHERS = (
     (_DICOMDIR, "dicomdir", "a DICOMDIR index; the files it lists are read directly"),
     ("", "not-ct-or-mr", "no CT or MR image"),
 )
+_UNCOMPRESSED = {f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".2")}
+"""Transfer syntaxes in which the header tells the size of the pixels in the file."""
 _WRITTEN_LOSS = 1e-3
 
 
@@ -117,6 +119,7 @@ def group_fault(group: SliceGroup, census: Census, *, num_damaged: int) -> Volum
     return (
         _several_grids(group)
         or _header_fault(headers)
+        or _cut_off_pixels(headers)
         or _mixture(headers)
         or _lost_end(headers, census.images)
     )
@@ -183,6 +186,24 @@ def _header_fault(headers: Sequence[SliceHeader]) -> VolumeError | None:
     ):
         return _unusable("PhotometricInterpretation is not monochrome and equal on all images")
     return None
+
+
+def _cut_off_pixels(headers: Sequence[SliceHeader]) -> VolumeError | None:
+    """Return the fault of files too short for the pixels that their headers claim, or None."""
+    short = sum(
+        header.transfer_syntax in _UNCOMPRESSED
+        and header.frames * header.rows * header.columns * header.bits_allocated // 8
+        > header.stamp[1]
+        for header in headers
+    )
+    if not short:
+        return None
+    return VolumeError(
+        "pixels-unreadable",
+        f"{len(headers) - short} of {len(headers)} images are readable. The other files end before "
+        "the last of the pixels that their headers claim.",
+        "Copy the files again from their source.",
+    )
 
 
 def _mixture(headers: Sequence[SliceHeader]) -> VolumeError | None:

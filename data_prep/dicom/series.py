@@ -22,6 +22,7 @@ from data_prep.dicom.splitting import stack_of_slices
 from data_prep.dicom.stack_geometry import Fault, Stack
 from data_prep.readers.file_state import read_with_retry, stamp_of, unreadable
 from data_prep.readers.formats import VOLUME_SUFFIXES
+from data_prep.readers.header_checks import check_extent
 from data_prep.readers.tolerances import STRICT, Leniency
 from mrct.errors import VolumeError
 from mrct.imaging.modality import Modality
@@ -139,14 +140,18 @@ def stack_of(series: Series) -> Stack:
 
 def grid_of(series: Series) -> Grid:
     """Return the grid of a series without `error`: the even grid nearest to its slices."""
-    first, stack = series.headers[0], stack_of(series)
+    return _grid(series, stack_of(series))
+
+
+def _grid(series: Series, stack: Stack) -> Grid:
+    first = series.headers[0]
     return Grid(shape=(len(stack.places), first.rows, first.columns), affine=stack.affine)
 
 
 def refusal(series: Series, leniency: Leniency = STRICT) -> VolumeError | None:
     """Return why the headers rule the series out as a volume, or None.
 
-    One error lists all faults of the geometry, under the code of the most severe.
+    One error lists all faults of the slices' places, under the code of the most severe.
     """
     if series.error:
         return series.error
@@ -156,8 +161,13 @@ def refusal(series: Series, leniency: Leniency = STRICT) -> VolumeError | None:
             return leniency.resample_irregular and fault.widest_gap <= leniency.max_gap
         return fault.code == "gantry-tilt" and leniency.resample_tilt
 
-    faults = [fault for fault in stack_of(series).faults() if not is_accepted(fault)]
+    stack = stack_of(series)
+    faults = [fault for fault in stack.faults() if not is_accepted(fault)]
     if not faults:
+        try:
+            check_extent(_grid(series, stack))
+        except VolumeError as error:
+            return error
         return None
     return VolumeError(
         faults[0].code,

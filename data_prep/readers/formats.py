@@ -11,11 +11,11 @@ from pathlib import Path
 
 from data_prep.readers import metaimage, nifti, nrrd
 from data_prep.readers.file_state import unreadable
-from data_prep.readers.header_checks import ASSUMED, detached
+from data_prep.readers.header_checks import ASSUMED, check_extent, detached
 from data_prep.readers.metaimage import read_metaimage_header
 from data_prep.readers.nifti import nifti_grid, nifti_shape, read_nifti
 from data_prep.readers.nrrd import read_nrrd_header
-from data_prep.readers.raw_voxels import FileHeader, read_voxels
+from data_prep.readers.raw_voxels import FileHeader, check_size, read_voxels
 from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Grid, Note, Volume, ignore_note
@@ -65,6 +65,7 @@ def read_file(
         if header.is_affine_assumed:
             note(ASSUMED)
         volume = Volume(voxels=voxels, affine=header.affine, modality=modality, pseudonym=pseudonym)
+    check_extent(volume.grid)
     volume = replace(volume, voxels=fill_as_air(volume.voxels, modality, note))
     check_values(volume.voxels, modality, note)
     return volume
@@ -72,26 +73,34 @@ def read_file(
 
 def read_grid(path: Path, *, assume_affine: bool = False) -> Grid:
     """Return the grid of a file according to its header; raises VolumeError if it is unusable."""
-    read_header = _reader_of(path)
-    if read_header is None:
-        return nifti_grid(path, assume_affine=assume_affine)
-    try:
-        with path.open("rb") as stream:
-            header = read_header(stream, assume_affine)
-    except OSError as error:
-        raise unreadable(error) from error
-    x, y, z = header.shape
-    return Grid(shape=(z, y, x), affine=header.affine)
+    if _reader_of(path) is None:
+        grid = nifti_grid(path, assume_affine=assume_affine)
+    else:
+        header = _checked_header(path, assume_affine)
+        x, y, z = header.shape
+        grid = Grid(shape=(z, y, x), affine=header.affine)
+    check_extent(grid)
+    return grid
 
 
 def decoded_bytes(path: Path) -> int:
-    """Return the size of the voxels as float32 according to the header, which may be false."""
+    """Return the size of the voxels as float32 according to the header.
+
+    Raises VolumeError if the file is too small for them.
+    """
+    is_nifti = _reader_of(path) is None
+    return 4 * math.prod(nifti_shape(path) if is_nifti else _checked_header(path, True).shape)
+
+
+def _checked_header(path: Path, assume_affine: bool) -> FileHeader:
+    """Return the header of a MetaImage or NRRD file that is large enough for it."""
     read_header = _reader_of(path)
+    assert read_header
     try:
-        if read_header is None:
-            return 4 * math.prod(nifti_shape(path))
         with path.open("rb") as stream:
-            return 4 * math.prod(read_header(stream, True).shape)
+            header = read_header(stream, assume_affine)
+            check_size(stream, header)
+            return header
     except OSError as error:
         raise unreadable(error) from error
 

@@ -4,17 +4,22 @@ The formats with one file per volume share them. Those of DICOM are in `attribut
 `rescale`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mrct.errors import VolumeError
-from mrct.imaging.volume import Affine
+from mrct.imaging.volume import Affine, Grid
 
 MAX_BYTES = 4 << 30
 """Largest volume, or pixel data of one DICOM file; more is an error or a decompression bomb."""
 ASSUMED = "The file does not give its orientation; the default of its format was assumed."
 _LEAST_DETERMINANT = 1e-3
+_LEAST_VOXEL_MM, _MOST_VOXEL_MM = 0.01, 100.0
+_MOST_EXTENT_MM = 3_000.0
+"""A whole body, with room to spare."""
+_MOST_VOXELS = 5_000
+"""Along one axis: a whole body at 0.5 mm. Resampling takes memory by its square."""
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -60,6 +65,32 @@ def check_affine(affine: Affine) -> None:
             f"The affine is singular or not finite: {affine[:3].round(3).tolist()}.",
             "Convert again from the DICOM source, or set the correct affine.",
         )
+
+
+def check_extent(grid: Grid) -> None:
+    """Raise VolumeError for a grid that no scan of a body has: too fine, too coarse or too long.
+
+    Memory and disk space are estimated from it: unchecked, one damaged voxel size would make a
+    whole conversion look impossible.
+    """
+    with np.errstate(over="ignore"):  # infinite, and refused as that
+        spacing = np.array(grid.spacing_mm)
+        extent = spacing * grid.shape
+    is_voxel = spacing.min() >= _LEAST_VOXEL_MM and spacing.max() <= _MOST_VOXEL_MM
+    if not (is_voxel and extent.max() <= _MOST_EXTENT_MM and max(grid.shape) <= _MOST_VOXELS):
+        raise VolumeError(
+            "extent-implausible",
+            f"By its header the volume measures {_by(extent)} mm in {_by(grid.shape)} voxels of "
+            f"{_by(spacing)} mm (z, y, x). A scan of a body has voxels of {_LEAST_VOXEL_MM:g} to "
+            f"{_MOST_VOXEL_MM:g} mm, at most {_MOST_VOXELS:,} along an axis, and is at most "
+            f"{_MOST_EXTENT_MM:,.0f} mm long.",
+            "Copy the file again from its source, or convert it again from DICOM; correct voxel "
+            "sizes that are not in millimetres.",
+        )
+
+
+def _by(sizes: Iterable[float]) -> str:
+    return " x ".join(f"{size:.6g}" for size in sizes)
 
 
 def check_number(kind: str, is_number: bool) -> None:

@@ -94,35 +94,43 @@ def read_voxels(stream: BufferedIOBase, header: FileHeader) -> NDArray[np.float3
     Raises VolumeError: `header-damaged` if the claimed size differs from the file's,
     `zlib-damaged`, `gzip-damaged` or `bzip2-damaged` if the stream or its checksum is damaged.
     """
-    claimed = math.prod(header.shape) * header.dtype.itemsize
-    content = _read_bytes(stream, claimed, header.packing, header.format_name)
+    claimed = check_size(stream, header)
+    content = _read_bytes(stream, claimed, header.packing)
+    if len(content) != claimed:
+        found = "more" if len(content) > claimed else f"{len(content):,}"
+        raise bad_header(
+            header.format_name, f"it claims {claimed:,} bytes, but the stream has {found}"
+        )
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as that
         return np.frombuffer(content, header.dtype).reshape(header.shape[::-1]).astype(np.float32)
 
 
-def _read_bytes(stream: BufferedIOBase, claimed: int, packing: Packing, format_name: str) -> bytes:
-    """Read the rest of `stream`, which must decompress to exactly `claimed` bytes."""
+def check_size(stream: BufferedIOBase, header: FileHeader) -> int:
+    """Return the size of the voxels in bytes by the header, which the rest of `stream` can have.
+
+    Raises VolumeError (`header-damaged`) if it cannot.
+    """
+    claimed = math.prod(header.shape) * header.dtype.itemsize
     here = stream.tell()
     left = stream.seek(0, 2) - here
     stream.seek(here)
-    if packing == "raw":
+    if header.packing == "raw":
         if claimed != left or claimed > MAX_BYTES:
-            raise bad_header(format_name, f"it claims {claimed:,} bytes, but the file has {left:,}")
-        return stream.read(claimed)
-    if claimed > min(MAX_BYTES, left * MAX_RATIO):
+            found = f"it claims {claimed:,} bytes, but the file has {left:,}"
+            raise bad_header(header.format_name, found)
+    elif claimed > min(MAX_BYTES, left * MAX_RATIO):
         raise bad_header(
-            format_name,
+            header.format_name,
             f"it claims {claimed:,} bytes, but {left:,} bytes cannot decompress to as many",
         )
-    content = (
-        inflate_bzip2(stream.read(left), most_bytes=claimed)
-        if packing == "bzip2"
-        else inflate(stream.read(left), packing, most_bytes=claimed)
-    )
-    if len(content) > claimed:
-        raise bad_header(format_name, f"it claims {claimed:,} bytes, but the stream has more")
-    if len(content) != claimed:
-        raise bad_header(
-            format_name, f"it claims {claimed:,} bytes, but the stream has {len(content):,}"
-        )
-    return content
+    return claimed
+
+
+def _read_bytes(stream: BufferedIOBase, claimed: int, packing: Packing) -> bytes:
+    """Read the rest of `stream`, decompressed; at most one byte more than claimed."""
+    packed = stream.read()
+    if packing == "raw":
+        return packed
+    if packing == "bzip2":
+        return inflate_bzip2(packed, most_bytes=claimed)
+    return inflate(packed, packing, most_bytes=claimed)

@@ -1,13 +1,15 @@
 """Checks and repairs a store against its commit records."""
 
+import re
 from collections.abc import Callable
 
 from data_prep.datasets.split import Split
 from data_prep.store.commits import (
+    COMMITS,
+    RECORD_FILE,
     SPLITS_FILE,
     committed,
     erase_volume,
-    foreign_entries,
     frozen_splits,
     read_commit,
     seal,
@@ -15,9 +17,13 @@ from data_prep.store.commits import (
 )
 from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
+from data_prep.store.stored_volume import PSEUDONYM
 from data_prep.store.writer import write_lock
-from mrct.errors import StoreError
+from data_prep.store.zarr_codec import METADATA
+from mrct.errors import StoreError, UnreachableError
+from mrct.imaging.modality import MODALITIES
 from mrct.progress import progress
+from mrct.storage.atomic import PARTIAL
 from mrct.storage.paths import StoragePath
 
 
@@ -33,6 +39,9 @@ def check(store: Store, *, full: bool = False) -> list[str]:
 
     Returns:
         A message for each problem; empty if the store is sound.
+
+    Raises:
+        UnreachableError: The store is away.
     """
     names = {volume.name for volume in store.volumes}
     problems = []
@@ -45,6 +54,8 @@ def check(store: Store, *, full: bool = False) -> list[str]:
                     problems.append(f"The index and the commit record differ on {volume.name}.")
                 if volume.modality == "mri":
                     store.partner(volume)
+            except UnreachableError:
+                raise
             except StoreError as error:
                 problems.append(str(error))
             if volume.link and volume.link not in names:
@@ -69,7 +80,8 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
 
     Raises:
         NoStoreError: There is nothing at `path`.
-        StoreError: Another command is writing to the store, or its root cannot be used.
+        StoreError: Another command is writing to the store, or its root cannot be used, or read
+            any more; nothing was removed.
         UsageError: `path` is not a store of this project.
     """
     read_root(path)
@@ -96,6 +108,8 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
         for name in names:
             try:
                 verify_files(path, name, full=full)
+            except UnreachableError:
+                raise
             except StoreError as error:
                 say(str(error))
                 damaged.append(name)
@@ -113,11 +127,25 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
     return len(damaged)
 
 
+def _foreign_entries(store: StoragePath) -> list[str]:
+    """Return what lies among records and volumes under a name that neither can have.
+
+    It is never read, and never deleted, since it may be anything.
+    """
+    patterns = {COMMITS: RECORD_FILE} | dict.fromkeys(MODALITIES, rf"{METADATA}|{PSEUDONYM}")
+    return [
+        f"{folder}/{name}"
+        for folder, pattern in patterns.items()
+        for name in (store / folder).names()
+        if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
+    ]
+
+
 def _foreign(path: StoragePath) -> list[str]:
     return [
         f"{name!r} in {path} is neither a record nor a volume: no conversion gives such a name. It "
         "was not read, and is not deleted by any command. Delete it if you do not know it."
-        for name in foreign_entries(path)
+        for name in _foreign_entries(path)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from data_prep.datasets.split import Split
 from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
 from data_prep.store.zarr_codec import METADATA, chunk_places, unknown_encoding
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UnreachableError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.names import safe_join
@@ -25,7 +25,7 @@ SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
 REMOVED_FILE = "removed.json"
 """File beside it with the subjects that were removed and must not come back."""
-_RECORD_FILE = rf"({'|'.join(MODALITIES)})-({PSEUDONYM})\.json"
+RECORD_FILE = rf"({'|'.join(MODALITIES)})-({PSEUDONYM})\.json"
 IMAGE, BODY, SCORE = "0", "labels/body/0", "labels/score/0"
 """Paths of the arrays of a volume, relative to its group; only some have the last."""
 
@@ -55,22 +55,8 @@ def commit_path(store: StoragePath, name: str) -> StoragePath:
 
 def committed(store: StoragePath) -> list[str]:
     """Return the names, `<modality>/<pseudonym>`, of all volumes that have a commit record."""
-    files = (re.fullmatch(_RECORD_FILE, file) for file in (store / COMMITS).names())
+    files = (re.fullmatch(RECORD_FILE, file) for file in (store / COMMITS).names())
     return [f"{file[1]}/{file[2]}" for file in files if file]
-
-
-def foreign_entries(store: StoragePath) -> list[str]:
-    """Return what lies among records and volumes under a name that neither can have.
-
-    It is never read, and never deleted, since it may be anything.
-    """
-    patterns = {COMMITS: _RECORD_FILE} | dict.fromkeys(MODALITIES, rf"{METADATA}|{PSEUDONYM}")
-    return [
-        f"{folder}/{name}"
-        for folder, pattern in patterns.items()
-        for name in (store / folder).names()
-        if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
-    ]
 
 
 def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
@@ -182,8 +168,8 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> dict[s
         full: Also read every file and check its hash.
 
     Returns:
-        The facts of each file: `bytes`, `sha256`, and `places` of a shard, which volumes written
-        by earlier versions lack.
+        `bytes` and `sha256` of each file, and `places` of a shard unless an earlier version wrote
+        it.
 
     Raises:
         StoreError: A file differs; the message names it.
@@ -223,7 +209,7 @@ def has_score_mask(files: Container[str]) -> bool:
 
 
 def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
-    """Return the error for a volume that differs from its record.
+    """Return the error for a volume that differs from its record, or for a store that is away.
 
     Args:
         store: Path of the store.
@@ -231,6 +217,14 @@ def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
         file: File that differs, relative to the store.
         found: What is wrong with the file, as a clause for the message.
     """
+    try:
+        with store.reached():
+            (store / METADATA).read_bytes()
+    except (OSError, UnreachableError) as error:  # where nothing can be read, nothing is damaged
+        return UnreachableError(
+            f"The store {store} cannot be read now ({error}). Check that its disk or network "
+            "folder is there, and run the same command again."
+        )
     return StoreError(
         f"The volume {name} is damaged: {file} in {store}: {found}. Training on it would learn "
         f"from wrong voxels. {_repair(store)}"

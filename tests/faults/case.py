@@ -2,16 +2,20 @@
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 
 from data_prep.convert.convert import ConversionReport, convert
 from data_prep.convert.settings import ConvertSettings
 from data_prep.store.store import open_store
+from mrct.storage.local_path import LocalPath
+from tests.faults.injections import Inject
 from tests.support.series import AXIAL, PIXEL_MM, STEP_MM, setting, values, write_series
 
 
@@ -94,3 +98,51 @@ def outcome_of(case: Case, folder: Path) -> Outcome:
     if case.is_beside:
         write_series(source / "sound", setting(SeriesInstanceUID="1.2.9"), modality=case.modality)
     return converted(source, folder / "store.zarr", case.modality)
+
+
+def require_refused(case: Case, outcome: Outcome) -> None:
+    """A harmful input is quarantined with its code and a remedy."""
+    assert outcome.report.written == len(outcome.volumes) == case.is_beside
+    assert outcome.report.refused[0].code == case.code
+    for line, refusal in zip(outcome.quarantine, outcome.report.refused, strict=True):
+        assert (line["code"], line["name"]) == (refusal.code, refusal.name)
+        assert line["reason"]
+        assert line["remedy"]
+        assert Path(line["path"]).exists()
+
+
+def require_accepted(case: Case, outcome: Outcome, folder: Path) -> None:
+    """An odd input that is legal arrives as it is meant: as a NIfTI file of nibabel's would."""
+    truth = nibabel.Nifti1Image(case.truth.transpose().astype(np.float32), case.affine)
+    truth.set_sform(case.affine, code=1)
+    (folder / "truth").mkdir()
+    nibabel.save(truth, folder / "truth/a.nii")
+    expected = converted(folder / "truth", folder / "truth.zarr", case.modality)
+
+    assert [refusal.code for refusal in outcome.report.refused] == []
+    (voxels,), (affine,) = outcome.volumes, outcome.affines
+    np.testing.assert_allclose(affine, expected.affines[0], atol=1e-4)
+    # NIfTI keeps affines in 32 bits: where slices are turned, a rounding may tip over.
+    np.testing.assert_allclose(voxels, expected.volumes[0], atol=1)
+    assert (voxels != expected.volumes[0]).mean() < 1e-3
+
+
+@contextmanager
+def harmful_inputs(folder: LocalPath, cases: Sequence[Case]) -> Iterator[Inject]:
+    """Each injection converts one harmful case."""
+
+    def inject(number: int) -> None:
+        require_refused(cases[number], outcome_of(cases[number], folder / str(number)))
+
+    yield inject
+
+
+@contextmanager
+def odd_inputs(folder: LocalPath, cases: Sequence[Case]) -> Iterator[Inject]:
+    """Each injection converts one odd and legal case, and the same by nibabel."""
+
+    def inject(number: int) -> None:
+        here = folder / str(number)
+        require_accepted(cases[number], outcome_of(cases[number], here), here)
+
+    yield inject

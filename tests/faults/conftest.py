@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 
 from data_prep.store.store import Store, open_store
-from tests.faults.converted import run
-from tests.support.volumes import write_head
+from tests.faults.converted import run, write_heads
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(3):
-        write_head(folder / f"mri/{number}.nii", "mri", number)
-        write_head(folder / f"ct/{number}.nii", "ct", number + 10)
-    return folder
+    return write_heads(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Conversions in forked processes, killed at given moments; run as a program by test_convert_kills.
+"""Conversions in forked processes, killed at given moments; run as a program by convert_kills.
 
 A fork starts with all libraries imported, so that its moments are moments of converting. Nothing
 here may start a thread before it forks.

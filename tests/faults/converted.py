@@ -4,6 +4,8 @@ from pathlib import Path
 
 from data_prep.convert.convert import ConversionReport, convert
 from data_prep.convert.settings import ConvertSettings
+from data_prep.store.store import Store, open_store
+from tests.support.volumes import write_head
 
 
 def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
@@ -14,6 +16,20 @@ def settings(inputs: Path, out: Path, **more: object) -> ConvertSettings:
 
 def run(inputs: Path, out: Path, **more: object) -> ConversionReport:
     return convert(settings(inputs, out, **more))
+
+
+def write_heads(folder: Path) -> Path:
+    """Three small heads of each modality to convert."""
+    for number in range(3):
+        write_head(folder / f"mri/{number}.nii", "mri", number)
+        write_head(folder / f"ct/{number}.nii", "ct", number + 10)
+    return folder
+
+
+def converted_heads(inputs: Path) -> Store:
+    """Such heads, converted."""
+    run(write_heads(inputs), inputs / "s.zarr")
+    return open_store(inputs / "s.zarr")
 
 
 def contents(path: Path) -> dict[str, bytes]:

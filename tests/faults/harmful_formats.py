@@ -72,6 +72,7 @@ CASES = [
     cut("a compressed file cut off", "gzip-damaged", ".nrrd", packed=True),
     edited("sizes beyond the file", "header-damaged", ".mha", b"= 36 40 8", b"= 36 40 9"),
     edited("a negative spacing", "header-damaged", ".mha", b"Spacing = 0.8", b"Spacing = -0.8"),
+    edited("voxels of 3 m", "extent-implausible", ".mha", b"Spacing = 0.8", b"Spacing = 3000.8"),
     edited("unknown axes", "no-affine", ".mha", b"TransformMatrix", b"Unknown"),
     edited("voxels in another file", "detached-data", ".mha", b"= LOCAL", b"= a.raw"),
     edited("sizes beyond the file", "header-damaged", ".nrrd", b": 36 40 8", b": 36 40 9"),

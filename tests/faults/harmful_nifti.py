@@ -151,6 +151,19 @@ CASES = [
     field("a slope of infinity", "slope", scl_slope=np.inf),
     field("a slope of NaN with a shift", "slope", scl_slope=np.nan, scl_inter=-1000),
     field("voxel sizes of 0 (pixdim)", "pixdim", pixdim=[1, 0, 0.9, 3, 0, 0, 0, 0]),
+    field(
+        "voxel sizes in metres, and no unit (without sform)",
+        "extent-implausible",
+        sform_code=0,
+        xyzt_units=0,
+        pixdim=[-1, 0.0008, 0.0009, 0.003, 0, 0, 0, 0],
+    ),
+    field(
+        "a flipped bit in a voxel size (without sform)",
+        "extent-implausible",
+        sform_code=0,
+        pixdim=[-1, 0.8, 0.9, 3 * 2.0**64, 0, 0, 0, 0],
+    ),
     field("sform and qform that differ", "affine-conflict", qoffset_x=20),
 ]
 

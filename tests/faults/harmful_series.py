@@ -180,6 +180,7 @@ HEADERS = [
     ct("a slice without pixel spacing", "header-incomplete", lacking(7, "PixelSpacing")),
     ct("another pixel spacing on one slice", "header-unusable", on(7, PixelSpacing=[0.8, 0.8])),
     ct("a pixel spacing of 0", "header-unusable", setting(PixelSpacing=[0, 0.8])),
+    ct("a pixel spacing of 0.9 m", "extent-implausible", setting(PixelSpacing=[900, 900])),
     ct(
         "rows and columns not at right angles",
         "header-unusable",

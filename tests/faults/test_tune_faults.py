@@ -1,29 +1,26 @@
-"""P14: a search survives its driver, its workers and its bad trials; a population takes over.
+"""P14: a search survives its workers and its bad trials; a population takes over. Kills of the
+driver are in `search_kills`.
 
 A minute or more each on a real Ray, so they run under `make faults`.
 """
 
 import json
 import os
-import random
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from cyclegan.train.checkpoint import checkpoint
 from mrct.errors import ExitCode
-from tests.support.stores import make_store
-from tune.search.event_log import EVENT_LOG, EventLog, Trial
+from tests.faults.search_kills import command, finish, make_search_store, start, trials_of
+from tune.search.event_log import EVENT_LOG
 
-ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
-KILLS = 20
 
 pytestmark = [
     pytest.mark.ray,
@@ -36,72 +33,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a small store lies, and the searches will."""
-    folder = tmp_path_factory.mktemp("searches")
-    make_store(folder / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
-    return folder
-
-
-def command(folder: Path, name: str, space: str, *more: str) -> list[str]:
-    """A search of 18 steps a trial, with a look every 6."""
-    return [
-        *(sys.executable, "-m", "tune", "run", space, "--preset", "smoke", "--name", name),
-        *("--storage", str(folder), "--data.store", str(folder / "s.zarr")),
-        *("--look-every", "6", "--train.max-steps", "18", "--guard.look-every-steps", "1"),
-        *more,
-    ]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def finish(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
-
-
-def start(argv: list[str]) -> subprocess.Popen[bytes]:
-    with Path(os.devnull).open("w") as nowhere:
-        return subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=nowhere, stderr=nowhere)
-
-
-def trials_of(folder: Path, name: str) -> list[Trial]:
-    return EventLog(folder / name / EVENT_LOG, writes=False).trials
-
-
-def outcome(trials: list[Trial]) -> list[tuple[Any, ...]]:
-    """All that a search found, but for when."""
-    return [
-        (trial.name, trial.values, trial.state, [(s.step, s.value) for s in trial.scores])
-        for trial in trials
-    ]
-
-
-def test_a_search_whose_driver_is_killed_again_and_again_ends_as_an_unbroken_one(folder):
-    argv = ("weights", "--sampler", "random", "--scheduler", "none", "--trials", "3")
-    assert finish(command(folder, "unbroken", *argv)).returncode == ExitCode.DONE
-    expected = outcome(trials_of(folder, "unbroken"))
-    assert len(expected) == 3
-
-    draw = random.Random(3)
-    kills = number = 0
-    while kills < KILLS:
-        name, resume = f"killed-{number}", ["--resume"]
-        number += 1
-        while True:
-            driver = start(command(folder, name, *argv) + resume)
-            until = time.monotonic() + draw.uniform(5, 90)
-            while driver.poll() is None and time.monotonic() < until:
-                time.sleep(0.05)
-            if driver.poll() is not None:
-                assert driver.returncode == ExitCode.DONE
-                break
-            driver.kill()
-            driver.wait()
-            kills += 1
-        assert outcome(trials_of(folder, name)) == expected
-    print(f"{kills} kills in {number} searches: each ended with the same trials and scores")
+    return make_search_store(tmp_path_factory.mktemp("searches"))
 
 
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
@@ -133,6 +65,27 @@ def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
     assert driver.wait(60) == ExitCode.PREEMPTED
     assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
     assert [trial.state for trial in trials_of(folder, "preempted")] == ["done"]
+
+
+def test_a_store_that_goes_away_while_trials_train_ends_no_trial(folder):
+    own, away = folder / "own.zarr", folder / "away.zarr"
+    shutil.copytree(folder / "s.zarr", own)
+    argv = command(folder, "outage", "weights", "--trials", "3", "--scheduler", "none")
+    argv[argv.index("--data.store") + 1] = str(own)
+    driver = start(argv)
+    while not ((folder / "outage" / EVENT_LOG).exists() and trials_of(folder, "outage")):
+        assert driver.poll() is None
+        time.sleep(0.1)
+    while not trials_of(folder, "outage")[0].scores:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    own.rename(away)
+
+    assert driver.wait(200) == ExitCode.FAILED
+    assert {trial.state for trial in trials_of(folder, "outage")} <= {"running", "done"}
+    away.rename(own)
+    assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
+    assert [trial.state for trial in trials_of(folder, "outage")] == ["done"] * 3
 
 
 def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):

@@ -6,6 +6,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = [
+    "torch._dynamo",  # seconds, for the first optimizer
     "cyclegan.train.loop",
     "cyclegan.config.files",
     "cyclegan.config.presets",

@@ -60,6 +60,13 @@ def make_store(
     return open_store(path)
 
 
+def make_small_store(path: Path) -> Store:
+    """Two training volumes of each kind and one pair to validate on, for runs of seconds."""
+    return make_store(
+        path, mri=2, ct=2, paired=1, splits=("train", "train", "val"), shape=(4, 32, 32)
+    )
+
+
 def random_head(random: np.random.Generator, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     """MRI magnitudes, CT in HU and the body mask of one ellipsoid: fat, skull, brain, a cavity."""
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")

@@ -26,6 +26,7 @@ from cyclegan.train.monitor.console import show_progress
 from cyclegan.train.run.resources import (
     cores_of_worker,
     idle_cores,
+    limit_compiling,
     uses_gpus,
     workers_that_fit,
 )
@@ -222,6 +223,7 @@ def run_worker(job: WorkerJob) -> None:
     run_folder = job["config"].run_folder
     if read_fatal_error(run_folder) or stop_requested(run_folder):
         return
+    limit_compiling(os.environ, job["cores"])
     question = partial(stop_requested, run_folder)
     context = ray.train.get_context()
     worker = Worker(

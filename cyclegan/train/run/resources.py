@@ -1,6 +1,6 @@
 """Resources of a run on a cluster: how many workers fit, and how many cores each of them gets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from cyclegan.config.config import ScaleConfig
 
@@ -10,6 +10,19 @@ Machine = Mapping[str, float]
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that limits the threads of a process; where it is not set, Ray sets it to
 the cores of the worker."""
+COMPILING_VARIABLE = "TORCHINDUCTOR_COMPILE_THREADS"
+"""Environment variable with the number of processes that compile for a worker."""
+MAX_COMPILING = 32
+"""torch's own limit to them."""
+
+
+def limit_compiling(environment: MutableMapping[str, str], cores: int) -> None:
+    """Let a worker compile on its own cores, unless the user has set their number.
+
+    By default every worker starts a process for each core of the machine, so that eight workers
+    start 256 of them.
+    """
+    environment.setdefault(COMPILING_VARIABLE, str(min(cores, MAX_COMPILING)))
 
 
 def idle_cores(environment: Mapping[str, str], cores: int) -> list[str]:

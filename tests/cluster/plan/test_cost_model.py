@@ -288,7 +288,8 @@ def test_scoring_beside_the_training_leaves_validation_the_networks(tmp_path):
     scored_s = sum(SCORING_S_PER_VOXEL.values()) * depth * 256 * 256
     assert inline == pytest.approx(networks_s + scored_s)
     two = replace(default(), scale=replace(default().scale, workers=2))
-    assert validation_s_of(two, store, Assumptions(), work) < inline  # a volume for each
+    waiting = Assumptions(scoring="inline")
+    assert validation_s_of(two, store, waiting, work) < inline  # a volume for each
 
 
 def test_the_page_has_the_table_of_the_model():

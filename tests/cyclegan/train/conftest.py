@@ -14,16 +14,13 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.loop import train_worker
 from data_prep.store.store import Store
-from tests.support.stores import make_store
+from tests.support.stores import make_small_store
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two training volumes of each kind, and one pair to validate on."""
-    path = tmp_path_factory.mktemp("data") / "heads.zarr"
-    return make_store(
-        path, mri=2, ct=2, paired=1, splits=("train", "train", "val"), shape=(4, 32, 32)
-    )
+    return make_small_store(tmp_path_factory.mktemp("data") / "heads.zarr")
 
 
 @pytest.fixture

@@ -1,14 +1,19 @@
 """As many workers as fit on a cluster's machines, each with the most that all can have."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from cyclegan.config.config import ScaleConfig
 from cyclegan.train.run.resources import (
+    COMPILING_VARIABLE,
     cores_of_worker,
     idle_cores,
     largest_share,
+    limit_compiling,
     workers_that_fit,
 )
 
@@ -57,3 +62,24 @@ def test_a_limit_of_threads_that_leaves_cores_idle_is_told(limit, idle):
 
     assert bool(notes) == idle
     assert all(f"limits a worker to {limit} of its 8 cores" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("cores", "chosen", "processes"),
+    [(12, {}, "12"), (96, {}, "32"), (96, {COMPILING_VARIABLE: "3"}, "3")],
+)
+def test_a_worker_compiles_on_its_own_cores(cores, chosen, processes):
+    environment = dict(chosen)
+
+    limit_compiling(environment, cores)
+
+    assert environment == {COMPILING_VARIABLE: processes}
+
+
+def test_torch_reads_how_many_processes_compile():
+    code = "import torch._inductor.config as config; print(config.compile_threads)"
+    environment = dict(os.environ) | {COMPILING_VARIABLE: "5"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "5\n"
