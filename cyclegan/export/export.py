@@ -29,6 +29,7 @@ from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
 from cyclegan.train.checkpoint.run_record import require_same_preprocessing
 from cyclegan.train.checkpoint.select import select_checkpoint
+from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
 from data_prep.store.subject_record import (
     SUBJECTS_FILE,
@@ -49,6 +50,7 @@ def export(command: ExportCommand) -> ExitCode:
     with store_moves_explained(config, "--store"):
         store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
+    store = as_of(store, contents) or store
     if contents != store.contents:
         print(
             f"Note: The volumes of {store.path.name} have changed since the run began, or its "
