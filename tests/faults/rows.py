@@ -43,7 +43,7 @@ class Row:
             injected=self.injected + self.each,
             survived=self.survived + (0 if failure else self.each),
             failed=self.failed | ({str(self.numbers.stop): failure} if failure else {}),
-            seconds=round(self.seconds + seconds, 1),
+            seconds=round(self.seconds + seconds, 3),
         )
 
 
