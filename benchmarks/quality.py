@@ -42,6 +42,7 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from data_prep.store.store import Store
 from mrct.errors import ExitCode
+from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import LocalPath
 
 RESULTS = Path("benchmarks/results/quality.jsonl")
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> ExitCode:
     parser.add_argument("--pictures", type=Path, help="table: folder for curves and slices")
     flags = parser.parse_intermixed_args(argv)
     store = phantom(flags.out)
-    found = phantom_name(store)
+    found = phantom_name(store, flags.out / "cohort")
     if found != FROZEN:
         print(f"note: this phantom is {found}, the committed rows are of {FROZEN}", flush=True)
     if flags.action == "table":
@@ -193,10 +194,11 @@ def judge_run(config: Config, store: Store, slices: Path) -> Row:
 
 
 def append_baselines(results: Path, found: str, store: Store, out: Path) -> None:
-    """Rows of what needs no training, once for a phantom."""
+    """Rows of what needs no training; they replace those of the same phantom."""
     rows = rows_of(results)
-    if any(row["phantom"] == found and "baseline" in row for row in rows):
-        return
+    kept = [row for row in rows if not (row["phantom"] == found and "baseline" in row)]
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(results, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for name, subjects in baselines(store, out / "cohort").items():
         append(
             results,
@@ -204,7 +206,10 @@ def append_baselines(results: Path, found: str, store: Store, out: Path) -> None
                 "phantom": found,
                 "baseline": name,
                 "name": name,
-                "selected": {"mean": mean_of(subjects), "heads": subjects},
+                "selected": {
+                    "mean": mean_of(subjects),
+                    "heads": [{n: round(v, 4) for n, v in head.items()} for head in subjects],
+                },
                 "commit": commit(),
             },
         )

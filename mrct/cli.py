@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.paths import StoragePath, storage_path
+from mrct.user import name_the_user
 
 SHARED_HELP = "Every command also takes --quiet, --log-level LEVEL and --version."
 REGISTRY = ConstructorRegistry()
@@ -112,6 +113,7 @@ def apply_shared_options(argv: Sequence[str]) -> list[str]:
 
 def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; user errors are printed without a traceback."""
+    name_the_user()
     try:
         code = main(apply_shared_options(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

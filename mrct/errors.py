@@ -92,6 +92,11 @@ class UnreachableError(StoreError):
     """Storage cannot be reached now: that is no damage, and a later try may succeed."""
 
 
+OUTAGES = (UnreachableError, NoStoreError)
+"""Errors of a store that has been open before, and may come back: a disk or a network folder that
+is not mounted leaves nothing at its path."""
+
+
 class StorageFullError(UserError):
     """The data to be written does not fit."""
 

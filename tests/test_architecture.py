@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOW = [
     "mrct.errors",
     "mrct.version",
+    "mrct.user",
     "mrct.storage",
     "mrct.imaging",
     "mrct.drawing",
@@ -38,6 +39,7 @@ FLOW = [
     "cyclegan.nets",
     "cyclegan.data",
     "cyclegan.metrics",
+    "cyclegan.atlas",
     "cyclegan.inference",
     "cyclegan.train.distributed",
     "cyclegan.train.engine",

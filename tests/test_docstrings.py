@@ -18,6 +18,7 @@ from tests.support.stores import make_store
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
+    "cyclegan/atlas",
     "cyclegan/config",
     "cyclegan/data",
     "cyclegan/metrics",

@@ -1,6 +1,7 @@
 """Search for the best settings: `python -m tune run SPACE ...` and `python -m tune report
 FOLDER`."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +11,13 @@ from tyro.conf import Positional, arg, subcommand
 from cyclegan.config.files import resolve
 from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
+from cyclegan.config.run_location import store_moves_explained
 from cyclegan.config.run_storage import runs_folder
-from mrct.cli import parse, parse_known, run_command
+from mrct.cli import optional, parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.job_stop import outlive_job_stop
 from mrct.storage.local_path import LocalPath, make_output_folder
+from mrct.storage.paths import StoragePath
 from tune.space.space import SPACES
 from tune.time_budget import seconds
 
@@ -103,6 +106,8 @@ class ReportCommand:
     such as `loss.cycle.weight: 1`."""
     seeds: int = 3
     """Number of seeds for --compare."""
+    store: Annotated[StoragePath | None, optional("PATH|URL", "that of the search")] = None
+    """Store for --compare, pictures and best.yaml, if the search's has moved."""
     pictures: bool = True
     """Show slices of the best and the worst trial."""
 
@@ -144,9 +149,11 @@ def run_report(command: ReportCommand) -> ExitCode:
     from tune.report.report import write_report
     from tune.search.search_folder import open_search
 
-    if command.compare:
-        print(compare(open_search(command.folder), command.compare, command.seeds))
-    return write_report(command.folder, pictures=command.pictures)
+    found = open_search(command.folder, command.store)
+    with nullcontext() if command.store else store_moves_explained(found.base, "--store"):
+        if command.compare:
+            print(compare(found, command.compare, command.seeds))
+        return write_report(found, pictures=command.pictures)
 
 
 def run_search(command: RunCommand) -> ExitCode:
@@ -165,6 +172,7 @@ def run_search(command: RunCommand) -> ExitCode:
     from mrct.storage.lock import exclusive_lock
     from tune.report.report import write_report
     from tune.search.search import search
+    from tune.search.search_folder import open_search
     from tune.search.settings import (
         Settings,
         check_population,
@@ -205,7 +213,7 @@ def run_search(command: RunCommand) -> ExitCode:
             print(doubt)
         print(f"Search       {settings.folder}\nMetric       {settings.metric}", flush=True)
         search(settings, context_of(settings, base), log, draw, space)
-    return write_report(settings.folder, wanted=settings.trials)
+    return write_report(open_search(settings.folder, base.store), wanted=settings.trials)
 
 
 def folder_of_searches(given: str) -> LocalPath:

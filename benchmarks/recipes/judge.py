@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from benchmarks.recipes.pace import DEVICE
+from benchmarks.recipes.table import FLOOR
+from cyclegan.atlas.atlas import train_atlas
+from cyclegan.atlas.patient_scores import patient_scores
 from cyclegan.config.config import Config
+from cyclegan.evaluate.baseline_scores import train_skulls
+from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, HISTOGRAM, SOFT_TISSUE
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network, to_input
 from cyclegan.metrics.baselines import constant_soft_tissue, match_histogram, regression_of
-from cyclegan.metrics.paired_scores import paired_scores, tissue_mae_hu
+from cyclegan.metrics.paired_scores import air_mae_hu, bias_hu, paired_scores, tissue_mae_hu
 from cyclegan.metrics.selection_score import train_ct_statistics
+from cyclegan.metrics.skull_thickness import SkullRays, thickness_mismatch_mm
 from cyclegan.train.checkpoint.checkpoint import load_generators
 from data_prep.readers.nifti import read_nifti
 from data_prep.store.store import Store, StoredVolume
@@ -60,16 +66,30 @@ def judge_networks(
 
 
 def scores_of(hu: NDArray[Any], volume: StoredVolume, store: Store) -> dict[str, float]:
-    """One head's: masked MAE, PSNR, SSIM, bone Dice, and MAE by tissue."""
+    """One head's: masked MAE, PSNR, SSIM, bone Dice, bias, MAE by tissue, skill and r against the
+    atlas of the train split, and its skull against those of the train split."""
     real = partner_ct(store, volume)
     assert real is not None
-    return paired_scores(hu, *real) | tissue_mae_hu(hu, *real)
+    body = store.body(volume)
+    mean, median = train_atlas(store).both(body, volume.height)
+    skull = SkullRays.of(body, volume.height, store.spacing_mm).thickness(hu)
+    mismatch = thickness_mismatch_mm(skull, train_skulls(store))
+    assert mismatch is not None
+    return (
+        paired_scores(hu, *real)
+        | tissue_mae_hu(hu, *real)
+        | air_mae_hu(hu, *real)
+        | {"bias_hu": bias_hu(hu, *real), "skull_mismatch_mm": mismatch}
+        | patient_scores(hu, *real, mean=mean, median=median)
+    )
 
 
 def mean_of(subjects: Subjects) -> dict[str, float]:
-    """The mean of each score over the heads."""
+    """The mean of each score over the heads that have it."""
+    names = {name: None for each in subjects for name in each}
     return {
-        name: round(float(np.mean([each[name] for each in subjects])), 4) for name in subjects[0]
+        name: round(float(np.mean([each[name] for each in subjects if name in each])), 4)
+        for name in names
     }
 
 
@@ -92,8 +112,9 @@ def truth(store: Store) -> dict[str, NDArray[Any]]:
 
 
 def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
-    """What needs no network, what one intensity curve fitted on val pairs reaches, and the grid's
-    floor: the true CT sampled on the store's grid and back on its own, compared there."""
+    """What needs no network, the atlas among it, what one intensity curve fitted on val pairs
+    reaches, and the grid's floor: the true CT sampled on the store's grid and back on its own,
+    compared there."""
     population = train_ct_statistics(store)
     fits = []
     for volume in store.select("mri", "val"):
@@ -105,7 +126,13 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
     regression = sum(fits[1:], start=fits[0])
     found: dict[str, Subjects] = {
         name: []
-        for name in ("constant soft tissue", "histogram matching", "intensity regression (pairs)")
+        for name in (
+            SOFT_TISSUE,
+            HISTOGRAM,
+            "intensity regression (pairs)",
+            ATLAS_MEAN,
+            ATLAS_MEDIAN,
+        )
     }
     for volume in test_heads(store):
         voxels, body = store.voxels(volume), store.body(volume)
@@ -114,10 +141,11 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
             constant_soft_tissue(body),
             match_histogram(voxels, body, population),
             regression.predict(images, body),
+            *train_atlas(store).both(body, volume.height),
         )
         for subjects, hu in zip(found.values(), made, strict=True):
             subjects.append(scores_of(hu, volume, store))
-    return found | {"resolution floor (true CT)": [floor(v, store, cohort) for v in truths(store)]}
+    return found | {FLOOR: [floor(v, store, cohort) for v in truths(store)]}
 
 
 def truths(store: Store) -> list[StoredVolume]:

@@ -8,32 +8,28 @@ field. The reference recipe falls into contrast lock-in on it (`docs/recipe.md`)
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_prep.datasets.split import SPLITS, Split
+from data_prep.datasets.manifest import read_manifest
+from data_prep.datasets.split import SPLITS
+from data_prep.phantom.settings import CohortOrigin, CohortSettings, read_origin
+from data_prep.readers.nifti import read_nifti
 from data_prep.store.store import Store, open_store
-from data_prep.store.stored_volume import StoredVolume
-from mrct.imaging.modality import Modality
 from mrct.storage.local_path import LocalPath
 
 FROZEN = "f49d063acb57f80e"
 """Of the phantom that the committed rows were measured on: `phantom_hash`, where it was first made.
 
-Other processors round some voxels by one: with AVX-512 a phantom has another hash than without it,
-and the baselines' scores differ by less than 0.001 HU. So its means say which phantom it is.
+Other processors round some voxels by one, so it has another hash there. It is recognised by what it
+was made of, and by the voxels in SAMPLE within one unit of its files.
 """
-FROZEN_MEANS: dict[tuple[Modality, Split], tuple[float, ...]] = {
-    ("mri", "train"): (525.45, 537.20, 552.67, 664.13, 780.86, 812.10, 934.55, 999.06, 1001.40,
-                       1033.52, 1134.06, 12519.02),
-    ("mri", "val"): (11222.47, 13060.69),
-    ("mri", "test"): (702.10, 869.46, 1033.49, 1330.14),
-    ("ct", "train"): (148.40, 153.76, 155.13, 159.66, 162.04, 167.50, 171.14, 173.40, 173.58,
-                      178.52, 181.52, 196.24),
-    ("ct", "val"): (152.21, 182.00),
-    ("ct", "test"): (136.33, 143.75, 167.95, 185.66),
-}  # fmt: skip
-"""Of the stored numbers inside the body, a volume each, in order. Within 1e-4 they are the same."""
+FROZEN_ORIGIN = CohortOrigin(seed=0, settings=CohortSettings())
+SAMPLE = Path("benchmarks/results/frozen_phantom.npz")
+"""Of each scan, by its path in the cohort: voxels at even distances in the file's order."""
+NUM_SAMPLED = 256
 CONVERT = "--spacing-mm 3 2.4 2.4 --size 96 96"
 """As `examples/demo.py` does."""
 
@@ -53,18 +49,33 @@ def command(words: str) -> None:
     subprocess.run([sys.executable, "-m", *words.split()], check=True)
 
 
-def phantom_name(store: Store) -> str:
-    """`FROZEN` for the frozen phantom, whatever processor made it; else its hash."""
-    for (modality, split), frozen in FROZEN_MEANS.items():
-        found = sorted(body_mean(store, volume) for volume in store.select(modality, split))
-        if len(found) != len(frozen) or not np.allclose(found, frozen, rtol=1e-4, atol=0):
-            return phantom_hash(store)
-    return FROZEN
+def phantom_name(store: Store, cohort: Path) -> str:
+    """`FROZEN` for the frozen phantom, whatever processor made it; else its hash.
+
+    `cohort` is the folder that the store was converted from.
+    """
+    return FROZEN if is_frozen(cohort) else phantom_hash(store)
 
 
-def body_mean(store: Store, volume: StoredVolume) -> float:
-    """Of the stored numbers inside the body."""
-    return float(np.mean(store.voxels(volume), where=store.body(volume) > 0, dtype=np.float64))
+def is_frozen(cohort: Path, sample: Path = SAMPLE, origin: CohortOrigin = FROZEN_ORIGIN) -> bool:
+    """Whether a cohort has the frozen one's generator, seed and settings, and its voxels."""
+    if read_origin(cohort) != origin:
+        return False
+    expected = dict(np.load(sample))
+    found = sampled_voxels(cohort)
+    return found.keys() == expected.keys() and all(
+        np.abs(found[name] - expected[name]).max() <= 1 for name in expected
+    )
+
+
+def sampled_voxels(cohort: Path) -> dict[str, NDArray[np.int32]]:
+    """Voxels of each scan of a cohort, rounded, by its path."""
+    found = {}
+    for row in read_manifest(cohort / "manifest.csv"):
+        voxels = read_nifti(row.path, modality=row.modality, pseudonym="").voxels.ravel()
+        places = np.linspace(0, voxels.size - 1, NUM_SAMPLED).astype(np.intp)
+        found[str(row.path.relative_to(cohort))] = np.rint(voxels[places]).astype(np.int32)
+    return found
 
 
 def phantom_hash(store: Store) -> str:

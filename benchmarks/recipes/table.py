@@ -1,6 +1,7 @@
 """The results as one table with intervals, curves over steps, and the same slices of all runs."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -14,7 +15,15 @@ from cyclegan.metrics.statistics import mean_interval
 
 Row = dict[str, Any]
 COLUMNS = {"mae_hu": "MAE HU", "psnr_db": "PSNR", "ssim": "SSIM", "bone_dice": "Dice"}
-TISSUES = {"mae_air_hu": "air", "mae_soft_hu": "soft", "mae_bone_hu": "bone"}
+TISSUES = {
+    "mae_air_hu": "air",
+    "mae_air_rim_hu": "rim",
+    "mae_air_cavity_hu": "cavity",
+    "mae_soft_hu": "soft",
+    "mae_bone_hu": "bone",
+}
+OTHERS = {"bias_hu": "bias", "skull_mismatch_mm": "skull mm", "skill": "skill", "patient_r": "r"}
+"""What older rows lack."""
 BONE_WINDOW = (-450.0, 1050.0)
 
 
@@ -28,6 +37,7 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         groups[row.get("budget", 0), row["name"]].append(row)
     heads = ["recipe", "seeds", "steps", "s", *COLUMNS.values(), *TISSUES.values()]
+    heads += OTHERS.values()
     heads += ["last MAE", "regret MAE", "warned at"]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for _, found in sorted(groups.items(), key=lambda item: (item[0][0], mae(item[1]))):
@@ -36,7 +46,8 @@ def print_table(rows: list[Row]) -> None:
         cells += [str(len(found)), spread(found, "steps"), spread(found, "training_s")]
         for metric in COLUMNS:
             cells.append(with_interval(found, metric))
-        cells += [f"{mean(found, metric):.0f}" for metric in TISSUES]
+        cells += [rounded(mean(found, metric), 0) for metric in (*TISSUES, "bias_hu")]
+        cells += [rounded(mean(found, metric), 2) for metric in OTHERS if metric != "bias_hu"]
         if trained:
             last = np.mean([row["last_mean"]["mae_hu"] for row in found])
             regrets = [row["regret_mae_hu"] for row in found]
@@ -49,6 +60,28 @@ def print_table(rows: list[Row]) -> None:
         else:
             cells += ["", "", ""]
         print("| " + " | ".join(cells) + " |")
+    for sentence in beaten_by_baselines(list(groups.values())):
+        print(sentence)
+
+
+def beaten_by_baselines(groups: list[list[Row]]) -> Iterator[str]:
+    """A sentence per baseline that no training could beat in a score, naming the recipes."""
+    trained = [rows for rows in groups if "curve" in rows[0]]
+    for baseline in (rows for rows in groups if "baseline" in rows[0]):
+        if baseline[0]["name"] == FLOOR:
+            continue
+        for metric, label in {**COLUMNS, **TISSUES}.items():
+            sign = -1 if metric in ("psnr_db", "ssim", "bone_dice") else 1
+            best = mean(baseline, metric)
+            worse = [
+                title(rows[0])
+                for rows in trained
+                if best is not None
+                and (reached := mean(rows, metric)) is not None
+                and sign * reached > sign * best
+            ]
+            if worse:
+                yield f"{baseline[0]['name']} is better in {label} than {', '.join(worse)}"
 
 
 def title(row: Row) -> str:
@@ -56,18 +89,26 @@ def title(row: Row) -> str:
     return f"{row['name']} ({row['budget']})" if "budget" in row else str(row["name"])
 
 
+FLOOR = "resolution floor (true CT)"
+"""The baseline that is no translation of an MRI."""
 LOCK_IN = "contrast lock-in"
 """What the watch's warning begins with; a row keeps no more than its beginning."""
 
 
-def mean(rows: list[Row], metric: str) -> float:
-    """Over seeds and heads."""
-    return float(np.mean([row["selected"]["mean"][metric] for row in rows]))
+def mean(rows: list[Row], metric: str) -> float | None:
+    """Over seeds and heads; None if a row lacks the score."""
+    values = [row["selected"]["mean"].get(metric) for row in rows]
+    return None if None in values else float(np.mean(values))
+
+
+def rounded(value: float | None, digits: int) -> str:
+    """As text; a dash for what is unknown."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def mae(rows: list[Row]) -> float:
     """What the table is sorted by."""
-    return mean(rows, "mae_hu")
+    return float(np.mean([row["selected"]["mean"]["mae_hu"] for row in rows]))
 
 
 def spread(rows: list[Row], name: str) -> str:

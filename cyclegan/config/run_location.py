@@ -56,16 +56,16 @@ def is_run(folder: StoragePath) -> bool:
 
 @contextmanager
 def store_moves_explained(config: Config, flag: str) -> Iterator[None]:
-    """Explain, if the block does not find the store of an earlier run, how to name another one.
+    """Explain, if the block does not find the store of an earlier run or search, how to name it.
 
     Args:
-        config: Configuration of the run.
+        config: Configuration of the run, or base of the search.
         flag: Flag of this command that names a store.
     """
     try:
         yield
     except NoStoreError as error:
         raise NoStoreError(
-            f"There is no store at {config.store}, where this run had it. If it was moved, name "
+            f"There is no store at {config.store}, where it was before. If it was moved, name "
             f"its new place: {flag} STORE."
         ) from error

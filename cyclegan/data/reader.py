@@ -11,7 +11,7 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged, require_reachable
+from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
 from mrct.errors import StoreError, UnreachableError
 
 OPEN_VOLUMES = 4096
@@ -94,10 +94,11 @@ class PendingRead:
             try:
                 pixels[position] = self._slice(position, array).read().result()
             except ValueError as error:
-                require_reachable(self._store.path)
                 volume, z = self._refs[position]
                 file = f"{volume.name}/{array}/c/0/0/0"
                 found = damaged(self._store.path, volume.name, file, f"slice {z}: {error}")
+                if isinstance(found, UnreachableError):
+                    raise found from error
                 self.damage.setdefault(position, found)
         return pixels
 
@@ -149,7 +150,6 @@ class SliceReader:
             except UnreachableError:
                 raise
             except StoreError as error:
-                require_reachable(self._store.path)
                 opened.append(None)
                 damage[position] = error
         return PendingRead(self._store, refs, opened, damage)
@@ -181,6 +181,5 @@ class SliceReader:
         try:
             return tensorstore.open(spec, open=True, read=True, context=self._context).result()
         except ValueError as error:  # the volume was closed, and deleted since
-            require_reachable(self._store.path)
             file = f"{volume.name}/{array}/zarr.json"
             raise damaged(self._store.path, volume.name, file, str(error)) from error

@@ -3,13 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.atlas.atlas import CtAtlas, train_atlas
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.paired_ct import Registration, paired_ct_of, registration, rigid_of
-from cyclegan.evaluate.score_table import GENERATOR, HISTOGRAM, REGRESSION, SOFT_TISSUE
+from cyclegan.evaluate.score_table import (
+    ATLAS_MEAN,
+    ATLAS_MEDIAN,
+    GENERATOR,
+    HISTOGRAM,
+    REGRESSION,
+    SOFT_TISSUE,
+)
 from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
@@ -18,6 +27,7 @@ from cyclegan.metrics.baselines import (
     regression_of,
 )
 from cyclegan.metrics.selection_score import train_ct_statistics
+from cyclegan.metrics.skull_thickness import SkullRays, SkullThickness
 from cyclegan.metrics.unpaired_scores import CtStatistics
 from data_prep.store.store import Store, StoredVolume
 from mrct.errors import StoreError
@@ -31,7 +41,11 @@ class Baselines:
     """What the generator is compared with, and the real CT data that the baselines use."""
 
     real_cts: CtStatistics | None
-    """The real CTs of the train split."""
+    """The real CTs of the train split; None if it has none, and so for the next two."""
+    atlas: CtAtlas | None
+    """Their mean and median by position."""
+    real_skulls: SkullThickness | None
+    """The thickness of their skulls."""
     regressions: Mapping[str, IntensityRegression]
     """Regression of each pair of the evaluated split, by MRI volume."""
     rigids: Mapping[str, RigidTransform]
@@ -53,6 +67,8 @@ class Baselines:
         for other in self.compared_models:
             _, cts[other.name] = other.networks.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
+        if self.atlas is not None:
+            cts[ATLAS_MEAN], cts[ATLAS_MEDIAN] = self.atlas.both(body, cycle.volume.height)
         if self.real_cts is not None:
             cts[HISTOGRAM] = match_histogram(voxels, body, self.real_cts)
         if others := self.regression_without(cycle.volume.name):
@@ -88,11 +104,23 @@ def baselines_of(
                     images = normalise(store.voxels(mri).astype(np.float32), mri.window)
                     regressions[mri.name] = regression_of(images, pair.real, pair.scored)
             advance()
-    real_cts = train_ct_statistics(store) if store.select("ct", "train") else None
+    has_cts = bool(store.select("ct", "train"))
     return Baselines(
-        real_cts=real_cts,
+        real_cts=train_ct_statistics(store) if has_cts else None,
+        atlas=train_atlas(store) if has_cts else None,
+        real_skulls=train_skulls(store) if has_cts else None,
         regressions=regressions,
         rigids=rigids,
         registrations=registrations,
         compared_models=compared_models,
     )
+
+
+@lru_cache(maxsize=2)
+def train_skulls(store: Store) -> SkullThickness:
+    """Return the thickness of the skulls of the CTs of the train split, which has one."""
+    first, *others = (
+        SkullRays.of(store.body(ct), ct.height, store.spacing_mm).thickness(store.voxels(ct))
+        for ct in store.select("ct", "train")
+    )
+    return sum(others, start=first)

@@ -9,11 +9,18 @@ import numpy as np
 from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
-from cyclegan.evaluate.score_table import GENERATOR, Scores, ShownVolume, VolumeScores
+from cyclegan.evaluate.score_table import (
+    GENERATOR,
+    TRAIN_CTS,
+    Scores,
+    ShownVolume,
+    VolumeScores,
+)
 from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
 from cyclegan.evaluate.segmenter import StructureScores, simplify_names
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
+from cyclegan.metrics.skull_thickness import SkullThickness, thickness_mismatch_mm
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio
 from cyclegan.metrics.unpaired_scores import (
     CtStatistics,
@@ -37,6 +44,7 @@ class EvaluationResults:
 
     rows: list[VolumeScores] = field(default_factory=list)
     populations: dict[str, CtStatistics] = field(default_factory=dict)
+    skulls: dict[str, SkullThickness] = field(default_factory=dict)
     structures: list[StructureScores] = field(default_factory=list)
     shown: list[ShownVolume] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -50,6 +58,9 @@ class EvaluationResults:
         for method, population in assessed.populations.items():
             before = [self.populations[method]] if method in self.populations else []
             self.populations[method] = pool_statistics([*before, population])
+        for method, skull in assessed.skulls.items():
+            seen = self.skulls.get(method)
+            self.skulls[method] = skull if seen is None else seen + skull
         if assessed.shown.cycle.volume.modality == "mri":
             self.shown[:] = worst_volumes([*self.shown, assessed.shown], num_shown)
 
@@ -106,9 +117,10 @@ def evaluate(
         shown=tuple(found.shown),
         failed=tuple(found.failed),
     )
-    if baselines.real_cts is None:
+    if baselines.real_cts is None or baselines.real_skulls is None:
         return scores
-    return add_unpaired_comparisons(scores, found.populations, baselines.real_cts)
+    compared = add_unpaired_comparisons(scores, found.populations, baselines.real_cts)
+    return add_skulls(compared, found.skulls, baselines.real_skulls)
 
 
 def worst_volumes(shown: list[ShownVolume], most: int) -> list[ShownVolume]:
@@ -141,3 +153,17 @@ def add_unpaired_comparisons(
         score = selection_score(populations[GENERATOR], real_cts, float(np.mean(cycles)))
         found[GENERATOR]["selection"] = score
     return replace(scores, populations=found)
+
+
+def add_skulls(scores: Scores, skulls: dict[str, SkullThickness], real: SkullThickness) -> Scores:
+    """Return the scores with the skulls of each method, and how they differ from the real ones."""
+    found = {
+        method: values
+        | (
+            {}
+            if (mismatch := thickness_mismatch_mm(skulls[method], real)) is None
+            else {"skull_mismatch_mm": mismatch}
+        )
+        for method, values in scores.populations.items()
+    }
+    return replace(scores, populations=found, skulls=skulls | {TRAIN_CTS: real})

@@ -11,6 +11,7 @@ from cyclegan.evaluate.paired_ct import Registration
 from cyclegan.evaluate.segmenter import StructureScores
 from cyclegan.inference.cycle import CycleResult
 from cyclegan.metrics.protocol import ProtocolName
+from cyclegan.metrics.skull_thickness import SkullThickness
 from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_interval
 from data_prep.datasets.split import Split
 from mrct.imaging.modality import MODALITIES, Modality
@@ -19,7 +20,10 @@ GENERATOR = "CycleGAN"
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
-BASELINES = (REGRESSION, HISTOGRAM, SOFT_TISSUE)
+ATLAS_MEAN = "atlas, mean"
+ATLAS_MEDIAN = "atlas, median"
+BASELINES = (ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+TRAIN_CTS = "CTs of the train split"
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
 MIN_SHARE_SEEN = 0.9
@@ -29,6 +33,8 @@ FEWEST_SUBJECTS = 3
 PAIRED = ("mae_hu", "psnr_db", "ssim", "ms_ssim", "bone_dice")
 DETAIL = (
     "mae_air_hu",
+    "mae_air_rim_hu",
+    "mae_air_cavity_hu",
     "mae_soft_hu",
     "mae_bone_hu",
     "bias_hu",
@@ -36,6 +42,8 @@ DETAIL = (
     "bone_hd95_mm",
 )
 """Paired scores that locate the error."""
+AGAINST_ATLAS = ("skill", "patient_r")
+"""Paired scores against the atlas of the train split's CTs: what is known of this patient."""
 CYCLE = ("cycle_ssim", "cycle_psnr_db")
 UNPAIRED = ("edge_agreement", "shape_dice")
 """Scores of one synthetic CT against its own MRI."""
@@ -47,6 +55,7 @@ POPULATION = (
     "hu_place_distance",
     "bone_depth_mismatch",
     "bone_place_mismatch",
+    "skull_mismatch_mm",
     "roughness_ratio",
     "kernel_distance",
 )
@@ -65,9 +74,9 @@ class VolumeScores:
     modality: Modality
     method: str
     values: dict[str, float]
-    """Scores by name: `PAIRED` and `DETAIL` for an MRI with a real CT, `UNPAIRED` for any synthetic
-    CT of a network, `CYCLE` for the generator, and for its pairs `ALIGNMENT`: how well the bodies
-    of MRI and CT agree, and the share of them in the field of view of both scans."""
+    """Scores by name: `PAIRED`, `DETAIL` and `AGAINST_ATLAS` for an MRI with a real CT, `UNPAIRED`
+    for any synthetic CT of a network, `CYCLE` for the generator, and for its pairs `ALIGNMENT`: how
+    well the bodies of MRI and CT agree, and the share of them in the field of view of both."""
     heights: tuple[float | None, ...] = ()
     """MAE in HU by tenths of the compared slices, from the lowest up, for an MRI with a real CT."""
 
@@ -107,6 +116,8 @@ class Scores:
     populations: dict[str, dict[str, float]] = field(default_factory=dict)
     """By method: `POPULATION`, all synthetic CTs against the CTs of the train split, and
     `selection` for the generator. Empty if the train split has no CT."""
+    skulls: dict[str, SkullThickness] = field(default_factory=dict)
+    """Thickness of the skull of all synthetic CTs by method, and of `TRAIN_CTS`."""
     shown: tuple[ShownVolume, ...] = field(default=(), repr=False)
     failed: tuple[str, ...] = ()
     """Error message of each volume that could not be read or scored."""

@@ -7,16 +7,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.atlas.patient_scores import patient_scores
 from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import Baselines
 from cyclegan.evaluate.native_grid import NativeGridReader
 from cyclegan.evaluate.paired_ct import PairedCt, paired_ct_of
-from cyclegan.evaluate.score_table import ALIGNMENT, GENERATOR, ShownVolume, VolumeScores
+from cyclegan.evaluate.score_table import (
+    ALIGNMENT,
+    ATLAS_MEAN,
+    ATLAS_MEDIAN,
+    GENERATOR,
+    ShownVolume,
+    VolumeScores,
+)
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.metrics.body_regions import BodyMap
 from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
 from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName
+from cyclegan.metrics.skull_thickness import SkullRays, SkullThickness
 from cyclegan.metrics.structural_agreement import edge_agreement, outline_agreement
 from cyclegan.metrics.unpaired_scores import CtStatistics, ct_statistics_in, cycle_scores
 from data_prep.store.store import Store, StoredVolume
@@ -48,6 +57,8 @@ class ScoredVolume:
     rows: list[VolumeScores]
     populations: dict[str, CtStatistics]
     """Distributions of the synthetic CTs of an MRI, by method."""
+    skulls: dict[str, SkullThickness]
+    """Thickness of their skulls, by method."""
     structures: list[StructureScores]
     problems: list[str]
     """Messages about scores that could not be computed although the volume could be read."""
@@ -101,6 +112,7 @@ def score_volume(
         structures=table.structures,
         problems=table.problems,
         populations=populations_of(cts, cycle.body, store.spacing_mm) if cts else {},
+        skulls=skulls_of(cts, cycle.body, volume, store.spacing_mm) if cts else {},
         shown=ShownVolume(
             cycle=cycle,
             real=pair.real if pair else None,
@@ -117,6 +129,17 @@ def populations_of(
     """Return the distributions of synthetic CTs, whose body mask they share, by method."""
     located = BodyMap.of(body, spacing_mm)
     return {method: ct_statistics_in(hu, located) for method, hu in cts.items()}
+
+
+def skulls_of(
+    cts: SyntheticCts,
+    body: NDArray[np.bool_],
+    volume: StoredVolume,
+    spacing_mm: tuple[float, float, float],
+) -> dict[str, SkullThickness]:
+    """Return the thickness of the skull in synthetic CTs of one body, by method."""
+    rays = SkullRays.of(body, volume.height, spacing_mm)
+    return {method: rays.thickness(hu) for method, hu in cts.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -169,12 +192,20 @@ def score_pair(
             "nothing to compare. Check that both scans show the same anatomy."
         )
 
+    atlas = {
+        name: pair.resample(cts[method])
+        for name, method in (("mean", ATLAS_MEAN), ("median", ATLAS_MEDIAN))
+        if method in cts
+    }
+
     def scored(method: str) -> tuple[dict[str, float], list[float | None]]:
         hu = pair.resample(cts[method])
         protocol = PROTOCOLS[options.protocol]
         scores = all_paired_scores(
             hu, pair.real, pair.scored, spacing_mm=pair.spacing_mm, protocol=protocol
         )
+        if atlas:
+            scores |= patient_scores(hu, pair.real, pair.scored, **atlas)
         return scores, height_mae_hu(hu, pair.real, pair.scored)
 
     for method, (scores, heights) in zip(cts, threads.map(scored, cts), strict=True):

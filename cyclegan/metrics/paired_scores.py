@@ -14,7 +14,7 @@ from scipy import ndimage
 from cyclegan.metrics.histogram import distance_hu, histogram_of, tissues_of
 from cyclegan.metrics.protocol import SYNTHRAD2025, Protocol
 from cyclegan.metrics.ssim import multiscale_similarity, similarity
-from mrct.imaging.hounsfield import BONE_HU
+from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
 
 NUM_TENTHS = 10
 """Slabs of equal height that errors are reported for."""
@@ -51,6 +51,24 @@ def tissue_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
     return {
         f"mae_{tissue}_hu": float(errors[part].mean())
         for tissue, part in tissues_of(truth).items()
+        if part.any()
+    }
+
+
+def air_mae_hu(synthetic: HU, real: HU, body: Mask) -> dict[str, float]:
+    """Return the mean absolute error in HU of the air, apart for the skin's rim and for cavities.
+
+    The keys are `mae_air_rim_hu`, air of the real CT in the body's outermost voxel, which is
+    partial volume of skin and tells how well the outlines agree, and `mae_air_cavity_hu`, all other
+    air: sinuses and airways. What the body lacks is left out.
+    """
+    inside = body.astype(bool)
+    # A border of the array that cuts the body is no surface.
+    deep = ndimage.binary_erosion(inside, border_value=1)
+    air = inside & (real < CAVITY_HU)
+    return {
+        f"mae_air_{name}_hu": mae_hu(synthetic, real, part)
+        for name, part in (("rim", air & ~deep), ("cavity", air & deep))
         if part.any()
     }
 
@@ -189,7 +207,7 @@ def all_paired_scores(
     """
     scores = paired_scores(synthetic, real, body, protocol)
     voxels = body_voxels(synthetic, real, body.astype(bool))
-    scores |= tissue_mae_hu(*voxels)
+    scores |= tissue_mae_hu(*voxels) | air_mae_hu(synthetic, real, body)
     scores["bias_hu"] = bias_hu(*voxels)
     scores["histogram_hu"] = histogram_hu(*voxels)
     if protocol.multiscale and (multiscale := ms_ssim(synthetic, real, body)) is not None:

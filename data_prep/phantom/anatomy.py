@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.phantom.brain import CEREBRUM, brain_layers
+from data_prep.phantom.oddities import odd_layers, odd_region
 from data_prep.phantom.person import Subject
 from data_prep.phantom.shapes import (
     Arch,
@@ -24,7 +25,7 @@ from data_prep.phantom.shapes import (
     rotation_matrix,
     smooth_noise,
 )
-from data_prep.phantom.tissue import Tissue
+from data_prep.phantom.tissue import NUM_ORDINARY, Tissue
 from mrct.imaging.volume import Affine
 
 LOW_MM, HIGH_MM = (-104.0, -132.0, -100.0), (104.0, 136.0, 108.0)
@@ -128,9 +129,12 @@ class Anatomy:
     """One head in the world of a scanner, before anything is measured."""
 
     fractions: NDArray[np.float32]
-    """[tissue, z, y, x], the part of each voxel that each Tissue fills; sums to 1 over tissues."""
+    """[tissue, z, y, x], the part of each voxel that each Tissue fills; sums to 1 over tissues. An
+    ordinary head has the first ten tissues only."""
     affine: Affine
     """[4, 4], (x, y, z, 1) voxel indices to RAS mm."""
+    odd: NDArray[np.bool_] | None = None
+    """[z, y, x], where the subject's oddity is; None if it has none, or one that is everywhere."""
 
 
 def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
@@ -141,7 +145,8 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
     """
     rng = np.random.Generator(np.random.Philox(subject.texture_seed))
     space, affine = _frame(subject, rng, spacing_mm)
-    fractions = np.zeros((len(Tissue), *space.shape), np.float32)
+    num_tissues = NUM_ORDINARY if subject.oddity == "none" else len(Tissue)
+    fractions = np.zeros((num_tissues, *space.shape), np.float32)
     left = np.ones(space.shape, np.float32)
     for tissue, distance in _layers(subject, space, rng, spacing_mm):
         visible = np.clip(0.5 - distance / np.float32(spacing_mm), 0, 1)
@@ -149,7 +154,7 @@ def make_anatomy(subject: Subject, *, spacing_mm: float) -> Anatomy:
         fractions[tissue] += visible
         left -= visible
     fractions[Tissue.AIR] += left
-    return Anatomy(fractions=fractions, affine=affine)
+    return Anatomy(fractions=fractions, affine=affine, odd=odd_region(subject.oddity, space))
 
 
 def _frame(
@@ -210,10 +215,12 @@ def _layers(
     yield Tissue.AIR, -head
     yield from _eyes(space, head)
     sinuses, septa = _sinuses(subject, space, noise(5), spacing_mm)
+    air = np.maximum(np.minimum(space.union(AIRWAYS), sinuses), -cavity)
+    yield from odd_layers(subject.oddity, space, np.maximum(cavity - thickness, -cavity), air)
     yield Tissue.MUSCLE, space.union(TURBINATES)
     # The innermost table stays whole, whatever sinus or ear lies against it.
     yield Tissue.BONE, np.maximum(np.abs(cavity - 0.7) - 0.7, -canal - 1)
-    yield Tissue.AIR, np.maximum(np.minimum(space.union(AIRWAYS), sinuses), -cavity)
+    yield Tissue.AIR, air
     yield Tissue.BONE, np.minimum(septa, space.union(PETROUS))
     yield from brain_layers(
         space,

@@ -2,6 +2,7 @@
 and aligned pairs for validation and test.
 """
 
+import itertools
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import numpy as np
 
 from data_prep.datasets.manifest import Row, write_manifest
 from data_prep.datasets.split import Split
-from data_prep.phantom.anatomy import make_anatomy
+from data_prep.phantom.heads import LevelsHead, ShapesHead, changed
+from data_prep.phantom.level_head import LevelPerson
+from data_prep.phantom.oddities import odd_subject
 from data_prep.phantom.person import Subject
-from data_prep.phantom.scanner import CtScan, MriScan, acquire_ct, acquire_mri
-from data_prep.phantom.settings import CohortSettings
+from data_prep.phantom.settings import CohortOrigin, CohortSettings, Oddity, write_origin
 from data_prep.phantom.shapes import Array, Point, rotation_matrix
 from data_prep.readers.nifti import write_nifti
 from mrct.imaging.modality import Modality
@@ -34,23 +36,28 @@ SCAN_DTYPES: dict[Modality, tuple[str, ...]] = {
     "mri": ("uint16", "int16", "float32"),
     "ct": ("int16", "int16", "float32"),
 }
+ODD_FOLDER = "odd"
+"""Folder with the masks of the regions that are odd, on the CTs' grids and under their names."""
+_CUT = 7
+"""Number of the random stream of the fields of view; those of the scans are 1 and 2."""
 THIN = 0.6
 """Thickness of sagittal and coronal slices (of 3D scans) relative to axial ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Visit:
+class Visit:
     """One subject and the scans taken of it."""
 
     index: int
     split: Split
     modalities: tuple[Modality, ...]
+    oddity: Oddity = "none"
 
 
 def make_cohort(
     out: Path, *, settings: CohortSettings, seed: int, num_workers: int | None = None
 ) -> Path:
-    """Write `mri/*.nii.gz`, `ct/*.nii.gz` and, last, `manifest.csv` under `out`.
+    """Write `mri/*.nii.gz`, `ct/*.nii.gz`, `phantom.json` and, last, `manifest.csv` under `out`.
 
     Every voxel depends on `settings`, `seed`, and the subject's number only, not on the number
     of workers.
@@ -66,8 +73,8 @@ def make_cohort(
     """
     for modality in ORIENTATIONS:
         make_output_folder(out / modality)
-    visits = _plan(settings)
-    work = partial(_scan_subject, out, settings, seed)
+    visits = planned_visits(settings)
+    work = partial(scan_subject, out, settings, seed)
     num_workers = min(num_workers or len(os.sched_getaffinity(0)), len(visits))
     rows: list[Row] = []
     with progress("phantom heads", len(visits)) as advance:
@@ -81,12 +88,14 @@ def make_cohort(
                 for scans in pool.map(work, visits):
                     rows += scans
                     advance()
+    write_origin(out, CohortOrigin(seed=seed, settings=settings))
     manifest = out / "manifest.csv"
     write_manifest(manifest, rows)
     return manifest
 
 
-def _plan(settings: CohortSettings) -> list[_Visit]:
+def planned_visits(settings: CohortSettings) -> list[Visit]:
+    """Return who is scanned how, by number."""
     groups: list[tuple[int, Split, tuple[Modality, ...]]] = [
         (settings.num_train_mri, "train", ("mri",)),
         (settings.num_train_ct, "train", ("ct",)),
@@ -94,32 +103,64 @@ def _plan(settings: CohortSettings) -> list[_Visit]:
         (settings.num_test, "test", ("mri", "ct")),
     ]
     people = [group[1:] for group in groups for _ in range(group[0])]
+    odd = itertools.cycle(settings.oddities or ("none",))
     return [
-        _Visit(index=index, split=split, modalities=modalities)
+        Visit(
+            index=index,
+            split=split,
+            modalities=modalities,
+            oddity=next(odd) if split == "test" else "none",
+        )
         for index, (split, modalities) in enumerate(people)
     ]
 
 
-def _scan_subject(out: Path, settings: CohortSettings, seed: int, visit: _Visit) -> list[Row]:
+def scan_subject(out: Path, settings: CohortSettings, seed: int, visit: Visit) -> list[Row]:
     """Generate one head, scan it and write the scans, from random numbers of (seed, index) only."""
     name = f"phantom-{visit.index:04d}"
-    rng = _generator(seed, visit.index)
-    subject = Subject.draw(rng)
-    anatomy = make_anatomy(subject, spacing_mm=settings.anatomy_mm)
+    head = _make_head(settings, visit, _generator(seed, visit.index))
     rows = []
     for modality in visit.modalities:
         rng = _generator(seed, visit.index, 1 + list(ORIENTATIONS).index(modality))
-        grid = _draw_grid(rng, modality, settings, centre_mm=subject.shift_mm)
-        if modality == "mri":
-            voxels = acquire_mri(anatomy, grid, MriScan.draw(rng), rng)
-        else:
-            voxels = acquire_ct(anatomy, grid, CtScan.draw(rng), rng)
+        view = _field_of_view(settings, modality, visit, seed)
+        grid = _draw_grid(rng, modality, settings, view, centre_mm=head.centre_mm)
+        voxels = head.scan(modality, grid, rng)
         dtype = np.dtype(rng.choice(SCAN_DTYPES[modality]))
         path = out / modality / f"{name}.nii.gz"
         write_nifti(path, _stored(voxels, dtype), grid.affine)
+        if modality == "ct" and (odd := head.odd_region(grid)) is not None:
+            make_output_folder(out / ODD_FOLDER)
+            write_nifti(out / ODD_FOLDER / path.name, odd.astype(np.uint8), grid.affine)
         pair = name if len(visit.modalities) > 1 else None
         rows.append(Row(path=path, modality=modality, subject=name, split=visit.split, pair=pair))
     return rows
+
+
+def _make_head(
+    settings: CohortSettings, visit: Visit, rng: np.random.Generator
+) -> ShapesHead | LevelsHead:
+    """Return the head of a subject, as the cohort's settings change it."""
+    changes = {
+        "fluid_mm": settings.mri_fluid if "mri" in visit.modalities else 1.0,
+        "skull_mm": 1.0 if "mri" in visit.modalities else settings.ct_skull,
+        "fat_mm": 1.0 if "mri" in visit.modalities else settings.ct_fat,
+    }
+    if settings.generator == "levels":
+        return LevelsHead(changed(LevelPerson.draw(rng), changes), settings)
+    subject = odd_subject(changed(Subject.draw(rng), changes), visit.oddity)
+    return ShapesHead(subject, settings)
+
+
+def _field_of_view(
+    settings: CohortSettings, modality: Modality, visit: Visit, seed: int
+) -> tuple[float, float]:
+    """Return how much of the field of view is cut, (above, below) in mm, from random numbers of its
+    own: a cut changes no other voxel."""
+    cut_mm = settings.mri_cut_mm if modality == "mri" else settings.ct_cut_mm
+    if visit.split != "train":
+        return 0.0, 0.0
+    above, below = _generator(seed, visit.index, _CUT).uniform(0, cut_mm)
+    return float(above), float(below)
 
 
 def _generator(*key: int) -> np.random.Generator:
@@ -131,7 +172,11 @@ def _stored(voxels: Array, dtype: np.dtype[np.generic]) -> np.ndarray:
 
 
 def _draw_grid(
-    rng: np.random.Generator, modality: Modality, settings: CohortSettings, centre_mm: Point
+    rng: np.random.Generator,
+    modality: Modality,
+    settings: CohortSettings,
+    cut_mm: tuple[float, float],
+    centre_mm: Point,
 ) -> Grid:
     """Return the grid of one scan: its own spacing, storage order, and a few degrees of tilt."""
     order = str(rng.choice(ORIENTATIONS[modality]))
@@ -141,10 +186,12 @@ def _draw_grid(
     sizes = sizes * rng.uniform(0.8, 1.2, 2)[[0, 0, 1]]
     # directions: [3 world, 3 stored], one unit vector per stored axis
     directions = np.array([AXES[letter] for letter in order], np.float64).T
-    counts = np.ceil(np.abs(directions.T) @ settings.fov_mm / sizes).astype(int)
+    above_mm, below_mm = cut_mm
+    fov_mm = np.subtract(settings.fov_mm, (0, 0, above_mm + below_mm))
+    counts = np.ceil(np.abs(directions.T) @ fov_mm / sizes).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = rotation_matrix(tuple(rng.normal(0, (3, 2, 2)))) @ directions * sizes
-    centre = np.add(centre_mm, (0, 2, 12)) + rng.normal(0, 2, 3)
+    centre = np.add(centre_mm, (0, 2, 12 + (below_mm - above_mm) / 2)) + rng.normal(0, 2, 3)
     affine[:3, 3] = centre - affine[:3, :3] @ ((counts - 1) / 2)
     x, y, z = (int(count) for count in counts)
     return Grid(shape=(z, y, x), affine=affine)

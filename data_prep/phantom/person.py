@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.phantom.settings import Oddity
 from data_prep.phantom.shapes import Point
 
 
@@ -32,6 +33,8 @@ class Subject:
     sinus_scale: float = 1.0
     texture_seed: int = 0
     """Random seed of the course of sulci, displacement, septa, and muscle planes."""
+    oddity: Oddity = "none"
+    """In what the head differs from all others; its tissues come on top of the rest."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Subject":

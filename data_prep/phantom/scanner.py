@@ -1,5 +1,6 @@
 """Simulates MRI and CT scans of an anatomy: contrast, resolution, bias, noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,19 +9,21 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from data_prep.phantom.anatomy import Anatomy
+from data_prep.phantom.settings import Weighting
 from data_prep.phantom.shapes import Array, smooth_noise
-from data_prep.phantom.tissue import CONTRAST, Tissue
+from data_prep.phantom.tissue import CONTRAST, NUM_ORDINARY, Contrast, Tissue
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.volume import Affine, Grid, spacing_of
 
 FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2)
+T2_TR_MS, T2_TE_MS = 4500.0, 95.0
 HOLDER_HU = -150.0
 """A thin carbon shell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MriScan:
-    """A T1-weighted spoiled gradient echo at 1.5 T (FLASH, SPGR, T1-FFE)."""
+    """A T1-weighted spoiled gradient echo at 1.5 T (FLASH, SPGR, T1-FFE), unless weighted by T2."""
 
     tr_ms: float = 18.0
     te_ms: float = 5.0
@@ -31,6 +34,9 @@ class MriScan:
     """White matter's signal over the noise's standard deviation in one channel."""
     gain: float = 1e4
     """The scanner's own unit: what a signal of 1 (all protons, upright) becomes."""
+    weighting: Weighting = "t1"
+    """With `t2`, a fast spin echo (TR 4500 ms, TE 95 ms) in place of the gradient echo."""
+    contrast_agent: bool = False
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "MriScan":
@@ -76,6 +82,18 @@ def spoiled_gradient_echo(
     return np.asarray(proton_density * steady * decay, np.float64)
 
 
+def spin_echo(
+    t1_ms: Any, t2_ms: Any, proton_density: Any, *, tr_ms: float, te_ms: float
+) -> NDArray[np.float64]:
+    """Return the signal of a spin echo, relative to full magnetisation.
+
+    S = PD (1 - exp(-TR / T1)) exp(-TE / T2), for TE far below TR (Hahn 1950, Phys Rev 80:580).
+    """
+    recovery = 1 - np.exp(-tr_ms / np.asarray(t1_ms, np.float64))
+    decay = np.exp(-te_ms / np.asarray(t2_ms, np.float64))
+    return np.asarray(proton_density * recovery * decay, np.float64)
+
+
 def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
     """Return the magnitude of a signal with normal noise of `sigma` in both channels.
 
@@ -87,25 +105,17 @@ def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
 
 
 def acquire_mri(anatomy: Anatomy, grid: Grid, scan: MriScan, rng: np.random.Generator) -> Array:
-    """Simulate a T1-weighted magnitude image, float32 [z, y, x] on `grid`, in arbitrary units.
+    """Simulate a magnitude image, float32 [z, y, x] on `grid`, in arbitrary units.
 
     T1 varies by 4 % between subjects. Flow, fat's chemical shift, and distortion at the sinuses
     are left out.
     """
-    contrasts = [CONTRAST[tissue] for tissue in Tissue]
-    signals = spoiled_gradient_echo(
-        np.array([c.t1_ms for c in contrasts]) * rng.normal(1, 0.04, len(contrasts)),
-        np.array([c.t2star_ms for c in contrasts]),
-        np.array([c.proton_density for c in contrasts]),
-        tr_ms=scan.tr_ms,
-        te_ms=scan.te_ms,
-        flip_deg=scan.flip_deg,
-    )
+    signals = _signals(_contrasts(anatomy), scan, rng)
     emitted = _mix(anatomy, signals)
     spacing_mm = spacing_of(anatomy.affine)[0]
     emitted *= np.exp(scan.bias * smooth_noise(rng, emitted.shape, spacing_mm, 100))
     sigma = float(signals[Tissue.WHITE]) / scan.snr
-    return rician(_sample(emitted, anatomy.affine, grid), sigma, rng) * np.float32(scan.gain)
+    return rician(sample_on_grid(emitted, anatomy.affine, grid), sigma, rng) * np.float32(scan.gain)
 
 
 def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Generator) -> Array:
@@ -114,9 +124,11 @@ def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Genera
     Every tissue's CT number varies between subjects by its spread. A voxel shows the mean of what
     it holds; noise is white and normal. Beam hardening, scatter, and metal are left out.
     """
-    contrasts = [CONTRAST[tissue] for tissue in Tissue]
-    numbers = rng.normal([c.hu for c in contrasts], [c.hu_spread for c in contrasts])
-    image = _sample(_mix(anatomy, numbers), anatomy.affine, grid)
+    contrasts = _contrasts(anatomy)
+    numbers = np.array([float(c.hu) for c in contrasts])
+    ordinary = contrasts[:NUM_ORDINARY]
+    numbers[:NUM_ORDINARY] = rng.normal([c.hu for c in ordinary], [c.hu_spread for c in ordinary])
+    image = sample_on_grid(_mix(anatomy, numbers), anatomy.affine, grid)
     if scan.holder:
         shell = _holder(anatomy, grid)
         image += shell * (np.float32(HOLDER_HU) - image)
@@ -124,12 +136,38 @@ def acquire_ct(anatomy: Anatomy, grid: Grid, scan: CtScan, rng: np.random.Genera
     return np.clip(image, *WINDOW_HU)
 
 
+def _contrasts(anatomy: Anatomy) -> list[Contrast]:
+    return [CONTRAST[tissue] for tissue in list(Tissue)[: len(anatomy.fractions)]]
+
+
+def _signals(
+    contrasts: Sequence[Contrast], scan: MriScan, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the signal of each tissue, [tissues]; T1 of the ordinary ones varies."""
+    t1_ms = np.array([c.t1_ms for c in contrasts])
+    t1_ms[:NUM_ORDINARY] *= rng.normal(1, 0.04, NUM_ORDINARY)
+    if scan.contrast_agent:
+        t1_ms = 1 / (1 / t1_ms + np.array([c.agent_per_s for c in contrasts]) / 1000)
+    density = np.array([c.proton_density for c in contrasts])
+    if scan.weighting == "t2":
+        t2_ms = np.array([c.t2_ms for c in contrasts])
+        return spin_echo(t1_ms, t2_ms, density, tr_ms=T2_TR_MS, te_ms=T2_TE_MS)
+    return spoiled_gradient_echo(
+        t1_ms,
+        np.array([c.t2star_ms for c in contrasts]),
+        density,
+        tr_ms=scan.tr_ms,
+        te_ms=scan.te_ms,
+        flip_deg=scan.flip_deg,
+    )
+
+
 def _mix(anatomy: Anatomy, values: NDArray[np.float64]) -> Array:
     """Return [z, y, x], the mean of the tissues' values in every voxel."""
     return np.tensordot(values.astype(np.float32), anatomy.fractions, axes=1)
 
 
-def _sample(image: Array, affine: Affine, grid: Grid) -> Array:
+def sample_on_grid(image: Array, affine: Affine, grid: Grid) -> Array:
     """Resample `image` to the voxels of `grid`: blurred to their size, then read at their centres.
 
     The point spread is a Gaussian as wide at half height as the voxel, along the image's axes.

@@ -15,7 +15,7 @@ from data_prep.store.commits import (
 )
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
 from data_prep.store.writer import rebuild_index, write_lock
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UnreachableError
 from mrct.progress import progress
 from mrct.storage.paths import StoragePath
 
@@ -32,6 +32,9 @@ def check(store: Store, *, full: bool = False) -> list[str]:
 
     Returns:
         A message for each problem; empty if the store is sound.
+
+    Raises:
+        UnreachableError: The store is away.
     """
     names = {volume.name for volume in store.volumes}
     problems = []
@@ -44,6 +47,8 @@ def check(store: Store, *, full: bool = False) -> list[str]:
                     problems.append(f"The index and the commit record differ on {volume.name}.")
                 if volume.modality == "mri":
                     store.partner(volume)
+            except UnreachableError:
+                raise
             except StoreError as error:
                 problems.append(str(error))
             if volume.link and volume.link not in names:
@@ -68,7 +73,8 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
 
     Raises:
         NoStoreError: There is nothing at `path`.
-        StoreError: Another command is writing to the store, or its root cannot be used.
+        StoreError: Another command is writing to the store, or its root cannot be used, or read
+            any more; nothing was removed.
         UsageError: `path` is not a store of this project.
     """
     read_root(path)
@@ -95,6 +101,8 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
         for name in names:
             try:
                 verify_files(path, name, full=full)
+            except UnreachableError:
+                raise
             except StoreError as error:
                 say(str(error))
                 damaged.append(name)

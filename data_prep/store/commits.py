@@ -13,7 +13,7 @@ from typing import Any, cast
 from data_prep.datasets.split import Split
 from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
 from data_prep.store.zarr_codec import METADATA, unknown_encoding
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UnreachableError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
 from mrct.storage.names import safe_join
@@ -212,7 +212,7 @@ def has_score_mask(files: Container[str]) -> bool:
 
 
 def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
-    """Return the error for a volume that differs from its record.
+    """Return the error for a volume that differs from its record, or for a store that is away.
 
     Args:
         store: Path of the store.
@@ -220,6 +220,14 @@ def damaged(store: StoragePath, name: str, file: str, found: str) -> StoreError:
         file: File that differs, relative to the store.
         found: What is wrong with the file, as a clause for the message.
     """
+    try:
+        with store.reached():
+            (store / METADATA).read_bytes()
+    except (OSError, UnreachableError) as error:  # where nothing can be read, nothing is damaged
+        return UnreachableError(
+            f"The store {store} cannot be read now ({error}). Check that its disk or network "
+            "folder is there, and run the same command again."
+        )
     return StoreError(
         f"The volume {name} is damaged: {file} in {store}: {found}. Training on it would learn "
         f"from wrong voxels. {_repair(store)}"

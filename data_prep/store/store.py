@@ -41,7 +41,7 @@ from data_prep.store.commits import (
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, SHARD, decode
-from mrct.errors import NoStoreError, StoreError, UnreachableError, UsageError
+from mrct.errors import NoStoreError, StoreError, UsageError
 from mrct.imaging.modality import Modality
 from mrct.storage.local_path import sha256_of
 from mrct.storage.paths import StoragePath
@@ -124,7 +124,8 @@ class Store:
             `volume.offset`, divided by `volume.scale`.
 
         Raises:
-            StoreError: A file of the volume is missing or damaged.
+            StoreError: A file of the volume is missing or damaged; UnreachableError if the store is
+                away.
         """
         return self._read(volume, IMAGE)
 
@@ -138,7 +139,8 @@ class Store:
             uint8 [z, y, x], 1 inside the body and 0 outside.
 
         Raises:
-            StoreError: A file of the volume is missing or damaged.
+            StoreError: A file of the volume is missing or damaged; UnreachableError if the store is
+                away.
         """
         return self._read(volume, BODY)
 
@@ -152,7 +154,8 @@ class Store:
             uint8 [z, y, x]: the mask that the data set gives; the body mask if it gives none.
 
         Raises:
-            StoreError: A file of the volume is missing or damaged.
+            StoreError: A file of the volume is missing or damaged; UnreachableError if the store is
+                away.
         """
         is_given = has_score_mask(read_commit(self.path, volume.name)["files"])
         return self._read(volume, SCORE if is_given else BODY)
@@ -264,22 +267,6 @@ def read_root(path: StoragePath) -> dict[str, Any]:
             "this file again from where the store came from, or convert into another --out."
         )
     return root
-
-
-def require_reachable(path: StoragePath) -> None:
-    """Check that a store is there at all, since a read that failed is damage only then.
-
-    Raises:
-        UnreachableError: Its root cannot be read.
-    """
-    try:
-        with path.reached():
-            (path / METADATA).read_bytes()
-    except OSError as error:
-        raise UnreachableError(
-            f"The store {path} cannot be read now ({error}). Check that its disk or network "
-            "folder is there, and run the same command again."
-        ) from error
 
 
 def fingerprint_of(root: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from mrct.imaging.connected_components import Box
 from mrct.imaging.interpolation import Interpolation
 from mrct.imaging.separable_resampling import Route, inside_axis, pick, route, sample
 from mrct.imaging.volume import Affine, Grid, Volume
+from mrct.user import name_the_user
 
 IntLike = NDArray[np.integer] | np.integer | int
 SLICE_STEPS = 10_000
@@ -146,6 +147,7 @@ def _resample_oblique(
 ) -> NDArray[np.float32]:
     """Resample [z, y, x] arrays with MONAI, whose affines take indices in the array's order."""
     # Imported here, because it takes seconds that `describe`, `check` and `--help` do not need.
+    name_the_user()  # a worker on a cluster ran no command
     import torch
     from monai.data import MetaTensor
     from monai.transforms import SpatialResample

@@ -1,25 +1,30 @@
 """The comparison of recipes: rows that add up, runs that go on, and truth that only judges."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.quality import TEXT_KEPT, judge_run, main, rows_of
-from benchmarks.recipes import phantom
 from benchmarks.recipes.candidate import SCREEN, settings
 from benchmarks.recipes.phantom import (
     FROZEN,
-    FROZEN_MEANS,
-    body_mean,
+    FROZEN_ORIGIN,
+    SAMPLE,
+    is_frozen,
     phantom_hash,
     phantom_name,
+    sampled_voxels,
 )
 from benchmarks.recipes.table import LOCK_IN
 from cyclegan.config.files import load_config
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
-from data_prep.store.store import Store, open_store
+from data_prep.datasets.manifest import write_manifest
+from data_prep.phantom.cohort import make_cohort, planned_visits, scan_subject
+from data_prep.phantom.settings import CohortOrigin, CohortSettings
+from data_prep.store.store import open_store
 from mrct.errors import ExitCode
 from mrct.storage.paths import storage_path
 from tests.support.stores import make_store
@@ -112,30 +117,69 @@ def test_the_hash_of_a_phantom_knows_voxels_and_not_names(tmp_path):
     assert made("a", 1) == made("b", 1) != made("c", 2)
 
 
-def test_the_frozen_phantom_is_known_though_a_voxel_was_rounded_otherwise(tmp_path, monkeypatch):
-    store = make_store(tmp_path / "s.zarr", shape=(8, 32, 32))
-    of_store = phantom_hash(store)
-    assert phantom_name(store) == of_store
-
-    means = {
-        (modality, split): tuple(sorted(body_mean(store, v) for v in store.select(modality, split)))
-        for modality, split in FROZEN_MEANS
-    }
-    monkeypatch.setattr(phantom, "FROZEN_MEANS", means)
-    assert phantom_name(store) == FROZEN
-
-    monkeypatch.setattr(Store, "voxels", lambda *words, read=Store.voxels: rounded(read(*words)))
-    assert phantom_hash(store) != of_store
-    assert phantom_name(store) == FROZEN
-    monkeypatch.setitem(means, ("ct", "train"), tuple(1.001 * m for m in means["ct", "train"]))
-    assert phantom_name(store) == phantom_hash(store)
+ORIGIN = CohortOrigin(
+    seed=5,
+    settings=CohortSettings(
+        num_train_mri=1, num_train_ct=1, num_val=0, num_test=0, in_plane_mm=8, slice_mm=16,
+        anatomy_mm=6,
+    ),
+)  # fmt: skip
 
 
-def rounded(voxels):
-    """As another processor would have: one voxel inside the body one higher."""
-    voxels = voxels.copy()
-    voxels[tuple(side // 2 for side in voxels.shape)] += 1
-    return voxels
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small cohort, and the sample of its voxels."""
+    folder = tmp_path_factory.mktemp("frozen")
+    make_cohort(folder, settings=ORIGIN.settings, seed=ORIGIN.seed, num_workers=1)
+    sample = folder / "sample.npz"
+    np.savez_compressed(sample, **sampled_voxels(folder))
+    return folder, sample
+
+
+def test_the_frozen_phantom_is_known_though_voxels_were_rounded_otherwise(frozen, tmp_path):
+    cohort, sample = frozen
+    voxels = dict(np.load(sample))
+    assert is_frozen(cohort, sample, ORIGIN)
+
+    for other, known in ((1, True), (2, False)):
+        rounded = {name: values.copy() for name, values in voxels.items()}
+        rounded["ct/phantom-0001.nii.gz"][100] += other
+        np.savez_compressed(tmp_path / "s.npz", **rounded)
+        assert is_frozen(cohort, tmp_path / "s.npz", ORIGIN) is known
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"version": 2}])
+def test_a_phantom_of_another_origin_is_not_the_frozen_one(frozen, change):
+    cohort, sample = frozen
+
+    assert not is_frozen(cohort, sample, replace(ORIGIN, **change))
+
+
+def test_a_phantom_without_a_record_has_its_hash(out):
+    store = open_store(storage_path(str(out / "heads.zarr")))
+
+    assert phantom_name(store, out / "cohort") == phantom_hash(store) != FROZEN
+
+
+def test_the_generator_still_makes_the_frozen_phantom(tmp_path):
+    """Two of its 36 scans; those that compare a whole cohort are `benchmarks.quality`'s."""
+    settings = FROZEN_ORIGIN.settings
+    expected = np.load(SAMPLE)
+    for modality in ("mri", "ct"):
+        (tmp_path / modality).mkdir()
+    visits = planned_visits(settings)
+    first_ct = next(visit for visit in visits if visit.modalities == ("ct",))
+
+    rows = [
+        row
+        for visit in (visits[0], first_ct)
+        for row in scan_subject(tmp_path, settings, FROZEN_ORIGIN.seed, visit)
+    ]
+    write_manifest(tmp_path / "manifest.csv", rows)
+
+    assert len(expected) == 36
+    for name, voxels in sampled_voxels(tmp_path).items():
+        assert np.abs(voxels - expected[name]).max() <= 1, name
 
 
 def test_a_row_is_known_by_what_is_not_default(tmp_path):

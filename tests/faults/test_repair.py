@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_prep.store.check import check
-from data_prep.store.commits import commit_path, frozen_splits
+from data_prep.store.check import check, repair
+from data_prep.store.commits import commit_path, committed, frozen_splits, verify_files
 from data_prep.store.store import open_store
-from mrct.errors import StoreError
+from mrct.errors import StoreError, UnreachableError
 from tests.faults.converted import contents, run
 
 
@@ -33,6 +33,20 @@ def test_damaged_frozen_splits_are_taken_from_the_index(inputs, store):
 
     assert frozen_splits(store.path) == splits
     assert check(open_store(store.path), full=True) == []
+
+
+def test_a_store_that_goes_away_during_its_repair_loses_no_volume(store):
+    first, *others = committed(store.path)
+    commit_path(store.path, first).write_bytes(b"?")
+    away = store.path.with_name("away.zarr")
+
+    with pytest.raises(UnreachableError, match="cannot be read now"):
+        repair(store.path, lambda problem: store.path.rename(away))
+
+    away.rename(store.path)
+    assert committed(store.path) == [first, *others]
+    for name in others:
+        verify_files(store.path, name, full=True)
 
 
 def test_a_lost_index_is_rebuilt_as_it_was(inputs, store):

@@ -6,6 +6,7 @@ A minute or more each on a real Ray, so they run under `make faults`.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -64,6 +65,27 @@ def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
     assert driver.wait(60) == ExitCode.PREEMPTED
     assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
     assert [trial.state for trial in trials_of(folder, "preempted")] == ["done"]
+
+
+def test_a_store_that_goes_away_while_trials_train_ends_no_trial(folder):
+    own, away = folder / "own.zarr", folder / "away.zarr"
+    shutil.copytree(folder / "s.zarr", own)
+    argv = command(folder, "outage", "weights", "--trials", "3", "--scheduler", "none")
+    argv[argv.index("--data.store") + 1] = str(own)
+    driver = start(argv)
+    while not ((folder / "outage" / EVENT_LOG).exists() and trials_of(folder, "outage")):
+        assert driver.poll() is None
+        time.sleep(0.1)
+    while not trials_of(folder, "outage")[0].scores:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    own.rename(away)
+
+    assert driver.wait(200) == ExitCode.FAILED
+    assert {trial.state for trial in trials_of(folder, "outage")} <= {"running", "done"}
+    away.rename(own)
+    assert finish([*argv, "--resume"]).returncode == ExitCode.DONE
+    assert [trial.state for trial in trials_of(folder, "outage")] == ["done"] * 3
 
 
 def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from mrct.errors import ExitCode
+from tests.support.nobody import NOBODY
 from tests.support.ray_nodes import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -28,12 +29,6 @@ def main(argv):
 
 run_command(main)
 """
-NOBODY = [
-    *("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"),
-    # To read this Python, which may lie below root's home.
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-]
-"""Another user, without a name; only root can become one."""
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
@@ -86,7 +81,7 @@ def test_a_user_without_name_and_home_needs_neither(folder):
     for parent in folder.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o111)
 
-    running = start(folder, [*NOBODY, "env", "--unset=HOME"])
+    running = start(folder, NOBODY)
     printed, told = running.communicate(timeout=120)
 
     assert (running.returncode, printed) == (ExitCode.DONE, "1 node\n"), told

@@ -98,6 +98,7 @@ def compare(
 
     Raises:
         UserError: There is no best trial, it equals the other configuration, or runs failed.
+        NoStoreError: The search's store is not there.
     """
     best = found.require_best()
     other_values, name = best_other_trial(found, other), Path(other).stem
@@ -107,6 +108,7 @@ def compare(
             f"The best trial, {best.name}, is {name} itself, so there is nothing to compare. "
             "Compare with another configuration, or search with more --trials."
         )
+    store = open_store(found.base.store)  # before anything starts
     first = found.base.run.seed + 1
     arms = [
         ({**values, "run.seed": first + number}, arm)
@@ -134,7 +136,7 @@ def compare(
             f"{len(failed)} of {len(arms)} runs of the comparison failed ({failed[0].name}: "
             f"{failed[0].reason}), so it has no result. To run it again, remove {settings.folder}."
         )
-    return score_runs(found, log.trials[: len(arms)], settings, name)
+    return score_runs(found, store, log.trials[: len(arms)], settings, name)
 
 
 def digest_of(*arms: Config) -> str:
@@ -143,10 +145,9 @@ def digest_of(*arms: Config) -> str:
 
 
 def score_runs(
-    found: SearchFolder, runs: Sequence[Trial], settings: Settings, name: str
+    found: SearchFolder, store: Store, runs: Sequence[Trial], settings: Settings, name: str
 ) -> SearchComparison:
     """Score finished runs and write `verdict.json`."""
-    store = open_store(found.base.store)
     split = split_to_judge_on(store, found.objective)
     scores = []
     for number, trial in enumerate(runs, 1):

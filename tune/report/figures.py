@@ -13,6 +13,7 @@ from cyclegan.train.checkpoint import checkpoint
 from data_prep.store.store import open_store
 from mrct.drawing.curves import Curve, Plot, draw_bars, draw_plots
 from mrct.storage.local_path import LocalPath
+from mrct.storage.paths import StoragePath
 from tune.search.event_log import Trial
 from tune.search.trial_score import Objective
 
@@ -70,7 +71,7 @@ def importance_bars(shares: Mapping[str, float]) -> bytes | None:
     return draw_bars(ordered, "share of the importance")
 
 
-def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
+def slices_of(run_folder: LocalPath, store_path: StoragePath) -> tuple[bytes, str] | None:
     """Translate the first MRI of the val split, with a real CT if there is any, with a run's best
     checkpoint; return a PNG and a caption. None if no checkpoint has a score."""
     if not (run_folder / "config.yaml").exists():
@@ -79,7 +80,7 @@ def slices_of(run_folder: LocalPath) -> tuple[bytes, str] | None:
     if found is None or not isfinite(checkpoint.score_of(found)):
         return None
     config = load_config(run_folder / "config.yaml")
-    store = open_store(config.store)
+    store = open_store(store_path)
     to_ct, to_mri = checkpoint.load_generators(found, config)
     networks = CycleNetworks.trained((to_ct, to_mri), config.data)
     volume = store.select("mri", "val").linked_first()[0]

@@ -20,21 +20,21 @@ from tune.report.figures import importance_bars, score_over_time, slices_of
 from tune.report.parallel_coordinates import parallel_coordinates
 from tune.search.console import short_value, trials_table
 from tune.search.sampler import importances
-from tune.search.search_folder import SearchFolder, open_search
+from tune.search.search_folder import SearchFolder
 from tune.search.trial import RUNS
 from tune.space.space import apply_values, without_switches
 
 BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
 
 
-def write_report(folder: Path, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
+def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
     """Print the table and write all files; the exit code is 3 if trials failed, or fewer than
     `wanted` ended.
 
     Raises:
         UserError: No trial has a score, so there is no best one.
+        NoStoreError: The store, which the pictures need, is not there.
     """
-    found = open_search(folder)
     console = Console()
     if (
         not console.is_terminal
@@ -113,7 +113,7 @@ def html_report(found: SearchFolder, *, pictures: bool = True) -> str:
     shown = [
         (title, trial, inline(drawn[0]), drawn[1])
         for title, trial in (ends if pictures else [])
-        if (drawn := slices_of(found.run_folder(trial)))
+        if (drawn := slices_of(found.run_folder(trial), found.base.store))
     ]
     first = [trial.scores[0].step for trial in scored]
     return template.render(

@@ -1,13 +1,14 @@
 """Read a search from its folder, whether it is running or not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import load_config
 from mrct.errors import UserError
 from mrct.storage.local_path import LocalPath
+from mrct.storage.paths import StoragePath
 from tune.search.event_log import EVENT_LOG, EventLog, Trial, rank_trials
 from tune.search.settings import BASE, SPACE, load_settings
 from tune.search.trial import RUNS
@@ -55,8 +56,8 @@ class SearchFolder:
         return self.folder / RUNS / trial.run
 
 
-def open_search(folder: Path) -> SearchFolder:
-    """Open the search in a folder.
+def open_search(folder: Path, store: StoragePath | None = None) -> SearchFolder:
+    """Open the search in a folder; `store` replaces that of its base, which may have moved.
 
     Raises:
         UsageError: The folder contains no search.
@@ -64,6 +65,8 @@ def open_search(folder: Path) -> SearchFolder:
     here = LocalPath(folder).expanduser().absolute()
     settings = load_settings(here)
     base = load_config(here / BASE)
+    if store:
+        base = replace(base, data=replace(base.data, store=str(store)))
     objective = Objective(metric=str(settings["metric"]))
     return SearchFolder(
         folder=here,

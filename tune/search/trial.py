@@ -20,7 +20,7 @@ from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.resume import done_steps
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run.launch import fit
-from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UnreachableError, UserError
+from mrct.errors import OUTAGES, STORAGE_FULL_ERRNOS, ExitCode, UserError
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
 from mrct.storage.retry import TRANSIENT_ERRNOS, is_transient
@@ -192,8 +192,8 @@ def is_outage(error: BaseException) -> bool:
     """Return whether storage that could not be reached caused the failure, which a later search may
     not meet again."""
     if isinstance(error, UserError):
-        return isinstance(error, UnreachableError)
+        return isinstance(error, OUTAGES)
     if isinstance(error, OSError):
         return is_transient(error)
-    texts = [UnreachableError.__name__, *map(os.strerror, TRANSIENT_ERRNOS)]
+    texts = [each.__name__ for each in OUTAGES] + [*map(os.strerror, TRANSIENT_ERRNOS)]
     return any(text in str(error) for text in texts)

@@ -14,11 +14,15 @@ LABELS = {
     "ms_ssim": "MS-SSIM ↑",
     "bone_dice": "bone Dice ↑",
     "mae_air_hu": "MAE of air, HU ↓",
+    "mae_air_rim_hu": "MAE of the rim's air, HU ↓",
+    "mae_air_cavity_hu": "MAE of cavities, HU ↓",
     "mae_soft_hu": "MAE of soft tissue, HU ↓",
     "mae_bone_hu": "MAE of bone, HU ↓",
     "bias_hu": "mean error, HU (0)",
     "histogram_hu": "HU histogram distance, HU ↓",
     "bone_hd95_mm": "bone HD95, mm ↓",
+    "skill": "skill ↑",
+    "patient_r": "r of the patient ↑",
     "hu_distance": "HU distance, HU ↓",
     "hu_distance_air": "of air, HU ↓",
     "hu_distance_soft": "of soft tissue, HU ↓",
@@ -26,6 +30,7 @@ LABELS = {
     "hu_place_distance": "HU distance by location, HU ↓",
     "bone_depth_mismatch": "bone depth mismatch ↓",
     "bone_place_mismatch": "bone location mismatch ↓",
+    "skull_mismatch_mm": "skull thickness mismatch, mm ↓",
     "roughness_ratio": "roughness along z (1)",
     "kernel_distance": "kernel distance ↓",
     "edge_agreement": "edge agreement ↑",
@@ -38,11 +43,16 @@ LABELS = {
 DIGITS = {
     "mae_hu": 1,
     "mae_air_hu": 1,
+    "mae_air_rim_hu": 1,
+    "mae_air_cavity_hu": 1,
     "mae_soft_hu": 1,
     "mae_bone_hu": 1,
     "bias_hu": 1,
     "histogram_hu": 1,
     "bone_hd95_mm": 1,
+    "skull_mismatch_mm": 1,
+    "skill": 2,
+    "patient_r": 2,
     "psnr_db": 2,
     "hu_distance": 1,
     "hu_distance_air": 1,
@@ -52,20 +62,32 @@ DIGITS = {
     "cycle_psnr_db": 2,
 }
 MISSING = "–"
+NO_TRAIN_CTS = (
+    "The store has no CT in its train split, so the atlas, skill, histogram matching and the "
+    "comparison of distributions are left out."
+)
 SAME_DEFINITIONS = (
     f"Bone Dice and HD95: voxels above {BONE_HU:g} HU; HD95 is the larger of both directions' 95th "
     f"percentile of surface distances. MAE by tissue: by the real CT, air below {CAVITY_HU:g} HU, "
-    f"bone above {BONE_HU:g} HU. Mean error: above 0 if the synthetic CT is too dense. HU "
+    f"bone above {BONE_HU:g} HU. Air of the skin's rim is that in the body's outermost voxel, of "
+    "cavities all other. Mean error: above 0 if the synthetic CT is too dense. HU "
     "histogram distance: Wasserstein-1 between the histograms of the two CTs, 0 if the values are "
     "right, wherever they are.",
     "Intervals: 95 % bootstrap of the mean over subjects, for three or more subjects. p: two-sided "
     "sign-flip permutation test on the subjects' mean differences.",
+    "Atlas: mean or median HU of the train split's CTs at the same depth below the outline, "
+    "height and direction; it sees the MRI's outline and none of its values. Skill: 1 - MAE / MAE "
+    "of the median atlas, 0 as good, negative worse. r of the patient: correlation of (synthetic "
+    "CT - mean atlas) with (real CT - mean atlas), 0 for the average head painted on everybody.",
     "HU distance (Wasserstein-1) and bone depth mismatch (Bray-Curtis of bone by distance below "
     "the surface, 1 is no agreement): all synthetic CTs of the split against the CTs of the train "
     "split. By tissue, HU distance compares the values within the same limits as the MAE, "
     "independent of the share of the tissue.",
     "By location: the same two scores at each depth, height and direction from the centre of the "
     "slice, so that correct values at wrong locations count as errors.",
+    "Skull thickness mismatch: Wasserstein-1 in mm between the distributions of thickness at each "
+    "tenth of the height, averaged over the tenths; thickness is the length of bone on the first "
+    "40 mm of rays from the outline to the middle of a slice.",
     "Roughness: variation of the synthetic CTs from slice to slice, relative to their in-plane "
     "texture, divided by that of real CTs; 1 is ideal. Kernel distance: squared maximum mean "
     "discrepancy of slices by their histograms of HU and of gradients; 0 is ideal.",

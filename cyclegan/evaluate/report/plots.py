@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cyclegan.evaluate.report.labels import LABELS
-from cyclegan.evaluate.score_table import GENERATOR, Scores
+from cyclegan.evaluate.score_table import GENERATOR, TRAIN_CTS, Scores
 from cyclegan.metrics.selection_score import SELECTION
 from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 
@@ -66,6 +66,26 @@ def heights_plot(scores: Scores) -> bytes | None:
             curves.append(Curve(middles, values, look))
     x_label = "height: 0 is the lowest, 1 the highest compared slice"
     return draw_plots([Plot(curves=curves, title=LABELS["mae_hu"], x_label=x_label)], (6, 3.4))
+
+
+def skull_plot(scores: Scores) -> bytes | None:
+    """Plot the mean thickness of the skull, and how much of it is closed, by tenths of the height;
+    None without CTs to compare with."""
+    if not scores.skulls:
+        return None
+    plots = []
+    for title in ("thickness, mm", "share of directions with bone"):
+        curves = []
+        for number, method in enumerate((TRAIN_CTS, *scores.methods)):
+            if skull := scores.skulls.get(method):
+                profile = skull.mean_mm if title == "thickness, mm" else skull.closed
+                middles = [(tenth + 0.5) / len(profile) for tenth in range(len(profile))]
+                values = [np.nan if value is None else value for value in profile]
+                look: dict[str, Any] = {"marker": "o", "markersize": 3, "label": method}
+                look |= {"color": "k" if method == TRAIN_CTS else f"C{number - 1}"}
+                curves.append(Curve(middles, values, look))
+        plots.append(Plot(curves=curves, title=title, x_label="height: 0 lowest, 1 highest slice"))
+    return draw_plots(plots, (12, 3.4))
 
 
 def learning_curves(records: Iterable[dict[str, Any]]) -> bytes | None:

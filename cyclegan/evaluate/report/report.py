@@ -7,19 +7,29 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from cyclegan.evaluate.report.baseline_wins import sentences_of_wins
 from cyclegan.evaluate.report.figures import error_maps, volume_figure
 from cyclegan.evaluate.report.labels import (
     LABELS,
+    NO_TRAIN_CTS,
     captions_of,
     comparisons_of,
     definitions_of,
     spread_of,
     text_of,
 )
-from cyclegan.evaluate.report.plots import heights_plot, learning_curves, volumes_plot
+from cyclegan.evaluate.report.plots import heights_plot, learning_curves, skull_plot, volumes_plot
 from cyclegan.evaluate.report.tables import structures_of
 from cyclegan.evaluate.report.viewer import viewer_of
-from cyclegan.evaluate.score_table import CYCLE, DETAIL, PAIRED, POPULATION, UNPAIRED, Scores
+from cyclegan.evaluate.score_table import (
+    AGAINST_ATLAS,
+    CYCLE,
+    DETAIL,
+    PAIRED,
+    POPULATION,
+    UNPAIRED,
+    Scores,
+)
 from mrct.imaging.hounsfield import BONE_WINDOW_HU, DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 
 NO_CURVES = "The run left no metrics.jsonl with losses or scores."
@@ -50,12 +60,13 @@ def html_report(
         "curves": learning_curves(records or []),
         "by_volume": volumes_plot(scores),
         "by_height": heights_plot(scores),
+        "skulls": skull_plot(scores),
     }
     return template.render(
         scores=scores,
         title=title,
         facts=facts,
-        paired=PAIRED,
+        paired=(*PAIRED, *AGAINST_ATLAS),
         detail=DETAIL,
         populations=POPULATION,
         unpaired=UNPAIRED,
@@ -69,6 +80,8 @@ def html_report(
         spread_of=spread_of,
         comparisons=list(comparisons_of(scores)),
         definitions=definitions_of(scores),
+        beaten=list(sentences_of_wins(scores)),
+        no_train_cts=NO_TRAIN_CTS,
         no_curves=NO_RUN if records is None else NO_CURVES,
         pictures=[
             (viewer_of(shown), inline(volume_figure(shown)), inline(error_maps(shown)))

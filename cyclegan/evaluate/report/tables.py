@@ -6,32 +6,37 @@
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from cyclegan.evaluate.report.baseline_wins import baseline_wins, sentences_of_wins
 from cyclegan.evaluate.report.labels import (
     LABELS,
+    NO_TRAIN_CTS,
     captions_of,
     comparisons_of,
     definitions_of,
     text_of,
 )
 from cyclegan.evaluate.score_table import (
+    AGAINST_ATLAS,
     ALIGNMENT,
     CYCLE,
     DETAIL,
     GENERATOR,
     PAIRED,
+    POPULATION,
     UNPAIRED,
     Scores,
 )
 from cyclegan.metrics.statistics import mean_interval
 from mrct.imaging.modality import MODALITIES
 
-SCORES_SCHEMA = 2
-"""Version of the JSON; version 1 had no such field."""
+SCORES_SCHEMA = 3
+"""Version of the JSON: 2 had no atlas, skulls and baseline wins, 1 no version."""
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
@@ -51,23 +56,28 @@ def to_json(scores: Scores) -> dict[str, Any]:
                     "sd": float(np.std(values)),
                     "interval_95": scores.interval(metric, method=method),
                 }
-                for metric in (*PAIRED, *DETAIL)
+                for metric in (*PAIRED, *DETAIL, *AGAINST_ATLAS)
                 if (values := scores.of(metric, method=method))
             }
             for method in scores.methods
         },
+        "baseline_wins": baseline_wins(scores),
         "mae_by_height_hu": {
             method: heights for method in scores.methods if (heights := scores.mean_heights(method))
         },
         "comparisons": {
             other: {
                 metric: asdict(found)
-                for metric in (*PAIRED, *DETAIL)
+                for metric in (*PAIRED, *DETAIL, *AGAINST_ATLAS)
                 if (found := scores.compare(metric, other))
             }
             for other in scores.compared_models
         },
         "populations": scores.populations,
+        "skulls": {
+            name: {"mean_mm": skull.mean_mm, "closed": skull.closed}
+            for name, skull in scores.skulls.items()
+        },
         "unpaired": {
             method: {
                 metric: mean
@@ -130,7 +140,7 @@ def structures_of(scores: Scores) -> dict[str, dict[str, dict[str, Any]]]:
 def to_csv(scores: Scores) -> str:
     """Return CSV with a line per volume and method, then one `mean` per modality and method;
     unknown values are empty."""
-    metrics = (*PAIRED, *DETAIL, *UNPAIRED, *CYCLE, *ALIGNMENT)
+    metrics = (*PAIRED, *DETAIL, *AGAINST_ATLAS, *UNPAIRED, *CYCLE, *ALIGNMENT)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["volume", "subject", "modality", "method", *metrics])
@@ -146,21 +156,7 @@ def to_csv(scores: Scores) -> str:
 
 
 def to_text(scores: Scores) -> str:
-    """Return the means as a table for a terminal."""
-    metrics = (*PAIRED, "hu_distance", "bone_depth_mismatch")
-    lines = [["", *(LABELS[metric] for metric in metrics)]]
-    for method in scores.methods:
-        population = scores.populations.get(method, {})
-        values = [
-            scores.mean(metric, method=method) if metric in PAIRED else population.get(metric)
-            for metric in metrics
-        ]
-        lines.append([method, *map(text_of, metrics, values)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    )
+    """Return the means as tables for a terminal, and what must be known beside them."""
     cycles = "; ".join(
         f"{modality.upper()} "
         + ", ".join(
@@ -173,8 +169,33 @@ def to_text(scores: Scores) -> str:
     tests = "".join(f"\n{line}" for line in comparisons_of(scores))
     score = scores.populations.get(GENERATOR, {}).get("selection")
     chosen = "" if score is None else f"\n{LABELS['selection']} {text_of('selection', score)}"
+    beaten = "".join(f"\n{sentence}" for sentence in sentences_of_wins(scores))
+    without = "" if scores.populations else f"\n{NO_TRAIN_CTS}"
     cautions = "".join(f"\nNot to be quoted: {reason}" for reason in scores.cautions)
     return (
-        f"{table}{tests}\n{scores.split} split, {pairs}, masked to the body, "
-        f"on the {scores.grid}'s grid\n{cycles}{chosen}{cautions}"
+        f"{_means(scores, HEADLINE)}\n\n{_means(scores, DETAILS)}{tests}\n"
+        f"{scores.split} split, {pairs}, masked to the body, on the {scores.grid}'s grid\n"
+        f"{cycles}{chosen}{beaten}{without}{cautions}"
+    )
+
+
+HEADLINE = (*PAIRED, "bias_hu", *AGAINST_ATLAS)
+TISSUES = ("mae_air_rim_hu", "mae_air_cavity_hu", "mae_soft_hu", "mae_bone_hu")
+DETAILS = (*TISSUES, "hu_distance", "bone_depth_mismatch", "skull_mismatch_mm")
+"""What the two tables of a terminal show."""
+
+
+def _means(scores: Scores, metrics: Sequence[str]) -> str:
+    lines = [["", *(LABELS[metric] for metric in metrics)]]
+    for method in scores.methods:
+        population = scores.populations.get(method, {})
+        values = [
+            population.get(metric) if metric in POPULATION else scores.mean(metric, method=method)
+            for metric in metrics
+        ]
+        lines.append([method, *map(text_of, metrics, values)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
     )

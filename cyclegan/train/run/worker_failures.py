@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UnreachableError, UserError
+from mrct.errors import OUTAGES, STORAGE_FULL_ERRNOS, ExitCode, UnreachableError, UserError
 from mrct.storage.paths import StoragePath
 
 FAILURE_FILE = ".restarted"
@@ -64,7 +64,7 @@ def record_fatal_error(run_folder: StoragePath, error: UserError | OSError) -> N
         return
     with suppress(OSError):  # if even this does not fit, the next worker fails in the same way
         run_folder.make_folder()
-        is_outage = isinstance(error, UnreachableError)
+        is_outage = isinstance(error, OUTAGES)
         fatal_error = {"message": message, "exit_code": int(code), "is_outage": is_outage}
         (run_folder / FATAL_ERROR_FILE).put(json.dumps(fatal_error).encode())
 

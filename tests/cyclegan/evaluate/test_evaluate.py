@@ -4,10 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from cyclegan.atlas.atlas import train_atlas
 from cyclegan.errors import DataError
 from cyclegan.evaluate.evaluate import evaluate
-from cyclegan.evaluate.score_table import GENERATOR, HISTOGRAM, PAIRED, REGRESSION, SOFT_TISSUE
+from cyclegan.evaluate.score_table import (
+    AGAINST_ATLAS,
+    ATLAS_MEAN,
+    ATLAS_MEDIAN,
+    GENERATOR,
+    HISTOGRAM,
+    PAIRED,
+    REGRESSION,
+    SOFT_TISSUE,
+    TRAIN_CTS,
+)
 from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
@@ -43,6 +55,11 @@ def constant(hu):
     return lambda images: 0 * images + x
 
 
+def without_atlas(row):
+    """The paired scores that need nothing but the two CTs."""
+    return {name: value for name, value in row.values.items() if name not in AGAINST_ATLAS}
+
+
 def test_a_generator_that_says_soft_tissue_ties_with_that_baseline(store):
     scores = evaluate(both_ways(constant(40.0)), store, "test")
     for metric in PAIRED:
@@ -56,7 +73,7 @@ def test_pairs_are_compared_over_the_body_of_the_real_ct(tmp_path):
     scores = evaluate(both_ways(constant(40.0)), store, "test")
     (mri,), (ct,) = store.select("mri", "test"), store.select("ct", "test")
     synthetic = constant_soft_tissue(store.body(mri))
-    (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
+    (found,) = [without_atlas(row) for row in scores.volumes if row.method == SOFT_TISSUE]
     of_ct, of_mri = (
         all_paired_scores(
             synthetic, store.voxels(ct), store.body(outlined), spacing_mm=store.spacing_mm
@@ -83,6 +100,52 @@ def test_histogram_matching_has_the_values_of_the_train_split_at_the_wrong_place
     assert scores.populations[SOFT_TISSUE]["hu_distance"] > 100
     assert scores.populations[HISTOGRAM]["bone_depth_mismatch"] > 0.5
     assert scores.populations[GENERATOR]["selection"] > 1
+
+
+def test_the_atlas_of_the_train_split_is_scored_beside_the_generator(store):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+    (mri, _) = [volume for volume in store.select("mri", "test") if volume.link]
+    body = store.body(mri)
+    for method, hu in zip(
+        (ATLAS_MEAN, ATLAS_MEDIAN), train_atlas(store).both(body, mri.height), strict=True
+    ):
+        (found,) = [r.values for r in scores.volumes if (r.volume, r.method) == (mri.name, method)]
+        real, inside = partner_ct(store, mri)
+        expected = all_paired_scores(hu, real, inside, spacing_mm=store.spacing_mm)
+        assert found["mae_hu"] == expected["mae_hu"]
+    assert scores.of("skill", method=ATLAS_MEDIAN) == [0, 0]
+    assert scores.of("patient_r", method=ATLAS_MEAN) == []
+    ours, of_atlas = scores.of("mae_hu"), scores.of("mae_hu", method=ATLAS_MEDIAN)
+    assert scores.of("skill") == pytest.approx(
+        [1 - a / b for a, b in zip(ours, of_atlas, strict=True)]
+    )
+
+
+def test_a_generator_that_knows_the_patient_correlates_with_what_the_atlas_lacks(store):
+    (first, _) = [volume for volume in store.select("mri", "test") if volume.link]
+    real = normalise(store.voxels(store.partner(first)).astype(np.float32), WINDOW_HU)
+    truth = torch.from_numpy(real)[:, None]
+
+    scores = evaluate(both_ways(lambda images: truth[: len(images)]), store, "test")
+
+    (found,) = [
+        r.values
+        for r in scores.volumes
+        if (r.volume, r.method, r.modality) == (first.name, GENERATOR, "mri")
+    ]
+    assert found["patient_r"] > 0.95
+    assert found["skill"] > 0.7
+
+
+def test_skulls_are_held_against_those_of_the_train_split(store):
+    scores = evaluate(both_ways(constant(40.0)), store, "test")
+
+    real = scores.skulls[TRAIN_CTS]
+    known = [value for value in real.mean_mm if value is not None]
+    assert min(known) > 1
+    assert scores.populations[SOFT_TISSUE]["skull_mismatch_mm"] == pytest.approx(np.mean(known))
+    assert scores.populations[GENERATOR]["skull_mismatch_mm"] == pytest.approx(np.mean(known))
+    assert scores.populations[ATLAS_MEAN]["skull_mismatch_mm"] < np.mean(known) / 2
 
 
 def test_linked_volumes_are_shown_first(store):
@@ -168,7 +231,7 @@ def test_scores_count_in_the_mask_given_with_the_ct_and_outlines_are_found_ones(
     scores = evaluate(both_ways(constant(40.0)), store, "test")
 
     np.testing.assert_array_equal(store.body(ct), head["body"])
-    (found,) = [row.values for row in scores.volumes if row.method == SOFT_TISSUE]
+    (found,) = [without_atlas(row) for row in scores.volumes if row.method == SOFT_TISSUE]
     assert found == all_paired_scores(
         constant_soft_tissue(head["body"]), store.voxels(ct), given, spacing_mm=store.spacing_mm
     )

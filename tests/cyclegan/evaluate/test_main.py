@@ -60,7 +60,9 @@ def trained(folder, config):
 def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     code = write_results(EvaluateCommand(run=run, split="val", out=tmp_path / "out", pictures=1))
     assert code == ExitCode.DONE
-    assert "histogram matching" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "histogram matching" in printed
+    assert "The baseline 'atlas, median' is better than CycleGAN in" in printed
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["checkpoint"] == "step_00000001"
     assert scores["num_pairs"] == 1
@@ -73,7 +75,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     for sha256 in scores["hashes"].values():
         assert len(sha256) >= 16
         assert sha256 in html
-    assert html.count("data:image/png") == 5
+    assert html.count("data:image/png") == 6
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "scores.json",
         "per_volume.csv",

@@ -6,6 +6,7 @@ from scipy.stats import wasserstein_distance
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from cyclegan.metrics.paired_scores import (
+    air_mae_hu,
     all_paired_scores,
     bias_hu,
     bone_dice,
@@ -209,3 +210,20 @@ def test_identity_is_perfect_in_every_score():
         "bone_hd95_mm",
     }
     assert [scores[name] for name in ("ssim", "ms_ssim", "bone_dice")] == pytest.approx([1, 1, 1])
+
+
+def test_air_of_the_rim_and_of_cavities_is_told_apart():
+    body = np.zeros((5, 12, 12), bool)
+    body[:, 2:10, 2:10] = True  # cut by the lowest and the highest slice, which are no surface
+    real = np.where(body, 40.0, -1024.0)
+    real[:, 2, 2:10] = -500  # skin's partial volume
+    real[:, 5:7, 5:7] = -1000  # a sinus
+    synthetic = real.copy()
+    synthetic[:, 2, 2:10] += 30
+    synthetic[:, 5:7, 5:7] += 900
+
+    assert air_mae_hu(synthetic, real, body) == {
+        "mae_air_rim_hu": 30.0,
+        "mae_air_cavity_hu": 900.0,
+    }
+    assert air_mae_hu(synthetic, np.full(body.shape, 40.0), body) == {}

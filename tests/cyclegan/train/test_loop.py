@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.validation import background
 from data_prep.store.subject_record import read_subjects, subjects_of, write_subjects
+from mrct.errors import UnreachableError
 from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
 from tests.support.gloo import run_workers
@@ -50,6 +52,26 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config, finished, monkey
         if "rate/discriminators" in line
     ]
     assert logged == [2, 4, 6]
+
+
+def test_a_run_whose_store_goes_away_and_comes_back_ends_with_the_same_bits(
+    config, finished, store, tmp_path
+):
+    own, away = tmp_path / "own.zarr", tmp_path / "away.zarr"
+    shutil.copytree(store.path, own)
+    moved = replace(config, data=replace(config.data, store=str(own)))
+
+    def unplug():
+        if own.exists():
+            own.rename(away)
+        return False
+
+    # Its slices lie in memory by then, but validation reads whole volumes.
+    with pytest.raises(UnreachableError, match=r"own\.zarr cannot be read now"):
+        train_worker(moved, Worker(), stop_requested=unplug)
+    away.rename(own)
+
+    assert digest(train_worker(moved, Worker())) == digest(finished.state)
 
 
 def test_a_run_in_segments_validates_at_each_pause_and_ends_with_the_same_bits(config, finished):

@@ -10,6 +10,7 @@ from data_prep.phantom.scanner import (
     acquire_ct,
     acquire_mri,
     rician,
+    spin_echo,
     spoiled_gradient_echo,
 )
 from data_prep.phantom.tissue import Tissue
@@ -59,6 +60,23 @@ def test_t1_contrast_ranks_tissues_as_in_patients(head, grid):
     assert brightness == sorted(brightness, reverse=True)
     assert brightness[0] > 1.4 * brightness[1], "scalp fat is the brightest: the known trap"
     assert brightness[4] < 0.25 * brightness[1], "bone is dark"
+
+
+def test_t2_contrast_ranks_tissues_as_in_patients(head, grid):
+    mri = acquire_mri(head, grid, MriScan(bias=0, snr=200, weighting="t2"), rng())
+    brightness = [
+        np.median(mri[pure(head, tissue)])
+        for tissue in (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.MUSCLE, Tissue.BONE)
+    ]
+
+    assert brightness == sorted(brightness, reverse=True)
+    assert brightness[0] > 2 * brightness[1], "fluid is the brightest"
+
+
+def test_the_spin_echo_recovers_by_t1_and_decays_by_t2():
+    signal = spin_echo(800.0, 80.0, 0.7, tr_ms=800 * np.log(2), te_ms=80 * np.log(4))
+
+    assert signal == pytest.approx(0.7 / 2 / 4)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from rich.console import Console
 
-from cyclegan.config.files import load_config, resolve
-from mrct.errors import ExitCode, UserError
+from cyclegan.config.config import RunConfig
+from cyclegan.config.files import load_config, resolve, to_yaml
+from cyclegan.train.checkpoint.checkpoint import save_checkpoint
+from cyclegan.train.engine.state import build_state
+from mrct.errors import ExitCode, NoStoreError, UserError
 from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
+from tests.support.stores import make_store
+from tune.__main__ import main
 from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, parallel_coordinates
 from tune.report.report import REPORT, html_report, to_csv, write_best, write_report
 from tune.search.console import progress_line, trials_table, varied_settings
@@ -79,7 +85,7 @@ def test_the_page_stands_alone_and_draws_every_trial_with_a_score(found):
 
 
 def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, capsys):
-    assert write_report(found.folder, pictures=False) == ExitCode.PARTLY_DONE
+    assert write_report(found, pictures=False) == ExitCode.PARTLY_DONE
 
     written = {path.name for path in found.folder.iterdir()}
     assert {"best.yaml", "trials.csv", "report.html"} <= written
@@ -90,13 +96,47 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
     assert "Unproven: trials are ranked by val/selection" in (found.folder / REPORT).read_text()
 
 
+@pytest.mark.parametrize(("metric", "best"), [("selection", "t000"), ("cycle_ssim_mri", "t001")])
+def test_a_search_without_pairs_ranks_by_the_score_that_was_named(tmp_path, capsys, metric, best):
+    write_search(tmp_path / "search", metric=f"val/{metric}")
+
+    write_report(open_search(tmp_path / "search"), pictures=False)
+
+    doubt = f"Unproven: trials are ranked by val/{metric}, which sees no pair of MRI and CT."
+    assert capsys.readouterr().out.splitlines()[-1].startswith(doubt)
+    assert doubt in (tmp_path / "search" / REPORT).read_text()
+    rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
+    assert rows[0]["trial"] == best
+
+
+def test_the_store_of_a_search_that_has_moved_is_named_by_a_flag(tmp_path, capsys):
+    folder, moved = tmp_path / "search", tmp_path / "moved.zarr"
+    write_search(folder)
+    store = make_store(moved, mri=2, ct=2, splits=("train", "val"), shape=(3, 32, 32))
+    run = resolve(replace(BASE, run=RunConfig(name="t000", storage=str(folder / "runs"))))
+    run.run_folder.mkdir()
+    (run.run_folder / "config.yaml").write_text(to_yaml(run))
+    state = build_state(run, size=store.size, shards=range(2), device=torch.device("cpu"))
+    save_checkpoint(state, run.run_folder, score=2.0)
+
+    with pytest.raises(NoStoreError, match=r"/nowhere\.zarr.*: --store STORE"):
+        main(["report", str(folder)])
+    with pytest.raises(NoStoreError, match=r"/nowhere\.zarr.*: --store STORE"):
+        main(["report", str(folder), "--compare", "reference"])
+    assert main(["report", str(folder), "--store", str(moved)]) == ExitCode.PARTLY_DONE
+
+    assert (folder / REPORT).read_text().count("data:image/png") >= 2
+    assert load_config(folder / "best.yaml").store == moved
+
+
 def test_publishing_a_search_whose_trials_all_ended_well_is_done(found):
     kept = (found.folder / "trials.jsonl").read_text().splitlines()
     well = [line for line in kept if '"t000"' in line or '"t001"' in line]
     (found.folder / "trials.jsonl").write_text("\n".join(well) + "\n")
 
-    assert write_report(found.folder, pictures=False) == ExitCode.DONE
-    assert write_report(found.folder, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
+    found = open_search(found.folder)
+    assert write_report(found, pictures=False) == ExitCode.DONE
+    assert write_report(found, wanted=3, pictures=False) == ExitCode.PARTLY_DONE
 
 
 def test_the_table_on_the_screen_shows_what_varies_in_order(found):

@@ -11,7 +11,8 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from cyclegan.errors import CheckpointError, DataError
 from cyclegan.train.run.worker_failures import read_fatal_error, record_fatal_error
 from data_prep.store.store import open_store
-from mrct.errors import StorageFullError, StoreError, UnreachableError
+from mrct.errors import NoStoreError, StorageFullError, StoreError, UnreachableError
+from mrct.storage.local_path import LocalPath
 from tests.support.object_store import unreachable
 from tests.support.searches import BASE, settings
 from tune.search.settings import context_of
@@ -100,12 +101,17 @@ def test_an_outage_of_the_store_is_known_here_and_from_a_worker(tmp_path, monkey
         open_store(unreachable(monkeypatch))
     assert is_outage(refused.value)
     assert is_outage(OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
-    for text in (f"OSError: [Errno 5] {os.strerror(errno.EIO)}", "mrct.errors.UnreachableError: "):
-        assert is_outage(WorkerGroupError(text, {}))
+    with pytest.raises(NoStoreError) as absent:  # as where its disk is not mounted
+        open_store(LocalPath(tmp_path / "s.zarr"))
+    assert is_outage(absent.value)
+    for error in ("UnreachableError", "NoStoreError"):
+        assert is_outage(WorkerGroupError(f"mrct.errors.{error}: ", {}))
+    assert is_outage(WorkerGroupError(f"OSError: [Errno 5] {os.strerror(errno.EIO)}", {}))
     assert not is_outage(OSError(errno.ENOENT, "no such file"))
     assert not is_outage(WorkerGroupError("ValueError: 3", {}))
 
-    record_fatal_error(tmp_path, refused.value)
-    assert is_outage(read_fatal_error(tmp_path))
+    for outage in (refused, absent):
+        record_fatal_error(LocalPath(tmp_path), outage.value)
+        assert is_outage(read_fatal_error(tmp_path))
     record_fatal_error(tmp_path, StoreError("mri/1 is damaged."))
     assert not is_outage(read_fatal_error(tmp_path))

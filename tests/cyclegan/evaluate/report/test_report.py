@@ -4,8 +4,10 @@ import base64
 import re
 
 import pytest
+from markupsafe import escape
 
 from cyclegan.evaluate.evaluate import evaluate
+from cyclegan.evaluate.report.baseline_wins import sentences_of_wins
 from cyclegan.evaluate.report.report import html_report
 from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.inference.cycle import CycleNetworks
@@ -37,7 +39,8 @@ def test_nothing_comes_from_outside(paired):
     page = re.sub(r"data:image/(png|jpeg);base64,[^\")]*", "", html)
     assert not re.findall(r"https?:|//[a-z]|<script [^>]|<link|@import|fetch", page)
     sources = re.findall(r'src="([^"]*)"', html)
-    assert len(sources) == 5  # scores by volume, by height; a volume's errors, views; curves
+    # Scores by volume, by height; skulls; a volume's errors, views; curves.
+    assert len(sources) == 6
     for source in sources:
         kind, content = source.split(",")
         assert kind == "data:image/png;base64"
@@ -46,9 +49,16 @@ def test_nothing_comes_from_outside(paired):
 
 def test_the_table_holds_the_scores_of_all_methods(paired):
     scores, html = paired
-    for method in ("CycleGAN", "histogram matching", "constant soft tissue"):
+    for method in ("CycleGAN", "atlas, median", "histogram matching", "constant soft tissue"):
         assert f"<td>{method}</td>" in html
         assert f"{scores.mean('mae_hu', method=method):.1f}" in html
+
+
+def test_baselines_that_win_are_named_before_the_table(paired):
+    scores, html = paired
+    (sentence, *_) = sentences_of_wins(scores)
+
+    assert 0 < html.index(escape(sentence)) < html.index("<td>atlas, median</td>")
 
 
 def test_names_cannot_break_the_page(paired):
