@@ -16,8 +16,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-STEPS = 100
-TRIAL_STEPS = 50
+EM_STEPS = 100
+TRIAL_EM_STEPS = 50
 """Steps of a fit that only has to be compared with others: their order is clear by then."""
 SMOOTHED_STEPS = 25
 """First steps, in which neighbouring HU look alike: uniform rows would otherwise stay equal."""
@@ -28,7 +28,7 @@ BELL_WIDTHS = (0.06, 0.08, 0.10, 0.12, 0.14)
 USUAL_WIDTH = 0.10
 """The width where there is only one MRI, so that none can be held out."""
 BELL_FLOOR = 1e-4
-SMOOTHING = 0.6
+FREE_SMOOTHING = 0.6
 """Standard deviation in bins of HU and of the MRI by which the free shape is smoothed each step."""
 NUM_FOLDS = 4
 UNEXPLAINED = 1e-3
@@ -67,12 +67,12 @@ def fit_likelihood(
     """
     everyone, rest = smoothed.sum(axis=0), mri_counts.sum(axis=0)
 
-    def fit(counts: Counts, width: float | None, steps: int = STEPS) -> Likelihood:
+    def fit(counts: Counts, width: float | None, steps: int = EM_STEPS) -> Likelihood:
         return expectation_maximisation(counts, ct_voxels, prior, shape_of(width), steps)
 
     def gain_of(width: float | None) -> float:
         gains = [
-            held_out_gain(fit(everyone - smooth, width, TRIAL_STEPS), rest - fold, fold, prior)
+            held_out_gain(fit(everyone - smooth, width, TRIAL_EM_STEPS), rest - fold, fold, prior)
             for smooth, fold in zip(smoothed, mri_counts, strict=True)
             if fold.any()
         ]
@@ -90,7 +90,7 @@ def fit_likelihood(
 def shape_of(width: float | None) -> Restrict:
     """Return what restricts P(m | h) after each step: a bell of this width, or some smoothness."""
     if width is None:
-        return lambda expected: gaussian_filter(expected, SMOOTHING, mode="nearest")
+        return lambda expected: gaussian_filter(expected, FREE_SMOOTHING, mode="nearest")
     return lambda expected: bells(expected, width)
 
 
@@ -107,7 +107,7 @@ def expectation_maximisation(
     ct_voxels: Float[np.ndarray, " P"],
     prior: Prior,
     restrict: Restrict,
-    steps: int = STEPS,
+    steps: int = EM_STEPS,
 ) -> Likelihood:
     """Return P(m | h), restricted to a family after each step; rows add up to 1."""
     voxels = np.minimum(mri_counts.sum(axis=1), ct_voxels)

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-STRENGTH = 0.15
+FIELD_STRENGTH = 0.15
 """Weight of a neighbour; 0.1 to 0.35 were as good on pairs of a phantom, 0.6 too much."""
-STEPS = 6
+FIELD_STEPS = 6
 FEW_PAIRS = 20.0
 """Pairs that are added to each count, so that rare ones say nothing."""
 
@@ -59,7 +59,7 @@ class AffinityCounts:
 
 
 def mean_field(
-    posterior: Posterior, body: NDArray[Any], affinities: Affinities, strength: float = STRENGTH
+    posterior: Posterior, body: NDArray[Any], affinities: Affinities, strength: float = FIELD_STRENGTH
 ) -> Posterior:
     """Return the posterior in which each voxel takes its six neighbours into account.
 
@@ -78,7 +78,7 @@ def mean_field(
     alone = np.log(posterior + 1e-9).astype(np.float32)
     # [voxels + 1, bins]: the last row is that of a neighbour outside.
     current = np.concatenate([posterior, np.zeros_like(posterior[:1])]).astype(np.float32)
-    for step in range(STEPS):
+    for step in range(FIELD_STEPS):
         weighed = alone.copy()
         for axis in range(3):
             before, after = neighbours[axis]
@@ -86,7 +86,7 @@ def mean_field(
         weighed -= weighed.max(axis=1, keepdims=True)
         np.exp(weighed, out=weighed)
         weighed /= weighed.sum(axis=1, keepdims=True)
-        current[:-1] = weighed if step == STEPS - 1 else (current[:-1] + weighed) / 2
+        current[:-1] = weighed if step == FIELD_STEPS - 1 else (current[:-1] + weighed) / 2
     return current[:-1]
 
 

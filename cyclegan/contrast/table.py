@@ -25,7 +25,7 @@ from cyclegan.atlas.positions import (
 from cyclegan.contrast.likelihood import NUM_FOLDS, fit_likelihood
 from cyclegan.contrast.random_field import AffinityCounts, mean_field
 from cyclegan.contrast.value_bins import (
-    HU_EDGES,
+    TABLE_EDGES_HU,
     NUM_HU_BINS,
     NUM_MRI_BINS,
     Bins,
@@ -160,7 +160,7 @@ def fit_table(mris: Iterable[Scan], cts: Iterable[Scan]) -> ContrastTable:
         bins = hu_bins(hu[body.astype(bool)])
         neighbours.add(body, bins, prior[positions_of(body, height)])
     voxels_of_bin = counts.sum(axis=0)
-    middles = (HU_EDGES[:-1] + HU_EDGES[1:]) / 2
+    middles = (TABLE_EDGES_HU[:-1] + TABLE_EDGES_HU[1:]) / 2
     bin_hu = np.where(voxels_of_bin > 0, sums / np.maximum(voxels_of_bin, 1), middles)
     return ContrastTable(
         prior=prior,

@@ -14,9 +14,9 @@ _EDGES = """
     -1025 -900 -700 -500 -350 -220 -120 -60 -10 15 45 90 160
     250 350 450 550 650 750 850 950 1100 1300 1700 3072
 """
-HU_EDGES = np.array([float(edge) for edge in _EDGES.split()])
+TABLE_EDGES_HU = np.array([float(edge) for edge in _EDGES.split()])
 """Edges in HU: narrow for soft tissue, and one at the threshold of bone."""
-NUM_HU_BINS = len(HU_EDGES) - 1
+NUM_HU_BINS = len(TABLE_EDGES_HU) - 1
 NUM_MRI_BINS = 32
 MEDIAN_LEVEL = 0.4
 """Where the body's median lies among the standardised values."""
@@ -26,7 +26,7 @@ Bins = Int[np.ndarray, " V"]
 
 def hu_bins(hu: Num[np.ndarray, " V"]) -> Bins:
     """Return the bin of each HU value, in [0, NUM_HU_BINS)."""
-    found: Bins = (np.digitize(hu, HU_EDGES) - 1).clip(0, NUM_HU_BINS - 1)
+    found: Bins = (np.digitize(hu, TABLE_EDGES_HU) - 1).clip(0, NUM_HU_BINS - 1)
     return found
 
 
