@@ -59,7 +59,10 @@ class AffinityCounts:
 
 
 def mean_field(
-    posterior: Posterior, body: NDArray[Any], affinities: Affinities, strength: float = FIELD_STRENGTH
+    posterior: Posterior,
+    body: NDArray[Any],
+    affinities: Affinities,
+    strength: float = FIELD_STRENGTH,
 ) -> Posterior:
     """Return the posterior in which each voxel takes its six neighbours into account.
 

@@ -7,8 +7,9 @@ place of HU (Ashburner 2005, NeuroImage 26:839).
 Axes: P positions, H bins of HU, M bins of the MRI, V voxels of a body.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,18 @@ from cyclegan.atlas.positions import (
 from cyclegan.contrast.likelihood import NUM_FOLDS, fit_likelihood
 from cyclegan.contrast.random_field import AffinityCounts, mean_field
 from cyclegan.contrast.value_bins import (
-    TABLE_EDGES_HU,
     NUM_HU_BINS,
     NUM_MRI_BINS,
+    TABLE_EDGES_HU,
     Bins,
     count_by_position,
     hu_bins,
     mri_bins,
 )
 from cyclegan.errors import DataError
+from data_prep.store.store import Store
 from mrct.imaging.hounsfield import AIR_HU
+from mrct.imaging.modality import Modality
 
 REFIT_STEPS = 3
 REFIT_PRIOR = 0.5
@@ -106,7 +109,7 @@ class ContrastTable:
             counts = gaussian_filter(counts, REFIT_SMOOTHING, mode="nearest")
             share = counts.sum(axis=1, keepdims=True) / counts.sum() + RARE
             likelihood = counts + weight * share * self.likelihood
-            likelihood = likelihood / likelihood.sum(axis=1, keepdims=True)
+            likelihood /= likelihood.sum(axis=1, keepdims=True)
         return likelihood
 
 
@@ -114,9 +117,24 @@ def posterior(
     here: Float[np.ndarray, "V H"], values: Bins, likelihood: Float[np.ndarray, "H M"]
 ) -> Float[np.ndarray, "V H"]:
     """Return P(h | MRI value, position) of each voxel, by Bayes' rule; rows add up to 1."""
-    found = here * likelihood.T.astype(np.float32)[values]
+    found: Float[np.ndarray, "V H"] = here * likelihood.T.astype(np.float32)[values]
     found /= found.sum(axis=1, keepdims=True)
     return found
+
+
+@lru_cache(maxsize=2)
+def train_table(store: Store) -> ContrastTable:
+    """Return the table of the train split; the result is cached.
+
+    Raises:
+        DataError: The train split has no MRI, or no CT.
+    """
+
+    def scans_of(modality: Modality) -> Iterator[Scan]:
+        for volume in store.select(modality, "train"):
+            yield store.voxels(volume), store.body(volume), volume.height
+
+    return fit_table(scans_of("mri"), scans_of("ct"))
 
 
 def fit_table(mris: Iterable[Scan], cts: Iterable[Scan]) -> ContrastTable:
