@@ -33,6 +33,7 @@ from mrct.errors import VolumeError, as_volume_error
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.modality import MODALITIES, Modality
 from mrct.imaging.volume import Grid
+from mrct.storage.names import printable
 
 _NUM_TIMED = 3
 """Volumes tried per modality until one is usable as the sample."""
@@ -107,7 +108,7 @@ class ConversionForecast:
             yield "Kinds of image, by their headers, sidecars and names:"
             yield from table_lines(self.findings.kinds)
         for each in self.previews:
-            path = f"  {each.source.path}" if with_paths else ""
+            path = f"  {printable(str(each.source.path))}" if with_paths else ""
             yield f"Input {each.source.number}: {self._line(each, splits)}{path}"
         yield from (f"Skipped {n}: {why}" for why, n in sorted(self.findings.skipped.items()))
         yield from (f"Note: {remark}" for remark in self.findings.remarks)

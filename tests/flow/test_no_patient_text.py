@@ -103,16 +103,17 @@ def test_training_and_all_that_follows_leave_no_patient_text(place):
     # Not below pytest's folder: the path of a socket must be shorter than 108 characters.
     with tempfile.TemporaryDirectory(prefix="ray-") as session:
         ray = {"RAY_TMPDIR": session}
+        kept = ("--log-level", "info")  # Ray's files are removed otherwise
         place.run(
             *("data_prep", "convert", "--mri", str(place.inputs / "mri")),
             *("--ct", str(place.inputs / "ct"), "--out", "by-ray.zarr", *GRID),
-            *(*EVERY_KIND, "--workers", "2"),
+            *(*EVERY_KIND, "--workers", "2", *kept),
             may_be=(3,),
             **ray,
         )
         train = ("cyclegan.train", "smoke", "--data.store", "heads.zarr", "--run.name", "flow")
         # These crops of heads are of one grey on CT, and a new key may put them alone in a split.
-        place.run(*train, "--data.min-deviation", "0", **ray)
+        place.run(*train, "--data.min-deviation", "0", *kept, **ray)
         place.run("cyclegan.evaluate", "runs/flow", **ray)
         place.run("cyclegan.export", "runs/flow", **ray)
         model = ("cyclegan.translate", "runs/flow/model_to_ct", str(place.inputs / "mri"))
