@@ -2,7 +2,7 @@
 
 20 pairs of 160 x 256 x 256 voxels (ellipsoid heads with skull and noise) through the whole
 evaluation with a generator that costs nothing, so that the scores alone are measured: all paired
-metrics of four methods, populations, edges, outlines, cycle. The largest memory of the last third
+metrics of six methods, populations, edges, outlines, cycle. The largest memory of the last third
 is held against that of the first.
 
     python -m benchmarks.evaluate [--pairs N] [--shape Z Y X] [--json FILE]

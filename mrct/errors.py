@@ -71,7 +71,7 @@ def as_volume_error(error: BaseException) -> VolumeError:
     if isinstance(error, MemoryError):
         return VolumeError(
             "memory",
-            "It needs more memory than a volume of the size in its header.",
+            "It needs more memory than a volume of the size in its header, or than is left here.",
             "Check the file; if the volume is sound, convert it where more memory is free.",
         )
     # The original message may contain a path, and this one is printed.

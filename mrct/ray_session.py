@@ -21,6 +21,7 @@ from typing import Any
 import ray
 
 from mrct.errors import UsageError, UserError
+from mrct.host_limits import require_for_ray
 from mrct.stop_signals import outliving_the_terminal
 
 HEAD = "node:__internal_head__"
@@ -148,8 +149,9 @@ def start_local_ray(**options: Any) -> Path:
         The folder of its files, which only this user may open.
 
     Raises:
-        UserError: It did not start.
+        UserError: It did not start, or this machine does not allow it what it needs.
     """
+    require_for_ray()
     # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
     # it Ray requires tokens; setting it here, after the import of ray, would be too late.
     os.environ.pop("RAY_AUTH_MODE", None)

@@ -53,7 +53,7 @@ class ConversionSample:
 
     def seconds_for(self, grid: Grid) -> float:
         """Return the time of another volume, scaled by its voxels."""
-        return self.seconds * _num_voxels(grid) / self.source_voxels
+        return self.seconds * grid.num_voxels / self.source_voxels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,7 +236,7 @@ def _sample(source: Source, spec: PreprocessingSpec) -> ConversionSample:
     return ConversionSample(
         number=source.number,
         seconds=time.perf_counter() - started,
-        source_voxels=_num_voxels(preprocessed.source),
+        source_voxels=preprocessed.source.num_voxels,
         bytes_per_voxel=size_bytes / preprocessed.voxels.size,
     )
 
@@ -245,11 +245,6 @@ def _warm_up() -> None:
     """Import what resampling needs, so that the samples do not include those seconds."""
     grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
     resample_mask(np.ones(grid.shape, np.bool_), grid, grid)
-
-
-def _num_voxels(grid: Grid) -> int:
-    z, y, x = grid.shape
-    return z * y * x
 
 
 def _format_of(source: Source) -> str:

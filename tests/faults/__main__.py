@@ -1,9 +1,10 @@
 """Count how many injected faults are survived: python -m tests.faults
 
-Each promise gets a piece of at most --minutes, and continues where its last piece stopped; what is
-complete is left out. After each injection the piece's row in benchmarks/results/faults.jsonl is
-replaced, so one that is interrupted loses at most the injection it was at. At the end
-docs/reliability.md is written. Exit code 1 if a fault was not survived.
+Each promise gets pieces of at most --minutes together, shared by its kinds of injections, and
+continues where its last piece stopped; what is complete is left out. After each injection the
+piece's row in benchmarks/results/faults.jsonl is replaced, so one that is interrupted loses at most
+the injection it was at. At the end docs/reliability.md is written. Exit code 1 if a fault was not
+survived.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,22 +39,21 @@ def main(argv: list[str]) -> ExitCode:
     options = arguments(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.PREEMPTED))
     failed = False
-    spent = dict.fromkeys(PROMISES, 0.0)
+    pieces = chosen(options)
+    ahead = Counter(promise for kind in pieces for promise in kind.promises)
+    left_s = dict.fromkeys(PROMISES, 60 * options.minutes)
     try:
-        for kind in KINDS:
-            if not set(kind.promises) & set(options.promise or PROMISES):
-                continue
-            numbers = options.number or list(missing(kind, read_rows(), options.since))
-            numbers = [number for number in numbers if number in kind.numbers]
-            left_s = 60 * options.minutes - max(spent[each] for each in kind.promises)
+        for kind, numbers in pieces.items():
+            share_s = min(left_s[promise] / ahead[promise] for promise in kind.promises)
             started = time.monotonic()
             try:
-                failed |= not run_piece(kind, numbers, left_s)
+                failed |= not run_piece(kind, numbers, share_s)
             except NOT_SURVIVED:  # of what its injections need
                 traceback.print_exc()
                 failed = True
-            for each in kind.promises:
-                spent[each] += time.monotonic() - started
+            for promise in kind.promises:
+                left_s[promise] -= time.monotonic() - started
+                ahead[promise] -= 1
     finally:
         write_page()
     return ExitCode.FAILED if failed else ExitCode.DONE
@@ -71,6 +72,21 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--number", nargs="+", type=int, help="these injections alone, also again")
     add("--since", default="", metavar="DATE", help="count again what was counted before DATE")
     return parser.parse_args(argv)
+
+
+def chosen(options: argparse.Namespace) -> dict[Kind, list[int]]:
+    """The injections that are asked for and, unless by number, not counted yet."""
+    rows = read_rows()
+    found = {
+        kind: [
+            number
+            for number in options.number or missing(kind, rows, options.since)
+            if number in kind.numbers
+        ]
+        for kind in KINDS
+        if set(kind.promises) & set(options.promise or PROMISES)
+    }
+    return {kind: numbers for kind, numbers in found.items() if numbers}
 
 
 def run_piece(kind: Kind, numbers: list[int], for_s: float) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from mrct.storage.atomic import write_atomic
+from mrct.storage.atomic import partial_path
 from tests.faults.injections import Kind
 
 ROWS = Path(__file__).resolve().parents[2] / "benchmarks/results/faults.jsonl"
@@ -43,7 +43,7 @@ class Row:
             injected=self.injected + self.each,
             survived=self.survived + (0 if failure else self.each),
             failed=self.failed | ({str(self.numbers.stop): failure} if failure else {}),
-            seconds=round(self.seconds + seconds, 1),
+            seconds=round(self.seconds + seconds, 3),
         )
 
 
@@ -75,7 +75,9 @@ def write_row(row: Row, path: Path = ROWS) -> None:
     )
     kept = rows[:-1] if same else rows
     lines = [json.dumps(asdict(each), ensure_ascii=False) for each in [*kept, row]]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+    partial = partial_path(path)
+    partial.write_text("".join(f"{line}\n" for line in lines))
+    partial.replace(path)  # not synced, which would take longer than most injections
 
 
 def newest(kind: Kind, rows: list[Row]) -> dict[int, Row]:

@@ -1,5 +1,6 @@
 """Counts of injected faults continue where they stopped, and the page is what the rows say."""
 
+import signal
 from contextlib import contextmanager
 from itertools import chain
 
@@ -32,6 +33,12 @@ class Faults:
         self.injected.append(number)
         if number in self.raises:
             raise self.raises[number]
+
+
+@contextmanager
+def nothing(folder):
+    """Injections that are survived."""
+    yield lambda number: None
 
 
 @pytest.fixture
@@ -84,6 +91,22 @@ def test_a_piece_ends_with_its_time(path, monkeypatch):
     run(faults, path, for_s=5)
 
     assert 0 < len(faults.injected) < 5
+
+
+def test_kinds_of_a_promise_share_its_time_and_what_is_complete_takes_none(path, monkeypatch):
+    kinds = [Kind(name=name, promises=("P1",), full=2, begin=nothing) for name in "abc"]
+    command.run_piece(kinds[1], [0, 1], 60)
+    pieces = []
+    monkeypatch.setattr(command, "KINDS", kinds)
+    monkeypatch.setattr(command, "read_rows", lambda: read_rows(path))
+    monkeypatch.setattr(command, "write_page", lambda: None)
+    monkeypatch.setattr(command, "run_piece", lambda *piece: pieces.append(piece) or True)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    assert command.main(["--promise", "P1", "--minutes", "10"]) == 0
+
+    assert [(kind.name, numbers) for kind, numbers, _ in pieces] == [("a", [0, 1]), ("c", [0, 1])]
+    assert [for_s for *_, for_s in pieces] == [pytest.approx(300), pytest.approx(600, abs=5)]
 
 
 def test_what_was_counted_before_a_date_is_counted_again(path):

@@ -33,9 +33,10 @@ KILLS_OF_A_RUN = 2
 STEPS, SHARDS, SHARD_SIZE = 12, 4, 1
 LEDGER = "ledger.jsonl"
 WORKERS = (1, 2, 4)
-IN_A_SAVE = 0.3
-"""Of the kills wait until a checkpoint is being written, and then for less than `SAVE_S`."""
-SAVE_S = 0.02
+MOMENTS = {"start": 1, "step": 4, "save": 3}
+"""When a worker is killed, and how often: soon after its start, after a step that some worker has
+begun, or in a save."""
+SOON_S, LATER_S = 1.0, 0.05
 HANGS_AFTER_S = 300
 
 
@@ -89,17 +90,27 @@ def is_saving(config: Config) -> bool:
     return any((config.run_folder / "checkpoints").glob(f"{PARTIAL}*"))
 
 
-def killed(
-    config: Config, workers: list[BaseProcess], longest_life_s: float, draw: random.Random
-) -> bool:
-    """Kill one worker, as a lost machine would go, while the others wait; unless all have ended."""
-    until = time.monotonic() + draw.uniform(0, longest_life_s)
-    in_a_save, later_s = draw.random() < IN_A_SAVE, draw.uniform(0, SAVE_S)
+def noted_lines(config: Config) -> int:
+    ledger = config.run_folder / LEDGER
+    return len(ledger.read_text().splitlines()) if ledger.exists() else 0
+
+
+def killed(config: Config, workers: list[BaseProcess], draw: random.Random) -> bool:
+    """Kill one worker, as a lost machine would go, while the others wait; unless all have ended.
+
+    The moment follows the run, not the clock: this machine is shared.
+    """
+    (moment,) = draw.choices(list(MOMENTS), list(MOMENTS.values()))
+    saved = checkpoint.saved_checkpoints(config.run_folder)
+    reached = checkpoint.verify_checkpoint(saved[-1])["step"] if saved else 0
+    lines_left = SHARDS * (STEPS - reached)
+    until = noted_lines(config) + draw.randint(1, max(lines_left, 1)) * (moment != "start")
+    later_s = draw.uniform(0, SOON_S if moment == "start" else LATER_S)
     while any(worker.is_alive() for worker in workers) and (
-        time.monotonic() < until or (in_a_save and not is_saving(config))
+        noted_lines(config) < until or (moment == "save" and not is_saving(config))
     ):
         time.sleep(0.001)
-    time.sleep(later_s * in_a_save)
+    time.sleep(later_s)
     if not any(worker.is_alive() for worker in workers):
         return False
     draw.choice(workers).kill()
@@ -107,12 +118,12 @@ def killed(
     return True
 
 
-def live(config: Config, kills: int, longest_life_s: float, draw: random.Random) -> int:
+def live(config: Config, kills: int, draw: random.Random) -> int:
     """Run to the end through at most so many kills; returns how many there were."""
     done = 0
     while True:
         with started(config, draw.choice(WORKERS) if kills else 1) as workers:
-            if done < kills and killed(config, workers, longest_life_s, draw):
+            if done < kills and killed(config, workers, draw):
                 done += 1
                 continue
             for worker in workers:
@@ -155,9 +166,7 @@ def kills_of_runs(folder: LocalPath, scoring: Literal["inline", "beside"]) -> It
             scale=replace(base.scale, scoring=scoring),
         )
     )
-    started = time.monotonic()
-    live(config, 0, 0, random.Random())
-    whole_s = time.monotonic() - started
+    live(config, 0, random.Random())
     expected, samples, score = end(config), shown(config), last_score(config)
     assert len(samples) == STEPS * SHARDS
 
@@ -165,7 +174,7 @@ def kills_of_runs(folder: LocalPath, scoring: Literal["inline", "beside"]) -> It
         draw, kills = random.Random(number), 0
         for life in count():  # a run that ends before its kills has another after it
             run = replace(config, run=replace(config.run, name=f"killed-{number}-{life}"))
-            kills += live(run, KILLS_OF_A_RUN - kills, whole_s, draw)
+            kills += live(run, KILLS_OF_A_RUN - kills, draw)
             assert end(run) == expected
             assert last_score(run) == score
             assert shown(run) == samples

@@ -1,4 +1,4 @@
-"""Launch of a run under Ray Train: the only training module that imports Ray.
+"""Launch of a run under Ray Train; only this module and `process_group` import Ray in training.
 
 Everything that can be checked is checked before any worker starts. Each worker gets its rank and a
 report callback; the command shows progress while they train.
@@ -23,6 +23,7 @@ from cyclegan.train.checkpoint.run_record import store_of_run
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
+from cyclegan.train.run.process_group import ProcessGroupConfig
 from cyclegan.train.run.resources import (
     cores_of_worker,
     idle_cores,
@@ -150,7 +151,7 @@ def fit(
         train_loop_config=WorkerJob(
             config=config, start=start, cores=cores, contents=store.contents
         ),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
+        torch_config=ProcessGroupConfig(timeout_s=config.scale.collective_timeout_s),
         scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=config.run.name,
