@@ -58,6 +58,18 @@ TESTS = {
         "test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends",
         "tests/faults/test_cluster_faults.py::test_a_cluster_without_any_machine_grows_for_a_run",
     ],
+    "starts": [
+        f"tests/faults/test_simultaneous_starts.py::{name}"
+        for name in (
+            "test_conversions_make_one_store_with_one_key_and_no_volume_twice",
+            "test_conversions_that_use_no_volume_remove_no_store_of_another",
+            "test_a_new_key_is_the_same_for_all_that_ask_for_it",
+            "test_one_training_of_a_name_runs",
+            "test_one_search_of_a_name_begins",
+            "test_one_export_of_a_name_is_published",
+            "test_exports_that_may_overwrite_each_other_leave_a_whole_one",
+        )
+    ],
     "searches": [
         "tests/faults/test_tune_faults.py::"
         "test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint",
@@ -91,6 +103,8 @@ PROMISES = {
     "P12": "A hostile file cannot hurt who reads it: no crash, no growth, no file beside it.",
     "P13": "A full disk is harmless: nothing committed is lost, and what stopped can be resumed.",
     "P14": "A search survives its driver: the same trials, none lost, the same scores.",
+    "P15": "Of commands that start at once on one name, one does the work, and the others say why "
+    "they do not.",
 }
 KINDS = [
     *(
@@ -185,6 +199,12 @@ KINDS = [
         promises=("P13",),
         full=len(TESTS["full disks"]),
         begin=partial(each_by_pytest, tests=TESTS["full disks"]),
+    ),
+    Kind(
+        name="works that 2, 3 or 5 commands start at once, 50 times each",
+        promises=("P15",),
+        full=len(TESTS["starts"]),
+        begin=partial(each_by_pytest, tests=TESTS["starts"]),
     ),
     Kind(
         name="workers that are killed, freeze, crash, deadlock or wait for a loader",
