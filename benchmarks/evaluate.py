@@ -2,7 +2,7 @@
 
 20 pairs of 160 x 256 x 256 voxels (ellipsoid heads with skull and noise) through the whole
 evaluation with a generator that costs nothing, so that the scores alone are measured: all paired
-metrics of four methods, populations, edges, outlines, cycle. The largest memory of the last third
+metrics of six methods, populations, edges, outlines, cycle. The largest memory of the last third
 is held against that of the first.
 
     python -m benchmarks.evaluate [--pairs N] [--shape Z Y X] [--json FILE]
@@ -26,8 +26,9 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.inference.cycle import CycleNetworks
 from data_prep.datasets.split import Split
 from data_prep.preprocess.preprocess import PreprocessedVolume
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
-from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
+from data_prep.store.writer import PreparedVolume, create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import robust_window
 from mrct.imaging.modality import Modality

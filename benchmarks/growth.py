@@ -30,8 +30,9 @@ from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import find_domain
 from cyclegan.data.stream import open_stream
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.storage.local_path import LocalPath
 from tests.support.stores import SPACING_MM, prepared, random_head

@@ -20,7 +20,8 @@ import numpy as np
 
 from data_prep.datasets.split import SPLITS
 from data_prep.store.commits import seal
-from data_prep.store.index import INDEX, index_of
+from data_prep.store.history import index_of
+from data_prep.store.index import INDEX
 from data_prep.store.store import open_store
 from data_prep.store.writer import create_store
 from mrct.storage.local_path import LocalPath

@@ -16,8 +16,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.errors import REFUSED_ERRNOS, STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.host_limits import exceeded_limit
 from mrct.progress import QUIET_VARIABLE
+from mrct.storage.names import printable
 from mrct.storage.paths import StoragePath, storage_path
 from mrct.user import name_the_user
 
@@ -118,20 +120,39 @@ def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | Non
         code = main(apply_shared_options(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What it quotes may come from a file; its own lines stay lines.
+        print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.DONE
-    except OSError as error:
-        if error.errno not in STORAGE_FULL_ERRNOS:
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if limit := exceeded_limit(error):
+            print(f"error: {limit}", file=sys.stderr)
+            code = ExitCode.FAILED
+        elif isinstance(error, OSError) and error.errno in STORAGE_FULL_ERRNOS:
+            print(
+                f"error: The storage is full ({error.strerror}). Committed data is kept; "
+                "free some space and run the same command again.",
+                file=sys.stderr,
+            )
+            code = ExitCode.STORAGE_FULL
+        elif (
+            isinstance(error, OSError)
+            and error.errno in REFUSED_ERRNOS
+            and error.filename is not None
+        ):
+            place = os.fspath(error.filename)
+            # A path may name a patient, and a job log may be read by others.
+            named = printable(os.fsdecode(place)) if sys.stderr.isatty() else "A file or folder"
+            print(
+                f"error: {named} cannot be used: {error.strerror}. Check the paths in the command, "
+                "and who may read and write there.",
+                file=sys.stderr,
+            )
+            code = ExitCode.FAILED
+        else:
             raise
-        print(
-            f"error: The storage is full ({error.strerror}). Committed data is kept; "
-            "free some space and run the same command again.",
-            file=sys.stderr,
-        )
-        code = ExitCode.STORAGE_FULL
     except KeyboardInterrupt:
         print("Stopped. Run the same command again to resume.", file=sys.stderr)
         code = ExitCode.FAILED

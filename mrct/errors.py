@@ -11,6 +11,18 @@ from pathlib import Path
 STORAGE_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space, no quota, or a disk that the system remounted read-only after an error."""
 
+REFUSED_ERRNOS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
+)
+"""What the system says of a path that cannot be used, whatever the program does."""
+
 
 class ExitCode(IntEnum):
     """Exit codes of all commands."""
@@ -59,7 +71,7 @@ def as_volume_error(error: BaseException) -> VolumeError:
     if isinstance(error, MemoryError):
         return VolumeError(
             "memory",
-            "It needs more memory than a volume of the size in its header.",
+            "It needs more memory than a volume of the size in its header, or than is left here.",
             "Check the file; if the volume is sound, convert it where more memory is free.",
         )
     # The original message may contain a path, and this one is printed.

@@ -9,15 +9,19 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from mrct.errors import UsageError, UserError
+from mrct.host_limits import require_for_ray
 from mrct.stop_signals import outliving_the_terminal
 
 HEAD = "node:__internal_head__"
@@ -38,6 +42,10 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
 otherwise replaces the address by that of the machine (Ray 2.60)."""
 ANSWER_S = 10
 """Seconds in which the head of a cluster must answer."""
+OURS = ".cyclegan"
+"""File that marks the files of a local Ray of this project."""
+KEPT_S = 86400.0
+"""Time for which the files of a Ray that ended by an error are kept: they hold its logs."""
 ANSWERS = ("OK", "UNAUTHENTICATED")
 """Answers of a head node to a request without a token: it requires none, or one."""
 
@@ -52,7 +60,8 @@ def ray_session(
 ) -> Iterator[None]:
     """Connect to `address`, else to RAY_ADDRESS (which `ray job submit` sets), else start Ray.
 
-    A local Ray ends with the block. Its worker logs stay in Ray's own files, because a command
+    A local Ray ends with the block, and its files are removed; if the block raises, or with
+    `--log-level info`, they stay for a day. Worker logs are in these files only, because a command
     shows its own progress; with `--log-level debug` they are shown too. If Ray already runs in
     this process, it is used and left running.
 
@@ -74,14 +83,20 @@ def ray_session(
         address = None
     if address:
         connect(address, **shown)
+        files = None
     else:
-        start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
+        files = start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
     try:
         if address:
             require_token()
         yield
+    except BaseException:
+        files = None
+        raise
     finally:
         ray.shutdown()
+        if files and level >= logging.WARNING:
+            shutil.rmtree(files, ignore_errors=True)
 
 
 @contextmanager
@@ -127,12 +142,16 @@ def connect(address: str, **options: Any) -> None:
         raise kind(f"The Ray cluster at {address} cannot be used: {error}\n{remedy}") from error
 
 
-def start_local_ray(**options: Any) -> None:
+def start_local_ray(**options: Any) -> Path:
     """Start a Ray of this process; once more, if it is not up within Ray's fixed 30 s.
 
+    Returns:
+        The folder of its files, which only this user may open.
+
     Raises:
-        UserError: It did not start.
+        UserError: It did not start, or this machine does not allow it what it needs.
     """
+    require_for_ray()
     # RAY_AUTH_MODE in the user's shell is meant for clusters, not for this local Ray. Without
     # it Ray requires tokens; setting it here, after the import of ray, would be too late.
     os.environ.pop("RAY_AUTH_MODE", None)
@@ -141,7 +160,7 @@ def start_local_ray(**options: Any) -> None:
         try:
             # "local", because otherwise Ray joins any cluster recorded in this machine's /tmp/ray.
             with outliving_the_terminal():
-                ray.init("local", dashboard_host="127.0.0.1", **options)
+                context = ray.init("local", dashboard_host="127.0.0.1", **options)
         except Exception as error:  # Ray raises no narrower type
             if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
                 raise UserError(
@@ -156,7 +175,29 @@ def start_local_ray(**options: Any) -> None:
                 ) from error
             print(f"warning: Ray did not start ({reason}); trying once more.", file=sys.stderr)
         else:
-            return
+            files = Path(context.address_info["session_dir"])
+            files.chmod(0o700)  # Ray lets everybody write there
+            (files / OURS).touch()
+            remove_old_files(files.parent)
+            return files
+    raise AssertionError  # the last attempt returned or raised
+
+
+def remove_old_files(folder: Path) -> None:
+    """Remove the files of local Rays of this project that ended more than a day ago, by an error or
+    a kill."""
+    for mark in folder.glob(f"session_*/{OURS}"):
+        files = mark.parent
+        with suppress(OSError, ValueError):
+            is_own = files.stat().st_uid == os.getuid() and not files.is_symlink()
+            pid = int(files.name.rpartition("_")[2])
+            if is_own and time.time() - mark.stat().st_mtime > KEPT_S and not is_alive(pid):
+                shutil.rmtree(files)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this machine has this number."""
+    return Path(f"/proc/{pid}").exists()
 
 
 @cache

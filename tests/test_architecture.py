@@ -97,6 +97,7 @@ HOMES = {
         "data_prep/convert/executor.py",
         "mrct/ray_session.py",
         "cyclegan/train/run/launch.py",
+        "cyclegan/train/run/process_group.py",
         "tune/search/callbacks.py",
         "tune/search/schedulers.py",
         "tune/search/search.py",
@@ -106,7 +107,11 @@ HOMES = {
         "cluster/doctor/doctor.py",
     },
     "optuna": {"tune/search/sampler.py"},
-    "ray.train": {"cyclegan/train/run/launch.py", "tune/search/trial.py"},
+    "ray.train": {
+        "cyclegan/train/run/launch.py",
+        "cyclegan/train/run/process_group.py",
+        "tune/search/trial.py",
+    },
     "ray.tune": {
         "tune/search/callbacks.py",
         "tune/search/schedulers.py",

@@ -16,7 +16,7 @@ from cyclegan.config.run_storage import runs_folder
 from mrct.cli import optional, parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.job_stop import outlive_job_stop
-from mrct.storage.local_path import LocalPath, make_output_folder
+from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
 from tune.space.space import SPACES
 from tune.time_budget import seconds
@@ -169,7 +169,6 @@ def run_search(command: RunCommand) -> ExitCode:
     from data_prep.store.store import open_store
 
     store = open_store(base.store)  # before what takes longer to import
-    from mrct.storage.lock import exclusive_lock
     from tune.report.report import write_report
     from tune.search.search import search
     from tune.search.search_folder import open_search
@@ -181,16 +180,20 @@ def run_search(command: RunCommand) -> ExitCode:
         draw_for,
         num_trials,
         open_folder,
+        search_lock,
+        store_of_search,
         with_fixed_steps,
     )
     from tune.search.trial_score import objective_for
     from tune.space.space_file import load_space
 
+    folder = storage / (command.name or f"{Path(command.space).stem}-{command.preset}")
+    store = store_of_search(folder, store)
     base = with_fixed_steps(base, store)
     steps = base.train.max_steps
     space = load_space(command.space, base)
     settings = Settings(
-        folder=storage / (command.name or f"{Path(command.space).stem}-{command.preset}"),
+        folder=folder,
         metric=objective_for(store, command.metric).metric,
         look_every_steps=min(steps, command.look_every or default_look_steps(steps)),
         trials=command.trials or num_trials(command.sampler, base, space, command.grid_points),
@@ -199,15 +202,11 @@ def run_search(command: RunCommand) -> ExitCode:
         grid_points=command.grid_points,
         max_concurrent=command.max_concurrent,
         time_budget_s=seconds(command.time_budget) if command.time_budget else 0.0,
+        contents=store.contents,
     )
     check_population(settings, space)
     draw = draw_for(settings, base, space)
-    make_output_folder(settings.folder)
-    busy = UsageError(
-        f"Another command is searching in {settings.folder}. Wait for it, or give this search "
-        "another --name."
-    )
-    with exclusive_lock(settings.folder / ".lock", busy):
+    with search_lock(settings):
         log = open_folder(settings, base, space, resume=command.resume)
         if doubt := context_of(settings, base).objective.doubt:
             print(doubt)

@@ -15,8 +15,9 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.storage.local_path import LocalPath
 from tests.support.stores import SPACING_MM, prepared, random_head

@@ -1,34 +1,38 @@
 """Measure the gradient bandwidth of a cluster: an all-reduce over one process per node."""
 
 import time
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+from cyclegan.train.distributed import join_group
 
 GRADIENT_BYTES = 113_000_000
 """Gradients that the default networks exchange in a step: two ResNet-9 and two PatchGAN in fp32."""
 REPEATS = 3
 
 
-def all_reduce_gb_per_s(rank: int, world_size: int, store: str, timeout_s: int = 60) -> float:
+def all_reduce_gb_per_s(
+    rank: int, world_size: int, address: str, port: int, timeout_s: int = 60
+) -> float:
     """Return the bandwidth of a ring of these processes in GB/s: each sends 2 (n - 1) / n of the
     gradient in the time of one all-reduce (Patarasu and Yuan 2009).
 
-    The backend is NCCL if every process has a GPU, else gloo. `store` is HOST:PORT, where rank 0
-    listens meanwhile.
+    The backend is NCCL if every process has a GPU, else gloo. Rank 0 has called `open_port` for
+    `address` and `port`.
 
     Raises:
         RuntimeError: The processes did not connect in time.
     """
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
-    dist.init_process_group(
-        "nccl" if gpu else "gloo",
-        init_method=f"tcp://{store}",
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=timeout_s),
+    join_group(
+        rank,
+        world_size,
+        address=address,
+        port=port,
+        backend="nccl" if gpu else "gloo",
+        timeout_s=timeout_s,
     )
     try:
         gradient = torch.ones(GRADIENT_BYTES // 4, device=device)

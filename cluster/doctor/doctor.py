@@ -19,6 +19,7 @@ from cluster.doctor import checks, probe
 from cluster.doctor.bandwidth import all_reduce_gb_per_s
 from cluster.doctor.checks import CheckResult
 from cluster.doctor.probe import NodeFacts, ReadSpeed
+from cyclegan.train.distributed import open_port
 from mrct.errors import UserError
 from mrct.ray_session import ray_session
 from mrct.storage.paths import StoragePath
@@ -62,16 +63,14 @@ class NodeProbe:
         """Remove the files of the nodes."""
         probe.remove_markers(folder)
 
-    def address(self) -> str:
-        """Return the address of this node with a port that is currently free."""
-        import socket
+    def meeting(self) -> tuple[str, int]:
+        """Return the address of this node and a port where it now listens for `link`."""
+        address = ray.util.get_node_ip_address()
+        return address, open_port(address)
 
-        with socket.create_server(("", 0)) as free:
-            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
-
-    def link(self, rank: int, world_size: int, store: str) -> float:
+    def link(self, rank: int, world_size: int, address: str, port: int) -> float:
         """Return the bandwidth of an all-reduce with the other nodes in GB/s."""
-        return all_reduce_gb_per_s(rank, world_size, store)
+        return all_reduce_gb_per_s(rank, world_size, address, port)
 
 
 def examine(
@@ -209,9 +208,9 @@ def examine_link(probes: list[Any]) -> CheckResult:
     """Check the network with an all-reduce over one process per node."""
     count = len(probes)
     try:
-        meeting = ray.get(probes[0].address.remote())
+        address, port = ray.get(probes[0].meeting.remote())
         speeds = ray.get(
-            [each.link.remote(rank, count, meeting) for rank, each in enumerate(probes)],
+            [each.link.remote(rank, count, address, port) for rank, each in enumerate(probes)],
             timeout=LINK_TIMEOUT_S,
         )
     except (ray.exceptions.RayError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, types
 from torch.utils.dlpack import from_dlpack
 
+from cyclegan.config.config import DataConfig
 from cyclegan.data.batch import Batch
 from mrct.imaging.intensity import invert_contrast
 from mrct.imaging.modality import Modality
@@ -47,6 +48,26 @@ class BatchFormat:
     """Whether images are float16 instead of float32."""
     channels_last: bool = False
     """Whether images with several channels have the channels_last memory layout."""
+
+    @classmethod
+    def of(
+        cls,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        changes_intensity: bool = False,
+        channels_last: bool = False,
+    ) -> "BatchFormat":
+        """Return the format of a configuration."""
+        return cls(
+            batch_size=batch_size,
+            channels=config.channels,
+            mri_contrast=config.mri_contrast,
+            changes_intensity=changes_intensity,
+            noise_kind=config.noise_kind,
+            half=config.dtype == "float16",
+            channels_last=channels_last,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

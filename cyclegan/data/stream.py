@@ -120,13 +120,10 @@ def open_stream(
         if config.data.changes_intensity and split == "train"
         else None
     )
-    form = BatchFormat(
+    form = BatchFormat.of(
+        config.data,
         batch_size=len(shards) * config.batch.shard_size,
-        channels=config.data.channels,
-        mri_contrast=config.data.mri_contrast,
         changes_intensity=intensity is not None,
-        noise_kind=config.data.noise_kind,
-        half=config.data.dtype == "float16",
         channels_last=channels_last,
     )
 
@@ -192,15 +189,22 @@ def _batches(
     try:
         for outputs, heights in made:
             batch = to_batch(outputs)
-            yield _conditioned(batch, *heights, add_conditions) if add_conditions else batch
+            yield conditioned(batch, *heights, add_conditions) if add_conditions else batch
     finally:
         made.close()
 
 
-def _conditioned(
+def conditioned(
     batch: Batch, mri_height: Heights, ct_height: Heights, add_conditions: AddConditions
 ) -> Batch:
-    """Add the condition channels to a batch, computed from its augmented masks."""
+    """Add the condition channels to a batch, computed from its augmented masks.
+
+    Args:
+        batch: Batch of images without conditions.
+        mri_height: [B], relative heights of the MRI slices.
+        ct_height: [B], relative heights of the CT slices.
+        add_conditions: Adds the channels, as in `open_stream`.
+    """
 
     def on_device(heights: Heights) -> Tensor:
         values = torch.from_numpy(heights)

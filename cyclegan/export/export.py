@@ -23,12 +23,13 @@ from cyclegan.export.metadata import (
 )
 from cyclegan.export.model_card import model_card
 from cyclegan.export.model_folder import CARD, publish_folder
-from cyclegan.export.parity import TOLERANCE, check_parity, real_slices
+from cyclegan.export.parity import TOLERANCE, check_parity, example_slices, model_inputs
 from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
 from cyclegan.train.checkpoint.run_record import require_same_preprocessing
 from cyclegan.train.checkpoint.select import select_checkpoint
+from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
 from data_prep.store.subject_record import (
     SUBJECTS_FILE,
@@ -49,6 +50,7 @@ def export(command: ExportCommand) -> ExitCode:
     with store_moves_explained(config, "--store"):
         store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
+    store = as_of(store, contents) or store
     if contents != store.contents:
         print(
             f"Note: The volumes of {store.path.name} have changed since the run began, or its "
@@ -68,7 +70,9 @@ def export(command: ExportCommand) -> ExitCode:
     subjects = read_subjects(command.run_folder)
     if not subjects and contents != store.contents:
         subjects = UNKNOWN_SUBJECTS
-    parity = export_models(models, store, folder, subjects=subjects, overwrite=command.overwrite)
+    parity = export_models(
+        models, store, config, folder, subjects=subjects, overwrite=command.overwrite
+    )
     for way, differences in parity.items():
         unit = "HU" if way == "to_ct" else "grey levels of 4095"
         for file, value in differences.items():
@@ -81,12 +85,13 @@ def export(command: ExportCommand) -> ExitCode:
 def export_models(
     models: Mapping[Direction, tuple[Generator, ModelInfo]],
     store: Store,
+    config: Config,
     folder: Path,
     *,
     subjects: SubjectRecord | None = None,
     overwrite: bool = False,
 ) -> dict[Direction, dict[str, float]]:
-    """Publish networks (on the CPU, fp32) as the model folder `folder`.
+    """Publish networks (on the CPU, fp32) of a run as the model folder `folder`.
 
     A single model fills the folder itself; two models fill one subfolder per direction. `subjects`
     are those that the networks were shown, by default those of the store. Returns, for each
@@ -102,8 +107,9 @@ def export_models(
             part = partial / way if len(models) > 1 else partial
             part.mkdir(exist_ok=True)
             write_formats(network, len(info.inputs), part)
-            images = real_slices(store, info)
-            parity[way] = check_parity(network, part, images, info.generator)
+            slices, in_training = example_slices(store, config, info.source)
+            in_use = model_inputs(store, slices, info)
+            parity[way] = check_parity(network, part, in_training, in_use, info.generator)
             checked = replace(info, parity=parity[way])
             write_info(checked, part)
             (part / SUBJECTS_FILE).write_bytes(subjects_content(subjects or subjects_of(store)))

@@ -4,6 +4,7 @@ The only module that imports onnx, onnxruntime and torch.export. Axes: B batch, 
 rows, W columns, multiples of 4.
 """
 
+import io
 import json
 import logging
 import re
@@ -19,7 +20,7 @@ import onnx
 import onnxruntime
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -46,12 +47,17 @@ MULTIPLE = 4
 
 
 def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
-    """Write `network` (on the CPU) in every format, without syncing the files to disk."""
+    """Write `network` (on the CPU) in every format, without syncing the files to disk.
+
+    Each file is made in memory: where a disk is full, a library's own writer ends the process
+    (torch's) or raises an error that is not the system's (safetensors').
+
+    Raises:
+        OSError: The files do not fit.
+    """
     network.eval()
-    save_file(
-        {name: weights.contiguous() for name, weights in network.state_dict().items()},
-        folder / FILES["safetensors"],
-    )
+    weights = {name: each.contiguous() for name, each in network.state_dict().items()}
+    (folder / FILES["safetensors"]).write_bytes(save(weights))
     program = trace(network, channels)
     with quiet_exporter():
         exported = torch.onnx.export(
@@ -64,10 +70,12 @@ def write_formats(network: nn.Module, channels: int, folder: Path) -> None:
             verbose=False,
         )
     assert exported is not None
-    exported.save(folder / FILES["onnx"], external_data=False)
+    (folder / FILES["onnx"]).write_bytes(exported.model_proto.SerializeToString())
     onnx.checker.check_model(folder / FILES["onnx"], full_check=True)
     program.example_inputs = None  # they would be a pickle, and the only one in the file
-    torch.export.save(program, folder / FILES["pt2"])
+    archive = io.BytesIO()
+    torch.export.save(program, archive)
+    (folder / FILES["pt2"]).write_bytes(archive.getbuffer())
 
 
 def dynamic_shapes() -> tuple[dict[int, object]]:

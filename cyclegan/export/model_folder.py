@@ -14,7 +14,7 @@ from cyclegan.export.formats import FILES, Format, open_format
 from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
 from cyclegan.inference.slices import Network
 from data_prep.store.subject_record import SUBJECTS_FILE
-from mrct.storage.atomic import whole_folder
+from mrct.storage.atomic import remove_abandoned, whole_folder
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
@@ -108,27 +108,34 @@ def publish_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: boo
 
     `fill` writes the files of one model, or those of two into the subfolders `to_ct` and `to_mri`.
 
-    If `fill` raises, or the process is killed meanwhile, `folder` is unchanged.
+    If `fill` raises, or the process is killed meanwhile, `folder` is unchanged. What killed
+    processes left beside it is removed.
 
     Raises:
-        ModelError: `folder` exists and may not, or must not, be replaced.
+        ModelError: `folder` exists and may not, or must not, be replaced; also if another process
+            has made it meanwhile.
     """
+    exists = ModelError(
+        f"{folder} already exists, and may be in use. Give another --out, or --overwrite to "
+        "replace it."
+    )
     if folder.exists():
-        _check_replaceable(folder, overwrite)
-    with whole_folder(folder) as partial:
-        fill(partial)
-        for part in _parts(partial):
-            (part / SUMS).write_bytes(b"".join(sums_of(part)))
-            for path in part.iterdir():
-                path.chmod(0o644)  # safetensors writes files that only the owner can read
+        if not overwrite:
+            raise exists
+        _check_replaceable(folder)
+    remove_abandoned(folder.parent, folder.name)
+    try:
+        with whole_folder(folder, replace=overwrite) as partial:
+            fill(partial)
+            for part in _parts(partial):
+                (part / SUMS).write_bytes(b"".join(sums_of(part)))
+                for path in part.iterdir():
+                    path.chmod(0o644)  # safetensors writes files that only the owner can read
+    except FileExistsError as error:
+        raise exists from error
 
 
-def _check_replaceable(folder: Path, overwrite: bool) -> None:
-    if not overwrite:
-        raise ModelError(
-            f"{folder} already exists, and may be in use. Give another --out, or --overwrite to "
-            "replace it."
-        )
+def _check_replaceable(folder: Path) -> None:
     parts = _parts(folder)
     others = {path.name for path in folder.iterdir()} - {part.name for part in parts}
     if parts == [folder]:

@@ -10,7 +10,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, resolve
 from cyclegan.config.flags import Sections, flags_of
 from cyclegan.config.presets import PRESETS, preset
-from cyclegan.config.run_location import locate_run, store_moves_explained
+from cyclegan.config.run_location import is_run, locate_run, store_moves_explained
 from cyclegan.errors import ConfigError
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
@@ -82,8 +82,17 @@ def main(argv: list[str]) -> ExitCode:
         batch, reason = choose_batch(located, store, command.gpu_gib)
         print(f"--batch auto: {reason}.")
         config = resolve(replace(wanted, batch=batch))
+    from cyclegan.train.checkpoint.run_record import store_of_run
     from cyclegan.train.training_plan import make_plan, total_steps
 
+    if is_run(config.run_folder):
+        every, store = len(store.volumes), store_of_run(config.run_folder, store)
+        if later := every - len(store.volumes):
+            print(
+                f"Note: {later} volumes were added to the store after this run began, which "
+                "continues without them. To train on all: --run.name NAME --resume "
+                f"{config.run_folder}"
+            )
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     steps = total_steps(config, store)
     finished = "This run is already finished. --run.name NAME starts a new run."

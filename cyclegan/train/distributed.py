@@ -3,8 +3,11 @@
 All workers must call each function alike. A single worker needs no process group.
 """
 
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -14,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+LOOPBACK = "127.0.0.1"
+_LISTENERS: dict[int, socket.socket] = {}
+"""Sockets of this process by port, on which no store listens yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +36,38 @@ class Worker:
     def is_rank_zero(self) -> bool:
         """Whether this is worker 0, the only one that writes shared files."""
         return self.rank == 0
+
+
+def open_port(address: str) -> int:
+    """Listen on a free port of one address of this machine, for `join_group`; return the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family)
+    port = int(listener.getsockname()[1])
+    _LISTENERS[port] = listener
+    return port
+
+
+def join_group(
+    rank: int, world_size: int, *, address: str, port: int, backend: str, timeout_s: float
+) -> None:
+    """Join the process group; returns once all workers have.
+
+    Worker 0 has called `open_port`. torch itself would listen on all interfaces, and its store
+    requires no token: whoever reaches it can disturb the run. On LOOPBACK gloo and NCCL listen
+    there too; else the machine's settings say on which interface they do.
+    """
+    if address == LOOPBACK:
+        os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    timeout = timedelta(seconds=timeout_s)
+    store = dist.TCPStore(  # type: ignore[attr-defined]  # public by its documentation
+        address,
+        port,
+        world_size,
+        is_master=rank == 0,
+        timeout=timeout,
+        master_listen_fd=_LISTENERS.pop(port).detach() if rank == 0 else None,
+    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
 
 
 def wrap_in_ddp(module: nn.Module) -> nn.Module:

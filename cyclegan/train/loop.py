@@ -13,6 +13,7 @@ from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.checkpoint import prune_checkpoints
+from cyclegan.train.checkpoint.run_record import store_of_run
 from cyclegan.train.distributed import Worker, exposed_sync_ms, max_over_workers, mean_over_workers
 from cyclegan.train.divergence import explain_out_of_memory, rollback_reason
 from cyclegan.train.engine.compile import compile_warning
@@ -48,6 +49,7 @@ def train_worker(
     stop_requested: Callable[[], bool] = lambda: False,
     node_preempted: Callable[[], bool] = lambda: False,
     notes: Iterable[str] = (),
+    contents: str | None = None,
 ) -> TrainState:
     """Run one worker from the newest checkpoint, or from `start`, to the end of the run.
 
@@ -62,14 +64,17 @@ def train_worker(
         node_preempted: Whether a node will be preempted; once it is true on any worker, all save
             and continue.
         notes: Messages that worker 0 logs first.
+        contents: Hash of the store's volumes and splits that all workers, and those after a
+            restart, are to have; by default those that the run is recorded to have begun with.
 
     Returns:
         The state at the last step done.
 
     Raises:
+        ConfigError: The store no longer has these volumes.
         DivergedError: Updates stay non-finite, even from earlier checkpoints and at smaller rates.
     """
-    store = open_store(config.store)
+    store = store_of_run(config.run_folder, open_store(config.store), contents)
     first_notes = list(notes) if worker.is_rank_zero else []  # reading them may consume them
     gpu = gpu_name(worker.device)
     choice = settle_layout(config, gpu, worker, first_notes.append)

@@ -28,7 +28,10 @@ def save_preview(
     target: Modality,
     uncertainty: NDArray[np.float32] | None,
 ) -> None:
-    """Write the image as a PNG; `values` and `uncertainty` [z, y, x] are on the model's grid."""
+    """Write the image as a PNG for its owner only.
+
+    `values` and `uncertainty` [z, y, x] are on the model's grid.
+    """
     if target == "ct":
         source, made = Windowing("gray", *shown.window, "MRI"), CT_BONE
     else:
@@ -50,7 +53,7 @@ def save_preview(
         tile_inches=2.4,
         label_rotation=90,
     )
-    write_atomic(path, png(figure, 110))
+    write_atomic(path, png(figure, 110), mode=0o600)
 
 
 def planes(

@@ -5,7 +5,7 @@ passes through the later stages.
 """
 
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.output_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
 from cyclegan.translate.uncertainty import passes, uncertainty
-from cyclegan.translate.written_results import WrittenResult, short_label, write_result
+from cyclegan.translate.written_results import PRIVATE, WrittenResult, short_label, write_result
 from data_prep.convert.pseudonyms import Key
 from data_prep.convert.quarantine import Refusal
 from data_prep.preprocess.preprocess import PreprocessedVolume
@@ -99,8 +99,8 @@ class TranslationJob:
     """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
     """Number of inputs with each label."""
-    listed: Set[tuple[str, str]] = frozenset()
-    """Results in the list of results: SHA-256 of the input, and name."""
+    listed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """Results in the list of results, by SHA-256 of the input and name, and their warnings."""
     progress_lines: Callable[[str], None] = lambda text: None
     """Called with the progress of the network as text."""
 
@@ -138,9 +138,11 @@ class TranslationJob:
             # Else it is made again, for the additional files requested now, or for the list, which
             # a kill may have kept from it.
             extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
-            is_listed = (sha256, result.path.name) in self.listed
-            if is_listed and all(path.exists() for path in extra):
-                return TranslationOutcome(input=item, sha256=sha256, result=result.path)
+            warnings = self.listed.get((sha256, result.path.name))
+            if warnings is not None and all(path.exists() for path in extra):
+                return TranslationOutcome(
+                    input=item, sha256=sha256, result=result.path, warnings=warnings
+                )
         result.check_replaceable()
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None
@@ -182,7 +184,7 @@ class TranslationJob:
         if made.uncertainty is not None:
             unsure = on_grid(made.uncertainty, shown.grid, grid, _UNSURE)
             unsure_by = f"unsure by; {metadata.text}"[:DESCRIPTION_LENGTH]
-            write_nifti(result.uncertainty, unsure, grid.affine, unsure_by)
+            write_nifti(result.uncertainty, unsure, grid.affine, unsure_by, mode=PRIVATE)
         if self.preview:
             target = self.engine.model.info.target
             name = loaded.sha256[:_RESULT_NAME_LENGTH]

@@ -9,10 +9,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cyclegan.translate.stages import TranslationOutcome
 from data_prep.convert.id_map import extend_id_map
+from mrct.storage.names import printable
 
 LIST = "translations.jsonl"
 
@@ -31,16 +33,22 @@ def list_result(outcome: TranslationOutcome, out: Path) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def listed_results(out: Path) -> set[tuple[str, str]]:
-    """Return the results in the list: SHA-256 of the input, and name. A last line that a kill has
-    cut off is dropped, also from the file."""
+def listed_results(out: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the warnings of each result in the list, by the SHA-256 of its input and its name.
+
+    What a kill has cut off at the end is dropped, also from the file; a damaged line is as none.
+    """
     path = out / LIST
     content = path.read_bytes() if path.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return {(line["sha256"], line["result"]) for line in lines}
+    results = {}
+    for text in whole.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            results[str(line["sha256"]), str(line["result"])] = tuple(map(str, line["warnings"]))
+    return results
 
 
 def write_translation_id_map(outcomes: Sequence[TranslationOutcome], path: Path) -> None:
@@ -60,12 +68,12 @@ def print_summary(outcomes: Sequence[TranslationOutcome], left: Counter[str], ou
     kept = len(outcomes) - made - len(refused)
     print(f"{made} translated, {kept} already there, {len(refused)} refused: {out}")
     for outcome in outcomes:
-        where = f" {outcome.input.path}" if sys.stderr.isatty() else ""
+        where = f" {printable(str(outcome.input.path))}" if sys.stderr.isatty() else ""
         if outcome.result and sys.stderr.isatty():
-            print(f"{outcome.result.name}:{where}", file=sys.stderr)
+            print(f"{printable(outcome.result.name)}:{where}", file=sys.stderr)
         for warning in outcome.warnings:
             named = f"Input {outcome.input.number} ({outcome.sha256[:8]})"
-            print(f"warning: {named}: {warning}", file=sys.stderr)
+            print(f"warning: {named}: {printable(warning)}", file=sys.stderr)
         if outcome.refusal:
             print(f"{outcome.refusal}{where}", file=sys.stderr)
     for reason, count in left.items():

@@ -28,12 +28,12 @@ from cyclegan.translate.summary import (
     print_summary,
     write_translation_id_map,
 )
-from cyclegan.translate.written_results import remove_stale_partials
 from data_prep.convert.pseudonyms import open_key
 from data_prep.convert.quarantine import Quarantine
 from data_prep.store.store import sha256_of
 from mrct.errors import ExitCode, UsageError
 from mrct.progress import progress
+from mrct.storage.atomic import remove_abandoned
 from mrct.storage.local_path import LocalPath, make_output_folder
 
 FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
@@ -52,7 +52,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
         command.leniency,
     )
     make_output_folder(command.out)
-    remove_stale_partials(command.out)
+    remove_abandoned(command.out)
     outcomes: list[TranslationOutcome] = []
     # Private files are beside the results, not among them, since results may be shared.
     out = LocalPath(command.out).absolute()

@@ -6,8 +6,6 @@ does.
 """
 
 import hashlib
-import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +18,10 @@ from data_prep.readers.nifti import DESCRIPTION_LENGTH, read_description, write_
 from mrct.errors import VolumeError
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Affine
-from mrct.storage.atomic import PARTIAL, whole_folder
+from mrct.storage.atomic import whole_folder
 
-_LITTER_AGE_S = 3600.0
+PRIVATE = 0o600
+"""Mode of the files of results: a head can be recognised, and DICOM names the patient."""
 _LABEL_BYTES = 150
 """Longest part of a file name that is an input's own name: 255 bytes are usual for all of it."""
 
@@ -95,21 +94,12 @@ def write_result(
     metadata: SyntheticSeriesMetadata,
     origin: Origin | None,
 ) -> None:
-    """Write the synthetic volume [z, y, x]; `origin` is for DICOM."""
+    """Write the synthetic volume [z, y, x], for its owner only; `origin` is for DICOM."""
     if not result.is_dicom:
-        write_nifti(result.path, voxels, affine, result.mark_of(metadata))
+        write_nifti(result.path, voxels, affine, result.mark_of(metadata), mode=PRIVATE)
         return
     assert origin is not None
-    with whole_folder(result.path) as partial:
+    with whole_folder(result.path, mode=0o700) as partial:
         for name, content in ct_files(voxels, affine, origin, metadata):
+            (partial / name).touch(PRIVATE)
             (partial / name).write_bytes(content)
-
-
-def remove_stale_partials(out: Path) -> None:
-    """Remove leftovers of a killed run, but not files that another one may be writing now."""
-    for litter in out.glob(f"{PARTIAL}*"):
-        if time.time() - litter.stat().st_mtime > _LITTER_AGE_S:
-            if litter.is_dir():
-                shutil.rmtree(litter, ignore_errors=True)
-            else:
-                litter.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,12 +23,16 @@ from data_prep.convert.pseudonyms import Key, open_key
 from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import STORAGE_FULL, convert_job
+from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.series_choice import Ask
 from data_prep.preprocess.cropping import Cropping
 from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
-from data_prep.store.writer import create_store, rebuild_index, remove_if_empty, write_lock
-from mrct.errors import UsageError
+from data_prep.store.history import rebuild_index
+from data_prep.store.removal import remove_if_empty
+from data_prep.store.writer import create_store, store_lock, sweep
+from data_prep.store.zarr_codec import METADATA
+from mrct.errors import STORAGE_FULL_ERRNOS, OtherStoreError, UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.progress import progress
 
@@ -65,9 +70,24 @@ def convert(settings: ConvertSettings, ask: Ask | None = None) -> ConversionRepo
     (ENOSPC) if the storage fills up later: committed volumes stay, and the next run continues.
     """
     settings = settings.absolute()
-    out, spec = settings.out, settings.preprocessing
     findings = find_volumes(settings, ask)
-    key = _key(settings)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(store_lock(settings.out))
+            key = _key(settings)
+        except OSError as error:
+            if error.errno in STORAGE_FULL_ERRNOS:
+                raise
+            raise UsageError(
+                f"The store {settings.out} with the key {settings.key_path} cannot be created: "
+                f"{error.strerror or error}. Give another --out or --key-file."
+            ) from error
+        return _convert(settings, findings, key)
+
+
+def _convert(settings: ConvertSettings, findings: FoundVolumes, key: Key) -> ConversionReport:
+    """Convert into a store whose lock this process holds."""
+    out, spec = settings.out, settings.preprocessing
     sources = name_sources(findings.volumes, key, settings.leniency)
     sources = leave_out_removed(sources, out, findings.skipped)
     previews = scan_headers(sources, out)
@@ -80,25 +100,25 @@ def convert(settings: ConvertSettings, ask: Ask | None = None) -> ConversionRepo
         settings={"window_hu": WINDOW_HU} | spec.settings(),
         key_check=key.check,
     )
+    swept = sweep(out)
     outcomes = []
-    with write_lock(out) as swept:
-        if settings.repair:
-            remove_damaged(out, partial(print, file=sys.stderr), full=True)
-        jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
-        if settings.id_map:
-            write_id_map(settings.id_map, sources)
-        try:
-            with progress("convert", total=len(sources)) as advance:
-                conversion = partial(convert_job, out=out, spec=spec)
-                for outcome in run_jobs(jobs, conversion, settings.workers, settings.ray_address):
-                    if outcome.refusal:
-                        _stop_when_full(outcome.refusal)
-                        quarantine.add(outcome.refusal, outcome.source.path)
-                    outcomes.append(outcome)
-                    advance()
-        finally:
-            rebuild_index(out)
-        is_empty = remove_if_empty(out)
+    if settings.repair:
+        remove_damaged(out, partial(print, file=sys.stderr), full=True)
+    jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
+    if settings.id_map:
+        write_id_map(settings.id_map, sources)
+    try:
+        with progress("convert", total=len(sources)) as advance:
+            conversion = partial(convert_job, out=out, spec=spec)
+            for outcome in run_jobs(jobs, conversion, settings.workers, settings.ray_address):
+                if outcome.refusal:
+                    _stop_when_full(outcome.refusal)
+                    quarantine.add(outcome.refusal, outcome.source.path)
+                outcomes.append(outcome)
+                advance()
+    finally:
+        rebuild_index(out)
+    is_empty = remove_if_empty(out)
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)
     return ConversionReport(
@@ -118,17 +138,14 @@ def convert(settings: ConvertSettings, ask: Ask | None = None) -> ConversionRepo
 
 
 def _key(settings: ConvertSettings) -> Key:
-    path = settings.key_path
-    try:
-        settings.out.parent.make_folder()
-        return open_key(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UsageError(
-            f"The store {settings.out} with the key {path} cannot be created: {error.strerror}. "
-            "Give another --out or --key-file."
-        ) from error
+    path, out = settings.key_path, settings.out
+    if not path.exists() and (out / METADATA).exists():
+        raise OtherStoreError(
+            f"There is no key file {path}, and the pseudonyms in {out} were made with a key: with "
+            "another key every volume would get a second name, and a subject could be in two "
+            "splits. Give the store's own key (--key-file), or convert into a new --out."
+        )
+    return open_key(path)
 
 
 def _stop_when_full(refusal: Refusal) -> None:

@@ -33,6 +33,7 @@ from mrct.errors import VolumeError, as_volume_error
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.modality import MODALITIES, Modality
 from mrct.imaging.volume import Grid
+from mrct.storage.names import printable
 
 _NUM_TIMED = 3
 """Volumes tried per modality until one is usable as the sample."""
@@ -52,7 +53,7 @@ class ConversionSample:
 
     def seconds_for(self, grid: Grid) -> float:
         """Return the time of another volume, scaled by its voxels."""
-        return self.seconds * _num_voxels(grid) / self.source_voxels
+        return self.seconds * grid.num_voxels / self.source_voxels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +108,7 @@ class ConversionForecast:
             yield "Kinds of image, by their headers, sidecars and names:"
             yield from table_lines(self.findings.kinds)
         for each in self.previews:
-            path = f"  {each.source.path}" if with_paths else ""
+            path = f"  {printable(str(each.source.path))}" if with_paths else ""
             yield f"Input {each.source.number}: {self._line(each, splits)}{path}"
         yield from (f"Skipped {n}: {why}" for why, n in sorted(self.findings.skipped.items()))
         yield from (f"Note: {remark}" for remark in self.findings.remarks)
@@ -235,7 +236,7 @@ def _sample(source: Source, spec: PreprocessingSpec) -> ConversionSample:
     return ConversionSample(
         number=source.number,
         seconds=time.perf_counter() - started,
-        source_voxels=_num_voxels(preprocessed.source),
+        source_voxels=preprocessed.source.num_voxels,
         bytes_per_voxel=size_bytes / preprocessed.voxels.size,
     )
 
@@ -244,11 +245,6 @@ def _warm_up() -> None:
     """Import what resampling needs, so that the samples do not include those seconds."""
     grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
     resample_mask(np.ones(grid.shape, np.bool_), grid, grid)
-
-
-def _num_voxels(grid: Grid) -> int:
-    z, y, x = grid.shape
-    return z * y * x
 
 
 def _format_of(source: Source) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from data_prep.convert.conversion_plan import ConversionJob
 from data_prep.convert.worker import ConversionOutcome, refusal_of
-from mrct.errors import VolumeError
+from mrct.errors import UnreachableError, VolumeError
 
 Conversion = Callable[[ConversionJob], list[ConversionOutcome]]
 """Converts the sources of a job and never raises."""
@@ -48,8 +48,11 @@ def _by_ray(
 ) -> Iterator[ConversionOutcome]:
     """Run the jobs as Ray tasks, a bounded number at a time; yield outcomes as they come.
 
-    A job whose task dies (out of memory, a crash in C) is retried once, alone, after all others;
-    if it dies again, its sources are refused.
+    A job whose task dies is retried once, alone, after all others. If its own process dies again
+    (out of memory, a crash in C), its sources are refused.
+
+    Raises:
+        UnreachableError: Ray or the nodes of the tasks were lost, which no volume is to blame for.
     """
     import ray  # takes seconds, and workers=0 does without
 
@@ -58,6 +61,11 @@ def _by_ray(
     queue = iter(jobs)
     flying: dict[Any, ConversionJob] = {}
     died: list[ConversionJob] = []
+    of_the_task = (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.RayTaskError,
+    )
     with ray_session(ray_address, num_cpus=workers):
         start = _starter(convert)
         while True:
@@ -76,8 +84,10 @@ def _by_ray(
         for job in died:
             try:
                 outcomes = ray.get(start(job))
-            except ray.exceptions.RayError as error:
+            except of_the_task as error:
                 outcomes = [refusal_of(source, "", _task_died(error)) for source in job.sources]
+            except ray.exceptions.RayError as error:
+                raise _ray_lost(error) from error
             yield from outcomes
 
 
@@ -109,4 +119,12 @@ def _task_died(error: BaseException) -> VolumeError:
         f"The process that converted it died twice ({type(error).__name__}), the second time while "
         "no other task ran: the volume needs more memory than there is, or it crashes a library.",
         "Convert it alone where more memory is free (--workers 0). If it dies again, report it.",
+    )
+
+
+def _ray_lost(error: BaseException) -> UnreachableError:
+    return UnreachableError(
+        f"Ray, or the node of a task, was lost ({type(error).__name__}), and no volume is refused "
+        "for that. The volumes written so far are kept: run the same command again, with --workers "
+        "0 if it should do without Ray."
     )

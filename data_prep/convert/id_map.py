@@ -32,12 +32,14 @@ def extend_id_map(path: Path, columns: Sequence[str], rows: Iterable[Sequence[st
     """Write or extend a map, atomically and for its owner only (mode 0600), sorted by its first
     column.
 
-    Earlier rows stay, except those with the same first column as a new one. Raises UsageError if
-    another kind of file has this path; it is not touched.
+    Earlier rows stay, except those with the same first column as a new one. A name that a
+    spreadsheet would compute begins with an apostrophe. Raises UsageError if another kind of file
+    has this path; it is not touched.
     """
-    known = _read(path, columns) | {row[0]: row for row in rows}
+    new = [[_cell(each) for each in row] for row in rows]
+    known = _read(path, columns) | {row[0]: row for row in new}
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold "\r"
     table.writerow(columns)
     table.writerows(known[name] for name in sorted(known))
     try:
@@ -51,7 +53,8 @@ def extend_id_map(path: Path, columns: Sequence[str], rows: Iterable[Sequence[st
 
 def _read(path: Path, columns: Sequence[str]) -> dict[str, Sequence[str]]:
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text("utf-8", "surrogateescape"))))
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            lines = list(csv.reader(file))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -65,3 +68,8 @@ def _read(path: Path, columns: Sequence[str]) -> dict[str, Sequence[str]]:
             "would be overwritten. Move it away, or give another path."
         )
     return {line[0]: line for line in lines[1:] if line}
+
+
+def _cell(text: str) -> str:
+    """Return a name so that a spreadsheet takes it for text, never for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -8,11 +8,12 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrct.errors import UsageError
-from mrct.storage.atomic import write_atomic
+from mrct.storage.atomic import write_new
 
 _KEY_BYTES = 32
 _NAME_LENGTH = 16
@@ -36,9 +37,13 @@ class Key:
 
 
 def open_key(path: Path) -> Key:
-    """Read the key file, or create it (mode 0600) if it does not exist."""
+    """Read the key file, or create it (mode 0600) if it does not exist.
+
+    Of several processes that create it at once, all get the key of the first.
+    """
     if not path.exists():
-        write_atomic(path, secrets.token_hex(_KEY_BYTES).encode(), mode=0o600)
+        with suppress(FileExistsError):
+            write_new(path, secrets.token_hex(_KEY_BYTES).encode(), mode=0o600)
     secret = path.read_bytes().strip()
     if len(secret) < _KEY_BYTES:
         raise UsageError(

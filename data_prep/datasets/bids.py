@@ -12,7 +12,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from data_prep.datasets.dataset import FoundVolume, FoundVolumes, check_folder
+from data_prep.datasets.dataset import (
+    LINK_OUT,
+    FoundVolume,
+    FoundVolumes,
+    check_folder,
+    lies_inside,
+)
 from data_prep.datasets.nifti_facts import file_facts
 from data_prep.datasets.unread_files import unread_files
 from data_prep.readers.formats import VOLUME_SUFFIXES, stem_of
@@ -28,7 +34,8 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
     `mri_suffix` is the suffix of the MRI's name, and may begin with entities that its name must
     have among others: `T1w`, `ce-gadolinium_T1w`, `acq-mprage_run-2_T1w`. If a session has several
     candidates, the one with the fewest entities is chosen, then the first by name; the others are
-    counted as skipped. With `paired`, the MRI and the CT of one session are taken as aligned.
+    counted as skipped, as are files behind links that lead out of `root`. With `paired`, the MRI
+    and the CT of one session are taken as aligned.
 
     Raises:
         UsageError: There are no subjects, or neither an MRI nor a CT.
@@ -40,13 +47,15 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
             f"--bids {root} contains no folder sub-<label>: it is not the root of a BIDS tree. "
             "Give the folder that contains the subjects' folders, or give --mri and --ct."
         )
-    skipped: Counter[str] = Counter()
+    place, skipped = root.resolve(), Counter[str]()
     endings: dict[Modality, str] = {"mri": mri_suffix, "ct": _CT_SUFFIX}
     volumes = []
     for subject in subjects:
         for session in sorted(subject.glob("ses-*")) or [subject]:
             files = [
-                path for path in (*session.glob("*"), *session.glob("*/*")) if _is_volume(path)
+                path
+                for path in (*session.glob("*"), *session.glob("*/*"))
+                if _is_volume(path) and lies_inside(path, place, skipped)
             ]
             chosen = {
                 modality: path
@@ -75,6 +84,7 @@ def find_in_bids(root: Path, *, mri_suffix: str = "T1w", paired: bool = False) -
             f"--bids {root} has {len(subjects)} subject(s), and none of them has a file named "
             f"*_{mri_suffix}.nii.gz or *_{_CT_SUFFIX}.nii.gz in a datatype folder (anat, ct). "
             "Give the suffix of the MRIs with --mri-suffix, such as --mri-suffix T2w."
+            + "".join(f" ({n} x {why})" for why, n in skipped.items() if why == LINK_OUT)
         )
     taken = {path for subject in subjects for path in subject.rglob("*") if _is_volume(path)}
     return FoundVolumes(volumes=volumes, skipped=skipped + unread_files(subjects, taken))

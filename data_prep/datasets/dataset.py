@@ -21,6 +21,8 @@ from mrct.imaging.modality import Modality
 SUFFIXES_TEXT = ", ".join(suffix for suffix in VOLUME_SUFFIXES if suffix not in DETACHED_SUFFIXES)
 """Suffixes of files that contain one volume each; DICOM is recognised by its content."""
 
+LINK_OUT = "Link that leads out of the folder, not followed: give the folder that it leads to"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundVolume:
@@ -96,11 +98,18 @@ def volume_files(folder: Path, skipped: Counter[str]) -> list[Path]:
             if is_litter(name) or not name.lower().endswith(VOLUME_SUFFIXES):
                 continue
             path = Path(parent, name)
-            if path.resolve().is_relative_to(root):
+            if lies_inside(path, root, skipped):
                 found.append(path)
-            else:
-                skipped["Link that leads out of the folder"] += 1
     return found
+
+
+def lies_inside(path: Path, root: Path, skipped: Counter[str]) -> bool:
+    """Return whether a file lies below a folder, `root` without links, and count it if a link on
+    the way leads out: the user named the folder, not what a link in it leads to."""
+    inside = path.resolve().is_relative_to(root)
+    if not inside:
+        skipped[LINK_OUT] += 1
+    return inside
 
 
 def check_folder(folder: Path, flag: str) -> None:

@@ -71,8 +71,8 @@ class LevelPerson:
             bumps=tuple(rng.normal(0, 0.012, 6)),
             turn_deg=tuple(rng.normal(0, (5, 2, 3))),
             shift_mm=tuple(rng.normal(0, (3, 5, 3))),
-            warp_mm=rng.uniform(1.5, 3.0),
-            skull_mm=rng.uniform(5.0, 9.0),
+            warp_mm=rng.uniform(1.2, 2.6),
+            skull_mm=rng.uniform(5.5, 8.5),
             spongy=rng.uniform(0.3, 0.6),
             fat_mm=rng.uniform(2.0, 6.0),
             fluid_mm=rng.uniform(1.5, 4.5),
@@ -171,7 +171,7 @@ def _layers(person: LevelPerson, points: Points, noise: _Noise) -> Iterator[tupl
     temple = np.exp(-(((np.abs(x) - 68) / 15) ** 2 + ((z + 8) / 20) ** 2 + ((y - 15) / 35) ** 2))
     inion = np.exp(-((x / 14) ** 2 + ((y + 92) / 14) ** 2 + ((z + 20) / 16) ** 2))
     thickness = thickness * (1 - 0.55 * temple) + 4 * inion
-    floor = np.interp(y, *FLOOR_MM).astype(np.float32) + 4 * noise.field(18) - z
+    floor = np.interp(y, *FLOOR_MM).astype(np.float32) + 3 * noise.field(18) - z
     cavity = np.maximum(case + thickness, floor)
     fat = person.fat_mm * np.exp(0.25 * noise.field(28))
     face = radial(points, (0, 32, -64), (60, 62, 74), 2.3)

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from data_prep.preprocess.cropping import Cropping, cropping_of
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import VolumeError
+from mrct.host_limits import free_memory_bytes
 from mrct.imaging.background import background_level
 from mrct.imaging.bias_field import correct_bias
 from mrct.imaging.body_mask import RoughBody, body_mask, rough_body
 from mrct.imaging.geometry import (
     canonical,
+    is_parallel,
     relative_height,
     resample,
     resample_mask,
@@ -34,6 +36,9 @@ outside the scan, or the background is not air."""
 _DARK_MIDDLE = 0.8
 """Fraction of the middle of an MRI's slices that is darker than its border only if the background
 is bright: 0.87 and 0.99 in two inverted heads, 0.1 in images with signal up to the border."""
+_MEMORY_PARALLEL, _MEMORY_TURNED = (5, 20), (10, 35)
+"""Working memory in bytes per voxel of the volume as read and of the stored one, measured, with a
+fifth to spare; the second if the axes of the two grids are not parallel."""
 _FINE_ENOUGH = 1000
 """An MRI with a smaller maximum would lose grey levels when rounded to int16; it is scaled."""
 
@@ -105,9 +110,12 @@ def preprocess(
     `grid` overrides the grid computed from the volume: a paired CT lies on that of its MRI.
     `given_mask` is a mask (above 0 is inside) in the volume's frame, on any grid; it becomes the
     score mask and changes nothing else. Raises VolumeError if the volume shows no body, if air
-    around it is bright, or if the mask lies outside of the volume.
+    around it is bright, if the mask lies outside of the volume, or if memory does not suffice.
     """
     upright = canonical(volume)
+    whole = tuple(slice(0, n) for n in upright.voxels.shape)
+    planned = grid or target_grid(upright.grid, spec.spacing_mm, spec.size, whole)
+    _check_memory(upright.grid, planned)
     offset = 0.0
     if volume.modality == "mri" and (offset := background_level(upright.voxels) or 0.0):
         upright = replace(upright, voxels=upright.voxels - np.float32(offset))
@@ -118,7 +126,7 @@ def preprocess(
     rough = rough_body(upright)
     if rough:
         _check_outline(rough, volume.modality)
-    box = rough.box if rough else tuple(slice(0, n) for n in upright.voxels.shape)
+    box = rough.box if rough else whole
     grid = grid or target_grid(upright.grid, spec.spacing_mm, spec.size, box)
     air = AIR[volume.modality]
     values = resample(upright, grid, fill=air, interpolation=spec.interpolation).voxels
@@ -157,6 +165,22 @@ def preprocess(
         cut=cropping_of(body, grid, box, upright.grid),
         border_share=rough.border_share if rough else 0.0,
     )
+
+
+def _check_memory(source: Grid, stored: Grid) -> None:
+    """Refuse a volume that memory does not suffice for: beyond the limit of a control group the
+    kernel would kill this process, and with it the conversion of all other volumes."""
+    per_source, per_stored = _MEMORY_PARALLEL if is_parallel(source, stored) else _MEMORY_TURNED
+    needed = per_source * source.num_voxels + per_stored * stored.num_voxels
+    free = free_memory_bytes()
+    if needed > free:
+        raise VolumeError(
+            "memory",
+            f"To preprocess {source.num_voxels:,} voxels takes {needed / 2**20:,.0f} MiB of "
+            f"memory, and {free / 2**20:,.0f} MiB are left by the machine, the control groups of "
+            "this process (a container, a Slurm job) and `ulimit -v`.",
+            "Convert it where more memory is free, or with fewer --workers.",
+        )
 
 
 def _check_outline(rough: RoughBody, modality: Modality) -> None:

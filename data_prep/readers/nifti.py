@@ -108,7 +108,7 @@ def nifti_grid(path: Path, *, assume_affine: bool = False) -> Grid:
 
 
 def write_nifti(
-    path: Path, voxels_zyx: NDArray[Any], affine: Affine, description: str = ""
+    path: Path, voxels_zyx: NDArray[Any], affine: Affine, description: str = "", mode: int = 0o644
 ) -> None:
     """Write voxels [z, y, x] as NIfTI-1, atomically, in their own dtype; gzip for the suffix .gz.
 
@@ -125,7 +125,7 @@ def write_nifti(
     content = image.to_bytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=3, mtime=0)
-    write_atomic(path, content)
+    write_atomic(path, content, mode)
 
 
 def read_description(path: Path) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct.errors import VolumeError
+from mrct.host_limits import free_memory_bytes
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Note, Volume
 
@@ -42,10 +43,6 @@ _GRACE_S = 30.0
 """Extra time for the server to kill a child that timed out, and for a process to end."""
 
 
-def _machine_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadRequest:
     """The task of a child; it is sent pickled."""
@@ -57,8 +54,8 @@ class ReadRequest:
     modality: Modality
     pseudonym: str
     timeout_s: float = 600
-    most_bytes: int = field(default_factory=_machine_bytes)
-    """Upper bound of the memory limit; by default the memory of the machine."""
+    most_bytes: int = field(default_factory=free_memory_bytes)
+    """Upper bound of the memory limit; by default what this process may still take."""
 
     def allowance_bytes(self, decoded_bytes: int) -> int:
         """Return the memory that the child may allocate for voxels of this size."""

@@ -110,7 +110,8 @@ def _limit(reading: ReadRequest, decoded_bytes: int) -> None:
     """Limit the growth of this process to the allowance for voxels of this size."""
     own_pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = own_pages * os.sysconf("SC_PAGE_SIZE") + reading.allowance_bytes(decoded_bytes)
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)  # of `ulimit -v`, which cannot be raised
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard < 0 else min(most, hard), hard))
 
 
 if __name__ == "__main__":

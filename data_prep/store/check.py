@@ -1,22 +1,29 @@
 """Checks and repairs a store against its commit records."""
 
+import re
 from collections.abc import Callable
 
 from data_prep.datasets.split import Split
 from data_prep.store.commits import (
+    COMMITS,
+    RECORD_FILE,
     SPLITS_FILE,
     committed,
     erase_volume,
-    foreign_entries,
     frozen_splits,
     read_commit,
     seal,
     verify_files,
 )
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
-from data_prep.store.writer import rebuild_index, write_lock
+from data_prep.store.stored_volume import PSEUDONYM
+from data_prep.store.writer import write_lock
+from data_prep.store.zarr_codec import METADATA
 from mrct.errors import StoreError, UnreachableError
+from mrct.imaging.modality import MODALITIES
 from mrct.progress import progress
+from mrct.storage.atomic import PARTIAL
 from mrct.storage.paths import StoragePath
 
 
@@ -120,11 +127,25 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
     return len(damaged)
 
 
+def _foreign_entries(store: StoragePath) -> list[str]:
+    """Return what lies among records and volumes under a name that neither can have.
+
+    It is never read, and never deleted, since it may be anything.
+    """
+    patterns = {COMMITS: RECORD_FILE} | dict.fromkeys(MODALITIES, rf"{METADATA}|{PSEUDONYM}")
+    return [
+        f"{folder}/{name}"
+        for folder, pattern in patterns.items()
+        for name in (store / folder).names()
+        if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
+    ]
+
+
 def _foreign(path: StoragePath) -> list[str]:
     return [
         f"{name!r} in {path} is neither a record nor a volume: no conversion gives such a name. It "
         "was not read, and is not deleted by any command. Delete it if you do not know it."
-        for name in foreign_entries(path)
+        for name in _foreign_entries(path)
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from data_prep.datasets.split import Split
 from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
-from data_prep.store.zarr_codec import METADATA, unknown_encoding
+from data_prep.store.zarr_codec import METADATA, chunk_places, unknown_encoding
 from mrct.errors import StoreError, UnreachableError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
@@ -25,7 +25,7 @@ SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
 REMOVED_FILE = "removed.json"
 """File beside it with the subjects that were removed and must not come back."""
-_RECORD_FILE = rf"({'|'.join(MODALITIES)})-({PSEUDONYM})\.json"
+RECORD_FILE = rf"({'|'.join(MODALITIES)})-({PSEUDONYM})\.json"
 IMAGE, BODY, SCORE = "0", "labels/body/0", "labels/score/0"
 """Paths of the arrays of a volume, relative to its group; only some have the last."""
 
@@ -55,22 +55,8 @@ def commit_path(store: StoragePath, name: str) -> StoragePath:
 
 def committed(store: StoragePath) -> list[str]:
     """Return the names, `<modality>/<pseudonym>`, of all volumes that have a commit record."""
-    files = (re.fullmatch(_RECORD_FILE, file) for file in (store / COMMITS).names())
+    files = (re.fullmatch(RECORD_FILE, file) for file in (store / COMMITS).names())
     return [f"{file[1]}/{file[2]}" for file in files if file]
-
-
-def foreign_entries(store: StoragePath) -> list[str]:
-    """Return what lies among records and volumes under a name that neither can have.
-
-    It is never read, and never deleted, since it may be anything.
-    """
-    patterns = {COMMITS: _RECORD_FILE} | dict.fromkeys(MODALITIES, rf"{METADATA}|{PSEUDONYM}")
-    return [
-        f"{folder}/{name}"
-        for folder, pattern in patterns.items()
-        for name in (store / folder).names()
-        if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
-    ]
 
 
 def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
@@ -170,20 +156,26 @@ def erase_volume(store: StoragePath, name: str) -> None:
     volume_path(store, name).remove()
 
 
-def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
+def verify_files(store: StoragePath, name: str, *, full: bool = False) -> dict[str, dict[str, Any]]:
     """Compare a volume's files with its commit record.
 
-    Checks number, names and sizes of all files, the hash of each `zarr.json`, and the codecs in it.
+    Checks number, names and sizes of all files, the hash of each `zarr.json`, the codecs in it, and
+    the order of the slices in each shard.
 
     Args:
         store: Path of the store.
         name: Volume, as `<modality>/<pseudonym>`.
         full: Also read every file and check its hash.
 
+    Returns:
+        `bytes` and `sha256` of each file, and `places` of a shard unless an earlier version wrote
+        it.
+
     Raises:
         StoreError: A file differs; the message names it.
     """
-    expected = read_commit(store, name)["files"]
+    record = read_commit(store, name)
+    expected: dict[str, dict[str, Any]] = record["files"]
     folder = volume_path(store, name)
     found = folder.sizes()
     for file in sorted(found.keys() | expected.keys()):
@@ -193,6 +185,10 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
         if (size := found[file]) != (wanted := expected[file]["bytes"]):
             state = f"it has {size:,} bytes, not {wanted:,}"
             raise damaged(store, name, f"{name}/{file}", state)
+        if places := expected[file].get("places"):
+            read = (folder / file).ranges()
+            if chunk_places(read, wanted, record["volume"]["shape"][0]) != places:
+                raise damaged(store, name, f"{name}/{file}", "its slices are in another order")
     hashed = [file for file in expected if full or file.endswith(METADATA)]
     contents = folder.read_files(hashed)
     for file, content in contents.items():
@@ -204,6 +200,7 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> None:
                 f"The array {folder / array} requires {asked}, which this project does not write, "
                 f"and an unknown decoder may run code. {_repair(store)}"
             )
+    return expected
 
 
 def has_score_mask(files: Container[str]) -> bool:

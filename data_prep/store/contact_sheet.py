@@ -92,5 +92,5 @@ def save_contact_sheet(store: Store, path: Path) -> list[OddVolume]:
     odd = oddest_of(store, ODD_ROWS * VOLUMES_PER_ROW)
     rows = [*odd_rows_of(store, odd), *rows_of(store)]
     figure = sheet(rows, caption=caption_of(store), tile_inches=1.8, num_columns=3)
-    write_atomic(path, png(figure, 150))
+    write_atomic(path, png(figure, 150), mode=0o600)  # slices of patients
     return odd

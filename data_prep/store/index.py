@@ -3,7 +3,7 @@
 The index is a safetensors file. Its header contains the SHA-256 of each column. A column is read,
 and verified, on first use. It is then kept in an unnamed temporary file from which rows are read
 as needed: memory does not hold the facts of all volumes, and later changes to the index have no
-effect. The index is rebuilt from the commit records and contains nothing beyond them.
+effect. `history.py` rebuilds it from the commit records; it contains nothing beyond them.
 """
 
 import bisect
@@ -12,17 +12,16 @@ import json
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from typing import IO, Any, overload
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import SPLITS, Split
-from data_prep.store.commits import digest, seal, unseal
+from data_prep.store.commits import digest, unseal
 from data_prep.store.stored_volume import StoredVolume
 from mrct.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
@@ -30,41 +29,19 @@ from mrct.imaging.modality import MODALITIES, Modality
 from mrct.storage.paths import StoragePath
 
 INDEX = "index.safetensors"
-_INDEX_SCHEMA = 2
+INDEX_SCHEMA = 2
 _MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
-_TEXTS = ("name", "kind", "subject", "link")
+TEXTS = ("name", "kind", "subject", "link")
+"""Columns of texts, padded with zeros to the longest."""
 _COLUMN_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
-_PER_SLICE = ("body_fraction", "height", "deviation")
+PER_SLICE = ("body_fraction", "height", "deviation")
+"""Columns with a row per slice."""
 
 
-def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return the content of the index file of commit records; equal records give equal bytes."""
-    records = sorted(records, key=lambda record: record["volume"]["name"])
-    volumes = [record["volume"] for record in records]
-    columns: dict[str, NDArray[Any]] = {
-        name: _texts(v[name] or "" for v in volumes) for name in _TEXTS
-    } | {
-        "modality": np.array([MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
-        "split": np.array([SPLITS.index(v["split"]) for v in volumes], np.uint8),
-        "shape": np.array([v["shape"] for v in volumes], np.int32).reshape(-1, 3),
-        "source_shape": np.array([v["source_shape"] for v in volumes], np.int32).reshape(-1, 3),
-        "affine": np.array([v["affine"] for v in volumes], np.float64).reshape(-1, 4, 4),
-        "source_affine": np.array([v["source_affine"] for v in volumes]).reshape(-1, 4, 4),
-        "window": np.array([v["window"] for v in volumes], np.float64).reshape(-1, 2),
-        "scale": np.array([v["scale"] for v in volumes], np.float64),
-        "offset": np.array([v["offset"] for v in volumes], np.float64),
-        "bytes": np.array([_size(record) for record in records], np.int64),
-    }
-    for name in _PER_SLICE:
-        values = np.array([value for v in volumes for value in v[name]])
-        columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
-    bare = safetensors.numpy.save(columns)
-    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
-    sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
-    # A single entry, because safetensors writes several in no fixed order.
-    sealed = seal({"schema": _INDEX_SCHEMA, "columns": header, "sha256_of": sums}).decode()
-    return safetensors.numpy.save(columns, metadata={"sealed": sealed})
+def contents_hash(header: dict[str, Any]) -> str:
+    """Return the hash of an index by the header that is sealed in it."""
+    return digest(header)[:16]
 
 
 class Index:
@@ -89,7 +66,7 @@ class Index:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
-        if self._sealed["schema"] != _INDEX_SCHEMA or self._sealed["columns"] != header:
+        if self._sealed["schema"] != INDEX_SCHEMA or self._sealed["columns"] != header:
             raise self._damaged("its header was changed, or written by another version")
         self._columns: dict[str, IO[bytes]] = {}
         """The verified columns, each in a temporary file."""
@@ -97,7 +74,12 @@ class Index:
     @property
     def contents(self) -> str:
         """Hash of all columns; equal if the volumes and their splits are equal."""
-        return digest(self._sealed)[:16]
+        return contents_hash(self._sealed)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all columns."""
+        return {*self._sealed["columns"]}
 
     def __len__(self) -> int:
         return int(self._sealed["columns"]["name"]["shape"][0])
@@ -208,7 +190,7 @@ class Volumes(Sequence[StoredVolume]):
             name: Fact of volumes in numbers, such as `shape`, `window`, `bytes`, or `split` and
                 `modality` (indices in SPLITS and MODALITIES).
         """
-        assert name not in _PER_SLICE
+        assert name not in PER_SLICE
         return self._index.column(name)[self._rows]
 
     def texts(self, name: str) -> NDArray[Any]:
@@ -220,6 +202,14 @@ class Volumes(Sequence[StoredVolume]):
         """[volumes], the number of slices of each."""
         first = self._index.first_slices
         return first[self._rows + 1] - first[self._rows]
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return all facts by name, [volumes, ...] or [sum of `depths`]; texts as bytes."""
+        depth, first = self.depths, self._index.first_slices[self._rows]
+        slices = np.repeat(first - (depth.cumsum() - depth), depth) + np.arange(depth.sum())
+        facts = {name: self._index.column(name)[slices] for name in PER_SLICE}
+        facts |= {name: self.texts(name) for name in TEXTS}
+        return facts | {name: self.column(name) for name in self._index.names - facts.keys()}
 
     def of_slices(self, name: str) -> NDArray[np.float32]:
         """Return one fact of every slice of all volumes, concatenated, [sum of `depths`].
@@ -284,16 +274,3 @@ class Volumes(Sequence[StoredVolume]):
             source_shape=tuple(fact("source_shape").tolist()),
             source_affine=fact("source_affine"),
         )
-
-
-def _texts(values: Iterable[str]) -> NDArray[np.uint8]:
-    padded = np.array([value.encode("ascii") for value in values], np.bytes_)
-    return padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
-
-
-def _size(record: Mapping[str, Any]) -> int:
-    return sum(file["bytes"] for file in record["files"].values())
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,20 +1,27 @@
-"""Removes a subject from a store for good, as after a withdrawn consent.
+"""Removes a subject for good, as after a withdrawn consent, or a store without volumes.
 
-The first step writes the subject into `removed.json`. From then on no conversion takes it in again,
-and whatever writes to the store next completes a removal that was killed.
+The first step of removing a subject writes it into `removed.json`. From then on no conversion takes
+it in again, and whatever writes to the store next completes a removal that was killed.
 """
+
+from contextlib import suppress
 
 from data_prep.store.commits import (
     REMOVED_FILE,
+    SPLITS_FILE,
     frozen_splits,
     read_commits,
     removed_subjects,
     seal,
     volume_path,
 )
+from data_prep.store.history import rebuild_index
+from data_prep.store.index import INDEX
 from data_prep.store.store import read_root
-from data_prep.store.writer import rebuild_index, write_lock
+from data_prep.store.writer import FOLDERS, write_lock
+from data_prep.store.zarr_codec import METADATA
 from mrct.errors import StoreError
+from mrct.imaging.modality import MODALITIES
 from mrct.storage.paths import StoragePath
 
 
@@ -51,3 +58,21 @@ def remove_subject(path: StoragePath, subject: str) -> list[str]:
                 "folders, or run the same command again as a user who may."
             )
     return names
+
+
+def remove_if_empty(store: StoragePath) -> bool:
+    """Remove a store in which no volume is or ever was; return whether it was removed.
+
+    The caller holds its lock, whose release removes the folder. A killed removal leaves what the
+    next conversion takes for a store whose conversion was not finished, or for none.
+    """
+    if frozen_splits(store) or removed_subjects(store):
+        return False
+    groups = (f"{modality}/{METADATA}" for modality in MODALITIES)
+    for name in (INDEX, SPLITS_FILE, *groups, METADATA):
+        (store / name).remove()
+    if store.local:
+        for name in FOLDERS:
+            with suppress(OSError):  # it holds files of somebody else
+                (store.local / name).rmdir()
+    return True

@@ -6,6 +6,7 @@ Its layout:
     index.safetensors             facts of all volumes, rebuilt from the commit records
     splits.json                   the split of every subject that was ever in the store
     removed.json                  the subjects that were removed and must not come back
+    history/<contents>.json       the volumes of each earlier index
     commits/<modality>-<p>.json   commit record: a volume exists once this does; written last
     <modality>/<p>/               OME-Zarr 0.5 image of one volume, p its pseudonym
         0                         int16 [z, y, x], chunks (1, Y, X), one shard
@@ -161,10 +162,13 @@ class Store:
         return self._read(volume, SCORE if is_given else BODY)
 
     def _read(self, volume: StoredVolume, array: str) -> NDArray[Any]:
-        self.verify(volume)
+        expected = verify_files(self.path, volume.name)[f"{array}/{SHARD}"]["sha256"]
         folder = volume_path(self.path, volume.name) / array
         try:
-            return decode(folder.read_files([METADATA, SHARD]))
+            files = folder.read_files([METADATA, SHARD])
+            if hashlib.sha256(files[SHARD]).hexdigest() != expected:
+                raise ValueError("its SHA-256 differs")
+            return decode(files)
         except (ValueError, FileNotFoundError) as error:  # a checksum; lost since `verify_files`
             shard = f"{volume.name}/{array}/{SHARD}"
             raise damaged(self.path, volume.name, shard, str(error)) from error
@@ -208,7 +212,7 @@ def open_store(path: StoragePath) -> Store:
     root = read_root(path)
     if not (path / INDEX).exists():
         raise StoreError(
-            f"The store {path} has no index: its conversion was not finished. "
+            f"The store {path} has no {INDEX}: its conversion was not finished. "
             f"Run the same `python -m data_prep convert ... --out {path}` again to resume it, or "
             f"use the store as it is after `python -m data_prep check {path} --repair`."
         )

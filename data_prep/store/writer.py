@@ -1,9 +1,9 @@
-"""Writes the store: each volume is one atomic commit, and the index is built from the commits."""
+"""Writes the store: creates it, locks it, and commits each volume atomically."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,14 @@ from data_prep.store.commits import (
     COMMITS,
     IMAGE,
     SCORE,
-    SPLITS_FILE,
     committed,
-    erase_volume,
-    frozen_splits,
     put_volume,
-    read_commits,
-    removed_subjects,
     seal,
 )
-from data_prep.store.index import INDEX, index_of
 from data_prep.store.ome_groups import ome_groups, zarr_group
 from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
 from data_prep.store.stored_volume import VOLUME_NAME, StoredVolume
-from data_prep.store.zarr_codec import METADATA, encode
+from data_prep.store.zarr_codec import METADATA, SHARD, chunk_places, encode
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
@@ -40,6 +34,10 @@ from mrct.storage.atomic import PARTIAL
 from mrct.storage.lock import exclusive_lock, wait_for_lock
 from mrct.storage.names import ANY_NAME, is_plain, safe_join
 from mrct.storage.paths import StoragePath
+
+LOCK, COMMIT_LOCK = ".lock", ".commit"
+"""Locks in a store: of whoever changes it, and for the moment of a commit."""
+FOLDERS = (*MODALITIES, COMMITS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -96,11 +94,7 @@ def create_store(
     wanted = {"schema": STORE_SCHEMA, "spacing_mm": list(spacing_mm), "size": list(size)}
     wanted |= {"settings": json.loads(json.dumps(dict(settings)))}  # as it will be read back
     fingerprint = fingerprint_of(wanted)
-    # A conversion killed at its start leaves some of these entries, and nothing else.
-    own = {*MODALITIES, COMMITS}
-    with path.reached():
-        found = path.names()
-    if any(name not in own and not name.startswith(PARTIAL) for name in found):
+    if not _is_new(path):
         root = read_root(path)
         _refuse_other(path, root, wanted | {"fingerprint": fingerprint})
         if root.get("key_check") != key_check:
@@ -112,7 +106,7 @@ def create_store(
         return fingerprint
     root = wanted | {"fingerprint": fingerprint, "key_check": key_check}
     with path.reached():
-        for name in sorted(own):
+        for name in FOLDERS:
             (path / name).make_folder()
         for modality in MODALITIES:
             (path / modality / METADATA).put(zarr_group({}))
@@ -138,6 +132,43 @@ def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, An
     )
 
 
+def _is_new(path: StoragePath) -> bool:
+    """Return whether there is nothing, or what a conversion leaves that is killed at its start."""
+    with path.reached():
+        found = {*path.names()} - {*FOLDERS, LOCK, COMMIT_LOCK}
+        found |= {name for folder in FOLDERS for name in (path / folder).names()} - {METADATA}
+    return all(name.startswith(PARTIAL) for name in found)
+
+
+@contextmanager
+def store_lock(path: StoragePath) -> Iterator[None]:
+    """Hold the lock of a store that exists or is to be created during the block.
+
+    If there is no store at the end of the block, its folder is removed again.
+
+    Raises:
+        StoreError: Another process holds the lock.
+        UsageError: There is something else at `path`.
+    """
+    if not _is_new(path):
+        read_root(path)
+    busy = StoreError(
+        f"Another conversion is writing to {path}, and two would overwrite each other. "
+        "Wait for it to end, or give another --out."
+    )
+    with ExitStack() as lock:
+        with path.reached():
+            lock.enter_context(exclusive_lock(path / LOCK, busy))
+        try:
+            yield
+        finally:
+            if (local := path.local) and not {*local.names()} - {LOCK, COMMIT_LOCK}:
+                for name in (COMMIT_LOCK, LOCK):
+                    (local / name).unlink(missing_ok=True)
+                with suppress(OSError):  # another process has just begun there
+                    local.rmdir()
+
+
 @contextmanager
 def write_lock(path: StoragePath) -> Iterator[int]:
     """Hold the store's lock during the block, and first remove what killed writers left.
@@ -148,28 +179,26 @@ def write_lock(path: StoragePath) -> Iterator[int]:
     Raises:
         StoreError: Another process holds the lock.
     """
-    busy = StoreError(
-        f"Another conversion is writing to {path}, and two would overwrite each other. "
-        "Wait for it to end, or give another --out."
-    )
-    with exclusive_lock(path / ".lock", busy):
-        # A killed conversion's workers may outlive it by a moment, in the middle of a commit.
-        with wait_for_lock(path / ".commit"):
-            swept = _sweep(path)
-        yield swept
+    with store_lock(path):
+        yield sweep(path)
 
 
-def _sweep(path: StoragePath) -> int:
-    litter = {
-        f"{folder}/{name}".removeprefix("/")
-        for folder in ("", COMMITS, *MODALITIES)
-        for name in (path / folder if folder else path).names()
-        if name.startswith(PARTIAL) or is_plain(f"{folder}/{name}", VOLUME_NAME)
-    } - {*committed(path)}
-    linked = StoreError(f"A folder in {path} is a link; replace it by the folder that it links to.")
-    for name in litter:
-        safe_join(path, name, ANY_NAME, linked).remove()
-    return len(litter)
+def sweep(path: StoragePath) -> int:
+    """Remove what killed writers left in a store whose lock the caller holds; return how much."""
+    # A killed conversion's workers may outlive it by a moment, in the middle of a commit.
+    with wait_for_lock(path / COMMIT_LOCK):
+        litter = {
+            f"{folder}/{name}".removeprefix("/")
+            for folder in ("", COMMITS, *MODALITIES)
+            for name in (path / folder if folder else path).names()
+            if name.startswith(PARTIAL) or is_plain(f"{folder}/{name}", VOLUME_NAME)
+        } - {*committed(path)}
+        linked = StoreError(
+            f"A folder in {path} is a link; replace it by the folder that it links to."
+        )
+        for name in litter:
+            safe_join(path, name, ANY_NAME, linked).remove()
+        return len(litter)
 
 
 def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
@@ -197,51 +226,21 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     files = ome_groups(stored, stored.to_json() | origin, labels)
     for array, voxels in _arrays(prepared.preprocessed).items():
         files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
-    sums = {
+    sums: dict[str, dict[str, Any]] = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in sorted(files.items())
     }
+    for name in (name for name in sums if name.endswith(SHARD)):
+        sums[name]["places"] = _places(files[name], stored.shape[0])
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     record = seal(commit | {"notes": list(prepared.notes)})
-    with wait_for_lock(store / ".commit"):
+    with wait_for_lock(store / COMMIT_LOCK):
         put_volume(store, stored.name, files, record)
     return stored
 
 
-def rebuild_index(store: StoragePath) -> None:
-    """Write the index and the frozen splits from the commit records.
-
-    Volumes of removed subjects are erased first, so that a killed removal is completed.
-
-    Raises:
-        StoreError: A record, or the file of the splits, was changed.
-    """
-    removed = removed_subjects(store)
-    records = read_commits(store)
-    for record in records:
-        if record["volume"]["subject"] in removed:
-            erase_volume(store, record["volume"]["name"])
-    records = [record for record in records if record["volume"]["subject"] not in removed]
-    known = frozen_splits(store, records)
-    splits = {subject: split for subject, split in known.items() if subject not in removed}
-    (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
-    (store / INDEX).put(index_of(records))
-
-
-def remove_if_empty(store: StoragePath) -> bool:
-    """Remove a store in which no volume is or ever was; return whether it was removed.
-
-    The caller holds its lock. A killed removal leaves what the next conversion takes for a store
-    whose conversion was not finished, or for none.
-    """
-    if frozen_splits(store) or removed_subjects(store):
-        return False
-    groups = (f"{modality}/{METADATA}" for modality in MODALITIES)
-    for name in (INDEX, SPLITS_FILE, ".commit", ".lock", *groups, METADATA):
-        (store / name).remove()
-    if not store.sizes():  # else it holds files of somebody else
-        store.remove()
-    return True
+def _places(shard: bytes, num_slices: int) -> str:
+    return chunk_places(lambda start, stop: shard[start:stop], len(shard), num_slices)
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:

@@ -1,7 +1,8 @@
 """Encodes voxels as the files of a Zarr array: one shard, a chunk and a checksum per slice."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from zarr.storage import MemoryStore
 METADATA, SHARD = "zarr.json", "c/0/0/0"
 """The two files of an array."""
 _CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
+_ENTRY_BYTES, _SUM_BYTES = 16, 4
+"""Sizes of an entry of a shard's table, and of a crc32c, which ends the table and each chunk."""
 _STORED_DTYPES = {"int16", "uint8"}
 
 
@@ -67,6 +70,33 @@ def decode(files: Mapping[str, bytes]) -> NDArray[Any]:
         return np.asarray(zarr.open_array(store, mode="r")[:])
     except RuntimeError as error:  # Blosc's own
         raise ValueError(str(error)) from error
+
+
+def chunk_places(read: Callable[[int, int], bytes], num_bytes: int, num_chunks: int) -> str:
+    """Return a hash of which chunk of a shard is in which place, from a few of its bytes.
+
+    The checksum of a chunk says nothing of its place. The table at the end of a shard has position
+    and length of each chunk; of chunks of one length, which could be exchanged without a trace in
+    it, their checksums count too.
+
+    Args:
+        read: Returns the bytes from `start` to `stop`, excluded.
+        num_bytes: Length of the shard.
+        num_chunks: Its slices.
+
+    Returns:
+        A SHA-256, or an empty text if there is no such table.
+    """
+    table = read(max(0, num_bytes - _ENTRY_BYTES * num_chunks - _SUM_BYTES), num_bytes)
+    if len(table) != _ENTRY_BYTES * num_chunks + _SUM_BYTES:
+        return ""
+    entries = np.frombuffer(table[:-_SUM_BYTES], "<u8").reshape(-1, 2)  # position and length
+    if entries.max() > num_bytes:
+        return ""
+    _, which, counts = np.unique(entries[:, 1], return_inverse=True, return_counts=True)
+    ends = entries[counts[which] > 1].sum(axis=1).tolist()
+    sums = [read(max(0, end - _SUM_BYTES), end) for end in ends]
+    return hashlib.sha256(b"".join([table, *sums])).hexdigest()
 
 
 def unknown_encoding(metadata: bytes) -> str:

@@ -132,6 +132,12 @@ def _route(source: Grid, grid: Grid) -> Route | None:
     return route(_index_matrix(source, grid), source.shape, grid.shape)
 
 
+def is_parallel(source: Grid, grid: Grid) -> bool:
+    """Return whether the axes of two grids are parallel: resampling is then fast and takes little
+    memory."""
+    return _route(source, grid) is not None
+
+
 def covered_voxels(source: Grid, grid: Grid) -> NDArray[np.bool_]:
     """Return which voxels of a grid have their centre in a voxel of the source."""
     matrix, inside = _index_matrix(source, grid).astype(np.float32), np.ones(grid.shape, np.bool_)

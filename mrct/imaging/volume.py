@@ -50,6 +50,12 @@ class Grid:
         """Voxel size along (z, y, x), in mm."""
         return spacing_of(self.affine)
 
+    @property
+    def num_voxels(self) -> int:
+        """Number of all voxels."""
+        z, y, x = self.shape
+        return z * y * x
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Volume:

@@ -1,15 +1,24 @@
 """Writes files and folders atomically: they are either complete or absent."""
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 PARTIAL = ".partial-"
 """Prefix of unfinished files and folders, by which leftovers are recognised."""
+OWNER = ".owner"
+"""File in an unfinished folder, locked by the process that writes the folder."""
+ABANDONED_AFTER_S = 3600.0
+"""Age from which an unfinished file, or a folder that nobody could lock, counts as abandoned."""
+_STARTING_S = 60.0
+"""Time that a process has to lock the folder that it has made."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def partial_path(path: Path) -> Path:
@@ -26,6 +35,28 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file as `write_atomic` does; of several processes that do, exactly one succeeds.
+
+    Raises:
+        FileExistsError: The file exists; it is left as it is.
+    """
+    partial = partial_path(path)
+    try:
+        _write_synced(partial, content, mode)
+        try:
+            os.link(partial, path)  # unlike a rename, it replaces nothing
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                raise FileExistsError(path) from error
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
@@ -49,42 +80,98 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, *, replace: bool = True, mode: int = 0o777) -> Iterator[Path]:
     """Yield a hidden folder to fill, which becomes `folder` when the block ends.
 
     An existing `folder` is replaced then; it stays if the block raises or the process dies. Files
-    must lie in the folder or one level below.
+    must lie in the folder or one level below. `mode` is that of the folder, before the umask.
+
+    Raises:
+        FileExistsError: `folder` exists at the end of the block, and `replace` is false.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(folder)
-    partial.mkdir()
+    partial.mkdir(mode)
     try:
-        yield partial
-        inner = [path for path in partial.iterdir() if path.is_dir()]
-        for each in [*inner, partial]:
-            for path in each.iterdir():
-                with path.open("rb") if path.is_file() else nullcontext() as file:
-                    if file:
-                        os.fsync(file.fileno())
-            sync_folder(each)
-        replace_folder(partial, folder)
+        with (partial / OWNER).open("w") as owner:
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(owner, fcntl.LOCK_EX)
+            yield partial
+            (partial / OWNER).unlink()
+            inner = [path for path in partial.iterdir() if path.is_dir()]
+            for each in [*inner, partial]:
+                for path in each.iterdir():
+                    with path.open("rb") if path.is_file() else nullcontext() as file:
+                        if file:
+                            os.fsync(file.fileno())
+                sync_folder(each)
+            replace_folder(partial, folder) if replace else _rename_new(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left unfinished in a folder, but nothing that is being written.
+
+    Args:
+        folder: Folder of results; it need not exist.
+        name: Glob pattern of the final names.
+    """
+    for litter in folder.glob(f"{PARTIAL}{'[0-9a-f]' * 8}-{name}"):
+        with suppress(OSError):  # another process has just removed it
+            if not _is_abandoned(litter):
+                continue
+            if litter.is_dir() and not litter.is_symlink():
+                shutil.rmtree(litter)
+            else:
+                litter.unlink()
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Return whether the process has ended that was writing an unfinished file or folder."""
+    age_s = time.time() - partial.lstat().st_mtime
+    try:
+        with (partial / OWNER).open("r+") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # no folder, or one that could not be locked
+        return age_s > ABANDONED_AFTER_S
+    return age_s > _STARTING_S
+
+
 def replace_folder(partial: Path, folder: Path) -> None:
-    """Rename a finished folder to its final name, and delete the previous one."""
-    old = partial_path(folder)
-    if folder.exists():
-        folder.rename(old)  # a folder can only be renamed over an empty one
+    """Rename a finished folder to its final name, and delete the previous one.
+
+    Of several processes that do this at once, the last one replaces the folders of the others.
+    """
+    while True:
+        old = partial_path(folder)
+        with suppress(FileNotFoundError):
+            folder.rename(old)  # a folder can only be renamed over an empty one
+        try:
+            _rename_new(partial, folder)
+        except FileExistsError:
+            continue  # another process has published its own in between
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        else:
+            return
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename_new(partial: Path, folder: Path) -> None:
+    """Rename a finished folder to its final name; raises FileExistsError if it is in use."""
     try:
         partial.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(folder) from error
         raise
     sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:

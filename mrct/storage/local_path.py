@@ -11,7 +11,14 @@ from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
 from mrct.errors import STORAGE_FULL_ERRNOS, UsageError
-from mrct.storage.atomic import PARTIAL, remove_folder, replace_folder, write_atomic, write_folder
+from mrct.storage.atomic import (
+    PARTIAL,
+    remove_folder,
+    replace_folder,
+    write_atomic,
+    write_folder,
+    write_new,
+)
 
 
 class LocalPath(PosixPath):
@@ -93,9 +100,7 @@ class LocalPath(PosixPath):
 
     def put_new(self, content: bytes) -> None:
         """Write the file unless it exists."""
-        if self.exists():
-            raise FileExistsError(self)
-        write_atomic(self, content)
+        write_new(self, content)
 
     def put_files(self, files: Mapping[str, bytes]) -> None:
         """Write the new folder atomically."""

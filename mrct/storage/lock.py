@@ -13,9 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from mrct.errors import UserError
 from mrct.storage.paths import StoragePath
@@ -52,25 +53,40 @@ def wait_for_lock(path: StoragePath) -> Iterator[None]:
 
 @contextmanager
 def _file_lock(path: Path, otherwise: UserError) -> Iterator[None]:
-    with path.open("a+") as lock:
-        until = time.monotonic() + MOMENT_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                lock.seek(0)
-                owner = lock.read()
-                if not _is_dead(owner) or time.monotonic() > until:
-                    age_s = datetime.now().timestamp() - path.stat().st_mtime
-                    raise _held(otherwise, owner, age_s) from error
-                time.sleep(0.05)
+    with _locked(path, otherwise) as lock:
         lock.truncate(0)
         lock.write(_owner())
         lock.flush()
         with _heartbeat(lambda: os.utime(path)):
             yield
         lock.truncate(0)
+
+
+def _locked(path: Path, otherwise: UserError) -> IO[str]:
+    """Open the file of a lock, in a folder that is made if necessary, and lock it."""
+    until = time.monotonic() + MOMENT_S
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as opened:
+            try:
+                lock = opened.enter_context(path.open("a+"))
+            except FileNotFoundError:  # its last holder has just removed the folder
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                owner = lock.read()
+                if not _is_dead(owner) or time.monotonic() > until:
+                    age_s = datetime.now().timestamp() - os.fstat(lock.fileno()).st_mtime
+                    raise _held(otherwise, owner, age_s) from error
+                time.sleep(0.05)
+                continue
+            # Its last holder may have removed it with a folder that holds nothing else.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    opened.pop_all()
+                    return lock
 
 
 @contextmanager

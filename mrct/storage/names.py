@@ -15,6 +15,16 @@ ANY_NAME = r"[^/\\\0]+(?:/[^/\\\0]+)*"
 """Any relative path in plain parts."""
 
 
+def printable(text: str) -> str:
+    r"""Return a name as it may be printed: what a terminal would obey, and newlines, as escapes.
+
+    Examples:
+        >>> print(printable("scan\x1b[2J\nDone.nii"))
+        scan\x1b[2J\nDone.nii
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 class _Folder(Protocol):
     @property
     def local(self) -> LocalPath | None: ...

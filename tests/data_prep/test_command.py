@@ -185,7 +185,7 @@ def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_p
     victim = open_store(out).volumes[0].name
     shard = out / victim / "0/c/0/0/0"
     whole = shard.read_bytes()
-    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    shard.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])  # within a slice
 
     code, printed, _ = data_prep("check", out, "--repair")
     assert (code, "0 damaged volumes" in printed) == (0, True)  # sizes cannot tell

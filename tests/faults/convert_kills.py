@@ -42,7 +42,7 @@ def contents(store: Path) -> dict[str, str]:
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in store.rglob("*")
-        if path.is_file() and path.name not in LOCKS
+        if path.is_file() and path.name not in LOCKS and path.parent.name != "history"
     }
 
 

@@ -33,5 +33,10 @@ def converted_heads(inputs: Path) -> Store:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    files = (p for p in path.rglob("*") if p.is_file() and p.name not in (".lock", ".commit"))
+    """Of a store, without its locks and without what it held before."""
+    files = (
+        p
+        for p in path.rglob("*")
+        if p.is_file() and p.name not in (".lock", ".commit") and p.parent.name != "history"
+    )
     return {str(file.relative_to(path)): file.read_bytes() for file in files}

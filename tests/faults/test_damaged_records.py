@@ -14,8 +14,8 @@ from cyclegan.train.checkpoint.run_record import (
     read_environment,
     record_environment,
     record_subjects,
-    require_same_data,
     require_same_preprocessing,
+    store_of_run,
 )
 from cyclegan.train.checkpoint.select import select_checkpoint
 from cyclegan.train.monitor.metrics_log import METRICS, MetricsLog, read_lines
@@ -89,7 +89,7 @@ def test_a_line_cut_short_by_a_kill_is_no_damage(run, capsys):
 def test_a_run_continues_without_its_damaged_record_of_the_store(run, store, capsys, content):
     (run / ENVIRONMENT).put(content)
 
-    require_same_data(run, store)
+    store_of_run(run, store)
     assert require_same_preprocessing(run, store) == UNKNOWN_CONTENTS
     assert f"{ENVIRONMENT} is damaged" in capsys.readouterr().err
     record_environment(run, store, workers=1)
@@ -107,7 +107,7 @@ def test_a_sound_record_still_refuses_another_store(run, store, tmp_path, capsys
     other = make_store(tmp_path / "other.zarr", mri=2, ct=1, shape=(4, 32, 32))
 
     with pytest.raises(ConfigError, match="other volumes or splits"):
-        require_same_data(run, other)
+        store_of_run(run, other)
     assert require_same_preprocessing(run, other) == store.contents
     assert capsys.readouterr().err == ""
 

@@ -17,7 +17,8 @@ from cyclegan.train.checkpoint.folder import remove_partial_checkpoints, verify_
 from data_prep.__main__ import main
 from data_prep.store.check import check
 from data_prep.store.commits import COMMITS, commit_path, read_commit, read_commits, seal
-from data_prep.store.index import INDEX, index_of
+from data_prep.store.history import index_of
+from data_prep.store.index import INDEX
 from data_prep.store.store import Store, open_store
 from mrct.errors import StoreError, UserError
 from mrct.storage.object_path import ObjectPath

@@ -1,6 +1,7 @@
 """Z1 to Z9: what may happen to a store, and what is then done. Kills are in a file of their own."""
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from data_prep.store.check import check
 from data_prep.store.commits import commit_path, seal
 from data_prep.store.store import open_store
 from data_prep.store.writer import write_volume
+from data_prep.store.zarr_codec import METADATA, SHARD, decode, encode
 from mrct.errors import StoreError
 from tests.conftest import ROOT
 from tests.data_prep.store.test_writer import new_volume
@@ -89,6 +91,92 @@ def test_z3_a_lost_file_is_found_at_first_use_and_never_read_as_zeros(store, fil
         with pytest.raises(StoreError, match=f"{volume.name}/{file}"):
             use()
     assert len(check(store)) == 1
+
+
+def reverse(shard: Path, metadata: Path) -> None:
+    """Write the slices of an array in the opposite order, each with a checksum that fits."""
+    files = {METADATA: metadata.read_bytes(), SHARD: shard.read_bytes()}
+    shard.write_bytes(encode(decode(files)[::-1].copy())[SHARD])
+
+
+def exchange_equals(shard: Path, num_slices: int) -> None:
+    """Exchange two slices of different content and equal length where they lie."""
+    content = bytearray(shard.read_bytes())
+    table = np.frombuffer(content[-16 * num_slices - 4 : -4], "<u8").reshape(-1, 2).tolist()
+    for (one, length), (other, its) in itertools.combinations(table, 2):
+        first, second = content[one : one + length], content[other : other + its]
+        if length == its and first != second:
+            content[one : one + length], content[other : other + its] = second, first
+            shard.write_bytes(content)
+            return
+    raise AssertionError("no two slices have one length")
+
+
+@pytest.mark.parametrize("array", ["0", "labels/body/0"])
+def test_z3_slices_in_another_order_are_found_at_first_use(store, array):
+    volume = store.volumes[1]
+    shard = store.path / volume.name / array / SHARD
+    before = shard.stat().st_size
+    reverse(shard, store.path / volume.name / array / METADATA)
+    assert shard.stat().st_size == before
+
+    for use in (
+        lambda: SliceReader(store, 0).start([SliceRef(volume, 5)]).whole(),
+        lambda: store.voxels(volume),
+    ):
+        with pytest.raises(StoreError, match=rf"{volume.name}/{array}/{SHARD} in .*another order"):
+            use()
+    assert len(check(store)) == 1
+
+
+def test_z3_slices_of_one_length_that_were_exchanged_are_found_too(tmp_path):
+    path = make_store(tmp_path / "s.zarr", mri=0, ct=1).path
+    noise = new_volume()
+    voxels = noise.preprocessed.voxels
+    voxels[:] = np.random.default_rng(0).integers(-(2**15), 2**15, voxels.shape)
+    volume = write_volume(path, noise)
+    shard = path / volume.name / "0" / SHARD
+    exchange_equals(shard, len(voxels))
+
+    with pytest.raises(StoreError, match="another order"):
+        open_store(path).verify(volume)
+
+
+def test_z3_the_shard_of_another_volume_is_found_at_first_use(store):
+    one, other = [v for v in store.volumes if v.modality == "ct"][:2]
+    shards = [store.path / v.name / "labels/body/0" / SHARD for v in (one, other)]
+    contents_of_other = shards[1].read_bytes()
+    record = json.loads(commit_path(store.path, one.name).read_bytes())
+    record.pop("sha256")
+    record["files"][f"labels/body/0/{SHARD}"]["bytes"] = len(contents_of_other)
+    commit_path(store.path, one.name).write_bytes(seal(record))  # as if both had one size
+    shards[0].write_bytes(contents_of_other)
+
+    with pytest.raises(StoreError, match="another order"):
+        store.verify(one)
+
+
+def test_z3_a_record_under_the_name_of_another_volume_is_refused(store):
+    one, other = [v for v in store.volumes if v.modality == "ct"][:2]
+    commit_path(store.path, one.name).write_bytes(commit_path(store.path, other.name).read_bytes())
+
+    with pytest.raises(StoreError, match=f"is not the record of {one.name}"):
+        store.verify(one)
+    assert len(check(store, full=True)) == 1
+
+
+def test_volumes_of_earlier_versions_have_no_order_in_their_record_and_are_read(store):
+    volume = store.volumes[0]
+    path = commit_path(store.path, volume.name)
+    record = json.loads(path.read_bytes())
+    record.pop("sha256")
+    assert sum("places" in facts for facts in record["files"].values()) == 2
+    for facts in record["files"].values():
+        facts.pop("places", None)
+    path.write_bytes(seal(record))
+
+    SliceReader(store, 0).start([SliceRef(volume, 0)]).whole()
+    assert check(store, full=True) == []
 
 
 def write_again_and_again(path: Path) -> None:
@@ -197,6 +285,7 @@ def test_z7_another_preprocessing_may_not_append(inputs, store):
     with pytest.raises(StoreError, match="another key"):
         run(inputs, store.path, key_file=store.path.parent / "another.key")
     assert contents(store.path) == whole
+    assert not (store.path.parent / "another.key").exists()  # it would be taken for the store's
 
 
 HOLD = """

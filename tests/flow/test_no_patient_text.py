@@ -7,7 +7,6 @@ user types on the command line, and synthetic DICOM series that are to file besi
 
 import os
 import stat
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.canaries import Cage, birds_in, found_below
+from tests.support.listening import run_watched
 from tests.support.series import setting
 
 PRIVATE = ("heads.zarr.quarantine.jsonl", "by-ray.zarr.quarantine.jsonl", "id-map.csv")
@@ -34,12 +34,13 @@ class Place:
     cage: Cage
 
     def run(self, *words: str, may_be: tuple[int, ...] = (0,), **env: str) -> str:
-        """A command as a user types it, in a job without a terminal; returns all it printed."""
-        ended = subprocess.run(
+        """A command as a user types it, in a job without a terminal; returns all it printed.
+
+        No other machine can connect to it, except to a Ray that asks for the token.
+        """
+        ended = run_watched(
             [sys.executable, "-m", *words],
             cwd=self.work,
-            capture_output=True,
-            text=True,
             env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
             | {"OMP_NUM_THREADS": "1"}
             | env,
@@ -102,16 +103,17 @@ def test_training_and_all_that_follows_leave_no_patient_text(place):
     # Not below pytest's folder: the path of a socket must be shorter than 108 characters.
     with tempfile.TemporaryDirectory(prefix="ray-") as session:
         ray = {"RAY_TMPDIR": session}
+        kept = ("--log-level", "info")  # Ray's files are removed otherwise
         place.run(
             *("data_prep", "convert", "--mri", str(place.inputs / "mri")),
             *("--ct", str(place.inputs / "ct"), "--out", "by-ray.zarr", *GRID),
-            *(*EVERY_KIND, "--workers", "2"),
+            *(*EVERY_KIND, "--workers", "2", *kept),
             may_be=(3,),
             **ray,
         )
         train = ("cyclegan.train", "smoke", "--data.store", "heads.zarr", "--run.name", "flow")
         # These crops of heads are of one grey on CT, and a new key may put them alone in a split.
-        place.run(*train, "--data.min-deviation", "0", **ray)
+        place.run(*train, "--data.min-deviation", "0", *kept, **ray)
         place.run("cyclegan.evaluate", "runs/flow", **ray)
         place.run("cyclegan.export", "runs/flow", **ray)
         model = ("cyclegan.translate", "runs/flow/model_to_ct", str(place.inputs / "mri"))

@@ -108,3 +108,42 @@ def test_help_shows_the_shared_flags_and_one_usage(capsys):
     assert printed.count("usage:") == 1
     assert "--version" in printed
     assert "PATH|URL" in printed
+
+
+def a_path_below_a_file(folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "file/jane_doe").read_bytes()
+
+
+def a_folder_as_a_file(folder: Path) -> None:
+    (folder / "jane_doe").mkdir()
+    (folder / "jane_doe").write_bytes(b"")
+
+
+def a_long_name(folder: Path) -> None:
+    (folder / ("jane_doe" * 40)).touch()
+
+
+def a_path_of_another_user(folder: Path) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", str(folder / "jane_doe"))
+
+
+@pytest.mark.parametrize(
+    "access", [a_path_below_a_file, a_folder_as_a_file, a_long_name, a_path_of_another_user]
+)
+def test_a_path_that_the_system_refuses_is_told_without_a_traceback(tmp_path, capsys, access):
+    assert ended(lambda argv: access(tmp_path)) == ExitCode.FAILED
+
+    told = capsys.readouterr().err
+    assert told.startswith("error: A file or folder cannot be used: ")
+    assert "jane_doe" not in told, "a job log must not hold paths"
+
+
+def test_a_terminal_does_not_obey_what_an_error_quotes(capsys):
+    def main(argv):
+        raise UsageError("first line\nfound scan\x1b[2J\x9b1m\u202e\r.nii")
+
+    assert ended(main) == ExitCode.WRONG_USE
+    assert capsys.readouterr().err == (
+        "error: first line\nfound scan\\x1b[2J\\x9b1m\\u202e\\r.nii\n"
+    )

@@ -85,6 +85,7 @@ def test_a_user_without_name_and_home_needs_neither(folder):
     printed, told = running.communicate(timeout=120)
 
     assert (running.returncode, printed) == (ExitCode.DONE, "1 node\n"), told
+    assert list((folder / "ray").glob("session_2*")) == [], "nothing of it is left"
 
 
 def test_a_ray_that_hangs_as_it_starts_is_started_once_more(folder):

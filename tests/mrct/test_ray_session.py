@@ -1,8 +1,12 @@
 """Which machines a cluster has and its autoscaler may add, and clusters that cannot be used."""
 
+import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +14,16 @@ import ray
 
 from mrct import ray_session
 from mrct.errors import UsageError, UserError
-from mrct.ray_session import ADDED_MACHINES, HEAD, connect, machines, start_local_ray
+from mrct.ray_session import (
+    ADDED_MACHINES,
+    HEAD,
+    KEPT_S,
+    OURS,
+    connect,
+    machines,
+    remove_old_files,
+    start_local_ray,
+)
 from tests.support.ports import free_ports
 
 HEAD_NODE = {"Alive": True, "Resources": {"CPU": 2.0, HEAD: 1.0}}
@@ -84,20 +97,23 @@ def test_a_url_is_no_address_of_a_head(url: str) -> None:
 
 
 def test_a_local_ray_that_does_not_start_in_time_is_started_once_more(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Ray's own time is fixed at 30 s; test_local_ray.py lets it pass."""
     started: list[str] = []
 
-    def start(address: str, **options: Any) -> None:
+    def start(address: str, **options: Any) -> SimpleNamespace:
         started.append(address)
         if len(started) == 1:
             raise Exception("The current node timed out during startup.\nMore.")
+        return SimpleNamespace(address_info={"session_dir": str(tmp_path)})
 
     monkeypatch.setattr(ray, "init", start)
-    start_local_ray()
+
+    assert start_local_ray() == tmp_path
 
     assert started == ["local", "local"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
     assert capsys.readouterr().err == (
         "warning: Ray did not start (The current node timed out during startup.); trying once "
         "more.\n"
@@ -109,3 +125,30 @@ def test_a_local_ray_that_does_not_start_in_time_is_started_once_more(
     monkeypatch.setattr(ray, "init", never)
     with pytest.raises(UserError, match=r"Ray did not start on this machine: Some processes died"):
         start_local_ray()
+
+
+def test_files_of_an_ended_ray_are_removed_after_a_day_and_those_of_others_never(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    then = time.time() - KEPT_S - 60
+
+    def session(name: str, *, is_ours: bool, at: float) -> Path:
+        folder = tmp_path / name
+        (folder / "logs").mkdir(parents=True)
+        if is_ours:
+            (folder / OURS).touch()
+            os.utime(folder / OURS, (at, at))
+        return folder
+
+    old = session(f"session_2026-01-01_00-00-00_000000_{ended.pid}", is_ours=True, at=then)
+    kept = [
+        session(f"session_2026-01-01_00-00-00_000001_{ended.pid}", is_ours=True, at=time.time()),
+        session(f"session_2026-01-01_00-00-00_000002_{os.getpid()}", is_ours=True, at=then),
+        session(f"session_2026-01-01_00-00-00_000003_{ended.pid}", is_ours=False, at=then),
+        session("session_latest_x", is_ours=True, at=then),
+    ]
+
+    remove_old_files(tmp_path)
+
+    assert not old.exists()
+    assert all(folder.exists() for folder in kept)

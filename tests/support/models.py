@@ -57,20 +57,23 @@ def publish_model(
     return folder
 
 
-def traced_generator(factory: pytest.TempPathFactory, upsample: str) -> tuple[Generator, Path]:
+def traced_generator(
+    factory: pytest.TempPathFactory, upsample: str, channels: int = 1
+) -> tuple[Generator, Path]:
     """A small generator whose weights are large enough to matter, and its files.
 
     Tracing takes seconds: the test processes share one folder, which the first of them writes.
     """
     torch.manual_seed(0)
-    generator = Generator(filters=4, blocks=1, upsample=upsample).eval()
+    generator = Generator(in_channels=channels, filters=4, blocks=1, upsample=upsample).eval()
     with torch.no_grad():
         for weights in generator.parameters():
             weights.normal_(0, 0.2)
     base = Path(factory.getbasetemp())
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"traced-{upsample}"
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / f"traced-{upsample}-{channels}"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
-            write_formats(generator, 1, folder)
+            write_formats(generator, channels, folder)
     return generator, folder

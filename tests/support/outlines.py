@@ -6,8 +6,9 @@ import numpy as np
 from scipy.ndimage import binary_erosion
 
 from data_prep.datasets.split import Split
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from tests.support.stores import SPACING_MM, prepared, random_head
 

@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from data_prep.datasets.split import Split
 from data_prep.preprocess.preprocess import PreprocessedVolume
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
-from data_prep.store.writer import PreparedVolume, create_store, rebuild_index, write_volume
+from data_prep.store.writer import PreparedVolume, create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import robust_window
 from mrct.imaging.modality import Modality

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from cyclegan.config.files import load_config
 from cyclegan.train.checkpoint import checkpoint
 from mrct.errors import UsageError
+from tests.support.listening import run_watched
 from tests.support.stores import make_store
 from tune.__main__ import main
 from tune.search.event_log import EVENT_LOG, EventLog
@@ -28,7 +28,7 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
     # The preset is tried first; the other value trains nothing to speak of.
     space.write_text("optimizer.learning_rate: {choice: [2.0e-4, 1.0e-9]}\n")
 
-    done = subprocess.run(
+    done = run_watched(  # no other machine can connect, except to a Ray that asks for the token
         [
             *(sys.executable, "-m", "tune", "run", str(space), "--preset", "smoke"),
             *("--sampler", "grid", "--look-every", "5", "--name", "two"),
@@ -37,10 +37,7 @@ def test_a_search_stops_a_bad_trial_early_and_the_best_configuration_is_ready(tm
         ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
         timeout=500,
-        check=False,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

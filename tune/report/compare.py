@@ -28,7 +28,7 @@ from mrct.storage.lock import exclusive_lock
 from tune.search.event_log import Trial
 from tune.search.search import search
 from tune.search.search_folder import SearchFolder
-from tune.search.settings import Settings, context_of, open_folder
+from tune.search.settings import Settings, context_of, open_folder, store_of_search
 from tune.search.trial_score import Objective
 from tune.space.space import Values, apply_values, values_of
 
@@ -108,7 +108,9 @@ def compare(
             f"The best trial, {best.name}, is {name} itself, so there is nothing to compare. "
             "Compare with another configuration, or search with more --trials."
         )
-    store = open_store(found.base.store)  # before anything starts
+    # The digest separates comparisons of other settings under the same name.
+    folder = found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}"
+    store = store_of_search(folder, open_store(found.base.store))  # before anything starts
     first = found.base.run.seed + 1
     arms = [
         ({**values, "run.seed": first + number}, arm)
@@ -116,8 +118,8 @@ def compare(
         for arm, values in ((BEST_ARM, best.values), (name, other_values))
     ]
     settings = Settings(
-        # The digest separates comparisons of other settings under the same name.
-        folder=found.folder / f"{PREFIX}{name}-{best.name}-{digest_of(ours, theirs)}",
+        folder=folder,
+        contents=store.contents,
         metric=found.objective.metric,
         look_every_steps=int(str(found.settings["look_every_steps"])),
         trials=len(arms),

@@ -1,7 +1,8 @@
 """The settings of a search, and the files in its folder that store them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from cyclegan.config.config import Config
@@ -10,10 +11,12 @@ from cyclegan.config.presets import reference
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint.resume import STATE_SHAPE
 from cyclegan.train.training_plan import total_steps
+from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
-from mrct.storage.local_path import LocalPath
+from mrct.storage.local_path import LocalPath, make_output_folder
+from mrct.storage.lock import exclusive_lock
 from tune.search.event_log import EVENT_LOG, EventLog, Trial
 from tune.search.sampler import next_values
 from tune.search.schedulers import REDUCTION
@@ -51,6 +54,9 @@ class Settings:
     """Largest number of concurrent trials; 0: as many as fit."""
     time_budget_s: float = 0.0
     """Time after which the search ends, to be continued later; 0: no limit."""
+    contents: str = ""
+    """Hash of the volumes and splits that all trials have, also after others were added to the
+    store; empty: those that the store has when a trial begins."""
 
 
 def default_look_steps(steps: int) -> int:
@@ -72,7 +78,40 @@ def context_of(settings: Settings, base: Config) -> TrialContext:
         runs=settings.folder / RUNS,
         objective=Objective(metric=settings.metric),
         look_every_steps=settings.look_every_steps,
+        contents=settings.contents or None,
         segments=settings.scheduler == "pbt",
+    )
+
+
+@contextmanager
+def search_lock(settings: Settings) -> Iterator[None]:
+    """Make the folder of a search, and lock it against other commands within the context.
+
+    Raises:
+        UsageError: Another command is searching there, or the folder cannot be made.
+    """
+    make_output_folder(settings.folder)
+    busy = UsageError(
+        f"Another command is searching in {settings.folder}. Wait for it, or give this search "
+        "another --name."
+    )
+    with exclusive_lock(settings.folder / ".lock", busy):
+        yield
+
+
+def store_of_search(folder: LocalPath, store: Store) -> Store:
+    """Return the store with the volumes that a search began with; a new search has all.
+
+    Raises:
+        ConfigError: They are not all there, so that its trials would not be comparable.
+    """
+    contents = load_settings(folder).get("contents") if (folder / SETTINGS).exists() else None
+    if earlier := as_of(store, str(contents or store.contents)):
+        return earlier
+    raise ConfigError(
+        f"The search {folder.name} began with volumes of {store.path.name} (index {contents}) that "
+        "were changed or removed since, so its trials would not be comparable. Start another "
+        "search: --name NAME."
     )
 
 
@@ -103,7 +142,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     changes = [
         f"{name}: {before[name]} -> {value}"
         for name, value in kept.items()
-        if before[name] != value
+        if before.get(name, value) != value  # earlier versions had fewer
     ]
     earlier, now = computation_settings(load_config(folder / BASE)), computation_settings(base)
     changes += [

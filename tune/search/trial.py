@@ -56,6 +56,8 @@ class TrialContext:
     """Steps from one validation, and one decision of the scheduler, to the next."""
     segments: bool = False
     """Whether a trial pauses at each decision."""
+    contents: str | None = None
+    """Hash of the volumes and splits that all trials have."""
 
     def config(self, spec: TrialSpec) -> Config:
         """Return the configuration of a trial's current run."""
@@ -111,7 +113,7 @@ def run_trial(tuned: dict[str, TrialSpec], *, context: TrialContext) -> None:
             config.run_folder
         ):  # those from before a restart, in case one was lost
             ray.tune.report(context.report_of(config, scores))
-        fit(config, callbacks=[ReportScores(context, config)])
+        fit(config, callbacks=[ReportScores(context, config)], contents=context.contents)
         for scores in validations(config.run_folder)[-1:]:
             ray.tune.report(context.report_of(config, scores))
     except (UserError, ray.train.TrainingFailedError, OSError) as error:
@@ -135,7 +137,7 @@ def run_segments(config: Config, start: str, context: TrialContext) -> None:
         if step < total or checkpoint.unscored_checkpoints(config.run_folder):
             pause = min(total, (step // every + 1) * every)
             paused = replace(config, schedule=replace(config.schedule, pause_at_step=pause))
-            fit(paused, donor)
+            fit(paused, donor, contents=context.contents)
         scores = validations(config.run_folder)[-1]
         step = int(scores["step"])
         with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings, load_config
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
-from cyclegan.train.checkpoint.run_record import require_same_data, require_same_grid
+from cyclegan.train.checkpoint.run_record import require_same_grid, store_of_run
 from data_prep.store.store import Store
 from mrct.errors import STORAGE_FULL_ERRNOS
 from mrct.storage.lock import exclusive_lock
@@ -61,7 +61,7 @@ def check_resume(
                 f"{changed}\nOne run would mix two experiments. Use the settings of {earlier} "
                 "(--config), or start a new run: --run.name NAME."
             )
-        require_same_data(config.run_folder, store)
+        store_of_run(config.run_folder, store)
     if checkpoint.saved_checkpoints(config.run_folder):
         return None
     if resume == "auto" and origin is not None:  # the run ended before its first checkpoint

@@ -10,6 +10,7 @@ import torch
 
 from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.errors import ConfigError
+from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from data_prep.store.subject_record import (
     SUBJECTS_FILE,
@@ -83,21 +84,30 @@ def require_same_grid(run_folder: StoragePath, store: Store) -> None:
     )
 
 
-def require_same_data(run_folder: StoragePath, store: Store) -> None:
-    """Refuse to resume a run on volumes or splits other than those it started with.
+def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = None) -> Store:
+    """Return the store with the volumes that a run began with; those added since are left out.
+
+    Args:
+        run_folder: Folder of the run; if the run has not begun, it begins with all volumes.
+        store: Store of the run, as it is now.
+        contents: Hash of the volumes and splits that the run has; by default as it is recorded.
 
     Raises:
-        ConfigError: They differ, so a training subject could have moved to the test split.
+        ConfigError: Volumes or splits that the run began with were changed or removed, so that a
+            training subject could have moved to the test split; or it is another store.
     """
     require_same_grid(run_folder, store)
     run = read_environment(run_folder)
-    if run and run["store_contents"] != store.contents:
-        raise ConfigError(
-            f"Run {run_folder.name} started with other volumes or splits (index "
-            f"{run['store_contents']}) than {store.path.name} has now ({store.contents}). Its "
-            "steps, scores and best checkpoint would mix two data sets. Use the store that it "
-            "started with, or start a new run: --run.name NAME."
-        )
+    contents = contents or (run["store_contents"] if run else store.contents)
+    is_same = not run or run["store_fingerprint"] == store.fingerprint
+    if is_same and (earlier := as_of(store, contents)):
+        return earlier
+    raise ConfigError(
+        f"Run {run_folder.name} started with other volumes or splits (index {contents}) than "
+        f"{store.path.name} has now ({store.contents}), and they are not all among these. Its "
+        "steps, scores and best checkpoint would mix two data sets. Use the store that it started "
+        "with, or start a new run: --run.name NAME."
+    )
 
 
 def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:

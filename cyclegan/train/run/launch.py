@@ -1,4 +1,4 @@
-"""Launch of a run under Ray Train: the only training module that imports Ray.
+"""Launch of a run under Ray Train; only this module and `process_group` import Ray in training.
 
 Everything that can be checked is checked before any worker starts. Each worker gets its rank and a
 report callback; the command shows progress while they train.
@@ -19,9 +19,11 @@ from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
 from cyclegan.train.checkpoint.checkpoint import unscored_checkpoints
 from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
+from cyclegan.train.checkpoint.run_record import store_of_run
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
+from cyclegan.train.run.process_group import ProcessGroupConfig
 from cyclegan.train.run.resources import (
     cores_of_worker,
     idle_cores,
@@ -66,6 +68,8 @@ class WorkerJob(TypedDict):
     start: StoragePath | None
     cores: int
     """CPU cores of each worker."""
+    contents: str
+    """Hash of the volumes and splits that all workers have, also after a restart."""
 
 
 def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "auto") -> int:
@@ -87,8 +91,9 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     require_mri(store)
     for mri in validation_volumes(store, "mri", "val", config):
         store.partner(mri)
-    steps = total_steps(config, store)
     with named_cluster(), run_lock(config.run_folder):
+        store = store_of_run(config.run_folder, store)
+        steps = total_steps(config, store)
         start = check_resume(config, store, steps, resume)
         done = done_steps(config.run_folder)
         scores = past_scores(config.run_folder, done)
@@ -129,18 +134,24 @@ def fit(
     config: Config,
     start: StoragePath | None = None,
     callbacks: Sequence[ray.train.UserCallback] = (),
+    contents: str | None = None,
 ) -> None:
     """Run the workers to the end on the Ray cluster that this process is connected to.
+
+    `contents` is the hash of the volumes and splits that they have; see `store_of_run`.
 
     Raises:
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
+    store = store_of_run(config.run_folder, open_store(config.store), contents)
     scaling = scaling_config(config)
     cores = int(scaling.resources_per_worker["CPU"])
     trainer = ray.train.torch.TorchTrainer(
         run_worker,
-        train_loop_config=WorkerJob(config=config, start=start, cores=cores),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=config.scale.collective_timeout_s),
+        train_loop_config=WorkerJob(
+            config=config, start=start, cores=cores, contents=store.contents
+        ),
+        torch_config=ProcessGroupConfig(timeout_s=config.scale.collective_timeout_s),
         scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=config.run.name,
@@ -233,6 +244,7 @@ def run_worker(job: WorkerJob) -> None:
             else ask_at_most_every(question, STOP_CHECK_INTERVAL_S),
             node_preempted=node_preempted(),
             notes=chain(read_failure(run_folder), idle_cores(os.environ, job["cores"])),
+            contents=job["contents"],
         )
     except (UserError, OSError) as error:
         record_fatal_error(run_folder, error)

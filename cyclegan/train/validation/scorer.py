@@ -16,6 +16,7 @@ import torch
 
 from cyclegan.config.config import Config
 from cyclegan.train.distributed import Worker, broadcast_choice
+from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
 from mrct.storage.paths import StoragePath
 
@@ -115,9 +116,8 @@ def compute_scores(connection: Connection, path: StoragePath, contents: str) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but the worker decides
     os.nice(NICENESS)
     torch.set_num_threads(1)
-    store = open_store(path)
-    # A store that has changed since would be another one than the run's.
-    assert store.contents == contents, "the store has changed"
+    store = as_of(open_store(path), contents)  # others may have been added since
+    assert store is not None, "the store has changed"
     with suppress(EOFError):
         while True:
             work: Callable[..., Any] = connection.recv()

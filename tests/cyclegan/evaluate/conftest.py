@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_prep.readers.nifti import write_nifti
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.volume import Grid
 from tests.support.stores import SPACING_MM, prepared, random_head

@@ -24,8 +24,9 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import all_paired_scores
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.support.outlines import disagreeing_pair

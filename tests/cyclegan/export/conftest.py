@@ -1,10 +1,12 @@
 """A small real store, and the description of a model that goes with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cyclegan.config.config import GeneratorConfig
+from cyclegan.config.config import Config, GeneratorConfig
+from cyclegan.config.presets import smoke
 from cyclegan.export.metadata import Intensity, ModelInfo
 from data_prep.store.store import Store
 from tests.support.stores import make_store
@@ -14,6 +16,13 @@ from tests.support.stores import make_store
 def store(tmp_path_factory) -> Store:
     path = tmp_path_factory.mktemp("store") / "tiny.zarr"
     return make_store(path, mri=2, ct=2, shape=(6, 32, 40), splits=("train", "val"))
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """The configuration of the run of that model."""
+    base = smoke()
+    return replace(base, data=replace(base.data, mri_contrast="inverted"))
 
 
 @pytest.fixture(scope="session")

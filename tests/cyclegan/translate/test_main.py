@@ -22,6 +22,7 @@ from cyclegan.translate.summary import LIST
 from cyclegan.translate.translate import translate_inputs
 from data_prep.readers.nifti import read_nifti, write_nifti
 from mrct.errors import ExitCode, UsageError
+from mrct.progress import QUIET_VARIABLE
 from tests.conftest import ROOT
 from tests.cyclegan.translate.conftest import centred, head
 
@@ -171,6 +172,65 @@ def test_a_result_that_a_kill_kept_from_the_list_is_listed(tmp_path, out, model_
         assert translate_inputs(command) == ExitCode.DONE
         assert (out / LIST).read_text() == whole
     assert (out / "a_synthetic-ct.nii.gz").stat().st_mtime_ns == kept
+
+
+def test_warnings_that_a_kill_kept_from_the_user_are_told_the_next_time(
+    tmp_path, out, model_folder, capsys
+):
+    source = write_head(tmp_path / "a.nii.gz")
+    command = TranslateCommand(model=model_folder, inputs=(source,), out=out)
+    translate_inputs(command)
+    line = json.loads((out / LIST).read_text())
+    line["warnings"] = ["Its voxels are of 9 mm\x1b[2J."]
+    (out / LIST).write_text(json.dumps(line) + "\n{damaged}\n")
+    capsys.readouterr()
+
+    assert translate_inputs(command) == ExitCode.DONE
+
+    printed = capsys.readouterr()
+    assert "0 translated, 1 already there" in printed.out
+    assert (
+        f"warning: Input 1 ({line['sha256'][:8]}): Its voxels are of 9 mm\\x1b[2J." in printed.err
+    )
+
+
+def test_results_are_for_their_owner_alone(tmp_path, out, model_folder):
+    source = write_head(tmp_path / "a.nii.gz")
+    for form in ("nifti", "dicom"):
+        translate_inputs(
+            TranslateCommand(
+                model=model_folder,
+                inputs=(source,),
+                out=out / form,
+                format=form,
+                preview=True,
+                uncertainty=True,
+            )
+        )
+
+    made = [path for path in out.rglob("*_*") if path.name != LIST]
+    made += list(out.rglob("*.dcm"))
+    assert len(made) == 6 + SHAPE[0]
+    wrong = {path.name: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077}
+    assert wrong == {}
+
+
+def test_a_file_name_gives_a_terminal_no_command(tmp_path, out, model_folder, capsys, monkeypatch):
+    source = write_head(tmp_path / "a\x1b[2J\nDone: all fine\x9b.nii.gz")
+    broken = tmp_path / "b\x1b]0;x\a.nii.gz"
+    broken.write_bytes(b"")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv(QUIET_VARIABLE, "1")  # a progress bar gives a terminal commands
+
+    translate_inputs(
+        TranslateCommand(model=model_folder, inputs=(source, broken), out=out, keep_names=True)
+    )
+
+    told = capsys.readouterr()
+    lines = (told.out + told.err).split("\n")
+    assert all(line.isprintable() for line in lines if "Done" in line or "b\\x1b" in line)
+    assert any("a\\x1b[2J\\nDone: all fine\\x9b" in line for line in lines)
+    assert any("b\\x1b]0;x\\x07.nii.gz" in line for line in lines)
 
 
 def test_a_file_that_is_no_result_stays(tmp_path, out, model_folder):

@@ -61,6 +61,15 @@ def test_paths_are_shown_only_where_they_may_be(settings, tmp_path):
     assert str(tmp_path / "mri") not in lines(settings)
 
 
+def test_the_name_of_a_file_gives_a_terminal_no_command(settings, tmp_path):
+    (tmp_path / "mri/0.nii.gz").rename(tmp_path / "mri/0\x1b[2J\nInput 9: fine.nii.gz")
+
+    told = list(forecast_conversion(settings).lines(with_paths=True))
+
+    assert all(line.isprintable() for line in told)
+    assert any("0\\x1b[2J\\nInput 9: fine.nii.gz" in line for line in told)
+
+
 def test_refusals_and_skipped_series_of_dicom_are_seen_without_a_pixel(tmp_path):
     lean = (0, 0.3 * STEP_MM, STEP_MM)
     write_series(tmp_path / "study/tilted", modality="CT", step=lean)

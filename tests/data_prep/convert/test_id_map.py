@@ -74,3 +74,13 @@ def test_another_file_is_not_overwritten(tmp_path):
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UsageError, match="cannot be written"):
         write_id_map(tmp_path / "absent/ids.csv", [])
+
+
+@pytest.mark.parametrize("label", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_spreadsheet_computes_no_name(tmp_path, label):
+    path = tmp_path / "ids.csv"
+
+    for _ in range(2):  # also where it reads its own rows again
+        write_id_map(path, [source("a", label, "=x.nii")])
+
+    assert read(path)[1:] == [["mri/a", "sa", f"'{label}", "'=x.nii"]]

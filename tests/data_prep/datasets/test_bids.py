@@ -3,6 +3,7 @@
 import pytest
 
 from data_prep.datasets.bids import find_in_bids
+from data_prep.datasets.dataset import LINK_OUT
 from mrct.errors import UsageError
 from tests.support.volumes import touch_files
 
@@ -100,3 +101,33 @@ def test_no_tree_and_no_candidate_are_told_apart(tmp_path):
     touch_files(tmp_path / "tree", "sub-01/anat/sub-01_FLAIR.nii.gz")
     with pytest.raises(UsageError, match=r"1 subject.s.*--mri-suffix T2w"):
         find_in_bids(tmp_path / "tree")
+
+
+def test_links_within_the_tree_are_followed_and_links_out_of_it_are_named(tmp_path):
+    outside = touch_files(tmp_path / "outside", "x.nii.gz", "anat/sub-03_T1w.nii.gz")
+    root = touch_files(
+        tmp_path / "bids",
+        ".git/annex/1.nii.gz",
+        "sub-01/anat/other.txt",
+        "sub-02/anat/sub-02_ct.nii",
+    )
+    (root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to("../../.git/annex/1.nii.gz")
+    (root / "sub-02/anat/sub-02_T1w.nii.gz").symlink_to(outside / "x.nii.gz")
+    (root / "sub-03").symlink_to(outside)
+
+    found = find_in_bids(root)
+
+    assert [volume.path.name for volume in found.volumes] == [
+        "sub-01_T1w.nii.gz",
+        "sub-02_ct.nii",
+    ]
+    assert found.skipped[LINK_OUT] == 2
+
+
+def test_a_tree_of_links_alone_is_refused_as_such(tmp_path):
+    outside = touch_files(tmp_path / "outside", "x.nii.gz")
+    (tmp_path / "bids/sub-01").mkdir(parents=True)
+    (tmp_path / "bids/sub-01/sub-01_T1w.nii.gz").symlink_to(outside / "x.nii.gz")
+
+    with pytest.raises(UsageError, match="1 x Link that leads out of the folder"):
+        find_in_bids(tmp_path / "bids")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.datasets.dataset import check_folder, volume_files
+from data_prep.datasets.dataset import LINK_OUT, check_folder, volume_files
 from mrct.errors import UsageError
 from tests.support.volumes import touch_files
 
@@ -35,7 +35,7 @@ def test_links_that_lead_out_are_counted_and_not_followed(tmp_path):
     found = volume_files(tmp_path / "in", skipped)
 
     assert [path.name for path in found] == ["a.nii", "inner.nii"]
-    assert skipped == {"Link that leads out of the folder": 1}
+    assert skipped == {LINK_OUT: 1}
 
 
 @pytest.mark.parametrize(

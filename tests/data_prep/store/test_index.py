@@ -12,7 +12,8 @@ import safetensors.numpy
 
 from data_prep.store import index
 from data_prep.store.commits import read_commits
-from data_prep.store.index import INDEX, Index, Volumes, index_of
+from data_prep.store.history import index_of
+from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.store import open_store
 from mrct.errors import StorageFullError, StoreError
 from mrct.storage import local_path

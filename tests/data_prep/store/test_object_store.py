@@ -15,8 +15,9 @@ from data_prep.convert.convert import convert
 from data_prep.convert.settings import ConvertSettings
 from data_prep.store.check import check, repair
 from data_prep.store.commits import commit_path
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_lock, write_volume
+from data_prep.store.writer import create_store, write_lock, write_volume
 from mrct.errors import StoreError, UsageError
 from mrct.storage import retry
 from mrct.storage.atomic import PARTIAL

@@ -7,9 +7,10 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.store.contact_sheet import ODD_ROWS, VOLUMES_PER_ROW, odd_rows_of
+from data_prep.store.history import rebuild_index
 from data_prep.store.oddity import LEAST_VOLUMES, ODD, odd_volumes, oddest_of
 from data_prep.store.store import open_store
-from data_prep.store.writer import rebuild_index, write_volume
+from data_prep.store.writer import write_volume
 from mrct.errors import ExitCode
 from mrct.imaging.volume import Grid
 from tests.support.stores import SPACING_MM, make_store, prepared, random_head

@@ -11,9 +11,10 @@ import zarr
 
 from data_prep.store.check import check
 from data_prep.store.commits import seal
+from data_prep.store.history import rebuild_index
 from data_prep.store.index import INDEX
 from data_prep.store.store import open_store
-from data_prep.store.writer import rebuild_index, write_volume
+from data_prep.store.writer import write_volume
 from mrct.errors import StoreError, UsageError
 from tests.support.stores import make_store, prepared, random_head
 

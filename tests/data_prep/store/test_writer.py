@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorstore
 
+from data_prep.store.history import rebuild_index
 from data_prep.store.store import open_store
-from data_prep.store.writer import create_store, rebuild_index, write_lock, write_volume
+from data_prep.store.writer import create_store, write_lock, write_volume
 from mrct.errors import StoreError
 from mrct.storage.lock import exclusive_lock
 from tests.conftest import ROOT

@@ -1,0 +1,167 @@
+"""The index of the volumes that a store has, and the names of those that it had before.
+
+A run continues with the volumes that it began with, after others were added. For that,
+`history/<contents>.json` names the volumes and subjects of each earlier index, by its hash.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from data_prep.datasets.split import SPLITS
+from data_prep.store.commits import (
+    SPLITS_FILE,
+    erase_volume,
+    frozen_splits,
+    read_commits,
+    removed_subjects,
+    seal,
+    unseal,
+)
+from data_prep.store.index import (
+    INDEX,
+    INDEX_SCHEMA,
+    PER_SLICE,
+    TEXTS,
+    Index,
+    Volumes,
+    contents_hash,
+)
+from data_prep.store.store import Store
+from mrct.errors import StoreError
+from mrct.imaging.geometry import SLICE_STEPS
+from mrct.imaging.modality import MODALITIES
+from mrct.storage.names import is_plain
+from mrct.storage.paths import StoragePath
+
+HISTORY = "history"
+_ENTRY = r"[0-9a-f]{16}\.json"
+
+
+def as_of(store: Store, contents: str) -> Store | None:
+    """Return a store with only the volumes that it had when its index had the hash `contents`.
+
+    Returns:
+        The store, or None if it is not known to have had such an index, or if one of the volumes
+        was changed or removed since.
+    """
+    if contents == store.contents:
+        return store
+    names = [name.encode() for name in _volumes_in(store.path, f"{contents}.json")]
+    if not names:
+        return None
+    earlier = store.volumes.where(np.isin(store.volumes.texts("name"), names))
+    if contents_of(earlier) != contents:
+        return None
+    return replace(store, contents=contents, volumes=earlier)
+
+
+def _remember(store: StoragePath, removed: set[str]) -> None:
+    """Keep the volumes of the index, and forget every index that has a removed subject."""
+    try:
+        index = Index(store / INDEX)
+        columns = (Volumes(index).texts(name).tolist() for name in ("name", "subject"))
+        volumes = {name.decode(): subject.decode() for name, subject in zip(*columns, strict=True)}
+    except StoreError:  # it is replaced because it is damaged
+        volumes = {}
+    if volumes and not removed & {*volumes.values()}:
+        (store / HISTORY).make_folder()
+        (store / HISTORY / f"{index.contents}.json").put(seal({"volumes": volumes}))
+    for name in (store / HISTORY).names() if removed else ():
+        if removed & {*_volumes_in(store, name).values()}:
+            (store / HISTORY / name).remove()
+
+
+def _volumes_in(store: StoragePath, name: str) -> dict[str, str]:
+    """Return the subjects of the volumes of an earlier index; empty without a sound file."""
+    path = store / HISTORY / name
+    if not is_plain(name, _ENTRY) or not path.exists():
+        return {}
+    with suppress(StoreError):
+        volumes: dict[str, str] = unseal(path.read_bytes(), path, store)["volumes"]
+        return volumes
+    return {}
+
+
+def rebuild_index(store: StoragePath) -> None:
+    """Write the index and the frozen splits from the commit records.
+
+    The names of the volumes that the index had before are kept (`as_of`). Volumes of removed
+    subjects are erased first, so that a killed removal is completed.
+
+    Raises:
+        StoreError: A record, or the file of the splits, was changed.
+    """
+    removed = removed_subjects(store)
+    records = read_commits(store)
+    for record in records:
+        if record["volume"]["subject"] in removed:
+            erase_volume(store, record["volume"]["name"])
+    records = [record for record in records if record["volume"]["subject"] not in removed]
+    known = frozen_splits(store, records)
+    splits = {subject: split for subject, split in known.items() if subject not in removed}
+    (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
+    index, path = index_of(records), store / INDEX
+    if path.exists() and path.read_bytes() != index:
+        _remember(store, removed)
+    path.put(index)
+
+
+def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the content of the index file of commit records; equal records give equal bytes."""
+    records = sorted(records, key=lambda record: record["volume"]["name"])
+    volumes = [record["volume"] for record in records]
+    columns: dict[str, NDArray[Any]] = {
+        name: _texts((v[name] or "").encode("ascii") for v in volumes) for name in TEXTS
+    } | {
+        "modality": np.array([MODALITIES.index(v["modality"]) for v in volumes], np.uint8),
+        "split": np.array([SPLITS.index(v["split"]) for v in volumes], np.uint8),
+        "shape": np.array([v["shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "source_shape": np.array([v["source_shape"] for v in volumes], np.int32).reshape(-1, 3),
+        "affine": np.array([v["affine"] for v in volumes], np.float64).reshape(-1, 4, 4),
+        "source_affine": np.array([v["source_affine"] for v in volumes]).reshape(-1, 4, 4),
+        "window": np.array([v["window"] for v in volumes], np.float64).reshape(-1, 2),
+        "scale": np.array([v["scale"] for v in volumes], np.float64),
+        "offset": np.array([v["offset"] for v in volumes], np.float64),
+        "bytes": np.array([_size(record) for record in records], np.int64),
+    }
+    for name in PER_SLICE:
+        values = np.array([value for v in volumes for value in v[name]])
+        columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
+    # A single entry, because safetensors writes several in no fixed order.
+    return safetensors.numpy.save(columns, metadata={"sealed": seal(_header_of(columns)).decode()})
+
+
+def contents_of(volumes: Volumes) -> str:
+    """Return `Store.contents` of a store of these volumes alone."""
+    columns = volumes.columns()
+    return contents_hash(
+        _header_of(columns | {name: _texts(columns[name].tolist()) for name in TEXTS})
+    )
+
+
+def _header_of(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    bare = safetensors.numpy.save(dict(columns))
+    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
+    sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
+    return {"schema": INDEX_SCHEMA, "columns": header, "sha256_of": sums}
+
+
+def _texts(values: Iterable[bytes]) -> NDArray[np.uint8]:
+    padded = np.array([*values], np.bytes_)
+    return padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
+
+
+def _size(record: Mapping[str, Any]) -> int:
+    return sum(file["bytes"] for file in record["files"].values())
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
