@@ -24,8 +24,9 @@ from benchmarks.quality import append, commit, rows_of
 from benchmarks.recipes.judge import matches, mean_of, scores_of, test_heads
 from benchmarks.recipes.phantom import CONVERT, command
 from cyclegan.atlas.atlas import train_atlas
+from cyclegan.contrast.table import train_table
 from cyclegan.evaluate.model_under_test import open_model_under_test
-from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, SOFT_TISSUE
+from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, CONTRAST_TABLE, SOFT_TISSUE
 from cyclegan.inference.cycle import partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import bone_dice, mae_hu
@@ -102,6 +103,10 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
     yield SOFT_TISSUE, lambda mri: constant_soft_tissue(store.body(mri))
     yield ATLAS_MEAN, lambda mri: atlas.both(store.body(mri), mri.height)[0]
     yield ATLAS_MEDIAN, lambda mri: atlas.both(store.body(mri), mri.height)[1]
+    yield (
+        CONTRAST_TABLE,
+        lambda mri: train_table(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
+    )
     for path in models:
         networks = open_model_under_test(storage_path(path), store).networks
         yield path, lambda mri, n=networks: n.translated(store.voxels(mri), store.body(mri), mri)[1]

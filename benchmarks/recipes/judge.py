@@ -12,8 +12,15 @@ from benchmarks.recipes.table import FLOOR
 from cyclegan.atlas.atlas import train_atlas
 from cyclegan.atlas.patient_scores import patient_scores
 from cyclegan.config.config import Config
+from cyclegan.contrast.table import train_table
 from cyclegan.evaluate.baseline_scores import train_skulls
-from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, HISTOGRAM, SOFT_TISSUE
+from cyclegan.evaluate.score_table import (
+    ATLAS_MEAN,
+    ATLAS_MEDIAN,
+    CONTRAST_TABLE,
+    HISTOGRAM,
+    SOFT_TISSUE,
+)
 from cyclegan.inference.cycle import CycleNetworks, partner_ct
 from cyclegan.inference.slices import Network, to_input
 from cyclegan.metrics.baselines import constant_soft_tissue, match_histogram, regression_of
@@ -132,6 +139,7 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
             "intensity regression (pairs)",
             ATLAS_MEAN,
             ATLAS_MEDIAN,
+            CONTRAST_TABLE,
         )
     }
     for volume in test_heads(store):
@@ -142,6 +150,7 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
             match_histogram(voxels, body, population),
             regression.predict(images, body),
             *train_atlas(store).both(body, volume.height),
+            train_table(store).synthetic_ct(voxels, body, volume.height),
         )
         for subjects, hu in zip(found.values(), made, strict=True):
             subjects.append(scores_of(hu, volume, store))

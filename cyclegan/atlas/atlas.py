@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS, Positions, positions_of
+from cyclegan.atlas.positions import (
+    NUM_POSITIONS,
+    Positions,
+    positions_of,
+    shares_by_position,
+)
 from cyclegan.errors import DataError
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
@@ -23,11 +27,6 @@ ATLAS_BIN_HU = 8
 NUM_ATLAS_BINS = int(WINDOW_HU[1] - WINDOW_HU[0] + 1) // ATLAS_BIN_HU
 LOWEST_EDGE_HU = WINDOW_HU[0] - 0.5
 """Stored CTs are whole numbers, so a bin of 8 begins half a unit below its first."""
-SMOOTHING = (0.5, 0.7, 0.7)
-"""Standard deviation in bins of depth, height and direction of the Gaussian that smooths the
-counts: the one under which held-out CTs are likeliest."""
-FEWEST_VOXELS = 1.0
-"""A position with fewer voxels, after smoothing, takes the values of the nearest one."""
 Statistics = NDArray[np.float32]
 
 
@@ -74,12 +73,7 @@ def atlas_of(cts: Iterable[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]
         counts += np.bincount(index, minlength=len(counts))
     if not counts.any():
         raise ValueError("No CT has a body, so there is nothing to make an atlas of.")
-    by_position = counts.reshape(*POSITION_BINS, NUM_ATLAS_BINS).astype(np.float32)
-    smoothed = gaussian_filter(by_position, (*SMOOTHING, 0))
-    few = smoothed.sum(axis=-1) < FEWEST_VOXELS
-    nearest = distance_transform_edt(few, return_distances=False, return_indices=True)
-    known = smoothed[tuple(nearest)].reshape(NUM_POSITIONS, NUM_ATLAS_BINS)
-    share = known / known.sum(axis=1, keepdims=True)
+    share = shares_by_position(counts.reshape(NUM_POSITIONS, NUM_ATLAS_BINS))
     middles = LOWEST_EDGE_HU + ATLAS_BIN_HU * (np.arange(NUM_ATLAS_BINS) + 0.5)
     return CtAtlas(mean_hu=(share @ middles).astype(np.float32), median_hu=_medians(share))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from cyclegan.nets.input_channels import depth_below_surface
 
@@ -17,6 +18,11 @@ POSITION_BINS = (17, 24, 18)
 """Bins of depth (finer at the surface), of height, and of direction from front to back, with left
 and right merged: those under which held-out CTs of two phantom cohorts were likeliest."""
 NUM_POSITIONS = int(np.prod(POSITION_BINS))
+SMOOTHING = (0.5, 0.7, 0.7)
+"""Standard deviation in bins of depth, height and direction of the Gaussian that smooths the
+counts: the one under which held-out CTs are likeliest."""
+FEWEST_VOXELS = 1.0
+"""A position with fewer voxels, after smoothing, takes the shares of the nearest one."""
 Positions = NDArray[np.intp]
 
 
@@ -42,6 +48,27 @@ def positions_of(body: NDArray[Any], height: NDArray[np.float64]) -> Positions:
     found: Positions = np.ravel_multi_index((np.rint(levels).astype(np.intp), of_slice, angles),
                                             POSITION_BINS)  # fmt: skip
     return found
+
+
+def smooth_by_position(counts: NDArray[Any]) -> NDArray[np.float32]:
+    """Return counts [positions, bins] smoothed over neighbouring positions."""
+    by_position = counts.reshape(*POSITION_BINS, -1).astype(np.float32)
+    smoothed: NDArray[np.float32] = gaussian_filter(by_position, (*SMOOTHING, 0))
+    return smoothed.reshape(counts.shape)
+
+
+def shares_by_position(counts: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the share of each bin at each position, smoothed, and known everywhere.
+
+    Args:
+        counts: Voxels by position and bin [positions, bins], not all 0.
+    """
+    smoothed = smooth_by_position(counts).reshape(*POSITION_BINS, -1)
+    few = smoothed.sum(axis=-1) < FEWEST_VOXELS
+    nearest = distance_transform_edt(few, return_distances=False, return_indices=True)
+    known = smoothed[tuple(nearest)].reshape(counts.shape)
+    shares: NDArray[np.float32] = known / known.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _half_turns(inside: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
 ATLAS_MEAN = "atlas, mean"
 ATLAS_MEDIAN = "atlas, median"
+CONTRAST_TABLE = "contrast table"
 BASELINES = (ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
 TRAIN_CTS = "CTs of the train split"
 ALIGNED = 0.9
