@@ -100,7 +100,7 @@ def run_piece(kind: Kind, numbers: list[int], for_s: float) -> bool:
         kind.begin(LocalPath(folder)) as inject,
     ):
         for number in numbers:
-            if time.monotonic() - started > for_s:
+            if row and time.monotonic() - started > for_s:
                 break
             if row is None or number != row.numbers.stop:
                 row = new_row(kind, number)

@@ -21,6 +21,8 @@ LEGAL_CASES = [case for cases in LEGAL.values() for case in cases]
 CANARIES = 1000
 """Texts of patients; the test counts that there are more."""
 STREAM_KILLS = 40
+ROUNDS = 48
+"""Of each test of simultaneous starts; all but one have two more."""
 TESTS = {
     "patient text": ["tests/flow/test_no_patient_text.py"],
     "streams": [
@@ -38,6 +40,8 @@ TESTS = {
         "test_a_failure_of_the_thread_ends_the_run",
         "tests/cyclegan/train/run/test_worker_failures.py::"
         "test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is",
+        "tests/faults/test_full_disk_exports.py::"
+        "test_an_export_that_does_not_fit_is_told_and_leaves_nothing",
         "tests/cyclegan/translate/test_main.py::"
         "test_a_full_disk_stops_all_and_leaves_no_half_result",
         "tests/tune/search/test_event_log.py::"
@@ -57,6 +61,18 @@ TESTS = {
         "tests/faults/test_cluster_faults.py::"
         "test_a_run_saves_before_a_node_goes_that_gave_notice_and_ends",
         "tests/faults/test_cluster_faults.py::test_a_cluster_without_any_machine_grows_for_a_run",
+    ],
+    "starts": [
+        f"tests/faults/test_simultaneous_starts.py::{name}"
+        for name in (
+            "test_conversions_make_one_store_with_one_key_and_no_volume_twice",
+            "test_conversions_that_use_no_volume_remove_no_store_of_another",
+            "test_a_new_key_is_the_same_for_all_that_ask_for_it",
+            "test_one_training_of_a_name_runs",
+            "test_one_search_of_a_name_begins",
+            "test_one_export_of_a_name_is_published",
+            "test_exports_that_may_overwrite_each_other_leave_a_whole_one",
+        )
     ],
     "searches": [
         "tests/faults/test_tune_faults.py::"
@@ -91,6 +107,8 @@ PROMISES = {
     "P12": "A hostile file cannot hurt who reads it: no crash, no growth, no file beside it.",
     "P13": "A full disk is harmless: nothing committed is lost, and what stopped can be resumed.",
     "P14": "A search survives its driver: the same trials, none lost, the same scores.",
+    "P15": "Of commands of one name that start at once, one does the work, and the others say why "
+    "not.",
 }
 KINDS = [
     *(
@@ -179,6 +197,13 @@ KINDS = [
         full=CANARIES,
         each=CANARIES,
         begin=partial(each_by_pytest, tests=TESTS["patient text"]),
+    ),
+    Kind(
+        name="rounds of 2, 3 or 5 commands that start at once",
+        promises=("P15",),
+        full=ROUNDS * len(TESTS["starts"]),
+        each=ROUNDS,
+        begin=partial(each_by_pytest, tests=TESTS["starts"]),
     ),
     Kind(
         name="full disks, one for each place that writes",

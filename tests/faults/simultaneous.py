@@ -93,6 +93,7 @@ def publish(folder: LocalPath, *, overwrite: bool) -> None:
     def fill(partial: Any) -> None:
         for name in model_folder.CONTENT:
             (partial / name).write_text(f"{os.getpid()}")
+        time.sleep(START_S)  # a model takes longer
 
     model_folder.publish_folder(folder, fill, overwrite=overwrite)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from data_prep.sources.source import Source
 from mrct.imaging.volume import Note, Volume
@@ -91,19 +90,6 @@ class Deadly(Source):
             file.write(f"{self.pseudonym}\n")
         if died < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Source.read(self, note)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Murderous(Deadly):
-    """Takes the raylet of its machine down instead, as a lost node does."""
-
-    def read(self, note: Note) -> Volume:
-        if self.deaths:
-            for each in psutil.Process().parents():
-                if each.name() == "raylet":
-                    each.kill()
-            time.sleep(600)
         return Source.read(self, note)
 
 

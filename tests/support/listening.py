@@ -142,6 +142,7 @@ def look(pid: int, over: threading.Event, sockets: dict[Socket, Answers]) -> Non
                 sockets.setdefault(each, {})
                 continue
             answers = each.answers()
-            # One that closed meanwhile said nothing that counts.
-            if asks_for_a_token(answers) or each in listening(pid):
+            # One that closed meanwhile said nothing that counts, unless it let somebody wait.
+            waited = "DEADLINE_EXCEEDED" in answers.values()
+            if asks_for_a_token(answers) or waited or each in listening(pid):
                 sockets[each] = answers

@@ -11,9 +11,8 @@ from data_prep.convert.worker import convert_job
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.writer import create_store
-from mrct.errors import UnreachableError
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.support.hostile import Deadly, Murderous
+from tests.support.hostile import Deadly
 from tests.support.volumes import write_head
 
 COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
@@ -50,28 +49,6 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     # Both were tried again after all others had been read, one after the other.
     assert sorted(diary.read_text().split()[-2:]) == [always, once]
     assert len(diary.read_text().split()) == len(sources) + 2
-
-
-@pytest.mark.ray
-def test_no_volume_is_refused_because_ray_was_lost(tmp_path):
-    store, spec = tmp_path / "s.zarr", PreprocessingSpec(spacing_mm=(6.0, 4.0, 4.0), size=(56, 48))
-    create_store(store, spacing_mm=spec.spacing_mm, size=spec.size, settings={})
-    path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
-    jobs = [
-        ConversionJob(
-            sources=(
-                Murderous(pseudonym=f"{n:016x}", path=path, diary=diary, deaths=n == 1, **COMMON),
-            ),
-            split="train",
-        )
-        for n in range(4)
-    ]
-
-    outcomes = []
-    with pytest.raises(UnreachableError, match="no volume is refused for that"):
-        outcomes.extend(run_jobs(jobs, partial(convert_job, out=store, spec=spec), workers=1))
-
-    assert not [outcome.refusal for outcome in outcomes if outcome.refusal]
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
