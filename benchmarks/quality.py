@@ -195,24 +195,22 @@ def judge_run(config: Config, store: Store, slices: Path) -> Row:
 
 def append_baselines(results: Path, found: str, store: Store, out: Path) -> None:
     """Rows of what needs no training; they replace those of the same phantom."""
-    rows = rows_of(results)
-    kept = [row for row in rows if not (row["phantom"] == found and "baseline" in row)]
-    results.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(results, "".join(json.dumps(row) + "\n" for row in kept).encode())
-    for name, subjects in baselines(store, out / "cohort").items():
-        append(
-            results,
-            {
-                "phantom": found,
-                "baseline": name,
-                "name": name,
-                "selected": {
-                    "mean": mean_of(subjects),
-                    "heads": [{n: round(v, 4) for n, v in head.items()} for head in subjects],
-                },
-                "commit": commit(),
+    made = [
+        {
+            "phantom": found,
+            "baseline": name,
+            "name": name,
+            "selected": {
+                "mean": mean_of(subjects),
+                "heads": [{n: round(v, 4) for n, v in head.items()} for head in subjects],
             },
-        )
+            "commit": commit(),
+        }
+        for name, subjects in baselines(store, out / "cohort").items()
+    ]
+    kept = [r for r in rows_of(results) if not (r["phantom"] == found and "baseline" in r)]
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(results, "".join(json.dumps(row) + "\n" for row in kept + made).encode())
 
 
 def store_truth(out: Path, store: Store) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def require_for_ray() -> None:
                 f"`ulimit -v` allows a process {hard / 2**30:.1f} GiB of address space; Ray "
                 f"reserves up to {needed / 2**30:.0f} GiB here, most of which it never uses. "
                 "Remove the limit (`ulimit -v unlimited`; in a Slurm job the control group limits "
-                "memory), or convert without Ray (--workers 0)."
+                "memory). A conversion can also do without Ray (--workers 0)."
             )
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 

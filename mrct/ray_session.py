@@ -4,6 +4,7 @@ Anyone who can reach a port of Ray can run code there. Therefore a local Ray alw
 token, and a cluster that other machines can reach is refused without one.
 """
 
+import fcntl
 import ipaddress
 import json
 import logging
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 
@@ -43,7 +44,7 @@ otherwise replaces the address by that of the machine (Ray 2.60)."""
 ANSWER_S = 10
 """Seconds in which the head of a cluster must answer."""
 OURS = ".cyclegan"
-"""File that marks the files of a local Ray of this project."""
+"""File that marks the files of a local Ray of this project, locked for as long as it runs."""
 KEPT_S = 86400.0
 """Time for which the files of a Ray that ended by an error are kept: they hold its logs."""
 ANSWERS = ("OK", "UNAUTHENTICATED")
@@ -83,20 +84,26 @@ def ray_session(
         address = None
     if address:
         connect(address, **shown)
-        files = None
+        mark = None
     else:
-        files = start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
+        mark = start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
+    keeps_files = level < logging.WARNING
     try:
         if address:
             require_token()
         yield
     except BaseException:
-        files = None
+        keeps_files = True
         raise
     finally:
         ray.shutdown()
-        if files and level >= logging.WARNING:
-            shutil.rmtree(files, ignore_errors=True)
+        if mark:
+            files = Path(mark.name).parent
+            if keeps_files:
+                os.utime(mark.name)  # the day counts from its end
+            else:
+                shutil.rmtree(files, ignore_errors=True)
+            mark.close()
 
 
 @contextmanager
@@ -142,11 +149,11 @@ def connect(address: str, **options: Any) -> None:
         raise kind(f"The Ray cluster at {address} cannot be used: {error}\n{remedy}") from error
 
 
-def start_local_ray(**options: Any) -> Path:
+def start_local_ray(**options: Any) -> IO[str]:
     """Start a Ray of this process; once more, if it is not up within Ray's fixed 30 s.
 
     Returns:
-        The folder of its files, which only this user may open.
+        The mark of its files, locked, in their folder, which only this user may open.
 
     Raises:
         UserError: It did not start, or this machine does not allow it what it needs.
@@ -177,27 +184,24 @@ def start_local_ray(**options: Any) -> Path:
         else:
             files = Path(context.address_info["session_dir"])
             files.chmod(0o700)  # Ray lets everybody write there
-            (files / OURS).touch()
+            mark = (files / OURS).open("w")
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(mark, fcntl.LOCK_EX)
             remove_old_files(files.parent)
-            return files
+            return mark
     raise AssertionError  # the last attempt returned or raised
 
 
 def remove_old_files(folder: Path) -> None:
-    """Remove the files of local Rays of this project that ended more than a day ago, by an error or
-    a kill."""
-    for mark in folder.glob(f"session_*/{OURS}"):
+    """Remove the files of this user's local Rays that ended more than a day ago, by an error or a
+    kill. The lock tells who runs, in other containers and on other machines too."""
+    for mark in folder.glob(f"session_2*/{OURS}"):
         files = mark.parent
-        with suppress(OSError, ValueError):
+        with suppress(OSError), mark.open("r+") as held:  # an OSError too if the lock is held
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_own = files.stat().st_uid == os.getuid() and not files.is_symlink()
-            pid = int(files.name.rpartition("_")[2])
-            if is_own and time.time() - mark.stat().st_mtime > KEPT_S and not is_alive(pid):
+            if is_own and time.time() - mark.stat().st_mtime > KEPT_S:
                 shutil.rmtree(files)
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether a process of this machine has this number."""
-    return Path(f"/proc/{pid}").exists()
 
 
 @cache

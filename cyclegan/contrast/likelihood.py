@@ -4,7 +4,7 @@ At each position MRI(m | position) = sum over h of P(m | h) CT(h | position): th
 there is a mixture of what each HU looks like, in the shares that the CTs have there. Both sides are
 known, by position; one P(m | h) for all positions is what explains them (a finite mixture with
 known shares: Dempster 1977, Journal of the Royal Statistical Society B 39:1; as a deconvolution it
-is the algorithm of Richardson 1972 and Lucy 1974).
+is the algorithm of Richardson 1972 and Lucy 1974). Positions count by the root of their voxels.
 
 Axes: P positions, H bins of HU, M bins of the MRI, F folds of volumes.
 """
@@ -20,7 +20,7 @@ EM_STEPS = 100
 TRIAL_EM_STEPS = 50
 """Steps of a fit that only has to be compared with others: their order is clear by then."""
 SMOOTHED_STEPS = 25
-"""First steps, in which neighbouring HU look alike: uniform rows would otherwise stay equal."""
+"""First steps, in which neighbouring HU share their look, so that a rare one starts from theirs."""
 FEWEST_OF_BOTH = 30.0
 """Positions with fewer voxels of either kind, after smoothing, do not take part."""
 BELL_WIDTHS = (0.06, 0.08, 0.10, 0.12, 0.14)
@@ -28,6 +28,7 @@ BELL_WIDTHS = (0.06, 0.08, 0.10, 0.12, 0.14)
 USUAL_WIDTH = 0.10
 """The width where there is only one MRI, so that none can be held out."""
 BELL_FLOOR = 1e-4
+"""Beside the bell's height of 1: no value is impossible."""
 FREE_SMOOTHING = 0.6
 """Standard deviation in bins of HU and of the MRI by which the free shape is smoothed each step."""
 NUM_FOLDS = 4
@@ -35,6 +36,7 @@ UNEXPLAINED = 1e-3
 """Share of the MRI's voxels that a held-out likelihood leaves to values that nothing explains."""
 
 LEAST = 1e-9
+"""Keeps quotients finite."""
 
 Likelihood = Float[np.ndarray, "H M"]
 Prior = Float[np.ndarray, "P H"]
@@ -65,14 +67,16 @@ def fit_likelihood(
         of the free shape, in nats a voxel above a histogram without positions. A gain near or below
         0 is a warning that the cohorts differ; it does not tell which shape is better.
     """
-    everyone, rest = smoothed.sum(axis=0), mri_counts.sum(axis=0)
+    all_smoothed, all_counts = smoothed.sum(axis=0), mri_counts.sum(axis=0)
 
     def fit(counts: Counts, width: float | None, steps: int = EM_STEPS) -> Likelihood:
         return expectation_maximisation(counts, ct_voxels, prior, shape_of(width), steps)
 
     def gain_of(width: float | None) -> float:
         gains = [
-            held_out_gain(fit(everyone - smooth, width, TRIAL_EM_STEPS), rest - fold, fold, prior)
+            held_out_gain(
+                fit(all_smoothed - smooth, width, TRIAL_EM_STEPS), all_counts - fold, fold, prior
+            )
             for smooth, fold in zip(smoothed, mri_counts, strict=True)
             if fold.any()
         ]
@@ -83,7 +87,7 @@ def fit_likelihood(
         gains = {width: gain_of(width) for width in BELL_WIDTHS}
         width = max(gains, key=gains.__getitem__)
         findings = {"bell_gain_nats": gains[width], "free_gain_nats": gain_of(None)}
-    likelihood = (fit(everyone, width) + fit(everyone, None)) / 2
+    likelihood = (fit(all_smoothed, width) + fit(all_smoothed, None)) / 2
     return likelihood, findings | {"bell_width": width}
 
 
@@ -117,6 +121,7 @@ def expectation_maximisation(
     # In double precision: the smallest products are denormal in single, which is 20 times slower.
     shares, seen = prior[used].astype(np.float64), mri_counts[used].astype(np.float64)
     seen /= seen.sum(axis=1, keepdims=True)
+    # The root of their number: neighbouring voxels are not independent. Not compared with others.
     back = (shares * np.sqrt(voxels[used])[:, None]).T
     likelihood = np.full((prior.shape[1], seen.shape[1]), 1 / seen.shape[1])
     for step in range(steps):

@@ -7,7 +7,7 @@ place of HU (Ashburner 2005, NeuroImage 26:839).
 Axes: P positions, H bins of HU, M bins of the MRI, V voxels of a body.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -134,29 +134,30 @@ def train_table(store: Store) -> ContrastTable:
         for volume in store.select(modality, "train"):
             yield store.voxels(volume), store.body(volume), volume.height
 
-    return fit_table(scans_of("mri"), scans_of("ct"))
+    return fit_table(scans_of("mri"), lambda: scans_of("ct"))
 
 
-def fit_table(mris: Iterable[Scan], cts: Iterable[Scan]) -> ContrastTable:
+def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> ContrastTable:
     """Fit the table of a cohort; none of its people need both scans.
 
     Args:
         mris: MRIs, counted from their background.
-        cts: CTs in HU; iterated twice.
+        cts: Returns the CTs in HU; called twice, so that they need not be in memory together.
 
     Raises:
         DataError: There is no MRI, or no CT.
     """
-    cts = list(cts)
     shape = NUM_POSITIONS, NUM_HU_BINS
     counts, sums = np.zeros(shape, np.int64), np.zeros(NUM_HU_BINS)
-    for hu, body, height in cts:
+    for hu, body, height in cts():
         inside = body.astype(bool)
         bins = hu_bins(hu[inside])
         counts += count_by_position(positions_of(body, height), bins, shape)
         sums += np.bincount(bins, hu[inside], minlength=NUM_HU_BINS)
     folds = np.zeros((NUM_FOLDS, NUM_POSITIONS, NUM_MRI_BINS))
     for number, (voxels, body, height) in enumerate(mris):
+        if not body.any():
+            continue
         bins = mri_bins(voxels[body.astype(bool)])
         folds[number % NUM_FOLDS] += count_by_position(
             positions_of(body, height), bins, (NUM_POSITIONS, NUM_MRI_BINS)
@@ -174,7 +175,7 @@ def fit_table(mris: Iterable[Scan], cts: Iterable[Scan]) -> ContrastTable:
         prior,
     )
     neighbours = AffinityCounts(NUM_HU_BINS)
-    for hu, body, height in cts:
+    for hu, body, height in cts():
         bins = hu_bins(hu[body.astype(bool)])
         neighbours.add(body, bins, prior[positions_of(body, height)])
     voxels_of_bin = counts.sum(axis=0)

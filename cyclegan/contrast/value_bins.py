@@ -1,9 +1,7 @@
 """Bins of HU and of standardised MRI values, in which the contrast table counts.
 
-Axes: V voxels.
+Axes: V voxels, P positions, N bins.
 """
-
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
@@ -56,7 +54,10 @@ def mri_bins(values: Num[np.ndarray, " V"]) -> Bins:
     return found
 
 
-def count_by_position(positions: Bins, bins: Bins, shape: tuple[int, int]) -> Any:
+def count_by_position(
+    positions: Bins, bins: Bins, shape: tuple[int, int]
+) -> Int[np.ndarray, "P N"]:
     """Return how many voxels lie at each position and in each bin, `shape` [positions, bins]."""
     index = positions * shape[1] + bins
-    return np.bincount(index, minlength=shape[0] * shape[1]).reshape(shape)
+    counts: Int[np.ndarray, "P N"] = np.bincount(index, minlength=shape[0] * shape[1])
+    return counts.reshape(shape)

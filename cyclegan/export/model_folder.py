@@ -4,6 +4,7 @@ A model folder is all that `translate` needs. A folder of both directions contai
 model folders, `to_ct` and `to_mri`.
 """
 
+import glob
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,14 +124,14 @@ def publish_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: boo
         if not overwrite:
             raise exists
         _check_replaceable(folder)
-    remove_abandoned(folder.parent, folder.name)
+    remove_abandoned(folder.parent, glob.escape(folder.name))
     try:
         with whole_folder(folder, replace=overwrite) as partial:
             fill(partial)
             for part in _parts(partial):
                 (part / SUMS).write_bytes(b"".join(sums_of(part)))
                 for path in part.iterdir():
-                    path.chmod(0o644)  # safetensors writes files that only the owner can read
+                    path.chmod(0o644)  # whatever the umask: models are shared
     except FileExistsError as error:
         raise exists from error
 

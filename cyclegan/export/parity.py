@@ -7,7 +7,6 @@ Axes: N slices, C input channels, H rows, W columns.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -104,13 +103,16 @@ def example_slices(
     Raises:
         ModelError: The store contains no usable slice of this modality.
     """
+    reasons = []
     for split in SPLITS_TO_TRY:
-        with suppress(DataError):
+        try:
             return example_inputs(store, config, modality, split, SLICES)
+        except DataError as error:
+            reasons.append(error)
     raise ModelError(
         f"The store {store.path} contains no {modality} slices to check the export on. Give the "
-        "store that the run was trained on with --store."
-    )
+        f"store that the run was trained on with --store. {reasons[-1]}"
+    ) from reasons[-1]
 
 
 def model_inputs(

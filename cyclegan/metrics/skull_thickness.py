@@ -51,6 +51,8 @@ class SkullRays:
 
     points: NDArray[np.float64]
     """[3, slices, directions, steps], indices (z, y, x)."""
+    before_middle: NDArray[np.bool_]
+    """[slices, directions, steps], whether a step lies before the middle, where its ray ends."""
     tenths: NDArray[np.intp]
     """[slices], tenth of the height of each slice with body."""
 
@@ -74,6 +76,7 @@ class SkullRays:
         away_mm = np.arange(0, reach_mm, RAY_STEP_MM)
         inwards_mm = np.arange(NUM_SHELL_STEPS) * RAY_STEP_MM
         points = np.empty((3, len(slices), NUM_RAYS, NUM_SHELL_STEPS))
+        before_middle = np.empty(points.shape[1:], bool)
         for number, z in enumerate(slices):
             middle = np.array([at.mean() for at in np.nonzero(inside[z])])
             # on_ray: [2, directions, steps], the pixel at each distance from the middle
@@ -83,15 +86,16 @@ class SkullRays:
             on_body = framed & inside[z, y * framed, x * framed]
             outline = away_mm[(on_body * np.arange(1, len(away_mm) + 1)).argmax(axis=1)]
             radius = np.maximum(outline[:, None] - inwards_mm, 0)
+            before_middle[number] = inwards_mm < outline[:, None]
             points[0, number] = z
             points[1:, number] = middle[:, None, None] + towards[:, :, None] * radius
         tenths = (height[slices] * NUM_TENTHS).astype(np.intp).clip(0, NUM_TENTHS - 1)
-        return cls(points=points, tenths=tenths)
+        return cls(points=points, before_middle=before_middle, tenths=tenths)
 
     def thickness(self, hu: NDArray[Any]) -> SkullThickness:
         """Measure a CT [z, y, x] of the body, in HU."""
         values = map_coordinates(hu.astype(np.float32), self.points, order=1, mode="nearest")
-        steps = (values > BONE_HU).sum(axis=-1)  # [slices, directions]
+        steps = ((values > BONE_HU) & self.before_middle).sum(axis=-1)  # [slices, directions]
         counts = np.zeros((NUM_TENTHS, NUM_SHELL_STEPS + 1), np.int64)
         np.add.at(counts, (self.tenths[:, None], steps), 1)
         return SkullThickness(counts=counts)

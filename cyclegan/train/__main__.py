@@ -89,9 +89,8 @@ def main(argv: list[str]) -> ExitCode:
         every, store = len(store.volumes), store_of_run(config.run_folder, store)
         if later := every - len(store.volumes):
             print(
-                f"Note: {later} volumes were added to the store after this run began, which "
-                "continues without them. To train on all: --run.name NAME --resume "
-                f"{config.run_folder}"
+                f"Note: The store has {later} more than the run began with; it continues without "
+                f"them. To train on all: --run.name NAME --resume {config.run_folder}"
             )
     print(f"run          {config.run_folder}\n{make_plan(config, store)}", flush=True)
     steps = total_steps(config, store)

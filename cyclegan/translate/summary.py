@@ -36,7 +36,7 @@ def list_result(outcome: TranslationOutcome, out: Path) -> None:
 def listed_results(out: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the warnings of each result in the list, by the SHA-256 of its input and its name.
 
-    What a kill has cut off at the end is dropped, also from the file; a damaged line is as none.
+    What a kill has cut off at the end is dropped, also from the file; a damaged line is ignored.
     """
     path = out / LIST
     content = path.read_bytes() if path.is_file() else b""

@@ -21,6 +21,8 @@ from mrct.storage.paths import StoragePath
 
 COMMITS = "commits"
 """Folder of the commit records inside a store."""
+HISTORY = "history"
+"""Folder of what earlier indexes of a store named; see history.py."""
 SPLITS_FILE = "splits.json"
 """File beside it with the split of every subject that has or had a volume."""
 REMOVED_FILE = "removed.json"

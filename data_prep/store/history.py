@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.datasets.split import SPLITS
 from data_prep.store.commits import (
+    HISTORY,
     SPLITS_FILE,
     erase_volume,
     frozen_splits,
@@ -41,7 +42,6 @@ from mrct.imaging.modality import MODALITIES
 from mrct.storage.names import is_plain
 from mrct.storage.paths import StoragePath
 
-HISTORY = "history"
 _ENTRY = r"[0-9a-f]{16}\.json"
 
 
@@ -63,19 +63,24 @@ def as_of(store: Store, contents: str) -> Store | None:
     return replace(store, contents=contents, volumes=earlier)
 
 
-def _remember(store: StoragePath, removed: set[str]) -> None:
-    """Keep the volumes of the index, and forget every index that has a removed subject."""
+def _remember(store: StoragePath) -> None:
+    """Keep the names of the volumes of the index, which is about to be replaced."""
     try:
         index = Index(store / INDEX)
         columns = (Volumes(index).texts(name).tolist() for name in ("name", "subject"))
         volumes = {name.decode(): subject.decode() for name, subject in zip(*columns, strict=True)}
     except StoreError:  # it is replaced because it is damaged
         volumes = {}
-    if volumes and not removed & {*volumes.values()}:
+    if volumes:
         (store / HISTORY).make_folder()
         (store / HISTORY / f"{index.contents}.json").put(seal({"volumes": volumes}))
-    for name in (store / HISTORY).names() if removed else ():
-        if removed & {*_volumes_in(store, name).values()}:
+
+
+def _forget(store: StoragePath, removed: set[str]) -> None:
+    """Delete every earlier index with a removed subject, and those that cannot be read."""
+    for name in (store / HISTORY).names():
+        volumes = _volumes_in(store, name)
+        if not volumes or removed & {*volumes.values()}:
             (store / HISTORY / name).remove()
 
 
@@ -110,7 +115,9 @@ def rebuild_index(store: StoragePath) -> None:
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
     index, path = index_of(records), store / INDEX
     if path.exists() and path.read_bytes() != index:
-        _remember(store, removed)
+        _remember(store)
+    if removed:
+        _forget(store, removed)
     path.put(index)
 
 

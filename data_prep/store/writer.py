@@ -15,6 +15,7 @@ from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.commits import (
     BODY,
     COMMITS,
+    HISTORY,
     IMAGE,
     SCORE,
     committed,
@@ -189,7 +190,7 @@ def sweep(path: StoragePath) -> int:
     with wait_for_lock(path / COMMIT_LOCK):
         litter = {
             f"{folder}/{name}".removeprefix("/")
-            for folder in ("", COMMITS, *MODALITIES)
+            for folder in ("", COMMITS, HISTORY, *MODALITIES)
             for name in (path / folder if folder else path).names()
             if name.startswith(PARTIAL) or is_plain(f"{folder}/{name}", VOLUME_NAME)
         } - {*committed(path)}
@@ -240,7 +241,9 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
 
 
 def _places(shard: bytes, num_slices: int) -> str:
-    return chunk_places(lambda start, stop: shard[start:stop], len(shard), num_slices)
+    places = chunk_places(lambda start, stop: shard[start:stop], len(shard), num_slices)
+    assert places, "the table of the chunks is no longer at the end of a shard"
+    return places
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:

@@ -52,9 +52,9 @@ def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if path.exists():
-                raise FileExistsError(path) from error
-            partial.rename(path)
+            with path.open("xb"):  # takes the name; of several processes one succeeds
+                pass
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -105,7 +105,11 @@ def whole_folder(folder: Path, *, replace: bool = True, mode: int = 0o777) -> It
                         if file:
                             os.fsync(file.fileno())
                 sync_folder(each)
-            replace_folder(partial, folder) if replace else _rename_new(partial, folder)
+            if replace:
+                replace_folder(partial, folder)
+            else:
+                _rename_new(partial, folder)
+                sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -151,16 +155,16 @@ def replace_folder(partial: Path, folder: Path) -> None:
             folder.rename(old)  # a folder can only be renamed over an empty one
         try:
             _rename_new(partial, folder)
-        except FileExistsError:
-            continue  # another process has published its own in between
+        except FileExistsError:  # another process has published its own in between
+            shutil.rmtree(old, ignore_errors=True)
         except OSError:
             if old.exists():
                 old.rename(folder)
             raise
         else:
-            return
-        finally:
+            sync_folder(folder.parent)
             shutil.rmtree(old, ignore_errors=True)
+            return
 
 
 def _rename_new(partial: Path, folder: Path) -> None:
@@ -171,7 +175,6 @@ def _rename_new(partial: Path, folder: Path) -> None:
         if error.errno == errno.ENOTEMPTY:
             raise FileExistsError(folder) from error
         raise
-    sync_folder(folder.parent)
 
 
 def remove_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.cohorts import COHORTS, methods_of, odd_regions, print_rows, scored
 from benchmarks.recipes.judge import test_heads as heads_of
-from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, SOFT_TISSUE
+from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, CONTRAST_TABLE, SOFT_TISSUE
 from cyclegan.metrics.paired_scores import mae_hu
 from data_prep.__main__ import PhantomCommand
 from data_prep.phantom.cohort import ODD_FOLDER
@@ -67,7 +67,12 @@ def test_the_baselines_are_scored_and_printed(odd, capsys):
 
     print_rows(rows)
 
-    assert [row["method"] for row in rows] == [SOFT_TISSUE, ATLAS_MEAN, ATLAS_MEDIAN]
+    assert [row["method"] for row in rows] == [
+        SOFT_TISSUE,
+        ATLAS_MEAN,
+        ATLAS_MEDIAN,
+        CONTRAST_TABLE,
+    ]
     printed = capsys.readouterr().out
     assert f"| odd | {ATLAS_MEDIAN} |" in printed
     assert f"| tumour | {ATLAS_MEDIAN} |" in printed

@@ -1,6 +1,5 @@
 """Conversions that are killed at any moment, and resumed to the store of an unbroken one."""
 
-import hashlib
 import json
 import os
 import random
@@ -15,12 +14,12 @@ from pathlib import Path
 from data_prep.datasets.manifest import Row, write_manifest
 from data_prep.store.store import open_store
 from mrct.storage.local_path import LocalPath
+from tests.faults.converted import contents
 from tests.faults.injections import Inject
 from tests.support.volumes import write_head
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS_OF_A_STORE = 5
-LOCKS = {".lock", ".commit"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -35,15 +34,6 @@ def make_cohort(folder: Path) -> Path:
         rows.append(Row(path=path, modality=modality, subject=pair or str(number), pair=pair))
     write_manifest(folder / "manifest.csv", rows)
     return folder
-
-
-def contents(store: Path) -> dict[str, str]:
-    """SHA-256 of every file of a store but its locks, by name: also of litter."""
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in store.rglob("*")
-        if path.is_file() and path.name not in LOCKS and path.parent.name != "history"
-    }
 
 
 class Converter:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from data_prep.convert.convert import ConversionReport, convert
 from data_prep.convert.settings import ConvertSettings
+from data_prep.store.commits import HISTORY
 from data_prep.store.store import Store, open_store
+from data_prep.store.writer import COMMIT_LOCK, LOCK
+from mrct.storage.atomic import PARTIAL
 from tests.support.volumes import write_head
 
 
@@ -33,10 +36,12 @@ def converted_heads(inputs: Path) -> Store:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Of a store, without its locks and without what it held before."""
+    """Of a store, without its locks and without what it held before; also of litter."""
     files = (
         p
         for p in path.rglob("*")
-        if p.is_file() and p.name not in (".lock", ".commit") and p.parent.name != "history"
+        if p.is_file()
+        and p.name not in (LOCK, COMMIT_LOCK)
+        and (p.parent.name != HISTORY or p.name.startswith(PARTIAL))
     )
     return {str(file.relative_to(path)): file.read_bytes() for file in files}

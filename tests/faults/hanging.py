@@ -11,7 +11,6 @@ import random
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -148,5 +147,5 @@ def hanging_runs(folder: LocalPath) -> Iterator[Inject]:
         else:  # of a deadlock only those know that wait
             assert f"Worker {1 - rank if kind == 'deadlock' else rank} " in told
 
-    with warnings.catch_warnings(), ray_session(num_cpus=2):
+    with ray_session(num_cpus=2):
         yield inject

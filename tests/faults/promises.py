@@ -22,7 +22,7 @@ CANARIES = 1000
 """Texts of patients; the test counts that there are more."""
 STREAM_KILLS = 40
 ROUNDS = 48
-"""Of each test of simultaneous starts; all but one have two more."""
+"""Rounds of each test of simultaneous starts; all but one test have two more."""
 TESTS = {
     "patient text": ["tests/flow/test_no_patient_text.py"],
     "streams": [

@@ -50,8 +50,13 @@ def finish(argv: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:
-    with Path(os.devnull).open("w") as nowhere:
-        return subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=nowhere, stderr=nowhere)
+    return subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def trials_of(folder: Path, name: str) -> list[Trial]:
@@ -64,6 +69,9 @@ def outcome(trials: list[Trial]) -> list[tuple[Any, ...]]:
         (trial.name, trial.values, trial.state, [(s.step, s.value) for s in trial.scores])
         for trial in trials
     ]
+
+
+HANGS_AFTER_S = 900
 
 
 @contextmanager
@@ -86,7 +94,9 @@ def kills_of_drivers(folder: LocalPath) -> Iterator[Inject]:
                 driver = start([*command(folder, name, *SEARCH), "--resume"])
                 until = time.monotonic() + draw.uniform(IMPORTS_S, whole_s)
                 spared = kills == KILLS_OF_A_SEARCH
+                gives_up = time.monotonic() + HANGS_AFTER_S
                 while driver.poll() is None and (spared or time.monotonic() < until):
+                    assert time.monotonic() < gives_up, "the driver hangs"
                     time.sleep(0.05)
                 if is_done := driver.poll() is not None:
                     assert driver.returncode == ExitCode.DONE

@@ -104,11 +104,13 @@ def killed(config: Config, workers: list[BaseProcess], draw: random.Random) -> b
     saved = checkpoint.saved_checkpoints(config.run_folder)
     reached = checkpoint.verify_checkpoint(saved[-1])["step"] if saved else 0
     lines_left = SHARDS * (STEPS - reached)
-    until = noted_lines(config) + draw.randint(1, max(lines_left, 1)) * (moment != "start")
+    lines_wanted = noted_lines(config) + draw.randint(1, max(lines_left, 1)) * (moment != "start")
+    gives_up = time.monotonic() + HANGS_AFTER_S
     later_s = draw.uniform(0, SOON_S if moment == "start" else LATER_S)
     while any(worker.is_alive() for worker in workers) and (
-        noted_lines(config) < until or (moment == "save" and not is_saving(config))
+        noted_lines(config) < lines_wanted or (moment == "save" and not is_saving(config))
     ):
+        assert time.monotonic() < gives_up, "the run hangs"
         time.sleep(0.001)
     time.sleep(later_s)
     if not any(worker.is_alive() for worker in workers):

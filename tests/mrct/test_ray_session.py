@@ -1,8 +1,8 @@
 """Which machines a cluster has and its autoscaler may add, and clusters that cannot be used."""
 
+import fcntl
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +110,8 @@ def test_a_local_ray_that_does_not_start_in_time_is_started_once_more(
 
     monkeypatch.setattr(ray, "init", start)
 
-    assert start_local_ray() == tmp_path
+    with start_local_ray() as mark:
+        assert Path(mark.name) == tmp_path / OURS
 
     assert started == ["local", "local"]
     assert tmp_path.stat().st_mode & 0o777 == 0o700
@@ -128,8 +129,6 @@ def test_a_local_ray_that_does_not_start_in_time_is_started_once_more(
 
 
 def test_files_of_an_ended_ray_are_removed_after_a_day_and_those_of_others_never(tmp_path):
-    ended = subprocess.Popen(["true"])
-    ended.wait()
     then = time.time() - KEPT_S - 60
 
     def session(name: str, *, is_ours: bool, at: float) -> Path:
@@ -140,15 +139,18 @@ def test_files_of_an_ended_ray_are_removed_after_a_day_and_those_of_others_never
             os.utime(folder / OURS, (at, at))
         return folder
 
-    old = session(f"session_2026-01-01_00-00-00_000000_{ended.pid}", is_ours=True, at=then)
+    old = session("session_2026-01-01_00-00-00_000000_71", is_ours=True, at=then)
+    running = session("session_2026-01-01_00-00-00_000002_72", is_ours=True, at=then)
     kept = [
-        session(f"session_2026-01-01_00-00-00_000001_{ended.pid}", is_ours=True, at=time.time()),
-        session(f"session_2026-01-01_00-00-00_000002_{os.getpid()}", is_ours=True, at=then),
-        session(f"session_2026-01-01_00-00-00_000003_{ended.pid}", is_ours=False, at=then),
+        running,
+        session("session_2026-01-01_00-00-00_000001_71", is_ours=True, at=time.time()),
+        session("session_2026-01-01_00-00-00_000003_71", is_ours=False, at=then),
         session("session_latest_x", is_ours=True, at=then),
     ]
 
-    remove_old_files(tmp_path)
+    with (running / OURS).open("r") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        remove_old_files(tmp_path)
 
     assert not old.exists()
     assert all(folder.exists() for folder in kept)

@@ -1,4 +1,4 @@
-"""Where a baseline, which has learned nothing, is better than the generator."""
+"""Where a baseline is better than the generator."""
 
 from collections.abc import Iterator
 

@@ -90,7 +90,7 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
     Args:
         run_folder: Folder of the run; if the run has not begun, it begins with all volumes.
         store: Store of the run, as it is now.
-        contents: Hash of the volumes and splits that the run has; by default as it is recorded.
+        contents: Hash of the volumes and splits of the search that the run belongs to, if it does.
 
     Raises:
         ConfigError: Volumes or splits that the run began with were changed or removed, so that a
@@ -98,12 +98,15 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
     """
     require_same_grid(run_folder, store)
     run = read_environment(run_folder)
-    contents = contents or (run["store_contents"] if run else store.contents)
-    is_same = not run or run["store_fingerprint"] == store.fingerprint
-    if is_same and (earlier := as_of(store, contents)):
+    recorded = run["store_contents"] if run else None
+    wanted = recorded or contents or store.contents
+    is_same = not run or (
+        run["store_fingerprint"] == store.fingerprint and contents in (None, recorded)
+    )
+    if is_same and (earlier := as_of(store, wanted)):
         return earlier
     raise ConfigError(
-        f"Run {run_folder.name} started with other volumes or splits (index {contents}) than "
+        f"Run {run_folder.name} started with other volumes or splits (index {wanted}) than "
         f"{store.path.name} has now ({store.contents}), and they are not all among these. Its "
         "steps, scores and best checkpoint would mix two data sets. Use the store that it started "
         "with, or start a new run: --run.name NAME."

@@ -25,7 +25,7 @@ def scans(modality: str, people: list[dict[str, np.ndarray]], contrast: Contrast
 
 
 def table_of(count: int = 2, contrast: Contrast = abs) -> ContrastTable:
-    return fit_table(scans("mri", heads(1, count), contrast), scans("ct", heads(2, count)))
+    return fit_table(scans("mri", heads(1, count), contrast), lambda: scans("ct", heads(2, count)))
 
 
 def error_hu(table: ContrastTable, contrast: Contrast = abs) -> float:
@@ -100,7 +100,7 @@ def test_a_refit_follows_a_person_who_looks_unlike_the_cohort(table):
     (head,) = heads(4, 1)
     body = head["body"]
     values = mri_bins(contrast(head["mri"])[body])
-    here = table.prior[np.zeros(body.sum(), int)] * 0 + table.prior.mean(axis=0)
+    here = np.tile(table.prior.mean(axis=0), (int(body.sum()), 1))
 
     refit = table.refit(here, values)
 
@@ -114,7 +114,7 @@ def test_a_refit_follows_a_person_who_looks_unlike_the_cohort(table):
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])
 def test_without_one_of_the_kinds_there_is_no_table(mri, ct):
     with pytest.raises(DataError, match="at least one MRI and one CT"):
-        fit_table(scans("mri", heads(1, mri)), scans("ct", heads(2, ct)))
+        fit_table(scans("mri", heads(1, mri)), lambda: scans("ct", heads(2, ct)))
 
 
 def test_the_median_of_the_body_is_at_one_level_whatever_the_unit():
@@ -124,7 +124,8 @@ def test_the_median_of_the_body_is_at_one_level_whatever_the_unit():
 
     assert np.median(bins) == round(np.sqrt(MEDIAN_LEVEL) * (NUM_MRI_BINS - 1))
     assert np.array_equal(mri_bins(1000 * values), bins)
-    assert (bins.min(), bins.max()) == (mri_bins(values).min(), NUM_MRI_BINS - 1)
+    assert bins.min() < 5
+    assert bins.max() == NUM_MRI_BINS - 1
 
 
 def test_a_body_of_background_is_refused():

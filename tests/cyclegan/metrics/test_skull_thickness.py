@@ -70,3 +70,12 @@ def test_thicknesses_add_and_heights_without_body_are_unknown():
     assert [value is not None for value in both.mean_mm] == [True] + [False] * 8 + [True]
     assert thickness_mismatch_mm(low, high) is None
     assert thickness_mismatch_mm(both, low) == 0
+
+
+def test_a_ray_ends_at_the_middle():
+    small = np.broadcast_to(RADIUS < 10, SHAPE)
+    rays = SkullRays.of(small, HEIGHT, SPACING_MM)
+
+    found = rays.thickness(np.where(small, 900.0, -1000.0))
+
+    assert found.mean_mm == pytest.approx([10] * 10, abs=1)
