@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.store.commits import erase_volume
-from data_prep.store.commits import HISTORY
+from data_prep.store.commits import HISTORY, erase_volume
 from data_prep.store.history import as_of, rebuild_index
 from data_prep.store.removal import remove_subject
 from data_prep.store.store import Store, open_store
