@@ -65,7 +65,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def beaten_by_baselines(groups: list[list[Row]]) -> Iterator[str]:
-    """A sentence per baseline that no training could beat in a score, naming the recipes."""
+    """A sentence per baseline and score, naming the recipes that it beats."""
     trained = [rows for rows in groups if "curve" in rows[0]]
     for baseline in (rows for rows in groups if "baseline" in rows[0]):
         if baseline[0]["name"] == FLOOR:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cyclegan.atlas.positions import (
     NUM_POSITIONS,
     Positions,
+    count_by_position,
     positions_of,
     shares_by_position,
 )
@@ -65,15 +66,14 @@ def atlas_of(cts: Iterable[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]
     Raises:
         ValueError: No CT has a body.
     """
-    counts = np.zeros(NUM_POSITIONS * NUM_ATLAS_BINS, np.int64)
+    counts = np.zeros((NUM_POSITIONS, NUM_ATLAS_BINS), np.int64)
     for hu, body, height in cts:
         values = hu[body.astype(bool)].clip(*WINDOW_HU)
         bins = ((values - WINDOW_HU[0]) / ATLAS_BIN_HU).astype(np.intp)
-        index = positions_of(body, height) * NUM_ATLAS_BINS + bins
-        counts += np.bincount(index, minlength=len(counts))
+        counts += count_by_position(positions_of(body, height), bins, NUM_ATLAS_BINS)
     if not counts.any():
         raise ValueError("No CT has a body, so there is nothing to make an atlas of.")
-    share = shares_by_position(counts.reshape(NUM_POSITIONS, NUM_ATLAS_BINS))
+    share = shares_by_position(counts)
     middles = LOWEST_EDGE_HU + ATLAS_BIN_HU * (np.arange(NUM_ATLAS_BINS) + 0.5)
     return CtAtlas(mean_hu=(share @ middles).astype(np.float32), median_hu=_medians(share))
 

@@ -42,12 +42,26 @@ def positions_of(body: NDArray[Any], height: NDArray[np.float64]) -> Positions:
     depth = depth_below_surface(planes, reach)[:, 0].numpy()[inside]
     num_depths, num_heights, num_angles = POSITION_BINS
     levels = (np.sqrt(depth.clip(1)) - 1) / (np.sqrt(reach) - 1) * (num_depths - 1)
+    depths = np.rint(levels).astype(np.intp)
     heights = (height * num_heights).astype(np.intp).clip(0, num_heights - 1)
     angles = (_half_turns(inside) * num_angles).astype(np.intp).clip(0, num_angles - 1)
     of_slice = np.repeat(heights, inside.sum(axis=(1, 2)))
-    found: Positions = np.ravel_multi_index((np.rint(levels).astype(np.intp), of_slice, angles),
-                                            POSITION_BINS)  # fmt: skip
+    found: Positions = np.ravel_multi_index((depths, of_slice, angles), POSITION_BINS)
     return found
+
+
+def count_by_position(
+    positions: Positions, bins: NDArray[np.intp], num_bins: int
+) -> NDArray[np.int64]:
+    """Return how many voxels lie at each position and in each bin, [positions, bins].
+
+    Args:
+        positions: Position of each voxel.
+        bins: Bin of each voxel, in [0, num_bins).
+        num_bins: Number of bins.
+    """
+    counts = np.bincount(positions * num_bins + bins, minlength=NUM_POSITIONS * num_bins)
+    return counts.reshape(NUM_POSITIONS, num_bins)
 
 
 def smooth_by_position(counts: NDArray[Any]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from cyclegan.atlas.positions import (
     NUM_POSITIONS,
+    count_by_position,
     positions_of,
     shares_by_position,
     smooth_by_position,
@@ -30,7 +31,6 @@ from cyclegan.contrast.value_bins import (
     NUM_MRI_BINS,
     TABLE_EDGES_HU,
     Bins,
-    count_by_position,
     hu_bins,
     mri_bins,
 )
@@ -147,21 +147,19 @@ def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> Contra
     Raises:
         DataError: There is no MRI, or no CT.
     """
-    shape = NUM_POSITIONS, NUM_HU_BINS
-    counts, sums = np.zeros(shape, np.int64), np.zeros(NUM_HU_BINS)
+    counts, sums = np.zeros((NUM_POSITIONS, NUM_HU_BINS), np.int64), np.zeros(NUM_HU_BINS)
     for hu, body, height in cts():
         inside = body.astype(bool)
         bins = hu_bins(hu[inside])
-        counts += count_by_position(positions_of(body, height), bins, shape)
+        counts += count_by_position(positions_of(body, height), bins, NUM_HU_BINS)
         sums += np.bincount(bins, hu[inside], minlength=NUM_HU_BINS)
     folds = np.zeros((NUM_FOLDS, NUM_POSITIONS, NUM_MRI_BINS))
     for number, (voxels, body, height) in enumerate(mris):
         if not body.any():
             continue
         bins = mri_bins(voxels[body.astype(bool)])
-        folds[number % NUM_FOLDS] += count_by_position(
-            positions_of(body, height), bins, (NUM_POSITIONS, NUM_MRI_BINS)
-        )
+        positions = positions_of(body, height)
+        folds[number % NUM_FOLDS] += count_by_position(positions, bins, NUM_MRI_BINS)
     if not (counts.any() and folds.any()):
         raise DataError(
             "A contrast table needs at least one MRI and one CT with a body in the train split. "

@@ -1,6 +1,6 @@
 """Bins of HU and of standardised MRI values, in which the contrast table counts.
 
-Axes: V voxels, P positions, N bins.
+Axes: V voxels.
 """
 
 import numpy as np
@@ -52,12 +52,3 @@ def mri_bins(values: Num[np.ndarray, " V"]) -> Bins:
     level = (values * (MEDIAN_LEVEL / median)).clip(0, 1)
     found: Bins = np.rint(np.sqrt(level) * (NUM_MRI_BINS - 1)).astype(np.intp)
     return found
-
-
-def count_by_position(
-    positions: Bins, bins: Bins, shape: tuple[int, int]
-) -> Int[np.ndarray, "P N"]:
-    """Return how many voxels lie at each position and in each bin, `shape` [positions, bins]."""
-    index = positions * shape[1] + bins
-    counts: Int[np.ndarray, "P N"] = np.bincount(index, minlength=shape[0] * shape[1])
-    return counts.reshape(shape)

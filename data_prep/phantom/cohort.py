@@ -122,8 +122,8 @@ def scan_subject(out: Path, settings: CohortSettings, seed: int, visit: Visit) -
     rows = []
     for modality in visit.modalities:
         rng = _generator(seed, visit.index, 1 + list(ORIENTATIONS).index(modality))
-        view = _field_of_view(settings, modality, visit, seed)
-        grid = _draw_grid(rng, modality, settings, view, centre_mm=head.centre_mm)
+        cut_mm = _draw_cut_mm(settings, modality, visit, seed)
+        grid = _draw_grid(rng, modality, settings, cut_mm, centre_mm=head.centre_mm)
         voxels = head.scan(modality, grid, rng)
         dtype = np.dtype(rng.choice(SCAN_DTYPES[modality]))
         path = out / modality / f"{name}.nii.gz"
@@ -140,18 +140,17 @@ def _make_head(
     settings: CohortSettings, visit: Visit, rng: np.random.Generator
 ) -> ShapesHead | LevelsHead:
     """Return the head of a subject, as the cohort's settings change it."""
-    changes = {
-        "fluid_mm": settings.mri_fluid if "mri" in visit.modalities else 1.0,
-        "skull_mm": 1.0 if "mri" in visit.modalities else settings.ct_skull,
-        "fat_mm": 1.0 if "mri" in visit.modalities else settings.ct_fat,
-    }
+    if "mri" in visit.modalities:
+        changes = {"fluid_mm": settings.mri_fluid}
+    else:
+        changes = {"skull_mm": settings.ct_skull, "fat_mm": settings.ct_fat}
     if settings.generator == "levels":
         return LevelsHead(changed(LevelPerson.draw(rng), changes), settings)
     subject = odd_subject(changed(Subject.draw(rng), changes), visit.oddity)
     return ShapesHead(subject, settings)
 
 
-def _field_of_view(
+def _draw_cut_mm(
     settings: CohortSettings, modality: Modality, visit: Visit, seed: int
 ) -> tuple[float, float]:
     """Return how much of the field of view is cut, (above, below) in mm, from random numbers of its

@@ -274,8 +274,9 @@ def _brain(
 ) -> Iterator[tuple[Material, Array]]:
     x, y, z = points
     size = np.float32(person.ventricles)
-    horns = np.maximum(np.hypot(np.abs(x) - 9, z - 16 + 0.01 * (y + 6) ** 2) - 6 * size,
-                       np.abs(y + 4) - 34)  # fmt: skip
+    horns = np.maximum(
+        np.hypot(np.abs(x) - 9, z - 16 + 0.01 * (y + 6) ** 2) - 6 * size, np.abs(y + 4) - 34
+    )
     third = radial(points, (0, -10, 0), (3, 15, 10))
     yield Material.FLUID, np.minimum(horns, third) + noise.field(12)
     canal = np.maximum(np.hypot(x, y + 32) - 9, z + 45)
@@ -287,8 +288,9 @@ def _brain(
     cleft = np.maximum(np.abs(x) - half, 22 - np.hypot(z, y / 2))
     outside = np.minimum(depth, np.minimum(furrow, cleft))
     grey = np.maximum(3.6 - outside, cavity)
-    nuclei = np.minimum(_both(points, (12, -16, 4), (8, 13, 9)),
-                        _both(points, (25, 5, 2), (7, 17, 11)))  # fmt: skip
+    nuclei = np.minimum(
+        _both(points, (12, -16, 4), (8, 13, 9)), _both(points, (25, 5, 2), (7, 17, 11))
+    )
     yield Material.CORTEX, np.maximum(nuclei, cavity)
     yield Material.WHITE, grey
     yield Material.CORTEX, np.maximum(-outside, cavity)

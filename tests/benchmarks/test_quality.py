@@ -47,7 +47,7 @@ def run(out: Path, *words: str) -> ExitCode:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_goes_on_and_leaves_one_row(out):
+def test_a_run_that_was_stopped_continues_and_leaves_one_row(out):
     assert run(out, "--minutes", "0") is ExitCode.PARTLY_DONE
     assert rows_of(out / "rows.jsonl") == []
 

@@ -60,7 +60,7 @@ def files_of(store: Path) -> dict[str, str]:
 
 
 def convert_with_planted(folder: Path, series: range, bad_every: int) -> None:
-    """Convert some series with every so manieth bad, and the sound ones alone, and compare."""
+    """Convert series of which one in `bad_every` is bad, then the sound ones alone, and compare."""
     bad = {
         number: FAULTS[number // bad_every % len(FAULTS)]
         for number in series

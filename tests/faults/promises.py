@@ -47,7 +47,7 @@ TESTS = {
         "tests/tune/search/test_event_log.py::"
         "test_on_a_full_disk_no_event_is_taken_and_whoever_searches_can_see_it",
         "tests/faults/test_tune_faults.py::"
-        "test_a_full_disk_stops_a_search_that_goes_on_when_there_is_room",
+        "test_a_full_disk_stops_a_search_that_continues_when_there_is_room",
     ],
     "signals": [
         "tests/cyclegan/train/run/test_signals.py::"
@@ -76,14 +76,14 @@ TESTS = {
     ],
     "searches": [
         "tests/faults/test_tune_faults.py::"
-        "test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint",
-        "tests/faults/test_tune_faults.py::test_sigterm_ends_a_search_as_preempted_and_it_goes_on",
+        "test_a_trial_whose_worker_is_killed_continues_from_its_checkpoint",
+        "tests/faults/test_tune_faults.py::test_sigterm_ends_a_search_as_preempted_and_it_continues",
         "tests/faults/test_tune_faults.py::"
-        "test_a_trial_that_diverges_ranks_last_and_the_search_goes_on",
+        "test_a_trial_that_diverges_ranks_last_and_the_search_continues",
         "tests/faults/test_tune_faults.py::"
         "test_a_store_that_goes_away_while_trials_train_ends_no_trial",
         "tests/faults/test_tune_faults.py::"
-        "test_a_trial_of_a_population_goes_on_from_the_weights_of_another",
+        "test_a_trial_of_a_population_continues_from_the_weights_of_another",
     ],
 }
 """Injections that need a flow, a Ray or a disk of their own."""
@@ -174,7 +174,7 @@ KINDS = [
     Kind(
         name="harmful series and files",
         promises=("P6",),
-        full=120,  # a few less than there are, so that the page stays true beside a new one
+        full=120,  # a few fewer than there are, so that the page stays true beside a new one
         begin=partial(harmful_inputs, cases=HARMFUL_CASES),
     ),
     Kind(

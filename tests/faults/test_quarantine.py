@@ -1,5 +1,5 @@
-"""P7: the run goes on, and the quarantine is exact: it lists what was planted, and nothing else
-changes by a byte.
+"""P7: the conversion continues, and the quarantine is exact: it lists what was planted,
+and nothing else changes by a byte.
 
 42 series here, one of each fault among them; 1,000 by `make faults`, 5 % of them bad.
 """

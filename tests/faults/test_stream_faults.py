@@ -116,8 +116,8 @@ def test_s1_a_corrupt_chunk_is_met_before_dali_and_another_slice_stands_in(
     with closing(opened(store)) as stops, pytest.raises(StoreError, match="slice 0"):
         list(islice(stops, STEPS))
     record = append_to(tmp_path / "substituted.jsonl", told.append)
-    with closing(opened(store, substitute, record=record)) as goes_on:
-        assert len(list(islice(goes_on, STEPS))) == STEPS
+    with closing(opened(store, substitute, record=record)) as resumed:
+        assert len(list(islice(resumed, STEPS))) == STEPS
 
     lines = [json.loads(line) for line in (tmp_path / "substituted.jsonl").read_text().splitlines()]
     assert {line["damaged"] for line in lines} == {f"{store.volumes[0].name} slice 0"}

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_search_store(tmp_path_factory.mktemp("searches"))
 
 
-def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
+def test_a_trial_whose_worker_is_killed_continues_from_its_checkpoint(folder):
     driver = start(command(folder, "worker", "weights", "--trials", "1"))
     killed = False
     while driver.poll() is None and not killed:
@@ -55,7 +55,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(folder):
     assert (trial.state, [score.step for score in trial.scores]) == ("done", [6, 12, 18])
 
 
-def test_sigterm_ends_a_search_as_preempted_and_it_goes_on(folder):
+def test_sigterm_ends_a_search_as_preempted_and_it_continues(folder):
     argv = command(folder, "preempted", "weights", "--trials", "1")
     driver = start(argv)
     while not ((folder / "preempted" / EVENT_LOG).exists() and trials_of(folder, "preempted")):
@@ -88,7 +88,7 @@ def test_a_store_that_goes_away_while_trials_train_ends_no_trial(folder):
     assert [trial.state for trial in trials_of(folder, "outage")] == ["done"] * 3
 
 
-def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):
+def test_a_trial_that_diverges_ranks_last_and_the_search_continues(folder):
     space = folder / "wild.yaml"
     space.write_text("optimizer.learning_rate: {choice: [1.0e+30, 2.0e-4, 1.0e-4]}\n")
     guard = ("--guard.max-streak", "2", "--guard.max-rollbacks", "0")
@@ -104,7 +104,7 @@ def test_a_trial_that_diverges_ranks_last_and_the_search_goes_on(folder):
     assert "trials succeeded" in done.stdout
 
 
-def test_a_full_disk_stops_a_search_that_goes_on_when_there_is_room(folder, tmp_path):
+def test_a_full_disk_stops_a_search_that_continues_when_there_is_room(folder, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "none", str(disk)]
@@ -125,7 +125,7 @@ def test_a_full_disk_stops_a_search_that_goes_on_when_there_is_room(folder, tmp_
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_trial_of_a_population_goes_on_from_the_weights_of_another(folder):
+def test_a_trial_of_a_population_continues_from_the_weights_of_another(folder):
     space = folder / "population.yaml"
     space.write_text("optimizer.learning_rate: {low: 1.0e-9, high: 1.0e-3, log: true}\n")
 

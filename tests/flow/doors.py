@@ -1,4 +1,4 @@
-"""Starts Ray as the commands do, and tries every port of it as a stranger; prints what each said.
+"""Starts Ray as the commands do, and tries every port of it without the token; prints the answers.
 
 A program of its own: Ray's ports are to be those of one process, and its token unknown here.
 """

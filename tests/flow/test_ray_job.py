@@ -118,12 +118,12 @@ def test_our_submit_sends_the_project_alone_and_returns_the_jobs_exit_code(clust
     assert re.match(r"Sending \d{3,} files, \d+\.\d MiB", submitted.stdout)
 
 
-def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
+def test_a_caller_without_the_token_is_refused(cluster, tmp_path):
     wrong = tmp_path / "token"
     wrong.write_text(secrets.token_hex(32))
-    stranger = cluster._replace(env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
+    caller = cluster._replace(env=cluster.env | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
 
-    submitted = stranger.call(
+    submitted = caller.call(
         *(sys.executable, "-m", "cluster", "submit", "--target", "ray"),
         *("--address", cluster.address, "--", "python", "-c", "print('inside')"),
     )
@@ -134,7 +134,7 @@ def test_a_stranger_without_the_token_is_refused(cluster, tmp_path):
     assert "Traceback" not in submitted.stderr
 
 
-def test_a_stopped_job_saves_leaves_nothing_running_and_goes_on_when_submitted_again(
+def test_a_stopped_job_saves_leaves_nothing_running_and_continues_when_submitted_again(
     cluster, tmp_path
 ):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"))

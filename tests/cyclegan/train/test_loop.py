@@ -1,4 +1,4 @@
-"""The loop goes on where it stopped, bit for bit, and leaves what a run must leave."""
+"""The loop continues where it stopped, bit for bit, and leaves what a run must leave."""
 
 import json
 import re
