@@ -26,7 +26,7 @@ from tests.support.ray_nodes import (
 )
 from tests.support.stores import make_store
 from tests.support.volumes import write_head
-from tune.search.event_log import EventLog
+from tune.search.event_log import EVENT_LOG, EventLog, Trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -68,19 +68,50 @@ def test_a_job_without_a_folder_for_its_run_is_told_before_it_trains(cluster, tm
     assert "Set --run.storage, or CYCLEGAN_STORAGE" in submitted.stdout
 
 
-def test_a_submitted_search_ends_in_success_and_leaves_a_best_configuration(cluster, tmp_path):
+def test_a_plain_search_that_is_stopped_continues_with_the_same_command_and_ends(cluster, tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=2, ct=2, splits=("train", "val"), shape=(4, 32, 32))
-
-    submitted = cluster.call(
-        *("ray", "job", "submit", "--address", cluster.address, "--working-dir", "."),
+    log, steps, every = tmp_path / "sent" / EVENT_LOG, 600, 100
+    submit = ("ray", "job", "submit", "--address", cluster.address, "--working-dir", ".")
+    search = (
         *("--", "python", "-m", "tune", "run", "weights", "--preset", "smoke", "--trials", "1"),
+        *("--train.max-steps", str(steps), "--look-every", str(every), "--resume"),
         *("--data.store", str(store.path), "--storage", str(tmp_path), "--name", "sent"),
     )
 
+    def trial() -> Trial:
+        (only,) = EventLog(log, writes=False).trials
+        return only
+
+    def printed() -> str:
+        return cluster.call("ray", "job", "logs", "--address", cluster.address, "search").stdout
+
+    submitted = cluster.call(*submit, "--submission-id", "search", "--no-wait", *search)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert "tune: t000 is done" in submitted.stdout
-    (trial,) = EventLog(tmp_path / "sent" / "trials.jsonl", writes=False).trials
-    assert (trial.state, trial.step) == ("done", 6)
+    until = time.monotonic() + 400
+    while not (log.exists() and trial().scores):
+        assert time.monotonic() < until, printed()
+        time.sleep(0.2)
+    stopped = cluster.call("ray", "job", "stop", "--address", cluster.address, "search")
+    assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    until = time.monotonic() + 60
+    while "Stopped by SIGTERM. 0 of 1 trials ended" not in (said := printed()):
+        assert time.monotonic() < until, said
+        time.sleep(0.5)
+    wait_until_nothing_is_left(cluster, tmp_path)
+    kept, run = trial(), tmp_path / "sent" / "runs" / "t000"
+    assert kept.state == "running"
+    assert every <= kept.step <= done_steps(run) < steps  # the run may have saved what was not told
+
+    ended = cluster.call(*submit, *search)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"tune: t000 resumes from step {kept.step}" in ended.stdout
+    assert "tune: t000 is done" in ended.stdout
+    assert (trial().state, [score.step for score in trial().scores]) == (
+        "done",
+        [*range(every, steps + 1, every)],
+    )
+    assert trial().scores[: len(kept.scores)] == kept.scores
     assert (tmp_path / "sent" / "best.yaml").exists()
 
 
