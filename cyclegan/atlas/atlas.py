@@ -20,8 +20,9 @@ from cyclegan.atlas.positions import (
     positions_of,
     shares_by_position,
 )
+from cyclegan.atlas.scans import Scan, train_scans
 from cyclegan.errors import DataError
-from data_prep.store.store import Store, StoredVolume
+from data_prep.store.store import Store
 from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
 
 ATLAS_BIN_HU = 8
@@ -60,7 +61,7 @@ class CtAtlas:
         )
 
 
-def atlas_of(cts: Iterable[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]]) -> CtAtlas:
+def atlas_of(cts: Iterable[Scan]) -> CtAtlas:
     """Return the atlas of CTs, each given as HU [z, y, x], body mask and height of its slices.
 
     Raises:
@@ -85,19 +86,12 @@ def train_atlas(store: Store) -> CtAtlas:
     Raises:
         DataError: The train split has no CT.
     """
-    volumes = store.select("ct", "train")
-    if not volumes:
+    if not store.select("ct", "train"):
         raise DataError(
             f"The train split of {store.path} has no CT to make an atlas of. Convert again with CT "
             "volumes: python -m data_prep convert --ct DIR ..."
         )
-    return atlas_of(_read(store, volume) for volume in volumes)
-
-
-def _read(
-    store: Store, volume: StoredVolume
-) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
-    return store.voxels(volume), store.body(volume), volume.height
+    return atlas_of(train_scans(store, "ct"))
 
 
 def _medians(share: NDArray[np.float32]) -> Statistics:

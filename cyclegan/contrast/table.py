@@ -7,7 +7,7 @@ place of HU (Ashburner 2005, NeuroImage 26:839).
 Axes: P positions, H bins of HU, M bins of the MRI, V voxels of a body.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,7 @@ from cyclegan.atlas.positions import (
     shares_by_position,
     smooth_by_position,
 )
+from cyclegan.atlas.scans import Scan, train_scans
 from cyclegan.contrast.likelihood import NUM_FOLDS, fit_likelihood
 from cyclegan.contrast.random_field import AffinityCounts, mean_field
 from cyclegan.contrast.value_bins import (
@@ -37,7 +38,6 @@ from cyclegan.contrast.value_bins import (
 from cyclegan.errors import DataError
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import AIR_HU
-from mrct.imaging.modality import Modality
 
 REFIT_STEPS = 3
 REFIT_PRIOR = 0.5
@@ -48,9 +48,6 @@ RARE = 0.002
 """Share of the cohort's weight that every bin of HU has, however rare it is in the one MRI."""
 NEVER = 1e-6
 """Share that a position leaves to HU that no training CT has there."""
-
-Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
-"""Voxels and body mask [z, y, x], and the relative height of each slice [z]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -129,12 +126,7 @@ def train_table(store: Store) -> ContrastTable:
     Raises:
         DataError: The train split has no MRI, or no CT.
     """
-
-    def scans_of(modality: Modality) -> Iterator[Scan]:
-        for volume in store.select(modality, "train"):
-            yield store.voxels(volume), store.body(volume), volume.height
-
-    return fit_table(scans_of("mri"), lambda: scans_of("ct"))
+    return fit_table(train_scans(store, "mri"), lambda: train_scans(store, "ct"))
 
 
 def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> ContrastTable:

@@ -59,7 +59,7 @@ def join_group(
     if address == LOOPBACK:
         os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     timeout = timedelta(seconds=timeout_s)
-    store = dist.TCPStore(  # type: ignore[attr-defined]  # public by its documentation
+    store = dist.TCPStore(  # type: ignore[attr-defined]  # torch imports it from C untyped
         address,
         port,
         world_size,

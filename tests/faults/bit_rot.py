@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.config.files import resolve
-from cyclegan.config.presets import smoke
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.errors import CheckpointError
 from cyclegan.export.model_folder import CONTENT, SUMS, read_model, verify_model
@@ -32,6 +29,7 @@ from mrct.storage.local_path import LocalPath
 from tests.faults.converted import converted_heads
 from tests.faults.injections import Inject
 from tests.support.models import publish_model
+from tests.support.runs import unstored_run
 
 ARRAYS = ("0", "labels/body/0")
 CHECKED_IN_FULL = 10
@@ -179,14 +177,7 @@ def flips_of_gzip_files(folder: LocalPath) -> Iterator[Inject]:
 @contextmanager
 def flips_of_checkpoints(folder: LocalPath) -> Iterator[Inject]:
     """A wrong bit of any file of a checkpoint is found before a tensor is used."""
-    base = smoke()
-    config = resolve(
-        replace(
-            base,
-            run=replace(base.run, storage=str(folder), name="saved"),
-            data=replace(base.data, store=str(folder / "none.zarr")),
-        )
-    )
+    config = unstored_run(folder, "saved")
     state = build_state(config, size=(32, 32), shards=range(2), device=torch.device("cpu"))
     saving = background_save.BackgroundSave(config.run_folder, Worker())
     saving.begin(state)

@@ -5,21 +5,19 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import replace
 from math import inf
 from multiprocessing.connection import Connection
 
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import resolve
-from cyclegan.config.presets import smoke
 from cyclegan.train.checkpoint import background_save, checkpoint
 from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import build_state
 from mrct.storage.local_path import LocalPath
 from tests.faults.injections import Inject
 from tests.support.forks import forked
+from tests.support.runs import unstored_run
 
 LONGEST_LIFE_S = 0.2
 """A save takes a fraction of it."""
@@ -47,14 +45,7 @@ def save_without_end(config: Config, begun: Connection) -> None:
 @contextmanager
 def kills_of_saves(folder: LocalPath) -> Iterator[Inject]:
     """After each kill every checkpoint is whole, and at most the newest waits for its score."""
-    base = smoke()
-    config = resolve(
-        replace(
-            base,
-            run=replace(base.run, storage=str(folder), name="killed"),
-            data=replace(base.data, store=str(folder / "none.zarr")),
-        )
-    )
+    config = unstored_run(folder, "killed")
 
     def inject(number: int) -> None:
         was = checkpoint.newest_checkpoint(config.run_folder)

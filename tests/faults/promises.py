@@ -110,6 +110,19 @@ PROMISES = {
     "P15": "Of commands of one name that start at once, one does the work, and the others say why "
     "not.",
 }
+
+
+def tested(name: str, promises: tuple[str, ...], key: str) -> Kind:
+    """Injections that are tests, one each."""
+    tests = TESTS[key]
+    return Kind(
+        name=name,
+        promises=promises,
+        full=len(tests),
+        begin=partial(each_by_pytest, tests=tests),
+    )
+
+
 KINDS = [
     *(
         Kind(name=f"flipped bits of {what}", promises=("P4",), full=1000, begin=begin)
@@ -205,30 +218,15 @@ KINDS = [
         each=ROUNDS,
         begin=partial(each_by_pytest, tests=TESTS["starts"]),
     ),
-    Kind(
-        name="full disks, one for each place that writes",
-        promises=("P13",),
-        full=len(TESTS["full disks"]),
-        begin=partial(each_by_pytest, tests=TESTS["full disks"]),
-    ),
+    tested("full disks, one for each place that writes", ("P13",), "full disks"),
     Kind(
         name="workers that are killed, freeze, crash, deadlock or wait for a loader",
         promises=("P11",),
         full=30,
         begin=hanging_runs,
     ),
-    Kind(
-        name="signals and kills of commands",
-        promises=("P11",),
-        full=len(TESTS["signals"]),
-        begin=partial(each_by_pytest, tests=TESTS["signals"]),
-    ),
-    Kind(
-        name="nodes of a cluster that come and go",
-        promises=("P11", "P14"),
-        full=len(TESTS["nodes"]),
-        begin=partial(each_by_pytest, tests=TESTS["nodes"]),
-    ),
+    tested("signals and kills of commands", ("P11",), "signals"),
+    tested("nodes of a cluster that come and go", ("P11", "P14"), "nodes"),
     Kind(
         name="kills of drivers",
         promises=("P14",),
@@ -236,12 +234,7 @@ KINDS = [
         each=KILLS_OF_A_SEARCH,
         begin=kills_of_drivers,
     ),
-    Kind(
-        name="other faults of a search",
-        promises=("P14",),
-        full=len(TESTS["searches"]),
-        begin=partial(each_by_pytest, tests=TESTS["searches"]),
-    ),
+    tested("other faults of a search", ("P14",), "searches"),
 ]
 """In the order of a count: what is cheap first."""
 

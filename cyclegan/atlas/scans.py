@@ -1,0 +1,19 @@
+"""The training scans that an atlas or a contrast table is made of, one at a time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.store.store import Store
+from mrct.imaging.modality import Modality
+
+Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
+"""Voxels and body mask [z, y, x], and the relative height of each slice [z]."""
+
+
+def train_scans(store: Store, modality: Modality) -> Iterator[Scan]:
+    """Read the volumes of the train split in the store's order; MRI as stored, CT in HU."""
+    for volume in store.select(modality, "train"):
+        yield store.voxels(volume), store.body(volume), volume.height
