@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recipes.candidate import slug
+from cyclegan.evaluate.report.baseline_wins import cost_of
 from cyclegan.metrics.statistics import mean_interval
 
 Row = dict[str, Any]
@@ -71,14 +72,13 @@ def beaten_by_baselines(groups: list[list[Row]]) -> Iterator[str]:
         if baseline[0]["name"] == FLOOR:
             continue
         for metric, label in {**COLUMNS, **TISSUES}.items():
-            sign = -1 if metric in ("psnr_db", "ssim", "bone_dice") else 1
             best = mean(baseline, metric)
             worse = [
                 title(rows[0])
                 for rows in trained
                 if best is not None
                 and (reached := mean(rows, metric)) is not None
-                and sign * reached > sign * best
+                and cost_of(metric, reached) > cost_of(metric, best)
             ]
             if worse:
                 yield f"{baseline[0]['name']} is better in {label} than {', '.join(worse)}"

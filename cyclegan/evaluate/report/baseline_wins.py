@@ -17,7 +17,7 @@ def baseline_wins(scores: Scores) -> dict[str, list[str]]:
             for metric in (*PAIRED, *DETAIL)
             if (ours := scores.mean(metric)) is not None
             and (theirs := scores.mean(metric, method=method)) is not None
-            and _cost(metric, theirs) < _cost(metric, ours)
+            and cost_of(metric, theirs) < cost_of(metric, ours)
         ]
         for method in BASELINES
     }
@@ -36,7 +36,7 @@ def sentences_of_wins(scores: Scores) -> Iterator[str]:
         yield f"The baseline {method!r} is better than {GENERATOR} in {listed}."
 
 
-def _cost(metric: str, value: float) -> float:
+def cost_of(metric: str, value: float) -> float:
     """Return a number that is lower for a better value of a score."""
     if LABELS[metric].endswith("↑"):
         return -value
