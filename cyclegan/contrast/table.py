@@ -36,6 +36,7 @@ from cyclegan.contrast.value_bins import (
     mri_bins,
 )
 from cyclegan.errors import DataError
+from cyclegan.nets.input_channels import PixelSize
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import AIR_HU
 
@@ -62,6 +63,8 @@ class ContrastTable:
     """Mean of the training CTs in each bin, in HU."""
     affinities: Float[np.ndarray, "3 H H"]
     """Which HU are neighbours: see `random_field`."""
+    spacing_yx_mm: PixelSize
+    """Size of a pixel of all scans."""
     findings: dict[str, float]
     """How the fit went: see `fit_likelihood`."""
 
@@ -85,7 +88,7 @@ class ContrastTable:
         hu = np.full(body.shape, AIR_HU, np.float32)
         if inside.any():
             values = mri_bins(voxels[inside])
-            here = self.prior[positions_of(body, height)] + np.float32(NEVER)
+            here = self.prior[positions_of(body, height, self.spacing_yx_mm)] + np.float32(NEVER)
             alone = posterior(here, values, self.refit(here, values))
             hu[inside] = mean_field(alone, body, self.affinities) @ self.bin_hu
         return hu
@@ -126,15 +129,20 @@ def train_table(store: Store) -> ContrastTable:
     Raises:
         DataError: The train split has no MRI, or no CT.
     """
-    return fit_table(train_scans(store, "mri"), lambda: train_scans(store, "ct"))
+    return fit_table(
+        train_scans(store, "mri"), lambda: train_scans(store, "ct"), store.spacing_mm[1:]
+    )
 
 
-def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> ContrastTable:
+def fit_table(
+    mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]], spacing_yx_mm: PixelSize
+) -> ContrastTable:
     """Fit the table of a cohort; none of its people need both scans.
 
     Args:
         mris: MRIs, counted from their background.
         cts: Returns the CTs in HU; called twice, so that they need not be in memory together.
+        spacing_yx_mm: Size of a pixel of all scans.
 
     Raises:
         DataError: There is no MRI, or no CT.
@@ -143,14 +151,14 @@ def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> Contra
     for hu, body, height in cts():
         inside = body.astype(bool)
         bins = hu_bins(hu[inside])
-        counts += count_by_position(positions_of(body, height), bins, NUM_HU_BINS)
+        counts += count_by_position(positions_of(body, height, spacing_yx_mm), bins, NUM_HU_BINS)
         sums += np.bincount(bins, hu[inside], minlength=NUM_HU_BINS)
     folds = np.zeros((NUM_FOLDS, NUM_POSITIONS, NUM_MRI_BINS))
     for number, (voxels, body, height) in enumerate(mris):
         if not body.any():
             continue
         bins = mri_bins(voxels[body.astype(bool)])
-        positions = positions_of(body, height)
+        positions = positions_of(body, height, spacing_yx_mm)
         folds[number % NUM_FOLDS] += count_by_position(positions, bins, NUM_MRI_BINS)
     if not (counts.any() and folds.any()):
         raise DataError(
@@ -167,7 +175,7 @@ def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> Contra
     neighbours = AffinityCounts(NUM_HU_BINS)
     for hu, body, height in cts():
         bins = hu_bins(hu[body.astype(bool)])
-        neighbours.add(body, bins, prior[positions_of(body, height)])
+        neighbours.add(body, bins, prior[positions_of(body, height, spacing_yx_mm)])
     voxels_of_bin = counts.sum(axis=0)
     middles = (TABLE_EDGES_HU[:-1] + TABLE_EDGES_HU[1:]) / 2
     bin_hu = np.where(voxels_of_bin > 0, sums / np.maximum(voxels_of_bin, 1), middles)
@@ -176,5 +184,6 @@ def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> Contra
         likelihood=likelihood,
         bin_hu=bin_hu.astype(np.float32),
         affinities=neighbours.affinities(),
+        spacing_yx_mm=spacing_yx_mm,
         findings=findings,
     )

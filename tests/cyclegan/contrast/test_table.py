@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from cyclegan.contrast.table import ContrastTable, fit_table
-from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.contrast.value_bins import NUM_MRI_BINS, hu_bins, mri_bins
 from cyclegan.errors import DataError
+from mrct.imaging.intensity import MEDIAN_LEVEL
 from tests.support.stores import random_head
 
 SHAPE = (8, 64, 64)
 HEIGHT = np.arange(SHAPE[0]) / (SHAPE[0] - 1)
+PIXEL_MM = (3.75, 3.75)
 Contrast = Callable[[np.ndarray], np.ndarray]
 
 
@@ -25,7 +27,8 @@ def scans(modality: str, people: list[dict[str, np.ndarray]], contrast: Contrast
 
 
 def table_of(count: int = 2, contrast: Contrast = abs) -> ContrastTable:
-    return fit_table(scans("mri", heads(1, count), contrast), lambda: scans("ct", heads(2, count)))
+    mris, cts = scans("mri", heads(1, count), contrast), scans("ct", heads(2, count))
+    return fit_table(mris, lambda: cts, PIXEL_MM)
 
 
 def error_hu(table: ContrastTable, contrast: Contrast = abs) -> float:
@@ -113,7 +116,7 @@ def test_a_refit_follows_a_person_who_looks_unlike_the_cohort(table):
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])
 def test_without_one_of_the_kinds_there_is_no_table(mri, ct):
     with pytest.raises(DataError, match="at least one MRI and one CT"):
-        fit_table(scans("mri", heads(1, mri)), lambda: scans("ct", heads(2, ct)))
+        fit_table(scans("mri", heads(1, mri)), lambda: scans("ct", heads(2, ct)), PIXEL_MM)
 
 
 def test_the_median_of_the_body_is_at_one_level_whatever_the_unit():
