@@ -14,7 +14,8 @@ from cyclegan.config.presets import smoke
 from mrct.cli import apply_shared_options
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# That of the commands is what they print for --help.
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs/commands.md"})]
 PROGRAM = r"(data_prep|cyclegan\.\w+|tune|cluster)"
 
 

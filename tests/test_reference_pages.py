@@ -1,0 +1,38 @@
+"""The reference pages say what the code says."""
+
+from dataclasses import fields
+
+import pytest
+
+from cyclegan.config.config import Config
+from cyclegan.config.flags import sections_of
+from cyclegan.config.presets import PRESETS
+from tests.reference_pages import COMMANDS, DOCS, FOR_WHICH_DATA, PAGES, help_of, texts_of
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_that_of_the_code(name):
+    expected = PAGES[name]()
+
+    assert (DOCS / name).read_text() == expected, "regenerate: python -m tests.reference_pages"
+
+
+def test_every_setting_is_explained():
+    sections = sections_of(Config())
+
+    assert {
+        name: {each.name for each in fields(section)} - texts_of(type(section)).keys()
+        for name, section in sections.items()
+    } == {name: set() for name in sections}
+
+
+def test_every_preset_says_what_it_is_for():
+    assert FOR_WHICH_DATA.keys() == PRESETS.keys()
+
+
+@pytest.mark.parametrize("program", ["data_prep", "tune", "cluster"])
+def test_every_command_of_a_program_has_its_part(program):
+    listed = help_of(program).partition("subcommands")[2]
+
+    commands = [command.split()[1] for command in COMMANDS if command.startswith(program)]
+    assert [line.split()[1] for line in listed.splitlines() if "•" in line] == commands
