@@ -26,12 +26,12 @@ from mrct.cli import apply_shared_options
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLUMNS = 80
 COMMANDS = (
-    *(f"data_prep {command}" for command in ("convert", "check", "describe", "remove", "phantom")),
+    *(f"data_prep {command}" for command in ("convert", "describe", "check", "remove", "phantom")),
     *(f"cyclegan.{command}" for command in ("train", "evaluate", "export", "translate")),
     *(f"tune {command}" for command in ("run", "report")),
-    *(f"cluster {command}" for command in ("submit", "doctor", "plan")),
+    *(f"cluster {command}" for command in ("doctor", "plan", "submit")),
 )
-"""In the order of their use."""
+"""In the order of their programs' help."""
 WITH_SETTINGS = ("cyclegan.train", "tune run")
 """Their --help-all has every setting, which has a page of its own."""
 BY_COMMAND = """\
