@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+import cyclegan.__main__ as cyclegan_main
 from cyclegan.config.config import Config
 from cyclegan.config.flags import sections_of
 from cyclegan.config.presets import PRESETS
@@ -37,3 +38,9 @@ def test_every_command_of_a_program_has_its_part(program):
 
     commands = [command.split()[1] for command in COMMANDS if command.startswith(program)]
     assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == commands
+
+
+def test_every_command_of_cyclegan_has_its_part():
+    own = [command for command in COMMANDS if command.startswith("cyclegan.")]
+
+    assert own == [f"cyclegan.{name}" for name in cyclegan_main.COMMANDS]
