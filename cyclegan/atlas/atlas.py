@@ -64,16 +64,14 @@ class CtAtlas:
         )
 
 
-def atlas_of(cts: Iterable[Scan], spacing_yx_mm: PixelSize) -> CtAtlas:
-    """Return the atlas of CTs with pixels of this size.
-
-    Each CT is given as HU [z, y, x], body mask and height of its slices.
+def atlas_of(cts: Iterable[Scan]) -> CtAtlas:
+    """Return the atlas of CTs in HU.
 
     Raises:
         ValueError: No CT has a body.
     """
     counts = np.zeros((NUM_POSITIONS, NUM_ATLAS_BINS), np.int64)
-    for hu, body, height in cts:
+    for hu, body, height, spacing_yx_mm in cts:
         values = hu[body.astype(bool)].clip(*WINDOW_HU)
         bins = ((values - WINDOW_HU[0]) / ATLAS_BIN_HU).astype(np.intp)
         counts += count_by_position(positions_of(body, height, spacing_yx_mm), bins, NUM_ATLAS_BINS)
@@ -100,7 +98,7 @@ def train_atlas(store: Store) -> CtAtlas:
             f"The train split of {store.path} has no CT to make an atlas of. Convert again with CT "
             "volumes: python -m data_prep convert --ct DIR ..."
         )
-    return atlas_of(train_scans(store, "ct"), store.spacing_mm[1:])
+    return atlas_of(train_scans(store, "ct"))
 
 
 def _medians(share: NDArray[np.float32]) -> Statistics:
