@@ -10,6 +10,7 @@ Start with a store that `python -m data_prep` made:
 
 import sys
 
+from cyclegan.contrast.command import ContrastCommand
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.export.command import ExportCommand
 from cyclegan.train.__main__ import TrainCommand
@@ -20,6 +21,7 @@ from mrct.help import asks_for_help, group_screen
 
 CYCLEGAN_COMMANDS = {
     "train": TrainCommand,
+    "contrast": ContrastCommand,
     "evaluate": EvaluateCommand,
     "export": ExportCommand,
     "translate": TranslateCommand,

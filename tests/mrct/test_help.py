@@ -6,10 +6,6 @@ from dataclasses import fields
 
 import pytest
 
-from cyclegan.evaluate.command import EvaluateCommand
-from cyclegan.export.command import ExportCommand
-from cyclegan.train.__main__ import TrainCommand
-from cyclegan.translate.command import TranslateCommand
 from mrct.errors import ExitCode, UsageError
 from tests.mrct.test_cli import ended
 
@@ -23,14 +19,9 @@ def commands_of(group: str) -> dict[str, type]:
 
 
 COMMANDS = {
-    (group, name): command
-    for group in ("data_prep", "tune", "cluster")
+    ((f"cyclegan.{name}",) if group == "cyclegan" else (group, name)): command
+    for group in GROUPS
     for name, command in commands_of(group).items()
-} | {
-    ("cyclegan.train",): TrainCommand,
-    ("cyclegan.evaluate",): EvaluateCommand,
-    ("cyclegan.export",): ExportCommand,
-    ("cyclegan.translate",): TranslateCommand,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import mrct.cli
 from mrct.cli import apply_shared_options
 
-PROGRAM = r"(?:data_prep|cyclegan\.(?:train|evaluate|export|translate)|tune|cluster)"
+PROGRAM = r"(?:data_prep|cyclegan\.(?:train|contrast|evaluate|export|translate)|tune|cluster)"
 
 
 class ParsedError(Exception):
