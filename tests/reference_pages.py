@@ -27,7 +27,10 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLUMNS = 80
 COMMANDS = (
     *(f"data_prep {command}" for command in ("convert", "check", "describe", "remove", "phantom")),
-    *(f"cyclegan.{command}" for command in ("train", "evaluate", "export", "translate")),
+    *(
+        f"cyclegan.{command}"
+        for command in ("train", "contrast", "evaluate", "export", "translate")
+    ),
     *(f"tune {command}" for command in ("run", "report")),
     *(f"cluster {command}" for command in ("submit", "doctor", "plan")),
 )

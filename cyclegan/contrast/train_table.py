@@ -8,7 +8,7 @@ by a table that has not seen it.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from operator import add
 from typing import TypeVar
 
@@ -65,16 +65,11 @@ class Part:
 
     def scans(self) -> Iterator[tuple[int, str, Scan]]:
         """Read the volumes; yields number, name and scan."""
-        store = _opened(self.store)
+        store = open_store(self.store)
         for number, name in enumerate(self.names, self.first):
             volume = store.volumes.named(name)
             assert volume is not None
             yield number, name, scan_of(store, volume)
-
-
-@lru_cache(maxsize=2)
-def _opened(path: StoragePath) -> Store:
-    return open_store(path)
 
 
 def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:

@@ -39,7 +39,7 @@ class TranslateCommand:
     """
 
     model: Annotated[Path, Positional, arg(metavar="MODEL")]
-    """Model folder, written by `python -m cyclegan.export`."""
+    """Model folder, written by `python -m cyclegan.export`: of a generator or a contrast table."""
     inputs: Annotated[tuple[Path, ...], Positional, arg(metavar="INPUT ...")]
     """Volume files, DICOM series, folders of them, or stores."""
     out: Path = Path("synthetic")
