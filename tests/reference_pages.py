@@ -26,15 +26,17 @@ from mrct.cli import apply_shared_options
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLUMNS = 80
 COMMANDS = (
-    *(f"data_prep {command}" for command in ("convert", "check", "describe", "remove", "phantom")),
+    *(f"data_prep {command}" for command in ("convert", "describe", "check", "remove", "phantom")),
     *(
         f"cyclegan.{command}"
         for command in ("train", "contrast", "evaluate", "export", "translate")
     ),
     *(f"tune {command}" for command in ("run", "report")),
-    *(f"cluster {command}" for command in ("submit", "doctor", "plan")),
+    *(f"cluster {command}" for command in ("doctor", "plan", "submit")),
 )
-"""In the order of their use."""
+"""In the order of their programs' help."""
+WITH_SETTINGS = ("cyclegan.train", "tune run")
+"""Their --help-all has every setting, which has a page of its own."""
 BY_COMMAND = """\
 `python -m tests.reference_pages` writes this page from the code, and a test compares them.
 """
@@ -60,8 +62,8 @@ utilisation](scale-model.md). No preset has been timed on a GPU.
 COMMANDS_HEAD = f"""\
 # Commands
 
-What each prints for `--help`, defaults and units included. `cyclegan.train` and `tune run` also
-take every [setting](settings.md) as a flag.
+What each prints for `--help-all`, defaults and units included; of `cyclegan.train` and `tune run`,
+which also take every [setting](settings.md) as a flag, what they print for `--help`.
 {BY_COMMAND}"""
 FOR_WHICH_DATA = {
     "default": "any body part, on one or more GPUs; where to begin",
@@ -173,28 +175,20 @@ def commands_page() -> str:
     """docs/commands.md: what `--help` of each command prints."""
     parts = [COMMANDS_HEAD]
     for command in COMMANDS:
-        parts += [f"## {command}\n", *map("    {}".format, wrapped(help_of(command))), ""]
+        flag = "--help" if command in WITH_SETTINGS else "--help-all"
+        parts += [f"## {command}\n", textwrap.indent(help_of(command, flag), "    ")]
     return "\n".join(parts)
 
 
-def wrapped(text: str) -> Iterator[str]:
-    """The lines of a text, with those that are too long broken as a terminal would."""
-    for line in text.splitlines():
-        indent = line[: len(line) - len(line.lstrip())]
-        yield from textwrap.wrap(
-            line.strip(), COLUMNS, initial_indent=indent, subsequent_indent=indent
-        ) or [""]
-
-
-def help_of(command: str) -> str:
-    """What a command prints for --help, at a fixed width and without colours."""
+def help_of(command: str, flag: str = "--help") -> str:
+    """What a command prints for --help or --help-all, at a fixed width and without colours."""
     program, *words = command.split()
     main: Callable[[list[str]], object] = importlib.import_module(f"{program}.__main__").main
     printed = io.StringIO()
     surroundings = {"COLUMNS": str(COLUMNS), "NO_COLOR": "1"}
     with patch.dict(os.environ, surroundings), contextlib.redirect_stdout(printed):
         try:
-            main(apply_shared_options([*words, "--help"]))
+            main(apply_shared_options([*words, flag]))
         except SystemExit:
             return printed.getvalue()
     raise AssertionError(f"{command} did not end after its help")

@@ -24,6 +24,7 @@ FLOW = [
     "mrct.stop_signals",
     "mrct.job_stop",
     "mrct.ray_session",
+    "mrct.help",
     "mrct.cli",
     "data_prep.readers",
     "data_prep.dicom",
@@ -70,6 +71,7 @@ FLOW = [
     "cyclegan.export",
     "cyclegan.evaluate",
     "cyclegan.translate",
+    "cyclegan.__main__",
     "tune.space",
     "tune.time_budget",
     "tune.search",
@@ -133,6 +135,7 @@ HOMES = {
     "matplotlib": {"mrct/drawing/slices.py", "mrct/drawing/curves.py"},
     "tyro": {
         "mrct/cli.py",
+        "mrct/help.py",
         "data_prep/__main__.py",
         "data_prep/convert/settings.py",
         "cyclegan/config/flags.py",

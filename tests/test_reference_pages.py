@@ -1,9 +1,11 @@
 """The reference pages say what the code says."""
 
+import re
 from dataclasses import fields
 
 import pytest
 
+import cyclegan.__main__ as cyclegan_main
 from cyclegan.config.config import Config
 from cyclegan.config.flags import sections_of
 from cyclegan.config.presets import PRESETS
@@ -32,7 +34,13 @@ def test_every_preset_says_what_it_is_for():
 
 @pytest.mark.parametrize("program", ["data_prep", "tune", "cluster"])
 def test_every_command_of_a_program_has_its_part(program):
-    listed = help_of(program).partition("subcommands")[2]
+    listed = help_of(program).partition("commands:\n")[2]
 
     commands = [command.split()[1] for command in COMMANDS if command.startswith(program)]
-    assert [line.split()[1] for line in listed.splitlines() if "•" in line] == commands
+    assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == commands
+
+
+def test_every_command_of_cyclegan_has_its_part():
+    own = [command for command in COMMANDS if command.startswith("cyclegan.")]
+
+    assert own == [f"cyclegan.{name}" for name in cyclegan_main.COMMANDS]
