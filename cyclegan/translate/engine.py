@@ -146,7 +146,7 @@ class TableEngine:
         table = self.model.kept.table
         with _refused():
             gain = table.gain_nats(shown.voxels, shown.body, shown.height)
-        least = max(0.0, table.findings.get(LEAST_GAIN, 0.0))
+        least = table.findings.get(LEAST_GAIN, 0.0)
         if gain < least:
             found.append(
                 f"The MRI is unlikely at its positions: {gain:.3f} nats a voxel above a histogram "
