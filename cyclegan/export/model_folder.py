@@ -75,7 +75,7 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
             written by an unknown version or for an unknown intensity mapping.
     """
     verify_model(folder)
-    info = parse_info((folder / INFO).read_text(), folder)
+    info = parse_info((folder / INFO).read_bytes(), folder)
     network = open_format(form, folder, len(info.inputs), info.generator, device)
     return ExportedModel(info=info, network=network, device=device)
 
