@@ -8,7 +8,7 @@ by a table that has not seen it.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from operator import add
 from typing import TypeVar
 
@@ -29,11 +29,9 @@ from mrct.storage.paths import StoragePath
 VOLUMES_PER_TASK = 2
 TASKS_PER_CORE = 2
 """Tasks waiting or running, so that no core waits and results do not pile up."""
-FEWEST_JUDGED = 4
-"""With fewer MRIs there are no quartiles."""
-FAR_OUT = 3.0
-"""Quartile ranges below the first quartile from which an MRI is unlike the others (Tukey 1977,
-Exploratory Data Analysis, section 2D)."""
+LEAST_SHARE = 0.25
+"""Of the median gain: an MRI to which positions tell less than that is unlike the others. On the
+frozen phantom they vary by half of it; a negated contrast is below 0."""
 Result = TypeVar("Result")
 
 
@@ -50,8 +48,8 @@ class TrainTable:
     @property
     def unlikely(self) -> dict[str, float]:
         """Return the gain of each MRI that is unlike the others."""
-        fence = self.table.findings.get(LEAST_GAIN, -np.inf)
-        return {name: gain for name, gain in self.gains_nats.items() if gain < fence}
+        least = self.table.findings.get(LEAST_GAIN, 0.0)
+        return {name: gain for name, gain in self.gains_nats.items() if gain < least}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,16 +63,11 @@ class Part:
 
     def scans(self) -> Iterator[tuple[int, str, Scan]]:
         """Read the volumes; yields number, name and scan."""
-        store = _opened(self.store)
+        store = open_store(self.store)
         for number, name in enumerate(self.names, self.first):
             volume = store.volumes.named(name)
             assert volume is not None
             yield number, name, scan_of(store, volume)
-
-
-@lru_cache(maxsize=2)
-def _opened(path: StoragePath) -> Store:
-    return open_store(path)
 
 
 def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
@@ -99,10 +92,9 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
         for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
             gains |= found
     table = fitted.table
-    if len(gains) >= FEWEST_JUDGED:
-        low, high = np.quantile(list(gains.values()), (0.25, 0.75))
-        fence = float(low - FAR_OUT * (high - low))
-        table = replace(table, findings=table.findings | {LEAST_GAIN: fence})
+    if gains:
+        least = max(0.0, LEAST_SHARE * float(np.median(list(gains.values()))))
+        table = replace(table, findings=table.findings | {LEAST_GAIN: least})
     return TrainTable(table=table, gains_nats=gains, left_out=tuple(left_out.values()))
 
 

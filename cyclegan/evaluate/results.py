@@ -61,6 +61,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         facts=facts,
         records=ours.records,
         hashes=hashes,
+        table=ours.table.table if ours.table else None,
     )
     out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
     make_output_folder(out)

@@ -82,6 +82,8 @@ class ModelInfo:
     parity: dict[str, float] = field(default_factory=dict)
     """Per file, the largest difference from the trained network on real slices: in HU for a CT, in
     grey levels of 4095 for an MRI."""
+    contrast_table: str = ""
+    """SHA-256 of the contrast table of the run; empty without one. It is a model of its own."""
     orientation: str = "z up, row 0 anterior, column 0 the patient's right"
     onnx_opset: int = OPSET
     size_multiple: int = MULTIPLE
@@ -96,6 +98,36 @@ class ModelInfo:
     def target(self) -> Modality:
         """Modality of the network's output."""
         return "ct" if self.direction == "to_ct" else "mri"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableInfo:
+    """The content of the `model.json` of a contrast table."""
+
+    kind: Literal["table"] = "table"
+    direction: Literal["to_ct"] = "to_ct"
+    contrast_table: str
+    """SHA-256 that seals the table."""
+    preprocessing: PreprocessingSpec
+    run: str
+    store_fingerprint: str
+    """Hash of the preprocessing of the training data."""
+    store_contents: str
+    """Hash of the volumes and splits of the training data."""
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    """Statistics of the MRIs of the train split."""
+    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
+    schema_version: int = MODEL_SCHEMA_VERSION
+
+    @property
+    def source(self) -> Modality:
+        """Modality of the input."""
+        return "mri"
+
+    @property
+    def target(self) -> Modality:
+        """Modality of the output."""
+        return "ct"
 
 
 def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
@@ -113,23 +145,23 @@ def parse_info(text: str, folder: Path) -> ModelInfo:
     values = json.loads(text)
     version, direction = values.get("schema_version"), values.get("direction")
     if version != MODEL_SCHEMA_VERSION:
-        raise _other(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
+        raise other_version(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
     if direction not in DIRECTIONS:
-        raise _other(folder, f"direction {direction!r}", " or ".join(DIRECTIONS))
+        raise other_version(folder, f"direction {direction!r}", " or ".join(DIRECTIONS))
     try:
         info = from_mapping(ModelInfo, values, INFO)
     except (ConfigError, UsageError, TypeError) as error:
-        raise _other(folder, str(error), "the fields of this version") from error
+        raise other_version(folder, str(error), "the fields of this version") from error
     assert isinstance(info, ModelInfo)
     if info.preprocessing.version != PREPROCESSING_VERSION:
-        raise _other(
+        raise other_version(
             folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
         )
     channels = channels_of(info.direction, info.neighbours, info.conditions)
     if info.inputs != channels:
-        raise _other(folder, f"inputs {info.inputs}", f"{channels}")
+        raise other_version(folder, f"inputs {info.inputs}", f"{channels}")
     if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
-        raise _other(folder, f"intensity {info.intensity}", f"{known}")
+        raise other_version(folder, f"intensity {info.intensity}", f"{known}")
     return info
 
 
@@ -138,7 +170,8 @@ def write_info(info: ModelInfo, folder: Path) -> None:
     (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _other(folder: Path, found: str, known: str) -> ModelError:
+def other_version(folder: Path, found: str, known: str) -> ModelError:
+    """Return the error of a `model.json` that this version would misinterpret."""
     return ModelError(
         f"{folder / INFO} was written by another version: found {found}, expected {known}. Results "
         "would be wrong without any warning. Use the version of this project that wrote the model, "

@@ -84,3 +84,12 @@ def test_a_store_without_one_of_the_kinds_has_no_table(mri, ct, tmp_path):
 
     with pytest.raises(DataError, match="at least one MRI and one CT"):
         fit_train_table(store, workers=0)
+
+
+@pytest.mark.slow
+def test_ray_tasks_give_the_table_of_this_process_to_the_bit(store):
+    alone, beside = (fit_train_table(store, workers=workers) for workers in (0, 2))
+
+    for name in ARRAYS:
+        assert np.array_equal(getattr(beside.table, name), getattr(alone.table, name)), name
+    assert beside.gains_nats == alone.gains_nats
