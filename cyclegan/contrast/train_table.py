@@ -31,7 +31,7 @@ TASKS_PER_CORE = 2
 """Tasks waiting or running, so that no core waits and results do not pile up."""
 LEAST_SHARE = 0.25
 """Of the median gain: an MRI to which positions tell less than that is unlike the others. On the
-frozen phantom they vary by half of it; a negated contrast is below 0."""
+frozen phantom the least of twelve gains is half of it."""
 Result = TypeVar("Result")
 
 

@@ -86,7 +86,7 @@ def test_a_store_without_one_of_the_kinds_has_no_table(mri, ct, tmp_path):
         fit_train_table(store, workers=0)
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_ray_tasks_give_the_table_of_this_process_to_the_bit(store):
     alone, beside = (fit_train_table(store, workers=workers) for workers in (0, 2))
 
