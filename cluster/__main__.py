@@ -9,6 +9,7 @@ Start with a check of every node, and of what N GPUs would gain:
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -90,13 +91,19 @@ class PlanCommand:
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 
 
-COMMANDS = {"doctor": DoctorCommand, "plan": PlanCommand, "submit": SubmitCommand}
+CLUSTER_COMMANDS = {"doctor": DoctorCommand, "plan": PlanCommand, "submit": SubmitCommand}
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
-    match parse_group(COMMANDS, own, prog="python -m cluster", description=__doc__):
+    begin = next((at for at, word in enumerate(own) if re.fullmatch(r"python[\d.]*", word)), None)
+    if begin is not None and not sent:
+        raise UsageError(
+            "Two hyphens stand before the command to run on the cluster:\n"
+            f"  python -m cluster {shlex.join(own[:begin])} -- {shlex.join(own[begin:])}"
+        )
+    match parse_group(CLUSTER_COMMANDS, own, prog="python -m cluster", description=__doc__):
         case SubmitCommand() as submit:
             return run_submit(submit, sent)
         case DoctorCommand() as doctor:

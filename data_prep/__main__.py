@@ -82,7 +82,7 @@ class PhantomCommand:
     cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
 
 
-COMMANDS = {
+DATA_PREP_COMMANDS = {
     "convert": ConvertSettings,
     "describe": DescribeCommand,
     "check": CheckCommand,
@@ -93,7 +93,7 @@ COMMANDS = {
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments select."""
-    match parse_group(COMMANDS, argv, prog="python -m data_prep", description=__doc__):
+    match parse_group(DATA_PREP_COMMANDS, argv, prog="python -m data_prep", description=__doc__):
         case ConvertSettings() as settings:
             return run_dry_run(settings) if settings.dry_run else run_convert(settings)
         case CheckCommand() as check:
@@ -140,13 +140,17 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     for remark in report.remarks:
         print(f"Note: {remark}")
     if report.notes:
-        print(f"{report.notes} notes on corrections: python -m data_prep describe --notes")
+        print(
+            f"{report.notes} notes on corrections: "
+            f"python -m data_prep describe {settings.out} --notes"
+        )
     if report.cut:
         rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
         print(
             f"warning: {len(report.cut)} volumes are cropped: their body is larger than slices of "
-            f"{settings.size[0]} x {settings.size[1]} voxels; `describe --notes` lists by how "
-            f"much. To keep all of it, convert into a new --out with --size {rows} {columns}.",
+            f"{settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep describe "
+            f"{settings.out} --notes` lists by how much. To keep all of it, convert into a new "
+            f"--out with --size {rows} {columns}.",
             file=sys.stderr,
         )
     if not report.is_empty:

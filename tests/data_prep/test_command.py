@@ -176,6 +176,17 @@ def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_pre
     assert "convert --mri MRI --ct CT --out brain.zarr --dry-run" in out
 
 
+def test_a_mistake_names_the_words_of_the_command(data_prep):
+    code, _, err = data_prep("convert", "--out", "brain.zarr")
+    assert code == 2
+    assert err.startswith("error: No input is given: give --mri DIR")
+
+    code, _, err = data_prep("convert", "--out", "brain.zarr", "--mri", "MRI", "--workrs", 2)
+    assert code == 2
+    assert "python -m data_prep convert --help" in err
+    assert "ConvertSettings" not in err
+
+
 def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_prep, tmp_path):
     write_head(tmp_path / "mri/0.nii.gz", "mri", 0)
     write_head(tmp_path / "ct/0.nii.gz", "ct", 1)
