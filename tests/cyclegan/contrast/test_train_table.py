@@ -6,6 +6,7 @@ import pytest
 from cyclegan.atlas.scans import train_scans
 from cyclegan.contrast import train_table
 from cyclegan.contrast.fit import table_of_scans
+from cyclegan.contrast.table import ARRAYS
 from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.errors import DataError
 from data_prep.store.history import rebuild_index
@@ -13,7 +14,6 @@ from data_prep.store.store import Store, open_store
 from data_prep.store.writer import write_volume
 from tests.support.stores import SPACING_MM, make_store, prepared, random_head
 
-ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
 SHAPE = (6, 48, 48)
 
 
