@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
             for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
                 gains |= found
         # Results of tasks lie in Ray's memory.
-        own = {name: np.array(getattr(fitted.table, name)) for name in ARRAYS}
+        own: dict[str, Any] = {name: np.array(getattr(fitted.table, name)) for name in ARRAYS}
         table = replace(fitted.table, **own)
     if gains:
         least = max(0.0, LEAST_SHARE * float(np.median(list(gains.values()))))
