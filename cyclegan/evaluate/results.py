@@ -12,6 +12,7 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
+from mrct.cli import print_json
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import make_output_folder
@@ -36,6 +37,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         store,
         command.split,
         compared_models=theirs,
+        table=ours.table.table if ours.table else None,
         options=ScoringOptions(
             protocol=command.protocol,
             register=command.register == "rigid",
@@ -50,6 +52,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         "store": f"{store.path.name} ({store.fingerprint[:8]})",
     }
     hashes = _hashes(store) | {"model": ours.sha256}
+    if ours.table:
+        hashes["contrast table"] = ours.table.sha256
     hashes |= {f"model {each.name}": each.sha256 for each in theirs}
     report = html_report(
         scores,
@@ -57,6 +61,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         facts=facts,
         records=ours.records,
         hashes=hashes,
+        table=ours.table.table if ours.table else None,
     )
     out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
     make_output_folder(out)
@@ -65,9 +70,12 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
-    print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
-    for reason in scores.failed:
-        print(f"Left out: {reason}")
+    if command.json:
+        print_json(found)
+    else:
+        print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
+        for reason in scores.failed:
+            print(f"Left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 
