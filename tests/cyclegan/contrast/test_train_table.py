@@ -12,16 +12,16 @@ from cyclegan.errors import DataError
 from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
 from data_prep.store.writer import write_volume
-from tests.support.stores import SPACING_MM, make_store, prepared, random_head
+from tests.support.stores import make_store, prepared, random_head
 
-SHAPE = (6, 48, 48)
+SHAPE, SPACING_MM = (6, 48, 48), (3.0, 5.0, 5.0)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Five MRIs and three CTs of the train split: no whole number of parts."""
     path = tmp_path_factory.mktemp("table") / "heads.zarr"
-    return make_store(path, mri=5, ct=3, shape=SHAPE)
+    return make_store(path, mri=5, ct=3, shape=SHAPE, spacing_mm=SPACING_MM)
 
 
 def arrays_of(store: Store) -> list[np.ndarray]:
@@ -62,7 +62,7 @@ def test_the_table_of_the_parts_is_that_of_the_scans(store):
 def test_mris_that_the_table_does_not_explain_are_named(tmp_path):
     """One of another contrast, and one whose body is background."""
     path = tmp_path / "heads.zarr"
-    make_store(path, mri=5, ct=2, shape=SHAPE)
+    make_store(path, mri=5, ct=2, shape=SHAPE, spacing_mm=SPACING_MM)
     head = random_head(np.random.default_rng(9), SHAPE)
     mostly_background = head["mri"] * (np.arange(head["mri"].size).reshape(SHAPE) % 4 == 0)
     odd = {"a" * 16: 1000 - head["mri"].clip(0, 990), "b" * 16: mostly_background}
