@@ -34,6 +34,10 @@ NEVER = 1e-6
 """Share that a position leaves to HU that no training CT has there."""
 
 
+ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
+"""The fields of a table that are arrays."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ContrastTable:
     """What a cohort's MRIs and CTs say about the HU of a voxel."""

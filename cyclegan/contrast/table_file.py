@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from cyclegan.atlas.positions import POSITION_BINS
-from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
 from mrct.storage.paths import StoragePath
@@ -19,7 +19,6 @@ from mrct.storage.paths import StoragePath
 TABLE_FILE = "contrast_table.safetensors"
 TABLE_VERSION = 1
 """Of the file and of what its positions and bins mean."""
-ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
 SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
 
 

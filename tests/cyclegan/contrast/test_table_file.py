@@ -7,8 +7,8 @@ import pytest
 
 from cyclegan.atlas.positions import NUM_POSITIONS
 from cyclegan.contrast import table_file
-from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.table_file import ARRAYS, TABLE_FILE, read_table, table_bytes
+from cyclegan.contrast.table import ARRAYS, ContrastTable
+from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
 from mrct.storage.local_path import LocalPath
