@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from cyclegan.config.config import Config
 from cyclegan.config.run_storage import lasting, runs_folder
-from cyclegan.config.values import did_you_mean, typed
+from cyclegan.config.values import did_you_mean, shown, typed
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath
 
@@ -162,7 +162,7 @@ def load_config(path: StoragePath) -> Config:
             f"There is no {path}. Give the folder of a run, RUNS/NAME as printed by "
             "`python -m cyclegan.train`; it contains the file."
         ) from error
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"No configuration can be read from {path}: {error}") from error
     if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
         raise ConfigError(
@@ -192,7 +192,7 @@ def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) 
             type or out of its range.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must contain settings by name, but contains {values!r}.")
+        raise ConfigError(f"{where} must contain settings by name, but contains {shown(values)}.")
     hints = get_type_hints(cls)
     defaults = {
         item.name: item.default if default is MISSING else getattr(default, item.name)

@@ -83,7 +83,7 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
             "it; `python -m cyclegan.evaluate` scores it in the run that it was exported from."
         )
     verify_model(folder)
-    info = parse_info((folder / INFO).read_text(), folder)
+    info = parse_info((folder / INFO).read_bytes(), folder)
     network = open_format(form, folder, len(info.inputs), info.generator, device)
     return ExportedModel(info=info, network=network, device=device)
 
