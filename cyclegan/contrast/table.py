@@ -58,6 +58,25 @@ class ContrastTable:
     findings: dict[str, float]
     """How the fit went: see `FittedLikelihood`, and LEAST_GAIN."""
 
+    def sentences(self) -> list[str]:
+        """Return how the fit went, with a warning where MRIs and CTs do not belong together."""
+        found = self.findings
+        lines = [f"Bells of width {found['bell_width']:.2f} in the root of the standardised value."]
+        if "bell_gain_nats" not in found:
+            return lines
+        bell, free = found["bell_gain_nats"], found["free_gain_nats"]
+        lines.append(
+            f"MRIs that were held out are likelier by {bell:.3f} (bells) and {free:.3f} (free "
+            "shape) nats a voxel than without positions."
+        )
+        if bell <= 0:
+            lines.append(
+                "warning: A gain of 0 or less means that the MRIs are of other people, bodies or "
+                "fields of view than the CTs, or that the outlines differ. Look at both: python -m "
+                "data_prep describe STORE --picture FILE"
+            )
+        return lines
+
     def synthetic_ct(
         self, voxels: NDArray[Any], body: NDArray[Any], height: NDArray[np.float64]
     ) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Synthetic CTs of small heads by a table that has seen no pair of scans."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,15 @@ def test_an_mri_of_another_contrast_is_unlikely_at_its_positions(table):
 
     assert alike > 0.1
     assert unlike < alike - 0.5
+
+
+@pytest.mark.parametrize(("gain", "warns"), [(0.01, False), (0.0, True)])
+def test_a_gain_of_nothing_is_a_warning_that_the_cohorts_differ(table, gain, warns):
+    changed = replace(table, findings=table.findings | {"bell_gain_nats": gain})
+
+    last = changed.sentences()[-1]
+
+    assert last.startswith("warning: A gain of 0 or less means") == warns
 
 
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])
