@@ -8,12 +8,14 @@ import pytest
 
 from cyclegan.contrast.fit import table_of_scans
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.contrast.value_bins import NUM_MRI_BINS, hu_bins, mri_bins
 from cyclegan.errors import DataError
+from mrct.imaging.intensity import MEDIAN_LEVEL
 from tests.support.stores import random_head
 
 SHAPE = (8, 64, 64)
 HEIGHT = np.arange(SHAPE[0]) / (SHAPE[0] - 1)
+PIXEL_MM = (3.75, 3.75)
 Contrast = Callable[[np.ndarray], np.ndarray]
 
 
@@ -23,7 +25,7 @@ def heads(seed: int, count: int) -> list[dict[str, np.ndarray]]:
 
 
 def scans(modality: str, people: list[dict[str, np.ndarray]], contrast: Contrast = abs):
-    return [(contrast(head[modality]), head["body"], HEIGHT) for head in people]
+    return [(contrast(head[modality]), head["body"], HEIGHT, PIXEL_MM) for head in people]
 
 
 def table_of(count: int = 2, contrast: Contrast = abs) -> ContrastTable:

@@ -13,16 +13,16 @@ from cyclegan.errors import DataError
 from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
 from data_prep.store.writer import write_volume
-from tests.support.stores import SPACING_MM, make_store, prepared, random_head
+from tests.support.stores import make_store, prepared, random_head
 
-SHAPE = (6, 48, 48)
+SHAPE, SPACING_MM = (6, 48, 48), (3.0, 5.0, 5.0)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Five MRIs and three CTs of the train split: no whole number of parts."""
     path = tmp_path_factory.mktemp("table") / "heads.zarr"
-    return make_store(path, mri=5, ct=3, shape=SHAPE)
+    return make_store(path, mri=5, ct=3, shape=SHAPE, spacing_mm=SPACING_MM)
 
 
 def arrays_of(cts: CtCounts | None, mris: MriCounts | None) -> list[np.ndarray]:
@@ -55,7 +55,7 @@ def test_parts_of_any_size_count_what_the_whole_does_to_the_bit(store, monkeypat
 def test_mris_that_the_table_does_not_explain_are_named(tmp_path):
     """One of another contrast, and one whose body is background."""
     path = tmp_path / "heads.zarr"
-    make_store(path, mri=5, ct=2, shape=SHAPE)
+    make_store(path, mri=5, ct=2, shape=SHAPE, spacing_mm=SPACING_MM)
     head = random_head(np.random.default_rng(9), SHAPE)
     mostly_background = head["mri"] * (np.arange(head["mri"].size).reshape(SHAPE) % 4 == 0)
     odd = {"a" * 16: 1000 - head["mri"].clip(0, 990), "b" * 16: mostly_background}
