@@ -1,6 +1,5 @@
 """Every command in a code block of the pages is one that its program accepts."""
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import mrct.cli
 from cyclegan.config.files import to_yaml
 from cyclegan.config.presets import smoke
-from mrct.cli import apply_shared_options
+from tests.support.accepted import PROGRAM, refusal
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAM = r"(data_prep|cyclegan\.\w+|tune|cluster)"
-
-
-class ParsedError(Exception):
-    """Raised once all arguments are accepted, in the place of the work."""
+# That of the commands is what they print for --help.
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs/commands.md"})]
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:
@@ -43,20 +37,10 @@ def test_the_commands_of_a_page_are_accepted_by_their_programs(page, monkeypatch
     run.make_folder()
     (run / "config.yaml").write_text(to_yaml(smoke()))
     monkeypatch.chdir(tmp_path)
-    parse = mrct.cli.parse
-
-    def parse_only(*arguments, **options):
-        raise ParsedError(parse(*arguments, **options))
-
-    refused = []
-    for program, *arguments in commands_of(page):
-        module = importlib.import_module(f"{program}.__main__")
-        monkeypatch.setattr(module, "parse", parse_only)
-        try:
-            module.main(apply_shared_options(arguments))
-        except ParsedError:
-            continue
-        except (SystemExit, Exception) as error:
-            refused.append((program, *arguments, error))
+    refused = [
+        (program, *arguments, error)
+        for program, *arguments in commands_of(page)
+        if (error := refusal(program, arguments, monkeypatch))
+    ]
 
     assert refused == []

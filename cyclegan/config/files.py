@@ -169,8 +169,8 @@ def load_config(path: StoragePath) -> Config:
             f"{path} has schema_version {found}, and this version of the project reads "
             f"{SCHEMA_VERSION}, where critic.filters is discriminator.filters and "
             "schedule.save_every_steps: 1000 is schedule.save_every: 1000 steps. Start a new run: "
-            "python -m cyclegan.train PRESET --run.name NAME; or a new search: "
-            "python -m tune run SPACE --name NAME. In a file of your own write "
+            "`python -m cyclegan.train default --run.name NAME`; or a new search: "
+            "`python -m tune run weights --name NAME`. In a file of your own write "
             f"schema_version: {SCHEMA_VERSION} and today's names."
         )
     config = from_mapping(Config, values, path.name)

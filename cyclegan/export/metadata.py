@@ -86,6 +86,8 @@ class ModelInfo:
     parity: dict[str, float] = field(default_factory=dict)
     """Per file, the largest difference from the trained network on real slices: in HU for a CT, in
     grey levels of 4095 for an MRI."""
+    contrast_table: str = ""
+    """SHA-256 of the contrast table of the run; empty without one. It is a model of its own."""
     orientation: str = _UPRIGHT
     onnx_opset: int = OPSET
     size_multiple: int = MULTIPLE
@@ -102,6 +104,36 @@ class ModelInfo:
         return "ct" if self.direction == "to_ct" else "mri"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableInfo:
+    """The content of the `model.json` of a contrast table."""
+
+    kind: Literal["table"] = "table"
+    direction: Literal["to_ct"] = "to_ct"
+    contrast_table: str
+    """SHA-256 that seals the table."""
+    preprocessing: PreprocessingSpec
+    run: str
+    store_fingerprint: str
+    """Hash of the preprocessing of the training data."""
+    store_contents: str
+    """Hash of the volumes and splits of the training data."""
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    """Statistics of the MRIs of the train split."""
+    orientation: str = _UPRIGHT
+    schema_version: int = MODEL_SCHEMA_VERSION
+
+    @property
+    def source(self) -> Modality:
+        """Modality of the input."""
+        return "mri"
+
+    @property
+    def target(self) -> Modality:
+        """Modality of the output."""
+        return "ct"
+
+
 def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
     """Return the content of each input channel of a network, in order (`nets.input_channels`)."""
     source = "mri" if direction == "to_ct" else "ct"
@@ -112,39 +144,48 @@ def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tupl
     return ("depth below the surface", *slices, "height") if conditions else tuple(slices)
 
 
-def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
-    """Read a `model.json`, and refuse one that this version would misinterpret."""
+def described(folder: Path, content: str | bytes) -> dict[str, Any]:
+    """Return the fields of the `model.json` of a folder, which are of this version, unchecked."""
     try:
         values = dict(parse_json(content))
     except (ValueError, TypeError) as error:
-        raise _other(folder, f"no description ({error})", "the fields of this version") from error
-    version, direction = values.get("schema_version"), values.get("direction")
-    if version != MODEL_SCHEMA_VERSION:
-        raise _other(folder, f"schema_version {shown(version)}", f"{MODEL_SCHEMA_VERSION}")
+        found = f"no description ({error})"
+        raise other_version(folder, found, "the fields of this version") from error
+    if (version := values.get("schema_version")) != MODEL_SCHEMA_VERSION:
+        raise other_version(folder, f"schema_version {shown(version)}", f"{MODEL_SCHEMA_VERSION}")
+    return values
+
+
+def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
+    """Read a `model.json`, and refuse one that this version would misinterpret."""
+    values = described(folder, content)
+    direction = values.get("direction")
     if direction not in DIRECTIONS:
-        raise _other(folder, f"direction {shown(direction)}", " or ".join(DIRECTIONS))
+        raise other_version(folder, f"direction {shown(direction)}", " or ".join(DIRECTIONS))
     try:
         info = from_mapping(ModelInfo, values, INFO)
     except (ConfigError, UsageError, TypeError) as error:
-        raise _other(folder, str(error), "the fields of this version") from error
+        raise other_version(folder, str(error), "the fields of this version") from error
     assert isinstance(info, ModelInfo)
     if info.preprocessing.version != PREPROCESSING_VERSION:
-        raise _other(
+        raise other_version(
             folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
         )
     for word in (info.run, info.checkpoint, info.config_hash):
         if not is_plain(word, r"[^./][^/]{0,254}") or not word.isprintable():
-            raise _other(folder, f"{shown(word)} for a run, a checkpoint or a hash", "a plain name")
+            raise other_version(
+                folder, f"{shown(word)} for a run, a checkpoint or a hash", "a plain name"
+            )
     # Bounded before their list is made: the number is whatever the file claims.
     neighbours = max(0, min(info.neighbours, len(info.inputs)))
     channels = channels_of(info.direction, neighbours, info.conditions)
     if info.neighbours != neighbours or info.inputs != channels:
-        raise _other(folder, f"inputs {shown(info.inputs)}", f"{channels}")
+        raise other_version(folder, f"inputs {shown(info.inputs)}", f"{channels}")
     if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
-        raise _other(folder, f"intensity {info.intensity}", f"{known}")
+        raise other_version(folder, f"intensity {info.intensity}", f"{known}")
     if (info.orientation, info.size_multiple) != (_UPRIGHT, MULTIPLE):
         found = f"{info.orientation!r}, in-plane sizes of {info.size_multiple}"
-        raise _other(folder, found, f"{_UPRIGHT!r} and {MULTIPLE}")
+        raise other_version(folder, found, f"{_UPRIGHT!r} and {MULTIPLE}")
     return info
 
 
@@ -153,7 +194,8 @@ def write_info(info: ModelInfo, folder: Path) -> None:
     (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _other(folder: Path, found: str, known: str) -> ModelError:
+def other_version(folder: Path, found: str, known: str) -> ModelError:
+    """Return the error of a `model.json` that this version would misinterpret."""
     return ModelError(
         f"{folder / INFO} was written by another version: found {found}, expected {known}. Results "
         "would be wrong without any warning. Use the version of this project that wrote the model, "

@@ -149,7 +149,7 @@ def put_volume(store: StoragePath, name: str, files: dict[str, bytes], record: b
     except FileExistsError as error:
         raise StoreError(
             f"Another process committed {name} to {store} at the same time, from other bytes. Wait "
-            "until only one conversion runs, then run `python -m data_prep check --full`."
+            f"until only one conversion runs, then run `python -m data_prep check {store} --full`."
         ) from error
 
 

@@ -161,7 +161,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(data_prep, tmp_path):
 
 def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_prep, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = data_prep("convert", "--help")
+    code, out, _ = data_prep("convert", "--help-all")
     assert code == 0
     for layout in ("--mri MRI --ct CT", "--bids DIR", "--synthrad Task1", "--manifest LIST.csv"):
         assert layout in out
@@ -174,6 +174,17 @@ def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_pre
     code, out, _ = data_prep("--help")
     assert code == 0
     assert "convert --mri MRI --ct CT --out brain.zarr --dry-run" in out
+
+
+def test_a_mistake_names_the_words_of_the_command(data_prep):
+    code, _, err = data_prep("convert", "--out", "brain.zarr")
+    assert code == 2
+    assert err.startswith("error: No input is given: give --mri DIR")
+
+    code, _, err = data_prep("convert", "--out", "brain.zarr", "--mri", "MRI", "--workrs", 2)
+    assert code == 2
+    assert "python -m data_prep convert --help" in err
+    assert "ConvertSettings" not in err
 
 
 def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_prep, tmp_path):

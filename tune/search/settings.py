@@ -136,8 +136,8 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     if not resume:
         raise ConfigError(
             f"{folder} already contains a search, and a new one never writes over it. To continue "
-            "it: the same command with --resume. To see its results: python -m tune report "
-            f"{folder}. To start another one: --name NAME."
+            "it: the same command with --resume. To see its results: `python -m tune report "
+            f"{folder}`. To start another one: --name NAME."
         )
     before = load_settings(folder)
     changes = [

@@ -122,6 +122,7 @@ def restore_checkpoint(state: TrainState, folder: StoragePath) -> None:
         state.scaler.load_state_dict(facts["scaler"])
     state.skipped.fill_(facts["skipped"])
     state.streak.fill_(facts["streak"])
+    state.contrast_table = facts.get("contrast_table", "")
     state.rollbacks = facts["rollbacks"]
     state.step = facts["step"]
 

@@ -93,6 +93,7 @@ def take_snapshot(
         "rollbacks": state.rollbacks,
         "scaler": state.scaler.state_dict(),
         "settings": dict(state.settings),
+        "contrast_table": state.contrast_table,
     }
     return Snapshot(
         step=state.step,

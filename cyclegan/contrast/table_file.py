@@ -1,0 +1,116 @@
+"""A contrast table as one file, sealed by its own SHA-256: arrays and facts, no pickle."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS
+from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
+from cyclegan.errors import TableError
+from mrct.storage.json_text import parse_json
+from mrct.storage.paths import StoragePath
+
+TABLE_FILE = "contrast_table.safetensors"
+TABLE_VERSION = 1
+"""Of the file and of what its positions and bins mean."""
+ARRAYS = {
+    "prior": (NUM_POSITIONS, NUM_HU_BINS),
+    "likelihood": (NUM_HU_BINS, NUM_MRI_BINS),
+    "bin_hu": (NUM_HU_BINS,),
+    "affinities": (3, NUM_HU_BINS, NUM_HU_BINS),
+    "histogram": (NUM_MRI_BINS,),
+}
+SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeptTable:
+    """A table that was read from a file."""
+
+    table: ContrastTable
+    sha256: str
+    """What a run, its checkpoints and models know it by: the hash of arrays and facts."""
+    store_fingerprint: str
+    """Hash of the preprocessing of the volumes that it was fitted to."""
+    store_contents: str
+    """Hash of these volumes and their splits."""
+
+
+def table_bytes(table: ContrastTable, *, store_fingerprint: str, store_contents: str) -> bytes:
+    """Return the file of a table; the hashes are those of `KeptTable`."""
+    arrays = {name: np.ascontiguousarray(getattr(table, name)) for name in ARRAYS}
+    facts = {
+        "version": TABLE_VERSION,
+        "shape": SHAPE_OF_TABLE,
+        "findings": table.findings,
+        "store_fingerprint": store_fingerprint,
+        "store_contents": store_contents,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return safetensors.numpy.save(arrays, {"facts": text, "sha256": _digest(text, arrays)})
+
+
+def read_table(path: StoragePath) -> KeptTable | None:
+    """Read the file of a table; None if there is none.
+
+    Raises:
+        TableError: It is damaged, or of another version.
+    """
+    return parse_table(path.read_bytes(), path) if path.exists() else None
+
+
+def parse_table(content: bytes, path: object) -> KeptTable:
+    """Return the table in the content of a file; `path` stands in messages.
+
+    Raises:
+        TableError: It is damaged, or of another version.
+    """
+    try:
+        arrays = safetensors.numpy.load(content)
+        length = int.from_bytes(content[:8], "little")
+        header: dict[str, str] = parse_json(content[8 : 8 + length])["__metadata__"]
+        text, sealed = header["facts"], header["sha256"]
+        facts: dict[str, Any] = parse_json(text)
+        made = (facts["version"], facts["shape"])
+        findings = {str(name): float(value) for name, value in dict(facts["findings"]).items()}
+        hashes = str(facts["store_fingerprint"]), str(facts["store_contents"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise TableError(f"The contrast table {path} is damaged ({error}). {_AGAIN}") from error
+    if _digest(text, arrays) != sealed or arrays.keys() != {*ARRAYS}:
+        raise TableError(f"The contrast table {path} was changed after it was written. {_AGAIN}")
+    if made != (TABLE_VERSION, SHAPE_OF_TABLE):
+        raise TableError(
+            f"The contrast table {path} is of another version of this project, whose positions "
+            f"and bins differ. {_AGAIN}"
+        )
+    for name, shape in ARRAYS.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise TableError(
+                f"The contrast table {path} is damaged (its {name} is not {shape} finite numbers). "
+                f"{_AGAIN}"
+            )
+    return KeptTable(
+        table=ContrastTable(**arrays, findings=findings),
+        sha256=sealed,
+        store_fingerprint=hashes[0],
+        store_contents=hashes[1],
+    )
+
+
+_AGAIN = "Fit it again: python -m cyclegan.contrast RUN --overwrite"
+
+
+def _digest(facts: str, arrays: dict[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256(facts.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
