@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from data_prep.convert.settings import ConvertSettings
 from data_prep.phantom.settings import CohortSettings
-from mrct.cli import optional, parse_group, run_command
+from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode
 from mrct.storage.paths import StoragePath
 
@@ -32,6 +32,7 @@ class CheckCommand:
     """Also read and hash every byte; by default only counts, sizes and metadata are compared."""
     repair: bool = False
     """Remove damaged volumes and rebuild the index; the same convert restores them."""
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,7 @@ class DescribeCommand:
     picture: Annotated[Path | None, optional("PATH", "none")] = None
     """Write a contact sheet (PNG): the oddest volumes by field of view, outline and contrast, then
     some of each domain and split."""
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +163,11 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
                 f"warning: The {split} split has no {modality.upper()}, and training needs one.",
                 file=sys.stderr,
             )
+        print(
+            "Look at it, and train on it:\n"
+            f"  python -m data_prep describe {settings.out} --picture volumes.png\n"
+            f"  python -m cyclegan.train demo --data.store {settings.out}"
+        )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:
@@ -178,10 +185,19 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     """Print the facts in the index, then histograms of some volumes."""
     from rich.console import Console
 
-    from data_prep.store.describe import EDGES_HU, describe, hu_lines, notes_of
+    from data_prep.store.describe import EDGES_HU, describe, facts_of, hu_lines, notes_of
     from data_prep.store.store import open_store
 
     store = open_store(command.store)
+    notes = list(notes_of(store)) if command.notes else []
+    odd = []
+    if command.picture:
+        from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
+
+        odd = [str(each) for each in save_contact_sheet(store, command.picture)]
+    if command.json:
+        print_json(facts_of(store) | {"notes": notes, "odd": odd})
+        return ExitCode.DONE
     Console().print(describe(store))
     print(
         f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}; "
@@ -189,12 +205,9 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     )
     for line in hu_lines(store):
         print(line)
-    for line in notes_of(store) if command.notes else ():
-        print(line)
+    for note in notes:
+        print(note)
     if command.picture:
-        from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
-
-        odd = save_contact_sheet(store, command.picture)
         for each in odd:
             print(f"Odd: {each}")
         print(f"Wrote {command.picture}, with {len(odd)} odd volumes first")
@@ -220,8 +233,11 @@ def run_check(command: CheckCommand) -> ExitCode:
     problems = check(store, full=command.full)
     for problem in problems:
         print(problem, file=sys.stderr)
-    depth = "every byte" if command.full else "counts, sizes and metadata"
-    print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
+    if command.json:
+        print_json({"volumes": len(store.volumes), "full": command.full, "problems": problems})
+    else:
+        depth = "every byte" if command.full else "counts, sizes and metadata"
+        print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
     return ExitCode.FAILED if problems else ExitCode.DONE
 
 
@@ -230,6 +246,9 @@ def run_repair(command: CheckCommand) -> ExitCode:
     from data_prep.store.check import repair
 
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
+    if command.json:
+        print_json({"removed": count})
+        return ExitCode.PARTLY_DONE if count else ExitCode.DONE
     print(f"Removed {count} damaged volumes and rebuilt the index")
     if not count:
         return ExitCode.DONE

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS
-from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
 from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 TABLE_FILE = "contrast_table.safetensors"
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 """Of the file and of what its positions and bins mean."""
-ARRAYS = {
+_SHAPES = {
     "prior": (NUM_POSITIONS, NUM_HU_BINS),
     "likelihood": (NUM_HU_BINS, NUM_MRI_BINS),
     "bin_hu": (NUM_HU_BINS,),
@@ -49,6 +49,7 @@ def table_bytes(table: ContrastTable, *, store_fingerprint: str, store_contents:
     facts = {
         "version": TABLE_VERSION,
         "shape": SHAPE_OF_TABLE,
+        "spacing_yx_mm": table.spacing_yx_mm,
         "findings": table.findings,
         "store_fingerprint": store_fingerprint,
         "store_contents": store_contents,
@@ -80,6 +81,7 @@ def parse_table(content: bytes, path: object) -> KeptTable:
         facts: dict[str, Any] = parse_json(text)
         made = (facts["version"], facts["shape"])
         findings = {str(name): float(value) for name, value in dict(facts["findings"]).items()}
+        rows_mm, columns_mm = map(float, facts["spacing_yx_mm"])
         hashes = str(facts["store_fingerprint"]), str(facts["store_contents"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TableError(f"The contrast table {path} is damaged ({error}). {_AGAIN}") from error
@@ -90,14 +92,14 @@ def parse_table(content: bytes, path: object) -> KeptTable:
             f"The contrast table {path} is of another version of this project, whose positions "
             f"and bins differ. {_AGAIN}"
         )
-    for name, shape in ARRAYS.items():
+    for name, shape in _SHAPES.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise TableError(
                 f"The contrast table {path} is damaged (its {name} is not {shape} finite numbers). "
                 f"{_AGAIN}"
             )
     return KeptTable(
-        table=ContrastTable(**arrays, findings=findings),
+        table=ContrastTable(**arrays, spacing_yx_mm=(rows_mm, columns_mm), findings=findings),
         sha256=sealed,
         store_fingerprint=hashes[0],
         store_contents=hashes[1],

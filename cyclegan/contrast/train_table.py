@@ -7,6 +7,8 @@ by a table that has not seen it.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
@@ -31,7 +33,7 @@ TASKS_PER_CORE = 2
 """Tasks waiting or running, so that no core waits and results do not pile up."""
 LEAST_SHARE = 0.25
 """Of the median gain: an MRI to which positions tell less than that is unlike the others. On the
-frozen phantom they vary by half of it; a negated contrast is below 0."""
+frozen phantom the least of twelve gains is half of it."""
 Result = TypeVar("Result")
 
 
@@ -83,15 +85,16 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
         StoreError: A volume is damaged.
         UnreachableError: Ray was lost.
     """
-    cts, mris, left_out = count_train_split(store, workers)
-    # Of one thread, as in a task: BLAS makes these small products slower with more.
-    (fitted,) = _results(fit_table, [cts], workers, mris)
     gains: dict[str, float] = {}
-    if fitted.log_gains is not None:
-        judge = partial(_judge, left_out=frozenset(left_out))
-        for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
-            gains |= found
-    table = fitted.table
+    with _session(workers):
+        cts, mris, left_out = count_train_split(store, workers)
+        # A task has one thread: BLAS makes these small products slower with more.
+        (fitted,) = _results(fit_table, [cts], workers, mris)
+        if fitted.log_gains is not None:
+            judge = partial(_judge, left_out=frozenset(left_out))
+            for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
+                gains |= found
+        table = deepcopy(fitted.table)  # what a task returns lies in Ray's memory
     if gains:
         least = max(0.0, LEAST_SHARE * float(np.median(list(gains.values()))))
         table = replace(table, findings=table.findings | {LEAST_GAIN: least})
@@ -148,6 +151,18 @@ def _judge(
     return gains
 
 
+@contextmanager
+def _session(workers: int | None) -> Iterator[None]:
+    """Connect to Ray, unless it is to be done without or a block around this one has done so."""
+    if workers == 0:
+        yield
+        return
+    from mrct.ray_session import ray_session  # takes seconds, and workers=0 does without
+
+    with ray_session(num_cpus=workers):
+        yield
+
+
 def _results(
     task: Callable[..., Result], parts: Sequence[object], workers: int | None, *shared: object
 ) -> Iterator[Result]:
@@ -155,17 +170,15 @@ def _results(
     if workers == 0:
         yield from (task(part, *shared) for part in parts)
         return
-    import ray  # takes seconds, and workers=0 does without
+    import ray
 
-    from mrct.ray_session import ray_session
-
-    with ray_session(num_cpus=workers):
-        remote, sent = ray.remote(num_cpus=1)(task), [ray.put(each) for each in shared]
+    with _session(workers):
+        remote, sent = ray.remote(num_cpus=1)(_run), [ray.put(each) for each in shared]
         most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting, flying = deque(parts), deque[object]()
         while waiting or flying:
             while waiting and len(flying) < most:
-                flying.append(remote.remote(waiting.popleft(), *sent))
+                flying.append(remote.remote(task, waiting.popleft(), *sent))
             try:
                 yield ray.get(flying.popleft())
             except ray.exceptions.RayTaskError as error:
@@ -175,3 +188,7 @@ def _results(
                     f"Ray, or the node of a task, was lost ({type(error).__name__}) while the "
                     "contrast table was counted. Run the same command again."
                 ) from error
+
+
+def _run(task: Callable[..., Result], part: object, *shared: object) -> Result:
+    return task(part, *shared)  # Ray takes functions alone, and a task may be a partial one

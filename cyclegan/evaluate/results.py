@@ -2,6 +2,7 @@
 
 import json
 
+from cyclegan.config.run_location import is_run
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.evaluate.evaluate import evaluate
 from cyclegan.evaluate.model_under_test import open_model_under_test, store_for, with_unique_names
@@ -12,6 +13,7 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
+from mrct.cli import print_json
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import make_output_folder
@@ -69,9 +71,14 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
-    print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
-    for reason in scores.failed:
-        print(f"Left out: {reason}")
+    if command.json:
+        print_json(found)
+    else:
+        print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
+        for reason in scores.failed:
+            print(f"Left out: {reason}")
+        if is_run(subject):
+            print(f"  python -m cyclegan.export {subject} --scores {out / 'scores.json'}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 

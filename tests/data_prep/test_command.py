@@ -1,5 +1,6 @@
 """python -m data_prep: what a person types, sees, and gets as an exit code."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def test_convert_check_and_describe_a_cohort(data_prep, tmp_path):
     assert code == 0
     assert "56 x 48 (224 x 192 mm)" in out
     assert "-1024..3071" in out
+
+    _, out, _ = data_prep("check", tmp_path / "s.zarr", "--json")
+    assert json.loads(out) == {"volumes": 4, "full": False, "problems": []}
+    _, out, _ = data_prep("describe", tmp_path / "s.zarr", "--notes", "--json")
+    facts = json.loads(out)
+    assert (facts["spacing_mm"], facts["size"]) == ([6, 4, 4], [56, 48])
+    assert sum(domain["volumes"] for domain in facts["domains"]) == 4
+    cts = [each for each in facts["domains"] if each["modality"] == "ct" and each["volumes"]]
+    assert all(each["window"] == [-1024, 3071] for each in cts)
+    assert all(isinstance(note, str) for note in facts["notes"])
 
 
 def test_a_cohort_of_which_nothing_is_usable_fails(data_prep, tmp_path):

@@ -19,7 +19,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, with_settings
 from cyclegan.config.presets import smoke
 from cyclegan.contrast import table_file
-from cyclegan.contrast.table_file import ARRAYS, SHAPE_OF_TABLE, TABLE_VERSION, parse_table
+from cyclegan.contrast.table_file import SHAPE_OF_TABLE, TABLE_VERSION, parse_table
 from cyclegan.errors import CheckpointError, ConfigError, ModelError, TableError
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import INFO
@@ -166,8 +166,9 @@ def test_weights_that_are_no_weights_are_refused(model, content):
 
 def crafted_table(facts: object = None, **arrays: np.ndarray) -> bytes:
     """A contrast table with a right seal."""
-    sound = {name: np.ones(shape, np.float32) for name, shape in ARRAYS.items()}
+    sound = {name: np.ones(shape, np.float32) for name, shape in table_file._SHAPES.items()}
     made = {"version": TABLE_VERSION, "shape": SHAPE_OF_TABLE, "findings": {}}
+    made |= {"spacing_yx_mm": [1, 1]}
     facts = made | {"store_fingerprint": "f", "store_contents": "c"} if facts is None else facts
     text, arrays = facts if isinstance(facts, str) else json.dumps(facts), sound | arrays
     digest = table_file._digest(text, arrays)
@@ -182,7 +183,7 @@ def crafted_table(facts: object = None, **arrays: np.ndarray) -> bytes:
         crafted_table(facts=DEEP),
         crafted_table(prior=np.ones((1, 1), np.float32)),
         crafted_table(bin_hu=np.ones((3, 2), np.float32)),
-        crafted_table(histogram=np.full(ARRAYS["histogram"], np.nan)),
+        crafted_table(histogram=np.full(table_file._SHAPES["histogram"], np.nan)),
         (10**12).to_bytes(8, "little") + b"{}",
         b"",
     ],

@@ -7,8 +7,8 @@ import pytest
 
 from cyclegan.atlas.positions import NUM_POSITIONS
 from cyclegan.contrast import table_file
-from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.table_file import ARRAYS, TABLE_FILE, read_table, table_bytes
+from cyclegan.contrast.table import ARRAYS, ContrastTable
+from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
 from mrct.storage.local_path import LocalPath
@@ -20,6 +20,7 @@ TABLE = ContrastTable(
     bin_hu=np.linspace(-1000, 2000, NUM_HU_BINS).astype(np.float32),
     affinities=RANDOM.normal(size=(3, NUM_HU_BINS, NUM_HU_BINS)),
     histogram=RANDOM.integers(1, 99, NUM_MRI_BINS).astype(float),
+    spacing_yx_mm=(2.0, 1.5),
     findings={"bell_width": 0.1},
 )
 
@@ -41,6 +42,7 @@ def test_a_table_is_read_as_it_was_written(path):
     for name in ARRAYS:
         assert np.array_equal(getattr(kept.table, name), getattr(TABLE, name)), name
     assert kept.table.findings == TABLE.findings
+    assert kept.table.spacing_yx_mm == TABLE.spacing_yx_mm
     assert (kept.store_fingerprint, kept.store_contents) == ("f" * 16, "c" * 16)
 
 
