@@ -80,25 +80,21 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     content[-6] ^= 1
     broken.write_bytes(content)
     ct = write_head(tmp_path / "in" / "ct.nii.gz", "ct")
-    absent = tmp_path / "absent.nii.gz"
 
     code = translate_inputs(
-        TranslateCommand(
-            model=model_folder, inputs=(broken, ct, absent, good), out=out, keep_names=True
-        )
+        TranslateCommand(model=model_folder, inputs=(broken, ct, good), out=out, keep_names=True)
     )
 
     assert code == ExitCode.PARTLY_DONE
     assert (out / "good_synthetic-ct.nii.gz").exists()
     printed = capsys.readouterr()
-    assert "1 translated, 0 already there, 3 refused" in printed.out
+    assert "1 translated, 0 already there, 2 refused" in printed.out
     assert "jane_doe" not in printed.out + printed.err, "a job log must not hold paths"
     quarantine = out.with_name("out.quarantine.jsonl")
     lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
     assert [(line["input"], line["code"], line["path"]) for line in lines] == [
         (1, "gzip-damaged", str(broken)),
         (2, "modality-conflict", str(ct)),
-        (3, "unreadable", str(absent)),
     ]
     assert quarantine.stat().st_mode & 0o777 == 0o600
     assert (
