@@ -7,6 +7,7 @@ from multiprocessing.context import ForkServerContext
 
 PRELOADED = [
     "torch._dynamo",  # seconds, for the first optimizer
+    "torchmetrics.functional.image",  # a second, for the first validation
     "cyclegan.train.loop",
     "cyclegan.config.files",
     "cyclegan.config.presets",
