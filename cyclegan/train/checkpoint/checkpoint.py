@@ -122,6 +122,7 @@ def restore_checkpoint(state: TrainState, folder: StoragePath) -> None:
     state.skipped.fill_(facts["skipped"])
     state.streak.fill_(facts["streak"])
     state.rollbacks = facts["rollbacks"]
+    state.warmup_steps = facts.get("warmup_steps", 0)  # earlier versions had none
     state.step = facts["step"]
 
 
