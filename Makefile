@@ -39,9 +39,9 @@ $(ENV): pyproject.toml constraints.txt
 	$(PIP) -e .
 	touch $@
 
-# What checks and tests need beside it.
+# What checks, tests and pages need beside it.
 $(DEV): $(ENV)
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,docs]'
 	touch $@
 
 demo: env
@@ -105,8 +105,7 @@ bench: $(DEV)
 faults: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(FAULTS)
 
-docs: env
-	$(PIP) -e '.[docs]'
+docs: $(DEV)
 	$(BIN)/mkdocs build --strict
 
 clean:

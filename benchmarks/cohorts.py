@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality import append, commit, rows_of
-from benchmarks.recipes.judge import matches, mean_of, scores_of, test_heads
+from benchmarks.recipes.judge import matches, mean_of, scores_of, table_of, test_heads
 from benchmarks.recipes.phantom import CONVERT, command
 from cyclegan.atlas.atlas import train_atlas
-from cyclegan.contrast.table import train_table
 from cyclegan.evaluate.model_under_test import open_model_under_test
 from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, CONTRAST_TABLE, SOFT_TISSUE
 from cyclegan.inference.cycle import partner_ct
@@ -105,7 +104,7 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
     yield ATLAS_MEDIAN, lambda mri: atlas.both(store.body(mri), mri.height)[1]
     yield (
         CONTRAST_TABLE,
-        lambda mri: train_table(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
+        lambda mri: table_of(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
     )
     for path in models:
         networks = open_model_under_test(storage_path(path), store).networks

@@ -1,5 +1,11 @@
-"""Run commands on a cluster, check its nodes, and plan runs: python -m cluster submit | doctor |
-plan."""
+"""Run commands on a cluster, check its nodes, and plan runs.
+
+Start with a check of every node, and of what N GPUs would gain:
+
+  python -m cluster doctor --store brain.zarr
+  python -m cluster plan --gpus 8 --store brain.zarr
+  python -m cluster submit --target ray -- python -m cyclegan.train default
+"""
 
 import json
 import os
@@ -7,16 +13,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes
 
 from cluster.plan.assumptions import Assumptions
 from cluster.plan.gpus import GPUS
 from cluster.submit.job_spec import Driver, Machines, Target
 from cyclegan.config.presets import preset
 from cyclegan.config.run_storage import RUNS_VARIABLE
-from mrct.cli import optional, parse, run_command
+from mrct.cli import optional, parse_group, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.atomic import write_atomic
 from mrct.storage.paths import StoragePath, storage_path
@@ -26,8 +32,12 @@ from mrct.storage.paths import StoragePath, storage_path
 class SubmitCommand:
     """Run the command after `--` on a cluster; its paths are those of the cluster.
 
-    On every target, a preempted run (exit code 5) is started again."""
+    On every target, a preempted run (exit code 5) is started again.
 
+      python -m cluster submit --target ray -- python -m cyclegan.train default
+    """
+
+    HELP_OPTIONS: ClassVar = ("target", "address", "wait", "dry_run", "machines")
     target: Target
     """`ray`: a running Ray cluster. `kuberay`: a RayJob with its own cluster. `slurm`: a batch
     job."""
@@ -37,7 +47,7 @@ class SubmitCommand:
     """Ray: show the job's output and return its exit code; --no-wait returns at once."""
     dry_run: bool = False
     """Print what would be submitted, without submitting it."""
-    include: tuple[str, ...] = ()
+    include: Annotated[tuple[str, ...], optional("[PATTERN ...]", "none")] = ()
     """Ray: patterns of further files to send, relative to the project's folder, such as
     'data/**/*.csv'."""
     machines: OmitArgPrefixes[Machines] = field(default_factory=Machines)
@@ -65,6 +75,7 @@ class PlanCommand:
 
     No job is started. Unknown quantities are assumed, and each assumption can be set."""
 
+    HELP_OPTIONS: ClassVar = ("gpus", "store", "preset", "measured", "json", "assumptions")
     gpus: int
     """Number of GPUs of the run."""
     store: Annotated[StoragePath | None, optional("PATH|URL", "CYCLEGAN_STORE")] = None
@@ -79,25 +90,18 @@ class PlanCommand:
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 
 
-ClusterCommand = (
-    Annotated[SubmitCommand, subcommand("submit")]
-    | Annotated[DoctorCommand, subcommand("doctor")]
-    | Annotated[PlanCommand, subcommand("plan")]
-)
+COMMANDS = {"doctor": DoctorCommand, "plan": PlanCommand, "submit": SubmitCommand}
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
-    command: ClusterCommand = parse(
-        ClusterCommand, own, prog="python -m cluster", description=__doc__
-    )
-    match command:
+    match parse_group(COMMANDS, own, prog="python -m cluster", description=__doc__):
         case SubmitCommand() as submit:
             return run_submit(submit, sent)
         case DoctorCommand() as doctor:
             return run_doctor(doctor)
-        case PlanCommand() as plan:
+        case plan:
             return run_plan(plan)
 
 

@@ -29,6 +29,10 @@ class NoModelError(ModelError):
     exit_code = ExitCode.WRONG_USE
 
 
+class TableError(UserError):
+    """A contrast table is missing, damaged, or not the one that a checkpoint names."""
+
+
 class DivergedError(UserError):
     """Training diverged: updates stay non-finite."""
 

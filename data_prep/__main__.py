@@ -1,26 +1,23 @@
 """Convert MRI and CT volumes to one Zarr store, the input of training.
 
-  convert --mri MRI --ct CT --out brain.zarr --dry-run   preview
-  convert --mri MRI --ct CT --out brain.zarr             convert
-  describe brain.zarr                                    summarise
-  check brain.zarr --full                                verify
-  remove brain.zarr --subject NAME                       withdraw a subject
+Start with your scans, or with synthetic ones (`python -m data_prep phantom --out phantom`):
 
-Run each as `python -m data_prep COMMAND`; each has --help. Without scans of your own,
-`phantom` generates synthetic ones.
+  python -m data_prep convert --mri MRI --ct CT --out brain.zarr --dry-run
+  python -m data_prep convert --mri MRI --ct CT --out brain.zarr
+  python -m data_prep describe brain.zarr
 """
 
 import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from tyro.conf import OmitArgPrefixes, Positional, subcommand
+from tyro.conf import OmitArgPrefixes, Positional
 
 from data_prep.convert.settings import ConvertSettings
 from data_prep.phantom.settings import CohortSettings
-from mrct.cli import optional, parse, run_command
+from mrct.cli import optional, parse_group, run_command
 from mrct.errors import ExitCode
 from mrct.storage.paths import StoragePath
 
@@ -54,12 +51,11 @@ class DescribeCommand:
 class RemoveCommand:
     """Remove a subject from a store for good, and list what was trained on it.
 
-    Voxels, records and index entries are deleted; only the pseudonym
-    stays, so that no later convert takes the subject in again. Runs on
-    this store cannot be resumed. After a kill, run the command again.
+    Voxels, records and index entries are deleted; only the pseudonym stays, so that no later
+    convert takes the subject in again. Runs on this store cannot be resumed. After a kill, run the
+    command again.
 
-    Not touched: source files, the id map, the quarantine file, and the
-    results of runs.
+    Not touched: source files, the id map, the quarantine file, and the results of runs.
     """
 
     store: Positional[StoragePath]
@@ -68,7 +64,7 @@ class RemoveCommand:
     """Pseudonym of the subject, or its name in the data set (folder, PatientID, sub-01)."""
     key_file: Annotated[Path | None, optional("PATH", "STORE.key")] = None
     """Key of the store, needed for a name."""
-    runs: tuple[StoragePath, ...] = ()
+    runs: Annotated[tuple[StoragePath, ...], optional("[PATH|URL ...]", "none")] = ()
     """Folders below which to list the runs and models that were shown the subject."""
     dry_run: bool = False
     """Only print what would be removed, and list the runs and models."""
@@ -78,6 +74,7 @@ class RemoveCommand:
 class PhantomCommand:
     """Generate synthetic heads: MRI and CT of the same anatomy as NIfTI, with a manifest."""
 
+    HELP_OPTIONS: ClassVar = ("out", "seed", "cohort")
     out: Path
     """Folder for the volumes and manifest.csv."""
     seed: int = 0
@@ -85,31 +82,28 @@ class PhantomCommand:
     cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
 
 
-DataPrepCommand = (
-    Annotated[ConvertSettings, subcommand("convert")]
-    | Annotated[CheckCommand, subcommand("check")]
-    | Annotated[DescribeCommand, subcommand("describe")]
-    | Annotated[RemoveCommand, subcommand("remove")]
-    | Annotated[PhantomCommand, subcommand("phantom")]
-)
+COMMANDS = {
+    "convert": ConvertSettings,
+    "describe": DescribeCommand,
+    "check": CheckCommand,
+    "remove": RemoveCommand,
+    "phantom": PhantomCommand,
+}
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments select."""
-    command: DataPrepCommand = parse(
-        DataPrepCommand, argv, prog="python -m data_prep", description=__doc__, flag_pairs=False
-    )
-    match command:
-        case ConvertSettings():
-            return run_dry_run(command) if command.dry_run else run_convert(command)
-        case CheckCommand():
-            return run_repair(command) if command.repair else run_check(command)
-        case DescribeCommand():
-            return run_describe(command)
-        case RemoveCommand():
-            return run_remove(command)
-        case PhantomCommand():
-            return run_phantom(command)
+    match parse_group(COMMANDS, argv, prog="python -m data_prep", description=__doc__):
+        case ConvertSettings() as settings:
+            return run_dry_run(settings) if settings.dry_run else run_convert(settings)
+        case CheckCommand() as check:
+            return run_repair(check) if check.repair else run_check(check)
+        case DescribeCommand() as describe:
+            return run_describe(describe)
+        case RemoveCommand() as remove:
+            return run_remove(remove)
+        case phantom:
+            return run_phantom(phantom)
 
 
 def run_dry_run(settings: ConvertSettings) -> ExitCode:

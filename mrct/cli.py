@@ -7,23 +7,29 @@ that help, the version and usage errors appear at once.
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from inspect import getdoc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, arg
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructTypeInfo,
+)
 
-from mrct.errors import REFUSED_ERRNOS, STORAGE_FULL_ERRNOS, ExitCode, UserError
+from mrct.errors import REFUSED_ERRNOS, STORAGE_FULL_ERRNOS, ExitCode, UsageError, UserError
+from mrct.help import HELP_FLAGS, asks_for_help, command_screen, group_screen, standard_spec
 from mrct.host_limits import exceeded_limit
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.names import printable
 from mrct.storage.paths import StoragePath, storage_path
 from mrct.user import name_the_user
 
-SHARED_HELP = "Every command also takes --quiet, --log-level LEVEL and --version."
 REGISTRY = ConstructorRegistry()
 
 
@@ -58,29 +64,79 @@ class SharedOptions:
     """Lowest level of log messages of libraries (Ray, torch) that is shown."""
 
 
-def parse(
-    command: Any,
+class RefusedError(Exception):
+    """Carries an error of a command's fields through tyro, which would print a ValueError itself,
+    under the name of the class."""
+
+    def __init__(self, cause: UserError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+@REGISTRY.struct_rule
+def command_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Let the errors that a dataclass of ours raises reach the caller of `parse`."""
+    spec = standard_spec(info)
+    if spec is None:
+        return None
+
+    def instantiate(**values: Any) -> Any:
+        try:
+            return spec.instantiate(**values)
+        except UserError as error:
+            raise RefusedError(error) from error
+
+    return replace(spec, instantiate=instantiate)
+
+
+def parse(command: type, argv: Sequence[str], *, prog: str, default: Any = None) -> Any:
+    """Build a command, a dataclass, from arguments.
+
+    Exits with code 2 for invalid arguments, and with 0 after printing help. Each --flag also has a
+    --no-flag.
+    """
+    if asks_for_help(argv):
+        print(command_screen(command, prog, REGISTRY, default, every="--help-all" in argv))
+        sys.exit(ExitCode.DONE)
+    try:
+        return tyro.cli(
+            command,
+            args=argv,
+            prog=prog,
+            registry=REGISTRY,
+            **({} if default is None else {"default": default}),
+        )
+    except RefusedError as refused:
+        raise refused.cause from None
+
+
+def parse_group(
+    commands: Mapping[str, type],
     argv: Sequence[str],
     *,
     prog: str,
-    description: str | None = None,
-    default: Any = None,
-    flag_pairs: bool = True,
+    description: str,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Build a command, a dataclass or a union of them, from arguments.
+    """Build the command of a group that the first argument names from the others.
 
-    Exits with code 2 for invalid arguments, and with 0 after printing help. With `flag_pairs` each
-    --flag also has a --no-flag.
+    Exits as `parse` does; without a command the help screen is the error.
+
+    Raises:
+        UsageError: There is no such command.
     """
-    return tyro.cli(
-        command,
-        args=argv,
-        prog=prog,
-        description=f"{description or getdoc(command)}\n\n{SHARED_HELP}",
-        config=() if flag_pairs else (FlagCreatePairsOff,),
-        registry=REGISTRY,
-        **({} if default is None else {"default": default}),
-    )
+    name = argv[0] if argv else ""
+    if name in commands:
+        default = (defaults or {}).get(name)
+        return parse(commands[name], argv[1:], prog=f"{prog} {name}", default=default)
+    if name and name not in HELP_FLAGS:
+        nearest = get_close_matches(name, commands, n=1)
+        raise UsageError(
+            f"The first argument of {prog} is {printable(name)!r}, but it must be a command: "
+            f"{', '.join(commands)}." + (f" Did you mean {nearest[0]!r}?" if nearest else "")
+        )
+    print(group_screen(commands, prog, description), file=sys.stdout if name else sys.stderr)
+    sys.exit(ExitCode.DONE if name else ExitCode.WRONG_USE)
 
 
 def parse_known(command: Any, argv: Sequence[str], *, prog: str) -> tuple[Any, list[str]]:

@@ -3,8 +3,9 @@
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,7 +15,8 @@ from cyclegan.config.presets import smoke
 from mrct.cli import apply_shared_options
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# That of the commands is what they print for --help.
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs/commands.md"})]
 PROGRAM = r"(data_prep|cyclegan\.\w+|tune|cluster)"
 
 
@@ -37,21 +39,26 @@ def commands_of(page: Path) -> Iterator[list[str]]:
         yield words[2:]
 
 
+def only(parse: Callable[..., object]) -> Callable[..., NoReturn]:
+    """That stops where the work would begin."""
+
+    def parse_only(*arguments, **options):
+        raise ParsedError(parse(*arguments, **options))
+
+    return parse_only
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_are_accepted_by_their_programs(page, monkeypatch, tmp_path):
     run = tmp_path / "RUNS" / "NAME"
     run.make_folder()
     (run / "config.yaml").write_text(to_yaml(smoke()))
     monkeypatch.chdir(tmp_path)
-    parse = mrct.cli.parse
-
-    def parse_only(*arguments, **options):
-        raise ParsedError(parse(*arguments, **options))
-
     refused = []
     for program, *arguments in commands_of(page):
         module = importlib.import_module(f"{program}.__main__")
-        monkeypatch.setattr(module, "parse", parse_only)
+        for name in {"parse", "parse_group"} & vars(module).keys():
+            monkeypatch.setattr(module, name, only(getattr(mrct.cli, name)))
         try:
             module.main(apply_shared_options(arguments))
         except ParsedError:

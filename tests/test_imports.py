@@ -66,6 +66,7 @@ CORE = sorted(
 COMMANDS = {
     "data_prep": ["describe"],
     "cyclegan.train": ["no-such-preset"],
+    "cyclegan.contrast": [],
     "cyclegan.evaluate": ["--split", "all"],
     "cyclegan.export": [],
     "cyclegan.translate": ["model"],

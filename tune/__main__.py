@@ -1,19 +1,24 @@
-"""Search for the best settings: `python -m tune run SPACE ...` and `python -m tune report
-FOLDER`."""
+"""Search for the best settings of a training.
+
+Start with the weights of the losses, on a preset that takes minutes:
+
+  python -m tune run weights --preset demo --data.store brain.zarr --trials 6
+  python -m tune report runs/weights-demo
+"""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import Positional, arg
 
 from cyclegan.config.files import resolve
-from cyclegan.config.flags import Sections, flags_of
+from cyclegan.config.flags import Sections, sections_of
 from cyclegan.config.presets import PRESETS, preset
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.config.run_storage import runs_folder
-from mrct.cli import optional, parse, parse_known, run_command
+from mrct.cli import optional, parse_group, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.job_stop import outlive_job_stop
 from mrct.storage.local_path import LocalPath
@@ -35,20 +40,36 @@ class BasePreset:
 class RunCommand(BasePreset):
     """Train many runs with different settings, and rank them by a score of the val split.
 
-    SPACE is weights, weights-and-schedules, full, or a YAML file with
-    lines such as
+      python -m tune run weights --preset demo --data.store brain.zarr --trials 6
 
-      loss.cycle.weight: {low: 1, high: 30, log: true}
-      optimizer.schedule: {choice: [linear, cosine]}
-      optimizer.decay_start: {low: 0, high: 0.8, when: {optimizer.schedule: linear}}
-
-    The preset itself and the reference recipe are the first trials.
-    Every setting is also a flag, --section.field VALUE, that changes the
-    starting point of the trials: --help-all lists them with their values.
+    Every setting is also a flag, --section.field VALUE, that changes the starting point.
     """
 
+    HELP_OPTIONS: ClassVar = (
+        "preset",
+        "space",
+        "trials",
+        "sampler",
+        "scheduler",
+        "metric",
+        "max_concurrent",
+        "time_budget",
+        "name",
+        "storage",
+        "resume",
+    )
+    HELP_DETAILS: ClassVar = """
+SPACE is weights, weights-and-schedules, full, or a YAML file with lines such as
+
+  loss.cycle.weight: {low: 1, high: 30, log: true}
+  optimizer.schedule: {choice: [linear, cosine]}
+  optimizer.decay_start: {low: 0, high: 0.8, when: {optimizer.schedule: linear}}
+
+The preset itself and the reference recipe are the first trials.
+"""
+
     space: Annotated[str, Positional, arg(metavar="SPACE", help_behavior_hint="")] = ""
-    """Search space."""
+    """weights, weights-and-schedules, full, or a YAML file."""
     trials: Annotated[int | None, arg(metavar="N", help_behavior_hint="(20; of a grid: all)")] = (
         None
     )
@@ -118,25 +139,18 @@ class ReportCommand:
             )
 
 
+COMMANDS = {"run": RunCommand, "report": ReportCommand}
+
+
 def main(argv: list[str]) -> ExitCode:
     """Run a search, or report its results."""
     base = preset(parse_known(BasePreset, argv, prog=TUNE_COMMAND)[0].preset)
-    names = [word for word in argv[:1] if not word.startswith("-")]
-    sections, words = flags_of(base, argv[len(names) :])
-    commands = (
-        Annotated[
-            RunCommand, subcommand("run", default=RunCommand(preset=base.preset, settings=sections))
-        ]
-        | Annotated[ReportCommand, subcommand("report")]
-    )
-    command: RunCommand | ReportCommand = parse(
-        commands, [*names, *words], prog=TUNE_COMMAND, description=__doc__
-    )
-    match command:
-        case RunCommand():
-            return run_search(command)
-        case ReportCommand():
-            return run_report(command)
+    starts = {"run": RunCommand(preset=base.preset, settings=sections_of(base))}
+    match parse_group(COMMANDS, argv, prog=TUNE_COMMAND, description=__doc__, defaults=starts):
+        case RunCommand() as run:
+            return run_search(run)
+        case report:
+            return run_report(report)
 
 
 def run_report(command: ReportCommand) -> ExitCode:

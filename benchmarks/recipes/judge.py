@@ -1,5 +1,6 @@
 """What the paired truth of held-out heads says; training and selection see none of it."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from benchmarks.recipes.table import FLOOR
 from cyclegan.atlas.atlas import train_atlas
 from cyclegan.atlas.patient_scores import patient_scores
 from cyclegan.config.config import Config
-from cyclegan.contrast.table import train_table
+from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.evaluate.baseline_scores import train_skulls
 from cyclegan.evaluate.score_table import (
     ATLAS_MEAN,
@@ -150,11 +152,17 @@ def baselines(store: Store, cohort: Path) -> dict[str, Subjects]:
             match_histogram(voxels, body, population),
             regression.predict(images, body),
             *train_atlas(store).both(body, volume.height),
-            train_table(store).synthetic_ct(voxels, body, volume.height),
+            table_of(store).synthetic_ct(voxels, body, volume.height),
         )
         for subjects, hu in zip(found.values(), made, strict=True):
             subjects.append(scores_of(hu, volume, store))
     return found | {FLOOR: [floor(v, store, cohort) for v in truths(store)]}
+
+
+@lru_cache(maxsize=1)
+def table_of(store: Store) -> ContrastTable:
+    """The contrast table of the train split."""
+    return fit_train_table(store, workers=0).table
 
 
 def truths(store: Store) -> list[StoredVolume]:

@@ -1,7 +1,7 @@
 """The assumptions of a plan."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cluster.plan.gpus import GpuKind
 
@@ -11,6 +11,8 @@ Scoring = Literal["inline", "beside"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assumptions:
     """Assumed quantities that no file contains; each can be set."""
+
+    HELP_OPTIONS: ClassVar = ("gpu", "gpus_per_node", "batch", "step_ms", "network_gbit", "price")
 
     gpu: GpuKind = "h100"
     """Kind of GPU."""

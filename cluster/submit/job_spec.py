@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mrct.errors import UsageError
 
@@ -13,6 +13,8 @@ Target = Literal["ray", "kuberay", "slurm"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machines:
     """Machines of a Kubernetes or Slurm job; not used with a running Ray cluster."""
+
+    HELP_OPTIONS: ClassVar = ("nodes", "gpus_per_node", "image", "time_limit")
 
     name: str = "cyclegan"
     """Name of the job: lower-case letters, digits and hyphens."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.store.store import Store
+from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.modality import Modality
 
 Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
@@ -16,4 +16,9 @@ Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 def train_scans(store: Store, modality: Modality) -> Iterator[Scan]:
     """Read the volumes of the train split in the store's order; MRI as stored, CT in HU."""
     for volume in store.select(modality, "train"):
-        yield store.voxels(volume), store.body(volume), volume.height
+        yield scan_of(store, volume)
+
+
+def scan_of(store: Store, volume: StoredVolume) -> Scan:
+    """Read a volume: an MRI as stored, a CT in HU."""
+    return store.voxels(volume), store.body(volume), volume.height

@@ -10,6 +10,7 @@ Axes: P positions, H bins of HU, M bins of the MRI, F folds of volumes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -44,51 +45,72 @@ Counts = Float[np.ndarray, "P M"]
 Restrict = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FittedLikelihood:
+    """P(m | h) of a cohort, and how its fit went."""
+
+    likelihood: Likelihood
+    """P(m | h), the mean of bells and of a free shape; rows add up to 1."""
+    held_out: Float[np.ndarray, "F H M"] | None
+    """The same, fitted without the MRIs of each fold; None where all MRIs are in one."""
+    findings: dict[str, float]
+    """The width of the bells; and the held-out gain of bells and of the free shape, in nats a voxel
+    above a histogram without positions. A gain near or below 0 is a warning that the cohorts
+    differ; it does not tell which shape is better."""
+
+
 def fit_likelihood(
     mri_counts: Float[np.ndarray, "F P M"],
     smoothed: Float[np.ndarray, "F P M"],
     ct_voxels: Float[np.ndarray, " P"],
     prior: Prior,
-) -> tuple[Likelihood, dict[str, float]]:
-    """Return P(m | h), the mean of bells and of a free shape, and how the fit went.
+) -> FittedLikelihood:
+    """Fit P(m | h).
 
     One bell for each HU is too narrow (fat and fluid look different in one HU), and a free shape
     spends its freedom on what position explains; their mean was better than either on phantoms of
     two generators.
 
     Args:
-        mri_counts: Voxels of the MRIs by fold, position and bin; empty folds are 0.
+        mri_counts: Voxels of the MRIs by fold, position and bin; folds without an MRI are 0.
         smoothed: The same, smoothed over positions.
         ct_voxels: Voxels of the CTs by position, smoothed likewise.
         prior: CT(h | position), rows add up to 1.
-
-    Returns:
-        P(m | h), rows add up to 1; and the width of the bells with the held-out gain of bells and
-        of the free shape, in nats a voxel above a histogram without positions. A gain near or below
-        0 is a warning that the cohorts differ; it does not tell which shape is better.
     """
     all_smoothed, all_counts = smoothed.sum(axis=0), mri_counts.sum(axis=0)
 
     def fit(counts: Counts, width: float | None, steps: int = EM_STEPS) -> Likelihood:
         return expectation_maximisation(counts, ct_voxels, prior, shape_of(width), steps)
 
-    def gain_of(width: float | None) -> float:
+    unknown = np.full((prior.shape[1], all_counts.shape[1]), 1 / all_counts.shape[1])
+
+    def without_folds(width: float | None) -> Float[np.ndarray, "F H M"]:
+        return np.stack(
+            [
+                fit(all_smoothed - fold, width, TRIAL_EM_STEPS) if fold.any() else unknown
+                for fold in smoothed
+            ]
+        )
+
+    def gain_of(fits: Float[np.ndarray, "F H M"]) -> float:
         gains = [
-            held_out_gain(
-                fit(all_smoothed - smooth, width, TRIAL_EM_STEPS), all_counts - fold, fold, prior
-            )
-            for smooth, fold in zip(smoothed, mri_counts, strict=True)
+            held_out_gain(shapes, (all_counts - fold).sum(axis=0), fold, prior)
+            for shapes, fold in zip(fits, mri_counts, strict=True)
             if fold.any()
         ]
         return float(np.mean(gains))
 
-    width, findings = USUAL_WIDTH, {}
+    width, held_out, findings = USUAL_WIDTH, None, {}
     if sum(fold.any() for fold in mri_counts) > 1:
-        gains = {width: gain_of(width) for width in BELL_WIDTHS}
-        width = max(gains, key=gains.__getitem__)
-        findings = {"bell_gain_nats": gains[width], "free_gain_nats": gain_of(None)}
+        trials = {width: without_folds(width) for width in BELL_WIDTHS}
+        gains = {width: gain_of(fits) for width, fits in trials.items()}
+        width, free = max(gains, key=gains.__getitem__), without_folds(None)
+        findings = {"bell_gain_nats": gains[width], "free_gain_nats": gain_of(free)}
+        held_out = (trials[width] + free) / 2
     likelihood = (fit(all_smoothed, width) + fit(all_smoothed, None)) / 2
-    return likelihood, findings | {"bell_width": width}
+    return FittedLikelihood(
+        likelihood=likelihood, held_out=held_out, findings=findings | {"bell_width": width}
+    )
 
 
 def shape_of(width: float | None) -> Restrict:
@@ -134,13 +156,31 @@ def expectation_maximisation(
     return likelihood
 
 
-def held_out_gain(likelihood: Likelihood, others: Counts, held_out: Counts, prior: Prior) -> float:
-    """Return how much likelier a table makes held-out MRIs than a histogram without positions.
+def log_gains(
+    likelihood: Likelihood, histogram: Float[np.ndarray, " M"], prior: Prior
+) -> Float[np.ndarray, "P M"]:
+    """Return how much likelier a table makes each value at each position than a histogram does.
+
+    Args:
+        likelihood: P(m | h) of the table.
+        histogram: Voxels of other MRIs by value, whatever their position.
+        prior: CT(h | position).
 
     Returns:
         Nats a voxel.
     """
     mixture = (1 - UNEXPLAINED) * (prior @ likelihood) + UNEXPLAINED / likelihood.shape[1]
-    alone = others.sum(axis=0) + 0.5
-    gain = np.log(mixture) - np.log(alone / alone.sum())
-    return float((held_out * gain).sum() / held_out.sum())
+    alone = histogram + 0.5
+    gains: Float[np.ndarray, "P M"] = np.log(mixture) - np.log(alone / alone.sum())
+    return gains
+
+
+def held_out_gain(
+    likelihood: Likelihood,
+    histogram: Float[np.ndarray, " M"],
+    held_out: Counts,
+    prior: Prior,
+) -> float:
+    """Return the mean of `log_gains` over the voxels of MRIs that neither of both has seen."""
+    gains = log_gains(likelihood, histogram, prior)
+    return float((held_out * gains).sum() / held_out.sum())

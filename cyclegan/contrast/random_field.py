@@ -1,13 +1,15 @@
 """A Markov random field of HU: which neighbours a voxel has, beyond what their positions explain.
 
-Axes: H bins of HU, V voxels of the body; three directions: along z, y and x.
+Axes: P positions, H bins of HU, V voxels of the body; three directions: along z, y and x.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
 
 FIELD_STRENGTH = 0.15
 """Weight of a neighbour; 0.1 to 0.35 were as good on pairs of a phantom, 0.6 too much."""
@@ -20,41 +22,67 @@ Affinities = Float[np.ndarray, "3 H H"]
 Neighbours = Int[np.ndarray, "3 2 V"]
 
 
-class AffinityCounts:
-    """How often two HU are neighbours in CTs, and how often they would be if position was all.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NeighbourCounts:
+    """How often two HU are neighbours in CTs, and how often two positions are.
 
-    CTs are added one by one, and the counts of several are added up, so that they can be counted
-    apart.
+    All counts are whole numbers, so those of any parts of a cohort add up to the same in any order.
     """
 
-    def __init__(self, num_bins: int) -> None:
-        self.seen = np.zeros((3, num_bins, num_bins))
-        self.expected = np.zeros((3, num_bins, num_bins))
+    bins: Int[np.ndarray, "3 H H"]
+    """Pairs of neighbours by direction and by the bins of both."""
+    positions: csr_array
+    """[positions, 3 x positions], the same pairs by the positions of both."""
 
-    def add(
-        self,
+    @classmethod
+    def of(
+        cls,
         body: NDArray[Any],
         bins: Int[np.ndarray, " V"],
-        shares: Float[np.ndarray, "V H"],
-    ) -> None:
-        """Count a CT: body [z, y, x], and of each voxel its bin and the shares at its position."""
-        num_bins = shares.shape[1]
+        positions: Int[np.ndarray, " V"],
+        *,
+        num_bins: int,
+        num_positions: int,
+    ) -> "NeighbourCounts":
+        """Count the pairs of a CT: body [z, y, x], and bin and position of each of its voxels."""
         index = np.full(body.shape, -1)
         index[body.astype(bool)] = np.arange(len(bins))
+        seen, rows, columns = [], [], []
         for axis in range(3):
             lower, upper = (np.take(index, at, axis) for at in _pairs_along(body.shape[axis]))
             both = (lower >= 0) & (upper >= 0)
             one, other = lower[both], upper[both]
             pairs = np.bincount(bins[one] * num_bins + bins[other], minlength=num_bins**2)
-            self.seen[axis] += pairs.reshape(num_bins, num_bins)
-            self.expected[axis] += shares[one].T.astype(np.float64) @ shares[other]
-
-    def affinities(self) -> Affinities:
-        """Return the log of how much oftener than expected two bins are neighbours."""
-        seen, expected = (
-            counts + counts.transpose(0, 2, 1) for counts in (self.seen, self.expected)
+            seen.append(pairs.reshape(num_bins, num_bins))
+            rows.append(positions[one])
+            columns.append(axis * num_positions + positions[other])
+        at = np.concatenate(rows), np.concatenate(columns)
+        counted = coo_array(
+            (np.ones(len(at[0]), np.int64), at), shape=(num_positions, 3 * num_positions)
         )
-        found: Affinities = np.log((seen + FEW_PAIRS) / (expected + FEW_PAIRS))
+        return cls(bins=np.stack(seen), positions=counted.tocsr())
+
+    def __add__(self, other: "NeighbourCounts") -> "NeighbourCounts":
+        return NeighbourCounts(
+            bins=self.bins + other.bins, positions=self.positions + other.positions
+        )
+
+    def affinities(self, prior: Float[np.ndarray, "P H"]) -> Affinities:
+        """Return the log of how much oftener two bins are neighbours than if position was all.
+
+        Args:
+            prior: Share of each bin at each position.
+        """
+        shares = prior.astype(np.float64)
+        count = len(shares)
+        expected = np.stack(
+            [
+                shares.T @ (self.positions[:, axis * count : (axis + 1) * count] @ shares)
+                for axis in range(3)
+            ]
+        )
+        seen, usual = (pairs + pairs.transpose(0, 2, 1) for pairs in (self.bins, expected))
+        found: Affinities = np.log((seen + FEW_PAIRS) / (usual + FEW_PAIRS))
         return found
 
 
@@ -73,7 +101,7 @@ def mean_field(
     Args:
         posterior: Posterior of each voxel by itself, rows add up to 1.
         body: Body mask [z, y, x] with V voxels; what lies outside says nothing.
-        affinities: `AffinityCounts.affinities` of the training CTs.
+        affinities: `NeighbourCounts.affinities` of the training CTs.
         strength: Weight of each neighbour, 0 to 1.
     """
     neighbours = neighbours_of(body)

@@ -7,9 +7,7 @@ place of HU (Ashburner 2005, NeuroImage 26:839).
 Axes: P positions, H bins of HU, M bins of the MRI, V voxels of a body.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,26 +15,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cyclegan.atlas.positions import (
-    NUM_POSITIONS,
-    count_by_position,
-    positions_of,
-    shares_by_position,
-    smooth_by_position,
-)
-from cyclegan.atlas.scans import Scan, train_scans
-from cyclegan.contrast.likelihood import NUM_FOLDS, fit_likelihood
-from cyclegan.contrast.random_field import AffinityCounts, mean_field
-from cyclegan.contrast.value_bins import (
-    NUM_HU_BINS,
-    NUM_MRI_BINS,
-    TABLE_EDGES_HU,
-    Bins,
-    hu_bins,
-    mri_bins,
-)
-from cyclegan.errors import DataError
-from data_prep.store.store import Store
+from cyclegan.atlas.positions import count_by_position, positions_of
+from cyclegan.contrast.likelihood import held_out_gain
+from cyclegan.contrast.random_field import mean_field
+from cyclegan.contrast.value_bins import NUM_MRI_BINS, Bins, mri_bins
 from mrct.imaging.hounsfield import AIR_HU
 
 REFIT_STEPS = 3
@@ -46,6 +28,8 @@ REFIT_SMOOTHING = 0.5
 """Standard deviation in bins of HU and of the MRI."""
 RARE = 0.002
 """Share of the cohort's weight that every bin of HU has, however rare it is in the one MRI."""
+LEAST_GAIN = "least_gain_nats"
+"""Finding: the gain below which an MRI is unlike those of the cohort, by Tukey's outer fence."""
 NEVER = 1e-6
 """Share that a position leaves to HU that no training CT has there."""
 
@@ -62,8 +46,10 @@ class ContrastTable:
     """Mean of the training CTs in each bin, in HU."""
     affinities: Float[np.ndarray, "3 H H"]
     """Which HU are neighbours: see `random_field`."""
+    histogram: Float[np.ndarray, " M"]
+    """Voxels of the training MRIs by value."""
     findings: dict[str, float]
-    """How the fit went: see `fit_likelihood`."""
+    """How the fit went: see `FittedLikelihood`, and LEAST_GAIN."""
 
     def synthetic_ct(
         self, voxels: NDArray[Any], body: NDArray[Any], height: NDArray[np.float64]
@@ -109,6 +95,26 @@ class ContrastTable:
             likelihood /= likelihood.sum(axis=1, keepdims=True)
         return likelihood
 
+    def gain_nats(
+        self, voxels: NDArray[Any], body: NDArray[Any], height: NDArray[np.float64]
+    ) -> float:
+        """Return how likely an MRI is at its positions: the gain over a histogram without them.
+
+        Args:
+            voxels: MRI [z, y, x], counted from its background, in any unit.
+            body: Body mask [z, y, x], 0 or 1, not empty.
+            height: Relative height of each slice, 0 to 1, [z].
+
+        Returns:
+            Nats a voxel; near or below 0 for an MRI that is unlike those of the cohort.
+
+        Raises:
+            DataError: Half of the body is background.
+        """
+        values = mri_bins(voxels[body.astype(bool)])
+        counts = count_by_position(positions_of(body, height), values, NUM_MRI_BINS)
+        return held_out_gain(self.likelihood, self.histogram, counts.astype(np.float64), self.prior)
+
 
 def posterior(
     here: Float[np.ndarray, "V H"], values: Bins, likelihood: Float[np.ndarray, "H M"]
@@ -117,64 +123,3 @@ def posterior(
     found: Float[np.ndarray, "V H"] = here * likelihood.T.astype(np.float32)[values]
     found /= found.sum(axis=1, keepdims=True)
     return found
-
-
-@lru_cache(maxsize=2)
-def train_table(store: Store) -> ContrastTable:
-    """Return the table of the train split; the result is cached.
-
-    Raises:
-        DataError: The train split has no MRI, or no CT.
-    """
-    return fit_table(train_scans(store, "mri"), lambda: train_scans(store, "ct"))
-
-
-def fit_table(mris: Iterable[Scan], cts: Callable[[], Iterable[Scan]]) -> ContrastTable:
-    """Fit the table of a cohort; none of its people need both scans.
-
-    Args:
-        mris: MRIs, counted from their background.
-        cts: Returns the CTs in HU; called twice, so that they need not be in memory together.
-
-    Raises:
-        DataError: There is no MRI, or no CT.
-    """
-    counts, sums = np.zeros((NUM_POSITIONS, NUM_HU_BINS), np.int64), np.zeros(NUM_HU_BINS)
-    for hu, body, height in cts():
-        inside = body.astype(bool)
-        bins = hu_bins(hu[inside])
-        counts += count_by_position(positions_of(body, height), bins, NUM_HU_BINS)
-        sums += np.bincount(bins, hu[inside], minlength=NUM_HU_BINS)
-    folds = np.zeros((NUM_FOLDS, NUM_POSITIONS, NUM_MRI_BINS))
-    for number, (voxels, body, height) in enumerate(mris):
-        if not body.any():
-            continue
-        bins = mri_bins(voxels[body.astype(bool)])
-        positions = positions_of(body, height)
-        folds[number % NUM_FOLDS] += count_by_position(positions, bins, NUM_MRI_BINS)
-    if not (counts.any() and folds.any()):
-        raise DataError(
-            "A contrast table needs at least one MRI and one CT with a body in the train split. "
-            "Convert more volumes: python -m data_prep convert --mri DIR --ct DIR ..."
-        )
-    prior = shares_by_position(counts)
-    likelihood, findings = fit_likelihood(
-        folds,
-        np.stack([smooth_by_position(fold) for fold in folds]),
-        smooth_by_position(counts).sum(axis=1),
-        prior,
-    )
-    neighbours = AffinityCounts(NUM_HU_BINS)
-    for hu, body, height in cts():
-        bins = hu_bins(hu[body.astype(bool)])
-        neighbours.add(body, bins, prior[positions_of(body, height)])
-    voxels_of_bin = counts.sum(axis=0)
-    middles = (TABLE_EDGES_HU[:-1] + TABLE_EDGES_HU[1:]) / 2
-    bin_hu = np.where(voxels_of_bin > 0, sums / np.maximum(voxels_of_bin, 1), middles)
-    return ContrastTable(
-        prior=prior,
-        likelihood=likelihood,
-        bin_hu=bin_hu.astype(np.float32),
-        affinities=neighbours.affinities(),
-        findings=findings,
-    )

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.atlas.atlas import CtAtlas, train_atlas
+from cyclegan.contrast.table import ContrastTable
+from cyclegan.errors import DataError
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.paired_ct import Registration, paired_ct_of, registration, rigid_of
 from cyclegan.evaluate.score_table import (
     ATLAS_MEAN,
     ATLAS_MEDIAN,
+    CONTRAST_TABLE,
     GENERATOR,
     HISTOGRAM,
     REGRESSION,
@@ -52,6 +55,8 @@ class Baselines:
     """Rigid transform of the real CT onto its MRI, by MRI volume; absent if none is applied."""
     registrations: Mapping[str, Registration]
     """Result of each registration, by MRI volume; empty without --register."""
+    table: ContrastTable | None
+    """The contrast table of the run, if it has one."""
     compared_models: Sequence[ModelUnderTest]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
@@ -69,6 +74,9 @@ class Baselines:
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
         if self.atlas is not None:
             cts[ATLAS_MEAN], cts[ATLAS_MEDIAN] = self.atlas.both(body, cycle.volume.height)
+        with suppress(DataError):  # of an MRI that it cannot standardise, the others are scored
+            if self.table is not None:
+                cts[CONTRAST_TABLE] = self.table.synthetic_ct(voxels, body, cycle.volume.height)
         if self.real_cts is not None:
             cts[HISTOGRAM] = match_histogram(voxels, body, self.real_cts)
         if others := self.regression_without(cycle.volume.name):
@@ -82,6 +90,7 @@ def baselines_of(
     compared_models: Sequence[ModelUnderTest],
     *,
     register: bool,
+    table: ContrastTable | None = None,
 ) -> Baselines:
     """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
@@ -112,6 +121,7 @@ def baselines_of(
         regressions=regressions,
         rigids=rigids,
         registrations=registrations,
+        table=table,
         compared_models=compared_models,
     )
 

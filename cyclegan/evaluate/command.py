@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional
 
@@ -20,6 +20,8 @@ class EvaluateCommand:
     PSNR, MS-SSIM, bone and more for MRIs with a real CT; distributions and cycles without one.
     Writes scores.json, per_volume.csv and report.html.
     """
+
+    HELP_OPTIONS: ClassVar = ("run", "store", "split", "compare", "register", "native", "out")
 
     run: Annotated[Positional[StoragePath | None], optional("[RUN]", "the first of --compare")] = (
         None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cyclegan.contrast.table import ContrastTable
 from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
@@ -71,19 +72,21 @@ def evaluate(
     split: Split,
     *,
     compared_models: Sequence[ModelUnderTest] = (),
+    table: ContrastTable | None = None,
     options: ScoringOptions = DEFAULTS,
 ) -> Scores:
     """Score a generator on every volume of a split.
 
     Every volume goes through its cycle if the model has both directions; linked MRIs are compared
     with their real CT over the CT's body, within the field of view of both scans. A volume that
-    cannot be read or scored is listed in `failed` and left out.
+    cannot be read or scored is listed in `failed` and left out. The contrast table is one of the
+    baselines.
 
     Raises:
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
-    baselines = baselines_of(store, mris, compared_models, register=options.register)
+    baselines = baselines_of(store, mris, compared_models, register=options.register, table=table)
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
     with (

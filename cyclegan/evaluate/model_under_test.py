@@ -11,6 +11,7 @@ import torch
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.run_location import store_moves_explained
+from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.score_table import BASELINES, GENERATOR
 from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
@@ -39,6 +40,8 @@ class ModelUnderTest:
     """Facts shown at the top of the report: run, checkpoint, preset."""
     sha256: str = ""
     """SHA-256 of the list of hashes of all files of the model."""
+    table: KeptTable | None = None
+    """The contrast table of the run; None if it has none, and for an exported model."""
     records: list[dict[str, Any]] | None = None
     """Lines of the run's metrics.jsonl; None for an exported model."""
     folder: Path = Path()
@@ -128,6 +131,7 @@ def open_model_under_test(
             "config": config_hash(config)[:8],
         },
         sha256=(found.checkpoint / FILE_HASHES).sha256(),
+        table=read_table(found.run_folder / TABLE_FILE),
         records=read_lines(found.run_folder / METRICS),
         folder=results_folder(found.run_folder, ""),
         suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",

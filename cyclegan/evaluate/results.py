@@ -36,6 +36,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         store,
         command.split,
         compared_models=theirs,
+        table=ours.table.table if ours.table else None,
         options=ScoringOptions(
             protocol=command.protocol,
             register=command.register == "rigid",
@@ -50,6 +51,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         "store": f"{store.path.name} ({store.fingerprint[:8]})",
     }
     hashes = _hashes(store) | {"model": ours.sha256}
+    if ours.table:
+        hashes["contrast table"] = ours.table.sha256
     hashes |= {f"model {each.name}": each.sha256 for each in theirs}
     report = html_report(
         scores,

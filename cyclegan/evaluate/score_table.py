@@ -23,7 +23,7 @@ REGRESSION = "intensity regression"
 ATLAS_MEAN = "atlas, mean"
 ATLAS_MEDIAN = "atlas, median"
 CONTRAST_TABLE = "contrast table"
-BASELINES = (ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+BASELINES = (CONTRAST_TABLE, ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
 TRAIN_CTS = "CTs of the train split"
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""

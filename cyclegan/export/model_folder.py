@@ -15,7 +15,7 @@ from cyclegan.export.formats import FILES, Format, open_format
 from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
 from cyclegan.inference.slices import Network
 from data_prep.store.subject_record import SUBJECTS_FILE
-from mrct.storage.atomic import remove_abandoned, whole_folder
+from mrct.storage.atomic import remove_abandoned, restore_replaced, whole_folder
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
@@ -37,11 +37,14 @@ def model_folder_of(folder: Path, direction: Direction | None) -> Path:
     """Return the model folder of one direction: `folder` itself, or a subfolder of a folder of
     both.
 
-    Without a direction it is the only model, or, of both, the model that synthesises CT.
+    Without a direction it is the only model, or, of both, the model that synthesises CT. A folder
+    that a killed export was replacing is put back first.
 
     Raises:
         ModelError: There is no model folder of this direction.
     """
+    if not folder.exists():
+        restore_replaced(folder.parent, glob.escape(folder.name))
     inside = _inside(folder)
     if inside and not (folder / SUMS).is_file():
         if direction in (None, *inside):
@@ -120,11 +123,11 @@ def publish_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: boo
         f"{folder} already exists, and may be in use. Give another --out, or --overwrite to "
         "replace it."
     )
+    remove_abandoned(folder.parent, glob.escape(folder.name))
     if folder.exists():
         if not overwrite:
             raise exists
         _check_replaceable(folder)
-    remove_abandoned(folder.parent, glob.escape(folder.name))
     try:
         with whole_folder(folder, replace=overwrite) as partial:
             fill(partial)

@@ -2,13 +2,13 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, resolve
-from cyclegan.config.flags import Sections, flags_of
+from cyclegan.config.flags import Sections, sections_of
 from cyclegan.config.presets import PRESETS, preset
 from cyclegan.config.run_location import is_run, locate_run, store_moves_explained
 from cyclegan.errors import ConfigError
@@ -32,9 +32,12 @@ class TrainCommand:
     """Train MRI -> CT and CT -> MRI generators on a Zarr store. The same command resumes the same
     run.
 
-    Every setting is also a flag, --section.field VALUE, which overrides the preset. --help-all
-    lists all settings with their values.
+      python -m cyclegan.train default --data.store brain.zarr --run.name brain
+
+    Every setting is also a flag, --section.field VALUE, which overrides the preset.
     """
+
+    HELP_OPTIONS: ClassVar = ("preset", "config", "resume", "plan", "find_rate", "batch")
 
     preset: Annotated[
         str, Positional, arg(metavar="[PRESET]", help=f"First argument: {', '.join(PRESETS)}.")
@@ -159,8 +162,7 @@ def parse_command(argv: list[str]) -> tuple[TrainCommand, Config]:
     if named and file:
         raise ConfigError(f"--config replaces the preset: give either --config or {named!r}.")
     base = locate_run(load_config(file), file, argv) if file else preset(named or "default")
-    sections, argv = flags_of(base, argv)
-    default = TrainCommand(preset=named or "default", settings=sections)
+    default = TrainCommand(preset=named or "default", settings=sections_of(base))
     command: TrainCommand = parse(TrainCommand, argv, prog=TRAIN_COMMAND, default=default)
     if command.preset != default.preset:
         raise UsageError(

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
+from cyclegan.contrast.table_file import TABLE_FILE, read_table
+from cyclegan.errors import TableError
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
@@ -254,6 +256,7 @@ def resume_run(
         subjects = weights.subjects
         for line in weights.notes:
             note(line)
+    take_table(state, config.run_folder, named=state.contrast_table if own else "")
     if worker.is_rank_zero:
         config.run_folder.make_folder()
         checkpoint.remove_partial_checkpoints(config.run_folder)
@@ -264,3 +267,24 @@ def resume_run(
         start = start_checkpoint(config.run_folder)
         record_subjects(config.run_folder, store, start, subjects)
     return bool(own)
+
+
+def take_table(state: TrainState, run_folder: StoragePath, named: str) -> None:
+    """Let the checkpoints from now on name the contrast table of the run.
+
+    Args:
+        state: State of the run, to be saved.
+        run_folder: Folder of the run, with the table if it has one.
+        named: SHA-256 of the table that the restored checkpoint names, if it names one.
+
+    Raises:
+        TableError: The table is damaged, or another than the one that is named.
+    """
+    kept = read_table(run_folder / TABLE_FILE)
+    state.contrast_table = kept.sha256 if kept else ""
+    if named not in ("", state.contrast_table):
+        raise TableError(
+            f"The newest checkpoint of {run_folder} names the contrast table {named}, but "
+            f"{TABLE_FILE} there is {state.contrast_table or 'missing'}. Restore the file from a "
+            "copy, or start a new run: --run.name NAME."
+        )

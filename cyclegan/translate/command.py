@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -18,29 +18,42 @@ Precision = Literal["fp32", "bf16"]
 class TranslateCommand:
     """Make synthetic CTs in HU (or MRIs), each on its input's own grid. For research only.
 
-    Inputs are .nii .nii.gz .mha .nrrd files, DICOM series, folders that
-    contain any of them at any depth, or a store (one --split of it):
+      python -m cyclegan.translate runs/brain/model_to_ct STUDIES --preview
 
-      runs/brain/model_to_ct PATIENT_MR --out synthetic
-      runs/brain/model_to_ct STUDIES --out synthetic --preview --keep-names
-
-    DICOM inputs give a DICOM CT series with the patient, study and
-    frame of reference of its MR. Other files give NIfTI.
-
-      synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
-      synthetic/translations.jsonl           list of results, with warnings
-      synthetic.id-map.csv                   path of each input (private)
-      synthetic.quarantine.jsonl             refused inputs, with reasons (private)
-
-    <name> is the start of the input's SHA-256, since file names may
-    identify patients; --keep-names keeps them. An input that cannot be
-    used is listed and the others are translated (exit code 3). The same
-    command resumes an interrupted translation.
+    The same command resumes an interrupted translation.
     """
+
+    HELP_OPTIONS: ClassVar = (
+        "model",
+        "inputs",
+        "out",
+        "format",
+        "direction",
+        "deidentify",
+        "keep_names",
+        "uncertainty",
+        "preview",
+        "split",
+    )
+    HELP_DETAILS: ClassVar = """
+Inputs are .nii .nii.gz .mha .nrrd files, DICOM series, folders that contain any of them at any
+depth, or a store (one --split of it). DICOM inputs give a DICOM CT series with the patient, study
+and frame of reference of its MR. Other files give NIfTI.
+
+  synthetic/<name>_synthetic-ct.nii.gz   or a folder with a series
+  synthetic/translations.jsonl           list of results, with warnings
+  synthetic.id-map.csv                   path of each input (private)
+  synthetic.quarantine.jsonl             refused inputs, with reasons (private)
+
+<name> is the start of the input's SHA-256, since file names may identify patients; --keep-names
+keeps them. An input that cannot be used is listed and the others are translated (exit code 3).
+"""
 
     model: Annotated[Path, Positional, arg(metavar="MODEL")]
     """Model folder, written by `python -m cyclegan.export`."""
-    inputs: Annotated[tuple[Path, ...], Positional, arg(metavar="INPUT ...")]
+    inputs: Annotated[
+        tuple[Path, ...], Positional, arg(metavar="INPUT ...", help_behavior_hint="(required)")
+    ]
     """Volume files, DICOM series, folders of them, or stores."""
     out: Path = Path("synthetic")
     """Folder for the results; git ignores the default."""

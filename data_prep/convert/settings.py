@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -25,46 +25,60 @@ Csv = Annotated[Path | None, optional("CSV", "none")]
 class ConvertSettings:
     """Convert MRI and CT volumes to one Zarr store, the input of training.
 
-    Choose the layout of the data set:
+      python -m data_prep convert --mri MRI --ct CT --out brain.zarr --dry-run
 
-      --mri MRI --ct CT     a folder per modality, at any depth:
-                            .nii .nii.gz .mha .nrrd or DICOM;
-                            or a quoted pattern of files or folders
-      --bids DIR            sub-01[/ses-1]/anat/sub-01_T1w.nii.gz
-      --synthrad Task1      CASE/mr, ct, mask (2023 or 2025)
-      --manifest LIST.csv   path,modality,subject,split,pair,mask
-
-    Examples, each after `python -m data_prep`; with --dry-run they
-    only print what would be done:
-
-      convert --mri MRI --ct CT --out brain.zarr
-      convert --mri STUDIES --ct STUDIES --paired --out pelvis.zarr
-      convert --mri 'X/*_0000.nii.gz' --ct CT --out abdomen.zarr
-      convert --mri STUDIES --mri-kind T1w --out brain.zarr
-      convert --bids DATASET --mri-suffix T2w --out brain.zarr
-      convert --synthrad Task1/brain --out synthrad.zarr
-      convert --manifest LIST.csv --out brain.zarr --workers 8
-
-    CT must be in HU. Every volume gets one voxel size and one
-    in-plane size, centred on the body; z keeps its length. The key
-    assigns subjects to train, val and test, permanently.
-
-    The subject of a file is the first folder below --mri or --ct, or
-    the name of a file that lies directly in it, or what {subject} or
-    the first wildcard of a pattern stands for; sub-01 in BIDS; the
-    case in SynthRAD; PatientID in DICOM, or as --subject-by says.
-
-    Files written:
-
-      STORE                    volumes under pseudonyms: no names or paths
-      STORE.key                the secret key of the pseudonyms
-      STORE.quarantine.jsonl   refused inputs with reason and remedy
-
-    The last two are private. Keep the key apart from the store. Run
-    the same command again to resume an interrupted conversion or to
-    add volumes. Exit codes: 0 done, 1 failed, 2 wrong use, 3 some
-    volumes refused and the others done, 4 storage full.
+    previews what the same command without --dry-run does. CT must be in HU. The same command
+    resumes an interrupted conversion, and adds volumes.
     """
+
+    HELP_OPTIONS: ClassVar = (
+        "out",
+        "mri",
+        "ct",
+        "bids",
+        "synthrad",
+        "manifest",
+        "mri_kind",
+        "paired",
+        "size",
+        "dry_run",
+    )
+    HELP_DETAILS: ClassVar = """
+Layouts of data sets:
+
+  --mri MRI --ct CT     a folder per modality, at any depth:
+                        .nii .nii.gz .mha .nrrd or DICOM;
+                        or a quoted pattern of files or folders
+  --bids DIR            sub-01[/ses-1]/anat/sub-01_T1w.nii.gz
+  --synthrad Task1      CASE/mr, ct, mask (2023 or 2025)
+  --manifest LIST.csv   path,modality,subject,split,pair,mask
+
+Examples, each after `python -m data_prep`:
+
+  convert --mri MRI --ct CT --out brain.zarr
+  convert --mri STUDIES --ct STUDIES --paired --out pelvis.zarr
+  convert --mri 'X/*_0000.nii.gz' --ct CT --out abdomen.zarr
+  convert --mri STUDIES --mri-kind T1w --out brain.zarr
+  convert --bids DATASET --mri-suffix T2w --out brain.zarr
+  convert --synthrad Task1/brain --out synthrad.zarr
+  convert --manifest LIST.csv --out brain.zarr --workers 8
+
+Every volume gets one voxel size and one in-plane size, centred on the body; z keeps its length. The
+key assigns subjects to train, val and test, permanently.
+
+The subject of a file is the first folder below --mri or --ct, or the name of a file that lies
+directly in it, or what {subject} or the first wildcard of a pattern stands for; sub-01 in BIDS; the
+case in SynthRAD; PatientID in DICOM, or as --subject-by says.
+
+Files written:
+
+  STORE                    volumes under pseudonyms: no names or paths
+  STORE.key                the secret key of the pseudonyms
+  STORE.quarantine.jsonl   refused inputs with reason and remedy
+
+The last two are private. Keep the key apart from the store. Exit codes: 0 done, 1 failed, 2 wrong
+use, 3 some volumes refused and the others done, 4 storage full.
+"""
 
     out: StoragePath
     """Store to create or to extend: brain.zarr, or a URL such as s3://bucket/brain.zarr."""
@@ -84,8 +98,9 @@ class ConvertSettings:
     manifest: Csv = None
     """CSV file with a row per volume: path (file or DICOM folder), modality, subject, ... ."""
     mri_kind: Annotated[tuple[str, ...], optional("KIND", "none")] = ()
-    """Kinds of MRI to take: T1w T1w-contrast T2w FLAIR PDw SWI DWI ADC TOF dixon-water dixon-fat
-    in-phase opposed-phase localizer derived unknown, or all that show anatomy."""
+    """Kinds of MRI to take, such as T1w, T2w or FLAIR; all: every kind that shows anatomy. Others:
+    T1w-contrast PDw SWI DWI ADC TOF dixon-water dixon-fat in-phase opposed-phase localizer derived
+    unknown."""
     ct_kind: Annotated[tuple[str, ...], optional("KIND", "none")] = ()
     """Kinds of CT to take: native contrast topogram derived unknown, or all that show anatomy."""
     mri_where: Annotated[str | None, optional("CONDITION", "none")] = None

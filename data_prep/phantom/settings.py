@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
@@ -33,6 +33,17 @@ ORIGIN = "phantom.json"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CohortSettings:
     """How many heads, and how finely they are made and scanned."""
+
+    HELP_OPTIONS: ClassVar = (
+        "num_train_mri",
+        "num_train_ct",
+        "num_val",
+        "num_test",
+        "in_plane_mm",
+        "slice_mm",
+        "generator",
+        "mri_weighting",
+    )
 
     num_train_mri: int = 12
     """Training subjects with an MRI only."""

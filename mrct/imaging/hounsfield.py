@@ -42,8 +42,12 @@ SOFT_TISSUE_LIMIT_HU = 150.0
 # Display windows
 SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
 """Radiology's usual soft-tissue window, width 400, level 40."""
+BRAIN_WINDOW_HU = (0.0, 80.0)
+"""Radiology's usual brain window, width 80, level 40."""
 BONE_WINDOW_HU = (-450.0, 1050.0)
 """A bone window of width 1500, level 300: wide enough for fat, brain and bone."""
+FINE_HU = (-200.0, 300.0)
+"""Soft tissue with a margin: what an 8-bit image of a CT shows in fine steps. Chosen here."""
 DIFFERENCE_WINDOW_HU = (-500.0, 500.0)
 """Window for the difference of two CTs. Chosen here."""
 ERROR_WINDOW_HU = (0.0, DIFFERENCE_WINDOW_HU[1])

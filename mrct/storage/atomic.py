@@ -12,6 +12,9 @@ from pathlib import Path
 
 PARTIAL = ".partial-"
 """Prefix of unfinished files and folders, by which leftovers are recognised."""
+_REPLACED = f"{PARTIAL}replaced-"
+"""Prefix of a finished folder while another takes its name."""
+_RANDOM = "[0-9a-f]" * 8
 OWNER = ".owner"
 """File in an unfinished folder, locked by the process that writes the folder."""
 ABANDONED_AFTER_S = 3600.0
@@ -23,7 +26,11 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 def partial_path(path: Path) -> Path:
     """Return a new path beside `path` for its unfinished version."""
-    return path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
+    return _hidden(path, PARTIAL)
+
+
+def _hidden(path: Path, prefix: str) -> Path:
+    return path.with_name(f"{prefix}{secrets.token_hex(4)}-{path.name}")
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -117,11 +124,14 @@ def whole_folder(folder: Path, *, replace: bool = True, mode: int = 0o777) -> It
 def remove_abandoned(folder: Path, name: str = "*") -> None:
     """Remove what killed processes left unfinished in a folder, but nothing that is being written.
 
+    A finished folder that a killed process was replacing has its name again then.
+
     Args:
         folder: Folder of results; it need not exist.
         name: Glob pattern of the final names.
     """
-    for litter in folder.glob(f"{PARTIAL}{'[0-9a-f]' * 8}-{name}"):
+    restore_replaced(folder, name)
+    for litter in folder.glob(f"{PARTIAL}{_RANDOM}-{name}"):
         with suppress(OSError):  # another process has just removed it
             if not _is_abandoned(litter):
                 continue
@@ -144,27 +154,53 @@ def _is_abandoned(partial: Path) -> bool:
     return age_s > _STARTING_S
 
 
+def restore_replaced(folder: Path, name: str = "*") -> None:
+    """Give finished folders their names again that killed processes were replacing.
+
+    Those that have a successor are deleted. A process that is replacing one at this moment notices.
+
+    Args:
+        folder: Folder of results; it need not exist.
+        name: Glob pattern of the final names.
+    """
+    for old in folder.glob(f"{_REPLACED}{_RANDOM}-{name}"):
+        final = old.with_name(old.name.removeprefix(_REPLACED).partition("-")[2])
+        with suppress(OSError):  # refused if it has a successor: no rename replaces a full folder
+            old.rename(final)
+        if final.exists():
+            _delete_replaced(old, final)
+
+
 def replace_folder(partial: Path, folder: Path) -> None:
     """Rename a finished folder to its final name, and delete the previous one.
 
-    Of several processes that do this at once, the last one replaces the folders of the others.
+    If the process is killed in between, `restore_replaced` puts the previous one back. Of several
+    processes that do this at once, the last one replaces the folders of the others.
     """
     while True:
-        old = partial_path(folder)
+        old = _hidden(folder, _REPLACED)
         with suppress(FileNotFoundError):
             folder.rename(old)  # a folder can only be renamed over an empty one
         try:
             _rename_new(partial, folder)
         except FileExistsError:  # another process has published its own in between
-            shutil.rmtree(old, ignore_errors=True)
+            _delete_replaced(old, folder)
         except OSError:
             if old.exists():
                 old.rename(folder)
             raise
         else:
             sync_folder(folder.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            _delete_replaced(old, folder)
             return
+
+
+def _delete_replaced(old: Path, folder: Path) -> None:
+    """Delete a folder that has a successor; once it is incomplete, its name restores it no more."""
+    doomed = partial_path(folder)
+    with suppress(OSError):  # there was none, or another process has restored or deleted it
+        old.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _rename_new(partial: Path, folder: Path) -> None:

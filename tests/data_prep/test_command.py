@@ -161,7 +161,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(data_prep, tmp_path):
 
 def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_prep, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = data_prep("convert", "--help")
+    code, out, _ = data_prep("convert", "--help-all")
     assert code == 0
     for layout in ("--mri MRI --ct CT", "--bids DIR", "--synthrad Task1", "--manifest LIST.csv"):
         assert layout in out

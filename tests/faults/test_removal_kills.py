@@ -1,8 +1,6 @@
 """A removal may be killed at every one of its writes; run again, nothing of the subject is left."""
 
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
@@ -16,6 +14,7 @@ from data_prep.store.store import open_store
 from mrct.errors import StoreError
 from mrct.storage.local_path import LocalPath
 from tests.faults.converted import contents
+from tests.support.kills import is_killed, kill_this_process
 from tests.support.stores import make_store
 
 WRITES = ("put", "remove")
@@ -24,8 +23,8 @@ WRITES = ("put", "remove")
 def killed_before(write: int, work: Callable[[], object]) -> bool:
     """Do the work in a fork that is killed before its write of this number, and in the middle of it
     where it deletes a folder; return whether it was killed."""
-    child = os.fork()
-    if child == 0:
+
+    def doomed() -> None:
         count = 0
 
         def counted(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +34,7 @@ def killed_before(write: int, work: Callable[[], object]) -> bool:
                 if count == write:
                     for file in sorted(path.rglob("*"), reverse=True)[:1] if path.is_dir() else ():
                         file.unlink()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    kill_this_process()
                 count += 1
                 return method(path, *arguments)
 
@@ -43,12 +42,9 @@ def killed_before(write: int, work: Callable[[], object]) -> bool:
 
         for name in WRITES:
             setattr(LocalPath, name, counted(getattr(LocalPath, name)))
-        try:
-            work()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+        work()
+
+    return is_killed(doomed)
 
 
 def test_a_removal_killed_at_any_write_is_completed_later(tmp_path):

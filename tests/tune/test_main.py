@@ -11,6 +11,7 @@ import pytest
 
 from cyclegan.config.files import load_config
 from cyclegan.train.checkpoint import checkpoint
+from mrct.cli import run_command
 from mrct.errors import UsageError
 from tests.support.listening import run_watched
 from tests.support.stores import make_store
@@ -99,11 +100,11 @@ def test_misuse_is_named_before_anything_is_trained(argv, message, tmp_path, mon
         (["run", "weights", "--loss.cyle-weight", "3"], "--loss.cyle-weight"),
         (["report", "folder", "--best"], "Unrecognized options: --best"),
         (["report", "folder", "--compare", "default", "--seeds", "1"], "at least 2"),
-        ([], "run, report"),
+        ([], "{run,report}"),
     ],
 )
 def test_wrong_arguments_are_told_by_what_is_there(argv, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(argv)
+        run_command(main, argv)
 
     assert message in re.sub(r"[\s│]+", " ", capsys.readouterr().err)

@@ -1,6 +1,7 @@
 """Where a baseline is better than the generator."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from cyclegan.evaluate.report.labels import LABELS, text_of
 from cyclegan.evaluate.score_table import BASELINES, DETAIL, GENERATOR, PAIRED, Scores
@@ -34,6 +35,14 @@ def sentences_of_wins(scores: Scores) -> Iterator[str]:
             for theirs in [scores.mean(metric, method=method)]
         )
         yield f"The baseline {method!r} is better than {GENERATOR} in {listed}."
+
+
+def best_mean(scores: Scores, metric: str) -> float | None:
+    """Return the best mean of a score over all methods; None if none has it."""
+    means = [scores.mean(metric, method=method) for method in scores.methods]
+    return min(
+        (mean for mean in means if mean is not None), key=partial(cost_of, metric), default=None
+    )
 
 
 def cost_of(metric: str, value: float) -> float:

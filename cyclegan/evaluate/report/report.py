@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Mapping
-from importlib.resources import files
+from functools import partial
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cyclegan.evaluate.report.baseline_wins import sentences_of_wins
+from cyclegan.evaluate.report.baseline_wins import best_mean, sentences_of_wins
 from cyclegan.evaluate.report.figures import error_maps, volume_figure
 from cyclegan.evaluate.report.labels import (
     LABELS,
@@ -20,7 +20,7 @@ from cyclegan.evaluate.report.labels import (
 )
 from cyclegan.evaluate.report.plots import heights_plot, learning_curves, skull_plot, volumes_plot
 from cyclegan.evaluate.report.tables import structures_of
-from cyclegan.evaluate.report.viewer import viewer_of
+from cyclegan.evaluate.report.viewer import WINDOWS_HU, viewer_of
 from cyclegan.evaluate.score_table import (
     AGAINST_ATLAS,
     CYCLE,
@@ -30,7 +30,7 @@ from cyclegan.evaluate.score_table import (
     UNPAIRED,
     Scores,
 )
-from mrct.imaging.hounsfield import BONE_WINDOW_HU, DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
+from mrct.imaging.hounsfield import DIFFERENCE_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 
 NO_CURVES = "The run left no metrics.jsonl with losses or scores."
 NO_RUN = "An exported model contains no learning curves; the folder of its run does."
@@ -54,8 +54,11 @@ def html_report(
         hashes: SHA-256 of data and model, by name.
     """
     template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).from_string(files("cyclegan.evaluate.report").joinpath("report.html.j2").read_text())
+        loader=PackageLoader("cyclegan.evaluate", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    ).get_template("report.html.j2")
     plots = {
         "curves": learning_curves(records or []),
         "by_volume": volumes_plot(scores),
@@ -80,6 +83,7 @@ def html_report(
         spread_of=spread_of,
         comparisons=list(comparisons_of(scores)),
         definitions=definitions_of(scores),
+        best=partial(best_mean, scores),
         beaten=list(sentences_of_wins(scores)),
         no_train_cts=NO_TRAIN_CTS,
         no_curves=NO_RUN if records is None else NO_CURVES,
@@ -87,8 +91,9 @@ def html_report(
             (viewer_of(shown), inline(volume_figure(shown)), inline(error_maps(shown)))
             for shown in scores.shown
         ],
-        soft_window=window_text(SOFT_TISSUE_WINDOW_HU),
-        bone_window=window_text(BONE_WINDOW_HU),
+        shown={shown.cycle.volume.name for shown in scores.shown},
+        windows=WINDOWS_HU,
+        soft_window=SOFT_TISSUE_WINDOW_HU,
         difference_window=window_text(DIFFERENCE_WINDOW_HU),
         inline=inline,
         **{name: inline(plot) for name, plot in plots.items()},

@@ -94,6 +94,7 @@ def take_snapshot(
         "warmup_steps": state.warmup_steps,
         "scaler": state.scaler.state_dict(),
         "settings": dict(state.settings),
+        "contrast_table": state.contrast_table,
     }
     return Snapshot(
         step=state.step,

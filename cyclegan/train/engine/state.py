@@ -74,6 +74,8 @@ class TrainState:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings that determine the results, as JSON values by dotted name. Each checkpoint has
     them, so that its networks are never run under other ones."""
+    contrast_table: str = ""
+    """SHA-256 of the run's contrast table; empty without one. Checkpoints name it."""
 
 
 def build_state(

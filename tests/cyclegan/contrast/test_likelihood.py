@@ -65,25 +65,38 @@ def test_held_out_mris_choose_the_width_of_the_bells(width):
     random = np.random.default_rng(1)
     folds = random.poisson(np.stack([mixture(bell(MEANS, width))] * 4)).astype(float)
 
-    _, findings = fit_likelihood(folds, folds, CT_VOXELS, PRIOR)
+    findings = fit_likelihood(folds, folds, CT_VOXELS, PRIOR).findings
 
     assert findings["bell_width"] == width
     assert findings["bell_gain_nats"] > 0.1
 
 
+def test_what_is_held_out_does_not_shape_the_table_that_judges_it():
+    folds = np.stack([mixture(BELLS)] * 4)
+    folds[2] = mixture(bell(0.9 - MEANS, 0.08))  # of another contrast
+
+    found = fit_likelihood(folds, folds, CT_VOXELS, PRIOR)
+
+    assert found.held_out is not None
+    off = np.abs(found.held_out @ LEVELS - MEANS).max(axis=1)
+    assert off.argmin() == 2
+    assert off[2] < 0.05
+
+
 def test_of_one_mri_nothing_can_be_held_out():
     alone = mixture(BELLS)[None]
 
-    likelihood, findings = fit_likelihood(alone, alone, CT_VOXELS, PRIOR)
+    found = fit_likelihood(alone, alone, CT_VOXELS, PRIOR)
 
-    assert findings == {"bell_width": 0.1}
-    assert likelihood @ LEVELS == pytest.approx(BELLS @ LEVELS, abs=0.04)
+    assert found.findings == {"bell_width": 0.1}
+    assert found.held_out is None
+    assert found.likelihood @ LEVELS == pytest.approx(BELLS @ LEVELS, abs=0.04)
 
 
 def test_mris_that_follow_no_position_gain_nothing():
     alike = np.broadcast_to(BELLS.mean(axis=0) * VOXELS, (NUM_POSITIONS, NUM_MRI))
 
-    gain = held_out_gain(BELLS, alike, alike, PRIOR)
+    gain = held_out_gain(BELLS, alike.sum(axis=0), alike, PRIOR)
 
     assert gain < 0
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cyclegan.contrast.random_field import AffinityCounts, mean_field, neighbours_of
+from cyclegan.contrast.random_field import NeighbourCounts, mean_field, neighbours_of
 
 BODY = np.random.default_rng(0).random((3, 4, 5)) < 0.7
 
@@ -21,18 +21,24 @@ def test_the_neighbours_are_those_in_the_body_and_nobody_for_the_rest():
             assert found[axis, side, number] == expected
 
 
-def counts(volumes: list[np.ndarray]) -> AffinityCounts:
+def counted(body: np.ndarray, bins: np.ndarray, positions: np.ndarray) -> NeighbourCounts:
+    return NeighbourCounts.of(body, bins, positions, num_bins=2, num_positions=3)
+
+
+def counts(volumes: list[np.ndarray]) -> NeighbourCounts:
     body = np.ones(volumes[0].shape, bool)
-    found = AffinityCounts(2)
-    for bins in volumes:
-        found.add(body, bins.ravel(), np.full((bins.size, 2), 0.5, np.float32))
-    return found
+    first, *others = (counted(body, bins.ravel(), np.zeros(bins.size, np.intp)) for bins in volumes)
+    return sum(others, start=first)
+
+
+HALVES = np.full((3, 2), 0.5, np.float32)
+"""Every position has as much of both."""
 
 
 def test_stripes_are_alike_along_and_unlike_across():
     stripes = np.indices((16, 16, 16))[1] % 2
 
-    along_z, along_y, along_x = counts([stripes]).affinities()
+    along_z, along_y, along_x = counts([stripes]).affinities(HALVES)
 
     for alike in (along_z, along_x):
         assert np.diag(alike) == pytest.approx(
@@ -45,21 +51,22 @@ def test_stripes_are_alike_along_and_unlike_across():
 
 def test_what_position_explains_says_nothing():
     random = np.random.default_rng(0)
-    shares = np.array([[0.9, 0.1]], np.float32).repeat(20**3, axis=0)
-    found = AffinityCounts(2)
-    found.add(np.ones((20, 20, 20)), (random.random(20**3) < 0.1).astype(np.intp), shares)
+    prior = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], np.float32)
+    positions = np.indices((20, 20, 20))[0].ravel() // 10
+    bins = (random.random(20**3) < prior[positions, 1]).astype(np.intp)
 
-    assert np.abs(found.affinities()).max() < 0.1
+    found = counted(np.ones((20, 20, 20)), bins, positions).affinities(prior)
+
+    assert np.abs(found).max() < 0.1
 
 
 def test_counts_of_voxels_outside_the_body_are_left_out():
     body = np.zeros((2, 2, 2))
     body[0, 0, 0] = body[1, 1, 1] = 1
-    found = AffinityCounts(2)
-    found.add(body, np.array([0, 1]), np.full((2, 2), 0.5, np.float32))
+    found = counted(body, np.array([0, 1]), np.array([0, 0]))
 
-    assert not found.seen.any()
-    assert not found.affinities().any()
+    assert not found.bins.any()
+    assert not found.affinities(HALVES).any()
 
 
 ALIKE = np.log(np.array([[2, 0.05], [0.05, 2]]))[None].repeat(3, axis=0)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cyclegan.contrast.table import ContrastTable, fit_table
+from cyclegan.contrast.fit import table_of_scans
+from cyclegan.contrast.table import ContrastTable
 from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_MRI_BINS, hu_bins, mri_bins
 from cyclegan.errors import DataError
 from tests.support.stores import random_head
@@ -25,7 +26,7 @@ def scans(modality: str, people: list[dict[str, np.ndarray]], contrast: Contrast
 
 
 def table_of(count: int = 2, contrast: Contrast = abs) -> ContrastTable:
-    return fit_table(scans("mri", heads(1, count), contrast), lambda: scans("ct", heads(2, count)))
+    return table_of_scans(scans("mri", heads(1, count), contrast), scans("ct", heads(2, count)))
 
 
 def error_hu(table: ContrastTable, contrast: Contrast = abs) -> float:
@@ -110,10 +111,20 @@ def test_a_refit_follows_a_person_who_looks_unlike_the_cohort(table):
     assert likelihood_of(refit) > likelihood_of(table.likelihood)
 
 
+def test_an_mri_of_another_contrast_is_unlikely_at_its_positions(table):
+    (head,) = heads(4, 1)
+
+    alike = table.gain_nats(head["mri"], head["body"], HEIGHT)
+    unlike = table.gain_nats(CONTRASTS["negated"](head["mri"]), head["body"], HEIGHT)
+
+    assert alike > 0.1
+    assert unlike < alike - 0.5
+
+
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])
 def test_without_one_of_the_kinds_there_is_no_table(mri, ct):
     with pytest.raises(DataError, match="at least one MRI and one CT"):
-        fit_table(scans("mri", heads(1, mri)), lambda: scans("ct", heads(2, ct)))
+        table_of_scans(scans("mri", heads(1, mri)), scans("ct", heads(2, ct)))
 
 
 def test_the_median_of_the_body_is_at_one_level_whatever_the_unit():

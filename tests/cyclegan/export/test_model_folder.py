@@ -24,6 +24,7 @@ from cyclegan.export.model_folder import (
 )
 from data_prep.preprocess.spec import VERSION
 from data_prep.store.subject_record import SUBJECTS_FILE, UNKNOWN_SUBJECTS, subjects_content
+from tests.support.kills import killed_before_rename
 from tests.support.models import traced_generator
 
 
@@ -161,6 +162,21 @@ def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_is_a_model
         publish_folder(folder, fill, overwrite=True)
     assert (folder / "thesis.docx").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_model_whose_replacement_was_killed_is_there_for_the_next_command(model):
+    folder, _ = model
+    before = sums_of(folder)
+
+    def fill(partial):
+        (partial / INFO).write_text("new")
+
+    assert killed_before_rename(1, lambda: publish_folder(folder, fill, overwrite=True))
+    assert not folder.exists()
+
+    assert model_folder_of(folder, None) == folder
+    assert sums_of(folder) == before
+    verify_model(folder)
 
 
 def test_the_card_says_what_the_model_is_and_what_it_scored(info):

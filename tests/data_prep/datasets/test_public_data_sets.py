@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.__main__ import DataPrepCommand
 from data_prep.convert.conversion_plan import find_volumes
+from data_prep.convert.settings import ConvertSettings
 from mrct.cli import parse
 from tests.conftest import ROOT
 from tests.support.series import setting, write_series
@@ -58,7 +58,7 @@ def test_its_command_finds_its_layout(title, tmp_path, monkeypatch):
         tags = setting(SeriesInstanceUID=f"2.{number}", PatientID="anonymous")
         write_series(Path(path).parent, tags, modality=modality, name=f"{modality}{{:03d}}.dcm")
 
-    settings = parse(DataPrepCommand, shlex.split(words)[3:], prog="convert", flag_pairs=False)
+    settings = parse(ConvertSettings, shlex.split(words)[4:], prog="convert")
     found = find_volumes(settings).volumes
 
     counts = Counter(volume.modality for volume in found)

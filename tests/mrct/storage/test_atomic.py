@@ -6,17 +6,21 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from mrct.storage.atomic import (
     ABANDONED_AFTER_S,
     remove_abandoned,
+    restore_replaced,
     whole_folder,
     write_atomic,
     write_new,
 )
 from tests.conftest import ROOT
+from tests.support.kills import killed_before_rename
 
 
 def test_content_and_mode_arrive_and_no_litter_stays(tmp_path):
@@ -141,6 +145,44 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
     assert partial.exists(), "another name"
     remove_abandoned(tmp_path, "made")
     assert not partial.exists()
+
+
+def fill(folder: Path, content: bytes) -> None:
+    with whole_folder(folder) as unfinished:
+        (unfinished / "a").write_bytes(content)
+
+
+@pytest.mark.parametrize("restore", [remove_abandoned, restore_replaced])
+def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path, restore):
+    left = []
+    for number in range(3):
+        folder = tmp_path / str(number) / "made"
+        fill(folder, b"one")
+        assert killed_before_rename(number, partial(fill, folder, b"two"))
+
+        restore(folder.parent, "made")
+
+        left.append((folder / "a").read_bytes())
+    assert left == [b"one", b"one", b"two"]
+    assert [path.name for path in folder.parent.iterdir()] == ["made"], "without its predecessor"
+
+
+def test_a_folder_that_is_put_back_too_early_is_replaced_all_the_same(tmp_path, monkeypatch):
+    fill(tmp_path / "made", b"one")
+    rename = os.rename
+
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        if source == tmp_path / "made":
+            monkeypatch.setattr(os, "rename", rename)
+            restore_replaced(tmp_path)
+            assert (tmp_path / "made/a").read_bytes() == b"one"
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    fill(tmp_path / "made", b"two")
+
+    assert (tmp_path / "made/a").read_bytes() == b"two"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_only_litter_of_its_own_names_is_removed_and_no_link_is_followed(tmp_path):

@@ -1,0 +1,57 @@
+"""The contrast table of a run: fitted to the volumes it began with, and kept in its folder."""
+
+from cyclegan.config.files import load_config
+from cyclegan.config.run_location import store_moves_explained
+from cyclegan.contrast.command import ContrastCommand
+from cyclegan.contrast.table import LEAST_GAIN
+from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
+from cyclegan.contrast.train_table import TrainTable, fit_train_table
+from cyclegan.train.checkpoint.resume import run_lock
+from cyclegan.train.checkpoint.run_record import store_of_run
+from data_prep.store.store import open_store
+from mrct.errors import ExitCode
+from mrct.ray_session import named_cluster
+
+
+def fit_run_table(command: ContrastCommand) -> ExitCode:
+    """Fit the table, keep it and print how the fit went; nothing is done where there is one."""
+    folder = command.run_folder
+    path = folder / TABLE_FILE
+    config = load_config(folder / "config.yaml")
+    with store_moves_explained(config, "--store"):
+        store = open_store(command.store or config.store)
+    with named_cluster(), run_lock(folder):
+        if not command.overwrite and (kept := read_table(path)):
+            print(f"{path} is there (SHA-256 {kept.sha256}). --overwrite fits it again.")
+            return ExitCode.DONE
+        store = store_of_run(folder, store)
+        fitted = fit_train_table(store, command.workers)
+        path.put(table_bytes(fitted.table, store))
+    kept = read_table(path)
+    assert kept is not None
+    print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {kept.sha256})"]))
+    return ExitCode.DONE
+
+
+def lines_of(fitted: TrainTable) -> list[str]:
+    """Return sentences about the fit, warnings last."""
+    findings = fitted.table.findings
+    lines = [f"Bells of width {findings['bell_width']:.2f} in the root of the standardised value."]
+    if "bell_gain_nats" in findings:
+        bell, free = findings["bell_gain_nats"], findings["free_gain_nats"]
+        lines.append(
+            f"MRIs that were held out are likelier by {bell:.3f} (bells) and {free:.3f} (free "
+            "shape) nats a voxel than without positions."
+        )
+        if bell <= 0:
+            lines.append(
+                "warning: A gain of 0 or less means that the MRIs are of other people, bodies or "
+                "fields of view than the CTs, or that the outlines differ. Look at both: python -m "
+                "data_prep describe STORE --picture FILE"
+            )
+    lines += [
+        f"warning: {name} is unlike the other MRIs at its positions ({gain:.3f} nats a voxel, "
+        f"usually at least {findings[LEAST_GAIN]:.3f}). Look at its body mask and contrast."
+        for name, gain in fitted.unlikely.items()
+    ]
+    return lines + [f"warning: Left out: {why}" for why in fitted.left_out]

@@ -1,0 +1,95 @@
+"""A contrast table as one file, sealed by its own SHA-256: arrays and facts, no pickle."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from cyclegan.atlas.positions import POSITION_BINS
+from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
+from cyclegan.errors import TableError
+from data_prep.store.store import Store
+from mrct.storage.paths import StoragePath
+
+TABLE_FILE = "contrast_table.safetensors"
+TABLE_VERSION = 1
+"""Of the file and of what its positions and bins mean."""
+ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
+SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeptTable:
+    """A table that was read from a file."""
+
+    table: ContrastTable
+    sha256: str
+    """What a run, its checkpoints and models know it by: the hash of arrays and facts."""
+    store_fingerprint: str
+    """Hash of the preprocessing of the volumes that it was fitted to."""
+    store_contents: str
+    """Hash of these volumes and their splits."""
+
+
+def table_bytes(table: ContrastTable, store: Store) -> bytes:
+    """Return the file of the table of a store's train split."""
+    arrays = {name: np.ascontiguousarray(getattr(table, name)) for name in ARRAYS}
+    facts = {
+        "version": TABLE_VERSION,
+        "shape": SHAPE_OF_TABLE,
+        "findings": table.findings,
+        "store_fingerprint": store.fingerprint,
+        "store_contents": store.contents,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return safetensors.numpy.save(arrays, {"facts": text, "sha256": _digest(text, arrays)})
+
+
+def read_table(path: StoragePath) -> KeptTable | None:
+    """Read the file of a table; None if there is none.
+
+    Raises:
+        TableError: It is damaged, or of another version.
+    """
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    try:
+        arrays = safetensors.numpy.load(content)
+        length = int.from_bytes(content[:8], "little")
+        header: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+        text, sealed = header["facts"], header["sha256"]
+        facts: dict[str, Any] = json.loads(text)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise TableError(f"The contrast table {path} is damaged ({error}). {_AGAIN}") from error
+    if _digest(text, arrays) != sealed or arrays.keys() != {*ARRAYS}:
+        raise TableError(f"The contrast table {path} was changed after it was written. {_AGAIN}")
+    if (facts["version"], facts["shape"]) != (TABLE_VERSION, SHAPE_OF_TABLE):
+        raise TableError(
+            f"The contrast table {path} is of another version of this project, whose positions "
+            f"and bins differ. {_AGAIN}"
+        )
+    return KeptTable(
+        table=ContrastTable(**arrays, findings=facts["findings"]),
+        sha256=sealed,
+        store_fingerprint=facts["store_fingerprint"],
+        store_contents=facts["store_contents"],
+    )
+
+
+_AGAIN = "Fit it again: python -m cyclegan.contrast RUN --overwrite"
+
+
+def _digest(facts: str, arrays: dict[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256(facts.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
