@@ -8,8 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # A file's tests share what they made, so they stay in one process.
 PYTEST_OPTIONS := --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 20
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_OPTIONS)
-# What `make test` leaves to `make test-all`, by the markers in pyproject.toml.
+# What `make test` leaves to `make test-all`, by the markers in pyproject.toml. Only files that name one are
+# read for it.
 LATER := ray or slow or browser or compile
+MARKED = $$(grep -rlE --include='test_*.py' 'mark\.($(1))\b' tests | sort)
 
 # An environment with the CUDA build of torch, and stubs of CUDA's runtime and driver: docs/gpu.md.
 GPU := .venv-gpu
@@ -60,8 +62,8 @@ test: check
 # Everything: `make test` and what that leaves out. The shape checks of the other tests break compiled
 # graphs, so the compile tests have a call of their own.
 test-all: test
-	$(PYTEST) -m "not gpu and not compile and ($(LATER))"
-	CYCLEGAN_NO_SHAPE_CHECKS=1 $(PYTEST) --dist load -m compile $$(grep -rl --include='*.py' 'mark\.compile' tests)
+	$(PYTEST) -m "not gpu and not compile and ($(LATER))" $(call MARKED,ray|slow|browser)
+	CYCLEGAN_NO_SHAPE_CHECKS=1 $(PYTEST) --dist load -m compile $(call MARKED,compile)
 	[ ! -e $(GPU)/.complete ] || $(MAKE) gpu-dry-quick
 
 # Both, whatever the first finds; 8 minutes for the second.

@@ -7,8 +7,8 @@ Start with a check of every node, and of what N GPUs would gain:
   python -m cluster submit --target ray -- python -m cyclegan.train default
 """
 
-import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,9 +22,8 @@ from cluster.plan.gpus import GPUS
 from cluster.submit.job_spec import Driver, Machines, Target
 from cyclegan.config.presets import preset
 from cyclegan.config.run_storage import RUNS_VARIABLE
-from mrct.cli import optional, parse_group, run_command
+from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode, UsageError
-from mrct.storage.atomic import write_atomic
 from mrct.storage.paths import StoragePath, storage_path
 
 
@@ -66,6 +65,7 @@ class DoctorCommand:
         None
     )
     """Address of the cluster's head, such as 10.0.0.1:6379."""
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,18 +85,23 @@ class PlanCommand:
     measured: Annotated[Path | None, optional("DIR", "none")] = None
     """Folder of a run of the preset on one GPU of this kind, whose step time replaces the
     estimate."""
-    json: Annotated[Path | None, optional("FILE", "none")] = None
-    """Write all numbers to this JSON file."""
+    json: Json = False
     assumptions: OmitArgPrefixes[Assumptions] = field(default_factory=Assumptions)
 
 
-COMMANDS = {"doctor": DoctorCommand, "plan": PlanCommand, "submit": SubmitCommand}
+CLUSTER_COMMANDS = {"doctor": DoctorCommand, "plan": PlanCommand, "submit": SubmitCommand}
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
-    match parse_group(COMMANDS, own, prog="python -m cluster", description=__doc__):
+    begin = next((at for at, word in enumerate(own) if re.fullmatch(r"python[\d.]*", word)), None)
+    if begin is not None and not sent:
+        raise UsageError(
+            "Two hyphens stand before the command to run on the cluster:\n"
+            f"  python -m cluster {shlex.join(own[:begin])} -- {shlex.join(own[begin:])}"
+        )
+    match parse_group(CLUSTER_COMMANDS, own, prog="python -m cluster", description=__doc__):
         case SubmitCommand() as submit:
             return run_submit(submit, sent)
         case DoctorCommand() as doctor:
@@ -158,7 +163,10 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
 
     store = doctor.store or store_from_environment()
     findings = list(examine(doctor.address, store, doctor.storage or storage_from_environment()))
-    Console().print(results_table(findings))
+    if doctor.json:
+        print_json({"checks": [asdict(finding) for finding in findings]})
+    else:
+        Console().print(results_table(findings))
     return ExitCode.DONE if all(each.passed for each in findings) else ExitCode.FAILED
 
 
@@ -196,11 +204,12 @@ def run_plan(plan: PlanCommand) -> ExitCode:
     per_node = assumed.gpus_per_node or GPUS[assumed.gpu].per_node
     counts = sorted({1, min(per_node, plan.gpus), plan.gpus})
     found = list(scaling_points(config, opened, counts, assumed, measured))
+    if plan.json:
+        prospects = [asdict(each) for each in found]
+        print_json({"assumptions": asdict(assumed), "prospects": prospects})
+        return ExitCode.DONE
     Console().print(scaling_table(found))
     print(source_text(plan.preset, assumed, measured))
-    if plan.json:
-        content = {"assumptions": asdict(assumed), "prospects": [asdict(each) for each in found]}
-        write_atomic(plan.json, json.dumps(content, indent=1).encode())
     return ExitCode.DONE
 
 

@@ -19,7 +19,7 @@ from mrct.cli import run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.help import asks_for_help, group_screen
 
-COMMANDS = {
+CYCLEGAN_COMMANDS = {
     "train": TrainCommand,
     "contrast": ContrastCommand,
     "evaluate": EvaluateCommand,
@@ -30,9 +30,9 @@ COMMANDS = {
 
 def main(argv: list[str]) -> ExitCode:
     """Print the commands, or how the one is called that the first argument names."""
-    if argv and argv[0] in COMMANDS:
+    if argv and argv[0] in CYCLEGAN_COMMANDS:
         raise UsageError(f"A dot stands before the command: python -m cyclegan.{' '.join(argv)}")
-    screen = group_screen(COMMANDS, "python -m cyclegan", __doc__, joint=".")
+    screen = group_screen(CYCLEGAN_COMMANDS, "python -m cyclegan", __doc__, joint=".")
     if asks_for_help(argv):
         print(screen)
         return ExitCode.DONE

@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from data_prep.convert.settings import ConvertSettings
 from data_prep.phantom.settings import CohortSettings
-from mrct.cli import optional, parse_group, run_command
+from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode
 from mrct.storage.paths import StoragePath
 
@@ -32,6 +32,7 @@ class CheckCommand:
     """Also read and hash every byte; by default only counts, sizes and metadata are compared."""
     repair: bool = False
     """Remove damaged volumes and rebuild the index; the same convert restores them."""
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,7 @@ class DescribeCommand:
     picture: Annotated[Path | None, optional("PATH", "none")] = None
     """Write a contact sheet (PNG): the oddest volumes by field of view, outline and contrast, then
     some of each domain and split."""
+    json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,7 @@ class PhantomCommand:
     cohort: OmitArgPrefixes[CohortSettings] = field(default_factory=CohortSettings)
 
 
-COMMANDS = {
+DATA_PREP_COMMANDS = {
     "convert": ConvertSettings,
     "describe": DescribeCommand,
     "check": CheckCommand,
@@ -93,7 +95,7 @@ COMMANDS = {
 
 def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments select."""
-    match parse_group(COMMANDS, argv, prog="python -m data_prep", description=__doc__):
+    match parse_group(DATA_PREP_COMMANDS, argv, prog="python -m data_prep", description=__doc__):
         case ConvertSettings() as settings:
             return run_dry_run(settings) if settings.dry_run else run_convert(settings)
         case CheckCommand() as check:
@@ -140,13 +142,17 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
     for remark in report.remarks:
         print(f"Note: {remark}")
     if report.notes:
-        print(f"{report.notes} notes on corrections: python -m data_prep describe --notes")
+        print(
+            f"{report.notes} notes on corrections: "
+            f"python -m data_prep describe {settings.out} --notes"
+        )
     if report.cut:
         rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
         print(
             f"warning: {len(report.cut)} volumes are cropped: their body is larger than slices of "
-            f"{settings.size[0]} x {settings.size[1]} voxels; `describe --notes` lists by how "
-            f"much. To keep all of it, convert into a new --out with --size {rows} {columns}.",
+            f"{settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep describe "
+            f"{settings.out} --notes` lists by how much. To keep all of it, convert into a new "
+            f"--out with --size {rows} {columns}.",
             file=sys.stderr,
         )
     if not report.is_empty:
@@ -174,10 +180,19 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     """Print the facts in the index, then histograms of some volumes."""
     from rich.console import Console
 
-    from data_prep.store.describe import EDGES_HU, describe, hu_lines, notes_of
+    from data_prep.store.describe import EDGES_HU, describe, facts_of, hu_lines, notes_of
     from data_prep.store.store import open_store
 
     store = open_store(command.store)
+    notes = list(notes_of(store)) if command.notes else []
+    odd = []
+    if command.picture:
+        from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
+
+        odd = [str(each) for each in save_contact_sheet(store, command.picture)]
+    if command.json:
+        print_json(facts_of(store) | {"notes": notes, "odd": odd})
+        return ExitCode.DONE
     Console().print(describe(store))
     print(
         f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}; "
@@ -185,12 +200,9 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     )
     for line in hu_lines(store):
         print(line)
-    for line in notes_of(store) if command.notes else ():
-        print(line)
+    for note in notes:
+        print(note)
     if command.picture:
-        from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
-
-        odd = save_contact_sheet(store, command.picture)
         for each in odd:
             print(f"Odd: {each}")
         print(f"Wrote {command.picture}, with {len(odd)} odd volumes first")
@@ -216,8 +228,11 @@ def run_check(command: CheckCommand) -> ExitCode:
     problems = check(store, full=command.full)
     for problem in problems:
         print(problem, file=sys.stderr)
-    depth = "every byte" if command.full else "counts, sizes and metadata"
-    print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
+    if command.json:
+        print_json({"volumes": len(store.volumes), "full": command.full, "problems": problems})
+    else:
+        depth = "every byte" if command.full else "counts, sizes and metadata"
+        print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
     return ExitCode.FAILED if problems else ExitCode.DONE
 
 
@@ -226,6 +241,9 @@ def run_repair(command: CheckCommand) -> ExitCode:
     from data_prep.store.check import repair
 
     count = repair(command.store, partial(print, file=sys.stderr), full=command.full)
+    if command.json:
+        print_json({"removed": count})
+        return ExitCode.PARTLY_DONE if count else ExitCode.DONE
     print(f"Removed {count} damaged volumes and rebuilt the index")
     if not count:
         return ExitCode.DONE

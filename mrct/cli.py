@@ -4,13 +4,15 @@ Only light modules are imported here. A command imports its work after parsing i
 that help, the version and usage errors appear at once.
 """
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, arg
@@ -45,6 +47,19 @@ def storage_path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Stora
         is_instance=lambda value: isinstance(value, StoragePath),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+Json = Annotated[bool, arg(help="Print JSON on standard output, instead of tables and texts.")]
+"""Type of the flag --json of the commands whose result is a table or a list."""
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print the result of a command that was given --json.
+
+    Raises:
+        ValueError: A number is infinite or NaN, which JSON does not know.
+    """
+    print(json.dumps(content, indent=1, allow_nan=False))
 
 
 def optional(metavar: str, default: str) -> object:
@@ -99,15 +114,28 @@ def parse(command: type, argv: Sequence[str], *, prog: str, default: Any = None)
         print(command_screen(command, prog, REGISTRY, default, every="--help-all" in argv))
         sys.exit(ExitCode.DONE)
     try:
-        return tyro.cli(
-            command,
-            args=argv,
-            prog=prog,
-            registry=REGISTRY,
-            **({} if default is None else {"default": default}),
-        )
+        with colour_by_choice():
+            return tyro.cli(
+                command,
+                args=argv,
+                prog=prog,
+                registry=REGISTRY,
+                **({} if default is None else {"default": default}),
+            )
     except RefusedError as refused:
         raise refused.cause from None
+
+
+@contextmanager
+def colour_by_choice() -> Iterator[None]:
+    """Print without colour where NO_COLOR is set: rich obeys it, tyro knows only TERM."""
+    term = os.environ.get("TERM", "")
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
+    try:
+        yield
+    finally:
+        os.environ["TERM"] = term
 
 
 def parse_group(

@@ -96,6 +96,12 @@ def test_networks_losses_step_and_checkpoint_need_torch_and_safetensors_only():
     assert done.returncode == 0, done.stderr
 
 
+def test_scores_that_every_process_of_a_run_imports_need_no_torchmetrics():
+    done = run_blocked(["torchmetrics"], "import cyclegan.metrics.unpaired_scores\n")
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_imports_its_work_only_when_it_works(command):
     heavy = [each for each in LIBRARIES if each not in ("tyro", "upath", "fsspec")]

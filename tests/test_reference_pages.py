@@ -43,4 +43,4 @@ def test_every_command_of_a_program_has_its_part(program):
 def test_every_command_of_cyclegan_has_its_part():
     own = [command for command in COMMANDS if command.startswith("cyclegan.")]
 
-    assert own == [f"cyclegan.{name}" for name in cyclegan_main.COMMANDS]
+    assert own == [f"cyclegan.{name}" for name in cyclegan_main.CYCLEGAN_COMMANDS]

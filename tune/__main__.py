@@ -139,14 +139,14 @@ class ReportCommand:
             )
 
 
-COMMANDS = {"run": RunCommand, "report": ReportCommand}
+TUNE_COMMANDS = {"run": RunCommand, "report": ReportCommand}
 
 
 def main(argv: list[str]) -> ExitCode:
     """Run a search, or report its results."""
     base = preset(parse_known(BasePreset, argv, prog=TUNE_COMMAND)[0].preset)
     starts = {"run": RunCommand(preset=base.preset, settings=sections_of(base))}
-    match parse_group(COMMANDS, argv, prog=TUNE_COMMAND, description=__doc__, defaults=starts):
+    match parse_group(TUNE_COMMANDS, argv, prog=TUNE_COMMAND, description=__doc__, defaults=starts):
         case RunCommand() as run:
             return run_search(run)
         case report:

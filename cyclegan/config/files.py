@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from cyclegan.config.config import Config
 from cyclegan.config.pinned_path import split_pin
 from cyclegan.config.run_storage import lasting, runs_folder
-from cyclegan.config.values import did_you_mean, typed
+from cyclegan.config.values import did_you_mean, shown, typed
 from cyclegan.errors import ConfigError
 from mrct.storage.paths import StoragePath
 
@@ -186,15 +186,15 @@ def load_config(path: StoragePath) -> Config:
             f"There is no {path}. Give the folder of a run, RUNS/NAME as printed by "
             "`python -m cyclegan.train`; it contains the file."
         ) from error
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"No configuration can be read from {path}: {error}") from error
     if isinstance(values, dict) and (found := values.pop("schema_version", None)) != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} has schema_version {found}, and this version of the project reads "
             f"{SCHEMA_VERSION}, where critic.filters is discriminator.filters and "
             "schedule.save_every_steps: 1000 is schedule.save_every: 1000 steps. Start a new run: "
-            "python -m cyclegan.train PRESET --run.name NAME; or a new search: "
-            "python -m tune run SPACE --name NAME. In a file of your own write "
+            "`python -m cyclegan.train default --run.name NAME`; or a new search: "
+            "`python -m tune run weights --name NAME`. In a file of your own write "
             f"schema_version: {SCHEMA_VERSION} and today's names."
         )
     config = from_mapping(Config, values, path.name)
@@ -216,7 +216,7 @@ def from_mapping(cls: type, values: object, where: str, default: Any = MISSING) 
             type or out of its range.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must contain settings by name, but contains {values!r}.")
+        raise ConfigError(f"{where} must contain settings by name, but contains {shown(values)}.")
     hints = get_type_hints(cls)
     defaults = {
         item.name: item.default if default is MISSING else getattr(default, item.name)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from math import isfinite
+from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -12,10 +13,13 @@ from cyclegan.errors import ConfigError
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _WANTED = {
     bool: "true or false, without quotes",
-    int: "a whole number",
+    int: "a whole number of at most 64 bits",
     float: "a finite number",
     str: "text, in quotes where it looks like a number",
 }
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
 
 
 def typed(value: object, hint: Any, name: str) -> Any:
@@ -53,15 +57,29 @@ def typed(value: object, hint: Any, name: str) -> Any:
                 typed(each, type_, name) for each, type_ in zip(values, types, strict=True)
             )
         wanted = "a list" if inner[-1] is Ellipsis else f"a list of {len(inner)}"
-        raise ConfigError(f"{name} is {value!r}; it must be {wanted}.")
+        raise ConfigError(f"{name} is {shown(value)}; it must be {wanted}.")
     if hint in (int, float):
         number = _number(value)
-        if number is not None and (hint is float or number == int(number)):
+        if number is not None and (
+            hint is float or (number == int(number) and abs(number) < 2**63)
+        ):
             # A whole number stays one: the hash of the settings tells 200 and 200.0 apart.
             return int(number) if hint is int else number
     elif hint not in _WANTED or type(value) is hint:
         return value
-    raise ConfigError(f"{name} is {value!r}; it must be {_WANTED[hint]}.")
+    raise ConfigError(f"{name} is {shown(value)}; it must be {_WANTED[hint]}.")
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, shortened.
+
+    Aliases of YAML can make of a few lines a value whose whole text fills the memory.
+
+    Examples:
+        >>> shown([1, "two"])
+        "[1, 'two']"
+    """
+    return _REPR.repr(value)
 
 
 def did_you_mean(given: object, known: Iterable[object]) -> str:
@@ -84,7 +102,7 @@ def _chosen(value: object, choices: tuple[Any, ...], name: str) -> Any:
             return choice
     listed = ", ".join(map(repr, choices))
     raise ConfigError(
-        f"{name} is {value!r}; it must be one of {listed}.{did_you_mean(value, choices)}"
+        f"{name} is {shown(value)}; it must be one of {listed}.{did_you_mean(value, choices)}"
     )
 
 
@@ -92,6 +110,9 @@ def _number(value: object) -> int | float | None:
     """Return the finite number that a value is or, as text, states."""
     if isinstance(value, str) and re.fullmatch(_NUMBER, value.strip()):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    try:
+        return value if isfinite(value) else None
+    except OverflowError:  # a whole number beyond those of floating point
+        return None

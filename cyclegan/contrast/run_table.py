@@ -4,7 +4,7 @@ from cyclegan.config.files import load_config
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.command import ContrastCommand
 from cyclegan.contrast.table import LEAST_GAIN
-from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
+from cyclegan.contrast.table_file import TABLE_FILE, parse_table, read_table, table_bytes
 from cyclegan.contrast.train_table import TrainTable, fit_train_table
 from cyclegan.train.checkpoint.resume import run_lock
 from cyclegan.train.checkpoint.run_record import store_of_run
@@ -26,10 +26,12 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
             return ExitCode.DONE
         store = store_of_run(folder, store)
         fitted = fit_train_table(store, command.workers)
-        path.put(table_bytes(fitted.table, store))
-    kept = read_table(path)
-    assert kept is not None
-    print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {kept.sha256})"]))
+        content = table_bytes(
+            fitted.table, store_fingerprint=store.fingerprint, store_contents=store.contents
+        )
+        path.put(content)
+    sha256 = parse_table(content, path).sha256
+    print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {sha256})"]))
     return ExitCode.DONE
 
 

@@ -29,9 +29,13 @@ REFIT_SMOOTHING = 0.5
 RARE = 0.002
 """Share of the cohort's weight that every bin of HU has, however rare it is in the one MRI."""
 LEAST_GAIN = "least_gain_nats"
-"""Finding: the gain below which an MRI is unlike those of the cohort, by Tukey's outer fence."""
+"""Finding: the gain below which an MRI is unlike those of the cohort."""
 NEVER = 1e-6
 """Share that a position leaves to HU that no training CT has there."""
+
+
+ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
+"""The fields of a table that are arrays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from cyclegan.atlas.positions import POSITION_BINS
-from cyclegan.contrast.table import ContrastTable
+from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
-from data_prep.store.store import Store
 from mrct.storage.paths import StoragePath
 
 TABLE_FILE = "contrast_table.safetensors"
 TABLE_VERSION = 1
 """Of the file and of what its positions and bins mean."""
-ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
 SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
 
 
@@ -37,15 +35,15 @@ class KeptTable:
     """Hash of these volumes and their splits."""
 
 
-def table_bytes(table: ContrastTable, store: Store) -> bytes:
-    """Return the file of the table of a store's train split."""
+def table_bytes(table: ContrastTable, *, store_fingerprint: str, store_contents: str) -> bytes:
+    """Return the file of a table; the hashes are those of `KeptTable`."""
     arrays = {name: np.ascontiguousarray(getattr(table, name)) for name in ARRAYS}
     facts = {
         "version": TABLE_VERSION,
         "shape": SHAPE_OF_TABLE,
         "findings": table.findings,
-        "store_fingerprint": store.fingerprint,
-        "store_contents": store.contents,
+        "store_fingerprint": store_fingerprint,
+        "store_contents": store_contents,
     }
     text = json.dumps(facts, sort_keys=True)
     return safetensors.numpy.save(arrays, {"facts": text, "sha256": _digest(text, arrays)})
@@ -57,9 +55,15 @@ def read_table(path: StoragePath) -> KeptTable | None:
     Raises:
         TableError: It is damaged, or of another version.
     """
-    if not path.exists():
-        return None
-    content = path.read_bytes()
+    return parse_table(path.read_bytes(), path) if path.exists() else None
+
+
+def parse_table(content: bytes, path: object) -> KeptTable:
+    """Return the table in the content of a file; `path` stands in messages.
+
+    Raises:
+        TableError: It is damaged, or of another version.
+    """
     try:
         arrays = safetensors.numpy.load(content)
         length = int.from_bytes(content[:8], "little")

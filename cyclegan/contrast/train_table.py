@@ -7,10 +7,11 @@ by a table that has not seen it.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from operator import add
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from cyclegan.atlas.scans import Scan, scan_of
 from cyclegan.contrast.counts import CtCounts, MriCounts, count_of_mri
 from cyclegan.contrast.fit import counts_of_cts, fit_table
 from cyclegan.contrast.likelihood import NUM_FOLDS
-from cyclegan.contrast.table import LEAST_GAIN, ContrastTable
+from cyclegan.contrast.table import ARRAYS, LEAST_GAIN, ContrastTable
 from cyclegan.errors import DataError
 from data_prep.store.store import Store, open_store
 from mrct.errors import UnreachableError
@@ -29,11 +30,9 @@ from mrct.storage.paths import StoragePath
 VOLUMES_PER_TASK = 2
 TASKS_PER_CORE = 2
 """Tasks waiting or running, so that no core waits and results do not pile up."""
-FEWEST_JUDGED = 4
-"""With fewer MRIs there are no quartiles."""
-FAR_OUT = 3.0
-"""Quartile ranges below the first quartile from which an MRI is unlike the others (Tukey 1977,
-Exploratory Data Analysis, section 2D)."""
+LEAST_SHARE = 0.25
+"""Of the median gain: an MRI to which positions tell less than that is unlike the others. On the
+frozen phantom the least of twelve gains is half of it."""
 Result = TypeVar("Result")
 
 
@@ -50,8 +49,8 @@ class TrainTable:
     @property
     def unlikely(self) -> dict[str, float]:
         """Return the gain of each MRI that is unlike the others."""
-        fence = self.table.findings.get(LEAST_GAIN, -np.inf)
-        return {name: gain for name, gain in self.gains_nats.items() if gain < fence}
+        least = self.table.findings.get(LEAST_GAIN, 0.0)
+        return {name: gain for name, gain in self.gains_nats.items() if gain < least}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,16 +64,11 @@ class Part:
 
     def scans(self) -> Iterator[tuple[int, str, Scan]]:
         """Read the volumes; yields number, name and scan."""
-        store = _opened(self.store)
+        store = open_store(self.store)
         for number, name in enumerate(self.names, self.first):
             volume = store.volumes.named(name)
             assert volume is not None
             yield number, name, scan_of(store, volume)
-
-
-@lru_cache(maxsize=2)
-def _opened(path: StoragePath) -> Store:
-    return open_store(path)
 
 
 def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
@@ -90,19 +84,21 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
         StoreError: A volume is damaged.
         UnreachableError: Ray was lost.
     """
-    cts, mris, left_out = count_train_split(store, workers)
-    # Of one thread, as in a task: BLAS makes these small products slower with more.
-    (fitted,) = _results(fit_table, [cts], workers, mris)
     gains: dict[str, float] = {}
-    if fitted.log_gains is not None:
-        judge = partial(_judge, left_out=frozenset(left_out))
-        for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
-            gains |= found
-    table = fitted.table
-    if len(gains) >= FEWEST_JUDGED:
-        low, high = np.quantile(list(gains.values()), (0.25, 0.75))
-        fence = float(low - FAR_OUT * (high - low))
-        table = replace(table, findings=table.findings | {LEAST_GAIN: fence})
+    with _session(workers):
+        cts, mris, left_out = count_train_split(store, workers)
+        # A task has one thread: BLAS makes these small products slower with more.
+        (fitted,) = _results(fit_table, [cts], workers, mris)
+        if fitted.log_gains is not None:
+            judge = partial(_judge, left_out=frozenset(left_out))
+            for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
+                gains |= found
+        # Results of tasks lie in Ray's memory.
+        own: dict[str, Any] = {name: np.array(getattr(fitted.table, name)) for name in ARRAYS}
+        table = replace(fitted.table, **own)
+    if gains:
+        least = max(0.0, LEAST_SHARE * float(np.median(list(gains.values()))))
+        table = replace(table, findings=table.findings | {LEAST_GAIN: least})
     return TrainTable(table=table, gains_nats=gains, left_out=tuple(left_out.values()))
 
 
@@ -156,6 +152,18 @@ def _judge(
     return gains
 
 
+@contextmanager
+def _session(workers: int | None) -> Iterator[None]:
+    """Connect to Ray, unless it is to be done without or a block around this one has done so."""
+    if workers == 0:
+        yield
+        return
+    from mrct.ray_session import ray_session  # takes seconds, and workers=0 does without
+
+    with ray_session(num_cpus=workers):
+        yield
+
+
 def _results(
     task: Callable[..., Result], parts: Sequence[object], workers: int | None, *shared: object
 ) -> Iterator[Result]:
@@ -163,17 +171,15 @@ def _results(
     if workers == 0:
         yield from (task(part, *shared) for part in parts)
         return
-    import ray  # takes seconds, and workers=0 does without
+    import ray
 
-    from mrct.ray_session import ray_session
-
-    with ray_session(num_cpus=workers):
-        remote, sent = ray.remote(num_cpus=1)(task), [ray.put(each) for each in shared]
+    with _session(workers):
+        remote, sent = ray.remote(num_cpus=1)(_run), [ray.put(each) for each in shared]
         most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting, flying = deque(parts), deque[object]()
         while waiting or flying:
             while waiting and len(flying) < most:
-                flying.append(remote.remote(waiting.popleft(), *sent))
+                flying.append(remote.remote(task, waiting.popleft(), *sent))
             try:
                 yield ray.get(flying.popleft())
             except ray.exceptions.RayTaskError as error:
@@ -183,3 +189,7 @@ def _results(
                     f"Ray, or the node of a task, was lost ({type(error).__name__}) while the "
                     "contrast table was counted. Run the same command again."
                 ) from error
+
+
+def _run(task: Callable[..., Result], part: object, *shared: object) -> Result:
+    return task(part, *shared)  # Ray takes functions alone, and a task may be a partial one

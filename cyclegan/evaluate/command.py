@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from cyclegan.metrics.protocol import ProtocolName
 from data_prep.datasets.split import Split
-from mrct.cli import optional
+from mrct.cli import Json, optional
 from mrct.errors import UsageError
 from mrct.storage.paths import StoragePath
 
@@ -21,7 +21,16 @@ class EvaluateCommand:
     Writes scores.json, per_volume.csv and report.html.
     """
 
-    HELP_OPTIONS: ClassVar = ("run", "store", "split", "compare", "register", "native", "out")
+    HELP_OPTIONS: ClassVar = (
+        "run",
+        "store",
+        "split",
+        "compare",
+        "register",
+        "native",
+        "out",
+        "json",
+    )
 
     run: Annotated[Positional[StoragePath | None], optional("[RUN]", "the first of --compare")] = (
         None
@@ -56,6 +65,7 @@ class EvaluateCommand:
     """Slices per forward pass; affects only memory and speed."""
     threads: int = min(4, os.cpu_count() or 1)
     """Methods of a volume that are scored in parallel; each needs its own memory."""
+    json: Json = False
 
     def __post_init__(self) -> None:
         if not self.named:

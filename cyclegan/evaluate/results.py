@@ -12,6 +12,7 @@ from cyclegan.evaluate.score_volume import ScoringOptions
 from cyclegan.evaluate.segmenter import Segmenter
 from cyclegan.inference.slices import best_device
 from data_prep.store.store import Store
+from mrct.cli import print_json
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
 from mrct.storage.local_path import make_output_folder
@@ -60,6 +61,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         facts=facts,
         records=ours.records,
         hashes=hashes,
+        table=ours.table.table if ours.table else None,
     )
     out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
     make_output_folder(out)
@@ -68,9 +70,12 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())
-    print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
-    for reason in scores.failed:
-        print(f"Left out: {reason}")
+    if command.json:
+        print_json(found)
+    else:
+        print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
+        for reason in scores.failed:
+            print(f"Left out: {reason}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 

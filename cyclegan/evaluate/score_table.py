@@ -252,9 +252,9 @@ def _cautions(scores: Scores) -> Iterable[str]:
         yield (
             f"The body outlines of MRI and real CT differ in volume in {len(unlike)} of "
             f"{scores.num_pairs} pairs, which no registration corrects: {listed}. Look at them "
-            "with `python -m data_prep describe STORE --picture`: a background that is not air, a "
-            "face cut out of one scan, or another part of the body; convert a sound source again, "
-            "or exclude these pairs."
+            "with `python -m data_prep describe STORE --picture odd.png`: a background that is not "
+            "air, a face cut out of one scan, or another part of the body; convert a sound source "
+            "again, or exclude these pairs."
         )
     misaligned = {v: dice for v, dice in scores.misaligned.items() if v not in unlike}
     if misaligned:

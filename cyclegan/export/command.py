@@ -23,8 +23,11 @@ class ExportCommand:
     direction: Literal["mri-to-ct", "ct-to-mri", "both"] = "mri-to-ct"
     """Direction of the translation. `both` writes a folder with two model folders, to_ct and
     to_mri; `translate --uncertainty` then includes the cycle error."""
+    table: bool = False
+    """Export the run's contrast table (`python -m cyclegan.contrast`) instead of a generator."""
     out: Annotated[
-        Path | None, optional("DIR", "RUN/model_to_ct, RUN/model_to_mri or RUN/model_both")
+        Path | None,
+        optional("DIR", "RUN/model_to_ct, RUN/model_to_mri, RUN/model_both or RUN/model_table"),
     ] = None
     """Model folder to write; below runs/NAME by default if the run is at a URL."""
     checkpoint: str = "best"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.pinned_path import without_folders
 from cyclegan.config.run_location import store_moves_explained
+from cyclegan.contrast.table_file import TABLE_FILE, read_table
 from cyclegan.errors import ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.formats import write_formats
@@ -19,12 +21,14 @@ from cyclegan.export.metadata import (
     Direction,
     Intensity,
     ModelInfo,
+    TableInfo,
     channels_of,
     write_info,
 )
 from cyclegan.export.model_card import model_card
 from cyclegan.export.model_folder import CARD, publish_folder
 from cyclegan.export.parity import TOLERANCE, check_parity, example_slices, model_inputs
+from cyclegan.export.table_model import write_table_model
 from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
@@ -40,7 +44,7 @@ from data_prep.store.subject_record import (
     subjects_content,
     subjects_of,
 )
-from mrct.errors import ExitCode
+from mrct.errors import ExitCode, UsageError
 from mrct.imaging.modality import Modality
 from mrct.storage.paths import StoragePath
 
@@ -58,6 +62,9 @@ def export(command: ExportCommand) -> ExitCode:
             "record of them is damaged, so the model will not record what it was trained on, and "
             "translate cannot warn about scans that differ from it."
         )
+    if command.table:
+        return export_table(command, config, store, contents)
+    kept = read_table(command.run_folder / TABLE_FILE)
     checkpoint = select_checkpoint(command.run_folder, command.checkpoint, command.metric)
     networks = dict(zip(DIRECTIONS, load_generators(checkpoint, config), strict=True))
     ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
@@ -65,12 +72,16 @@ def export(command: ExportCommand) -> ExitCode:
     folder = command.out or results_folder(command.run_folder, f"model_{name}")
     scores = read_scores(command.scores, config, checkpoint)
     models = {
-        way: (networks[way], model_info(config, way, store, checkpoint.name, scores, contents))
+        way: (
+            networks[way],
+            replace(
+                model_info(config, way, store, checkpoint.name, scores, contents),
+                contrast_table=kept.sha256 if kept else "",
+            ),
+        )
         for way in ways
     }
-    subjects = read_subjects(command.run_folder)
-    if not subjects and contents != store.contents:
-        subjects = UNKNOWN_SUBJECTS
+    subjects = subjects_shown(command.run_folder, store, contents)
     parity = export_models(
         models, store, config, folder, subjects=subjects, overwrite=command.overwrite
     )
@@ -81,6 +92,49 @@ def export(command: ExportCommand) -> ExitCode:
             print(f"{text} (allowed: < {TOLERANCE:g})")
     print(f"Model: {folder} ({checkpoint.name})")
     return ExitCode.DONE
+
+
+def export_table(command: ExportCommand, config: Config, store: Store, contents: str) -> ExitCode:
+    """Write the model folder of the run's contrast table, and print its path.
+
+    Raises:
+        ModelError: The run has no table, or `folder` already exists.
+    """
+    path = command.run_folder / TABLE_FILE
+    kept = read_table(path)
+    if kept is None:
+        raise ModelError(
+            f"{command.run_folder} has no contrast table. Fit it first: "
+            f"python -m cyclegan.contrast {command.run_folder}"
+        )
+    if command.direction != "mri-to-ct":
+        raise UsageError("A contrast table makes CTs from MRIs only. Leave out --direction.")
+    folder = command.out or results_folder(command.run_folder, "model_table")
+    info = TableInfo(
+        contrast_table=kept.sha256,
+        preprocessing=store.preprocessing,
+        run=config.run.name,
+        store_fingerprint=kept.store_fingerprint,
+        store_contents=kept.store_contents,
+        trained_on=trained_on(store, "mri") if contents == store.contents else TrainedOn(),
+    )
+    subjects = subjects_shown(command.run_folder, store, contents)
+    publish_folder(
+        folder,
+        partial(write_table_model, info=info, table=path.read_bytes(), subjects=subjects),
+        overwrite=command.overwrite,
+    )
+    print(f"Model: {folder} (contrast table {kept.sha256[:16]})")
+    return ExitCode.DONE
+
+
+def subjects_shown(run_folder: StoragePath, store: Store, contents: str) -> SubjectRecord:
+    """Return the subjects that a run was shown, as far as they are known.
+
+    `contents` is the hash of the volumes that the run was trained on.
+    """
+    known = subjects_of(store) if contents == store.contents else UNKNOWN_SUBJECTS
+    return read_subjects(run_folder) or known
 
 
 def export_models(

@@ -5,7 +5,6 @@ rows, W columns, multiples of 4.
 """
 
 import io
-import json
 import logging
 import re
 import warnings
@@ -13,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -28,6 +28,8 @@ from cyclegan.config.config import GeneratorConfig
 from cyclegan.errors import ModelError
 from cyclegan.inference.slices import Network
 from cyclegan.nets.generator import Generator
+from cyclegan.nets.stored_weights import network_of
+from mrct.storage.json_text import parse_json
 
 Format = Literal["safetensors", "onnx", "pt2"]
 FILES: dict[Format, str] = {
@@ -136,17 +138,42 @@ def open_format(
     it finds without restriction, so a file of which it could is refused.
 
     Raises:
-        ModelError: The file of torch.export has other parts than those that `write_formats` writes.
+        ModelError: The file has other parts than those that `write_formats` writes, or is not of
+            the network that `channels` and `settings` describe.
     """
-    if form == "onnx":
-        return OnnxNetwork(folder / FILES["onnx"])
+    path = folder / FILES[form]
     if form == "pt2":
-        refuse_pickles(folder / FILES["pt2"])
-        program = torch.export.load(folder / FILES["pt2"])
-        return cast(Network, program.module().to(device))
-    generator = Generator(in_channels=channels, **asdict(settings))
-    generator.load_state_dict(load_file(folder / FILES["safetensors"]))
+        refuse_pickles(path)
+    try:
+        if form != "safetensors":
+            return _opened(form, path, channels, device)
+        generator = network_of(
+            load_file(path),
+            partial(Generator, in_channels=channels, **asdict(settings)),
+            filters=settings.filters,
+            blocks=settings.blocks,
+        )
+    except Exception as error:  # of any type: a crafted file fails inside of one of three libraries
+        raise ModelError(
+            f"{path} is not the network that model.json beside it describes: {error}. Copy the "
+            "folder again from its source, or export it again:\n"
+            "  python -m cyclegan.export RUN_FOLDER"
+        ) from error
     return generator.eval().requires_grad_(False).to(device)
+
+
+def _opened(form: Format, path: Path, channels: int, device: str) -> Network:
+    """Open a file that contains its graph, and try it: the graph may be another than claimed."""
+    if form == "onnx":
+        network: Network = OnnxNetwork(path)
+    else:
+        network = cast(Network, torch.export.load(path).module().to(device))
+    smallest = torch.zeros(1, channels, 4 * MULTIPLE, 4 * MULTIPLE, device=device)
+    with torch.inference_mode():
+        found, expected = tuple(network(smallest).shape), (1, 1, *smallest.shape[2:])
+    if found != expected:
+        raise ValueError(f"a slice of {tuple(smallest.shape)} becomes {found}")
+    return network
 
 
 def refuse_pickles(path: Path) -> None:
@@ -159,8 +186,8 @@ def refuse_pickles(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = {info.filename.partition("/")[2]: info for info in archive.infolist()}
             configs = [archive.read(info) for name, info in parts.items() if "_config.json" in name]
-            payloads = [p for text in configs for p in json.loads(text)["config"].values()]
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            payloads = [p for text in configs for p in parse_json(text)["config"].values()]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} is no file of torch.export: {error!r}.") from error
     foreign = [name for name in parts if not re.fullmatch(_PT2_PARTS, name)]
     foreign += [n for n, info in parts.items() if "sample_inputs" in n and info.file_size]

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from cyclegan.config.config import GeneratorConfig
 from cyclegan.config.files import from_mapping
+from cyclegan.config.values import shown
 from cyclegan.errors import ConfigError, ModelError
 from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.training_stats import TrainedOn
@@ -17,11 +18,14 @@ from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
 from mrct.imaging.modality import Modality
+from mrct.storage.json_text import parse_json
+from mrct.storage.names import is_plain
 
 MODEL_SCHEMA_VERSION = 4
 INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+_UPRIGHT = "z up, row 0 anterior, column 0 the patient's right"
 DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
 """Direction by value of `--direction`."""
 
@@ -85,7 +89,9 @@ class ModelInfo:
     parity: dict[str, float] = field(default_factory=dict)
     """Per file, the largest difference from the trained network on real slices: in HU for a CT, in
     grey levels of 4095 for an MRI."""
-    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
+    contrast_table: str = ""
+    """SHA-256 of the contrast table of the run; empty without one. It is a model of its own."""
+    orientation: str = _UPRIGHT
     onnx_opset: int = OPSET
     size_multiple: int = MULTIPLE
     schema_version: int = MODEL_SCHEMA_VERSION
@@ -101,6 +107,36 @@ class ModelInfo:
         return "ct" if self.direction == "to_ct" else "mri"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableInfo:
+    """The content of the `model.json` of a contrast table."""
+
+    kind: Literal["table"] = "table"
+    direction: Literal["to_ct"] = "to_ct"
+    contrast_table: str
+    """SHA-256 that seals the table."""
+    preprocessing: PreprocessingSpec
+    run: str
+    store_fingerprint: str
+    """Hash of the preprocessing of the training data."""
+    store_contents: str
+    """Hash of the volumes and splits of the training data."""
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    """Statistics of the MRIs of the train split."""
+    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
+    schema_version: int = MODEL_SCHEMA_VERSION
+
+    @property
+    def source(self) -> Modality:
+        """Modality of the input."""
+        return "mri"
+
+    @property
+    def target(self) -> Modality:
+        """Modality of the output."""
+        return "ct"
+
+
 def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
     """Return the content of each input channel of a network, in order (`nets.input_channels`)."""
     source = "mri" if direction == "to_ct" else "ct"
@@ -111,28 +147,43 @@ def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tupl
     return ("depth below the surface", *slices, "height") if conditions else tuple(slices)
 
 
-def parse_info(text: str, folder: Path) -> ModelInfo:
+def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
     """Read a `model.json`, and refuse one that this version would misinterpret."""
-    values = json.loads(text)
+    try:
+        values = dict(parse_json(content))
+    except (ValueError, TypeError) as error:
+        raise other_version(
+            folder, f"no description ({error})", "the fields of this version"
+        ) from error
     version, direction = values.get("schema_version"), values.get("direction")
     if version != MODEL_SCHEMA_VERSION:
-        raise _other(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
+        raise other_version(folder, f"schema_version {shown(version)}", f"{MODEL_SCHEMA_VERSION}")
     if direction not in DIRECTIONS:
-        raise _other(folder, f"direction {direction!r}", " or ".join(DIRECTIONS))
+        raise other_version(folder, f"direction {shown(direction)}", " or ".join(DIRECTIONS))
     try:
         info = from_mapping(ModelInfo, values, INFO)
     except (ConfigError, UsageError, TypeError) as error:
-        raise _other(folder, str(error), "the fields of this version") from error
+        raise other_version(folder, str(error), "the fields of this version") from error
     assert isinstance(info, ModelInfo)
     if info.preprocessing.version != PREPROCESSING_VERSION:
-        raise _other(
+        raise other_version(
             folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
         )
-    channels = channels_of(info.direction, info.neighbours, info.conditions)
-    if info.inputs != channels:
-        raise _other(folder, f"inputs {info.inputs}", f"{channels}")
+    for word in (info.run, info.checkpoint, info.config_hash):
+        if not is_plain(word, r"[^./][^/]{0,254}") or not word.isprintable():
+            raise other_version(
+                folder, f"{shown(word)} for a run, a checkpoint or a hash", "a plain name"
+            )
+    # Bounded before their list is made: the number is whatever the file claims.
+    neighbours = max(0, min(info.neighbours, len(info.inputs)))
+    channels = channels_of(info.direction, neighbours, info.conditions)
+    if info.neighbours != neighbours or info.inputs != channels:
+        raise other_version(folder, f"inputs {shown(info.inputs)}", f"{channels}")
     if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
-        raise _other(folder, f"intensity {info.intensity}", f"{known}")
+        raise other_version(folder, f"intensity {info.intensity}", f"{known}")
+    if (info.orientation, info.size_multiple) != (_UPRIGHT, MULTIPLE):
+        found = f"{info.orientation!r}, in-plane sizes of {info.size_multiple}"
+        raise other_version(folder, found, f"{_UPRIGHT!r} and {MULTIPLE}")
     return info
 
 
@@ -141,7 +192,8 @@ def write_info(info: ModelInfo, folder: Path) -> None:
     (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _other(folder: Path, found: str, known: str) -> ModelError:
+def other_version(folder: Path, found: str, known: str) -> ModelError:
+    """Return the error of a `model.json` that this version would misinterpret."""
     return ModelError(
         f"{folder / INFO} was written by another version: found {found}, expected {known}. Results "
         "would be wrong without any warning. Use the version of this project that wrote the model, "

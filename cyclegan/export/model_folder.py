@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.errors import ModelError, NoModelError
 from cyclegan.export.formats import FILES, Format, open_format
 from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, parse_info
@@ -20,6 +21,8 @@ from mrct.storage.atomic import remove_abandoned, restore_replaced, whole_folder
 CARD, SUMS = "README.md", "SHA256SUMS"
 CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
 """The files that SHA256SUMS lists."""
+TABLE_CONTENT = sorted([TABLE_FILE, INFO, CARD, SUBJECTS_FILE])
+"""The same of a contrast table (`table_model.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -74,8 +77,13 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
         ModelError: The folder is not a model folder, a file is damaged or missing, or it was
             written by an unknown version or for an unknown intensity mapping.
     """
+    if content_of(folder) == TABLE_CONTENT:
+        raise ModelError(
+            f"{folder} is a contrast table and has no network. `python -m cyclegan.translate` runs "
+            "it; `python -m cyclegan.evaluate` scores it in the run that it was exported from."
+        )
     verify_model(folder)
-    info = parse_info((folder / INFO).read_text(), folder)
+    info = parse_info((folder / INFO).read_bytes(), folder)
     network = open_format(form, folder, len(info.inputs), info.generator, device)
     return ExportedModel(info=info, network=network, device=device)
 
@@ -88,19 +96,32 @@ def verify_model(folder: Path) -> None:
             "  python -m cyclegan.export RUN_FOLDER"
         )
     listed, found = (folder / SUMS).read_bytes(), sums_of(folder)
-    for name, line in zip(CONTENT, found, strict=True):
+    content = content_of(folder)
+    for name, line in zip(content, found, strict=True):
         if line not in listed.splitlines(keepends=True):
             state = "differs from" if (folder / name).is_file() else "is missing, but listed in"
             raise _damaged(folder, f"{name} {state} {SUMS}")
     if listed != b"".join(found):
-        raise _damaged(folder, f"{SUMS} is not the list of {', '.join(CONTENT)}")
+        raise _damaged(folder, f"{SUMS} is not the list of {', '.join(content)}")
+
+
+def content_of(folder: Path) -> list[str]:
+    """Return the names of the files of a model folder, without SHA256SUMS: those of a table if it
+    lists one or, before it is written, has one."""
+    sums = folder / SUMS
+    has_table = (
+        TABLE_FILE.encode() in sums.read_bytes()
+        if sums.is_file()
+        else (folder / TABLE_FILE).is_file()
+    )
+    return TABLE_CONTENT if has_table else CONTENT
 
 
 def sums_of(folder: Path) -> list[bytes]:
     """Return the lines of SHA256SUMS in the format of `sha256sum`; the line of an absent file
     matches nothing."""
     lines = []
-    for name in CONTENT:
+    for name in content_of(folder):
         path = folder / name
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
         lines.append(f"{digest}  {name}\n".encode())
@@ -144,7 +165,8 @@ def _check_replaceable(folder: Path) -> None:
     others = {path.name for path in folder.iterdir()} - {part.name for part in parts}
     if parts == [folder]:
         others = set()
-    others |= {path.name for part in parts for path in part.iterdir()} - {*CONTENT, SUMS}
+    for part in parts:
+        others |= {path.name for path in part.iterdir()} - {*content_of(part), SUMS}
     if others or not all((part / SUMS).is_file() for part in parts):
         raise ModelError(
             f"{folder} contains files that are not part of a model, which --overwrite would "

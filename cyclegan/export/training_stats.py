@@ -7,10 +7,12 @@ so a single outlier widens them: the comparison warns and never refuses.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.errors import require
 from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.store import Store
 from data_prep.store.stored_volume import StoredVolume
@@ -34,6 +36,8 @@ _SPACING_NAMES = ("between slices", "between rows", "between columns")
 _EXTENT_NAMES = ("foot to head", "front to back", "right to left")
 
 Triple = tuple[float, float, float]
+Plane = Literal["sagittal", "coronal", "axial"]
+"""A slice orientation, in the order of the axes x, y, z that the slices lie across."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +52,22 @@ class TrainedOn:
     extent_mm_low: Triple = (0.0, 0.0, 0.0)
     """Field of view of the source files along z, y, x."""
     extent_mm_high: Triple = (0.0, 0.0, 0.0)
-    planes: tuple[str, ...] = ()
+    planes: tuple[Plane, ...] = ()
     """Slice orientations: axial, coronal, sagittal."""
     shares: tuple[int, ...] = SHARES
     values_low: tuple[float, ...] = ()
     """The percentiles `shares` of the values inside the body, in network units [-1, 1] before any
     change of contrast."""
     values_high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.volumes >= 0, f"volumes is {self.volumes}; it must be 0 or more.")
+        lengths = {len(self.values_low), len(self.values_high)}
+        require(
+            self.shares == SHARES and lengths == {len(SHARES) if self.volumes else 0},
+            f"The percentiles {self.shares} have values {self.values_low} to {self.values_high}; "
+            f"there must be one of each for {SHARES}.",
+        )
 
 
 def trained_on(store: Store, modality: Modality) -> TrainedOn:
@@ -136,13 +149,14 @@ def extent_mm(grid: Grid) -> Triple:
     return _triple(np.array(grid.shape) * grid.spacing_mm)
 
 
-def plane(grid: Grid) -> str:
+def plane(grid: Grid) -> Plane:
     """Return the slice orientation: across the axis of widest spacing, or of the stored slices if
     all spacings are alike."""
     x, y, z = np.linalg.norm(grid.affine[:3, :3], axis=0)
     axis = 2 if z > 0.99 * max(x, y) else int(np.argmax([x, y]))
     normal = np.abs(grid.affine[:3, axis])
-    return ("sagittal", "coronal", "axial")[int(normal.argmax())]
+    across: tuple[Plane, ...] = get_args(Plane)
+    return across[int(normal.argmax())]
 
 
 def _strange_values(known: TrainedOn, values: Sequence[float]) -> str:

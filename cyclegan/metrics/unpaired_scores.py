@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from cyclegan.metrics.body_regions import (
     BodyMap,
@@ -49,6 +48,9 @@ def cycle_scores(
     Returns:
         `cycle_ssim` and `cycle_psnr_db`.
     """
+    # Imported only where needed: it takes a second, and every process of a run imports this module.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     x, y = returned.float().cpu(), original.float().cpu()
     ratio = peak_signal_noise_ratio(x, y, data_range=2.0)
     return {

@@ -1,4 +1,4 @@
-"""`python -m cyclegan.train [PRESET] [--section.field value] ...`: train a pair of generators."""
+"""`python -m cyclegan.train`: train a pair of generators."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace

@@ -50,7 +50,7 @@ keeps them. An input that cannot be used is listed and the others are translated
 """
 
     model: Annotated[Path, Positional, arg(metavar="MODEL")]
-    """Model folder, written by `python -m cyclegan.export`."""
+    """Model folder, written by `python -m cyclegan.export`: of a generator or a contrast table."""
     inputs: Annotated[
         tuple[Path, ...], Positional, arg(metavar="INPUT ...", help_behavior_hint="(required)")
     ]

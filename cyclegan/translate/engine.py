@@ -3,8 +3,8 @@
 Axes: voxels are [z, y, x].
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,14 +13,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cyclegan.export.metadata import ModelInfo
+from cyclegan.contrast.table import LEAST_GAIN
+from cyclegan.errors import DataError
+from cyclegan.export.metadata import ModelInfo, TableInfo
 from cyclegan.export.model_folder import ExportedModel
+from cyclegan.export.table_model import TableModel
+from cyclegan.export.training_stats import unfamiliar_properties
 from cyclegan.inference.slices import Conditions, to_input, to_values, translate_volume
 from cyclegan.train.engine.compile import compile_obstacle
 from cyclegan.translate.command import Precision
 from cyclegan.translate.output_grid import on_grid
 from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
 from data_prep.readers.value_checks import check_values, fill_as_air
+from mrct.errors import VolumeError
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
 from mrct.imaging.volume import Volume
@@ -44,9 +49,18 @@ class TranslationEngine:
     """Whether a CT is set to -1024 HU outside the body; otherwise the network's output is kept."""
 
     @property
+    def info(self) -> ModelInfo:
+        """Return the content of `model.json`."""
+        return self.model.info
+
+    @property
     def window(self) -> Window:
         """Return the values of the result for -1 and 1."""
         return target_window(self.model.info)
+
+    def warnings(self, shown: PreprocessedVolume) -> list[str]:
+        """Return a sentence for each property of a volume that the training data did not have."""
+        return unfamiliar_properties(self.model.info.trained_on, shown)
 
     def images(self, shown: PreprocessedVolume) -> Float[Tensor, "Z 1 H W"]:
         """Return the network's input images for a volume."""
@@ -103,6 +117,64 @@ class TranslationEngine:
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableEngine:
+    """A contrast table in place of a network."""
+
+    model: TableModel
+    precision: Precision = "fp32"
+    air_outside: bool = True
+
+    @property
+    def info(self) -> TableInfo:
+        """Return the content of `model.json`."""
+        return self.model.info
+
+    @property
+    def window(self) -> Window:
+        """Return the range of the results in HU."""
+        return WINDOW_HU
+
+    def warnings(self, shown: PreprocessedVolume) -> list[str]:
+        """Return a sentence for each property of a volume that the training data did not have, and
+        one if it is unlikely at its positions.
+
+        Raises:
+            VolumeError: Half of the body is background.
+        """
+        found = unfamiliar_properties(self.info.trained_on, shown)
+        table = self.model.kept.table
+        with _refused():
+            gain = table.gain_nats(shown.voxels, shown.body, shown.height)
+        least = table.findings.get(LEAST_GAIN, 0.0)
+        if gain < least:
+            found.append(
+                f"The MRI is unlikely at its positions: {gain:.3f} nats a voxel above a histogram "
+                f"without them, usually at least {least:.3f}. Another contrast, field of view or "
+                "part of the body, or a wrong outline."
+            )
+        return found
+
+    def values(self, shown: PreprocessedVolume) -> NDArray[np.float32]:
+        """Return the synthetic CT in HU on the model's grid.
+
+        Raises:
+            VolumeError: Half of the body is background.
+        """
+        with _refused():
+            return self.model.kept.table.synthetic_ct(shown.voxels, shown.body, shown.height)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what a table cannot use into the refusal of its volume."""
+    try:
+        yield
+    except DataError as error:
+        reason, remedy = str(error).split(". ", 1)
+        raise VolumeError("body-of-background", f"{reason}.", remedy) from error
+
+
 def _blocks(images: Tensor) -> list[slice]:
     """Return ranges of slices, since arithmetic on a whole large volume would need too much
     memory."""
@@ -136,7 +208,7 @@ def translate(volume: Volume, model: ExportedModel, *, batch_size: int = 8) -> N
     return on_grid(values, shown.grid, shown.source, engine.window)
 
 
-def prepare_input(info: ModelInfo, volume: Volume) -> PreprocessedVolume:
+def prepare_input(info: ModelInfo | TableInfo, volume: Volume) -> PreprocessedVolume:
     """Preprocess a volume as in training, but with enough rows and columns for its whole body.
 
     The size is that of training, or larger if that would crop the body.

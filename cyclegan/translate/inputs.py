@@ -131,13 +131,19 @@ def find_inputs(
 ) -> FoundInputs:
     """Find the volumes of one modality among the given paths and below given folders.
 
-    A given file is always an input, so that a missing one is reported and not skipped; a DICOM file
-    stands for its series. Of a store, one `split` is taken. Hidden files and files in `out` are
-    skipped; DICOM of another modality is counted.
+    A given file is always an input, so that an unreadable one is reported and not skipped; a DICOM
+    file stands for its series. Of a store, one `split` is taken. Hidden files and files in `out`
+    are skipped; DICOM of another modality is counted.
 
     Raises:
-        UsageError: There is none, or a store was preprocessed in another way.
+        UsageError: There is none, a path does not exist, or a store was preprocessed in another
+            way.
     """
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise UsageError(
+            f"There is no {', '.join(missing)}. Nothing was translated: correct the path, or "
+            "omit it."
+        )
     left: Counter[str] = Counter()
     inputs: list[Input] = []
     seen: set[tuple[Path, int]] = set()

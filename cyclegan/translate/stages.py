@@ -13,11 +13,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.export.training_stats import unfamiliar_properties
 from cyclegan.translate.command import Format
 from cyclegan.translate.dicom_ct import SyntheticSeriesMetadata
 from cyclegan.translate.dicom_source import Origin, deidentify, origin_of_file, origin_of_series
-from cyclegan.translate.engine import TranslationEngine, prepare_input
+from cyclegan.translate.engine import TableEngine, TranslationEngine, prepare_input
 from cyclegan.translate.inputs import Input, StoredInput
 from cyclegan.translate.output_grid import axial, on_grid
 from cyclegan.translate.preview import save_preview
@@ -83,7 +82,7 @@ class TranslatedInput:
 class TranslationJob:
     """The options and stages applied to every input."""
 
-    engine: TranslationEngine
+    engine: TranslationEngine | TableEngine
     inverse: TranslationEngine | None = None
     """The model of the other direction, for the uncertainty."""
     out: Path
@@ -149,7 +148,7 @@ class TranslationJob:
         if isinstance(item, StoredInput):
             shown = item.preprocessed()
         else:
-            shown = prepare_input(self.engine.model.info, item.read(notes.append))
+            shown = prepare_input(self.engine.info, item.read(notes.append))
         return LoadedInput(
             input=item,
             sha256=sha256,
@@ -158,11 +157,13 @@ class TranslationJob:
             shown=shown,
             origin=origin,
             notes=tuple(notes),
-            warnings=tuple(unfamiliar_properties(self.engine.model.info.trained_on, shown)),
+            warnings=tuple(self.engine.warnings(shown)),
         )
 
     def _translate(self, loaded: LoadedInput) -> TranslatedInput:
         shown, engine, count = loaded.shown, self.engine, 0
+        if isinstance(engine, TableEngine):
+            return TranslatedInput(loaded=loaded, values=engine.values(shown), uncertainty=None)
         total = len(shown.voxels) * (passes(self.inverse) if self.uncertainty else 1)
 
         def done(slices: int) -> None:
@@ -186,7 +187,7 @@ class TranslationJob:
             unsure_by = f"unsure by; {metadata.text}"[:DESCRIPTION_LENGTH]
             write_nifti(result.uncertainty, unsure, grid.affine, unsure_by, mode=PRIVATE)
         if self.preview:
-            target = self.engine.model.info.target
+            target = self.engine.info.target
             name = loaded.sha256[:_RESULT_NAME_LENGTH]
             save_preview(result.preview, name, shown, made.values, target, made.uncertainty)
         voxels = on_grid(made.values, shown.grid, grid, self.engine.window)
@@ -215,14 +216,14 @@ class TranslationJob:
             label = short_label(item.label)
             name = label if self.labels[item.label] == 1 else f"{label}-{name}"
         is_dicom = self.format == "dicom" or (self.format == "same" and item.series is not None)
-        target = self.engine.model.info.target
+        target = self.engine.info.target
         return WrittenResult(
             out=self.out, name=name, target=target, is_dicom=is_dicom and target == "ct"
         )
 
     def _making_of(self, sha256: str) -> SyntheticSeriesMetadata:
         engine = self.engine
-        target = engine.model.info.target
+        target = engine.info.target
         words = [f"synthetic {target}", f"model {self.made_by}", f"input {sha256[:16]}"]
         ways = {"axial": self.axial, "raw": not engine.air_outside}
         ways["bf16"] = engine.precision == "bf16"
@@ -251,7 +252,7 @@ class TranslationJob:
             refused = as_volume_error(error)
             refusal = Refusal(
                 number=item.number,
-                name=self.engine.model.info.source,
+                name=self.engine.info.source,
                 sha256=sha256 or _sha256_if_readable(item),
                 code=refused.code,
                 reason=refused.reason,

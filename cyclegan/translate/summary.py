@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cyclegan.translate.stages import TranslationOutcome
 from data_prep.convert.id_map import extend_id_map
+from mrct.storage.json_text import parse_json
 from mrct.storage.names import printable
 
 LIST = "translations.jsonl"
@@ -46,7 +47,7 @@ def listed_results(out: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     results = {}
     for text in whole.splitlines():
         with suppress(ValueError, KeyError, TypeError):
-            line = json.loads(text)
+            line = parse_json(text)
             results[str(line["sha256"]), str(line["result"])] = tuple(map(str, line["warnings"]))
     return results
 

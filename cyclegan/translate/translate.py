@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -16,9 +17,15 @@ from cyclegan.export.model_folder import (
     model_folder_of,
     read_model,
 )
+from cyclegan.export.table_model import is_table_model, read_table_model
 from cyclegan.inference.slices import best_device
 from cyclegan.translate.command import TranslateCommand
-from cyclegan.translate.engine import CompiledNetwork, TranslationEngine, obstacle_to_compiling
+from cyclegan.translate.engine import (
+    CompiledNetwork,
+    TableEngine,
+    TranslationEngine,
+    obstacle_to_compiling,
+)
 from cyclegan.translate.inputs import find_inputs
 from cyclegan.translate.pipelining import run_pipelined
 from cyclegan.translate.stages import TranslatedInput, TranslationJob, TranslationOutcome
@@ -42,7 +49,7 @@ FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onn
 def translate_inputs(command: TranslateCommand) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
     engine = open_job(command)
-    info = engine.model.info
+    info = engine.info
     found = find_inputs(
         command.inputs,
         command.out,
@@ -62,7 +69,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     with progress("translate", total=len(found.inputs)) as advance:
         job = TranslationJob(
             engine=engine,
-            inverse=inverse_engine(command, engine) if command.uncertainty else None,
+            inverse=inverse_of(command, engine),
             out=command.out,
             made_by=sha256_of(model_folder_of(command.model, info.direction) / SUMS)[:16],
             format=command.format,
@@ -97,7 +104,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     return ExitCode.PARTLY_DONE if any(o.result for o in outcomes) else ExitCode.FAILED
 
 
-def open_job(command: TranslateCommand) -> TranslationEngine:
+def open_job(command: TranslateCommand) -> TranslationEngine | TableEngine:
     """Open the model with the options of the command.
 
     Raises:
@@ -115,6 +122,8 @@ def open_job(command: TranslateCommand) -> TranslationEngine:
     where = device if device != "auto" else "cpu" if on_onnx else best_device().type
     direction = DIRECTION_OF_FLAG[command.direction] if command.direction else None
     folder = model_folder_of(command.model, direction)
+    if (folder / SUMS).is_file() and is_table_model(folder):
+        return open_table(command, folder)
     model = read_model(folder, FORMAT_OF_ENGINE[command.engine], where)
     if direction and model.info.direction != direction:
         raise UsageError(
@@ -134,6 +143,29 @@ def open_job(command: TranslateCommand) -> TranslationEngine:
     )
 
 
+def open_table(command: TranslateCommand, folder: Path) -> TableEngine:
+    """Open a contrast table, which has no network for most options.
+
+    Raises:
+        UsageError: An option needs a network.
+    """
+    needs_network = {
+        "--direction ct-to-mri": command.direction == "ct-to-mri",
+        "--uncertainty": command.uncertainty,
+        "--outside-body network": command.outside_body == "network",
+        "--engine onnxruntime": command.engine == "onnxruntime",
+        "--compile": command.compile,
+        "--precision bf16": command.precision == "bf16",
+        "--device cuda": command.device == "cuda",
+    }
+    if given := [option for option, is_given in needs_network.items() if is_given]:
+        raise UsageError(
+            f"{folder} is a contrast table, which runs on the CPU without a network. Leave out "
+            f"{' and '.join(given)}."
+        )
+    return TableEngine(model=read_table_model(folder))
+
+
 def compile_engine(model: ExportedModel, command: TranslateCommand) -> ExportedModel:
     """Return the model with its network compiled, or unchanged if it cannot be compiled."""
     if command.engine != "torch":
@@ -145,10 +177,13 @@ def compile_engine(model: ExportedModel, command: TranslateCommand) -> ExportedM
     return replace(model, network=CompiledNetwork(model.network, command.batch_size))
 
 
-def inverse_engine(
-    command: TranslateCommand, engine: TranslationEngine
+def inverse_of(
+    command: TranslateCommand, engine: TranslationEngine | TableEngine
 ) -> TranslationEngine | None:
-    """Return the model of the other direction, if the folder contains both."""
+    """Return the model of the other direction, if the uncertainty needs it and the folder contains
+    both."""
+    if not command.uncertainty or isinstance(engine, TableEngine):
+        return None
     other: Direction = "to_mri" if engine.model.info.direction == "to_ct" else "to_ct"
     if not is_of_both(command.model):
         return None

@@ -234,7 +234,11 @@ def _check_apart(files: list[FoundVolume]) -> None:
 
 
 def _nothing(given: Path, modality: Modality, left: Counter[str]) -> UsageError:
-    entries = f"it has {sum(1 for _ in given.iterdir())} other entries" if given.is_dir() else ""
+    kinds = Counter(
+        "link" if entry.is_symlink() else "folder" if entry.is_dir() else "file"
+        for entry in (given.iterdir() if given.is_dir() else ())
+    )
+    entries = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items())
     found = ", ".join([entries, *(f"{n} x {why}" for why, n in left.items())]).strip(", ")
     return UsageError(
         f"No {modality.upper()} volume: {given} contains no {SUFFIXES_TEXT} file and no DICOM "

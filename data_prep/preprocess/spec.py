@@ -13,6 +13,9 @@ VERSION = 5
 """Version of the preprocessing code. Increase it when the same file gives other voxels: stores and
 models of different versions cannot be combined."""
 
+_SPACING_MM = (0.01, 100.0)
+_MOST_ROWS = 2**14
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreprocessingSpec:
@@ -30,11 +33,15 @@ class PreprocessingSpec:
     """Version of the preprocessing code."""
 
     def __post_init__(self) -> None:
-        if min(self.spacing_mm) <= 0 or any(n < 4 or n % 4 for n in self.size):
+        finest, coarsest = _SPACING_MM
+        if not all(finest <= mm <= coarsest for mm in self.spacing_mm) or any(
+            not 4 <= n <= _MOST_ROWS or n % 4 for n in self.size
+        ):
             raise UsageError(
                 f"Spacing {self.spacing_mm} mm and size {self.size} are invalid: the spacing must "
-                "be above 0, and the networks halve slices twice, so rows and columns must be "
-                "multiples of 4. Give e.g. --spacing-mm 3 1 1 --size 256 256."
+                f"be {finest:g} to {coarsest:g} mm, and the networks halve slices twice, so rows "
+                f"and columns must be multiples of 4, up to {_MOST_ROWS}. Give e.g. --spacing-mm 3 "
+                "1 1 --size 256 256."
             )
 
     def settings(self) -> dict[str, Any]:

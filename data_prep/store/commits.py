@@ -16,6 +16,7 @@ from data_prep.store.zarr_codec import METADATA, chunk_places, unknown_encoding
 from mrct.errors import StoreError, UnreachableError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
+from mrct.storage.json_text import parse_json
 from mrct.storage.names import safe_join
 from mrct.storage.paths import StoragePath
 
@@ -148,7 +149,7 @@ def put_volume(store: StoragePath, name: str, files: dict[str, bytes], record: b
     except FileExistsError as error:
         raise StoreError(
             f"Another process committed {name} to {store} at the same time, from other bytes. Wait "
-            "until only one conversion runs, then run `python -m data_prep check --full`."
+            f"until only one conversion runs, then run `python -m data_prep check {store} --full`."
         ) from error
 
 
@@ -250,7 +251,7 @@ def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, A
         StoreError: The content is not sealed JSON, or was changed after it was written.
     """
     try:
-        document: dict[str, Any] = json.loads(content)
+        document: dict[str, Any] = parse_json(content)
         expected = document.pop("sha256")
     except (ValueError, KeyError, AttributeError) as error:
         raise StoreError(f"The file {path} cannot be read ({error}). {_repair(store)}") from error

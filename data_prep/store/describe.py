@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from data_prep.datasets.split import SPLITS, Split
 from data_prep.store.commits import read_commit
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store
-from mrct.imaging.modality import Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
 EDGES_HU = np.arange(-1024, 2049, 64)
 """Edges of the histogram bins; higher values are counted in the last bin."""
@@ -68,6 +69,22 @@ def store_histogram(store: Store, volumes: Volumes) -> Histogram:
     )
 
 
+def facts_of(store: Store) -> dict[str, Any]:
+    """Return what `describe` tells, for programs: sizes in mm and bytes, windows in raw units."""
+    return {
+        "store": str(store.path),
+        "preprocessing": store.fingerprint,
+        "contents": store.contents,
+        "spacing_mm": list(store.spacing_mm),
+        "size": list(store.size),
+        "domains": [
+            {"split": split, "modality": modality, **_domain(store.select(modality, split))}
+            for split in SPLITS
+            for modality in MODALITIES
+        ],
+    }
+
+
 def describe(store: Store) -> RenderableType:
     """Return the store's settings and a table with a row per split and modality.
 
@@ -86,9 +103,8 @@ def describe(store: Store) -> RenderableType:
     for name in ("subjects", "volumes", "linked", "slices", "body %", "window", "MiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for split in SPLITS:
-        for modality in ("mri", "ct"):
-            volumes = store.select(modality, split)
-            table.add_row(split, modality, *(_row(volumes) if volumes else ["0", "0"]))
+        for modality in MODALITIES:
+            table.add_row(split, modality, *_row(_domain(store.select(modality, split))))
     return Group(head, table)
 
 
@@ -107,17 +123,36 @@ def notes_of(store: Store) -> Iterator[str]:
             yield f"{volume.name}: {note}"
 
 
-def _row(volumes: Volumes) -> list[str]:
+def _domain(volumes: Volumes) -> dict[str, Any]:
+    found = {
+        "subjects": len({volume.subject for volume in volumes}),
+        "volumes": len(volumes),
+    }
+    if not volumes:
+        return found
     fractions = np.concatenate([volume.body_fraction for volume in volumes])
     windows = volumes.column("window")
+    return found | {
+        "linked": sum(volume.link is not None for volume in volumes),
+        "slices": len(fractions),
+        "body_fraction": float(fractions.mean()),
+        "window": [float(windows[:, 0].min()), float(windows[:, 1].max())],
+        "bytes": int(volumes.column("bytes").sum()),
+    }
+
+
+def _row(domain: dict[str, Any]) -> list[str]:
+    counts = [str(domain[name]) for name in ("subjects", "volumes")]
+    if "slices" not in domain:
+        return counts
+    low, high = domain["window"]
     return [
-        str(len({volume.subject for volume in volumes})),
-        str(len(volumes)),
-        str(sum(volume.link is not None for volume in volumes)),
-        str(len(fractions)),
-        f"{100 * fractions.mean():.0f}",
-        f"{windows[:, 0].min():.0f}..{windows[:, 1].max():.0f}",
-        f"{volumes.column('bytes').sum() / 2**20:.1f}",
+        *counts,
+        str(domain["linked"]),
+        str(domain["slices"]),
+        f"{100 * domain['body_fraction']:.0f}",
+        f"{low:.0f}..{high:.0f}",
+        f"{domain['bytes'] / 2**20:.1f}",
     ]
 
 

@@ -44,6 +44,7 @@ from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.zarr_codec import METADATA, SHARD, decode
 from mrct.errors import NoStoreError, StoreError, UsageError
 from mrct.imaging.modality import Modality
+from mrct.storage.json_text import parse_json
 from mrct.storage.local_path import sha256_of
 from mrct.storage.paths import StoragePath
 
@@ -251,8 +252,8 @@ def read_root(path: StoragePath) -> dict[str, Any]:
             f"  python -m data_prep convert --mri DIR --ct DIR --out {path}"
         )
     try:
-        attributes = json.loads((path / METADATA).read_bytes())["attributes"]
-        root: dict[str, Any] = attributes[ATTRIBUTE]
+        attributes = parse_json((path / METADATA).read_bytes())["attributes"]
+        root: dict[str, Any] = dict(attributes[ATTRIBUTE])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a store of this project: its zarr.json is missing, damaged or without "

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from data_prep.datasets.split import SPLITS, Split
 from data_prep.store.store import Store
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 SUBJECTS_FILE = "subjects.json"
@@ -73,7 +74,7 @@ def folders_that_saw(subject: str, roots: Iterable[StoragePath]) -> Iterator[str
 
 
 def _parse(content: bytes) -> SubjectRecord:
-    values = json.loads(content)
+    values = parse_json(content)
     return {use: list(values[use]) for use in _USES}
 
 

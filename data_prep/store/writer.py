@@ -120,7 +120,7 @@ def _refuse_other(path: StoragePath, found: dict[str, Any], wanted: dict[str, An
     if found["fingerprint"] == wanted["fingerprint"]:
         return
     found, wanted = found | found["settings"], wanted | wanted["settings"]
-    names = sorted((found.keys() | wanted.keys()) - {"fingerprint", "settings"})
+    names = sorted((found.keys() | wanted.keys()) - {"fingerprint", "settings", "key_check"})
     differences = [
         f"  {name}: store {found.get(name)}, asked for {wanted.get(name)}"
         for name in names

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from mrct.errors import UserError
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 HEARTBEAT_S = 20.0
@@ -140,7 +141,7 @@ def _owner() -> str:
 def _is_dead(text: str) -> bool:
     """Return whether the owner was a process of this machine that has ended."""
     try:
-        owner = json.loads(text)
+        owner = parse_json(text)
         if owner["host"] != socket.gethostname():
             return False
         os.kill(owner["pid"], 0)
@@ -153,7 +154,7 @@ def _is_dead(text: str) -> bool:
 
 def _held(otherwise: UserError, text: str, age_s: float) -> UserError:
     try:
-        owner = json.loads(text)
+        owner = parse_json(text)
         who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except (ValueError, KeyError):  # the owner has not yet written its record
         who = "a process that has just started"

@@ -240,6 +240,6 @@ def storage_path(text: "str | Path | StoragePath") -> StoragePath:
         protocol = text.split("://")[0]
         raise UsageError(
             f"URLs with {protocol}:// cannot be used here ({error}). Install the package that "
-            "fsspec needs for them; for s3: pip install 'cyclegan-mri-ct[s3]'."
+            "fsspec needs for them; for s3: pip install s3fs."
         ) from error
     return path

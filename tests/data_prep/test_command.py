@@ -1,5 +1,6 @@
 """python -m data_prep: what a person types, sees, and gets as an exit code."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,16 @@ def test_convert_check_and_describe_a_cohort(data_prep, tmp_path):
     assert code == 0
     assert "56 x 48 (224 x 192 mm)" in out
     assert "-1024..3071" in out
+
+    _, out, _ = data_prep("check", tmp_path / "s.zarr", "--json")
+    assert json.loads(out) == {"volumes": 4, "full": False, "problems": []}
+    _, out, _ = data_prep("describe", tmp_path / "s.zarr", "--notes", "--json")
+    facts = json.loads(out)
+    assert (facts["spacing_mm"], facts["size"]) == ([6, 4, 4], [56, 48])
+    assert sum(domain["volumes"] for domain in facts["domains"]) == 4
+    cts = [each for each in facts["domains"] if each["modality"] == "ct" and each["volumes"]]
+    assert all(each["window"] == [-1024, 3071] for each in cts)
+    assert all(isinstance(note, str) for note in facts["notes"])
 
 
 def test_a_cohort_of_which_nothing_is_usable_fails(data_prep, tmp_path):
@@ -174,6 +185,17 @@ def test_help_alone_tells_layouts_units_defaults_and_what_ends_up_where(data_pre
     code, out, _ = data_prep("--help")
     assert code == 0
     assert "convert --mri MRI --ct CT --out brain.zarr --dry-run" in out
+
+
+def test_a_mistake_names_the_words_of_the_command(data_prep):
+    code, _, err = data_prep("convert", "--out", "brain.zarr")
+    assert code == 2
+    assert err.startswith("error: No input is given: give --mri DIR")
+
+    code, _, err = data_prep("convert", "--out", "brain.zarr", "--mri", "MRI", "--workrs", 2)
+    assert code == 2
+    assert "python -m data_prep convert --help" in err
+    assert "ConvertSettings" not in err
 
 
 def test_repair_takes_the_damaged_out_and_the_same_convert_brings_it_back(data_prep, tmp_path):

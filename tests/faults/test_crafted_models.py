@@ -111,6 +111,22 @@ def test_parts_that_this_project_does_not_write_are_refused(written, tmp_path, n
         open_format("pt2", tmp_path, 1, SETTINGS)
 
 
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_graph_of_other_inputs_than_described_is_refused(form, written):
+    """Such as a description of neighbours or conditions beside a graph that has none."""
+    assert open_format(form, written, 1, SETTINGS)(torch.zeros(1, 1, 32, 32)).shape[2:] == (32, 32)
+    with pytest.raises(ModelError, match=rf"{FILES[form]} is not the network that model\.json"):
+        open_format(form, written, 3, SETTINGS)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99])
+def test_a_file_that_is_no_graph_is_refused(content, tmp_path):
+    (tmp_path / FILES["onnx"]).write_bytes(content)
+
+    with pytest.raises(ModelError, match=FILES["onnx"]):
+        open_format("onnx", tmp_path, 1, SETTINGS)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps({})])
 def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / FILES["pt2"]).write_bytes(content)

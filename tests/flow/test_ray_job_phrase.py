@@ -10,11 +10,10 @@ import pytest
 
 from cyclegan.train.checkpoint.resume import done_steps
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from tests.support.ray_nodes import ROOT, Cluster, head
+from tests.support.ray_nodes import PHRASE, ROOT, Cluster, head
 from tests.support.stores import make_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-PHRASE = ("ray", "job", "submit", "--", "python", "-m", "cyclegan.train")
 STEPS = 150
 SMALL = ("smoke", "--train.max-steps", str(STEPS), "--schedule.validate-every", "never")
 """The default preset would train for days on a CPU."""
@@ -54,13 +53,9 @@ def submit_and_stop(cluster: Cluster, runs: Path) -> tuple[str, int]:
         finally:
             submitted.kill()
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-
-    def printed() -> str:
-        return cluster.call("ray", "job", "logs", job).stdout
-
-    wait_for(lambda: "Stopped by SIGTERM" in printed(), 120)
+    wait_for(lambda: "Stopped by SIGTERM" in cluster.printed(job), 120)
     (run,) = runs.iterdir()
-    return printed(), done_steps(run)
+    return cluster.call("ray", "job", "logs", job).stdout, done_steps(run)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
@@ -92,12 +87,3 @@ def test_the_phrase_is_stopped_continues_and_ends(cluster, runs):
     assert "succeeded" in ended.stdout
     (run,) = runs.iterdir()
     assert done_steps(run) == STEPS
-
-
-def test_the_phrase_without_the_variables_is_wrong_use(tmp_path):
-    with head(tmp_path) as bare:
-        env = bare.env | {"RAY_API_SERVER_ADDRESS": bare.address}
-        ended = bare._replace(env=env).call(*PHRASE)
-
-    assert "failed with exit code 2" in ended.stdout + ended.stderr
-    assert "Set --run.storage, or CYCLEGAN_STORAGE" in ended.stdout

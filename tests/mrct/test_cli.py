@@ -2,7 +2,9 @@
 
 import errno
 import importlib.metadata
+import json
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrct.cli import parse, run_command
+from mrct.cli import parse, print_json, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.progress import QUIET_VARIABLE, progress
 from mrct.storage.paths import StoragePath, storage_path
@@ -99,6 +101,29 @@ def test_a_flag_may_be_a_folder_or_a_url():
         store=storage_path("a.zarr"), other=storage_path("memory://bucket/b.zarr")
     )
     assert parse(Command, flags[:2], prog="x").other is None
+
+
+def test_errors_have_colour_on_a_terminal_unless_it_is_declined(capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+    def error(no_color: str) -> str:
+        monkeypatch.setenv("NO_COLOR", no_color)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        with pytest.raises(SystemExit, match="2"):
+            parse(Command, ["--stroe", "a.zarr"], prog="x")
+        return capsys.readouterr().err
+
+    assert "\x1b[" in error("")
+    assert "\x1b[" not in error("1")
+    assert os.environ["TERM"] == "xterm"
+
+
+def test_json_has_no_numbers_that_json_does_not_know(capsys):
+    print_json({"a": [1, 0.5, None]})
+    assert json.loads(capsys.readouterr().out) == {"a": [1, 0.5, None]}
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        print_json({"a": float("nan")})
 
 
 def test_help_shows_the_shared_flags_and_one_usage(capsys):

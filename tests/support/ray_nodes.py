@@ -23,6 +23,8 @@ from tests.support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+PHRASE = ("ray", "job", "submit", "--", "python", "-m", "cyclegan.train")
+"""What a user types who has set the paths of volumes and runs on the cluster."""
 
 
 class Cluster(NamedTuple):
@@ -47,6 +49,15 @@ class Cluster(NamedTuple):
             check=False,
         )
 
+    def printed(self, job: str) -> str:
+        """What a job has printed; `ray job logs` asks the same, and takes seconds to start."""
+        token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+        request = urllib.request.Request(
+            f"{self.address}/api/jobs/{job}/logs", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(json.load(answer)["logs"])
+
 
 @contextmanager
 def head(folder: Path, cpus: int = 2, grows: bool = False, **variables: str) -> Iterator[Cluster]:
@@ -65,6 +76,7 @@ def head(folder: Path, cpus: int = 2, grows: bool = False, **variables: str) -> 
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
             "RAY_worker_niceness": "0",  # Ray's 15 would starve on a machine that is shared
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else a node that ends waits for 30 s
         }
         | variables
     )

@@ -63,7 +63,7 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
 
 
 def write_best(found: SearchFolder) -> Path:
-    """Write `best.yaml` for `python -m cyclegan.train --config`, and return its path.
+    """Write `best.yaml`, a `--config` of `python -m cyclegan.train`, and return its path.
 
     It contains the base with the best trial's values and without a name, so that training with it
     starts a separate run.

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mrct.errors import UserError
 from mrct.storage.atomic import sync_folder
+from mrct.storage.json_text import parse_json
 from mrct.storage.names import is_plain
 from tune.search.trial_score import Objective
 from tune.space.space import Values
@@ -91,7 +92,7 @@ class EventLog:
         self.before_s = 0.0
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                event = json.loads(line)
+                event = parse_json(line)
                 self.apply(event)
                 self.before_s = max(self.before_s, event["time_s"])
             except (ValueError, KeyError, TypeError) as error:

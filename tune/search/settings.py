@@ -15,6 +15,7 @@ from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
+from mrct.storage.json_text import parse_json
 from mrct.storage.local_path import LocalPath, make_output_folder
 from mrct.storage.lock import exclusive_lock
 from tune.search.event_log import EVENT_LOG, EventLog, Trial
@@ -135,8 +136,8 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
     if not resume:
         raise ConfigError(
             f"{folder} already contains a search, and a new one never writes over it. To continue "
-            "it: the same command with --resume. To see its results: python -m tune report "
-            f"{folder}. To start another one: --name NAME."
+            "it: the same command with --resume. To see its results: `python -m tune report "
+            f"{folder}`. To start another one: --name NAME."
         )
     before = load_settings(folder)
     changes = [
@@ -172,8 +173,13 @@ def load_settings(folder: LocalPath) -> dict[str, object]:
             f"{folder} contains no search: it has no {SETTINGS}. Give the folder that `python -m "
             "tune run` printed."
         )
-    values: dict[str, object] = json.loads(path.read_text())
-    return values
+    try:
+        return dict(parse_json(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is damaged ({error}). Restore it from a copy, or start a new search: python "
+            "-m tune run SPACE --name NAME"
+        ) from error
 
 
 def draw_for(settings: Settings, base: Config, space: Space) -> Draw:

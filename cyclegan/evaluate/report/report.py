@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cyclegan.contrast.table import ContrastTable
 from cyclegan.evaluate.report.baseline_wins import best_mean, sentences_of_wins
 from cyclegan.evaluate.report.figures import error_maps, volume_figure
 from cyclegan.evaluate.report.labels import (
@@ -19,6 +20,7 @@ from cyclegan.evaluate.report.labels import (
     text_of,
 )
 from cyclegan.evaluate.report.plots import heights_plot, learning_curves, skull_plot, volumes_plot
+from cyclegan.evaluate.report.table_plot import table_plot
 from cyclegan.evaluate.report.tables import structures_of
 from cyclegan.evaluate.report.viewer import WINDOWS_HU, viewer_of
 from cyclegan.evaluate.score_table import (
@@ -43,6 +45,7 @@ def html_report(
     facts: Mapping[str, str],
     records: list[dict[str, Any]] | None,
     hashes: Mapping[str, str] | None = None,
+    table: ContrastTable | None = None,
 ) -> str:
     """Return the report as HTML.
 
@@ -52,6 +55,7 @@ def html_report(
         facts: Other facts shown at the top, by name: checkpoint, store, preset.
         records: Lines of the run's metrics.jsonl, for the learning curves; None without a run.
         hashes: SHA-256 of data and model, by name.
+        table: Contrast table of the run, to be shown.
     """
     template = Environment(
         loader=PackageLoader("cyclegan.evaluate", "report"),
@@ -64,6 +68,7 @@ def html_report(
         "by_volume": volumes_plot(scores),
         "by_height": heights_plot(scores),
         "skulls": skull_plot(scores),
+        "table": table_plot(table) if table else None,
     }
     return template.render(
         scores=scores,

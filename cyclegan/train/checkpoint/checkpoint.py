@@ -17,6 +17,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import json_settings
 from cyclegan.errors import CheckpointError
 from cyclegan.nets.generator import Generator
+from cyclegan.nets.stored_weights import network_of
 from cyclegan.train.checkpoint.folder import (
     FILE_HASHES,
     STATE,
@@ -138,8 +139,19 @@ def load_generators(folder: StoragePath, config: Config) -> tuple[Generator, Gen
     """
     with folder.fetched() as here:
         require_same_settings(verify_checkpoint(here), config, folder)
-        generators = build_generators(config)
-        generators.load_state_dict(load_tensors(here / "mean.safetensors"))
+        path = here / "mean.safetensors"
+        try:
+            generators = network_of(
+                load_tensors(path),
+                lambda: build_generators(config),
+                filters=config.generator.filters,
+                blocks=config.generator.blocks,
+            )
+        except ValueError as error:
+            raise CheckpointError(
+                f"{folder / path.name} is not of the networks that the run's config.yaml "
+                f"describes: {error}. Restore the run from a copy, or train it again."
+            ) from error
     generators.eval()
     return generators.to_ct, generators.to_mri
 

@@ -20,6 +20,7 @@ from cyclegan.config.run_storage import DEFAULT
 from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint.scores import add_score, read_scores
 from mrct.storage.atomic import PARTIAL
+from mrct.storage.json_text import parse_json
 from mrct.storage.names import safe_join
 from mrct.storage.paths import StoragePath
 
@@ -64,14 +65,14 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
         CheckpointError: A file is missing, or its bytes differ from those that were written.
     """
     try:
-        manifest = json.loads((folder / FILE_HASHES).read_text())
+        manifest = parse_json((folder / FILE_HASHES).read_text())
         for name, expected in manifest.items():
             if safe_join(folder, name, _FILE, _foreign(name, folder)).sha256() != expected:
                 raise CheckpointError(
                     f"Checkpoint file {folder.name}/{name} is damaged: its bytes are not those "
                     f"that were written. Delete {folder} to resume from an older checkpoint."
                 )
-        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
+        facts: dict[str, Any] = parse_json((folder / STATE).read_text())
     except (folder.damage, ValueError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -185,7 +186,7 @@ def _manifest_hash(folder: StoragePath) -> str:
 def _facts(folder: StoragePath) -> dict[str, Any]:
     """Return the contents of `state.json`, not verified; empty if it cannot be read."""
     try:
-        facts: dict[str, Any] = json.loads((folder / STATE).read_text())
+        facts: dict[str, Any] = parse_json((folder / STATE).read_text())
     except (folder.damage, ValueError):
         return {}
     return facts

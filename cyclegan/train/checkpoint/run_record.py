@@ -20,6 +20,7 @@ from data_prep.store.subject_record import (
     write_subjects,
 )
 from mrct.storage.damaged import set_aside
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 UNKNOWN_CONTENTS = "unknown"
@@ -156,7 +157,7 @@ def read_environment(run_folder: StoragePath) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts: dict[str, Any] = parse_json(path.read_bytes())
         grid = [*facts["spacing_mm"], *facts["size"]]
         hashes = (facts["store_fingerprint"], facts["store_contents"])
         is_sound = len(grid) == 5 and all(isinstance(n, int | float) for n in grid)

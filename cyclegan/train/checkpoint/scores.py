@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 SCORES_FILE = "scores.jsonl"
@@ -25,7 +26,7 @@ def read_scores(run_folder: StoragePath) -> dict[str, float | None]:
     scores: dict[str, float | None] = {}
     for number, line in enumerate(_content(run_folder).splitlines(), start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if record.pop("seal") != _seal(record):
                 raise ValueError
             scores[record["checkpoint"]] = record["score"]

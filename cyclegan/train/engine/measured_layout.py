@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cyclegan.config.config import Config
 from cyclegan.train.distributed import Worker, broadcast_choice
+from mrct.storage.json_text import parse_json
 from mrct.storage.local_path import LocalPath
 
 ChannelsLast = Literal["auto", "yes", "no"]
@@ -113,7 +114,7 @@ def _is_open(config: Config, gpu: str) -> bool:
 
 
 def _kept(config: Config, gpu: str) -> Any:
-    return json.loads((config.run_folder / LAYOUT_RECORD).read_text())["channels_last"]
+    return parse_json((config.run_folder / LAYOUT_RECORD).read_text())["channels_last"]
 
 
 def _measured(config: Config, gpu: str) -> Any:
@@ -123,7 +124,7 @@ def _measured(config: Config, gpu: str) -> Any:
 
 def _read_layouts(path: LocalPath) -> Any:
     """Return the layouts by GPU, then preset, then `train.compile`; the content is not checked."""
-    content = json.loads(path.read_text())
+    content = parse_json(path.read_text())
     if content["schema_version"] != _LAYOUTS_VERSION:
         raise ValueError(f"schema_version {content['schema_version']}")
     return content["layouts"]

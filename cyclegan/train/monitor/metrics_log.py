@@ -17,6 +17,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from mrct.storage.damaged import set_aside
+from mrct.storage.json_text import parse_json
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
 
@@ -145,7 +146,7 @@ def _parse(content: bytes) -> tuple[list[dict[str, Any]], int]:
     lines, damaged = [], 0
     for text in content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]:
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             float(line["step"])
         except (ValueError, KeyError, TypeError):
             damaged += 1

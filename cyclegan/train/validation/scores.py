@@ -211,6 +211,6 @@ def require_mri(store: Store, split: Split = "val") -> None:
             f"no best checkpoint chosen. The store has {subjects} subject(s), and a split needs "
             "one. If that is fewer than there are people, several were taken for one: convert "
             "into a new --out with --subject-by study (or folder), or list them with --manifest. "
-            "Otherwise add subjects, or give some of them that split in the manifest. "
-            "`python -m data_prep describe` shows the splits."
+            "Otherwise add subjects, or give some of them that split (--split-file). "
+            f"`python -m data_prep describe {store.path}` shows the splits."
         )

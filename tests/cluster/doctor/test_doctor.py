@@ -204,6 +204,10 @@ def test_a_store_that_is_nowhere_ends_in_exit_code_1(tmp_path, capsys):
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert rows.index("FAIL") < rows.index("OK")
 
+    assert main(["doctor", "--store", str(tmp_path / "none.zarr"), "--json"]) == ExitCode.FAILED
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [each["what"] for each in checks if not each["passed"]] == ["store"]
+
 
 @pytest.mark.parametrize(
     ("sick", "found"),

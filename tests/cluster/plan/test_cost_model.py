@@ -209,17 +209,18 @@ def test_efficiency_never_rises_with_gpus():
     assert all(later <= earlier * 1.0001 for earlier, later in pairwise(rates[7::8]))
 
 
-def test_the_command_prints_and_keeps_a_plan(tmp_path, capsys):
+def test_the_command_prints_a_plan_for_people_and_for_programs(tmp_path, capsys):
     store = slices_of_256(tmp_path)
-    file = tmp_path / "plan.json"
-    arguments = ["plan", "--gpus", "64", "--store", str(store.path), "--json", str(file)]
+    arguments = ["plan", "--gpus", "64", "--store", str(store.path)]
+    arguments += ["--price", "2", "--preset", "reference"]
 
-    assert main([*arguments, "--price", "2", "--preset", "reference"]) == ExitCode.DONE
+    assert main(arguments) == ExitCode.DONE
 
     shown = capsys.readouterr().out
     assert "Scaling efficiency" in shown
     assert "Cost of the run" in shown
-    kept = json.loads(file.read_text())["prospects"]
+    assert main([*arguments, "--json"]) == ExitCode.DONE
+    kept = json.loads(capsys.readouterr().out)["prospects"]
     assert [each["forecast"]["gpus"] for each in kept] == [1, 8, 64]
     assert kept[-1]["global_batch"] == 64
     alone, many = kept[0]["forecast"], kept[-1]["forecast"]

@@ -1,6 +1,7 @@
 """A run gets its table by one command, and its checkpoints, evaluations and resumes know it."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,7 @@ def test_a_run_keeps_its_table_and_every_evaluation_scores_it(config, tmp_path, 
     assert paired["contrast table"]["mae_hu"]["mean"] < paired["atlas, mean"]["mae_hu"]["mean"]
     report = (tmp_path / "out/report.html").read_text()
     assert "<td>contrast table</td>" in report
+    assert re.search('What the contrast table has learned</h3>\n<img src="data:image/png', report)
     assert sha256 in report
 
 

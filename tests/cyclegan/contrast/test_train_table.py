@@ -6,6 +6,7 @@ import pytest
 from cyclegan.atlas.scans import train_scans
 from cyclegan.contrast import train_table
 from cyclegan.contrast.fit import table_of_scans
+from cyclegan.contrast.table import ARRAYS
 from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.errors import DataError
 from data_prep.store.history import rebuild_index
@@ -13,7 +14,6 @@ from data_prep.store.store import Store, open_store
 from data_prep.store.writer import write_volume
 from tests.support.stores import SPACING_MM, make_store, prepared, random_head
 
-ARRAYS = ("prior", "likelihood", "bin_hu", "affinities", "histogram")
 SHAPE = (6, 48, 48)
 
 
@@ -84,3 +84,12 @@ def test_a_store_without_one_of_the_kinds_has_no_table(mri, ct, tmp_path):
 
     with pytest.raises(DataError, match="at least one MRI and one CT"):
         fit_train_table(store, workers=0)
+
+
+@pytest.mark.ray
+def test_ray_tasks_give_the_table_of_this_process_to_the_bit(store):
+    alone, beside = (fit_train_table(store, workers=workers) for workers in (0, 2))
+
+    for name in ARRAYS:
+        assert np.array_equal(getattr(beside.table, name), getattr(alone.table, name)), name
+    assert beside.gains_nats == alone.gains_nats

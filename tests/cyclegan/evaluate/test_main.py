@@ -71,6 +71,11 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
         assert {line["volume"] for line in csv.DictReader(file)} > {"mean"}
     schema = files("cyclegan.evaluate.report").joinpath("scores.schema.json").read_text()
     jsonschema.validate(scores, json.loads(schema))
+    command = EvaluateCommand(run=run, split="val", out=tmp_path / "json", pictures=1, json=True)
+    write_results(command)
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        (tmp_path / "json/scores.json").read_text()
+    )
     html = (tmp_path / "out/report.html").read_text()
     for sha256 in scores["hashes"].values():
         assert len(sha256) >= 16

@@ -52,6 +52,18 @@ def as_itk(path: Path, source: Path) -> Path:
     return path
 
 
+def test_a_wrong_path_is_wrong_use_and_nothing_is_quarantined(tmp_path, model):
+    head = write_head(tmp_path / "a.nii.gz", "mri")
+    wrong = TranslateCommand(
+        model=model, inputs=(head, tmp_path / "b.nii.gz"), out=tmp_path / "out"
+    )
+
+    with pytest.raises(UsageError, match=r"There is no \S*/b\.nii\.gz\."):
+        translate_inputs(wrong)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
 def test_nifti_mha_and_nrrd_of_one_head_give_one_ct(tmp_path, model):
     folder = tmp_path / "in"
     nifti = write_head(folder / "a.nii.gz", "mri")

@@ -132,8 +132,9 @@ def test_a_changed_source_is_refused_and_the_committed_one_stays(folders):
 
 def test_another_spacing_is_wrong_use_before_anything_is_written(folders):
     run(**folders)
-    with pytest.raises(OtherStoreError, match="spacing_mm"):
+    with pytest.raises(OtherStoreError, match="spacing_mm") as refused:
         run(**folders, spacing_mm=(6.0, 4.0, 3.0))
+    assert "None" not in str(refused.value), "only what the user sets is compared"
 
 
 def test_a_ct_that_is_not_in_hounsfield_units_is_refused(folders):

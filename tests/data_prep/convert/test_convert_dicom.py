@@ -88,5 +88,5 @@ def test_a_folder_without_volumes_says_what_it_holds(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/notes.txt").write_text("nothing")
 
-    with pytest.raises(ValueError, match=r"no DICOM series of this modality.*1 other entries"):
+    with pytest.raises(ValueError, match=r"no DICOM series of this modality.*1 file"):
         convert(settings(tmp_path, ct=tmp_path / "texts"))

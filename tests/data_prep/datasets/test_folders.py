@@ -72,7 +72,7 @@ def test_a_file_below_both_folders_is_refused_since_nothing_says_what_it_is(tmp_
 def test_a_folder_without_volumes_is_named_with_what_it_holds(tmp_path):
     write_series(tmp_path / "mri", modality="CT")
 
-    with pytest.raises(UsageError, match=r"8 other entries, 1 x DICOM: other-modality"):
+    with pytest.raises(UsageError, match=r"8 files, 1 x DICOM: other-modality"):
         find_in_folders({"mri": tmp_path / "mri"}, Leniency())
 
 

@@ -1,0 +1,66 @@
+"""A contrast table as a model folder: all that `translate` needs to run it.
+
+`model.json` has the kind `table`; the folder holds the table's file in place of a network's.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cyclegan.config.files import from_mapping
+from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
+from cyclegan.errors import ConfigError, ModelError, TableError
+from cyclegan.export.metadata import INFO, MODEL_SCHEMA_VERSION, TableInfo, other_version
+from cyclegan.export.model_folder import CARD, TABLE_CONTENT, content_of, verify_model
+from cyclegan.export.table_card import table_card
+from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
+from data_prep.store.subject_record import SUBJECTS_FILE, SubjectRecord, subjects_content
+from mrct.errors import UsageError
+from mrct.storage.local_path import LocalPath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TableModel:
+    """A verified model folder of a contrast table."""
+
+    info: TableInfo
+    kept: KeptTable
+
+
+def write_table_model(folder: Path, info: TableInfo, table: bytes, subjects: SubjectRecord) -> None:
+    """Write the files of a table's model folder but SHA256SUMS; see `publish_folder`."""
+    (folder / TABLE_FILE).write_bytes(table)
+    (folder / SUBJECTS_FILE).write_bytes(subjects_content(subjects))
+    (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
+    (folder / CARD).write_text(table_card(info))
+
+
+def is_table_model(folder: Path) -> bool:
+    """Return whether a model folder is that of a contrast table."""
+    return content_of(folder) == TABLE_CONTENT
+
+
+def read_table_model(folder: Path) -> TableModel:
+    """Verify every byte of the model folder of a table, and read it.
+
+    Raises:
+        ModelError: A file is damaged or missing, or of an unknown version.
+    """
+    verify_model(folder)
+    values = json.loads((folder / INFO).read_text())
+    if (version := values.get("schema_version")) != MODEL_SCHEMA_VERSION:
+        raise other_version(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
+    try:
+        info = from_mapping(TableInfo, values, INFO)
+        kept = read_table(LocalPath(folder / TABLE_FILE))
+    except (ConfigError, UsageError, TypeError) as error:
+        raise other_version(folder, str(error), "the fields of this version") from error
+    except TableError as error:
+        raise ModelError(f"{error} Then export it again.") from error
+    assert isinstance(info, TableInfo)
+    assert kept is not None
+    if (found := info.preprocessing.version) != PREPROCESSING_VERSION:
+        raise other_version(folder, f"preprocessing {found}", f"{PREPROCESSING_VERSION}")
+    if kept.sha256 != info.contrast_table:
+        raise other_version(folder, f"table {kept.sha256}", info.contrast_table)
+    return TableModel(info=info, kept=kept)
