@@ -24,6 +24,7 @@ from cyclegan.config.presets import preset
 from cyclegan.config.run_storage import RUNS_VARIABLE
 from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.help import wrapped_lines
 from mrct.storage.paths import StoragePath, storage_path
 
 
@@ -209,7 +210,11 @@ def run_plan(plan: PlanCommand) -> ExitCode:
         print_json({"assumptions": asdict(assumed), "prospects": prospects})
         return ExitCode.DONE
     Console().print(scaling_table(found))
-    print(source_text(plan.preset, assumed, measured))
+    print(wrapped_lines(source_text(plan.preset, assumed, measured)))
+    print(
+        "Measure the time of a step on such a machine:\n"
+        f"  python -m cyclegan.train {plan.preset} --data.store {store} --plan"
+    )
     return ExitCode.DONE
 
 

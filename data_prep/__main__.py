@@ -163,6 +163,11 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
                 f"warning: The {split} split has no {modality.upper()}, and training needs one.",
                 file=sys.stderr,
             )
+        print(
+            "Look at it, and train on it:\n"
+            f"  python -m data_prep describe {settings.out} --picture volumes.png\n"
+            f"  python -m cyclegan.train demo --data.store {settings.out}"
+        )
     if not report.refused:
         return ExitCode.DONE
     for refusal in report.refused:

@@ -25,7 +25,14 @@ from tyro.constructors import (
 )
 
 from mrct.errors import REFUSED_ERRNOS, STORAGE_FULL_ERRNOS, ExitCode, UsageError, UserError
-from mrct.help import HELP_FLAGS, asks_for_help, command_screen, group_screen, standard_spec
+from mrct.help import (
+    HELP_FLAGS,
+    asks_for_help,
+    command_screen,
+    group_screen,
+    standard_spec,
+    wrapped_lines,
+)
 from mrct.host_limits import exceeded_limit
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.names import printable
@@ -205,7 +212,8 @@ def run_command(main: Callable[[list[str]], ExitCode], argv: Sequence[str] | Non
         sys.stdout.flush()
     except UserError as error:
         # What it quotes may come from a file; its own lines stay lines.
-        print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)
+        text = "\n".join(map(printable, f"error: {error}".split("\n")))
+        print(wrapped_lines(text) if sys.stderr.isatty() else text, file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

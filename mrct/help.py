@@ -46,6 +46,18 @@ def wrapped(text: str) -> str:
     return "\n\n".join(paragraphs)
 
 
+def wrapped_lines(text: str) -> str:
+    """Return text whose lines fit the terminal; indented lines, such as commands, stay as they
+    are."""
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        line
+        if line.startswith(" ")
+        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
 def summary_of(command: type) -> str:
     """Return the first paragraph of a command's docstring, on one line."""
     return " ".join((getdoc(command) or "").split("\n\n")[0].split())

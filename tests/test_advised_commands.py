@@ -18,6 +18,7 @@ FILLED_IN = {
     "TRAIN_COMMAND": "python -m cyclegan.train",
     "TUNE_COMMAND": "python -m tune",
     "command.preset": "smoke",
+    "plan.preset": "smoke",
     "shlex.join(own[:begin])": "submit --target ray",
     "shlex.join(own[begin:])": "python -m cyclegan.train smoke",
     "' '.join((f'{mm:g}' for mm in run['spacing_mm']))": "3 1 1",

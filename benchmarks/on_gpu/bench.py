@@ -20,6 +20,7 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 LAYOUTS = {"yes": torch.channels_last, "no": torch.contiguous_format}
 """By the value of `train.channels_last`."""
 EMA_DECAY = 0.999
+PIXEL_MM = (1.0, 1.0)
 Figures = dict[str, Any]
 """By name, with their units."""
 
@@ -156,7 +157,7 @@ class Bench:
         )
         if config.data.conditions:
             height = torch.rand(pairs, generator=generator).to(device)
-            mri, ct = (with_conditions(images, body, height) for images in (mri, ct))
+            mri, ct = (with_conditions(images, body, height, PIXEL_MM) for images in (mri, ct))
         return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
 
     def stepper(

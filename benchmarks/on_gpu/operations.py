@@ -5,7 +5,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from benchmarks.on_gpu.bench import LAYOUTS, Bench, Figures
+from benchmarks.on_gpu.bench import LAYOUTS, PIXEL_MM, Bench, Figures
 from cyclegan.nets import norm
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.input_channels import with_conditions
@@ -116,12 +116,12 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
     fast_conditions = torch.compile(with_conditions, dynamic=False)
     fast_terms = torch.compile(generator_terms, dynamic=False)
     ways = {
-        "conditions of one domain": lambda: with_conditions(image, body, height),
+        "conditions of one domain": lambda: with_conditions(image, body, height, PIXEL_MM),
         "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
         "a sort of population": lambda: layer_quantiles(image, layers(body)),
-        "conditions, compiled": lambda: fast_conditions(image, body, height),
+        "conditions, compiled": lambda: fast_conditions(image, body, height, PIXEL_MM),
         "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),

@@ -52,7 +52,6 @@ def batch_of(config: Config, store: Store) -> Batch:
     body[..., 8:-8, 8:-8] = 1
     mri, ct = images
     if config.data.conditions:
-        mri, ct = (
-            with_conditions(image, body, torch.full((num,), 0.5, device=DEVICE)) for image in images
-        )
+        middle, pixel = torch.full((num,), 0.5, device=DEVICE), store.spacing_mm[1:]
+        mri, ct = (with_conditions(image, body, middle, pixel) for image in images)
     return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)

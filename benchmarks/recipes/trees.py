@@ -32,7 +32,9 @@ def features_of(store: Store, mri: StoredVolume) -> NDArray[np.float32]:
     image = store.voxels(mri).astype(np.float32)
     image /= np.median(image[body])
     image[~body] = 0
-    return np.stack([*_shifted(image, body), *_position(body, mri)], axis=1).astype(np.float32)
+    return np.stack([*_shifted(image, body), *_position(store, body, mri)], axis=1).astype(
+        np.float32
+    )
 
 
 def _shifted(image: NDArray[np.float32], body: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
@@ -47,8 +49,11 @@ def _shifted(image: NDArray[np.float32], body: NDArray[np.bool_]) -> Iterator[ND
         yield padded[z + 2 + dz, y + reach + dy, x + reach + dx]
 
 
-def _position(body: NDArray[np.bool_], mri: StoredVolume) -> Iterator[NDArray[np.intp]]:
-    yield from np.unravel_index(positions_of(body, mri.height), POSITION_BINS)
+def _position(
+    store: Store, body: NDArray[np.bool_], mri: StoredVolume
+) -> Iterator[NDArray[np.intp]]:
+    positions = positions_of(body, mri.height, store.spacing_mm[1:])
+    yield from np.unravel_index(positions, POSITION_BINS)
 
 
 def fit_trees(store: Store) -> Callable[[StoredVolume], NDArray[np.float32]]:

@@ -201,8 +201,10 @@ def judge_link(gb_per_s: float | None, trouble: str, num_nodes: int) -> CheckRes
 
 def results_table(findings: Sequence[CheckResult]) -> Table:
     """Return a table of the findings, failed checks with their remedies first."""
-    result = Table("", "Check", "Node", "Found", "Remedy", box=SIMPLE)
+    remedies = [] if all(finding.passed for finding in findings) else ["Remedy"]
+    result = Table("", "Check", "Node", "Found", *remedies, box=SIMPLE)
     for finding in sorted(findings, key=lambda finding: finding.passed):
         mark, remedy = ("OK", "") if finding.passed else ("[red]FAIL[/red]", finding.remedy)
-        result.add_row(mark, finding.what, finding.where, finding.found, remedy)
+        last = [remedy] if remedies else []
+        result.add_row(mark, finding.what, finding.where, finding.found, *last)
     return result

@@ -22,6 +22,7 @@ from cyclegan.atlas.positions import (
 )
 from cyclegan.atlas.scans import Scan, train_scans
 from cyclegan.errors import DataError
+from cyclegan.nets.input_channels import PixelSize
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import AIR_HU, WINDOW_HU
 
@@ -40,6 +41,8 @@ class CtAtlas:
     """[positions], the mean."""
     median_hu: Statistics
     """[positions], the median, interpolated within bins of 8 HU."""
+    spacing_yx_mm: PixelSize
+    """Size of a pixel, of the CTs and of the bodies that are asked for."""
 
     def mean(self, body: NDArray[Any], height: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the mean at each position of a body, -1024 HU outside, [z, y, x].
@@ -48,13 +51,13 @@ class CtAtlas:
             body: Body mask [z, y, x], 0 or 1.
             height: Relative height of each slice, 0 to 1, [z].
         """
-        return _paint(self.mean_hu, body, positions_of(body, height))
+        return _paint(self.mean_hu, body, positions_of(body, height, self.spacing_yx_mm))
 
     def both(
         self, body: NDArray[Any], height: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the mean and the median at each position; see `mean`."""
-        positions = positions_of(body, height)
+        positions = positions_of(body, height, self.spacing_yx_mm)
         return (
             _paint(self.mean_hu, body, positions),
             _paint(self.median_hu, body, positions),
@@ -62,21 +65,25 @@ class CtAtlas:
 
 
 def atlas_of(cts: Iterable[Scan]) -> CtAtlas:
-    """Return the atlas of CTs, each given as HU [z, y, x], body mask and height of its slices.
+    """Return the atlas of CTs in HU.
 
     Raises:
         ValueError: No CT has a body.
     """
     counts = np.zeros((NUM_POSITIONS, NUM_ATLAS_BINS), np.int64)
-    for hu, body, height in cts:
+    for hu, body, height, spacing_yx_mm in cts:
         values = hu[body.astype(bool)].clip(*WINDOW_HU)
         bins = ((values - WINDOW_HU[0]) / ATLAS_BIN_HU).astype(np.intp)
-        counts += count_by_position(positions_of(body, height), bins, NUM_ATLAS_BINS)
+        counts += count_by_position(positions_of(body, height, spacing_yx_mm), bins, NUM_ATLAS_BINS)
     if not counts.any():
         raise ValueError("No CT has a body, so there is nothing to make an atlas of.")
     share = shares_by_position(counts)
     middles = LOWEST_EDGE_HU + ATLAS_BIN_HU * (np.arange(NUM_ATLAS_BINS) + 0.5)
-    return CtAtlas(mean_hu=(share @ middles).astype(np.float32), median_hu=_medians(share))
+    return CtAtlas(
+        mean_hu=(share @ middles).astype(np.float32),
+        median_hu=_medians(share),
+        spacing_yx_mm=spacing_yx_mm,
+    )
 
 
 @lru_cache(maxsize=2)

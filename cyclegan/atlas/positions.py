@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from cyclegan.nets.input_channels import depth_below_surface
+from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize, depth_below_surface
 
 POSITION_BINS = (17, 24, 18)
 """Bins of depth (finer at the surface), of height, and of direction from front to back, with left
@@ -26,22 +26,26 @@ FEWEST_VOXELS = 1.0
 Positions = NDArray[np.intp]
 
 
-def positions_of(body: NDArray[Any], height: NDArray[np.float64]) -> Positions:
+def positions_of(
+    body: NDArray[Any], height: NDArray[np.float64], spacing_yx_mm: PixelSize
+) -> Positions:
     """Return the position of each body voxel, in [0, NUM_POSITIONS).
 
     Args:
         body: Body mask [z, y, x], 0 or 1.
         height: Relative height of each slice, 0 to 1, [z].
+        spacing_yx_mm: Size of a pixel.
 
     Returns:
         [voxels], in the order of the true voxels of `body`.
     """
     inside = body.astype(bool)
-    reach = max(2, min(inside.shape[1:]) // 4)
     planes = torch.from_numpy(inside.astype(np.float32))[:, None]
-    depth = depth_below_surface(planes, reach)[:, 0].numpy()[inside]
+    depth = depth_below_surface(planes, spacing_yx_mm)[:, 0].numpy()[inside]
     num_depths, num_heights, num_angles = POSITION_BINS
-    levels = (np.sqrt(depth.clip(1)) - 1) / (np.sqrt(reach) - 1) * (num_depths - 1)
+    # The first bin is that of the outermost pixels.
+    first, last = np.sqrt(min(*spacing_yx_mm, DEPTH_REACH_MM / 2)), np.sqrt(DEPTH_REACH_MM)
+    levels = (np.sqrt(depth) - first) / (last - first) * (num_depths - 1)
     depths = np.rint(levels).astype(np.intp)
     heights = (height * num_heights).astype(np.intp).clip(0, num_heights - 1)
     angles = (_half_turns(inside) * num_angles).astype(np.intp).clip(0, num_angles - 1)

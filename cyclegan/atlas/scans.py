@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclegan.nets.input_channels import PixelSize
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.modality import Modality
 
-Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
-"""Voxels and body mask [z, y, x], and the relative height of each slice [z]."""
+Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64], PixelSize]
+"""Voxels and body mask [z, y, x], the relative height of each slice [z], and the pixels' size."""
 
 
 def train_scans(store: Store, modality: Modality) -> Iterator[Scan]:
@@ -21,4 +22,4 @@ def train_scans(store: Store, modality: Modality) -> Iterator[Scan]:
 
 def scan_of(store: Store, volume: StoredVolume) -> Scan:
     """Read a volume: an MRI as stored, a CT in HU."""
-    return store.voxels(volume), store.body(volume), volume.height
+    return store.voxels(volume), store.body(volume), volume.height, store.spacing_mm[1:]

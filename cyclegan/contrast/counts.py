@@ -16,6 +16,7 @@ from cyclegan.atlas.scans import Scan
 from cyclegan.contrast.likelihood import NUM_FOLDS
 from cyclegan.contrast.random_field import NeighbourCounts
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.nets.input_channels import PixelSize
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,13 +28,15 @@ class CtCounts:
     sums_hu: Int[np.ndarray, " H"]
     """Sum of the HU in each bin."""
     neighbours: NeighbourCounts
+    spacing_yx_mm: PixelSize
+    """Size of a pixel of all of them."""
 
     @classmethod
     def of(cls, scan: Scan) -> "CtCounts":
         """Count a CT."""
-        hu, body, height = scan
+        hu, body, height, spacing_yx_mm = scan
         inside = np.rint(hu[body.astype(bool)]).astype(np.int64)
-        bins, positions = hu_bins(inside), positions_of(body, height)
+        bins, positions = hu_bins(inside), positions_of(body, height, spacing_yx_mm)
         sums = np.bincount(bins, inside, minlength=NUM_HU_BINS)  # exact below 2^53
         return cls(
             voxels=csr_array(count_by_position(positions, bins, NUM_HU_BINS)),
@@ -41,6 +44,7 @@ class CtCounts:
             neighbours=NeighbourCounts.of(
                 body, bins, positions, num_bins=NUM_HU_BINS, num_positions=NUM_POSITIONS
             ),
+            spacing_yx_mm=spacing_yx_mm,
         )
 
     def __add__(self, other: "CtCounts") -> "CtCounts":
@@ -48,6 +52,7 @@ class CtCounts:
             voxels=self.voxels + other.voxels,
             sums_hu=self.sums_hu + other.sums_hu,
             neighbours=self.neighbours + other.neighbours,
+            spacing_yx_mm=self.spacing_yx_mm,
         )
 
 
@@ -88,9 +93,9 @@ def count_of_mri(scan: Scan) -> Int[np.ndarray, "P M"]:
     Raises:
         DataError: Half of its body is background.
     """
-    voxels, body, height = scan
+    voxels, body, height, spacing_yx_mm = scan
     bins = mri_bins(voxels[body.astype(bool)])
     found: Int[np.ndarray, "P M"] = count_by_position(
-        positions_of(body, height), bins, NUM_MRI_BINS
+        positions_of(body, height, spacing_yx_mm), bins, NUM_MRI_BINS
     )
     return found

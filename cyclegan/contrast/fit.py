@@ -70,6 +70,7 @@ def fit_table(cts: CtCounts | None, mris: MriCounts | None) -> FittedTable:
             bin_hu=bin_hu.astype(np.float32),
             affinities=cts.neighbours.affinities(prior),
             histogram=histogram.astype(np.float64),
+            spacing_yx_mm=cts.spacing_yx_mm,
             findings=fitted.findings,
         ),
         log_gains=gains,

@@ -37,23 +37,11 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
 
 def lines_of(fitted: TrainTable) -> list[str]:
     """Return sentences about the fit, warnings last."""
-    findings = fitted.table.findings
-    lines = [f"Bells of width {findings['bell_width']:.2f} in the root of the standardised value."]
-    if "bell_gain_nats" in findings:
-        bell, free = findings["bell_gain_nats"], findings["free_gain_nats"]
-        lines.append(
-            f"MRIs that were held out are likelier by {bell:.3f} (bells) and {free:.3f} (free "
-            "shape) nats a voxel than without positions."
-        )
-        if bell <= 0:
-            lines.append(
-                "warning: A gain of 0 or less means that the MRIs are of other people, bodies or "
-                "fields of view than the CTs, or that the outlines differ. Look at both: python -m "
-                "data_prep describe STORE --picture FILE"
-            )
-    lines += [
+    least = fitted.table.findings.get(LEAST_GAIN, 0.0)
+    unlike = [
         f"warning: {name} is unlike the other MRIs at its positions ({gain:.3f} nats a voxel, "
-        f"usually at least {findings[LEAST_GAIN]:.3f}). Look at its body mask and contrast."
+        f"usually at least {least:.3f}). Look at its body mask and contrast."
         for name, gain in fitted.unlikely.items()
     ]
-    return lines + [f"warning: Left out: {why}" for why in fitted.left_out]
+    left_out = [f"warning: Left out: {why}" for why in fitted.left_out]
+    return [*fitted.table.sentences(), *unlike, *left_out]

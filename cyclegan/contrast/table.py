@@ -19,6 +19,7 @@ from cyclegan.atlas.positions import count_by_position, positions_of
 from cyclegan.contrast.likelihood import held_out_gain
 from cyclegan.contrast.random_field import mean_field
 from cyclegan.contrast.value_bins import NUM_MRI_BINS, Bins, mri_bins
+from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.hounsfield import AIR_HU
 
 REFIT_STEPS = 3
@@ -52,8 +53,29 @@ class ContrastTable:
     """Which HU are neighbours: see `random_field`."""
     histogram: Float[np.ndarray, " M"]
     """Voxels of the training MRIs by value."""
+    spacing_yx_mm: PixelSize
+    """Size of a pixel, of the training scans and of all others."""
     findings: dict[str, float]
     """How the fit went: see `FittedLikelihood`, and LEAST_GAIN."""
+
+    def sentences(self) -> list[str]:
+        """Return how the fit went, with a warning where MRIs and CTs do not belong together."""
+        found = self.findings
+        lines = [f"Bells of width {found['bell_width']:.2f} in the root of the standardised value."]
+        if "bell_gain_nats" not in found:
+            return lines
+        bell, free = found["bell_gain_nats"], found["free_gain_nats"]
+        lines.append(
+            f"MRIs that were held out are likelier by {bell:.3f} (bells) and {free:.3f} (free "
+            "shape) nats a voxel than without positions."
+        )
+        if bell <= 0:
+            lines.append(
+                "warning: A gain of 0 or less means that the MRIs are of other people, bodies or "
+                "fields of view than the CTs, or that the outlines differ. Look at both: python -m "
+                "data_prep describe STORE --picture FILE"
+            )
+        return lines
 
     def synthetic_ct(
         self, voxels: NDArray[Any], body: NDArray[Any], height: NDArray[np.float64]
@@ -75,7 +97,7 @@ class ContrastTable:
         hu = np.full(body.shape, AIR_HU, np.float32)
         if inside.any():
             values = mri_bins(voxels[inside])
-            here = self.prior[positions_of(body, height)] + np.float32(NEVER)
+            here = self.prior[positions_of(body, height, self.spacing_yx_mm)] + np.float32(NEVER)
             alone = posterior(here, values, self.refit(here, values))
             hu[inside] = mean_field(alone, body, self.affinities) @ self.bin_hu
         return hu
@@ -116,7 +138,8 @@ class ContrastTable:
             DataError: Half of the body is background.
         """
         values = mri_bins(voxels[body.astype(bool)])
-        counts = count_by_position(positions_of(body, height), values, NUM_MRI_BINS)
+        positions = positions_of(body, height, self.spacing_yx_mm)
+        counts = count_by_position(positions, values, NUM_MRI_BINS)
         return held_out_gain(self.likelihood, self.histogram, counts.astype(np.float64), self.prior)
 
 

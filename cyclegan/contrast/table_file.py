@@ -17,7 +17,7 @@ from cyclegan.errors import TableError
 from mrct.storage.paths import StoragePath
 
 TABLE_FILE = "contrast_table.safetensors"
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 """Of the file and of what its positions and bins mean."""
 SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
 
@@ -41,6 +41,7 @@ def table_bytes(table: ContrastTable, *, store_fingerprint: str, store_contents:
     facts = {
         "version": TABLE_VERSION,
         "shape": SHAPE_OF_TABLE,
+        "spacing_yx_mm": table.spacing_yx_mm,
         "findings": table.findings,
         "store_fingerprint": store_fingerprint,
         "store_contents": store_contents,
@@ -80,7 +81,9 @@ def parse_table(content: bytes, path: object) -> KeptTable:
             f"and bins differ. {_AGAIN}"
         )
     return KeptTable(
-        table=ContrastTable(**arrays, findings=facts["findings"]),
+        table=ContrastTable(
+            **arrays, spacing_yx_mm=tuple(facts["spacing_yx_mm"]), findings=facts["findings"]
+        ),
         sha256=sealed,
         store_fingerprint=facts["store_fingerprint"],
         store_contents=facts["store_contents"],

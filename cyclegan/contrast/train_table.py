@@ -8,10 +8,11 @@ by a table that has not seen it.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from cyclegan.atlas.scans import Scan, scan_of
 from cyclegan.contrast.counts import CtCounts, MriCounts, count_of_mri
 from cyclegan.contrast.fit import counts_of_cts, fit_table
 from cyclegan.contrast.likelihood import NUM_FOLDS
-from cyclegan.contrast.table import ARRAYS, LEAST_GAIN, ContrastTable
+from cyclegan.contrast.table import LEAST_GAIN, ContrastTable
 from cyclegan.errors import DataError
 from data_prep.store.store import Store, open_store
 from mrct.errors import UnreachableError
@@ -93,9 +94,7 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
             judge = partial(_judge, left_out=frozenset(left_out))
             for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
                 gains |= found
-        # Results of tasks lie in Ray's memory.
-        own: dict[str, Any] = {name: np.array(getattr(fitted.table, name)) for name in ARRAYS}
-        table = replace(fitted.table, **own)
+        table = deepcopy(fitted.table)  # what a task returns lies in Ray's memory
     if gains:
         least = max(0.0, LEAST_SHARE * float(np.median(list(gains.values()))))
         table = replace(table, findings=table.findings | {LEAST_GAIN: least})

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from cyclegan.errors import DataError
+from mrct.imaging.intensity import MEDIAN_LEVEL
 
 _EDGES = """
     -1025 -900 -700 -500 -350 -220 -120 -60 -10 15 45 90 160
@@ -16,8 +17,6 @@ TABLE_EDGES_HU = np.array([float(edge) for edge in _EDGES.split()])
 """Edges in HU: narrow for soft tissue, and one at the threshold of bone."""
 NUM_HU_BINS = len(TABLE_EDGES_HU) - 1
 NUM_MRI_BINS = 32
-MEDIAN_LEVEL = 0.4
-"""Where the body's median lies among the standardised values."""
 
 Bins = Int[np.ndarray, " V"]
 

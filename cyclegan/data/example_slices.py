@@ -72,7 +72,7 @@ def example_inputs(
     pipeline.start(slices, slices)  # it makes images of both domains; only one is used
     batch = to_batch(pipeline.finish())
     if data.conditions:
-        batch = conditioned(batch, slices.height, slices.height, with_conditions)
+        batch = conditioned(batch, slices.height, slices.height, store, with_conditions)
     volumes, z = domain.table.places(rows)
     refs = [
         SliceRef(domain.volumes[number], one)

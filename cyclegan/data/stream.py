@@ -29,7 +29,7 @@ from cyclegan.data.reader import SliceReader
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import Domain, find_domain
 from cyclegan.data.slice_source import DomainSource, PendingSlices, RecordSubstitution
-from cyclegan.nets.input_channels import with_conditions
+from cyclegan.nets.input_channels import PixelSize, with_conditions
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store
 from mrct.errors import StoreError
@@ -41,8 +41,8 @@ Pair = tuple[StoredSlices, StoredSlices]
 """MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
 """A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
-AddConditions = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Of slices, body masks and relative heights: `nets.input_channels.with_conditions`."""
+AddConditions = Callable[[Tensor, Tensor, Tensor, PixelSize], Tensor]
+"""`nets.input_channels.with_conditions`, of slices, body masks, relative heights, pixel size."""
 READS_AHEAD = 2
 """Steps whose slices are read while a batch is prepared."""
 
@@ -162,7 +162,7 @@ def open_stream(
         return _make(maker, slices(), first_step, heartbeat)
 
     made = prefetch(produce, start_step, stall_s=config.data.stall_s, note=note)
-    return _batches(made, add_conditions if config.data.conditions else None)
+    return _batches(made, store, add_conditions if config.data.conditions else None)
 
 
 def _make(
@@ -184,18 +184,22 @@ def _make(
 
 
 def _batches(
-    made: Generator[Made, None, None], add_conditions: AddConditions | None
+    made: Generator[Made, None, None], store: Store, add_conditions: AddConditions | None
 ) -> Generator[Batch, None, None]:
     try:
         for outputs, heights in made:
             batch = to_batch(outputs)
-            yield conditioned(batch, *heights, add_conditions) if add_conditions else batch
+            yield conditioned(batch, *heights, store, add_conditions) if add_conditions else batch
     finally:
         made.close()
 
 
 def conditioned(
-    batch: Batch, mri_height: Heights, ct_height: Heights, add_conditions: AddConditions
+    batch: Batch,
+    mri_height: Heights,
+    ct_height: Heights,
+    store: Store,
+    add_conditions: AddConditions,
 ) -> Batch:
     """Add the condition channels to a batch, computed from its augmented masks.
 
@@ -203,6 +207,7 @@ def conditioned(
         batch: Batch of images without conditions.
         mri_height: [B], relative heights of the MRI slices.
         ct_height: [B], relative heights of the CT slices.
+        store: Store of the slices, which has the size of a pixel.
         add_conditions: Adds the channels, as in `open_stream`.
     """
 
@@ -212,10 +217,11 @@ def conditioned(
             values = values.pin_memory()
         return values.to(batch.mri.device, non_blocking=True)
 
+    pixel = store.spacing_mm[1:]
     return replace(
         batch,
-        mri=add_conditions(batch.mri, batch.mri_body, on_device(mri_height)),
-        ct=add_conditions(batch.ct, batch.ct_body, on_device(ct_height)),
+        mri=add_conditions(batch.mri, batch.mri_body, on_device(mri_height), pixel),
+        ct=add_conditions(batch.ct, batch.ct_body, on_device(ct_height), pixel),
     )
 
 

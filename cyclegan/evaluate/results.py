@@ -2,6 +2,7 @@
 
 import json
 
+from cyclegan.config.run_location import is_run
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.evaluate.evaluate import evaluate
 from cyclegan.evaluate.model_under_test import open_model_under_test, store_for, with_unique_names
@@ -76,6 +77,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         print(f"{to_text(scores)}\nReport: {out / 'report.html'}")
         for reason in scores.failed:
             print(f"Left out: {reason}")
+        if is_run(subject):
+            print(f"  python -m cyclegan.export {subject} --scores {out / 'scores.json'}")
     return ExitCode.PARTLY_DONE if scores.failed else ExitCode.DONE
 
 

@@ -90,7 +90,10 @@ def export(command: ExportCommand) -> ExitCode:
         for file, value in differences.items():
             text = f"{way} {file:24} differs by at most {value:.2g} {unit}"
             print(f"{text} (allowed: < {TOLERANCE:g})")
-    print(f"Model: {folder} ({checkpoint.name})")
+    print(
+        f"Model: {folder} ({checkpoint.name})\n"
+        f"  python -m cyclegan.translate {folder} INPUT --preview"
+    )
     return ExitCode.DONE
 
 

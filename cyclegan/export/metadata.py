@@ -16,7 +16,7 @@ from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import UsageError
 from mrct.imaging.hounsfield import WINDOW_HU
-from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, Window
+from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, MEDIAN_LEVEL, Window
 from mrct.imaging.modality import Modality
 from mrct.storage.json_text import parse_json
 from mrct.storage.names import is_plain
@@ -39,7 +39,8 @@ class Intensity:
     window_hu: Window = WINDOW_HU
     """CT values in HU that map to -1 and 1; values beyond are clipped."""
     mri_window: str = (
-        "min(0, 0.5th percentile) to 99.5th percentile inside the body, counted from the background"
+        f"low = min(0, 0.5th percentile), high = low + (median - low) / {MEDIAN_LEVEL}, inside the "
+        "body, counted from the background"
     )
     """MRI values that map to -1 and 1, determined for each volume; values beyond are clipped."""
     mri_output_window: Window = (0.0, 1000.0)

@@ -21,7 +21,8 @@ from cyclegan.data.reader import SliceRef
 from cyclegan.errors import DataError, ModelError
 from cyclegan.export.formats import FILES, MULTIPLE, open_format
 from cyclegan.export.metadata import ModelInfo
-from cyclegan.inference.slices import Conditions, Network, input_slices, to_input, translate_volume
+from cyclegan.inference.cycle import conditions_of
+from cyclegan.inference.slices import Network, input_slices, to_input, translate_volume
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -127,6 +128,6 @@ def model_inputs(
         images = to_input(
             store.voxels(volume), body, volume.window, info.source, info.intensity.mri_contrast
         )
-        conditions = Conditions(body=body, height=volume.height) if info.conditions else None
+        conditions = conditions_of(volume, body) if info.conditions else None
         batches.append(input_slices(images, z, info.neighbours, conditions))
     return torch.cat(batches)

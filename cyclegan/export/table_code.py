@@ -7,10 +7,12 @@ from cyclegan.atlas.positions import POSITION_BINS
 from cyclegan.contrast.random_field import FIELD_STEPS, FIELD_STRENGTH
 from cyclegan.contrast.table import NEVER, RARE, REFIT_PRIOR, REFIT_SMOOTHING, REFIT_STEPS
 from cyclegan.contrast.table_file import TABLE_FILE
-from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_MRI_BINS
+from cyclegan.contrast.value_bins import NUM_MRI_BINS
+from cyclegan.nets.input_channels import DEPTH_REACH_MM
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.hounsfield import AIR_HU
+from mrct.imaging.intensity import MEDIAN_LEVEL
 
 
 def table_code(spec: PreprocessingSpec, orientation: str) -> str:
@@ -43,12 +45,13 @@ for name, facts in json.loads(content[8:start]).items():
 held = np.flatnonzero(body.any(axis=(1, 2)))
 height = np.clip((np.arange(len(body)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
 height = np.rint(height * {SLICE_STEPS}) / {SLICE_STEPS}
-reach = max(2, min(body.shape[1:]) // 4)
+pixel, reach = {spec.spacing_mm[1:]}, {DEPTH_REACH_MM}
 depth = np.zeros(body.shape)
 for slice_depth, inside in zip(depth, body):
-    slice_depth[:] = reach if inside.all() else ndimage.distance_transform_edt(inside)
-depth = np.clip(depth[body], 1, reach).astype(np.float32)
-depth = np.rint((np.sqrt(depth) - 1) / (np.sqrt(reach) - 1) * {depths - 1}).astype(int)
+    slice_depth[:] = reach if inside.all() else ndimage.distance_transform_edt(inside, pixel)
+depth = np.minimum(depth[body], reach).astype(np.float32)
+first, last = np.sqrt(min(*pixel, reach / 2)), np.sqrt(reach)
+depth = np.rint((np.sqrt(depth) - first) / (last - first) * {depths - 1}).astype(int)
 z, y, x = np.nonzero(body)
 num_voxels = np.maximum(np.bincount(z, minlength=len(body)), 1)
 middle_y, middle_x = (np.bincount(z, at, minlength=len(body)) / num_voxels for at in (y, x))

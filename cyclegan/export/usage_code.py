@@ -5,8 +5,9 @@ It needs numpy, scipy and onnxruntime, and contains only what the model at hand 
 
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import ModelInfo
+from cyclegan.nets.input_channels import DEPTH_REACH_MM
 from mrct.imaging.hounsfield import AIR_HU
-from mrct.imaging.intensity import INVERTED_AIR
+from mrct.imaging.intensity import INVERTED_AIR, MEDIAN_LEVEL
 
 
 def usage_code(info: ModelInfo) -> str:
@@ -35,7 +36,8 @@ def _to_network(info: ModelInfo) -> str:
     low, high = info.intensity.window_hu
     window = f"low, high = {low}, {high}"
     if info.source == "mri":
-        window = "low, high = np.percentile(volume[body], [0.5, 99.5])\nlow = min(0, low)"
+        window = "low, median = np.percentile(volume[body], [0.5, 50])\nlow = min(0, low)"
+        window += f"\nhigh = low + (median - low) / {MEDIAN_LEVEL}"
     code = f"{window}\nx = np.clip(2 * (volume - low) / (high - low) - 1, -1, 1)"
     if info.source == "mri" and info.intensity.mri_contrast == "inverted":
         centre, slope = info.intensity.inverted_centre, info.intensity.inverted_slope
@@ -49,15 +51,16 @@ def _through_network(info: ModelInfo) -> str:
         f"[x[np.clip(z + k, 0, len(x) - 1)] for k in range({-k}, {k + 1})]" if k else "[x[z]]"
     )
     if info.conditions:
-        before = """\
-# Height of the slices in the body, and depth in pixels below its surface, up to `reach`.
+        pixel = info.preprocessing.spacing_mm[1:]
+        before = f"""\
+# Height of the slices in the body, and depth in mm below its surface, up to `reach`.
 held = np.flatnonzero(body.any(axis=(1, 2)))
 height = np.clip((np.arange(len(x)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
-reach = min(x.shape[1:]) // 4
+pixel, reach = {pixel}, {DEPTH_REACH_MM}
 
 """
         conditions = """
-    depth = reach if body[z].all() else ndimage.distance_transform_edt(body[z])
+    depth = reach if body[z].all() else ndimage.distance_transform_edt(body[z], pixel)
     depth = np.broadcast_to(2 * np.minimum(depth, reach) / reach - 1, x[z].shape)
     channels = [depth, *channels, np.full(x[z].shape, 2 * height[z] - 1)]"""
     return f"""\

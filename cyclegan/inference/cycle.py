@@ -4,6 +4,7 @@ Both validation during training and evaluation use it. Axes: Z slices, H rows, W
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from mrct.imaging.geometry import covered_voxels
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.modality import Modality
-from mrct.imaging.volume import Grid
+from mrct.imaging.volume import Grid, spacing_of
 
 UNIT_WINDOW: Window = (0.0, 1.0)
 """Window of a synthetic MRI, which has no unit: 0 is air and 1 the upper end of an MRI's window."""
@@ -113,7 +114,7 @@ class CycleNetworks:
         self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
     ) -> Tensor:
         # The source's conditions, also for the translation back.
-        seen = Conditions(body=body, height=volume.height) if self.conditions else None
+        seen = conditions_of(volume, body) if self.conditions else None
         return translate_volume(
             network,
             images,
@@ -151,6 +152,12 @@ class CycleResult:
             torch.from_numpy(images[shown][:, None]) for images in (self.original, self.returned)
         )
         return original, returned
+
+
+def conditions_of(volume: StoredVolume, body: NDArray[Any]) -> Conditions:
+    """Return the condition inputs of a stored volume with this body mask [z, y, x]."""
+    _, dy, dx = spacing_of(volume.affine)
+    return Conditions(body=body, height=volume.height, spacing_yx_mm=(dy, dx))
 
 
 def mask_outside(images: NDArray[np.float32], body: NDArray[np.uint8]) -> NDArray[np.float32]:

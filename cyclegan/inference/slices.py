@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclegan.nets.input_channels import with_conditions
+from cyclegan.nets.input_channels import PixelSize, with_conditions
 from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.intensity import Window, denormalise, invert_contrast, normalise, restore_contrast
 from mrct.imaging.modality import Modality
@@ -30,6 +30,8 @@ class Conditions:
     """Body mask [z, y, x], 0 or 1."""
     height: NDArray[Any]
     """[z], relative height of each slice in the body, 0 to 1."""
+    spacing_yx_mm: PixelSize
+    """Size of a pixel."""
 
 
 @torch.inference_mode()
@@ -41,6 +43,7 @@ def translate_volume(
     *,
     neighbours: int = 0,
     conditions: Conditions | None = None,
+    wanted: Bool[Tensor, " Z"] | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Float[Tensor, "Z 1 H W"]:
     """Translate whole slices, a batch at a time.
@@ -56,15 +59,20 @@ def translate_volume(
         device: Device of the network.
         neighbours: Neighbouring slices on each side in an input.
         conditions: Condition inputs of the volume, if the network expects them.
-        done: Called after each batch with its number of slices.
+        wanted: Which slices to translate; all by default.
+        done: Called after each batch with its number of wanted slices.
 
     Returns:
-        Translated slices in fp32, on the CPU.
+        Translated slices in fp32, on the CPU; those that are not wanted have no meaning.
     """
     total = len(images)
+    wanted = torch.ones(total, dtype=torch.bool) if wanted is None else wanted
+    offsets = torch.arange(-neighbours, neighbours + 1)
+    # A slice is among the results of its neighbours.
+    needed = (wanted.nonzero() + offsets).clamp(0, total - 1).unique()
     result = torch.zeros(total, 1, *images.shape[2:])
     times = torch.zeros(total, 1, 1, 1)
-    for z in torch.arange(total).split(batch_size):
+    for z in needed.split(batch_size):
         made = network(input_slices(images, z, neighbours, conditions, device)).float().cpu()
         reach = made.shape[1] // 2  # 0, or `neighbours` where all slices come back
         for offset in range(-reach, reach + 1):
@@ -72,8 +80,8 @@ def translate_volume(
             part = made[inside, reach + offset, None]
             result.index_add_(0, z[inside] + offset, part)
             times[z[inside] + offset] += 1
-        done(len(z))
-    return result if bool((times == 1).all()) else result / times
+        done(int(wanted[z].sum()))
+    return result if bool((times <= 1).all()) else result / times.clamp(min=1)
 
 
 def input_slices(
@@ -97,7 +105,7 @@ def input_slices(
         return batch
     mask = torch.from_numpy(conditions.body[z.numpy()].astype(np.float32))[:, None]
     height = torch.from_numpy(conditions.height[z.numpy()].astype(np.float32))
-    return with_conditions(batch, mask.to(device), height.to(device))
+    return with_conditions(batch, mask.to(device), height.to(device), conditions.spacing_yx_mm)
 
 
 def to_input(

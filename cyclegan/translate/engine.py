@@ -3,13 +3,13 @@
 Axes: voxels are [z, y, x].
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -81,11 +81,38 @@ class TranslationEngine:
         turned: Callable[[NDArray[np.bool_]], NDArray[np.bool_]] | None = None,
     ) -> Float[Tensor, "Z 1 H W"]:
         """Run images of a volume through the network; `turned` transforms the body like the
-        images."""
+        images.
+
+        Slices whose body fits are cropped to the size of the training slices, on which the
+        network's norms depend: slices that need a larger canvas do not change the others.
+        """
+        body = turned(shown.body) if turned else shown.body
+        middle = _middle(images.shape[2:], self.model.info.preprocessing.size)
+        beyond = shown.body.copy()
+        beyond[:, *middle] = False
+        large = torch.from_numpy(beyond.any(axis=(1, 2)))
+        result = torch.full_like(images, -1.0)
+        for wanted, part in ((~large, middle), (large, (slice(None), slice(None)))):
+            if wanted.any():
+                made = self._translated(images[..., *part], body[:, *part], shown, wanted, done)
+                result[..., *part][wanted] = made[wanted]
+        return result
+
+    def _translated(
+        self,
+        images: Float[Tensor, "Z 1 H W"],
+        body: NDArray[np.bool_],
+        shown: PreprocessedVolume,
+        wanted: Bool[Tensor, " Z"],
+        done: Done,
+    ) -> Float[Tensor, "Z 1 H W"]:
         model, conditions = self.model, None
         if model.info.conditions:
-            body = turned(shown.body) if turned else shown.body
-            conditions = Conditions(body=body, height=shown.height)
+            conditions = Conditions(
+                body=body,
+                height=shown.height,
+                spacing_yx_mm=model.info.preprocessing.spacing_mm[1:],
+            )
         with self._arithmetic():
             return translate_volume(
                 model.network,
@@ -94,6 +121,7 @@ class TranslationEngine:
                 model.device,
                 neighbours=model.info.neighbours,
                 conditions=conditions,
+                wanted=wanted,
                 done=done,
             )
 
@@ -115,6 +143,13 @@ class TranslationEngine:
     def _arithmetic(self) -> AbstractContextManager[None]:
         kind = torch.device(self.model.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def _middle(size: Sequence[int], most: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the middle rows and columns of slices of `size`, at most `most` of them."""
+    margins = [max(0, (n - limit) // 2) for n, limit in zip(size, most, strict=True)]
+    rows, columns = (slice(m, n - m) for m, n in zip(margins, size, strict=True))
+    return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from mrct.errors import UsageError
 from mrct.imaging.interpolation import Interpolation
 
-VERSION = 5
+VERSION = 6
 """Version of the preprocessing code. Increase it when the same file gives other voxels: stores and
 models of different versions cannot be combined."""
 

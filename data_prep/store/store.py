@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
-from data_prep.preprocess.spec import PreprocessingSpec
+from data_prep.preprocess.spec import VERSION, PreprocessingSpec
 from data_prep.store.commits import (
     BODY,
     COMMITS,
@@ -201,7 +201,8 @@ def open_store(path: StoragePath) -> Store:
 
     Raises:
         NoStoreError: There is nothing at `path`.
-        StoreError: The index is missing or damaged, or the schema is of another version.
+        StoreError: The index is missing or damaged, or the schema or the preprocessing is of
+            another version.
         UsageError: `path` is not a store of this project.
 
     Examples:
@@ -217,13 +218,20 @@ def open_store(path: StoragePath) -> Store:
             f"Run the same `python -m data_prep convert ... --out {path}` again to resume it, or "
             f"use the store as it is after `python -m data_prep check {path} --repair`."
         )
+    preprocessing = PreprocessingSpec.of_root(root)
+    if preprocessing.version != VERSION:
+        raise StoreError(
+            f"The store {path} was made by preprocessing {preprocessing.version}, and this version "
+            f"is {VERSION}: new scans would not look as its volumes do. Convert again with the "
+            "command that made it, and a new --out: python -m data_prep convert ... --out NEW.zarr"
+        )
     index = Index(path / INDEX)
     return Store(
         path=path,
         spacing_mm=tuple(root["spacing_mm"]),
         size=tuple(root["size"]),
         fingerprint=root["fingerprint"],
-        preprocessing=PreprocessingSpec.of_root(root),
+        preprocessing=preprocessing,
         contents=index.contents,
         volumes=Volumes(index),
     )

@@ -18,6 +18,8 @@ Array = TypeVar("Array", bound=Any)
 
 AIR: dict[Modality, float] = {"mri": 0.0, "ct": AIR_HU}
 """Value where nothing was measured: in padding, and outside a volume."""
+MEDIAN_LEVEL = 0.4
+"""Where in its window the median of an MRI's body lies, from 0 to 1."""
 INVERTED_CENTRE = 0.05
 INVERTED_SLOPE = 0.45
 INVERTED_AIR = -0.7
@@ -39,15 +41,16 @@ def denormalise(x: Array, window: Window) -> Array:
 
 
 def robust_window(voxels: NDArray[Any], body: NDArray[Any]) -> Window:
-    """Return the MRI window: zero to the 99.5th percentile inside the body, in units of `voxels`.
+    """Return the MRI window in which the body's median lies at MEDIAN_LEVEL, in units of `voxels`.
 
     Magnitudes start at zero, where air lies, so zero is the low end; only if an earlier tool left
-    negative values inside the body, it is their 0.5th percentile. The high end excludes the few
-    voxels in vessels or near a coil that are far brighter than all tissue.
+    negative values inside the body, it is their 0.5th percentile. The median is a standard by
+    tissue: unlike a high percentile it is not moved by what is bright in one person alone (fat,
+    vessels, a contrast agent, the surroundings of a coil), and such voxels are clipped.
     """
-    inside = voxels[body.astype(bool)]
-    low, high = np.percentile(inside, [0.5, 99.5])
-    return min(0.0, float(low)), float(high)
+    low, median = np.percentile(voxels[body.astype(bool)], [0.5, 50])
+    low = min(0.0, float(low))
+    return low, low + (float(median) - low) / MEDIAN_LEVEL
 
 
 def invert_contrast(x: Array, body: Array) -> Array:

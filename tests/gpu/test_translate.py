@@ -24,7 +24,7 @@ def test_the_gpu_gives_what_the_cpu_gives(device, precision, compiled):
     images = torch.rand(SHAPE[0], 1, *SHAPE[1:]) * 2 - 1
     body = np.zeros(SHAPE, bool)
     body[:, 4:25, 5:35] = True
-    conditions = Conditions(body=body, height=random.random(SHAPE[0]))
+    conditions = Conditions(body=body, height=random.random(SHAPE[0]), spacing_yx_mm=(1.0, 1.0))
     expected = translate_volume(network, images, 4, neighbours=1, conditions=conditions)
 
     run = network.to(device)

@@ -134,5 +134,5 @@ def fake_batch(config: Config, pairs: int, layout: torch.memory_format) -> Batch
     body = torch.empty(pairs, 1, size, size, device=DEVICE)
     if config.data.conditions:
         height = torch.empty(pairs, device=DEVICE)
-        mri, ct = (with_conditions(images, body, height) for images in (mri, ct))
+        mri, ct = (with_conditions(images, body, height, (1.0, 1.0)) for images in (mri, ct))
     return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)

@@ -164,6 +164,22 @@ def test_a_path_that_the_system_refuses_is_told_without_a_traceback(tmp_path, ca
     assert "jane_doe" not in told, "a job log must not hold paths"
 
 
+def test_an_error_fills_the_lines_of_a_terminal_and_leaves_its_commands(capsys, monkeypatch):
+    command = "  python -m data_prep convert " + "--mri MRI " * 9
+
+    def main(argv):
+        raise UsageError(f"{'words ' * 30}\n{command}")
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    ended(main)
+
+    *text, advised = capsys.readouterr().err.rstrip("\n").split("\n")
+    assert advised == command
+    assert max(map(len, text)) <= 80
+    assert len(text) == 3
+
+
 def test_a_terminal_does_not_obey_what_an_error_quotes(capsys):
     def main(argv):
         raise UsageError("first line\nfound scan\x1b[2J\x9b1m\u202e\r.nii")

@@ -111,7 +111,10 @@ def prepared(
             voxels=head[modality],
             body=head["body"],
             affine=affine,
-            window=WINDOW_HU if modality == "ct" else robust_window(head["mri"], head["body"]),
+            # Not empty though half of a body is 0: `convert` refuses that, a crafted store may not.
+            window=WINDOW_HU
+            if modality == "ct"
+            else robust_window(head["mri"].clip(1), head["body"]),
             scale=1.0,
             source=Grid(shape=(z, y, x), affine=affine),
         ),

@@ -18,13 +18,26 @@ from mrct.storage.atomic import write_atomic
 from tune.report.compare import comparisons
 from tune.report.figures import importance_bars, score_over_time, slices_of
 from tune.report.parallel_coordinates import parallel_coordinates
-from tune.search.console import short_value, trials_table
+from tune.search.console import short_value, trials_table, varied_settings
 from tune.search.sampler import importances
 from tune.search.search_folder import SearchFolder
 from tune.search.trial import RUNS
 from tune.space.space import apply_values, without_switches
 
 BEST, CSV, REPORT = "best.yaml", "trials.csv", "report.html"
+
+
+def print_trials(found: SearchFolder, console: Console) -> None:
+    """Print the table of the trials with as many settings as the lines have room for."""
+    unbounded = console.options.update(width=10_000)  # else a measure is never above the width
+    columns = most = len(varied_settings(found.trials))
+    table = trials_table(found.trials, found.objective, columns)
+    while columns and console.measure(table, options=unbounded).maximum > console.width:
+        columns -= 1
+        table = trials_table(found.trials, found.objective, columns)
+    console.print(table)
+    if columns < most:
+        console.print(f"Settings without a column here: {most - columns}, in {CSV}")
 
 
 def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True) -> ExitCode:
@@ -35,12 +48,7 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
         UserError: No trial has a score, so there is no best one.
         NoStoreError: The store, which the pictures need, is not there.
     """
-    console = Console()
-    if (
-        not console.is_terminal
-    ):  # rich assumes 80 columns for a job log, which is too narrow for the table
-        console.width = 160
-    console.print(trials_table(found.trials, found.objective, columns=10))
+    print_trials(found, Console())
     for trial in found.trials:
         if trial.reason:
             print(f"{trial.name} failed: {trial.reason}")

@@ -90,6 +90,7 @@ def html_report(
         definitions=definitions_of(scores),
         best=partial(best_mean, scores),
         beaten=list(sentences_of_wins(scores)),
+        of_table=" ".join(table.sentences()) if table else "",
         no_train_cts=NO_TRAIN_CTS,
         no_curves=NO_RUN if records is None else NO_CURVES,
         pictures=[

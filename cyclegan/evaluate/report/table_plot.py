@@ -4,8 +4,9 @@ import numpy as np
 
 from cyclegan.atlas.positions import POSITION_BINS
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_HU_BINS, NUM_MRI_BINS, TABLE_EDGES_HU
+from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS, TABLE_EDGES_HU
 from mrct.drawing.curves import Curve, Plot, draw_plots, hex_colour
+from mrct.imaging.intensity import MEDIAN_LEVEL
 
 SHOWN_BINS = (0, 5, 10, 13, 18, 23)
 """Air, fat, soft tissue, and thin, spongy and compact bone."""

@@ -5,6 +5,7 @@
 
 import csv
 import io
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -172,11 +173,12 @@ def to_text(scores: Scores) -> str:
     beaten = "".join(f"\n{sentence}" for sentence in sentences_of_wins(scores))
     without = "" if scores.populations else f"\n{NO_TRAIN_CTS}"
     cautions = "".join(f"\nNot to be quoted: {reason}" for reason in scores.cautions)
+    tables = "\n\n".join(filter(None, (_means(scores, HEADLINE), _means(scores, DETAILS))))
     return (
-        f"{_means(scores, HEADLINE)}\n\n{_means(scores, DETAILS)}{tests}\n"
+        f"{tables}{tests}\n"
         f"{scores.split} split, {pairs}, masked to the body, on the {scores.grid}'s grid\n"
         f"{cycles}{chosen}{beaten}{without}{cautions}"
-    )
+    ).lstrip("\n")
 
 
 HEADLINE = (*PAIRED, "bias_hu", *AGAINST_ATLAS)
@@ -186,16 +188,32 @@ DETAILS = (*TISSUES, "hu_distance", "bone_depth_mismatch", "skull_mismatch_mm")
 
 
 def _means(scores: Scores, metrics: Sequence[str]) -> str:
-    lines = [["", *(LABELS[metric] for metric in metrics)]]
-    for method in scores.methods:
-        population = scores.populations.get(method, {})
-        values = [
-            population.get(metric) if metric in POPULATION else scores.mean(metric, method=method)
-            for metric in metrics
-        ]
-        lines.append([method, *map(text_of, metrics, values)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
+    """Return a table with a row for each method, without the metrics that no method has; what is
+    wider than the terminal follows below."""
+    names = ["", *scores.methods]
+    left = max(map(len, names))
+    blocks: list[list[list[str]]] = []
+    room = 0
+    for metric in metrics:
+        values = [_mean(scores, metric, method) for method in scores.methods]
+        if all(value is None for value in values):
+            continue
+        column = [LABELS[metric], *(text_of(metric, value) for value in values)]
+        width = 2 + max(map(len, column))
+        if not blocks or width > room:
+            blocks.append([])
+            room = shutil.get_terminal_size().columns - left
+        blocks[-1].append([cell.rjust(width) for cell in column])
+        room -= width
+    return "\n\n".join(
+        "\n".join(
+            name.ljust(left) + "".join(cells) for name, *cells in zip(names, *block, strict=True)
+        )
+        for block in blocks
     )
+
+
+def _mean(scores: Scores, metric: str, method: str) -> float | None:
+    if metric in POPULATION:
+        return scores.populations.get(method, {}).get(metric)
+    return scores.mean(metric, method=method)

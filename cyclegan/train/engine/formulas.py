@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cyclegan.nets.input_channels import with_conditions
+from cyclegan.nets.input_channels import PixelSize, with_conditions
 from cyclegan.train.engine.diagnostics import image_statistics
 from cyclegan.train.engine.objective import Terms, discriminator_terms, generator_terms
 
@@ -15,7 +15,7 @@ from cyclegan.train.engine.objective import Terms, discriminator_terms, generato
 class Formulas:
     """The functions themselves, or the same ones compiled."""
 
-    with_conditions: Callable[[Tensor, Tensor, Tensor], Tensor] = with_conditions
+    with_conditions: Callable[[Tensor, Tensor, Tensor, PixelSize], Tensor] = with_conditions
     generator_terms: Callable[..., Terms] = generator_terms
     discriminator_terms: Callable[[Tensor, Tensor], Terms] = discriminator_terms
     image_statistics: Callable[..., Terms] = image_statistics

@@ -51,7 +51,8 @@ def test_a_run_keeps_its_table_and_every_evaluation_scores_it(config, tmp_path, 
     folder = config.run_folder
     assert main([str(folder), "--workers", "0"]) == ExitCode.DONE
     sha256 = read_table(folder / TABLE_FILE).sha256
-    assert sha256 in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert sha256 in printed
     assert main([str(folder), "--workers", "0"]) == ExitCode.DONE
     assert "is there" in capsys.readouterr().out
 
@@ -66,6 +67,9 @@ def test_a_run_keeps_its_table_and_every_evaluation_scores_it(config, tmp_path, 
     assert "<td>contrast table</td>" in report
     assert re.search('What the contrast table has learned</h3>\n<img src="data:image/png', report)
     assert sha256 in report
+    sentence = printed.splitlines()[0]
+    assert sentence.startswith("Bells of width")
+    assert sentence in report
 
 
 def test_checkpoints_name_the_table_and_a_resume_takes_no_other(config):

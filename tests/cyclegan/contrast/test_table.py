@@ -1,18 +1,21 @@
 """Synthetic CTs of small heads by a table that has seen no pair of scans."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cyclegan.contrast.fit import table_of_scans
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.value_bins import MEDIAN_LEVEL, NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.contrast.value_bins import NUM_MRI_BINS, hu_bins, mri_bins
 from cyclegan.errors import DataError
+from mrct.imaging.intensity import MEDIAN_LEVEL
 from tests.support.stores import random_head
 
 SHAPE = (8, 64, 64)
 HEIGHT = np.arange(SHAPE[0]) / (SHAPE[0] - 1)
+PIXEL_MM = (3.75, 3.75)
 Contrast = Callable[[np.ndarray], np.ndarray]
 
 
@@ -22,7 +25,7 @@ def heads(seed: int, count: int) -> list[dict[str, np.ndarray]]:
 
 
 def scans(modality: str, people: list[dict[str, np.ndarray]], contrast: Contrast = abs):
-    return [(contrast(head[modality]), head["body"], HEIGHT) for head in people]
+    return [(contrast(head[modality]), head["body"], HEIGHT, PIXEL_MM) for head in people]
 
 
 def table_of(count: int = 2, contrast: Contrast = abs) -> ContrastTable:
@@ -119,6 +122,15 @@ def test_an_mri_of_another_contrast_is_unlikely_at_its_positions(table):
 
     assert alike > 0.1
     assert unlike < alike - 0.5
+
+
+@pytest.mark.parametrize(("gain", "warns"), [(0.01, False), (0.0, True)])
+def test_a_gain_of_nothing_is_a_warning_that_the_cohorts_differ(table, gain, warns):
+    changed = replace(table, findings=table.findings | {"bell_gain_nats": gain})
+
+    last = changed.sentences()[-1]
+
+    assert last.startswith("warning: A gain of 0 or less means") == warns
 
 
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])

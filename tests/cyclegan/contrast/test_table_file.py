@@ -20,6 +20,7 @@ TABLE = ContrastTable(
     bin_hu=np.linspace(-1000, 2000, NUM_HU_BINS).astype(np.float32),
     affinities=RANDOM.normal(size=(3, NUM_HU_BINS, NUM_HU_BINS)),
     histogram=RANDOM.integers(1, 99, NUM_MRI_BINS).astype(float),
+    spacing_yx_mm=(2.0, 1.5),
     findings={"bell_width": 0.1},
 )
 
@@ -41,6 +42,7 @@ def test_a_table_is_read_as_it_was_written(path):
     for name in ARRAYS:
         assert np.array_equal(getattr(kept.table, name), getattr(TABLE, name)), name
     assert kept.table.findings == TABLE.findings
+    assert kept.table.spacing_yx_mm == TABLE.spacing_yx_mm
     assert (kept.store_fingerprint, kept.store_contents) == ("f" * 16, "c" * 16)
 
 

@@ -5,28 +5,27 @@ import pytest
 
 from cyclegan.atlas.scans import train_scans
 from cyclegan.contrast import train_table
-from cyclegan.contrast.fit import table_of_scans
+from cyclegan.contrast.counts import CtCounts, MriCounts
+from cyclegan.contrast.fit import counts_of_cts, counts_of_mris
 from cyclegan.contrast.table import ARRAYS
 from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.errors import DataError
 from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, open_store
 from data_prep.store.writer import write_volume
-from tests.support.stores import SPACING_MM, make_store, prepared, random_head
+from tests.support.stores import make_store, prepared, random_head
 
-SHAPE = (6, 48, 48)
+SHAPE, SPACING_MM = (6, 48, 48), (3.0, 5.0, 5.0)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Five MRIs and three CTs of the train split: no whole number of parts."""
     path = tmp_path_factory.mktemp("table") / "heads.zarr"
-    return make_store(path, mri=5, ct=3, shape=SHAPE)
+    return make_store(path, mri=5, ct=3, shape=SHAPE, spacing_mm=SPACING_MM)
 
 
-def arrays_of(store: Store) -> list[np.ndarray]:
-    cts, mris, left_out = train_table.count_train_split(store, workers=0)
-    assert not left_out
+def arrays_of(cts: CtCounts | None, mris: MriCounts | None) -> list[np.ndarray]:
     assert cts is not None
     assert mris is not None
     beside = cts.neighbours
@@ -39,30 +38,24 @@ def arrays_of(store: Store) -> list[np.ndarray]:
     ]
 
 
-def test_parts_of_any_size_count_the_same_to_the_bit(store, monkeypatch):
-    whole, *others = [], [], []
-    for volumes, found in ((7, whole), (1, others[0]), (2, others[1])):
-        monkeypatch.setattr(train_table, "VOLUMES_PER_TASK", volumes)
-        found += arrays_of(store)
+@pytest.mark.parametrize("volumes", [1, 2, 7])
+def test_parts_of_any_size_count_what_the_whole_does_to_the_bit(store, monkeypatch, volumes):
+    whole = arrays_of(
+        counts_of_cts(train_scans(store, "ct")),
+        counts_of_mris(enumerate(train_scans(store, "mri"))),
+    )
+    monkeypatch.setattr(train_table, "VOLUMES_PER_TASK", volumes)
 
-    for found in others:
-        assert all(np.array_equal(*pair) for pair in zip(found, whole, strict=True))
+    *counted, left_out = train_table.count_train_split(store, workers=0)
 
-
-def test_the_table_of_the_parts_is_that_of_the_scans(store):
-    found = fit_train_table(store, workers=0)
-
-    whole = table_of_scans(train_scans(store, "mri"), train_scans(store, "ct"))
-    for name in ARRAYS:
-        assert np.array_equal(getattr(found.table, name), getattr(whole, name)), name
-    assert found.gains_nats.keys() == {mri.name for mri in store.select("mri", "train")}
-    assert not found.unlikely
+    assert not left_out
+    assert all(np.array_equal(*pair) for pair in zip(arrays_of(*counted), whole, strict=True))
 
 
 def test_mris_that_the_table_does_not_explain_are_named(tmp_path):
     """One of another contrast, and one whose body is background."""
     path = tmp_path / "heads.zarr"
-    make_store(path, mri=5, ct=2, shape=SHAPE)
+    make_store(path, mri=5, ct=2, shape=SHAPE, spacing_mm=SPACING_MM)
     head = random_head(np.random.default_rng(9), SHAPE)
     mostly_background = head["mri"] * (np.arange(head["mri"].size).reshape(SHAPE) % 4 == 0)
     odd = {"a" * 16: 1000 - head["mri"].clip(0, 990), "b" * 16: mostly_background}
@@ -70,12 +63,16 @@ def test_mris_that_the_table_does_not_explain_are_named(tmp_path):
         write_volume(path, prepared("mri", name, "train", head | {"mri": voxels}, SPACING_MM))
     rebuild_index(path)
 
-    found = fit_train_table(open_store(path), workers=0)
+    store = open_store(path)
 
+    found = fit_train_table(store, workers=0)
+
+    assert found.gains_nats.keys() == {
+        mri.name for mri in store.select("mri", "train") if mri.subject != "b" * 16
+    }
     assert list(found.unlikely) == [f"mri/{'a' * 16}"]
     (why,) = found.left_out
     assert why.startswith(f"mri/{'b' * 16}: At least half of the body")
-    assert len(found.gains_nats) == 6
 
 
 @pytest.mark.parametrize(("mri", "ct"), [(0, 1), (1, 0)])

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from cyclegan.data.batch import middle_slice
-from cyclegan.nets.input_channels import depth_below_surface, replace_slices, with_conditions
+from cyclegan.nets.input_channels import (
+    DEPTH_REACH_MM,
+    depth_below_surface,
+    replace_slices,
+    with_conditions,
+)
 
 
 def blobs(size: tuple[int, int], spread: float) -> torch.Tensor:
@@ -16,19 +22,33 @@ def blobs(size: tuple[int, int], spread: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("size", "spread"), [((48, 64), 4.0), ((40, 33), 1.0), ((32, 32), 12.0)])
-def test_the_depth_is_the_distance_to_the_nearest_pixel_outside_up_to_its_reach(size, spread):
+@pytest.mark.parametrize("pixel_mm", [(1.0, 1.0), (0.7, 1.3)])
+def test_the_depth_is_the_distance_to_the_nearest_pixel_outside_up_to_its_reach(
+    size, spread, pixel_mm
+):
     body = blobs(size, spread)
 
-    depth = depth_below_surface(body, reach=10)
+    depth = depth_below_surface(body, pixel_mm, reach_mm=10)
 
     for mask, found in zip(body[:, 0].numpy(), depth[:, 0].numpy(), strict=True):
-        exact = ndimage.distance_transform_edt(mask) if (mask == 0).any() else 10
+        exact = ndimage.distance_transform_edt(mask, pixel_mm) if (mask == 0).any() else 10
         np.testing.assert_allclose(found, np.minimum(exact, 10), atol=1e-5)
 
 
+def test_a_larger_canvas_leaves_every_depth_as_it_is_to_the_bit():
+    body = F.pad(blobs((48, 64), 4.0), (1, 1, 1, 1))
+    size, height = (2.4, 1.7), torch.zeros(len(body))
+
+    alone = with_conditions(body, body, height, size)
+
+    around = F.pad(body, (13, 40, 25, 2))
+    shown = with_conditions(around, around, height, size)
+    assert torch.equal(shown[..., 25:-2, 13:-40], alone)
+
+
 def test_a_slice_full_of_body_is_deep_everywhere_and_an_empty_one_nowhere():
-    assert (depth_below_surface(torch.ones(1, 1, 20, 24), 5) == 5).all()
-    assert (depth_below_surface(torch.zeros(1, 1, 20, 24), 5) == 0).all()
+    assert (depth_below_surface(torch.ones(1, 1, 20, 24), (9, 9)) == DEPTH_REACH_MM).all()
+    assert (depth_below_surface(torch.zeros(1, 1, 20, 24), (9, 9)) == 0).all()
 
 
 def test_conditions_stand_around_the_slices_and_lie_within_the_window():
@@ -36,7 +56,7 @@ def test_conditions_stand_around_the_slices_and_lie_within_the_window():
     slices = torch.rand(4, 3, 32, 32)
     height = torch.tensor([0.0, 0.25, 1.0, 1.2])
 
-    shown = with_conditions(slices, body, height)
+    shown = with_conditions(slices, body, height, (2.0, 2.0))
 
     assert torch.equal(shown[:, 1:4], slices)
     assert torch.equal(middle_slice(shown), slices[:, 1:2])
@@ -58,6 +78,6 @@ def test_depth_reads_nothing_back_from_the_device():
     """On torch's meta device reading a value raises."""
     body = torch.ones(2, 1, 32, 32, device="meta")
 
-    shown = with_conditions(body, body, torch.ones(2, device="meta"))
+    shown = with_conditions(body, body, torch.ones(2, device="meta"), (1.0, 1.0))
 
     assert shown.device.type == "meta"

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cyclegan.export.metadata import Intensity
-from cyclegan.translate.engine import translate
+from cyclegan.translate.engine import prepare_input, translate
 from mrct.errors import VolumeError
+from mrct.imaging.intensity import MEDIAN_LEVEL
 from mrct.imaging.volume import Volume
 from tests.cyclegan.translate.conftest import RADII_MM, centred, head
 from tests.support.models import INFO
@@ -42,15 +44,17 @@ def test_an_identity_network_gives_an_oblique_ct_back_on_its_own_grid(make_model
 def test_an_mri_becomes_hu_and_air_outside_the_body(make_model):
     mri = head("mri", SHAPE, centred(OBLIQUE, SHAPE))
 
-    hu = translate(mri, make_model(direction="to_ct", inputs=("mri",)))
+    model = make_model(direction="to_ct", inputs=("mri",))
+    hu = translate(mri, model)
 
     assert hu.dtype == np.int16
     assert hu.min() == -1024
     assert hu.max() <= 3071
     assert (hu[mri.voxels < 1] == -1024).all()
-    # An identity maps the robust window on the HU window, so HU is linear in the MRI.
+    # An identity maps the MRI's window on the HU window, so HU is linear in the MRI.
     slope, offset = np.polyfit(mri.voxels[inner(mri)], hu[inner(mri)], 1)
-    high = np.percentile(mri.voxels[mri.voxels > 100], 99.5)
+    shown = prepare_input(model.info, mri)
+    high = np.median(shown.voxels[shown.body]) * shown.scale / MEDIAN_LEVEL
     assert slope == pytest.approx(4095 / high, rel=0.03)
     assert offset == pytest.approx(-1024, abs=60)
 
@@ -140,7 +144,7 @@ def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
     small = translate(
         ct, make_model(network, preprocessing=replace(INFO.preprocessing, size=(16, 24)))
     )
-    (size,) = sizes
+    size = max(sizes)  # the ends of the head fit into smaller ones
 
     assert size[0] % 4 == size[1] % 4 == 0
     assert size[0] * 4 > 2 * RADII_MM[1]
@@ -148,6 +152,38 @@ def test_a_body_larger_than_the_training_slices_is_translated_whole(make_model):
     large = translate(ct, make_model())
     # The grids share their centre, up to half of a voxel of the body's box.
     assert np.abs(small.astype(int) - large)[inner(ct)].mean() < 3
+
+
+def normed(image: torch.Tensor) -> torch.Tensor:
+    """What a slice becomes depends on all of its canvas, and on its conditions."""
+    depth, slice_, height = image.unbind(1)
+    spread = slice_.std((-2, -1), keepdim=True) + 0.1
+    return ((slice_ - slice_.mean((-2, -1), keepdim=True)) / spread / 4 + depth / 8 + height / 8)[
+        :, None
+    ]
+
+
+def test_slices_that_need_a_larger_canvas_do_not_change_the_others(make_model):
+    """Wide shoulders in the lowest slices; those of the head have their own canvas."""
+    shape = (34, 60, 80)
+    ct = head("ct", shape, centred(np.diag([-4.0, -4.0, 6.0]), shape))
+    shoulders = ct.voxels.copy()
+    shoulders[5:9, 15:45, 3:-3] = 20 + np.arange(74)  # a constant value would be fill
+    channels, widths = ("depth below the surface", "ct", "height"), []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        widths.append(image.shape[-1])
+        return normed(image)
+
+    model = make_model(network, inputs=channels, conditions=True)
+    alone = translate(ct, model)
+    assert {*widths} == {56}
+
+    wide = translate(replace(ct, voxels=shoulders), model)
+
+    assert max(widths) > 56
+    # Slices beside the shoulders share their smoothing.
+    assert np.abs(wide[12:-2].astype(int) - alone[12:-2]).max() <= 1
 
 
 @pytest.mark.parametrize(("slices", "spacing_mm"), [(1, 5), (2, 5), (12, 2), (7, 11)])

@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
     """The table of two MRIs and two CTs of four people."""
     scans = {
         kind: [
-            (each.voxels, each.body, each.height)
+            (each.voxels, each.body, each.height, SPEC.spacing_mm[1:])
             for seed in seeds
             for each in [prepare_input(TABLE_INFO, someone(seed)[kind])]
         ]

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import zarr
 
+from data_prep.preprocess.spec import VERSION, PreprocessingSpec
 from data_prep.store.check import check
 from data_prep.store.commits import seal
 from data_prep.store.history import rebuild_index
 from data_prep.store.index import INDEX
 from data_prep.store.store import open_store
-from data_prep.store.writer import write_volume
+from data_prep.store.writer import create_store, write_volume
 from mrct.errors import StoreError, UsageError
 from tests.support.stores import make_store, prepared, random_head
 
@@ -40,6 +41,18 @@ def test_opening_again_gives_the_same_volumes(store):
     assert [v.to_json() for v in again.volumes] == [v.to_json() for v in store.volumes]
     assert (again.spacing_mm, again.size) == ((3.0, 2.0, 2.0), (64, 64))
     assert again.fingerprint == store.fingerprint
+
+
+def test_a_store_of_an_earlier_preprocessing_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "s.zarr"
+    earlier = PreprocessingSpec(version=VERSION - 1)
+    create_store(
+        path, spacing_mm=earlier.spacing_mm, size=earlier.size, settings=earlier.settings()
+    )
+    rebuild_index(path)
+
+    with pytest.raises(StoreError, match=rf"by preprocessing {VERSION - 1}.*Convert again"):
+        open_store(path)
 
 
 def test_volumes_are_selected_by_domain_and_split(store):

@@ -6,6 +6,7 @@ import torch
 
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import (
+    MEDIAN_LEVEL,
     denormalise,
     invert_contrast,
     normalise,
@@ -53,10 +54,31 @@ def test_torch_gives_the_numbers_of_numpy():
         np.testing.assert_allclose(ours.numpy(), oracle, atol=1e-4)
 
 
-def test_the_mri_window_starts_at_air_and_leaves_out_a_few_flares():
+def test_the_median_of_the_body_is_at_one_level_of_the_window_that_starts_at_air():
     voxels = np.tile(np.arange(1000.0), (2, 1))
-    voxels[0, -1] = 1e6
+    body = np.ones_like(voxels)
+    body[:, :200] = 0
+
+    window = robust_window(voxels, body)
+
+    assert window[0] == 0
+    median = np.median(voxels[body > 0])
+    assert normalise(median, window) == pytest.approx(2 * MEDIAN_LEVEL - 1)
+
+
+def test_neither_fat_nor_a_contrast_agent_moves_the_mri_window():
+    voxels = np.tile(np.arange(1000.0), (2, 1))
+    bright = np.where(voxels > 900, 20 * voxels, voxels)
+
+    body = np.ones_like(voxels)
+
+    assert robust_window(bright, body) == robust_window(voxels, body)
+
+
+def test_negative_values_of_an_earlier_tool_lie_in_the_mri_window():
+    voxels = np.tile(np.arange(1000.0), (2, 1)) - 300
+
     low, high = robust_window(voxels, np.ones_like(voxels))
-    assert low == 0
-    assert high == pytest.approx(np.percentile(voxels, 99.5))
-    assert robust_window(voxels - 500, np.ones_like(voxels))[0] < -490
+
+    assert low == pytest.approx(-295, abs=1)
+    assert normalise(np.median(voxels), (low, high)) == pytest.approx(2 * MEDIAN_LEVEL - 1)

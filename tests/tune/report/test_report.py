@@ -19,7 +19,14 @@ from tests.support.searches import BASE, WEIGHTS, ended, values, write_search
 from tests.support.stores import make_store
 from tune.__main__ import main
 from tune.report.parallel_coordinates import HEIGHT, OFF_GAP, TOP, parallel_coordinates
-from tune.report.report import REPORT, html_report, to_csv, write_best, write_report
+from tune.report.report import (
+    REPORT,
+    html_report,
+    print_trials,
+    to_csv,
+    write_best,
+    write_report,
+)
 from tune.search.console import progress_line, trials_table, varied_settings
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
@@ -148,6 +155,19 @@ def test_the_table_on_the_screen_shows_what_varies_in_order(found):
     assert "cycle.weight" in lines
     assert "identity.weight" not in lines  # the same in all
     assert "stopped early" in lines
+
+
+def test_the_table_leaves_out_the_settings_that_a_line_has_no_room_for(found):
+    def printed(width: int) -> str:
+        text = io.StringIO()
+        print_trials(found, Console(file=text, width=width))
+        assert max(map(len, text.getvalue().splitlines())) <= width
+        return text.getvalue()
+
+    assert "cycle.weight" in printed(80)
+    assert "without a column" not in printed(80)
+    assert "cycle.weight" not in printed(50)
+    assert "Settings without a column here: 1, in trials.csv" in printed(50)
 
 
 def test_a_terms_switch_is_left_out_beside_its_weight():

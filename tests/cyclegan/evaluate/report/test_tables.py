@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import statistics
 
 import pytest
@@ -76,4 +77,20 @@ def test_text_shows_all_methods_and_says_that_pairs_are_missing():
     assert "103.0" in to_text(PAIRED)
     assert SOFT_TISSUE in to_text(PAIRED)
     assert "no pair with a real CT" in to_text(UNPAIRED)
-    assert "–" in to_text(UNPAIRED)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("scores", [PAIRED, UNPAIRED], ids=["paired", "unpaired"])
+def test_the_tables_of_a_terminal_fit_it_and_have_no_empty_column(scores, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    tables = to_text(scores).partition(f"{scores.split} split,")[0].rstrip().split("\n\n")
+
+    for table in filter(None, tables):
+        head, *rows = table.splitlines()
+        assert len(head) <= columns
+        methods = [row for row in rows if len(row) == len(head)]
+        ends = [found.end() for found in re.finditer(r"\S(?=  |$)", head)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            assert any(row[start:end].strip(" –") for row in methods), head[start:end]
+    assert (tables == [""]) == (scores is UNPAIRED), "cycles have a line of their own"

@@ -25,6 +25,7 @@ from tests.support.compiling import COMPILER_MARKS
 from tests.support.dispatched import dispatched
 
 pytestmark = [pytest.mark.compile, *COMPILER_MARKS]
+PIXEL_MM = (1.0, 1.0)
 CPU = torch.device("cpu")
 MOST_OPERATORS = 150
 
@@ -66,8 +67,8 @@ def test_a_step_dispatches_few_operators(tmp_path):
     def step() -> None:
         set_rates(state, config, 100)
         batch = Batch(
-            mri=engine.formulas.with_conditions(mri, body, height),
-            ct=engine.formulas.with_conditions(ct, body, height),
+            mri=engine.formulas.with_conditions(mri, body, height, PIXEL_MM),
+            ct=engine.formulas.with_conditions(ct, body, height, PIXEL_MM),
             mri_body=body,
             ct_body=body,
         )
@@ -95,7 +96,9 @@ def losses_and_gradients(formulas: Formulas) -> dict[str, Tensor]:
         return drawn.requires_grad_()
 
     body, height = ellipse(side), torch.rand(2, generator=generator)
-    mri, ct = (formulas.with_conditions(image(1).detach(), body, height) for _ in range(2))
+    mri, ct = (
+        formulas.with_conditions(image(1).detach(), body, height, PIXEL_MM) for _ in range(2)
+    )
     batch = Batch(mri=mri, ct=ct, mri_body=body, ct_body=body.roll(3, -1))
     made = Translated(*(image(channels) for channels in (3, 3, 1, 1, 1, 1)))
     scores = image(1, 4), image(1, 4)
