@@ -97,7 +97,7 @@ def main(argv: list[str]) -> ExitCode:
     """Run the command that the arguments ask for."""
     own, sent = split(argv)
     begin = next((at for at, word in enumerate(own) if re.fullmatch(r"python[\d.]*", word)), None)
-    if begin is not None and not sent:
+    if own[:1] == ["submit"] and begin is not None and not sent:
         raise UsageError(
             "Two hyphens stand before the command to run on the cluster:\n"
             f"  python -m cluster {shlex.join(own[:begin])} -- {shlex.join(own[begin:])}"

@@ -30,6 +30,12 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in words[:2] if count or len(words) == 1)
 
 
+def say_state(text: str) -> None:
+    """Say on standard error what the command does before its work has a progress to show."""
+    if not os.environ.get(QUIET_VARIABLE):
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) -> Iterator[Advance]:
     """Show the progress of work on `total` items, `done` of which are already done."""
@@ -52,7 +58,9 @@ def progress(label: str, total: int, done: int = 0, line_every_s: float = 10) ->
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
+            TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),

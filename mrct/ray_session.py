@@ -23,6 +23,7 @@ import ray
 
 from mrct.errors import UsageError, UserError
 from mrct.host_limits import require_for_ray
+from mrct.progress import say_state
 from mrct.stop_signals import outliving_the_terminal
 
 HEAD = "node:__internal_head__"
@@ -83,9 +84,11 @@ def ray_session(
     if address == "local":  # Ray's word for one of its own
         address = None
     if address:
+        say_state(f"Connecting to Ray at {address}")
         connect(address, **shown)
         mark = None
     else:
+        say_state("Starting Ray on this machine")
         mark = start_local_ray(num_cpus=num_cpus, include_dashboard=dashboard, **shown)
     keeps_files = level < logging.WARNING
     try:

@@ -10,15 +10,23 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from cyclegan.atlas.positions import POSITION_BINS
+from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS
 from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 TABLE_FILE = "contrast_table.safetensors"
 TABLE_VERSION = 2
 """Of the file and of what its positions and bins mean."""
+_SHAPES = {
+    "prior": (NUM_POSITIONS, NUM_HU_BINS),
+    "likelihood": (NUM_HU_BINS, NUM_MRI_BINS),
+    "bin_hu": (NUM_HU_BINS,),
+    "affinities": (3, NUM_HU_BINS, NUM_HU_BINS),
+    "histogram": (NUM_MRI_BINS,),
+}
 SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
 
 
@@ -68,25 +76,33 @@ def parse_table(content: bytes, path: object) -> KeptTable:
     try:
         arrays = safetensors.numpy.load(content)
         length = int.from_bytes(content[:8], "little")
-        header: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+        header: dict[str, str] = parse_json(content[8 : 8 + length])["__metadata__"]
         text, sealed = header["facts"], header["sha256"]
-        facts: dict[str, Any] = json.loads(text)
+        facts: dict[str, Any] = parse_json(text)
+        made = (facts["version"], facts["shape"])
+        findings = {str(name): float(value) for name, value in dict(facts["findings"]).items()}
+        rows_mm, columns_mm = map(float, facts["spacing_yx_mm"])
+        hashes = str(facts["store_fingerprint"]), str(facts["store_contents"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TableError(f"The contrast table {path} is damaged ({error}). {_AGAIN}") from error
     if _digest(text, arrays) != sealed or arrays.keys() != {*ARRAYS}:
         raise TableError(f"The contrast table {path} was changed after it was written. {_AGAIN}")
-    if (facts["version"], facts["shape"]) != (TABLE_VERSION, SHAPE_OF_TABLE):
+    if made != (TABLE_VERSION, SHAPE_OF_TABLE):
         raise TableError(
             f"The contrast table {path} is of another version of this project, whose positions "
             f"and bins differ. {_AGAIN}"
         )
+    for name, shape in _SHAPES.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise TableError(
+                f"The contrast table {path} is damaged (its {name} is not {shape} finite numbers). "
+                f"{_AGAIN}"
+            )
     return KeptTable(
-        table=ContrastTable(
-            **arrays, spacing_yx_mm=tuple(facts["spacing_yx_mm"]), findings=facts["findings"]
-        ),
+        table=ContrastTable(**arrays, spacing_yx_mm=(rows_mm, columns_mm), findings=findings),
         sha256=sealed,
-        store_fingerprint=facts["store_fingerprint"],
-        store_contents=facts["store_contents"],
+        store_fingerprint=hashes[0],
+        store_contents=hashes[1],
     )
 
 

@@ -124,7 +124,7 @@ class TableInfo:
     """Hash of the volumes and splits of the training data."""
     trained_on: TrainedOn = field(default_factory=TrainedOn)
     """Statistics of the MRIs of the train split."""
-    orientation: str = "z up, row 0 anterior, column 0 the patient's right"
+    orientation: str = _UPRIGHT
     schema_version: int = MODEL_SCHEMA_VERSION
 
     @property
@@ -148,17 +148,22 @@ def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tupl
     return ("depth below the surface", *slices, "height") if conditions else tuple(slices)
 
 
-def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
-    """Read a `model.json`, and refuse one that this version would misinterpret."""
+def described(folder: Path, content: str | bytes) -> dict[str, Any]:
+    """Return the fields of the `model.json` of a folder, which are of this version, unchecked."""
     try:
         values = dict(parse_json(content))
     except (ValueError, TypeError) as error:
-        raise other_version(
-            folder, f"no description ({error})", "the fields of this version"
-        ) from error
-    version, direction = values.get("schema_version"), values.get("direction")
-    if version != MODEL_SCHEMA_VERSION:
+        found = f"no description ({error})"
+        raise other_version(folder, found, "the fields of this version") from error
+    if (version := values.get("schema_version")) != MODEL_SCHEMA_VERSION:
         raise other_version(folder, f"schema_version {shown(version)}", f"{MODEL_SCHEMA_VERSION}")
+    return values
+
+
+def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
+    """Read a `model.json`, and refuse one that this version would misinterpret."""
+    values = described(folder, content)
+    direction = values.get("direction")
     if direction not in DIRECTIONS:
         raise other_version(folder, f"direction {shown(direction)}", " or ".join(DIRECTIONS))
     try:

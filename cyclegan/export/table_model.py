@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclegan.config.files import from_mapping
 from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
 from cyclegan.errors import ConfigError, ModelError, TableError
-from cyclegan.export.metadata import INFO, MODEL_SCHEMA_VERSION, TableInfo, other_version
+from cyclegan.export.metadata import INFO, TableInfo, described, other_version
 from cyclegan.export.model_folder import CARD, TABLE_CONTENT, content_of, verify_model
 from cyclegan.export.table_card import table_card
 from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
@@ -47,9 +47,7 @@ def read_table_model(folder: Path) -> TableModel:
         ModelError: A file is damaged or missing, or of an unknown version.
     """
     verify_model(folder)
-    values = json.loads((folder / INFO).read_text())
-    if (version := values.get("schema_version")) != MODEL_SCHEMA_VERSION:
-        raise other_version(folder, f"schema_version {version!r}", f"{MODEL_SCHEMA_VERSION}")
+    values = described(folder, (folder / INFO).read_bytes())
     try:
         info = from_mapping(TableInfo, values, INFO)
         kept = read_table(LocalPath(folder / TABLE_FILE))

@@ -14,11 +14,11 @@ from pathlib import Path
 from data_prep.datasets.manifest import Row, write_manifest
 from data_prep.store.store import open_store
 from mrct.storage.local_path import LocalPath
+from tests.faults.by_pytest import ROOT
 from tests.faults.converted import contents
 from tests.faults.injections import Inject
 from tests.support.volumes import write_head
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS_OF_A_STORE = 5
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

@@ -8,6 +8,7 @@ from tests.faults.case import harmful_inputs, odd_inputs
 from tests.faults.checkpoint_kills import kills_of_saves
 from tests.faults.convert_kills import KILLS_OF_A_STORE, kills_of_conversions
 from tests.faults.divergence import poisoned_runs
+from tests.faults.flipped_headers import LIARS, converted_headers, scanned_headers
 from tests.faults.hanging import hanging_runs
 from tests.faults.injections import Kind
 from tests.faults.mutated_files import mutated_files
@@ -204,6 +205,19 @@ KINDS = [
         full=50,
         each=SERIES // BAD_EVERY,
         begin=planted_series,
+    ),
+    Kind(
+        name="flipped bits of headers that are scanned",
+        promises=("P6", "P12"),
+        full=3000,
+        begin=scanned_headers,
+    ),
+    Kind(
+        name="flipped bits of headers, in conversions with two sound volumes each",
+        promises=("P6", "P12"),
+        full=40 * LIARS,
+        each=LIARS,
+        begin=converted_headers,
     ),
     Kind(name="mutated files", promises=("P12",), full=20_000, begin=mutated_files),
     Kind(

@@ -6,7 +6,6 @@ python -m tests.faults.refusals_page      regenerates the page (needs the real v
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from mrct.storage.local_path import LocalPath
 from tests.faults import (
@@ -18,9 +17,9 @@ from tests.faults import (
     skipped_objects,
     wild,
 )
+from tests.faults.by_pytest import ROOT
 from tests.faults.case import Case, Outcome, outcome_of
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/refusals.md"
 SHARED = ROOT.parent / "shared/data"
 HARMFUL = {

@@ -12,11 +12,11 @@ from typing import Any
 
 from mrct.errors import ExitCode
 from mrct.storage.local_path import LocalPath
+from tests.faults.by_pytest import ROOT
 from tests.faults.injections import Inject
 from tests.support.stores import make_store
 from tune.search.event_log import EVENT_LOG, EventLog, Trial
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS_OF_A_SEARCH = 2
 SEARCH = ("weights", "--sampler", "random", "--scheduler", "none", "--trials", "3")
 IMPORTS_S = 5

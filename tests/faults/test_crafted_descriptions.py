@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from safetensors.torch import load_file, save_file
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import load_config, with_settings
 from cyclegan.config.presets import smoke
-from cyclegan.errors import CheckpointError, ConfigError, ModelError
+from cyclegan.contrast import table_file
+from cyclegan.contrast.table_file import SHAPE_OF_TABLE, TABLE_VERSION, parse_table
+from cyclegan.errors import CheckpointError, ConfigError, ModelError, TableError
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import INFO
 from cyclegan.export.model_folder import SUMS, read_model, sums_of
@@ -160,6 +164,40 @@ def test_weights_that_are_no_weights_are_refused(model, content):
     refused(model)
 
 
+def crafted_table(facts: object = None, **arrays: np.ndarray) -> bytes:
+    """A contrast table with a right seal."""
+    sound = {name: np.ones(shape, np.float32) for name, shape in table_file._SHAPES.items()}
+    made = {"version": TABLE_VERSION, "shape": SHAPE_OF_TABLE, "findings": {}}
+    made |= {"spacing_yx_mm": [1, 1]}
+    facts = made | {"store_fingerprint": "f", "store_contents": "c"} if facts is None else facts
+    text, arrays = facts if isinstance(facts, str) else json.dumps(facts), sound | arrays
+    digest = table_file._digest(text, arrays)
+    return safetensors.numpy.save(arrays, {"facts": text, "sha256": digest})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        crafted_table(facts=[]),
+        crafted_table(facts={}),
+        crafted_table(facts=DEEP),
+        crafted_table(prior=np.ones((1, 1), np.float32)),
+        crafted_table(bin_hu=np.ones((3, 2), np.float32)),
+        crafted_table(histogram=np.full(table_file._SHAPES["histogram"], np.nan)),
+        (10**12).to_bytes(8, "little") + b"{}",
+        b"",
+    ],
+    ids=["list", "empty", "deep", "one position", "other axes", "not finite", "long", "nothing"],
+)
+def test_a_crafted_contrast_table_is_refused(content):
+    with pytest.raises(TableError, match=r"contrast table of it(?s:.*)python -m"):
+        parse_table(content, "of it")
+
+
+def test_a_table_with_a_right_seal_is_read_else():
+    assert parse_table(crafted_table(), "of it").store_contents == "c"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> tuple[Config, LocalPath]:
     """A configuration, and a checkpoint of it."""
@@ -199,7 +237,7 @@ BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" 
         f"schema_version: 4\nbatch: {{shards: 1{'0' * 400}}}\n",
         "schema_version: 4\nbatch: {shards: 1e300}\n",
         "schema_version: 4\noptimizer: {learning_rate: .nan}\n",
-        f"schema_version: {DEEP[:5000]}",
+        f"schema_version: {DEEP[:1500]}",
         "\0",
     ],
 )

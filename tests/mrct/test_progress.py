@@ -1,9 +1,11 @@
 """Times as people say them."""
 
+import sys
+
 import pytest
 
 from mrct import progress as progress_module
-from mrct.progress import duration, progress
+from mrct.progress import QUIET_VARIABLE, duration, progress, say_state
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,24 @@ def test_the_time_left_follows_the_last_minute(capsys, monkeypatch):
     told = capsys.readouterr().err.splitlines()
     assert "about 3 d" in told[0]
     assert told[-1] == "train: 91 of 1000, about 15 min 9 s left"
+
+
+def test_a_bar_names_its_clocks_and_shows_a_note_before_the_first_item(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress("train", total=4) as advance:
+        advance(0, "waiting for the first steps")
+
+    told = capsys.readouterr().err
+    assert "elapsed" in told
+    assert "left" in told
+    assert "waiting for the first steps" in told
+
+
+def test_a_state_is_said_unless_quiet(capsys, monkeypatch):
+    say_state("Starting Ray on this machine")
+    assert capsys.readouterr().err == "Starting Ray on this machine\n"
+
+    monkeypatch.setenv(QUIET_VARIABLE, "1")
+    say_state("Starting Ray on this machine")
+    assert capsys.readouterr().err == ""

@@ -26,6 +26,7 @@ def show_progress(run_folder: StoragePath, *, total_steps: int, first_step: int)
         shown = first_step
         printed: set[tuple[int, str]] = set()
         with progress("train", total_steps, done=first_step) as advance:
+            advance(0, "waiting for the first steps")
             while True:
                 last_look = ended.wait(look_every_s)
                 entries: list[dict[str, Any]] = []

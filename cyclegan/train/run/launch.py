@@ -50,6 +50,7 @@ from cyclegan.train.validation.patience import is_out_of_patience, past_scores
 from cyclegan.train.validation.scores import require_mri, validation_volumes
 from data_prep.store.store import open_store
 from mrct.errors import UserError
+from mrct.progress import say_state
 from mrct.ray_session import WHERE_ADDED, machines, named_cluster, ray_session
 from mrct.stop_signals import Signals
 from mrct.storage.paths import StoragePath, storage_path
@@ -109,6 +110,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
             requests_to_stop(config.run_folder) as received,
             show_progress(config.run_folder, total_steps=steps, first_step=done),
         ):
+            say_state(f"Starting {state_before_the_first_step(config)}")
             train = partial(fit, config, start)
             if not run_until_stopped(train, config.run_folder, received, config.scale.grace_s):
                 lost = "later steps are lost because the workers had no time to save"
@@ -119,6 +121,17 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
         if received and saved < steps:
             raise stopped_error(received, saved, steps, "nothing is lost")
     return saved
+
+
+def state_before_the_first_step(config: Config) -> str:
+    """Return what is started, and what takes long before the first step."""
+    workers = f"{config.scale.workers} worker{'s' * (config.scale.workers > 1)}"
+    delays = {
+        "no": "",
+        "blocks": "; they compile the residual blocks first, in seconds",
+        "all": "; they compile the networks first, which takes minutes unless it was done before",
+    }
+    return workers + delays[config.train.compile]
 
 
 def stopped_error(received: Signals, done: int, steps: int, lost: str) -> StoppedError:

@@ -22,7 +22,7 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.run import launch as run_launch
-from cyclegan.train.run.launch import launch
+from cyclegan.train.run.launch import launch, state_before_the_first_step
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
 from mrct.storage.local_path import LocalPath
@@ -306,3 +306,19 @@ def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_al
 
     assert "--spacing-mm 3 2 2 --size 32 32" in str(caught.value)
     require_same_grid(begun.run_folder, store)
+
+
+@pytest.mark.parametrize(
+    ("extent", "said"), [("no", ""), ("blocks", "seconds"), ("all", "minutes")]
+)
+def test_what_takes_long_before_the_first_step_is_said(extent, said, config):
+    planned = replace(
+        config,
+        scale=replace(config.scale, workers=2),
+        train=replace(config.train, compile=extent),
+    )
+
+    workers, *delays = state_before_the_first_step(planned).split("; ")
+
+    assert workers == "2 workers"
+    assert [said in delay for delay in delays] == [True] * bool(said)
