@@ -178,8 +178,12 @@ def run_search(command: RunCommand) -> ExitCode:
         )
     base = replace(preset(command.preset), **command.settings)
     storage = folder_of_searches(command.storage or base.run.storage)
-    base = resolve(replace(base, run=replace(base.run, storage=str(storage))))
     outlive_job_stop(base.scale.grace_s, "--scale.grace-s")  # before any thread starts
+    if base.train.init:
+        from cyclegan.train.checkpoint.weight_source import pin_source
+
+        base = pin_source(base)
+    base = resolve(replace(base, run=replace(base.run, storage=str(storage))))
     from data_prep.store.store import open_store
 
     store = open_store(base.store)  # before what takes longer to import

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from cyclegan.config.config import Config
+from cyclegan.config.pinned_path import split_pin
 from cyclegan.config.run_storage import lasting, runs_folder
 from cyclegan.config.values import did_you_mean, shown, typed
 from cyclegan.errors import ConfigError
@@ -114,12 +115,35 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def computation_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that change the results of a run, by dotted name."""
-    return {
+    """Return the settings that change the results of a run, by dotted name.
+
+    Of `train.init` it is the hash, wherever these weights lie; without it there is no such setting.
+    """
+    settings = {
         name: value
         for name, value in flatten_settings(config).items()
         if name not in FREE_ON_RESUME and not name.startswith(FREE_SECTIONS)
     }
+    path, digest = split_pin(config.train.init)
+    if path:
+        return settings | {"train.init": digest or path}
+    return {n: value for n, value in settings.items() if not n.startswith("train.init")}
+
+
+def setting_changes(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> list[str]:
+    """Return a line for each setting that differs and changes the results of a run.
+
+    Args:
+        before: Configuration to compare with.
+        now: Configuration whose values are named last.
+        prefixes: Beginnings of the names to compare.
+    """
+    old, new = computation_settings(before), computation_settings(now)
+    return [
+        f"{name}: {old.get(name, 'none')} -> {new.get(name, 'none')}"
+        for name in old | new
+        if name.startswith(prefixes) and old.get(name) != new.get(name)
+    ]
 
 
 def config_hash(config: Config) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan.config.interval import parse_interval
+from cyclegan.config.pinned_path import split_pin
 from cyclegan.errors import require
 
 
@@ -86,8 +87,18 @@ class TrainConfig:
     use the last weights."""
     pool_size: int = 50
     """Earlier fakes kept per shard and domain for the discriminators, Shrivastava 2017; 0: none."""
+    init: str = ""
+    """Weights to start from: folder or URL of a model, of a run (its best checkpoint) or of a
+    checkpoint, or a file of an MRI -> CT generator of pytorch-CycleGAN-and-pix2pix (.pth). Only
+    weights are taken, those of the moving average. The command adds @sha256:HASH of what it found.
+    Empty: random weights."""
+    init_warmup_steps: int = 200
+    """Steps at the beginning in which only the discriminators learn, if `init` leads to generators
+    without discriminators like those of this run; else there are none."""
 
     def __post_init__(self) -> None:
+        split_pin(self.init)
+        require(self.init_warmup_steps >= 0, "train.init_warmup_steps must be 0 or more.")
         require(0 < self.epochs < 1e6, "train.epochs must be above 0 and below a million.")
         require(self.max_steps >= 0, "train.max_steps must be 0 or more.")
         require(self.patience >= 0, "train.patience must be 0 or more.")

@@ -9,6 +9,7 @@ from typing import Any
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
+from cyclegan.config.pinned_path import without_folders
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.table_file import TABLE_FILE, read_table
 from cyclegan.errors import ModelError
@@ -200,6 +201,7 @@ def model_info(
         run=config.run.name,
         config_hash=config_hash(config),
         checkpoint=checkpoint,
+        initial_weights=without_folders(config.train.init),
         store_fingerprint=store.fingerprint,
         store_contents=contents,
         trained_on=trained_on(store, shown) if contents == store.contents else TrainedOn(),

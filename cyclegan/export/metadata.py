@@ -76,6 +76,9 @@ class ModelInfo:
     """SHA-256 of the run's configuration."""
     checkpoint: str
     """Name of the exported checkpoint."""
+    initial_weights: str = ""
+    """Name and SHA-256 of what the run took its first weights from (`train.init`); empty if they
+    were random."""
     store_fingerprint: str
     """Hash of the preprocessing of the training data."""
     store_contents: str

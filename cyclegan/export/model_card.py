@@ -6,6 +6,7 @@ After Mitchell 2019, "Model Cards for Model Reporting". Its facts are those of `
 from collections.abc import Iterator
 from typing import Any
 
+from cyclegan.config.pinned_path import split_pin
 from cyclegan.export.metadata import ModelInfo
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import usage_code
@@ -67,8 +68,8 @@ Prefer `generator.safetensors` and `generator.onnx`. `torch.export.load` runs co
 {training_table(info.trained_on)}
 
 Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
-`{info.checkpoint}`, settings `{info.config_hash[:16]}`. `subjects.json` lists the subjects of its
-train and val split by pseudonym.
+`{info.checkpoint}`, settings `{info.config_hash[:16]}`. {beginning(info.initial_weights)}
+`subjects.json` lists the subjects of its train and val split by pseudonym.
 
 ## Scores
 
@@ -93,6 +94,14 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 - Image scores do not settle whether a dose computed on the result is right.
 - Faces stay recognisable in results.
 """
+
+
+def beginning(initial_weights: str) -> str:
+    """Return the sentence that states what the training started from."""
+    name, digest = split_pin(initial_weights)
+    if not name:
+        return "It started from random weights."
+    return f"It started from the weights of `{name}` (SHA-256 `{digest or 'not recorded'}`)."
 
 
 def training_table(known: TrainedOn) -> str:

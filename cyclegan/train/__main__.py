@@ -70,9 +70,13 @@ class TrainCommand:
 def main(argv: list[str]) -> ExitCode:
     """Parse the arguments, print the plan, and train."""
     command, wanted = parse_command(argv)
-    config = resolve(wanted)
     if not (command.plan or command.find_rate):
-        outlive_job_stop(config.scale.grace_s, "--scale.grace-s")  # before any thread starts
+        outlive_job_stop(wanted.scale.grace_s, "--scale.grace-s")  # before any thread starts
+    if wanted.train.init:
+        from cyclegan.train.checkpoint.weight_source import pin_source
+
+        wanted = pin_source(wanted)  # the run's name depends on the hash
+    config = resolve(wanted)
     from data_prep.store.store import open_store
 
     moves = store_moves_explained(config, "--data.store") if command.config else nullcontext()
@@ -103,6 +107,10 @@ def main(argv: list[str]) -> ExitCode:
         from cyclegan.train.dry_run import measure_steps
 
         first = first_step_of(config, store, steps, command.start)
+        if config.train.init and not first:
+            from cyclegan.train.checkpoint.initial_weights import initial_weights
+
+            print("\n".join(initial_weights(config, store, steps).notes))
         print(measure_steps(config, store, first) if first < steps else finished)
         return ExitCode.DONE
     if command.find_rate:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, log10
 
 from cyclegan.config.config import Config
+from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
 from cyclegan.train.dry_run import open_dry_run
 from cyclegan.train.engine.step import train_step
 from data_prep.store.store import Store
@@ -97,8 +98,8 @@ class RateTest:
 
 
 def find_rate(config: Config, store: Store) -> RateTest:
-    """Train new networks at rising rates, until the loss diverges; both kinds of networks keep the
-    ratio of their rates.
+    """Train new networks, or those of `train.init`, at rising rates, until the loss diverges; both
+    kinds of networks keep the ratio of their rates.
 
     Raises:
         ConfigError: The device has too little memory.
@@ -111,6 +112,8 @@ def find_rate(config: Config, store: Store) -> RateTest:
     losses: list[float] = []
     with open_dry_run(config, store) as dry_run:
         state = dry_run.state
+        if config.train.init:
+            load_initial_weights(state, initial_weights(config, store, dry_run.steps))
         for number in range(NUM_RATES):
             rate = LOWEST_RATE * factor**number
             state.generator_optimizer.param_groups[0]["lr"].fill_(rate)

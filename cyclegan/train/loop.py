@@ -88,7 +88,8 @@ def train_worker(
         fp16=compute_dtype(config.train.precision, worker.device) == torch.float16,
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
-    begun = resume_run(state, config, worker, store, start)
+    steps, settings = total_steps(config, store), computation_settings(config)
+    begun = resume_run(state, config, worker, store, steps, start, first_notes.append)
     telemetry = Telemetry(
         config.run_folder,
         is_rank_zero=worker.is_rank_zero,
@@ -122,7 +123,6 @@ def train_worker(
         node_preempted=node_preempted,
         scores=past_scores(config.run_folder, state.step) if worker.is_rank_zero else {},
     )
-    steps, settings = total_steps(config, store), computation_settings(config)
     with (
         closing(telemetry),
         closing(saving),
@@ -238,8 +238,10 @@ def set_rates(state: TrainState, config: Config, steps: int) -> None:
         state.step, steps, optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start
     )
     factor *= 0.5**state.rollbacks
+    # At a rate of 0 weights stay as they are, in the graphs that training needs anyway.
+    generators_learn = state.step >= state.warmup_steps
     for adam, rate in (
-        (state.generator_optimizer, optimizer.learning_rate),
+        (state.generator_optimizer, optimizer.learning_rate * generators_learn),
         (state.discriminator_optimizer, optimizer.discriminator_learning_rate),
     ):
         adam.param_groups[0]["lr"].fill_(factor * rate)

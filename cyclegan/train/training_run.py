@@ -14,6 +14,7 @@ from cyclegan.errors import TableError
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
+from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
 from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment, record_subjects
 from cyclegan.train.distributed import Worker, broadcast_choice, max_over_workers
@@ -24,6 +25,7 @@ from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from cyclegan.train.validation.background import BackgroundValidation, Validated
 from cyclegan.train.validation.patience import is_out_of_patience
 from data_prep.store.store import Store
+from data_prep.store.subject_record import SubjectRecord
 from mrct.storage.paths import StoragePath, storage_path
 
 VALIDATION_OWED = ".validation"
@@ -219,9 +221,25 @@ class TrainingRun:
 
 
 def resume_run(
-    state: TrainState, config: Config, worker: Worker, store: Store, start: StoragePath | None
+    state: TrainState,
+    config: Config,
+    worker: Worker,
+    store: Store,
+    steps: int,
+    start: StoragePath | None,
+    note: Callable[[str], None],
 ) -> bool:
-    """Restore the newest intact checkpoint of the run, or `start`; worker 0 chooses for all.
+    """Restore the newest intact checkpoint of the run, else `start`, else load `train.init`; worker
+    0 chooses for all.
+
+    Args:
+        state: State at step 0, changed in place.
+        config: Configuration of the run.
+        worker: This worker.
+        store: The run's store.
+        steps: Optimizer steps of the whole run.
+        start: Checkpoint of another run, if the run starts from one.
+        note: Called with messages for the user.
 
     Returns:
         Whether the run has a checkpoint of its own.
@@ -229,8 +247,15 @@ def resume_run(
     own = broadcast_choice(
         lambda: str(checkpoint.newest_checkpoint(config.run_folder) or ""), worker
     )
+    subjects: tuple[SubjectRecord, ...] = ()
     if found := own or str(start or ""):
         checkpoint.restore_checkpoint(state, storage_path(found))
+    elif config.train.init:
+        weights = initial_weights(config, store, steps)
+        load_initial_weights(state, weights)
+        subjects = weights.subjects
+        for line in weights.notes:
+            note(line)
     take_table(state, config.run_folder, named=state.contrast_table if own else "")
     if worker.is_rank_zero:
         config.run_folder.make_folder()
@@ -239,7 +264,8 @@ def resume_run(
             (config.run_folder / START_CHECKPOINT).put(str(start).encode())
         (config.run_folder / "config.yaml").put(to_yaml(config).encode())
         record_environment(config.run_folder, store, worker.world_size)
-        record_subjects(config.run_folder, store, start_checkpoint(config.run_folder))
+        start = start_checkpoint(config.run_folder)
+        record_subjects(config.run_folder, store, start, subjects)
     return bool(own)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import computation_settings, load_config, to_yaml
+from cyclegan.config.files import load_config, setting_changes, to_yaml
 from cyclegan.config.presets import reference
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint.resume import STATE_SHAPE
@@ -145,10 +145,7 @@ def open_folder(settings: Settings, base: Config, space: Space, *, resume: bool)
         for name, value in kept.items()
         if before.get(name, value) != value  # earlier versions had fewer
     ]
-    earlier, now = computation_settings(load_config(folder / BASE)), computation_settings(base)
-    changes += [
-        f"{name}: {earlier[name]} -> {now[name]}" for name in now if earlier[name] != now[name]
-    ]
+    changes += setting_changes(load_config(folder / BASE), base)
     # A comparison has no search space.
     known = load_space(str(folder / SPACE), base) if space else {}
     changes += [

@@ -124,6 +124,7 @@ def restore_checkpoint(state: TrainState, folder: StoragePath) -> None:
     state.streak.fill_(facts["streak"])
     state.contrast_table = facts.get("contrast_table", "")
     state.rollbacks = facts["rollbacks"]
+    state.warmup_steps = facts.get("warmup_steps", 0)  # earlier versions had none
     state.step = facts["step"]
 
 

@@ -58,8 +58,8 @@ def verify_checkpoint(folder: StoragePath) -> dict[str, Any]:
     """Check the SHA-256 of every file of a checkpoint.
 
     Returns:
-        The contents of `state.json`: step, validated, skipped, streak, rollbacks, scaler and
-        settings.
+        The contents of `state.json`: step, validated, skipped, streak, rollbacks, warmup_steps,
+        scaler and settings.
 
     Raises:
         CheckpointError: A file is missing, or its bytes differ from those that were written.

@@ -5,9 +5,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import computation_settings, load_config
+from cyclegan.config.files import load_config, setting_changes
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
+from cyclegan.train.checkpoint.initial_weights import initial_weights
 from cyclegan.train.checkpoint.run_record import require_same_grid, store_of_run
 from data_prep.store.store import Store
 from mrct.errors import STORAGE_FULL_ERRNOS
@@ -44,8 +45,8 @@ def check_resume(
 
     Raises:
         ConfigError: The folder contains a run with other settings or data; or any run, under
-            `never`; or a run that did not start from `resume`; or the networks of `resume` do not
-            fit.
+            `never`; or a run that did not start from `resume`; or the networks of `resume` or of
+            `train.init` do not fit.
         CheckpointError: The given checkpoint is incomplete or damaged.
     """
     earlier, origin = config.run_folder / "config.yaml", start_checkpoint(config.run_folder)
@@ -67,7 +68,14 @@ def check_resume(
     if resume == "auto" and origin is not None:  # the run ended before its first checkpoint
         resume = origin
     if isinstance(resume, str):
+        if config.train.init:
+            initial_weights(config, store, steps)  # whatever does not fit is said before Ray starts
         return None
+    if config.train.init:
+        raise ConfigError(
+            f"--resume {resume} continues with all of a checkpoint, and train.init starts with the "
+            "weights alone. Give one of the two."
+        )
     if (resume / "config.yaml").exists():  # a run stands for its newest checkpoint
         resume = checkpoint.newest_checkpoint(resume) or resume
     step = checkpoint.verify_checkpoint(resume)["step"]
@@ -94,12 +102,7 @@ def start_checkpoint(run_folder: StoragePath) -> StoragePath | None:
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:
     """List the result-changing settings that differ, one per line; empty if none does."""
-    old, new = computation_settings(before), computation_settings(now)
-    return "".join(
-        f"\n  {name}: {old[name]} -> {new[name]}"
-        for name in new
-        if name.startswith(prefixes) and old[name] != new[name]
-    )
+    return "".join(f"\n  {change}" for change in setting_changes(before, now, prefixes))
 
 
 def done_steps(run_folder: StoragePath) -> int:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from data_prep.store.subject_record import (
     SUBJECTS_FILE,
+    SubjectRecord,
     read_subjects,
     subjects_of,
     write_subjects,
@@ -52,14 +53,19 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
     path.put(json.dumps(facts, indent=1).encode())
 
 
-def record_subjects(run_folder: StoragePath, store: Store, start: StoragePath | None) -> None:
+def record_subjects(
+    run_folder: StoragePath,
+    store: Store,
+    start: StoragePath | None,
+    of_source: Iterable[SubjectRecord] = (),
+) -> None:
     """Write which subjects the run is shown, with those of the run of the checkpoint `start`, from
-    which it began."""
+    which it began, and of the source of its first weights."""
     own = run_folder / SUBJECTS_FILE
     if own.exists() and not read_subjects(run_folder):
         set_aside(own, own.read_bytes(), "subjects of earlier stores of this run are not known")
     earlier = [read_subjects(start.parent.parent)] if start else []
-    write_subjects(run_folder, subjects_of(store), read_subjects(run_folder), *earlier)
+    write_subjects(run_folder, subjects_of(store), read_subjects(run_folder), *of_source, *earlier)
 
 
 def require_same_grid(run_folder: StoragePath, store: Store) -> None:
@@ -162,4 +168,9 @@ def read_environment(run_folder: StoragePath) -> dict[str, Any] | None:
 
 def grid_text(spacing_mm: Sequence[float], size: Sequence[int]) -> str:
     """Format voxel size and slice size in one line."""
-    return f"{' x '.join(f'{mm:.2f}' for mm in spacing_mm)} mm, {' x '.join(map(str, size))}"
+    return f"{spacing_text(spacing_mm)}, {' x '.join(map(str, size))}"
+
+
+def spacing_text(spacing_mm: Sequence[float]) -> str:
+    """Format a voxel size."""
+    return f"{' x '.join(f'{mm:.2f}' for mm in spacing_mm)} mm"

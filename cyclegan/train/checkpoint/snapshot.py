@@ -91,6 +91,7 @@ def take_snapshot(
         "step": state.step,
         "validated": validated,
         "rollbacks": state.rollbacks,
+        "warmup_steps": state.warmup_steps,
         "scaler": state.scaler.state_dict(),
         "settings": dict(state.settings),
         "contrast_table": state.contrast_table,

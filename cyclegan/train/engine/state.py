@@ -69,6 +69,8 @@ class TrainState:
     """Returns to an earlier checkpoint so far; each halves the learning rates."""
     step: int = 0
     """Optimizer steps done."""
+    warmup_steps: int = 0
+    """Steps of the run, from its first one, in which only the discriminators learn."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings that determine the results, as JSON values by dotted name. Each checkpoint has
     them, so that its networks are never run under other ones."""
