@@ -58,7 +58,7 @@ def leaves_of(state: TrainState) -> Iterator[Leaf]:
         value = getattr(state, each.name)
         if each.name == "settings":
             continue  # constant, by the config
-        if isinstance(value, int):
+        if isinstance(value, int | str):
             yield each.name, partial(getattr, state, each.name), partial(setattr, state, each.name)
         else:
             yield from leaves(each.name, value)
@@ -86,7 +86,7 @@ def test_whatever_is_perturbed_changes_the_hash(state, tmp_path):
     names = []
     for name, read, put in leaves_of(state):
         before = read()
-        put(before + 1)
+        put(before + ("f" if isinstance(before, str) else 1))
         assert manifest(state, tmp_path / "c") != whole, f"{name} is in no checkpoint"
         put(before)
         names.append(name)
