@@ -136,13 +136,16 @@ def parse(command: type, argv: Sequence[str], *, prog: str, default: Any = None)
 @contextmanager
 def colour_by_choice() -> Iterator[None]:
     """Print without colour where NO_COLOR is set: rich obeys it, tyro knows only TERM."""
-    term = os.environ.get("TERM", "")
+    term = os.environ.get("TERM")
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
     try:
         yield
     finally:
-        os.environ["TERM"] = term
+        if term is None:
+            os.environ.pop("TERM", None)
+        else:
+            os.environ["TERM"] = term
 
 
 def parse_group(

@@ -1,5 +1,7 @@
 """The contrast table of a run: fitted to the volumes it began with, and kept in its folder."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from cyclegan.config.files import load_config
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.command import ContrastCommand
@@ -10,7 +12,6 @@ from cyclegan.train.checkpoint.resume import run_lock
 from cyclegan.train.checkpoint.run_record import store_of_run
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode
-from mrct.ray_session import named_cluster
 
 
 def fit_run_table(command: ContrastCommand) -> ExitCode:
@@ -20,7 +21,7 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
     config = load_config(folder / "config.yaml")
     with store_moves_explained(config, "--store"):
         store = open_store(command.store or config.store)
-    with named_cluster(), run_lock(folder):
+    with _cluster(command.workers), run_lock(folder):
         if not command.overwrite and (kept := read_table(path)):
             print(f"{path} is there (SHA-256 {kept.sha256}). --overwrite fits it again.")
             return ExitCode.DONE
@@ -33,6 +34,14 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
     sha256 = parse_table(content, path).sha256
     print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {sha256})"]))
     return ExitCode.DONE
+
+
+def _cluster(workers: int | None) -> AbstractContextManager[object]:
+    if workers == 0:
+        return nullcontext()
+    from mrct.ray_session import named_cluster  # takes seconds, and workers=0 does without
+
+    return named_cluster()
 
 
 def lines_of(fitted: TrainTable) -> list[str]:

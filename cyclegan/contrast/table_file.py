@@ -14,6 +14,8 @@ from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS
 from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
 from cyclegan.errors import TableError
+from cyclegan.nets.input_channels import PixelSize
+from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
@@ -27,6 +29,10 @@ _SHAPES = {
     "affinities": (3, NUM_HU_BINS, NUM_HU_BINS),
     "histogram": (NUM_MRI_BINS,),
 }
+MAX_SUM_ERROR = 1e-3
+MAX_AFFINITY = 50.0
+"""The log of a ratio of counts of voxels is far below."""
+MIN_PIXEL_MM, MAX_PIXEL_MM = 0.01, 100.0
 SHAPE_OF_TABLE = {"positions": list(POSITION_BINS), "hu": NUM_HU_BINS, "mri": NUM_MRI_BINS}
 
 
@@ -83,7 +89,7 @@ def parse_table(content: bytes, path: object) -> KeptTable:
         findings = {str(name): float(value) for name, value in dict(facts["findings"]).items()}
         rows_mm, columns_mm = map(float, facts["spacing_yx_mm"])
         hashes = str(facts["store_fingerprint"]), str(facts["store_contents"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise TableError(f"The contrast table {path} is damaged ({error}). {_AGAIN}") from error
     if _digest(text, arrays) != sealed or arrays.keys() != {*ARRAYS}:
         raise TableError(f"The contrast table {path} was changed after it was written. {_AGAIN}")
@@ -93,17 +99,47 @@ def parse_table(content: bytes, path: object) -> KeptTable:
             f"and bins differ. {_AGAIN}"
         )
     for name, shape in _SHAPES.items():
-        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
             raise TableError(
                 f"The contrast table {path} is damaged (its {name} is not {shape} finite numbers). "
                 f"{_AGAIN}"
             )
+    if finding := _impossible(arrays, findings, (rows_mm, columns_mm)):
+        raise TableError(f"The contrast table {path} is damaged ({finding}). {_AGAIN}")
     return KeptTable(
         table=ContrastTable(**arrays, spacing_yx_mm=(rows_mm, columns_mm), findings=findings),
         sha256=sealed,
         store_fingerprint=hashes[0],
         store_contents=hashes[1],
     )
+
+
+def _impossible(
+    arrays: dict[str, NDArray[Any]], findings: dict[str, float], spacing_yx_mm: PixelSize
+) -> str:
+    """Return what no fit leads to; "" if there is nothing."""
+    for name in ("prior", "likelihood"):
+        sums = arrays[name].sum(axis=1)
+        if (arrays[name] < 0).any() or (np.abs(sums - 1) > MAX_SUM_ERROR).any():
+            return f"the rows of its {name} are no shares that add up to 1"
+    if (arrays["histogram"] < 0).any() or not arrays["histogram"].any():
+        return "its histogram counts no voxels"
+    if (np.abs(arrays["affinities"]) > MAX_AFFINITY).any():
+        return "its affinities are beyond what counts of voxels can give"
+    low, high = WINDOW_HU
+    if ((arrays["bin_hu"] < low) | (arrays["bin_hu"] > high)).any():
+        return f"its HU are outside {low:g} to {high:g}"
+    gains = {"bell_gain_nats", "free_gain_nats"} & findings.keys()
+    if (
+        not np.isfinite([*findings.values()]).all()
+        or "bell_width" not in findings
+        or len(gains) == 1
+    ):
+        return "its findings are not those of a fit"
+    if not all(MIN_PIXEL_MM <= mm <= MAX_PIXEL_MM for mm in spacing_yx_mm):
+        return f"its pixels are {spacing_yx_mm[0]:g} x {spacing_yx_mm[1]:g} mm"
+    return ""
 
 
 _AGAIN = "Fit it again: python -m cyclegan.contrast RUN --overwrite"

@@ -11,7 +11,7 @@ import torch
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.run_location import store_moves_explained
-from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
+from cyclegan.contrast.table_file import KeptTable
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.score_table import BASELINES, GENERATOR
 from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
@@ -22,7 +22,7 @@ from cyclegan.train.checkpoint.checkpoint import (
     load_generators,
     results_folder,
 )
-from cyclegan.train.checkpoint.run_record import require_same_grid
+from cyclegan.train.checkpoint.run_record import require_same_grid, table_of_run
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from data_prep.store.store import Store, open_store
 from mrct.errors import UsageError
@@ -131,7 +131,7 @@ def open_model_under_test(
             "config": config_hash(config)[:8],
         },
         sha256=(found.checkpoint / FILE_HASHES).sha256(),
-        table=read_table(found.run_folder / TABLE_FILE),
+        table=table_of_run(found.run_folder),
         records=read_lines(found.run_folder / METRICS),
         folder=results_folder(found.run_folder, ""),
         suffix="" if path == found.run_folder else f"_{found.checkpoint.name}",

@@ -11,7 +11,7 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.pinned_path import without_folders
 from cyclegan.config.run_location import store_moves_explained
-from cyclegan.contrast.table_file import TABLE_FILE, read_table
+from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.errors import ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.formats import write_formats
@@ -32,7 +32,8 @@ from cyclegan.export.table_model import write_table_model
 from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
-from cyclegan.train.checkpoint.run_record import require_same_preprocessing
+from cyclegan.train.checkpoint.resume import start_checkpoint
+from cyclegan.train.checkpoint.run_record import require_same_preprocessing, table_of_run
 from cyclegan.train.checkpoint.select import select_checkpoint
 from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
@@ -64,7 +65,8 @@ def export(command: ExportCommand) -> ExitCode:
         )
     if command.table:
         return export_table(command, config, store, contents)
-    kept = read_table(command.run_folder / TABLE_FILE)
+    kept = table_of_run(command.run_folder)
+    start = start_checkpoint(command.run_folder)
     checkpoint = select_checkpoint(command.run_folder, command.checkpoint, command.metric)
     networks = dict(zip(DIRECTIONS, load_generators(checkpoint, config), strict=True))
     ways = DIRECTIONS if command.direction == "both" else (DIRECTION_OF_FLAG[command.direction],)
@@ -77,6 +79,7 @@ def export(command: ExportCommand) -> ExitCode:
             replace(
                 model_info(config, way, store, checkpoint.name, scores, contents),
                 contrast_table=kept.sha256 if kept else "",
+                initial_weights=without_folders(str(start or config.train.init)),
             ),
         )
         for way in ways
@@ -103,15 +106,23 @@ def export_table(command: ExportCommand, config: Config, store: Store, contents:
     Raises:
         ModelError: The run has no table, or `folder` already exists.
     """
-    path = command.run_folder / TABLE_FILE
-    kept = read_table(path)
+    kept = table_of_run(command.run_folder)
     if kept is None:
         raise ModelError(
             f"{command.run_folder} has no contrast table. Fit it first: "
             f"python -m cyclegan.contrast {command.run_folder}"
         )
-    if command.direction != "mri-to-ct":
-        raise UsageError("A contrast table makes CTs from MRIs only. Leave out --direction.")
+    given = {
+        "--direction": command.direction != "mri-to-ct",
+        "--checkpoint": command.checkpoint != "best",
+        "--metric": command.metric != "val/selection",
+        "--scores": command.scores is not None,
+    }
+    if others := [flag for flag, is_given in given.items() if is_given]:
+        raise UsageError(
+            f"{', '.join(others)} is for generators. A contrast table makes CTs from MRIs, and has "
+            "neither checkpoints nor scores in its card. Leave it out."
+        )
     folder = command.out or results_folder(command.run_folder, "model_table")
     info = TableInfo(
         contrast_table=kept.sha256,
@@ -122,9 +133,10 @@ def export_table(command: ExportCommand, config: Config, store: Store, contents:
         trained_on=trained_on(store, "mri") if contents == store.contents else TrainedOn(),
     )
     subjects = subjects_shown(command.run_folder, store, contents)
+    content = (command.run_folder / TABLE_FILE).read_bytes()
     publish_folder(
         folder,
-        partial(write_table_model, info=info, table=path.read_bytes(), subjects=subjects),
+        partial(write_table_model, info=info, table=content, subjects=subjects),
         overwrite=command.overwrite,
     )
     print(f"Model: {folder} (contrast table {kept.sha256[:16]})")

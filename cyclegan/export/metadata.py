@@ -175,11 +175,8 @@ def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
         raise other_version(
             folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
         )
-    for word in (info.run, info.checkpoint, info.config_hash):
-        if not is_plain(word, r"[^./][^/]{0,254}") or not word.isprintable():
-            raise other_version(
-                folder, f"{shown(word)} for a run, a checkpoint or a hash", "a plain name"
-            )
+    require_plain_words(folder, info.run, info.checkpoint, info.config_hash)
+    require_upright(folder, info.orientation)
     # Bounded before their list is made: the number is whatever the file claims.
     neighbours = max(0, min(info.neighbours, len(info.inputs)))
     channels = channels_of(info.direction, neighbours, info.conditions)
@@ -187,10 +184,24 @@ def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
         raise other_version(folder, f"inputs {shown(info.inputs)}", f"{channels}")
     if info.intensity != (known := Intensity(mri_contrast=info.intensity.mri_contrast)):
         raise other_version(folder, f"intensity {info.intensity}", f"{known}")
-    if (info.orientation, info.size_multiple) != (_UPRIGHT, MULTIPLE):
-        found = f"{info.orientation!r}, in-plane sizes of {info.size_multiple}"
-        raise other_version(folder, found, f"{_UPRIGHT!r} and {MULTIPLE}")
+    if info.size_multiple != MULTIPLE:
+        raise other_version(folder, f"in-plane sizes of {info.size_multiple}", f"{MULTIPLE}")
     return info
+
+
+def require_plain_words(folder: Path, *words: str) -> None:
+    """Refuse a `model.json` whose names of a run or a checkpoint are paths or no words."""
+    for word in words:
+        if not is_plain(word, r"[^./][^/]{0,254}") or not word.isprintable():
+            raise other_version(
+                folder, f"{shown(word)} for a run, a checkpoint or a hash", "a plain name"
+            )
+
+
+def require_upright(folder: Path, orientation: str) -> None:
+    """Refuse a `model.json` of another orientation than all models of this version have."""
+    if orientation != _UPRIGHT:
+        raise other_version(folder, shown(orientation), f"{_UPRIGHT!r}")
 
 
 def write_info(info: ModelInfo, folder: Path) -> None:

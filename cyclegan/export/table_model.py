@@ -10,7 +10,14 @@ from pathlib import Path
 from cyclegan.config.files import from_mapping
 from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
 from cyclegan.errors import ConfigError, ModelError, TableError
-from cyclegan.export.metadata import INFO, TableInfo, described, other_version
+from cyclegan.export.metadata import (
+    INFO,
+    TableInfo,
+    described,
+    other_version,
+    require_plain_words,
+    require_upright,
+)
 from cyclegan.export.model_folder import CARD, TABLE_CONTENT, content_of, verify_model
 from cyclegan.export.table_card import table_card
 from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
@@ -57,8 +64,14 @@ def read_table_model(folder: Path) -> TableModel:
         raise ModelError(f"{error} Then export it again.") from error
     assert isinstance(info, TableInfo)
     assert kept is not None
-    if (found := info.preprocessing.version) != PREPROCESSING_VERSION:
-        raise other_version(folder, f"preprocessing {found}", f"{PREPROCESSING_VERSION}")
-    if kept.sha256 != info.contrast_table:
-        raise other_version(folder, f"table {kept.sha256}", info.contrast_table)
+    if (version := info.preprocessing.version) != PREPROCESSING_VERSION:
+        raise other_version(folder, f"preprocessing {version}", f"{PREPROCESSING_VERSION}")
+    require_plain_words(folder, info.run)
+    require_upright(folder, info.orientation)
+    found, known = (
+        (kept.sha256, kept.store_fingerprint, kept.table.spacing_yx_mm),
+        (info.contrast_table, info.store_fingerprint, tuple(info.preprocessing.spacing_mm[1:])),
+    )
+    if found != known:
+        raise other_version(folder, f"a table {found}", f"{known}")
     return TableModel(info=info, kept=kept)

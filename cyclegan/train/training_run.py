@@ -9,14 +9,18 @@ from typing import NamedTuple
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import to_yaml
-from cyclegan.contrast.table_file import TABLE_FILE, read_table
+from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.errors import TableError
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
 from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
 from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
-from cyclegan.train.checkpoint.run_record import record_environment, record_subjects
+from cyclegan.train.checkpoint.run_record import (
+    record_environment,
+    record_subjects,
+    table_of_run,
+)
 from cyclegan.train.distributed import Worker, broadcast_choice, max_over_workers
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
@@ -200,11 +204,12 @@ class TrainingRun:
         Later checkpoints are deleted: they may already be close to divergence.
         """
         state, folder, rollbacks = self.state, self.config.run_folder, self.state.rollbacks
+        table = state.contrast_table  # of the run, which may be younger than the checkpoint
         target = storage_path(
             broadcast_choice(lambda: str(checkpoint.rollback_target(folder)), self.worker)
         )
         checkpoint.restore_checkpoint(state, target)
-        state.rollbacks = rollbacks + 1
+        state.rollbacks, state.contrast_table = rollbacks + 1, table
         if self.validation.step > state.step:
             self.validation.abandon()
         for step in [each for each in self.scores if each > state.step]:
@@ -280,7 +285,7 @@ def take_table(state: TrainState, run_folder: StoragePath, named: str) -> None:
     Raises:
         TableError: The table is damaged, or another than the one that is named.
     """
-    kept = read_table(run_folder / TABLE_FILE)
+    kept = table_of_run(run_folder)
     state.contrast_table = kept.sha256 if kept else ""
     if named not in ("", state.contrast_table):
         raise TableError(

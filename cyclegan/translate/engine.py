@@ -31,6 +31,8 @@ from mrct.imaging.intensity import Window
 from mrct.imaging.volume import Volume
 
 Done = Callable[[int], None]
+MAX_SHIFT = 2
+"""Pixels by which `uncertainty` shifts slices: what it shifts must not leave a cropped slice."""
 
 
 def no_progress(count: int) -> None:
@@ -83,13 +85,19 @@ class TranslationEngine:
         """Run images of a volume through the network; `turned` transforms the body like the
         images.
 
-        Slices whose body fits are cropped to the size of the training slices, on which the
-        network's norms depend: slices that need a larger canvas do not change the others.
+        Slices whose body fits, shifted by MAX_SHIFT too, are cropped to the size of the training
+        slices, on which the network's norms depend: slices that need a larger canvas do not change
+        the others.
         """
         body = turned(shown.body) if turned else shown.body
         middle = _middle(images.shape[2:], self.model.info.preprocessing.size)
+        shifts = [MAX_SHIFT if axis.start else 0 for axis in middle]
+        inner = [
+            slice(axis.start + shift, axis.stop - shift)
+            for axis, shift in zip(middle, shifts, strict=True)
+        ]
         beyond = shown.body.copy()
-        beyond[:, *middle] = False
+        beyond[:, *inner] = False
         large = torch.from_numpy(beyond.any(axis=(1, 2)))
         result = torch.full_like(images, -1.0)
         for wanted, part in ((~large, middle), (large, (slice(None), slice(None)))):

@@ -56,7 +56,8 @@ class Flip:
 
 
 FLIPS = (Flip(True, 0, 0), Flip(False, 1, 2), Flip(False, -2, -1), Flip(True, 2, -1))
-"""Shifts are not multiples of 4 pixels, under which the networks are equivariant."""
+"""Shifts are not multiples of 4 pixels, under which the networks are equivariant, and at most
+`MAX_SHIFT`."""
 
 
 def passes(inverse: TranslationEngine | None) -> int:

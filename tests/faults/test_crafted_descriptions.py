@@ -2,6 +2,7 @@
 traceback; the message names the file, what was found and what to do."""
 
 import json
+import math
 import resource
 import shutil
 from collections.abc import Iterator
@@ -167,9 +168,12 @@ def test_weights_that_are_no_weights_are_refused(model, content):
 def crafted_table(facts: object = None, **arrays: np.ndarray) -> bytes:
     """A contrast table with a right seal."""
     sound = {name: np.ones(shape, np.float32) for name, shape in table_file._SHAPES.items()}
-    made = {"version": TABLE_VERSION, "shape": SHAPE_OF_TABLE, "findings": {}}
-    made |= {"spacing_yx_mm": [1, 1]}
-    facts = made | {"store_fingerprint": "f", "store_contents": "c"} if facts is None else facts
+    for name in ("prior", "likelihood"):
+        sound[name] /= sound[name].shape[1]
+    made = {"version": TABLE_VERSION, "shape": SHAPE_OF_TABLE, "findings": {"bell_width": 0.1}}
+    made |= {"spacing_yx_mm": [1, 1], "store_fingerprint": "f", "store_contents": "c"}
+    facts = made | facts if isinstance(facts, dict) and facts else facts
+    facts = made if facts is None else facts
     text, arrays = facts if isinstance(facts, str) else json.dumps(facts), sound | arrays
     digest = table_file._digest(text, arrays)
     return safetensors.numpy.save(arrays, {"facts": text, "sha256": digest})
@@ -184,10 +188,41 @@ def crafted_table(facts: object = None, **arrays: np.ndarray) -> bytes:
         crafted_table(prior=np.ones((1, 1), np.float32)),
         crafted_table(bin_hu=np.ones((3, 2), np.float32)),
         crafted_table(histogram=np.full(table_file._SHAPES["histogram"], np.nan)),
+        crafted_table(histogram=np.zeros(table_file._SHAPES["histogram"])),
+        crafted_table(likelihood=np.zeros(table_file._SHAPES["likelihood"])),
+        crafted_table(prior=np.ones(table_file._SHAPES["prior"], np.complex64)),
+        crafted_table(bin_hu=np.full(table_file._SHAPES["bin_hu"], 1e6)),
+        crafted_table(affinities=np.full(table_file._SHAPES["affinities"], 1e30)),
+        crafted_table(facts={"findings": {}}),
+        crafted_table(facts={"findings": {"bell_width": 10**400}}),
+        crafted_table(facts={"findings": {"bell_width": math.nan}}),
+        crafted_table(facts={"findings": {"bell_width": 1, "bell_gain_nats": 1}}),
+        crafted_table(facts={"spacing_yx_mm": [0, 0]}),
+        crafted_table(facts={"spacing_yx_mm": [math.nan, 1]}),
         (10**12).to_bytes(8, "little") + b"{}",
         b"",
     ],
-    ids=["list", "empty", "deep", "one position", "other axes", "not finite", "long", "nothing"],
+    ids=[
+        "list",
+        "empty",
+        "deep",
+        "one position",
+        "other axes",
+        "not finite",
+        "no voxels",
+        "no shares",
+        "complex",
+        "beyond HU",
+        "beyond counts",
+        "no findings",
+        "too large",
+        "finding not finite",
+        "half of two",
+        "no pixels",
+        "pixels not finite",
+        "long",
+        "nothing",
+    ],
 )
 def test_a_crafted_contrast_table_is_refused(content):
     with pytest.raises(TableError, match=r"contrast table of it(?s:.*)python -m"):

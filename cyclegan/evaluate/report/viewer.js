@@ -67,7 +67,9 @@ class Viewer {
   }
 
   press(event) {
-    if (event.target.tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.type === "number" || event.ctrlKey || event.metaKey || event.altKey) return;
+    // The slider moves by its own keys.
+    if (event.target.type === "range" && event.key.length > 1) return;
     const names = Object.keys(this.data.windows);
     const keys = {
       ArrowUp: () => this.step(1), ArrowDown: () => this.step(-1),

@@ -188,10 +188,10 @@ def notes_of(
             f"{direction} was trained on voxels (z, y, x) of {spacing_text(weights.spacing_mm)}, "
             f"and must learn the scale of this store's {spacing_text(store.spacing_mm)}."
         )
-    if not weights.mri_contrast:
+    if not weights.spacing_mm:
         yield (
-            f"{direction} comes from a file that states neither voxels nor intensities: whether it "
-            "was trained on MRI windows and HU as this run scales them cannot be checked."
+            f"{direction} comes from a source that does not state its voxels: whether it was "
+            "trained on voxels, MRI windows and HU like this run's cannot be checked."
         )
 
 

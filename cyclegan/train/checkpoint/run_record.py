@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from cyclegan.config.run_location import ENVIRONMENT
-from cyclegan.errors import ConfigError
+from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
+from cyclegan.errors import ConfigError, TableError
 from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from data_prep.store.subject_record import (
@@ -47,6 +48,7 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
         "workers": workers,
         "spacing_mm": store.spacing_mm,
         "size": store.size,
+        "preprocessing": store.preprocessing.version,
         "store_fingerprint": store.fingerprint,
         "store_contents": store.contents,
     }
@@ -69,12 +71,21 @@ def record_subjects(
 
 
 def require_same_grid(run_folder: StoragePath, store: Store) -> None:
-    """Refuse a store whose voxel or slice size differs from the one a run was trained on.
+    """Refuse a store whose voxel or slice size, or the version of whose preprocessing, differs from
+    the one a run was trained on.
 
     Raises:
-        ConfigError: The sizes differ; the message contains a matching `convert` command.
+        ConfigError: The sizes differ; the message contains a matching `convert` command. Or the run
+            is of another version, to which MRIs and depths of this one look otherwise.
     """
     run = read_environment(run_folder)
+    if run and (trained := run.get("preprocessing")) != store.preprocessing.version:
+        raise ConfigError(
+            f"Run {run_folder.name} was trained on preprocessing {trained or 'of before 6'}, and "
+            f"{store.path.name} is of {store.preprocessing.version}: the generators would see MRIs "
+            "and depths on another scale than they learned. Use the version of this project that "
+            "trained them, or train again."
+        )
     if not run or (list(store.spacing_mm), list(store.size)) == (
         run["spacing_mm"],
         run["size"],
@@ -118,6 +129,26 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
         "steps, scores and best checkpoint would mix two data sets. Use the store that it started "
         "with, or start a new run: --run.name NAME."
     )
+
+
+def table_of_run(run_folder: StoragePath) -> KeptTable | None:
+    """Read the contrast table of a run; None if it has none.
+
+    Raises:
+        TableError: It is damaged, or was fitted to other volumes than those of the run.
+    """
+    kept, run = read_table(run_folder / TABLE_FILE), read_environment(run_folder)
+    if (
+        kept
+        and run
+        and (kept.store_fingerprint, kept.store_contents)
+        != (run["store_fingerprint"], run["store_contents"])
+    ):
+        raise TableError(
+            f"{run_folder / TABLE_FILE} was fitted to other volumes than those of this run. Fit it "
+            f"to them: python -m cyclegan.contrast {run_folder} --overwrite"
+        )
+    return kept
 
 
 def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:

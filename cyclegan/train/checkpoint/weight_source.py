@@ -17,6 +17,7 @@ from cyclegan.train.checkpoint.checkpoint import load_tensors
 from cyclegan.train.checkpoint.folder import FILE_HASHES, best_checkpoint, verify_checkpoint
 from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.checkpoint.torch_file import read_torch_file
+from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.store.subject_record import SubjectRecord, read_subjects
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -67,9 +68,11 @@ def pin_source(config: Config) -> Config:
         CheckpointError: It is a run without a checkpoint.
     """
     path, digest = split_pin(config.train.init)
-    if not path or digest:
+    if not path:
         return config
     source, recorded = storage_path(path), ""
+    if digest:
+        return replace(config, train=replace(config.train, init=pinned(source, digest)))
     if config.run.name and is_run(folder := resolve(config).run_folder):
         recorded = load_config(folder / CONFIG).train.init
     if split_pin(recorded)[0] != str(source):
@@ -108,8 +111,8 @@ def locate_source(path: StoragePath) -> SourceLocation:
         except OSError as error:
             raise ConfigError(
                 f"train.init is {path}, where there are no weights ({error.strerror or error}). "
-                "Give the folder or URL of a model (python -m cyclegan.export writes one), of a "
-                "run or of one of its checkpoints, or a .pth file of a generator."
+                "Give the folder or URL of an exported model, of a run or of one of its "
+                "checkpoints, or a .pth file of a generator."
             ) from error
 
 
@@ -133,7 +136,11 @@ def read_source(text: str) -> WeightSource:
         if found.kind == "file":
             tensors, settings = read_torch_file(found.path)
             return WeightSource(
-                generators={"to_ct": GeneratorWeights(tensors=tensors, settings=settings)}
+                generators={
+                    "to_ct": GeneratorWeights(
+                        tensors=tensors, settings=settings, mri_contrast="plain"
+                    )
+                }
             )
         read = _read_checkpoint if found.kind == "checkpoint" else _read_model
         return read(found.path)
@@ -146,6 +153,12 @@ def _read_checkpoint(path: StoragePath) -> WeightSource:
         discriminators = load_tensors(here / "discriminators.safetensors")
     run_folder = path.parent.parent
     environment = read_environment(run_folder) or {}
+    if environment and (trained := environment.get("preprocessing")) != PREPROCESSING_VERSION:
+        raise CheckpointError(
+            f"Checkpoint {path} was trained on preprocessing {trained or 'of before 6'}, and this "
+            f"version has {PREPROCESSING_VERSION}: MRIs and depths are on another scale than its "
+            "networks learned. Give another source."
+        )
     try:
         section = "generator."
         common = GeneratorWeights(

@@ -1,5 +1,9 @@
 """What each HU looks like is found from mixtures whose answer is known."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -107,3 +111,27 @@ def test_a_bell_keeps_the_mean_of_what_is_expected():
     found = bells(one_each, 0.08)
 
     assert found.argmax(axis=1)[3:-3].tolist() == [7, 8, 9, 10]
+
+
+SUM = """
+import hashlib
+import numpy as np
+from cyclegan.contrast.likelihood import sum_over_positions
+random = np.random.default_rng(0)
+total = sum_over_positions(random.random((24, 7344)), random.random((7344, 32)))
+print(hashlib.sha256(total.tobytes()).hexdigest())
+"""
+
+
+def test_threads_of_blas_change_no_bit_of_a_sum():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", SUM],
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in "12"
+    }
+
+    assert len(found) == 1

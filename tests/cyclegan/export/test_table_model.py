@@ -101,8 +101,10 @@ def test_a_run_without_a_table_or_another_direction_is_refused(config, table):
     with pytest.raises(ModelError, match=r"no contrast table\. Fit it first: python -m"):
         export(command)
     (config.run_folder / TABLE_FILE).write_bytes(table)
-    with pytest.raises(UsageError, match="from MRIs only"):
+    with pytest.raises(UsageError, match="--direction is for generators"):
         export(replace(command, direction="both"))
+    with pytest.raises(UsageError, match="--checkpoint, --scores is for generators"):
+        export(replace(command, checkpoint="newest", scores=config.run_folder / "scores.json"))
 
 
 def test_the_code_of_the_card_gives_what_translate_gives(folder, store):

@@ -145,8 +145,7 @@ def test_the_pixels_of_a_plane_are_those_of_the_volume(browser, viewer, mri):
     height, width, *values = drawn
     expected = (mri[::-1, 20] + 1) / 2 * 255
     assert (height, width) == expected.shape
-    # Within what a JPEG makes of noise.
-    assert np.corrcoef(values, expected.ravel())[0, 1] > 0.98
+    np.testing.assert_allclose(values, expected.ravel(), rtol=0, atol=1.5)
 
 
 def test_a_window_changes_the_cts_alone(viewer):
