@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrct.cli import parse, print_json, run_command
+from mrct.cli import colour_by_choice, parse, print_json, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.progress import QUIET_VARIABLE, progress
 from mrct.storage.paths import StoragePath, storage_path
@@ -101,6 +101,15 @@ def test_a_flag_may_be_a_folder_or_a_url():
         store=storage_path("a.zarr"), other=storage_path("memory://bucket/b.zarr")
     )
     assert parse(Command, flags[:2], prog="x").other is None
+
+
+def test_a_terminal_that_is_not_named_is_not_named_afterwards(monkeypatch):
+    monkeypatch.delenv("TERM", raising=False)
+
+    with colour_by_choice():
+        pass
+
+    assert "TERM" not in os.environ
 
 
 def test_errors_have_colour_on_a_terminal_unless_it_is_declined(capsys, monkeypatch):

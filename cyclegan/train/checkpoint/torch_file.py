@@ -45,8 +45,10 @@ def read_torch_file(path: StoragePath) -> tuple[dict[str, Tensor], GeneratorConf
     }
     first = tensors.get(_FIRST)
     ends = [name for name in tensors if re.fullmatch(_LAST, name)]
-    if first is None or first.ndim != 4 or tensors[ends[-1]].ndim != 4:
-        raise _refused(path, "it has no layer model.1.weight, or none of its shape at the end")
+    if first is None or first.ndim != 4:
+        raise _refused(path, "it has no layer model.1.weight")
+    if tensors[ends[-1]].ndim != 4:
+        raise _refused(path, "its last layer is no convolution")
     channels = first.shape[1], tensors[ends[-1]].shape[0]
     if channels != (1, 1):
         raise _refused(path, f"its images have {channels[0]} and {channels[1]} channels, not one")

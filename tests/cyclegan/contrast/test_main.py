@@ -15,6 +15,7 @@ from cyclegan.errors import TableError
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.evaluate.results import write_results
 from cyclegan.train.checkpoint.checkpoint import folder_of, restore_checkpoint
+from cyclegan.train.checkpoint.run_record import table_of_run
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from mrct.errors import ExitCode
@@ -70,6 +71,16 @@ def test_a_run_keeps_its_table_and_every_evaluation_scores_it(config, tmp_path, 
     sentence = printed.splitlines()[0]
     assert sentence.startswith("Bells of width")
     assert sentence in report
+
+
+def test_a_table_of_other_volumes_is_refused(config):
+    main([str(config.run_folder), "--workers", "0"])
+    assert table_of_run(config.run_folder)
+    path = config.run_folder / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"store_contents": "other"}))
+
+    with pytest.raises(TableError, match="fitted to other volumes"):
+        table_of_run(config.run_folder)
 
 
 def test_checkpoints_name_the_table_and_a_resume_takes_no_other(config):

@@ -86,11 +86,18 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
 ):
     guarded = replace(guarded, optimizer=replace(guarded.optimizer, schedule="constant"))
     poison(monkeypatch, first=4, last=5, times=1)
+    # The run got its contrast table after the checkpoint that it goes back to.
+    table = "f" * 64
+    monkeypatch.setattr(
+        "cyclegan.train.training_run.take_table",
+        lambda state, *_, **__: setattr(state, "contrast_table", table),
+    )
 
     state = train_worker(guarded, Worker())
 
     assert state.step == 6
     assert state.rollbacks == 1
+    assert state.contrast_table == table
     assert state.skipped.item() == 0  # the counter went back, too
     assert finite(state)
     lines = read_lines(guarded.run_folder / METRICS)

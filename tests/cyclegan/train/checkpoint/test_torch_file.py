@@ -10,6 +10,7 @@ from cyclegan.config.config import GeneratorConfig
 from cyclegan.errors import ConfigError
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.torch_file import read_torch_file
+from cyclegan.train.checkpoint.weight_source import read_source
 from mrct.storage.local_path import LocalPath
 
 BLOCKS = 9
@@ -74,6 +75,7 @@ def test_a_file_of_that_project_gives_the_same_images_here(tmp_path, zipped):
 
     tensors, settings = read_torch_file(path)
 
+    assert read_source(str(path)).generators["to_ct"].mri_contrast == "plain"
     assert settings == GeneratorConfig(filters=8, blocks=BLOCKS, upsample="transposed")
     ours = Generator(filters=8, blocks=BLOCKS, upsample="transposed").eval()
     ours.load_state_dict(tensors)
@@ -143,6 +145,10 @@ def test_half_a_file_is_refused(tmp_path):
         ({"state_dict": {"model.1.weight": torch.zeros(1)}}, "more than the tensors"),
         ({"epoch": torch.zeros(1)}, r"no layer model\.1\.weight"),
         ({"model.1.weight": torch.zeros(3)}, r"no layer model\.1\.weight"),
+        (
+            TheirGenerator().state_dict() | {"model.26.weight": torch.zeros(())},
+            "last layer is no convolution",
+        ),
         (TheirGenerator(images=3).state_dict(), "3 and 3 channels.*--input_nc 1"),
     ],
 )

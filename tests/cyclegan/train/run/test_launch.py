@@ -1,5 +1,6 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
+import json
 import os
 import re
 import shutil
@@ -306,6 +307,16 @@ def test_a_store_of_another_spacing_is_refused_with_the_command_that_converts_al
 
     assert "--spacing-mm 3 2 2 --size 32 32" in str(caught.value)
     require_same_grid(begun.run_folder, store)
+
+
+def test_a_run_of_another_preprocessing_is_refused(begun, store):
+    path = begun.run_folder / "environment.json"
+    facts = json.loads(path.read_text())
+    del facts["preprocessing"]  # as before it was recorded
+    path.put(json.dumps(facts).encode())
+
+    with pytest.raises(ConfigError, match="trained on preprocessing of before 6"):
+        require_same_grid(begun.run_folder, store)
 
 
 @pytest.mark.parametrize(
