@@ -86,8 +86,14 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
 ):
     guarded = replace(guarded, optimizer=replace(guarded.optimizer, schedule="constant"))
     poison(monkeypatch, first=4, last=5, times=1)
-    # The run got its contrast table after the checkpoint that it goes back to.
-    table = "f" * 64
+    table, restore = "f" * 64, checkpoint.restore_checkpoint
+
+    def restore_older(state, folder):
+        """A checkpoint from before the run got its contrast table."""
+        restore(state, folder)
+        state.contrast_table = ""
+
+    monkeypatch.setattr(checkpoint, "restore_checkpoint", restore_older)
     monkeypatch.setattr(
         "cyclegan.train.training_run.take_table",
         lambda state, *_, **__: setattr(state, "contrast_table", table),
