@@ -37,6 +37,7 @@ def stages() -> dict[str, str]:
         "--spacing-mm 3 2.4 2.4 --size 104 96",
         "train": f"cyclegan.train demo --data.store {STORE} "
         f"--run.storage {RUN.parent} --run.name {RUN.name}{shorten()}",
+        "contrast": f"cyclegan.contrast {RUN} --workers 0",
         "evaluate": f"cyclegan.evaluate {RUN} --split test",
         "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
         "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} "
