@@ -91,11 +91,8 @@ class TranslationEngine:
         """
         body = turned(shown.body) if turned else shown.body
         middle = _middle(images.shape[2:], self.model.info.preprocessing.size)
-        shifts = [MAX_SHIFT if axis.start else 0 for axis in middle]
-        inner = [
-            slice(axis.start + shift, axis.stop - shift)
-            for axis, shift in zip(middle, shifts, strict=True)
-        ]
+        most = zip(middle, (MAX_SHIFT if axis.start else 0 for axis in middle), strict=True)
+        inner = [slice(axis.start + shift, axis.stop - shift) for axis, shift in most]
         beyond = shown.body.copy()
         beyond[:, *inner] = False
         large = torch.from_numpy(beyond.any(axis=(1, 2)))

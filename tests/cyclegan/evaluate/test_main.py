@@ -80,7 +80,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     for sha256 in scores["hashes"].values():
         assert len(sha256) >= 16
         assert sha256 in html
-    assert html.count("data:image/png") == 6
+    assert html.count('<img src="data:image/png') == 6
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "scores.json",
         "per_volume.csv",

@@ -171,8 +171,9 @@ def test_only_new_discriminators_learn_at_first_and_a_stop_changes_nothing(
     assert digest(train_worker(tuned, Worker())) == unbroken[STEPS][2]
 
 
-def test_the_run_its_model_and_its_card_state_the_source(finished, config, store):
-    donor = finished.config.run_folder
+def test_the_run_its_model_and_its_card_state_the_source(finished, config, store, tmp_path):
+    donor = LocalPath(tmp_path / "small")
+    shutil.copytree(finished.config.run_folder, donor)
     write_subjects(donor, read_subjects(donor), {"train": ["of the source"], "val": []})
     tuned = starting_from(config, donor)
     train_worker(replace(tuned, schedule=replace(tuned.schedule, pause_at_step=1)), Worker())
