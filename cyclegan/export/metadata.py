@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from cyclegan.config.config import GeneratorConfig
 from cyclegan.config.files import from_mapping
@@ -138,6 +138,9 @@ class TableInfo:
         return "ct"
 
 
+Info = TypeVar("Info", ModelInfo, TableInfo)
+
+
 def channels_of(direction: Direction, neighbours: int, conditions: bool) -> tuple[str, ...]:
     """Return the content of each input channel of a network, in order (`nets.input_channels`)."""
     source = "mri" if direction == "to_ct" else "ct"
@@ -166,17 +169,8 @@ def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
     direction = values.get("direction")
     if direction not in DIRECTIONS:
         raise other_version(folder, f"direction {shown(direction)}", " or ".join(DIRECTIONS))
-    try:
-        info = from_mapping(ModelInfo, values, INFO)
-    except (ConfigError, UsageError, TypeError) as error:
-        raise other_version(folder, str(error), "the fields of this version") from error
-    assert isinstance(info, ModelInfo)
-    if info.preprocessing.version != PREPROCESSING_VERSION:
-        raise other_version(
-            folder, f"preprocessing {info.preprocessing.version}", f"{PREPROCESSING_VERSION}"
-        )
-    require_plain_words(folder, info.run, info.checkpoint, info.config_hash)
-    require_upright(folder, info.orientation)
+    info = info_of(ModelInfo, values, folder)
+    require_plain_words(folder, info.checkpoint, info.config_hash)
     # Bounded before their list is made: the number is whatever the file claims.
     neighbours = max(0, min(info.neighbours, len(info.inputs)))
     channels = channels_of(info.direction, neighbours, info.conditions)
@@ -189,6 +183,21 @@ def parse_info(content: str | bytes, folder: Path) -> ModelInfo:
     return info
 
 
+def info_of(kind: type[Info], values: dict[str, Any], folder: Path) -> Info:
+    """Return the fields of a `model.json`, with those checked that models of all kinds have."""
+    try:
+        info = from_mapping(kind, values, INFO)
+    except (ConfigError, UsageError, TypeError) as error:
+        raise other_version(folder, str(error), "the fields of this version") from error
+    assert isinstance(info, kind)
+    if (version := info.preprocessing.version) != PREPROCESSING_VERSION:
+        raise other_version(folder, f"preprocessing {version}", f"{PREPROCESSING_VERSION}")
+    require_plain_words(folder, info.run)
+    if info.orientation != _UPRIGHT:
+        raise other_version(folder, shown(info.orientation), f"{_UPRIGHT!r}")
+    return info
+
+
 def require_plain_words(folder: Path, *words: str) -> None:
     """Refuse a `model.json` whose names of a run or a checkpoint are paths or no words."""
     for word in words:
@@ -198,13 +207,7 @@ def require_plain_words(folder: Path, *words: str) -> None:
             )
 
 
-def require_upright(folder: Path, orientation: str) -> None:
-    """Refuse a `model.json` of another orientation than all models of this version have."""
-    if orientation != _UPRIGHT:
-        raise other_version(folder, shown(orientation), f"{_UPRIGHT!r}")
-
-
-def write_info(info: ModelInfo, folder: Path) -> None:
+def write_info(info: ModelInfo | TableInfo, folder: Path) -> None:
     """Write `model.json`."""
     (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
 

@@ -3,26 +3,22 @@
 `model.json` has the kind `table`; the folder holds the table's file in place of a network's.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from cyclegan.config.files import from_mapping
 from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
-from cyclegan.errors import ConfigError, ModelError, TableError
+from cyclegan.errors import ModelError, TableError
 from cyclegan.export.metadata import (
     INFO,
     TableInfo,
     described,
+    info_of,
     other_version,
-    require_plain_words,
-    require_upright,
+    write_info,
 )
 from cyclegan.export.model_folder import CARD, TABLE_CONTENT, content_of, verify_model
 from cyclegan.export.table_card import table_card
-from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.store.subject_record import SUBJECTS_FILE, SubjectRecord, subjects_content
-from mrct.errors import UsageError
 from mrct.storage.local_path import LocalPath
 
 
@@ -38,7 +34,7 @@ def write_table_model(folder: Path, info: TableInfo, table: bytes, subjects: Sub
     """Write the files of a table's model folder but SHA256SUMS; see `publish_folder`."""
     (folder / TABLE_FILE).write_bytes(table)
     (folder / SUBJECTS_FILE).write_bytes(subjects_content(subjects))
-    (folder / INFO).write_text(json.dumps(asdict(info), indent=2) + "\n")
+    write_info(info, folder)
     (folder / CARD).write_text(table_card(info))
 
 
@@ -55,19 +51,12 @@ def read_table_model(folder: Path) -> TableModel:
     """
     verify_model(folder)
     values = described(folder, (folder / INFO).read_bytes())
+    info = info_of(TableInfo, values, folder)
     try:
-        info = from_mapping(TableInfo, values, INFO)
         kept = read_table(LocalPath(folder / TABLE_FILE))
-    except (ConfigError, UsageError, TypeError) as error:
-        raise other_version(folder, str(error), "the fields of this version") from error
     except TableError as error:
         raise ModelError(f"{error} Then export it again.") from error
-    assert isinstance(info, TableInfo)
     assert kept is not None
-    if (version := info.preprocessing.version) != PREPROCESSING_VERSION:
-        raise other_version(folder, f"preprocessing {version}", f"{PREPROCESSING_VERSION}")
-    require_plain_words(folder, info.run)
-    require_upright(folder, info.orientation)
     found, known = (
         (kept.sha256, kept.store_fingerprint, kept.table.spacing_yx_mm),
         (info.contrast_table, info.store_fingerprint, tuple(info.preprocessing.spacing_mm[1:])),

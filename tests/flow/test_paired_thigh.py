@@ -3,19 +3,16 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
-from cyclegan.config.files import resolve, to_yaml
 from cyclegan.config.presets import smoke
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.evaluate.paired_ct import paired_ct_of
 from cyclegan.evaluate.results import write_results
-from cyclegan.train.distributed import Worker
-from cyclegan.train.loop import train_worker
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode
+from tests.support.runs import run_of_one_step
 from tests.support.stores import make_store
 
 pytestmark = pytest.mark.slow
@@ -43,23 +40,11 @@ def thigh(tmp_path_factory, shared):
 def run(tmp_path_factory):
     """A run of one step on heads of the same grid: its CTs are nonsense, its report must not be."""
     folder = tmp_path_factory.mktemp("run")
-    make_store(
+    store = make_store(
         folder / "s.zarr", mri=2, ct=2, shape=(4, *SIZE), splits=("train", "val"),
         spacing_mm=SPACING_MM,
     )  # fmt: skip
-    config = smoke()
-    config = resolve(
-        replace(
-            config,
-            run=replace(config.run, name="one", storage=str(folder)),
-            data=replace(config.data, store=str(folder / "s.zarr")),
-            train=replace(config.train, max_steps=1),
-        )
-    )
-    config.run_folder.mkdir()
-    (config.run_folder / "config.yaml").write_text(to_yaml(config))
-    train_worker(config, Worker())
-    return config.run_folder
+    return run_of_one_step(store, smoke()).run_folder
 
 
 @pytest.mark.parametrize("options", [{}, {"register": "rigid"}, {"native": "manifest.csv"}])

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import resolve, to_yaml
 from cyclegan.config.presets import smoke
 from cyclegan.contrast.__main__ import main
 from cyclegan.contrast.table_file import TABLE_FILE, read_table
@@ -19,28 +18,17 @@ from cyclegan.train.checkpoint.run_record import table_of_run
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from mrct.errors import ExitCode
+from tests.support.runs import run_of_one_step
 from tests.support.stores import make_store
 
 
 @pytest.fixture
 def config(tmp_path) -> Config:
     """The configuration of a run of one step, which is over."""
-    make_store(
+    store = make_store(
         tmp_path / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val")
     )
-    base = smoke()
-    config = resolve(
-        replace(
-            base,
-            run=replace(base.run, name="one", storage=str(tmp_path)),
-            data=replace(base.data, store=str(tmp_path / "s.zarr")),
-            train=replace(base.train, max_steps=1),
-        )
-    )
-    config.run_folder.mkdir()
-    (config.run_folder / "config.yaml").write_text(to_yaml(config))
-    train_worker(config, Worker())
-    return config
+    return run_of_one_step(store, smoke())
 
 
 def named_by(config: Config, step: int) -> str:

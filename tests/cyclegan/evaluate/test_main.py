@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import torch
 
-from cyclegan.config.files import load_config, resolve, to_yaml
+from cyclegan.config.files import load_config, to_yaml
 from cyclegan.config.presets import smoke
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.command import EvaluateCommand
@@ -25,12 +25,11 @@ from cyclegan.export.export import export
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint import checkpoint
-from cyclegan.train.distributed import Worker
 from cyclegan.train.engine.state import build_state
-from cyclegan.train.loop import train_worker
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode, UsageError
 from tests.support.models import publish_model
+from tests.support.runs import run_of_one_step
 from tests.support.stores import make_store
 
 
@@ -42,19 +41,10 @@ def run(tmp_path_factory):
 
 def trained(folder, config):
     """A run of one step, beside its store."""
-    make_store(folder / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val"))
-    config = resolve(
-        replace(
-            config,
-            run=replace(config.run, name="one", storage=str(folder)),
-            data=replace(config.data, store=str(folder / "s.zarr")),
-            train=replace(config.train, max_steps=1),
-        )
+    store = make_store(
+        folder / "s.zarr", mri=2, ct=2, paired=1, shape=(4, 64, 64), splits=("train", "val")
     )
-    config.run_folder.mkdir()
-    (config.run_folder / "config.yaml").write_text(to_yaml(config))
-    train_worker(config, Worker())
-    return config.run_folder
+    return run_of_one_step(store, config).run_folder
 
 
 def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
