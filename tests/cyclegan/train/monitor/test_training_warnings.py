@@ -41,7 +41,9 @@ def head(seed: int) -> dict[str, Tensor]:
 def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
     """The signs of a pair of generators that may look at the truth."""
     a, b = head(1), head(2)
-    batch = Batch(mri=a["mri"], ct=b["ct"], mri_body=a["body"], ct_body=b["body"])
+    batch = Batch(
+        mri=a["mri"], ct=b["ct"], mri_body=a["body"], ct_body=b["body"], pixel_mm=(1.0, 1.0)
+    )
     fake_ct, fake_mri = to_ct(a), to_mri(b["ct"], b["body"])
     rest = {"same_mri": a["mri"], "same_ct": b["ct"], "returned_mri": a["mri"]}
     images = Translated(fake_mri=fake_mri, fake_ct=fake_ct, returned_ct=b["ct"], **rest)
