@@ -7,6 +7,7 @@ Row 0 is anterior, column 0 the patient's right.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -41,7 +42,7 @@ class Batch:
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return the batch with the same change applied to each tensor."""
-        changed = {name: change(tensor) for name, tensor in self.tensors.items()}
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self.tensors.items()}
         return replace(self, **changed)
 
     @property

@@ -200,7 +200,7 @@ def _mri_tissue(
     """
     coarse_mm = (spacing_mm[0], 2 * spacing_mm[1], 2 * spacing_mm[2])
     some = image[:, ::2, ::2]
-    near = np.s_[:, :, :]
+    near: Box = (slice(None),) * 3
     for _ in range(2):
         root = np.sqrt(some.clip(0, np.percentile(some[near], 95)))
         threshold = otsu_threshold(root[near])
