@@ -66,6 +66,7 @@ def fit_missing_table(
     kept = table_of_run(config.run_folder)
     # One of other volumes is that of a start that ended before the run began.
     if kept is None or kept.store_contents != store.contents:
+        note("Fitting the contrast table that the generator MRI -> CT begins with")
         for line in keep_run_table(config.run_folder, store, workers):
             note(line)
 

@@ -27,7 +27,8 @@ def model_card(info: ModelInfo) -> str:
 **For research only. Not a medical device: no diagnosis, no treatment, no dose may rest on it.**
 
 A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.filters} filters,
-{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic {target}.{guide(info)}
+{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic
+{target}.{guide(info)}
 
 ## Use
 
