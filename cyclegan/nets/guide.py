@@ -114,13 +114,15 @@ class Guide(nn.Module):
 def half_turns(depth: Plane) -> Plane:
     """Return each pixel's direction from the middle of its slice's body: 0 is front, 1 is back.
 
-    Nothing here names a type or a device, which an exported graph would keep.
+    Nothing here names a device or a type of floating point, which an exported graph would keep; the
+    coordinates are whole numbers, as CUDA has no deterministic sum of others.
 
     Args:
         depth: The condition, -1 outside the body.
     """
-    ones = torch.ones_like(depth)
-    mask, y, x = ones * (depth > -1), ones.cumsum(2) - 1, ones.cumsum(3) - 1
+    ones = torch.ones_like(depth, dtype=torch.long)
+    y, x = ones.cumsum(2) - 1, ones.cumsum(3) - 1
+    mask = torch.ones_like(depth) * (depth > -1)
     share = mask.mean((2, 3), keepdim=True).clamp(min=LEAST_SHARE)
     middle_y, middle_x = ((mask * at).mean((2, 3), keepdim=True) / share for at in (y, x))
     return torch.atan2((x - middle_x).abs(), middle_y - y) / torch.pi
