@@ -18,7 +18,8 @@ from scipy.ndimage import gaussian_filter
 from cyclegan.atlas.positions import count_by_position, positions_of
 from cyclegan.contrast.likelihood import held_out_gain
 from cyclegan.contrast.random_field import mean_field
-from cyclegan.contrast.value_bins import NUM_MRI_BINS, Bins, mri_bins
+from cyclegan.contrast.value_bins import Bins, mri_bins
+from cyclegan.nets.guide import NUM_MRI_BINS
 from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.hounsfield import AIR_HU
 

@@ -81,7 +81,8 @@ class GuidedGenerator(Generator):
         same = guide if guide.dtype == image.dtype else guide.to(image.dtype)
         features = torch.cat([image, same], dim=1)
         correction: Tensor = self.layers(features) + self.branch(features)
-        return (guide[:, :1] + at_least_fp32(correction)).clamp(-1.0, 1.0)
+        corrected: Tensor = guide[:, :1] + at_least_fp32(correction)
+        return corrected.clamp(-1.0, 1.0)
 
 
 def generator_of(

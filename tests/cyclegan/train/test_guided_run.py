@@ -44,7 +44,8 @@ def config(config: Config) -> Config:
 
 
 def test_the_first_checkpoint_is_the_table_and_has_a_score(config, store):
-    state = train_worker(replace(config, train=replace(config.train, max_steps=1)), Worker())
+    config = guided(config, max_steps=1)
+    state = train_worker(config, Worker())
 
     folder = config.run_folder
     kept = read_table(folder / TABLE_FILE)
