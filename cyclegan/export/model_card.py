@@ -27,7 +27,8 @@ def model_card(info: ModelInfo) -> str:
 **For research only. Not a medical device: no diagnosis, no treatment, no dose may rest on it.**
 
 A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.filters} filters,
-{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic {target}.
+{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic
+{target}.{guide(info)}
 
 ## Use
 
@@ -94,6 +95,17 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 - Image scores do not settle whether a dose computed on the result is right.
 - Faces stay recognisable in results.
 """
+
+
+def guide(info: ModelInfo) -> str:
+    """Return the sentence about what the generator corrects; empty if it corrects nothing."""
+    by = {"atlas": "position", "table": "position and MRI value"}
+    if info.generator.guide == "none":
+        return ""
+    return (
+        f"\nIt corrects the HU that its training CTs have by {by[info.generator.guide]}, as its "
+        "contrast table tells:\nthe look-up is a part of each file."
+    )
 
 
 def beginning(initial_weights: str) -> str:
