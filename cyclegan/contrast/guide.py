@@ -10,7 +10,7 @@ from cyclegan.nets.input_channels import DEPTH_REACH_MM
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, normalise
 
-LEVELS: dict[Literal["plain", "inverted"], tuple[float, float]] = {
+LEVEL_OF_VALUE: dict[Literal["plain", "inverted"], tuple[float, float]] = {
     "plain": (0.5, 0.5),
     "inverted": ((1 + INVERTED_CENTRE / INVERTED_SLOPE) / 2, -0.5 / INVERTED_SLOPE),
 }
@@ -35,4 +35,4 @@ def fill_guide(
     """
     guess = normalise(torch.from_numpy(table.expected_hu(by_value=by_value)), WINDOW_HU)
     outermost_mm = min(*table.spacing_yx_mm, DEPTH_REACH_MM / 2)
-    guide.fill(guess, LEVELS[mri_contrast], outermost_mm)
+    guide.fill(guess, LEVEL_OF_VALUE[mri_contrast], outermost_mm)

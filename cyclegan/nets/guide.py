@@ -27,7 +27,7 @@ LEAST_LEVEL = 1e-3
 """Share of the window below which the root of an MRI value is constant: its slope at 0 is
 infinite."""
 
-LEAST_SHARE = 1e-6
+LEAST_BODY_SHARE = 1e-6
 """Keeps the middle of a slice without a body finite."""
 
 Input = Float[Tensor, "B C H W"]
@@ -123,6 +123,6 @@ def half_turns(depth: Plane) -> Plane:
     ones = torch.ones_like(depth, dtype=torch.long)
     y, x = ones.cumsum(2) - 1, ones.cumsum(3) - 1
     mask = torch.ones_like(depth) * (depth > -1)
-    share = mask.mean((2, 3), keepdim=True).clamp(min=LEAST_SHARE)
+    share = mask.mean((2, 3), keepdim=True).clamp(min=LEAST_BODY_SHARE)
     middle_y, middle_x = ((mask * at).mean((2, 3), keepdim=True) / share for at in (y, x))
     return torch.atan2((x - middle_x).abs(), middle_y - y) / torch.pi
