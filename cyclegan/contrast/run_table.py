@@ -12,6 +12,8 @@ from cyclegan.train.checkpoint.resume import run_lock
 from cyclegan.train.checkpoint.run_record import store_of_run
 from data_prep.store.store import open_store
 from mrct.errors import ExitCode
+from mrct.imaging.modality import MODALITIES
+from mrct.progress import say_state
 
 
 def fit_run_table(command: ContrastCommand) -> ExitCode:
@@ -26,6 +28,8 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
             print(f"{path} is there (SHA-256 {kept.sha256}). --overwrite fits it again.")
             return ExitCode.DONE
         store = store_of_run(folder, store)
+        counts = [len(store.select(modality, "train")) for modality in MODALITIES]
+        say_state(f"Fitting the table to {counts[0]} MRIs and {counts[1]} CTs")
         fitted = fit_train_table(store, command.workers)
         content = table_bytes(
             fitted.table, store_fingerprint=store.fingerprint, store_contents=store.contents
@@ -33,6 +37,7 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
         path.put(content)
     sha256 = parse_table(content, path).sha256
     print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {sha256})"]))
+    print(f"  python -m cyclegan.evaluate {folder}\n  python -m cyclegan.export {folder} --table")
     return ExitCode.DONE
 
 
