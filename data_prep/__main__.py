@@ -123,7 +123,6 @@ def run_dry_run(settings: ConvertSettings) -> ExitCode:
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
     """Convert, then print the contents of the store and the refused inputs."""
-    import numpy as np
     from rich.console import Console
 
     from data_prep.convert.convert import convert
@@ -146,13 +145,13 @@ def run_convert(settings: ConvertSettings) -> ExitCode:
             f"{report.notes} notes on corrections: "
             f"python -m data_prep describe {settings.out} --notes"
         )
-    if report.cut:
-        rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
+    if report.whole_sizes:
+        rows, columns = (max(sizes) for sizes in zip(*report.whole_sizes, strict=True))
         print(
-            f"warning: {len(report.cut)} volumes are cropped: their body is larger than slices of "
-            f"{settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep describe "
-            f"{settings.out} --notes` lists by how much. To keep all of it, convert into a new "
-            f"--out with --size {rows} {columns}.",
+            f"warning: {len(report.whole_sizes)} volumes are cropped: their body is larger than "
+            f"slices of {settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep "
+            f"describe {settings.out} --notes` lists by how much. To keep all of it, convert into "
+            f"a new --out with --size {rows} {columns}.",
             file=sys.stderr,
         )
     if not report.is_empty:
@@ -238,7 +237,20 @@ def run_check(command: CheckCommand) -> ExitCode:
     else:
         depth = "every byte" if command.full else "counts, sizes and metadata"
         print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
+        print(after_check(command, bool(problems)))
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def after_check(command: CheckCommand, has_problems: bool) -> str:
+    """Return what comes after a check: a repair, the check of every byte, or training."""
+    if has_problems:
+        return (
+            "Remove what is damaged, and convert it again:\n"
+            f"  python -m data_prep check {command.store} --repair --full"
+        )
+    if command.full:
+        return f"Train on it:\n  python -m cyclegan.train demo --data.store {command.store}"
+    return f"Read and compare every byte:\n  python -m data_prep check {command.store} --full"
 
 
 def run_repair(command: CheckCommand) -> ExitCode:

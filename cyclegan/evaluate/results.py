@@ -30,6 +30,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         open_model_under_test(path, store, device, command.batch_size)
         for path in (subject, *compared_models)
     )
+    if not command.json:
+        print(ours.seen_line, flush=True)
     theirs = with_unique_names(theirs)
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
     native = command.native
@@ -59,7 +61,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     report = html_report(
         scores,
         title=f"{ours.name} on the {command.split} split",
-        facts=facts,
+        facts=facts | {"trained on": ours.seen_line.removeprefix("Trained on ")},
         records=ours.records,
         hashes=hashes,
         table=ours.table.table if ours.table else None,

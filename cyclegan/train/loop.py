@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import computation_settings
+from cyclegan.config.files import compared_settings, computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
 from cyclegan.train.checkpoint.background_save import BackgroundSave
@@ -25,6 +25,7 @@ from cyclegan.train.engine.step import TrainEngine, train_step
 from cyclegan.train.first_state import resume_run
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.monitor.trackers import open_tracker
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
@@ -90,6 +91,7 @@ def train_worker(
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
     steps, settings = total_steps(config, store), computation_settings(config)
+    compared = compared_settings(config)
     begun = resume_run(state, config, worker, store, steps, start, first_notes.append)
     telemetry = Telemetry(
         config.run_folder,
@@ -99,6 +101,7 @@ def train_worker(
         device=worker.device,
         average=partial(mean_over_workers, share=share),
         highest=max_over_workers,
+        tracker=open_tracker(config) if worker.is_rank_zero else None,
     )
     note = partial(telemetry.note, state.step)
     schedule = config.schedule
@@ -131,7 +134,7 @@ def train_worker(
         explain_out_of_memory(config),
         trace_steps(config, worker, note) as trace,
     ):
-        telemetry.settings(settings, done=False)
+        telemetry.settings(settings, compared, done=False)
         for word in first_notes if worker.is_rank_zero else ():
             note(word)
         if run.owes_validation():
@@ -146,7 +149,7 @@ def train_worker(
             run.roll_back(trouble)
         saving.finish()
         telemetry.note(state.step, str(run.events))
-        telemetry.settings(settings, done=state.step == steps)
+        telemetry.settings(settings, compared, done=state.step == steps)
     return state
 
 

@@ -145,9 +145,9 @@ class TrainingRun:
             return
         metrics: dict[str, float] = {}
         if result.summary is not None:
-            scores, figure = result.summary
+            scores, pictures = result.summary
             self.telemetry.write(result.step, scores)
-            self.telemetry.write_image(result.step, "val/cycles", figure)
+            self.telemetry.write_images(result.step, pictures)
             metrics = {name: value for name, value in scores.items() if isfinite(value)}
             self.saving.score(result.step, metrics.get(SELECTION))
             self.scores[result.step] = metrics.get(SELECTION, inf)

@@ -72,6 +72,7 @@ def test_a_step_dispatches_few_operators(tmp_path, guide):
             ct=engine.formulas.with_conditions(ct, body, height, PIXEL_MM),
             mri_body=body,
             ct_body=body,
+            pixel_mm=PIXEL_MM,
         )
         telemetry.add(train_step(state, engine, batch, config.loss.at(state.step, 100), 0.9))
 
@@ -100,7 +101,7 @@ def losses_and_gradients(formulas: Formulas) -> dict[str, Tensor]:
     mri, ct = (
         formulas.with_conditions(image(1).detach(), body, height, PIXEL_MM) for _ in range(2)
     )
-    batch = Batch(mri=mri, ct=ct, mri_body=body, ct_body=body.roll(3, -1))
+    batch = Batch(mri=mri, ct=ct, mri_body=body, ct_body=body.roll(3, -1), pixel_mm=PIXEL_MM)
     made = Translated(*(image(channels) for channels in (3, 3, 1, 1, 1, 1)))
     scores = image(1, 4), image(1, 4)
     everything = LossConfig().mapped(lambda term: replace(term, enabled=True))
