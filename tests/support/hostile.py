@@ -96,14 +96,14 @@ class Deadly(Source):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Murderous(Deadly):
-    """Takes the raylet of its machine along instead, once its own deaths are over."""
+    """Goes with the raylet of its machine instead, once its own deaths are over."""
 
     def read(self, note: Note) -> Volume:
         Deadly.read(self, note)
         for each in psutil.Process().parents():
             if each.name() == "raylet":
                 each.kill()
-        time.sleep(600)
+        os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
 
