@@ -245,7 +245,7 @@ def model_info(
         conditions=conditions,
         intensity=Intensity(mri_contrast=config.data.mri_contrast),
         preprocessing=store.preprocessing,
-        generator=config.generator,
+        generator=config.generator if shown == "mri" else replace(config.generator, guide="none"),
         run=config.run.name,
         config_hash=config_hash(config),
         checkpoint=checkpoint,

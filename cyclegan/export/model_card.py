@@ -36,6 +36,7 @@ def model_card(info: ModelInfo, picture: str = "") -> str:
     worst = max(info.parity.values(), default=None)
     rows = [
         ("makes", f"synthetic {target}s from axial {source} slices, whole slices only"),
+        *guide_rows(info),
         *data_rows(info),
         ("training", f"{info.training}; {beginning(info.initial_weights)}"),
         ("grid", grid_row(info)),
@@ -231,6 +232,17 @@ def methods_part(info: ModelInfo | TableInfo) -> str:
 `model.json` has every setting, range and hash, and `subjects.json` the pseudonyms of the subjects
 of the train and val split.
 """
+
+
+def guide_rows(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    """Yield what the generator corrects, if it corrects something."""
+    by = {"atlas": "position", "table": "position and MRI value"}
+    if info.generator.guide != "none":
+        yield (
+            "corrects",
+            f"the HU that its training CTs have by {by[info.generator.guide]}, as its contrast "
+            "table tells; the look-up is a part of each file",
+        )
 
 
 def beginning(initial_weights: str) -> str:

@@ -5,13 +5,12 @@ for a contrast table numpy and scipy: `cyclegan.contrast` has the same steps wit
 reasons.
 """
 
-from cyclegan.atlas.positions import POSITION_BINS
 from cyclegan.contrast.random_field import FIELD_STEPS, FIELD_STRENGTH
 from cyclegan.contrast.table import NEVER, RARE, REFIT_PRIOR, REFIT_SMOOTHING, REFIT_STEPS
 from cyclegan.contrast.table_file import TABLE_FILE
-from cyclegan.contrast.value_bins import NUM_MRI_BINS
 from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import ModelInfo
+from cyclegan.nets.guide import NUM_MRI_BINS, POSITION_BINS
 from cyclegan.nets.input_channels import DEPTH_REACH_MM
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.imaging.geometry import SLICE_STEPS

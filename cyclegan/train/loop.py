@@ -22,13 +22,14 @@ from cyclegan.train.engine.measured_layout import settle_layout
 from cyclegan.train.engine.placement import compute_dtype, gpu_name, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
+from cyclegan.train.first_state import resume_run
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
 from cyclegan.train.monitor.trackers import open_tracker
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
-from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
+from cyclegan.train.training_run import ReportMetrics, TrainingRun
 from cyclegan.train.validation.background import BackgroundValidation
 from cyclegan.train.validation.patience import past_scores
 from cyclegan.train.validation.scorer import open_scorer
@@ -139,7 +140,10 @@ def train_worker(
         if run.owes_validation():
             run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            run.save(wait=True)
+            # What a guided generator looks up is a result before it has learned anything.
+            guided = config.generator.guide != "none"
+            run.save(validated=guided and run.validate(to_its_end=False), wait=True)
+            run.finish_validation()
         run.make_up_scores()
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)

@@ -30,13 +30,13 @@ CPU = torch.device("cpu")
 MOST_OPERATORS = 150
 
 
-def narrow() -> Config:
+def narrow(guide: str) -> Config:
     """The default with thin networks; their width and depth change nothing outside of them."""
     base = default()
     return replace(
         base,
         batch=replace(base.batch, shards=1, shard_size=2),
-        generator=replace(base.generator, filters=4, blocks=1),
+        generator=replace(base.generator, filters=4, blocks=1, guide=guide),
         discriminator=replace(base.discriminator, filters=4),
     )
 
@@ -46,10 +46,11 @@ def ellipse(side: int) -> Tensor:
     return ((line[:, None] / 0.8) ** 2 + (line / 0.7) ** 2 < 1).float().expand(2, 1, side, side)
 
 
-def test_a_step_dispatches_few_operators(tmp_path):
+@pytest.mark.parametrize("guide", ["none", "table"])
+def test_a_step_dispatches_few_operators(tmp_path, guide):
     """With everything around it: rates, conditions, image statistics, telemetry."""
     torch._dynamo.reset()
-    config, side = narrow(), 256
+    config, side = narrow(guide), 256
     state = build_state(config, size=(side, side), shards=range(1), device=CPU)
     how = {"dynamic": False, "fullgraph": True, "backend": "aot_eager"}
     for module in (state.generators, state.discriminators):

@@ -34,6 +34,7 @@ CONFIG = Config(
 EVERYTHING = replace(
     CONFIG,
     data=DataConfig(neighbours=1, conditions=True),
+    generator=replace(CONFIG.generator, guide="table"),
     loss=CONFIG.loss.mapped(lambda term: replace(term, enabled=True)),
 )
 
