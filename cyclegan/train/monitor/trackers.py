@@ -31,7 +31,7 @@ _LAST_WAIT_S = 60.0
 """Seconds that the end of a run waits for what is not sent yet."""
 _MOST_PARAMS = 100
 """MLflow's limit of parameters in one request."""
-_ANSWER_S = 30.0
+_MLFLOW_ANSWER_S = 30.0
 """Seconds to wait for an answer of the server."""
 
 
@@ -134,7 +134,7 @@ class MlflowTracker:
             data=None if content is None else json.dumps(content).encode(),
             headers={"Content-Type": "application/json"} | _authorization(),
         )
-        with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
+        with urllib.request.urlopen(request, timeout=_MLFLOW_ANSWER_S) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
