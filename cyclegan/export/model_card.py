@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cyclegan.config.pinned_path import split_pin
-from cyclegan.export.metadata import ModelInfo
+from cyclegan.export.metadata import ModelInfo, TableInfo
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import usage_code
 
@@ -59,6 +59,7 @@ Prefer `generator.safetensors` and `generator.onnx`. `torch.export.load` runs co
 | slices in training | {rows} x {columns} |
 | interpolation | {info.preprocessing.interpolation} |
 | MRI bias correction (N4) | {"yes" if info.preprocessing.bias_correction else "no"} |
+| height | {height_row(info)} |
 | CT values | {low:g} to {high:g} HU are -1 to 1 |
 | MRI values | {info.intensity.mri_window}, are -1 to 1 |
 | MRI contrast | {info.intensity.mri_contrast} |
@@ -94,6 +95,17 @@ in {"HU" if info.target == "ct" else "grey levels of 4095"}:
 - Image scores do not settle whether a dose computed on the result is right.
 - Faces stay recognisable in results.
 """
+
+
+def height_row(info: ModelInfo | TableInfo) -> str:
+    """Return what the height of a slice is."""
+    axis = info.height_axis
+    if not axis.sizes_mm:
+        return "0 at the lowest, 1 at the highest slice with body of each volume"
+    return (
+        f"0 to 1 on an axis of {axis.high_mm - axis.low_mm:.0f} mm, on which {axis.volumes} "
+        "training volumes were aligned by their outlines"
+    )
 
 
 def beginning(initial_weights: str) -> str:

@@ -1,7 +1,7 @@
 """The model card of a contrast table; that of a network is in `model_card.py`."""
 
 from cyclegan.export.metadata import TableInfo
-from cyclegan.export.model_card import training_table
+from cyclegan.export.model_card import height_row, training_table
 from cyclegan.export.table_code import table_code
 
 
@@ -28,7 +28,7 @@ Without this project, in this folder, with numpy and scipy, for a whole volume t
 table's grid already:
 
 ```python
-{table_code(info.preprocessing, info.orientation)}```
+{table_code(info)}```
 
 ## Input
 
@@ -39,6 +39,7 @@ table's grid already:
 | slices in training | {rows} x {columns} |
 | interpolation | {info.preprocessing.interpolation} |
 | MRI bias correction (N4) | {"yes" if info.preprocessing.bias_correction else "no"} |
+| height | {height_row(info)} |
 | MRI values | counted from the background, standardised by the body's median |
 
 ## Data
@@ -53,7 +54,8 @@ the subjects of its train and val split by pseudonym.
 
 - It knows 24 bins of HU and the contrast of its training MRIs. What looks like something else at
   its position is taken for it: lesions, implants and sutures above all.
-- It needs the field of view that it was made of: positions are relative to outline and height.
+- Positions are by outline and height: a wrong outline, or a part of the body that the training
+  volumes do not show, is misread.
 - `translate` warns where an input's voxels, field of view or intensities are outside what is
   listed above, and where the MRI is unlikely at its positions.
 - Image scores do not settle whether a dose computed on the result is right.

@@ -8,16 +8,17 @@ from cyclegan.contrast.random_field import FIELD_STEPS, FIELD_STRENGTH
 from cyclegan.contrast.table import NEVER, RARE, REFIT_PRIOR, REFIT_SMOOTHING, REFIT_STEPS
 from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.contrast.value_bins import NUM_MRI_BINS
+from cyclegan.export.height_code import height_code
+from cyclegan.export.metadata import TableInfo
 from cyclegan.nets.input_channels import DEPTH_REACH_MM
-from data_prep.preprocess.spec import PreprocessingSpec
-from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.intensity import MEDIAN_LEVEL
 
 
-def table_code(spec: PreprocessingSpec, orientation: str) -> str:
+def table_code(info: TableInfo) -> str:
     """Return Python code that reads `volume.npy` and `body.npy` and writes `synthetic.npy`, in the
     folder of the table."""
+    spec = info.preprocessing
     z, y, x = spec.spacing_mm
     depths, heights, angles = POSITION_BINS
     return f"""\
@@ -26,7 +27,7 @@ import json
 import numpy as np
 from scipy import ndimage
 
-# MRI, 0 in air, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm: {orientation}.
+# MRI, 0 in air, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm: {info.orientation}.
 volume = np.load("volume.npy").astype(np.float32)
 # Of the same shape, True within the body's outline, cavities included.
 body = np.load("body.npy").astype(bool)
@@ -41,10 +42,8 @@ for name, facts in json.loads(content[8:start]).items():
         kind = {{"F32": np.float32, "F64": np.float64}}[facts["dtype"]]
         arrays[name] = np.frombuffer(content[low:high], kind).reshape(facts["shape"])
 
+{height_code(info)}
 # The position of each voxel: depth below the outline, height, and direction from front to back.
-held = np.flatnonzero(body.any(axis=(1, 2)))
-height = np.clip((np.arange(len(body)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
-height = np.rint(height * {SLICE_STEPS}) / {SLICE_STEPS}
 pixel, reach = {spec.spacing_mm[1:]}, {DEPTH_REACH_MM}
 depth = np.zeros(body.shape)
 for slice_depth, inside in zip(depth, body):

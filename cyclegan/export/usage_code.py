@@ -4,6 +4,7 @@ It needs numpy, scipy and onnxruntime, and contains only what the model at hand 
 """
 
 from cyclegan.export.formats import FILES
+from cyclegan.export.height_code import height_code
 from cyclegan.export.metadata import ModelInfo
 from cyclegan.nets.input_channels import DEPTH_REACH_MM
 from mrct.imaging.hounsfield import AIR_HU
@@ -20,9 +21,10 @@ def usage_code(info: ModelInfo) -> str:
 def _arrays(info: ModelInfo) -> str:
     z, y, x = info.preprocessing.spacing_mm
     what = "MRI, 0 in air" if info.source == "mri" else "CT in HU"
+    json = "import json\n\n" if info.conditions and info.height_axis.sizes_mm else ""
     scipy = "\nfrom scipy import ndimage" if info.conditions else ""
     return f"""\
-import numpy as np
+{json}import numpy as np
 import onnxruntime{scipy}
 
 # {what}, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm:
@@ -53,9 +55,8 @@ def _through_network(info: ModelInfo) -> str:
     if info.conditions:
         pixel = info.preprocessing.spacing_mm[1:]
         before = f"""\
-# Height of the slices in the body, and depth in mm below its surface, up to `reach`.
-held = np.flatnonzero(body.any(axis=(1, 2)))
-height = np.clip((np.arange(len(x)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
+{height_code(info)}
+# Depth in mm below the body's surface, up to `reach`.
 pixel, reach = {pixel}, {DEPTH_REACH_MM}
 
 """

@@ -15,7 +15,7 @@ from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import denormalise
 
 SHOWN_HEIGHT = 0.6
-"""Relative height of the displayed slice: above the orbits, through the ventricles."""
+"""Height of the displayed slice: above the orbits, through the ventricles."""
 TILE_INCHES = 2.2
 
 CT = CT_BONE._replace(unit="HU, bone window")
