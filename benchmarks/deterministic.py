@@ -44,7 +44,7 @@ def main() -> None:
     """Take turns, so that all modes meet the same neighbours on the machine."""
     images = torch.rand(2, 4, 1, *SIZE) * 2 - 1
     body = torch.ones(4, 1, *SIZE)
-    batch = Batch(mri=images[0], ct=images[1], mri_body=body, ct_body=body)
+    batch = Batch(mri=images[0], ct=images[1], mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
     placed = {}
     for name, config in MODES.items():
         state = build_state(config, size=SIZE, shards=range(4), device=torch.device("cpu"))

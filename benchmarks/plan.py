@@ -87,7 +87,7 @@ def steps_alone(config: Config, pairs: int) -> list[float]:
     state = build_state(one, size=SIZE, shards=range(1), device=torch.device("cpu"))
     engine = place_networks(state, one, Worker(), print)
     image, body = torch.rand(pairs, 1, *SIZE) * 2 - 1, torch.ones(pairs, 1, *SIZE)
-    batch = Batch(mri=image, ct=image.flip(-1), mri_body=body, ct_body=body)
+    batch = Batch(mri=image, ct=image.flip(-1), mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
     times_s, until = [], time.monotonic() + ALONE_S
     while time.monotonic() < until:
         started = time.monotonic()

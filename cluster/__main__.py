@@ -168,7 +168,25 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
         print_json({"checks": [asdict(finding) for finding in findings]})
     else:
         Console().print(results_table(findings))
+        print(after_doctor(doctor, store, failed=sum(not each.passed for each in findings)))
     return ExitCode.DONE if all(each.passed for each in findings) else ExitCode.FAILED
+
+
+def after_doctor(doctor: DoctorCommand, store: StoragePath | None, failed: int) -> str:
+    """Return what comes after the checks: the same again, the store's check, or training."""
+    if failed:
+        return f"{failed} checks failed: do what they say, and run the same command again."
+    if store is None:
+        return (
+            "All checks passed. The same with the store that training will read:\n"
+            "  python -m cluster doctor --store STORE"
+        )
+    where = " --scale.workers N" if doctor.address or os.environ.get("RAY_ADDRESS") else ""
+    return (
+        "All checks passed. Predict what a training takes, then train:\n"
+        f"  python -m cluster plan --gpus 1 --store {store}\n"
+        f"  python -m cyclegan.train default --data.store {store}{where}"
+    )
 
 
 def store_from_environment() -> StoragePath | None:

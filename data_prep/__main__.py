@@ -214,7 +214,20 @@ def run_check(command: CheckCommand) -> ExitCode:
     else:
         depth = "every byte" if command.full else "counts, sizes and metadata"
         print(f"{len(store.volumes)} volumes checked ({depth}), {len(problems)} problems")
+        print(after_check(command, bool(problems)))
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def after_check(command: CheckCommand, has_problems: bool) -> str:
+    """Return what comes after a check: a repair, the check of every byte, or training."""
+    if has_problems:
+        return (
+            "Remove what is damaged, and convert it again:\n"
+            f"  python -m data_prep check {command.store} --repair --full"
+        )
+    if command.full:
+        return f"Train on it:\n  python -m cyclegan.train demo --data.store {command.store}"
+    return f"Read and compare every byte:\n  python -m data_prep check {command.store} --full"
 
 
 def run_repair(command: CheckCommand) -> ExitCode:

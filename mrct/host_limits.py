@@ -105,10 +105,11 @@ def exceeded_limit(error: BaseException) -> str:
             f"e.g. `ulimit -n {OPEN_FILES}`, and run the same command again."
         )
     is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, OSError) and error.errno == errno.ENOMEM
+        isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)
     )
     # The loader of shared libraries and the start of threads have no other sign of it.
-    says_so = isinstance(error, ImportError | RuntimeError) and _NOTHING_LEFT.search(str(error))
+    may_say = isinstance(error, ImportError | OSError | RuntimeError)
+    says_so = may_say and _NOTHING_LEFT.search(str(error))
     if is_memory or says_so:
         free_mib = free_memory_bytes() / 2**20
         return (

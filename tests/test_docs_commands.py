@@ -10,6 +10,7 @@ import pytest
 from cyclegan.config.files import to_yaml
 from cyclegan.config.presets import smoke
 from tests.support.accepted import PROGRAM, refusal
+from tests.test_architecture import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 # That of the commands is what they print for --help.
@@ -44,3 +45,15 @@ def test_the_commands_of_a_page_are_accepted_by_their_programs(page, monkeypatch
     ]
 
     assert refused == []
+
+
+def test_nobody_is_told_to_install_the_project_by_its_name():
+    """It is not published, and somebody else could publish something under it."""
+    told = [
+        (path.name, line)
+        for path in (*PAGES, *SOURCES)
+        for line in path.read_text().splitlines()
+        if re.search(r"install\b.*\bcyclegan-mri-ct", line)
+    ]
+
+    assert told == []

@@ -158,7 +158,7 @@ class Bench:
         if config.data.conditions:
             height = torch.rand(pairs, generator=generator).to(device)
             mri, ct = (with_conditions(images, body, height, PIXEL_MM) for images in (mri, ct))
-        return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+        return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
 
     def stepper(
         self,

@@ -120,7 +120,7 @@ def conditions_and_losses(bench: Bench, pairs: int = 2) -> str:
         "losses, there and back": lambda: generator_terms(batch, images, scores, weights)[
             "loss/generators"
         ].backward(),
-        "a sort of population": lambda: layer_quantiles(image, layers(body)),
+        "a sort of population": lambda: layer_quantiles(image, layers(body, PIXEL_MM)),
         "conditions, compiled": lambda: fast_conditions(image, body, height, PIXEL_MM),
         "losses, compiled": lambda: fast_terms(batch, images, scores, weights)[
             "loss/generators"

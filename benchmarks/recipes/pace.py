@@ -54,4 +54,4 @@ def batch_of(config: Config, store: Store) -> Batch:
     if config.data.conditions:
         middle, pixel = torch.full((num,), 0.5, device=DEVICE), store.spacing_mm[1:]
         mri, ct = (with_conditions(image, body, middle, pixel) for image in images)
-    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))

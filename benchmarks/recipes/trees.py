@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclegan.atlas.positions import POSITION_BINS, positions_of
+from cyclegan.atlas.positions import positions_of
 from cyclegan.inference.cycle import partner_ct
+from cyclegan.nets.guide import POSITION_BINS
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.hounsfield import AIR_HU
 

@@ -3,7 +3,6 @@ in training. Curves of a GAN diverge, gradients of one step do not.
 """
 
 import copy
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -51,7 +50,7 @@ def gradients(side: StepSide, weights: dict[str, Any], batch: Batch) -> dict[str
     for name, network in pairs(side):
         network.load_state_dict(weights[name])
     dtype = next(side.state.generators.parameters()).dtype
-    side.step(Batch(**{each.name: getattr(batch, each.name).to(dtype) for each in fields(batch)}))
+    side.step(batch.mapped(lambda tensor: tensor.to(dtype)))
     return {
         name: torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
         for name, network in pairs(side)

@@ -114,5 +114,9 @@ def batch_of(number: int, size: int) -> Batch:
     mri_body, ct_body = masks
     window = (0.0, float(np.percentile(mri, 99.5)))
     return Batch(
-        mri=image(mri, window), ct=image(ct, WINDOW_HU), mri_body=mri_body, ct_body=ct_body
+        mri=image(mri, window),
+        ct=image(ct, WINDOW_HU),
+        mri_body=mri_body,
+        ct_body=ct_body,
+        pixel_mm=(1.0, 1.0),
     )

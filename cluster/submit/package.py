@@ -11,7 +11,10 @@ from mrct.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 OWN_PACKAGES = ("mrct", "data_prep", "cyclegan", "tune", "cluster")
-PACKAGE_PATTERNS = ("*.py", "py.typed", "*.j2", "*.schema.json", "*.yaml", "*.sh", "*.sbatch")
+PACKAGE_PATTERNS = (
+    *("*.py", "py.typed", "*.j2", "*.js", "*.schema.json"),
+    *("*.yaml", "*.sh", "*.sbatch"),
+)
 TOP_FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 LARGE_BYTES = 10 << 20

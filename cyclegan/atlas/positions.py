@@ -12,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from cyclegan.nets.guide import POSITION_BINS
 from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize, depth_below_surface
 
-POSITION_BINS = (17, 24, 18)
-"""Bins of depth (finer at the surface), of height, and of direction from front to back, with left
-and right merged: those under which held-out CTs of two phantom cohorts were likeliest."""
 NUM_POSITIONS = int(np.prod(POSITION_BINS))
 SMOOTHING = (0.5, 0.7, 0.7)
 """Standard deviation in bins of depth, height and direction of the Gaussian that smooths the

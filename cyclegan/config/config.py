@@ -136,6 +136,11 @@ class GeneratorConfig:
     upsample: Literal["transposed", "resize"] = "resize"
     """Upsampling: `transposed` convolution (reference), or `resize`: nearest neighbour followed by
     a convolution, which avoids checkerboard artefacts."""
+    guide: Literal["none", "atlas", "table"] = "none"
+    """What the generator MRI -> CT corrects: nothing, the `atlas` (the mean of the training CTs at
+    each position), or the contrast `table` (the HU that look like the MRI value there), which is
+    fitted before the first step. The correction is 0 at first, so the run begins with the scores of
+    the look-up. Needs `data.conditions`."""
 
     def __post_init__(self) -> None:
         require(self.filters >= 1, "generator.filters must be at least 1.")
@@ -183,6 +188,12 @@ class Config:
 
     def __post_init__(self) -> None:
         self.batch.shards_of(0, self.scale.workers)
+        require(
+            self.generator.guide == "none" or self.data.conditions,
+            f"generator.guide is {self.generator.guide!r}, but without data.conditions a generator "
+            "does not know the positions to look up. Set --data.conditions or --generator.guide "
+            "none.",
+        )
         require(
             self.data.dtype == "float32" or self.train.precision == "fp16",
             f"data.dtype is float16, but train.precision is {self.train.precision!r}: the networks "

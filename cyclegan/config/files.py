@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from cyclegan.config.config import Config
 from cyclegan.config.pinned_path import split_pin
+from cyclegan.config.presets import PRESETS
 from cyclegan.config.run_storage import lasting, runs_folder
 from cyclegan.config.values import did_you_mean, shown, typed
 from cyclegan.errors import ConfigError
@@ -32,6 +33,19 @@ FREE_ON_RESUME = (
     # It decides how long a run trains, not what it computes until then.
     "train.patience",
 )
+COMPARED = (
+    "preset",
+    "run.seed",
+    "batch.shards",
+    "batch.shard_size",
+    "optimizer.learning_rate",
+    "optimizer.discriminator_learning_rate",
+    "train.epochs",
+    "train.max_steps",
+    "generator.filters",
+    "generator.blocks",
+)
+"""Settings that every run shows beside its loss weights, in a table of runs."""
 FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 
 
@@ -128,6 +142,23 @@ def computation_settings(config: Config) -> dict[str, Any]:
     if path:
         return settings | {"train.init": digest or path}
     return {n: value for n, value in settings.items() if not n.startswith("train.init")}
+
+
+def compared_settings(config: Config) -> dict[str, Any]:
+    """Return the settings by which runs are compared, by dotted name.
+
+    These are the weights of the loss, 0 for a disabled term, some others, and what differs from the
+    preset.
+    """
+    settings = computation_settings(config)
+    usual = computation_settings(PRESETS[config.preset]()) if config.preset in PRESETS else settings
+    weights = {f"loss.{name}.weight": t.effective_weight for name, t in config.loss.terms.items()}
+    changed = {
+        name: value
+        for name, value in settings.items()
+        if name in COMPARED or (usual.get(name) != value and not name.endswith(".enabled"))
+    }
+    return changed | weights
 
 
 def setting_changes(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> list[str]:

@@ -15,7 +15,8 @@ from cyclegan.atlas.positions import NUM_POSITIONS, count_by_position, positions
 from cyclegan.atlas.scans import Scan
 from cyclegan.contrast.likelihood import NUM_FOLDS
 from cyclegan.contrast.random_field import NeighbourCounts
-from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.contrast.value_bins import NUM_HU_BINS, hu_bins, mri_bins
+from cyclegan.nets.guide import NUM_MRI_BINS
 from cyclegan.nets.input_channels import PixelSize
 
 

@@ -1,7 +1,9 @@
 """The contrast table of a run: fitted to the volumes it began with, and kept in its folder."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from cyclegan.config.config import Config
 from cyclegan.config.files import load_config
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.command import ContrastCommand
@@ -9,9 +11,10 @@ from cyclegan.contrast.table import LEAST_GAIN
 from cyclegan.contrast.table_file import TABLE_FILE, parse_table, read_table, table_bytes
 from cyclegan.contrast.train_table import TrainTable, fit_train_table
 from cyclegan.train.checkpoint.resume import run_lock
-from cyclegan.train.checkpoint.run_record import store_of_run
-from data_prep.store.store import open_store
+from cyclegan.train.checkpoint.run_record import store_of_run, table_of_run
+from data_prep.store.store import Store, open_store
 from mrct.errors import ExitCode
+from mrct.storage.paths import StoragePath
 
 
 def fit_run_table(command: ContrastCommand) -> ExitCode:
@@ -26,14 +29,46 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
             print(f"{path} is there (SHA-256 {kept.sha256}). --overwrite fits it again.")
             return ExitCode.DONE
         store = store_of_run(folder, store)
-        fitted = fit_train_table(store, command.workers)
-        content = table_bytes(
-            fitted.table, store_fingerprint=store.fingerprint, store_contents=store.contents
-        )
-        path.put(content)
-    sha256 = parse_table(content, path).sha256
-    print("\n".join([*lines_of(fitted), f"Table: {path} (SHA-256 {sha256})"]))
+        print("\n".join(keep_run_table(folder, store, command.workers)))
     return ExitCode.DONE
+
+
+def keep_run_table(folder: StoragePath, store: Store, workers: int | None) -> list[str]:
+    """Fit the table of a run and keep it in its folder; return sentences about the fit.
+
+    Args:
+        folder: Folder of the run.
+        store: Store with the volumes that the run began with.
+        workers: As for `fit_train_table`, whose errors it has.
+    """
+    fitted, path = fit_train_table(store, workers), folder / TABLE_FILE
+    content = table_bytes(
+        fitted.table, store_fingerprint=store.fingerprint, store_contents=store.contents
+    )
+    folder.make_folder()
+    path.put(content)
+    return [*lines_of(fitted), f"Table: {path} (SHA-256 {parse_table(content, path).sha256})"]
+
+
+def fit_missing_table(
+    config: Config, store: Store, workers: int | None, note: Callable[[str], None]
+) -> None:
+    """Fit the table that a run's generators start from, if they do and the run has none.
+
+    Args:
+        config: Configuration of the run.
+        store: Store with the volumes that the run begins or began with.
+        workers: As for `fit_train_table`, whose errors it has.
+        note: Called with sentences about the fit.
+    """
+    if config.generator.guide == "none":
+        return
+    kept = table_of_run(config.run_folder)
+    # One of other volumes is that of a start that ended before the run began.
+    if kept is None or kept.store_contents != store.contents:
+        note("Fitting the contrast table that the generator MRI -> CT begins with")
+        for line in keep_run_table(config.run_folder, store, workers):
+            note(line)
 
 
 def _cluster(workers: int | None) -> AbstractContextManager[object]:

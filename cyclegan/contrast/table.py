@@ -18,7 +18,8 @@ from scipy.ndimage import gaussian_filter
 from cyclegan.atlas.positions import count_by_position, positions_of
 from cyclegan.contrast.likelihood import held_out_gain
 from cyclegan.contrast.random_field import mean_field
-from cyclegan.contrast.value_bins import NUM_MRI_BINS, Bins, mri_bins
+from cyclegan.contrast.value_bins import Bins, mri_bins
+from cyclegan.nets.guide import NUM_MRI_BINS
 from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.hounsfield import AIR_HU
 
@@ -101,6 +102,20 @@ class ContrastTable:
             alone = posterior(here, values, self.refit(here, values))
             hu[inside] = mean_field(alone, body, self.affinities) @ self.bin_hu
         return hu
+
+    def expected_hu(self, *, by_value: bool) -> Float[np.ndarray, "P M"]:
+        """Return the mean of the posterior at each position and MRI value, in HU: the table as a
+        look-up, without a refit and without the random field.
+
+        Args:
+            by_value: Whether the value counts; else the mean atlas stands at every value.
+        """
+        shares = self.prior.astype(np.float64) + NEVER
+        seen = self.likelihood if by_value else np.ones_like(self.likelihood)
+        # Without BLAS, whose sums depend on the number of threads.
+        weights = np.einsum("ph,hm->pm", shares, seen)
+        found = np.einsum("ph,hm,h->pm", shares, seen, self.bin_hu.astype(np.float64)) / weights
+        return np.asarray(found, np.float32)
 
     def refit(self, here: Float[np.ndarray, "V H"], values: Bins) -> Float[np.ndarray, "H M"]:
         """Return P(m | h) refit to one MRI, with the cohort's as the prior (Dirichlet).

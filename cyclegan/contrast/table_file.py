@@ -10,10 +10,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS
+from cyclegan.atlas.positions import NUM_POSITIONS
 from cyclegan.contrast.table import ARRAYS, ContrastTable
-from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
+from cyclegan.contrast.value_bins import NUM_HU_BINS
 from cyclegan.errors import TableError
+from cyclegan.nets.guide import NUM_MRI_BINS, POSITION_BINS
 from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.storage.json_text import parse_json

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from cyclegan.errors import DataError
+from cyclegan.nets.guide import NUM_MRI_BINS
 from mrct.imaging.intensity import MEDIAN_LEVEL
 
 _EDGES = """
@@ -16,7 +17,6 @@ _EDGES = """
 TABLE_EDGES_HU = np.array([float(edge) for edge in _EDGES.split()])
 """Edges in HU: narrow for soft tissue, and one at the threshold of bone."""
 NUM_HU_BINS = len(TABLE_EDGES_HU) - 1
-NUM_MRI_BINS = 32
 
 Bins = Int[np.ndarray, " V"]
 

@@ -5,10 +5,14 @@ middle, and conditions if the configuration has them), H rows, W columns.
 Row 0 is anterior, column 0 the patient's right.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+
+from cyclegan.nets.input_channels import PixelSize
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,6 +31,19 @@ class Batch:
     """Body mask of the MRI: 1 inside, 0 outside."""
     ct_body: Float[Tensor, "B 1 H W"]
     """Body mask of the CT: 1 inside, 0 outside."""
+    pixel_mm: PixelSize
+    """Height and width of a pixel."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The images and masks by name."""
+        names = (each.name for each in fields(self) if each.name != "pixel_mm")
+        return {name: getattr(self, name) for name in names}
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with the same change applied to each tensor."""
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return replace(self, **changed)
 
     @property
     def middle_mri(self) -> Float[Tensor, "B 1 H W"]:

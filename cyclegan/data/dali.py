@@ -21,6 +21,7 @@ from torch.utils.dlpack import from_dlpack
 
 from cyclegan.config.config import DataConfig
 from cyclegan.data.batch import Batch
+from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.intensity import invert_contrast
 from mrct.imaging.modality import Modality
 
@@ -281,7 +282,7 @@ class BatchPipeline:
         return outputs if self._gpu else _finish_on_cpu(outputs, self._form)
 
 
-def to_batch(outputs: Outputs) -> Batch:
+def to_batch(outputs: Outputs, pixel_mm: PixelSize) -> Batch:
     """Return a batch of the pipeline's outputs, without a copy.
 
     DALI frees the memory of an image when the last tensor that refers to it is deleted. On a GPU a
@@ -293,4 +294,4 @@ def to_batch(outputs: Outputs) -> Batch:
     mri, ct, mri_body, ct_body = (
         t[..., 0] if t.shape[-1] == 1 else t[:, 0].permute(0, 3, 1, 2) for t in tensors
     )
-    return Batch(mri=mri, ct=ct, mri_body=mri_body, ct_body=ct_body)
+    return Batch(mri=mri, ct=ct, mri_body=mri_body, ct_body=ct_body, pixel_mm=pixel_mm)

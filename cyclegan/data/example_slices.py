@@ -70,7 +70,7 @@ def example_inputs(
     form = BatchFormat.of(data, batch_size=len(rows))
     pipeline = BatchPipeline(form, threads=data.threads, device=torch.device("cpu"))
     pipeline.start(slices, slices)  # it makes images of both domains; only one is used
-    batch = to_batch(pipeline.finish())
+    batch = to_batch(pipeline.finish(), store.spacing_mm[1:])
     if data.conditions:
         batch = conditioned(batch, slices.height, slices.height, store, with_conditions)
     volumes, z = domain.table.places(rows)

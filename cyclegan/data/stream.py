@@ -188,7 +188,7 @@ def _batches(
 ) -> Generator[Batch, None, None]:
     try:
         for outputs, heights in made:
-            batch = to_batch(outputs)
+            batch = to_batch(outputs, store.spacing_mm[1:])
             yield conditioned(batch, *heights, store, add_conditions) if add_conditions else batch
     finally:
         made.close()

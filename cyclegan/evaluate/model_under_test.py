@@ -12,9 +12,11 @@ from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.table_file import KeptTable
+from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import CheckpointError
 from cyclegan.evaluate.score_table import BASELINES, GENERATOR
 from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
+from cyclegan.export.seen import SeenScans, Training, seen_line
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.train.checkpoint.checkpoint import (
     FILE_HASHES,
@@ -22,8 +24,14 @@ from cyclegan.train.checkpoint.checkpoint import (
     load_generators,
     results_folder,
 )
-from cyclegan.train.checkpoint.run_record import axis_of_run, require_same_grid, table_of_run
+from cyclegan.train.checkpoint.run_record import (
+    axis_of_run,
+    read_environment,
+    require_same_grid,
+    table_of_run,
+)
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
 from mrct.errors import UsageError
 from mrct.storage.local_path import sha256_of
@@ -38,6 +46,8 @@ class ModelUnderTest:
     networks: CycleNetworks
     facts: dict[str, str] = field(default_factory=dict)
     """Facts shown at the top of the report: run, checkpoint, preset."""
+    seen_line: str = ""
+    """One line: what the model was trained on, and for how long."""
     sha256: str = ""
     """SHA-256 of the list of hashes of all files of the model."""
     table: KeptTable | None = None
@@ -132,6 +142,7 @@ def open_model_under_test(
             "preset": config.preset,
             "config": config_hash(config)[:8],
         },
+        seen_line=_seen_line(found, store),
         sha256=(found.checkpoint / FILE_HASHES).sha256(),
         table=table_of_run(found.run_folder),
         records=read_lines(found.run_folder / METRICS),
@@ -155,6 +166,17 @@ def exported_model_at(path: StoragePath) -> Path | None:
     local folders."""
     local = path.local
     return local if local and ((local / SUMS).exists() or is_of_both(local)) else None
+
+
+def _seen_line(found: CheckpointLocation, store: Store) -> str:
+    """Return what a run has seen; its volumes are known if the store has had them."""
+    record = read_environment(found.run_folder) or {}
+    shown = None
+    if record.get("store_fingerprint") == store.fingerprint:
+        shown = as_of(store, record["store_contents"])
+    per_epoch = steps_per_epoch(shown, found.config) if shown else None
+    training = Training.of(found.config, found.checkpoint.name, per_epoch)
+    return seen_line(SeenScans.of(shown) if shown else SeenScans(), training)
 
 
 def _exported(
@@ -196,6 +218,7 @@ def _exported(
             "model": path.name,
             "config": info.config_hash[:8],
         },
+        seen_line=info.seen_line,
         sha256=sha256_of(folder / SUMS),
         folder=path.absolute().parent,
         suffix=f"_{path.name}",

@@ -30,6 +30,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         open_model_under_test(path, store, device, command.batch_size)
         for path in (subject, *compared_models)
     )
+    if not command.json:
+        print(ours.seen_line, flush=True)
     theirs = with_unique_names(theirs)
     if (axis := ours.networks.axis) not in (None, store.axis):
         store = store.on(axis)  # the atlas, the table and the tenths of the height too
@@ -61,7 +63,7 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     report = html_report(
         scores,
         title=f"{ours.name} on the {command.split} split",
-        facts=facts,
+        facts=facts | {"trained on": ours.seen_line.removeprefix("Trained on ")},
         records=ours.records,
         hashes=hashes,
         table=ours.table.table if ours.table else None,

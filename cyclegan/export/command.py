@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from mrct.cli import optional
+from mrct.errors import UsageError
 from mrct.storage.paths import StoragePath
 
 
@@ -38,7 +39,16 @@ class ExportCommand:
     scores: Annotated[Path | None, optional("FILE", "none")] = None
     """JSON file from `python -m cyclegan.evaluate`, copied into model.json and shown in the model
     card."""
+    licence: str = ""
+    """Licence of the weights, for the model card, such as CC-BY-NC-4.0; empty: none was given."""
+    picture: bool = False
+    """Show a slice of a held-out person in the model card. Phantoms are always shown, people only
+    if you may pass on their picture."""
     store: Annotated[StoragePath | None, optional("PATH|URL", "the run's data.store")] = None
     """Store for the parity check, with the same preprocessing, if the run's has moved."""
     overwrite: bool = False
     """Replace an existing model folder."""
+
+    def __post_init__(self) -> None:
+        if not self.licence.isprintable() or len(self.licence) > 200:
+            raise UsageError("--licence is a line of the model card, of at most 200 characters.")

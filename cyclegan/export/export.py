@@ -3,15 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import config_hash, load_config
 from cyclegan.config.pinned_path import without_folders
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.table_file import TABLE_FILE
+from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.formats import write_formats
@@ -26,8 +31,10 @@ from cyclegan.export.metadata import (
     write_info,
 )
 from cyclegan.export.model_card import model_card
-from cyclegan.export.model_folder import CARD, publish_folder
+from cyclegan.export.model_folder import CARD, PICTURE, publish_folder
 from cyclegan.export.parity import TOLERANCE, check_parity, example_slices, model_inputs
+from cyclegan.export.picture import example_picture, slice_by_network
+from cyclegan.export.seen import SeenScans, Training
 from cyclegan.export.table_model import write_table_model
 from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
@@ -41,6 +48,7 @@ from cyclegan.train.checkpoint.run_record import (
 from cyclegan.train.checkpoint.select import select_checkpoint
 from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
+from data_prep.store.stored_volume import StoredVolume
 from data_prep.store.subject_record import (
     SUBJECTS_FILE,
     UNKNOWN_SUBJECTS,
@@ -84,13 +92,20 @@ def export(command: ExportCommand) -> ExitCode:
                 model_info(config, way, store, checkpoint.name, scores, contents),
                 contrast_table=kept.sha256 if kept else "",
                 initial_weights=without_folders(str(start or config.train.init)),
+                licence=command.licence,
             ),
         )
         for way in ways
     }
     subjects = subjects_shown(command.run_folder, store, contents)
     parity = export_models(
-        models, store, config, folder, subjects=subjects, overwrite=command.overwrite
+        models,
+        store,
+        config,
+        folder,
+        subjects=subjects,
+        people_shown=command.picture,
+        overwrite=command.overwrite,
     )
     for way, differences in parity.items():
         unit = "HU" if way == "to_ct" else "grey levels of 4095"
@@ -136,12 +151,21 @@ def export_table(command: ExportCommand, config: Config, store: Store, contents:
         store_fingerprint=kept.store_fingerprint,
         store_contents=kept.store_contents,
         trained_on=trained_on(store, "mri") if contents == store.contents else TrainedOn(),
+        seen=SeenScans.of(store) if contents == store.contents else SeenScans(),
+        exported_on=date.today().isoformat(),
+        licence=command.licence,
     )
+
+    def by_table(volume: StoredVolume, z: int) -> NDArray[np.float32]:
+        found = kept.table.synthetic_ct(store.voxels(volume), store.body(volume), volume.height)
+        return np.asarray(found[z])
+
+    picture = example_picture(store, "mri", by_table, people=command.picture)
     subjects = subjects_shown(command.run_folder, store, contents)
     content = (command.run_folder / TABLE_FILE).read_bytes()
     publish_folder(
         folder,
-        partial(write_table_model, info=info, table=content, subjects=subjects),
+        partial(write_table_model, info=info, table=content, subjects=subjects, picture=picture),
         overwrite=command.overwrite,
     )
     print(f"Model: {folder} (contrast table {kept.sha256[:16]})")
@@ -164,12 +188,14 @@ def export_models(
     folder: Path,
     *,
     subjects: SubjectRecord | None = None,
+    people_shown: bool = False,
     overwrite: bool = False,
 ) -> dict[Direction, dict[str, float]]:
     """Publish networks (on the CPU, fp32) of a run as the model folder `folder`.
 
     A single model fills the folder itself; two models fill one subfolder per direction. `subjects`
-    are those that the networks were shown, by default those of the store. Returns, for each
+    are those that the networks were shown, by default those of the store. The card has a picture of
+    a held-out phantom, or with `people_shown` of a person. Returns, for each
     direction, the largest difference of each file from the network; see `check_parity`.
 
     Raises:
@@ -188,7 +214,11 @@ def export_models(
             checked = replace(info, parity=parity[way])
             write_info(checked, part)
             (part / SUBJECTS_FILE).write_bytes(subjects_content(subjects or subjects_of(store)))
-            (part / CARD).write_text(model_card(checked))
+            make = slice_by_network(network, store, info)
+            picture = example_picture(store, info.source, make, people=people_shown)
+            if picture:
+                (part / PICTURE).write_bytes(picture)
+            (part / CARD).write_text(model_card(checked, PICTURE if picture else ""))
 
     publish_folder(folder, fill, overwrite=overwrite)
     return parity
@@ -205,6 +235,7 @@ def model_info(
     """Return the content of model.json except the parity; `contents` is the hash of the volumes
     that the run was trained on, needed if those of the store may have changed."""
     contents = contents or store.contents
+    is_known = contents == store.contents
     shown: Modality = "mri" if direction == "to_ct" else "ct"
     neighbours, conditions = config.data.neighbours, config.data.conditions
     return ModelInfo(
@@ -215,14 +246,19 @@ def model_info(
         intensity=Intensity(mri_contrast=config.data.mri_contrast),
         preprocessing=store.preprocessing,
         height_axis=store.axis,
-        generator=config.generator,
+        generator=config.generator if shown == "mri" else replace(config.generator, guide="none"),
         run=config.run.name,
         config_hash=config_hash(config),
         checkpoint=checkpoint,
         initial_weights=without_folders(config.train.init),
         store_fingerprint=store.fingerprint,
         store_contents=contents,
-        trained_on=trained_on(store, shown) if contents == store.contents else TrainedOn(),
+        trained_on=trained_on(store, shown) if is_known else TrainedOn(),
+        seen=SeenScans.of(store) if is_known else SeenScans(),
+        training=Training.of(
+            config, checkpoint, steps_per_epoch(store, config) if is_known else None
+        ),
+        exported_on=date.today().isoformat(),
         scores=scores,
     )
 

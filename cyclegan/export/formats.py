@@ -27,7 +27,7 @@ from torch.export import Dim, ExportedProgram
 from cyclegan.config.config import GeneratorConfig
 from cyclegan.errors import ModelError
 from cyclegan.inference.slices import Network
-from cyclegan.nets.generator import Generator
+from cyclegan.nets.guided_generator import generator_of
 from cyclegan.nets.stored_weights import network_of
 from mrct.storage.json_text import parse_json
 
@@ -87,14 +87,17 @@ def dynamic_shapes() -> tuple[dict[int, object]]:
 
 
 def trace(network: nn.Module, channels: int) -> ExportedProgram:
-    """Trace the network for any batch and image size, and remove the paths of local source
-    files."""
+    """Trace the network for any batch and image size, and remove the paths of local source files,
+    and the assertions by which a cast keeps the type and the device of its example."""
     # 2, 64 and 80 differ from each other and from 1, which the tracer would take for constants.
     example = torch.zeros(2, channels, 64, 80)
     with network.register_forward_pre_hook(require_multiples):
         program = torch.export.export(network, (example,), dynamic_shapes=dynamic_shapes())
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
+        if node.target == torch.ops.aten._assert_tensor_metadata.default:
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
     return program
 
 
@@ -149,7 +152,7 @@ def open_format(
             return _opened(form, path, channels, device)
         generator = network_of(
             load_file(path),
-            partial(Generator, in_channels=channels, **asdict(settings)),
+            partial(generator_of, in_channels=channels, **asdict(settings)),
             filters=settings.filters,
             blocks=settings.blocks,
         )

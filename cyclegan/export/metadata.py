@@ -10,6 +10,7 @@ from cyclegan.config.files import from_mapping
 from cyclegan.config.values import shown
 from cyclegan.errors import ConfigError, ModelError
 from cyclegan.export.formats import MULTIPLE, OPSET
+from cyclegan.export.seen import SeenScans, Training, seen_line
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.inference.slices import Contrast
 from data_prep.preprocess.height_axis import HeightAxis
@@ -26,6 +27,7 @@ MODEL_SCHEMA_VERSION = 4
 INFO = "model.json"
 Direction = Literal["to_ct", "to_mri"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+MRI_OUTPUT_WINDOW: Window = (0.0, 1000.0)
 _UPRIGHT = "z up, row 0 anterior, column 0 the patient's right"
 DIRECTION_OF_FLAG: dict[str, Direction] = {"mri-to-ct": "to_ct", "ct-to-mri": "to_mri"}
 """Direction by value of `--direction`."""
@@ -44,7 +46,7 @@ class Intensity:
         "body, counted from the background"
     )
     """MRI values that map to -1 and 1, determined for each volume; values beyond are clipped."""
-    mri_output_window: Window = (0.0, 1000.0)
+    mri_output_window: Window = MRI_OUTPUT_WINDOW
     """Values of a synthetic MRI for -1 and 1, in arbitrary units, since MRI has no physical
     unit."""
     inverted_centre: float = INVERTED_CENTRE
@@ -88,6 +90,13 @@ class ModelInfo:
     """Hash of the volumes and splits of the training data."""
     trained_on: TrainedOn = field(default_factory=TrainedOn)
     """Statistics of the volumes of the train split."""
+    seen: SeenScans = field(default_factory=SeenScans)
+    """People and kinds of scans of the train split, both modalities."""
+    training: Training = field(default_factory=Training)
+    exported_on: str = ""
+    """Date, year first."""
+    licence: str = ""
+    """Licence of the weights; empty if none was given."""
     scores: dict[str, Any] | None = None
     """Scores as written by `python -m cyclegan.evaluate`, if given."""
     parity: dict[str, float] = field(default_factory=dict)
@@ -110,6 +119,11 @@ class ModelInfo:
         """Modality of the network's output."""
         return "ct" if self.direction == "to_ct" else "mri"
 
+    @property
+    def seen_line(self) -> str:
+        """One line: what the network was trained on, and for how long."""
+        return seen_line(self.seen, self.training)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableInfo:
@@ -129,6 +143,10 @@ class TableInfo:
     """Hash of the volumes and splits of the training data."""
     trained_on: TrainedOn = field(default_factory=TrainedOn)
     """Statistics of the MRIs of the train split."""
+    seen: SeenScans = field(default_factory=SeenScans)
+    """People and kinds of scans of the train split."""
+    exported_on: str = ""
+    licence: str = ""
     orientation: str = _UPRIGHT
     schema_version: int = MODEL_SCHEMA_VERSION
 
@@ -141,6 +159,11 @@ class TableInfo:
     def target(self) -> Modality:
         """Modality of the output."""
         return "ct"
+
+    @property
+    def seen_line(self) -> str:
+        """One line: what the table was fitted to."""
+        return seen_line(self.seen)
 
 
 Info = TypeVar("Info", ModelInfo, TableInfo)

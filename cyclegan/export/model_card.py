@@ -1,33 +1,72 @@
 """The model card: the README.md of an exported model, for readers who have only that folder.
 
-After Mitchell 2019, "Model Cards for Model Reporting". Its facts are those of `model.json`.
+After Mitchell 2019, "Model Cards for Model Reporting". Its facts are those of `model.json`, which
+has more of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from cyclegan.config.pinned_path import split_pin
 from cyclegan.export.metadata import ModelInfo, TableInfo
+from cyclegan.export.methods import methods_section
 from cyclegan.export.training_stats import TrainedOn
-from cyclegan.export.usage_code import usage_code
+from cyclegan.export.usage_code import table_code, usage_code
+from mrct.version import DISTRIBUTION, __version__
 
 NAMES = {"ct": "CT", "mri": "MRI"}
+RESTRICTION = (
+    "**For research only. Not a medical device: no diagnosis, no treatment, no dose may rest on "
+    "it.**"
+)
+_CARD_SCORES = {
+    "mae_hu": "MAE {:.0f} HU",
+    "psnr_db": "PSNR {:.1f} dB",
+    "bone_dice": "bone Dice {:.2f}",
+}
+"""The scores of a card; scores.json has all."""
+_GENERATOR = "CycleGAN"
 
 
-def model_card(info: ModelInfo) -> str:
-    """Return the model card as Markdown: the restriction to research use first, then the facts,
-    always with the scores or a note that there are none."""
+def model_card(info: ModelInfo, picture: str = "") -> str:
+    """Return the model card as Markdown: the restriction to research use and a table first, then
+    how to use and how to cite it. `picture` is the name of its file, if there is one."""
     source, target = NAMES[info.source], NAMES[info.target]
-    z, y, x = info.preprocessing.spacing_mm
-    rows, columns = info.preprocessing.size
-    low, high = info.intensity.window_hu
+    unit = "HU" if info.target == "ct" else "grey levels of 4095"
+    worst = max(info.parity.values(), default=None)
+    rows = [
+        ("makes", f"synthetic {target}s from axial {source} slices, whole slices only"),
+        *guide_rows(info),
+        *data_rows(info),
+        ("training", f"{info.training}; {beginning(info.initial_weights)}"),
+        ("grid", grid_row(info)),
+        ("height", height_row(info)),
+        *input_rows(info.trained_on),
+        ("scores", scores_row(info.scores)),
+        (
+            "exported files",
+            "not compared with the trained network"
+            if worst is None
+            else f"differ from the trained network by at most {worst:.2g} {unit}",
+        ),
+        *origin_rows(info),
+    ]
     return f"""\
 # {source} to synthetic {target}: {info.run}
 
-**For research only. Not a medical device: no diagnosis, no treatment, no dose may rest on it.**
+{RESTRICTION}
+{picture_of(picture, info)}
+{table(rows)}
 
-A CycleGAN generator ({info.generator.blocks} residual blocks, {info.generator.filters} filters,
-{info.generator.upsample} upsampling) that turns axial {source} slices into synthetic {target}.
+## Limits
+
+- Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
+  lesions and implants above all.
+- It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
+  input's voxels, field of view or intensities are outside of these; a lesion, an implant or another
+  organ it does not notice.
+- Image scores do not settle whether a dose computed on the result is right.
+- Faces stay recognisable in results.
 
 ## Use
 
@@ -43,57 +82,158 @@ model's grid already:
 
 `generator.onnx` (opset {info.onnx_opset}) and `generator.pt2` (torch.export) take `image` [batch,
 {len(info.inputs)}, rows, columns] and return `translated` [batch, 1, rows, columns], float32 in
-[-1, 1]. `generator.pt2` runs on any device and, cast, in fp16 and bf16. Use whole slices only: the
-brightness of tiles would differ.
+[-1, 1]. Prefer `generator.safetensors` and `generator.onnx`: `torch.export.load` runs code that a
+crafted `.pt2` file contains, and SHA256SUMS tells damage only.
 
-Prefer `generator.safetensors` and `generator.onnx`. `torch.export.load` runs code that a crafted
-`.pt2` file contains, and SHA256SUMS tells damage only: open that of people whom you trust.
+{methods_part(info)}"""
 
-## Input
 
-| | |
-|---|---|
-| channels | {", ".join(info.inputs)} |
-| orientation | {info.orientation} |
-| spacing (z, y, x) | {z:g} x {y:g} x {x:g} mm |
-| slices in training | {rows} x {columns} |
-| interpolation | {info.preprocessing.interpolation} |
-| MRI bias correction (N4) | {"yes" if info.preprocessing.bias_correction else "no"} |
-| height | {height_row(info)} |
-| CT values | {low:g} to {high:g} HU are -1 to 1 |
-| MRI values | {info.intensity.mri_window}, are -1 to 1 |
-| MRI contrast | {info.intensity.mri_contrast} |
+def table_card(info: TableInfo, picture: str = "") -> str:
+    """Return the model card as Markdown: the restriction to research use and a table first."""
+    rows = [
+        ("makes", "synthetic CTs from whole MRIs, by a table in place of a network"),
+        *data_rows(info),
+        ("grid", grid_row(info)),
+        ("height", height_row(info)),
+        *input_rows(info.trained_on),
+        ("MRI values", "counted from the background, relative to the body's median"),
+        ("table", f"SHA-256 `{info.contrast_table}`"),
+        *origin_rows(info),
+    ]
+    return f"""\
+# MRI to synthetic CT by a contrast table: {info.run}
 
-## Data and training
+{RESTRICTION}
+{picture_of(picture, info)}
+{table(rows)}
 
-{training_table(info.trained_on)}
-
-Unpaired MRI and CT volumes, preprocessing `{info.store_fingerprint}`. Run `{info.run}`, checkpoint
-`{info.checkpoint}`, settings `{info.config_hash[:16]}`. {beginning(info.initial_weights)}
-`subjects.json` lists the subjects of its train and val split by pseudonym.
-
-## Scores
-
-{scores_table(info.scores)}
-
-## Exported files against the trained network
-
-Largest difference of any voxel on real slices of the store, fp32,
-in {"HU" if info.target == "ct" else "grey levels of 4095"}:
-
-| file | difference |
-|---|---|
-{table_rows(info.parity)}
+The HU of a voxel are those that training CTs have at its position and that look like its MRI value,
+refit to the one MRI, with neighbours that go together (a Markov random field). What each HU looks
+like was learned from MRIs and CTs of different people, without a pair.
 
 ## Limits
 
-- Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
-  lesions and implants above all.
-- It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
-  input's voxels, field of view or intensities are outside what is listed above; a lesion, an
-  implant or another organ it does not notice.
+- It knows 24 bins of HU and the contrast of its training MRIs. What looks like something else at
+  its position is taken for it: lesions, implants and sutures above all.
+- Positions are by outline and height: a wrong outline, or a part of the body that the training
+  volumes do not show, is misread.
+- `translate` warns where an input's voxels, field of view or intensities are outside of those of
+  its training data, and where the MRI is unlikely at its positions.
 - Image scores do not settle whether a dose computed on the result is right.
 - Faces stay recognisable in results.
+
+## Use
+
+    python -m cyclegan.translate THIS_FOLDER INPUT --out RESULTS
+
+writes a synthetic CT on the input's own grid. `sha256sum -c SHA256SUMS` verifies the files.
+
+Without this project, in this folder, with numpy and scipy, for a whole volume that is on the
+table's grid already:
+
+```python
+{table_code(info)}```
+
+{methods_part(info)}"""
+
+
+def data_rows(info: ModelInfo | TableInfo) -> list[tuple[str, str]]:
+    """Return the rows that say what the model has seen."""
+    seen = info.seen
+    if not seen.people:
+        return [("has seen", "not recorded")]
+    return [("has seen", f"{seen.who}: {seen.scans('mri')} and {seen.scans('ct')}, unpaired")]
+
+
+def grid_row(info: ModelInfo | TableInfo) -> str:
+    """Return the voxels and slices that the model works on."""
+    z, y, x = info.preprocessing.spacing_mm
+    rows, columns = info.preprocessing.size
+    n4 = ", N4 bias correction" if info.preprocessing.bias_correction else ""
+    return f"voxels of {x:g} x {y:g} x {z:g} mm (x, y, z), slices of {columns} x {rows}{n4}"
+
+
+def input_rows(known: TrainedOn) -> list[tuple[str, str]]:
+    """Return the rows that say which inputs are like the training data."""
+    if not known.volumes:
+        return [("expects", "not recorded")]
+    spacing = zip(known.spacing_mm_low[::-1], known.spacing_mm_high[::-1], strict=True)
+    extent = zip(known.extent_mm_low[::-1], known.extent_mm_high[::-1], strict=True)
+    return [
+        (
+            "expects",
+            f"{' or '.join(known.planes)} slices, voxels of "
+            f"{' x '.join(span(low, high, '.1f') for low, high in spacing)} mm, field of view "
+            f"{' x '.join(span(low, high, '.0f') for low, high in extent)} mm (x, y, z)",
+        )
+    ]
+
+
+def span(low: float, high: float, form: str) -> str:
+    """Return a range, or the number if both ends are alike."""
+    ends = list(dict.fromkeys((f"{low:{form}}", f"{high:{form}}")))
+    return "-".join(ends)
+
+
+def scores_row(scores: dict[str, Any] | None) -> str:
+    """Return the main scores of a score file, with what they were measured on."""
+    paired = (scores or {}).get("paired", {})
+    means = paired.get(_GENERATOR, {}) if isinstance(paired, dict) else {}
+    found = [
+        text.format(means[name]["mean"])
+        for name, text in _CARD_SCORES.items()
+        if isinstance(means.get(name), dict)
+    ]
+    if not scores or not found:
+        return "none were given; `python -m cyclegan.evaluate` measures them"
+    people = f", {scores['num_subjects']} people" if "num_subjects" in scores else ""
+    return f"{', '.join(found)} ({scores.get('split', 'unknown')} split{people})"
+
+
+def origin_rows(info: ModelInfo | TableInfo) -> list[tuple[str, str]]:
+    """Return the rows about licence and origin."""
+    what = f", {info.checkpoint}" if isinstance(info, ModelInfo) else ", contrast table"
+    return [
+        (
+            "licence of the weights",
+            info.licence or "none was given: ask who exported it before you use or pass it on",
+        ),
+        (
+            "made",
+            f"{info.exported_on or 'at an unknown date'} from run {info.run}{what}, by "
+            f"{DISTRIBUTION} {__version__}",
+        ),
+    ]
+
+
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Return a Markdown table of two columns."""
+    lines = (f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in rows)
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def picture_of(name: str, info: ModelInfo | TableInfo) -> str:
+    """Return the picture with its caption, or nothing."""
+    if not name:
+        return ""
+    who = "phantom" if info.seen.are_phantoms else "person"
+    return (
+        f"\n![One slice: source, synthetic {NAMES[info.target]}, real]({name})\n\n"
+        f"One slice of a {who} that was not trained on.\n"
+    )
+
+
+def methods_part(info: ModelInfo | TableInfo) -> str:
+    """Return the section to be pasted into a paper, and where all facts are."""
+    return f"""\
+## Methods, for a paper
+
+{methods_section(info)}
+
+## All facts
+
+`model.json` has every setting, range and hash, and `subjects.json` the pseudonyms of the subjects
+of the train and val split.
 """
 
 
@@ -108,49 +248,20 @@ def height_row(info: ModelInfo | TableInfo) -> str:
     )
 
 
+def guide_rows(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    """Yield what the generator corrects, if it corrects something."""
+    by = {"atlas": "position", "table": "position and MRI value"}
+    if info.generator.guide != "none":
+        yield (
+            "corrects",
+            f"the HU that its training CTs have by {by[info.generator.guide]}, as its contrast "
+            "table tells; the look-up is a part of each file",
+        )
+
+
 def beginning(initial_weights: str) -> str:
-    """Return the sentence that states what the training started from."""
+    """Return what the training started from."""
     name, digest = split_pin(initial_weights)
     if not name:
-        return "It started from random weights."
-    return f"It started from the weights of `{name}` (SHA-256 `{digest or 'not recorded'}`)."
-
-
-def training_table(known: TrainedOn) -> str:
-    """Return a table of the ranges over the volumes of the train split, before resampling."""
-    if not known.volumes:
-        return "The volumes that the model was trained on were not recorded."
-    spacing = zip(known.spacing_mm_low, known.spacing_mm_high, strict=True)
-    extent = zip(known.extent_mm_low, known.extent_mm_high, strict=True)
-    values = zip(known.shares, known.values_low, known.values_high, strict=True)
-    return f"""\
-| train split | {known.volumes} volumes, {", ".join(known.planes)} |
-|---|---|
-| their voxels (z, y, x) | {" x ".join(f"{low:.2f}-{high:.2f}" for low, high in spacing)} mm |
-| field of view (z, y, x) | {" x ".join(f"{low:.0f}-{high:.0f}" for low, high in extent)} mm |
-| values in the body, percentiles | {
-        ", ".join(f"{share}: {low:.2f} to {high:.2f}" for share, low, high in values)
-    } of [-1, 1] |"""
-
-
-def scores_table(scores: dict[str, Any] | None) -> str:
-    """Return a table of all single numbers of a score file by their dotted names."""
-    numbers = dict(flat_numbers(scores or {}))
-    if not numbers:
-        return "No scores were given at export. `python -m cyclegan.evaluate` measures them."
-    return f"| score | value |\n|---|---|\n{table_rows(numbers)}"
-
-
-def table_rows(numbers: dict[str, float]) -> str:
-    """Return the rows of a two-column Markdown table."""
-    return "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
-
-
-def flat_numbers(scores: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers in nested mappings; lists, such as the scores of each volume, are left
-    out."""
-    for name, value in scores.items():
-        if isinstance(value, dict):
-            yield from flat_numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", value
+        return "from random weights"
+    return f"from the weights of `{name}` (SHA-256 `{digest[:16] or 'not recorded'}`)"

@@ -18,9 +18,9 @@ from cyclegan.inference.slices import Network
 from data_prep.store.subject_record import SUBJECTS_FILE
 from mrct.storage.atomic import remove_abandoned, restore_replaced, whole_folder
 
-CARD, SUMS = "README.md", "SHA256SUMS"
+CARD, SUMS, PICTURE = "README.md", "SHA256SUMS", "example.png"
 CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
-"""The files that SHA256SUMS lists."""
+"""The files that SHA256SUMS lists, and PICTURE if there is one."""
 TABLE_CONTENT = sorted([TABLE_FILE, INFO, CARD, SUBJECTS_FILE])
 """The same of a contrast table (`table_model.py`)."""
 
@@ -77,7 +77,7 @@ def read_model(folder: Path, form: Format = "safetensors", device: str = "cpu") 
         ModelError: The folder is not a model folder, a file is damaged or missing, or it was
             written by an unknown version or for an unknown intensity mapping.
     """
-    if content_of(folder) == TABLE_CONTENT:
+    if TABLE_FILE in content_of(folder):
         raise ModelError(
             f"{folder} is a contrast table and has no network. `python -m cyclegan.translate` runs "
             "it; `python -m cyclegan.evaluate` scores it in the run that it was exported from."
@@ -106,15 +106,16 @@ def verify_model(folder: Path) -> None:
 
 
 def content_of(folder: Path) -> list[str]:
-    """Return the names of the files of a model folder, without SHA256SUMS: those of a table if it
-    lists one or, before it is written, has one."""
+    """Return the names of the files of a model folder, without SHA256SUMS: those of a table, and
+    the picture, if it lists them or, before it is written, if they are there."""
     sums = folder / SUMS
-    has_table = (
-        TABLE_FILE.encode() in sums.read_bytes()
-        if sums.is_file()
-        else (folder / TABLE_FILE).is_file()
-    )
-    return TABLE_CONTENT if has_table else CONTENT
+    listed = sums.read_bytes() if sums.is_file() else None
+
+    def is_there(name: str) -> bool:
+        return name.encode() in listed if listed is not None else (folder / name).is_file()
+
+    content = TABLE_CONTENT if is_there(TABLE_FILE) else CONTENT
+    return sorted([*content, PICTURE]) if is_there(PICTURE) else content
 
 
 def sums_of(folder: Path) -> list[bytes]:

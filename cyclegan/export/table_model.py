@@ -16,8 +16,8 @@ from cyclegan.export.metadata import (
     other_version,
     write_info,
 )
-from cyclegan.export.model_folder import CARD, TABLE_CONTENT, content_of, verify_model
-from cyclegan.export.table_card import table_card
+from cyclegan.export.model_card import table_card
+from cyclegan.export.model_folder import CARD, PICTURE, content_of, verify_model
 from data_prep.store.subject_record import SUBJECTS_FILE, SubjectRecord, subjects_content
 from mrct.storage.local_path import LocalPath
 
@@ -30,17 +30,25 @@ class TableModel:
     kept: KeptTable
 
 
-def write_table_model(folder: Path, info: TableInfo, table: bytes, subjects: SubjectRecord) -> None:
+def write_table_model(
+    folder: Path,
+    info: TableInfo,
+    table: bytes,
+    subjects: SubjectRecord,
+    picture: bytes | None = None,
+) -> None:
     """Write the files of a table's model folder but SHA256SUMS; see `publish_folder`."""
     (folder / TABLE_FILE).write_bytes(table)
     (folder / SUBJECTS_FILE).write_bytes(subjects_content(subjects))
     write_info(info, folder)
-    (folder / CARD).write_text(table_card(info))
+    if picture:
+        (folder / PICTURE).write_bytes(picture)
+    (folder / CARD).write_text(table_card(info, PICTURE if picture else ""))
 
 
 def is_table_model(folder: Path) -> bool:
     """Return whether a model folder is that of a contrast table."""
-    return content_of(folder) == TABLE_CONTENT
+    return TABLE_FILE in content_of(folder)
 
 
 def read_table_model(folder: Path) -> TableModel:

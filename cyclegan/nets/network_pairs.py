@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
+from cyclegan.nets.guided_generator import GuidedGenerator
 from cyclegan.nets.input_channels import replace_slices
 
 Input = Float[Tensor, "B C H W"]
@@ -71,7 +72,7 @@ class Generators(nn.Module):
             mri: MRI slices in [-1, 1] with neighbours and conditions.
             ct: CT slices in [-1, 1] with neighbours and conditions.
         """
-        fake_ct, same_ct = self.to_ct(torch.cat([mri, ct])).chunk(2)
+        fake_ct, same_ct = self.cts_of(mri, ct).chunk(2)
         fake_mri, same_mri = self.to_mri(torch.cat([ct, mri])).chunk(2)
         return Translated(
             fake_mri=self.as_judged(ct, fake_mri),
@@ -81,6 +82,16 @@ class Generators(nn.Module):
             returned_mri=self.to_mri(self.as_input(mri, fake_ct)),
             returned_ct=self.to_ct(self.as_input(ct, fake_mri)),
         )
+
+    def cts_of(self, mri: Input, ct: Input) -> Float[Tensor, "B2 1 H W"]:
+        """Translate MRIs to CTs, and CTs to themselves, B2 = 2 B."""
+        images = torch.cat([mri, ct])
+        if isinstance(self.to_ct, GuidedGenerator):
+            middle = ct.shape[1] // 2
+            guided: Tensor = self.to_ct(images, known=ct[:, middle : middle + 1])
+            return guided
+        plain: Tensor = self.to_ct(images)
+        return plain
 
     def as_input(self, source: Input, image: Float[Tensor, "B 1 H W"]) -> Input:
         """Build the input for translating an image back, from its source's conditions.

@@ -12,20 +12,22 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cyclegan.nets.input_channels import PixelSize
 from cyclegan.nets.norm import at_least_fp32
 
 Image = Float[Tensor, "B 1 H W"]
 Scalar = Float[Tensor, ""]
 
-LAYER_SHARES = (0.03, 0.08, 0.15)
-"""Depths below the surface at which layers end, as shares of the slice's shorter side. For a head
-in 230 mm these are about 7, 18 and 35 mm: scalp, skull, the region below it, and the rest."""
+LAYER_ENDS_MM = (6.9, 18.4, 34.5)
+"""Depths below the surface at which layers end: scalp, skull, the region below it, and the rest."""
 NUM_QUANTILES = 64
-FINE_SHARES = tuple(number / 80 for number in range(1, 13))
-"""Layers of about 3 mm down to the 35 mm where the last of `LAYER_SHARES` ends."""
+FINE_ENDS_MM = tuple(LAYER_ENDS_MM[-1] * number / 12 for number in range(1, 13))
+"""Layers of about 3 mm down to where the last of `LAYER_ENDS_MM` ends."""
 
 
-def population_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
+def population_loss(
+    translated: Image, body: Image, real: Image, real_body: Image, pixel_mm: PixelSize
+) -> Scalar:
     """Return the mean Wasserstein-1 distance between translated and real values, over the layers.
 
     In one dimension it is the mean difference of the quantiles (Vallender 1974), so its gradient
@@ -39,21 +41,24 @@ def population_loss(translated: Image, body: Image, real: Image, real_body: Imag
         real: Real slices of the new domain in [-1, 1], from similar heights (`data.partner`
             position); they get no gradient.
         real_body: Body masks of the real slices, 0 or 1.
+        pixel_mm: Size of a pixel, of both.
 
     Examples:
         >>> body, translated = torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
-        >>> population_loss(translated, body, translated + 0.5, body)
+        >>> population_loss(translated, body, translated + 0.5, body, (1, 1))
         tensor(0.5000)
     """
     images = torch.cat([at_least_fp32(translated), at_least_fp32(real).detach()])
-    quantiles, counts = layer_quantiles(images, layers(torch.cat([body, real_body])))
+    quantiles, counts = layer_quantiles(images, layers(torch.cat([body, real_body]), pixel_mm))
     (ours, theirs), (our_counts, their_counts) = quantiles.chunk(2), counts.chunk(2)
     shown = ((our_counts > 0) & (their_counts > 0)).to(ours.dtype)
     distance = (ours - theirs).abs().mean(-1)  # [B, L]
     return (distance * shown).sum() / shown.sum().clamp(min=1)
 
 
-def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) -> Scalar:
+def depth_loss(
+    translated: Image, body: Image, real: Image, real_body: Image, pixel_mm: PixelSize
+) -> Scalar:
     """Return the mean squared distance from the real slice's mean value at the same depth.
 
     Partners change with every step, so the expected loss is smallest at the mean of their
@@ -66,13 +71,14 @@ def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) ->
         body: Body masks of their sources, 0 or 1.
         real: Real slices of the new domain in [-1, 1].
         real_body: Body masks of the real slices, 0 or 1.
+        pixel_mm: Size of a pixel, of both.
 
     Examples:
         >>> body, translated = torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
-        >>> depth_loss(translated, body, translated + 0.5, body)
+        >>> depth_loss(translated, body, translated + 0.5, body, (1, 1))
         tensor(0.2500)
     """
-    masks, theirs = layers(body, FINE_SHARES), layers(real_body, FINE_SHARES)
+    masks, theirs = (layers(mask, pixel_mm, FINE_ENDS_MM) for mask in (body, real_body))
     counts = theirs.sum((-2, -1))
     means = (at_least_fp32(real) * theirs).sum((-2, -1)) / counts.clamp(min=1)  # [B, L]
     masks = masks * (counts > 0)[..., None, None]
@@ -82,27 +88,28 @@ def depth_loss(translated: Image, body: Image, real: Image, real_body: Image) ->
     return error.sum() / seen.sum().clamp(min=1)
 
 
-def layers(body: Image, shares: tuple[float, ...] = LAYER_SHARES) -> Float[Tensor, "B L H W"]:
+def layers(
+    body: Image, pixel_mm: PixelSize, ends_mm: tuple[float, ...] = LAYER_ENDS_MM
+) -> Float[Tensor, "B L H W"]:
     """Divide the body into layers from its surface inwards; the image's border is no surface.
 
     Depth is the chessboard distance, which can be computed by maxima over squares on any device.
 
     Args:
         body: Body mask, 0 or 1.
-        shares: Depths at which layers end, as increasing shares of the shorter side.
+        pixel_mm: Size of a pixel.
+        ends_mm: Depths at which layers end, increasing; each is rounded to pixels, at least one.
 
     Returns:
-        Masks of 0 and 1, one more than `shares`.
+        Masks of 0 and 1, one more than `ends_mm`.
     """
     mask = at_least_fp32(body)
-    side = min(body.shape[-2:])
     deeper = [mask]
-    for share in shares:
-        radius = max(1, round(share * side))
-        wide = 2 * radius + 1
-        # Maximum over rows, then over columns: 2 x wide comparisons instead of wide^2.
-        rows = F.max_pool2d(1 - mask, (1, wide), stride=1, padding=(0, radius))
-        deeper.append(1 - F.max_pool2d(rows, (wide, 1), stride=1, padding=(radius, 0)))
+    for end_mm in ends_mm:
+        high, wide = (max(1, round(end_mm / mm)) for mm in pixel_mm)
+        # Maximum over rows, then over columns: far fewer comparisons than over a square.
+        rows = F.max_pool2d(1 - mask, (1, 2 * wide + 1), stride=1, padding=(0, wide))
+        deeper.append(1 - F.max_pool2d(rows, (2 * high + 1, 1), stride=1, padding=(high, 0)))
     deeper.append(torch.zeros_like(mask))
     return torch.cat([a - b for a, b in pairwise(deeper)], dim=1)
 

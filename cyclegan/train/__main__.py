@@ -126,7 +126,7 @@ def main(argv: list[str]) -> ExitCode:
     end = "Done" if saved == steps else early
     print(
         f"{end}: {config.run_folder}\n"
-        f"  tensorboard --logdir {config.run_folder / 'tensorboard'}\n"
+        f"  tensorboard --logdir {config.run_folder.parent}\n"
         f"  python -m cyclegan.evaluate {config.run_folder}\n"
         f"  python -m cyclegan.export {config.run_folder}"
     )

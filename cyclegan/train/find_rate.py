@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from math import inf, isfinite, log10
 
 from cyclegan.config.config import Config
+from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
+from cyclegan.train.checkpoint.run_record import table_of_run
 from cyclegan.train.dry_run import open_dry_run
 from cyclegan.train.engine.step import train_step
+from cyclegan.train.first_state import guide_generators
 from data_prep.store.store import Store
 from mrct.drawing.curves import Curve, Plot, draw_plots
 
@@ -112,6 +115,10 @@ def find_rate(config: Config, store: Store) -> RateTest:
     losses: list[float] = []
     with open_dry_run(config, store) as dry_run:
         state = dry_run.state
+        if config.generator.guide != "none":
+            kept = table_of_run(config.run_folder)
+            table = kept.table if kept else fit_train_table(store, workers=0).table
+            guide_generators(state, config, table)
         if config.train.init:
             load_initial_weights(state, initial_weights(config, store, dry_run.steps))
         for number in range(NUM_RATES):

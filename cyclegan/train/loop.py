@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import computation_settings
+from cyclegan.config.files import compared_settings, computation_settings
 from cyclegan.data.slice_source import append_to
 from cyclegan.data.stream import open_stream
 from cyclegan.train.checkpoint.background_save import BackgroundSave
@@ -22,12 +22,14 @@ from cyclegan.train.engine.measured_layout import settle_layout
 from cyclegan.train.engine.placement import compute_dtype, gpu_name, memory_format, place_networks
 from cyclegan.train.engine.state import TrainState, build_state
 from cyclegan.train.engine.step import TrainEngine, train_step
+from cyclegan.train.first_state import resume_run
 from cyclegan.train.monitor.profiler import trace_steps
 from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.monitor.trackers import open_tracker
 from cyclegan.train.monitor.training_warnings import TrainingWarnings
 from cyclegan.train.periodic_events import PeriodicEvents
 from cyclegan.train.training_plan import total_steps
-from cyclegan.train.training_run import ReportMetrics, TrainingRun, resume_run
+from cyclegan.train.training_run import ReportMetrics, TrainingRun
 from cyclegan.train.validation.background import BackgroundValidation
 from cyclegan.train.validation.patience import past_scores
 from cyclegan.train.validation.scorer import open_scorer
@@ -89,6 +91,7 @@ def train_worker(
     )
     share = config.batch.share_of(worker.rank, worker.world_size)
     steps, settings = total_steps(config, store), computation_settings(config)
+    compared = compared_settings(config)
     begun = resume_run(state, config, worker, store, steps, start, first_notes.append)
     telemetry = Telemetry(
         config.run_folder,
@@ -98,6 +101,7 @@ def train_worker(
         device=worker.device,
         average=partial(mean_over_workers, share=share),
         highest=max_over_workers,
+        tracker=open_tracker(config) if worker.is_rank_zero else None,
     )
     note = partial(telemetry.note, state.step)
     schedule = config.schedule
@@ -130,19 +134,22 @@ def train_worker(
         explain_out_of_memory(config),
         trace_steps(config, worker, note) as trace,
     ):
-        telemetry.settings(settings, done=False)
+        telemetry.settings(settings, compared, done=False)
         for word in first_notes if worker.is_rank_zero else ():
             note(word)
         if run.owes_validation():
             run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            run.save(wait=True)
+            # What a guided generator looks up is a result before it has learned anything.
+            guided = config.generator.guide != "none"
+            run.save(validated=guided and run.validate(to_its_end=False), wait=True)
+            run.finish_validation()
         run.make_up_scores()
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)
         saving.finish()
         telemetry.note(state.step, str(run.events))
-        telemetry.settings(settings, done=state.step == steps)
+        telemetry.settings(settings, compared, done=state.step == steps)
     return state
 
 

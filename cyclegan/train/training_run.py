@@ -8,19 +8,9 @@ from math import inf, isfinite
 from typing import NamedTuple
 
 from cyclegan.config.config import Config
-from cyclegan.config.files import to_yaml
-from cyclegan.contrast.table_file import TABLE_FILE
-from cyclegan.errors import TableError
 from cyclegan.metrics.selection_score import SELECTION
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.background_save import BackgroundSave
-from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
-from cyclegan.train.checkpoint.resume import START_CHECKPOINT, start_checkpoint
-from cyclegan.train.checkpoint.run_record import (
-    record_environment,
-    record_subjects,
-    table_of_run,
-)
 from cyclegan.train.distributed import Worker, broadcast_choice, max_over_workers
 from cyclegan.train.engine.state import TrainState
 from cyclegan.train.engine.step import TrainEngine
@@ -29,8 +19,7 @@ from cyclegan.train.periodic_events import EVENTS, PeriodicEvents
 from cyclegan.train.validation.background import BackgroundValidation, Validated
 from cyclegan.train.validation.patience import is_out_of_patience
 from data_prep.store.store import Store
-from data_prep.store.subject_record import SubjectRecord
-from mrct.storage.paths import StoragePath, storage_path
+from mrct.storage.paths import storage_path
 
 VALIDATION_OWED = ".validation"
 """File in the run folder while a validation that was given up has not been made up for."""
@@ -156,9 +145,9 @@ class TrainingRun:
             return
         metrics: dict[str, float] = {}
         if result.summary is not None:
-            scores, figure = result.summary
+            scores, pictures = result.summary
             self.telemetry.write(result.step, scores)
-            self.telemetry.write_image(result.step, "val/cycles", figure)
+            self.telemetry.write_images(result.step, pictures)
             metrics = {name: value for name, value in scores.items() if isfinite(value)}
             self.saving.score(result.step, metrics.get(SELECTION))
             self.scores[result.step] = metrics.get(SELECTION, inf)
@@ -222,74 +211,4 @@ class TrainingRun:
         self.telemetry.note(
             state.step,
             f"warning: {why} The run continues from step {state.step} with halved learning rates.",
-        )
-
-
-def resume_run(
-    state: TrainState,
-    config: Config,
-    worker: Worker,
-    store: Store,
-    steps: int,
-    start: StoragePath | None,
-    note: Callable[[str], None],
-) -> bool:
-    """Restore the newest intact checkpoint of the run, else `start`, else load `train.init`; worker
-    0 chooses for all.
-
-    Args:
-        state: State at step 0, changed in place.
-        config: Configuration of the run.
-        worker: This worker.
-        store: The run's store.
-        steps: Optimizer steps of the whole run.
-        start: Checkpoint of another run, if the run starts from one.
-        note: Called with messages for the user.
-
-    Returns:
-        Whether the run has a checkpoint of its own.
-    """
-    own = broadcast_choice(
-        lambda: str(checkpoint.newest_checkpoint(config.run_folder) or ""), worker
-    )
-    subjects: tuple[SubjectRecord, ...] = ()
-    if found := own or str(start or ""):
-        checkpoint.restore_checkpoint(state, storage_path(found))
-    elif config.train.init:
-        weights = initial_weights(config, store, steps)
-        load_initial_weights(state, weights)
-        subjects = weights.subjects
-        for line in weights.notes:
-            note(line)
-    take_table(state, config.run_folder, named=state.contrast_table if own else "")
-    if worker.is_rank_zero:
-        config.run_folder.make_folder()
-        checkpoint.remove_partial_checkpoints(config.run_folder)
-        if start and not own:
-            (config.run_folder / START_CHECKPOINT).put(str(start).encode())
-        (config.run_folder / "config.yaml").put(to_yaml(config).encode())
-        record_environment(config.run_folder, store, worker.world_size)
-        start = start_checkpoint(config.run_folder)
-        record_subjects(config.run_folder, store, start, subjects)
-    return bool(own)
-
-
-def take_table(state: TrainState, run_folder: StoragePath, named: str) -> None:
-    """Let the checkpoints from now on name the contrast table of the run.
-
-    Args:
-        state: State of the run, to be saved.
-        run_folder: Folder of the run, with the table if it has one.
-        named: SHA-256 of the table that the restored checkpoint names, if it names one.
-
-    Raises:
-        TableError: The table is damaged, or another than the one that is named.
-    """
-    kept = table_of_run(run_folder)
-    state.contrast_table = kept.sha256 if kept else ""
-    if named not in ("", state.contrast_table):
-        raise TableError(
-            f"The newest checkpoint of {run_folder} names the contrast table {named}, but "
-            f"{TABLE_FILE} there is {state.contrast_table or 'missing'}. Restore the file from a "
-            "copy, or start a new run: --run.name NAME."
         )

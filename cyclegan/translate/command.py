@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from data_prep.datasets.split import Split
 from data_prep.readers.tolerances import Leniency
 from mrct.cli import optional
+from mrct.errors import UsageError
 
 Format = Literal["same", "nifti", "dicom"]
 Precision = Literal["fp32", "bf16"]
@@ -94,6 +95,13 @@ keeps them. An input that cannot be used is listed and the others are translated
     """Device for torch; auto: a GPU if there is one."""
     batch_size: int = 8
     """Slices per forward pass; fewer take less memory."""
+    processes: int = 1
+    """Processes of this machine that share the inputs, each with the model and its part of the
+    cores. An input whose process dies is given to another, once."""
     overwrite: bool = False
     """Replace existing results."""
     leniency: OmitArgPrefixes[Leniency] = field(default_factory=Leniency)
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UsageError(f"--processes is {self.processes}; it must be at least 1.")

@@ -4,9 +4,11 @@ Discovery and reading are those of `data_prep`, with decoding in a separate proc
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from mrct.errors import UsageError
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Grid, Note, Volume
 from mrct.storage.local_path import LocalPath
+from mrct.storage.paths import StoragePath, storage_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,10 @@ class StoredInput:
     series: None = None
     frame: int = 0
 
+    def __reduce__(self) -> tuple[Callable[[StoragePath, str, int], "StoredInput"], Any]:
+        """Pickle where the volume is: an open store belongs to its process."""
+        return _reopened, (self.store.path, self.volume.name, self.number)
+
     @property
     def label(self) -> str:
         """Return its pseudonym."""
@@ -111,6 +118,22 @@ class StoredInput:
 
 
 Input = FileInput | StoredInput
+
+
+def _reopened(path: StoragePath, name: str, number: int) -> StoredInput:
+    """Return a volume of a store that another process has opened."""
+    store = _opened(str(path))
+    volume = store.volumes.named(name)
+    if volume is None:
+        raise UsageError(
+            f"{path} has lost its volume {name} meanwhile. Run the same command again."
+        )
+    return StoredInput(store=store, volume=volume, number=number)
+
+
+@cache
+def _opened(path: str) -> Store:
+    return open_store(storage_path(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

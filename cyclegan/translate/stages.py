@@ -98,8 +98,10 @@ class TranslationJob:
     """Key for the pseudonyms that replace patient data in DICOM; None keeps the data."""
     labels: Counter[str] = field(default_factory=Counter)
     """Number of inputs with each label."""
-    listed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    listed: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """Results in the list of results, by SHA-256 of the input and name, and their warnings."""
+    read_list: Callable[[], Mapping[tuple[str, str], tuple[str, ...]]] = dict
+    """Reads the list again: other processes may have added to it."""
     progress_lines: Callable[[str], None] = lambda text: None
     """Called with the progress of the network as text."""
 
@@ -136,12 +138,8 @@ class TranslationJob:
                 )
             # Else it is made again, for the additional files requested now, or for the list, which
             # a kill may have kept from it.
-            extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
-            warnings = self.listed.get((sha256, result.path.name))
-            if warnings is not None and all(path.exists() for path in extra):
-                return TranslationOutcome(
-                    input=item, sha256=sha256, result=result.path, warnings=warnings
-                )
+            if made := self._made_before(item, sha256, result):
+                return made
         result.check_replaceable()
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None
@@ -158,6 +156,20 @@ class TranslationJob:
             origin=origin,
             notes=tuple(notes),
             warnings=tuple(self.engine.warnings(shown)),
+        )
+
+    def _made_before(
+        self, item: Input, sha256: str, result: WrittenResult
+    ) -> TranslationOutcome | None:
+        """Return the outcome of a result that is listed and has all additional files."""
+        key = (sha256, result.path.name)
+        if key not in self.listed:
+            self.listed.update(self.read_list())
+        extra = [result.uncertainty] * self.uncertainty + [result.preview] * self.preview
+        if key not in self.listed or not all(path.exists() for path in extra):
+            return None
+        return TranslationOutcome(
+            input=item, sha256=sha256, result=result.path, warnings=self.listed[key]
         )
 
     def _translate(self, loaded: LoadedInput) -> TranslatedInput:
@@ -182,6 +194,10 @@ class TranslationJob:
     def _write(self, made: TranslatedInput) -> TranslationOutcome:
         loaded, shown = made.loaded, made.loaded.shown
         result, metadata, grid = loaded.result, loaded.metadata, self._grid_of(shown)
+        # An equal input may have been translated meanwhile, by this process or another.
+        is_there = not self.overwrite and result.made_of() == result.mark_of(metadata)
+        if is_there and (before := self._made_before(loaded.input, loaded.sha256, result)):
+            return before
         if made.uncertainty is not None:
             unsure = on_grid(made.uncertainty, shown.grid, grid, _UNSURE)
             unsure_by = f"unsure by; {metadata.text}"[:DESCRIPTION_LENGTH]

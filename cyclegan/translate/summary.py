@@ -30,20 +30,26 @@ def list_result(outcome: TranslationOutcome, out: Path) -> None:
         "warnings": outcome.warnings,
         "notes": outcome.notes,
     }
-    with (out / LIST).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    # One write: several processes add lines.
+    with (out / LIST).open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def mend_list(out: Path) -> None:
+    """Drop what a kill has cut off at the end of the list; before any process adds to it."""
+    path = out / LIST
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def listed_results(out: Path) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return the warnings of each result in the list, by the SHA-256 of its input and its name.
-
-    What a kill has cut off at the end is dropped, also from the file; a damaged line is ignored.
-    """
+    """Return the warnings of each result in the list, by the SHA-256 of its input and its name; an
+    incomplete or damaged line is ignored."""
     path = out / LIST
     content = path.read_bytes() if path.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
     results = {}
     for text in whole.splitlines():
         with suppress(ValueError, KeyError, TypeError):
@@ -64,6 +70,7 @@ def write_translation_id_map(outcomes: Sequence[TranslationOutcome], path: Path)
 
 def print_summary(outcomes: Sequence[TranslationOutcome], left: Counter[str], out: Path) -> None:
     """Print the results, warnings about differences from the training data, and refused inputs."""
+    outcomes = sorted(outcomes, key=lambda outcome: outcome.input.number)
     made = sum(outcome.is_new for outcome in outcomes)
     refused = [outcome for outcome in outcomes if outcome.refusal]
     kept = len(outcomes) - made - len(refused)
@@ -79,3 +86,18 @@ def print_summary(outcomes: Sequence[TranslationOutcome], left: Counter[str], ou
             print(f"{outcome.refusal}{where}", file=sys.stderr)
     for reason, count in left.items():
         print(f"Skipped {count}: {reason}", file=sys.stderr)
+    print(after_translation(out, bool(refused)))
+
+
+def after_translation(out: Path, has_refused: bool) -> str:
+    """Return where to look next."""
+    lines = [
+        f"List, with warnings    {out / LIST}",
+        f"Results and inputs     {out}.id-map.csv (private)",
+    ]
+    if has_refused:
+        lines += [
+            f"Refused, with reasons  {out}.quarantine.jsonl (private)",
+            "The same command tries these again, and keeps the results.",
+        ]
+    return "\n".join(lines)

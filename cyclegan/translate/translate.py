@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,19 +27,22 @@ from cyclegan.translate.engine import (
     TranslationEngine,
     obstacle_to_compiling,
 )
-from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.inputs import Input, find_inputs
 from cyclegan.translate.pipelining import run_pipelined
 from cyclegan.translate.stages import TranslatedInput, TranslationJob, TranslationOutcome
 from cyclegan.translate.summary import (
     list_result,
     listed_results,
+    mend_list,
     print_summary,
     write_translation_id_map,
 )
 from data_prep.convert.pseudonyms import open_key
-from data_prep.convert.quarantine import Quarantine
+from data_prep.convert.quarantine import Quarantine, Refusal
 from data_prep.store.store import sha256_of
 from mrct.errors import ExitCode, UsageError
+from mrct.imaging.modality import Modality
+from mrct.process_pool import ProcessPool
 from mrct.progress import progress
 from mrct.storage.atomic import remove_abandoned
 from mrct.storage.local_path import LocalPath, make_output_folder
@@ -50,6 +54,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
     engine = open_job(command)
     info = engine.info
+    print(info.seen_line, flush=True)
     found = find_inputs(
         command.inputs,
         command.out,
@@ -60,39 +65,29 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     )
     make_output_folder(command.out)
     remove_abandoned(command.out)
+    mend_list(command.out)
     outcomes: list[TranslationOutcome] = []
     # Private files are beside the results, not among them, since results may be shared.
     out = LocalPath(command.out).absolute()
     quarantine = Quarantine(path=out.beside(".quarantine.jsonl"))
     id_map = out.beside(".id-map.csv")
     write_translation_id_map((), id_map)  # another file there is an error now, not after the work
+    if command.deidentify:
+        open_key(out.beside(".key"))  # before any process does
+    labels = Counter(item.label for item in found.inputs)
+    processes = min(command.processes, len(found.inputs))
     with progress("translate", total=len(found.inputs)) as advance:
-        job = TranslationJob(
-            engine=engine,
-            inverse=inverse_of(command, engine),
-            out=command.out,
-            made_by=sha256_of(model_folder_of(command.model, info.direction) / SUMS)[:16],
-            format=command.format,
-            axial=command.axial,
-            keep_names=command.keep_names,
-            overwrite=command.overwrite,
-            uncertainty=command.uncertainty,
-            preview=command.preview,
-            key=open_key(out.beside(".key")) if command.deidentify else None,
-            labels=Counter(item.label for item in found.inputs),
-            listed=listed_results(command.out),
-            progress_lines=partial(advance, 0),
-        )
-
-        def write(stage: TranslatedInput | TranslationOutcome) -> TranslationOutcome:
-            """Write a result and list it at once, since the process may be killed before the next
-            one."""
-            outcome = job.write(stage)
-            if outcome.is_new:
-                list_result(outcome, command.out)
-            return outcome
-
-        for outcome in run_pipelined(found.inputs, job.read, job.translate, write):
+        if processes > 1:
+            done = ProcessPool(
+                items=found.inputs,
+                open_work=partial(open_work, command, labels, torch.get_num_threads() // processes),
+                give_up=partial(died, info.source),
+                processes=processes,
+            ).run()
+        else:
+            job = translation_job(command, engine, labels, partial(advance, 0))
+            done = work(job, found.inputs)
+        for outcome in done:
             if outcome.refusal:
                 quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
@@ -102,6 +97,68 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     if all(outcome.result for outcome in outcomes):
         return ExitCode.DONE
     return ExitCode.PARTLY_DONE if any(o.result for o in outcomes) else ExitCode.FAILED
+
+
+def translation_job(
+    command: TranslateCommand,
+    engine: TranslationEngine | TableEngine,
+    labels: Counter[str],
+    progress_lines: Callable[[str], None] = lambda text: None,
+) -> TranslationJob:
+    """Return the job of a command; `labels` counts the inputs with each label."""
+    out = LocalPath(command.out).absolute()
+    return TranslationJob(
+        engine=engine,
+        inverse=inverse_of(command, engine),
+        out=command.out,
+        made_by=sha256_of(model_folder_of(command.model, engine.info.direction) / SUMS)[:16],
+        format=command.format,
+        axial=command.axial,
+        keep_names=command.keep_names,
+        overwrite=command.overwrite,
+        uncertainty=command.uncertainty,
+        preview=command.preview,
+        key=open_key(out.beside(".key")) if command.deidentify else None,
+        labels=labels,
+        listed=listed_results(command.out),
+        read_list=partial(listed_results, command.out),
+        progress_lines=progress_lines,
+    )
+
+
+def work(job: TranslationJob, items: Iterable[Input]) -> Iterator[TranslationOutcome]:
+    """Translate inputs, in order: while one is in the network the next is read and the last one
+    written."""
+
+    def write(stage: TranslatedInput | TranslationOutcome) -> TranslationOutcome:
+        """Write a result and list it at once, since the process may be killed before the next."""
+        outcome = job.write(stage)
+        if outcome.is_new:
+            list_result(outcome, job.out)
+        return outcome
+
+    return run_pipelined(items, job.read, job.translate, write)
+
+
+def open_work(
+    command: TranslateCommand, labels: Counter[str], threads: int
+) -> Callable[[Iterator[Input]], Iterator[TranslationOutcome]]:
+    """Open the model in one of several processes, with its share of the threads."""
+    torch.set_num_threads(max(1, threads))
+    return partial(work, translation_job(command, open_job(command), labels))
+
+
+def died(source: Modality, item: Input) -> TranslationOutcome:
+    """Return the refusal of an input that processes died of."""
+    refusal = Refusal(
+        number=item.number,
+        name=source,
+        sha256="",
+        code="process-died",
+        reason="Two processes ended while they had this input: memory may have run out.",
+        remedy="Translate it alone, without --processes, or with a smaller --batch-size.",
+    )
+    return TranslationOutcome(input=item, refusal=refusal)
 
 
 def open_job(command: TranslateCommand) -> TranslationEngine | TableEngine:

@@ -25,7 +25,6 @@ from data_prep.convert.settings import ConvertSettings
 from data_prep.convert.worker import STORAGE_FULL, convert_job
 from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.series_choice import Ask
-from data_prep.preprocess.cropping import Cropping
 from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
 from data_prep.store.history import rebuild_index
@@ -52,8 +51,8 @@ class ConversionReport:
     """Remarks for the user on how names were interpreted."""
     notes: int
     """Number of notes in the commit records on corrections and on what could not be checked."""
-    cut: tuple[Cropping, ...]
-    """Volumes written by this run whose body does not fit into the slices."""
+    whole_sizes: tuple[tuple[int, int], ...]
+    """Of each volume whose body the slices cut, the rows and columns that would hold it."""
     swept: int
     """Files and folders of an interrupted run that this one removed."""
     is_swapped: bool
@@ -129,7 +128,7 @@ def _convert(settings: ConvertSettings, findings: FoundVolumes, key: Key) -> Con
         skipped=findings.skipped,
         remarks=tuple(findings.remarks),
         notes=sum(len(outcome.notes) for outcome in outcomes),
-        cut=tuple(o.cut for o in outcomes if o.cut and o.cut.lost_mm),
+        whole_sizes=tuple(o.whole_size for o in outcomes if o.whole_size),
         swept=swept,
         is_swapped=seems_swapped(
             (o.source.modality, o.refusal.code if o.refusal else "") for o in outcomes

@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 from rich.console import Console
 
 from data_prep.convert.convert import ConversionReport
@@ -28,13 +27,13 @@ def print_summary(report: ConversionReport, settings: ConvertSettings) -> ExitCo
             f"{report.notes} notes on corrections: "
             f"python -m data_prep describe {settings.out} --notes"
         )
-    if report.cut:
-        rows, columns = np.max([cut.needed_size for cut in report.cut], axis=0)
+    if report.whole_sizes:
+        rows, columns = (max(sizes) for sizes in zip(*report.whole_sizes, strict=True))
         print(
-            f"warning: {len(report.cut)} volumes are cropped: their body is larger than slices of "
-            f"{settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep describe "
-            f"{settings.out} --notes` lists by how much. To keep all of it, convert into a new "
-            f"--out with --size {rows} {columns}.",
+            f"warning: {len(report.whole_sizes)} volumes are cropped: their body is larger than "
+            f"slices of {settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep "
+            f"describe {settings.out} --notes` lists by how much. To keep all of it, convert into "
+            f"a new --out with --size {rows} {columns}.",
             file=sys.stderr,
         )
     if not report.is_empty:

@@ -10,7 +10,6 @@ from typing import Any
 from data_prep.convert.conversion_plan import ConversionJob
 from data_prep.convert.quarantine import Refusal
 from data_prep.datasets.split import Split
-from data_prep.preprocess.cropping import Cropping
 from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.file_state import Stamp, file_changed
@@ -34,8 +33,8 @@ class ConversionOutcome:
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
     """Corrections and what could not be checked, a sentence each."""
-    cut: Cropping | None = None
-    """The part of the body that does not fit into the slices of the store."""
+    whole_size: tuple[int, int] | None = None
+    """Rows and columns that would hold the body, if the slices of the store cut it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +60,8 @@ def convert_job(
             seen[source.name] = _Seen(stamps=source.stamps(), sha256=source.sha256())
         except Exception as error:
             outcomes.append(refusal_of(source, "", error))
-    if _is_committed(job, out, seen):
-        return [ConversionOutcome(source=source, written=False) for source in job.sources]
+    if records := _committed(job, out, seen):
+        return [_kept(*each) for each in zip(job.sources, records, strict=True)]
     ready: list[tuple[Source, PreparedVolume]] = []
     for source in job.sources:
         if source.name not in seen:
@@ -78,28 +77,51 @@ def convert_job(
         link = names.get("ct" if volume.modality == "mri" else "mri")
         try:
             if len(ready) < len(job.sources) and _stays(source, job, out, seen):
-                outcomes.append(ConversionOutcome(source=source, written=False))
+                outcomes.append(_kept(source, _record_of(out, source)))
                 continue
             write_volume(out, replace(volume, link=link))
-            cut = volume.preprocessed.cut
             outcomes.append(
-                ConversionOutcome(source=source, written=True, notes=volume.notes, cut=cut)
+                ConversionOutcome(
+                    source=source,
+                    written=True,
+                    notes=volume.notes,
+                    whole_size=volume.preprocessed.whole_size,
+                )
             )
         except Exception as error:
             outcomes.append(refusal_of(source, seen[source.name].sha256, error))
     return outcomes
 
 
-def _is_committed(job: ConversionJob, out: StoragePath, seen: dict[str, _Seen]) -> bool:
+def _committed(
+    job: ConversionJob, out: StoragePath, seen: dict[str, _Seen]
+) -> list[dict[str, Any]]:
+    """Return the records of the sources of a job; empty unless all of it has been converted."""
+    records = []
     for source in job.sources:
         if source.name not in seen:
-            return False
+            return []
         record = _record_of(out, source)
         if not _is_same(record, seen[source.name]):
-            return False
+            return []
         if len(job.sources) > 1 and not record["volume"]["link"]:
-            return False
-    return True
+            return []
+        records.append(record)
+    return records
+
+
+def _kept(source: Source, record: dict[str, Any]) -> ConversionOutcome:
+    """Return the outcome of a source that was converted before.
+
+    It has what the record tells, because a kill may have ended that run before it told the user.
+    """
+    whole_size = record.get("whole_size")
+    return ConversionOutcome(
+        source=source,
+        written=False,
+        notes=tuple(record.get("notes", ())),
+        whole_size=tuple(whole_size) if whole_size else None,
+    )
 
 
 def _record_of(out: StoragePath, source: Source) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What kind of image a volume file holds, from its BIDS sidecar or its BIDS name.
 
 A file says nothing of this itself. A sidecar gives the facts of a DICOM header, with times in
-seconds; a name gives its suffix. Without either the kind is unknown.
+seconds; a name gives its suffix. A cohort of phantoms has its own file in the folder above. Without
+any of them the kind is unknown.
 """
 
 import json
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.dicom.image_facts import ImageFacts, image_facts
-from data_prep.dicom.image_kind import ImageKind, kind_of, not_anatomy
+from data_prep.dicom.image_kind import (
+    PHANTOM,
+    PHANTOM_ORIGIN,
+    ImageKind,
+    kind_of,
+    not_anatomy,
+)
 from data_prep.readers.formats import stem_of
 from mrct.errors import VolumeError
 from mrct.imaging.modality import Modality
@@ -32,6 +39,8 @@ def file_facts(path: Path, modality: Modality) -> tuple[ImageKind, ImageFacts, V
     """Return the kind of a volume file, its facts, and why it shows no anatomy, or None."""
     name = stem_of(path.name)
     facts = _sidecar_facts(path.with_name(f"{name}.json"))
+    if (path.parent.parent / PHANTOM_ORIGIN).is_file():
+        return PHANTOM, facts, None
     kind = kind_of(facts, modality) if facts != ImageFacts() else "unknown"
     if kind == "unknown":
         kind = _kind_of_name(name, modality)

@@ -26,10 +26,15 @@ MriKind = Literal[
     "opposed-phase",
     "localizer",
     "derived",
+    "phantom",
     "unknown",
 ]
-CtKind = Literal["native", "contrast", "topogram", "derived", "unknown"]
+CtKind = Literal["native", "contrast", "topogram", "derived", "phantom", "unknown"]
 ImageKind = MriKind | CtKind
+PHANTOM: Literal["phantom"] = "phantom"
+"""A synthetic head of `data_prep phantom`; no header says so, but the file beside the cohort."""
+PHANTOM_ORIGIN = "phantom.json"
+"""That file, in the folder of the manifest."""
 ALL = "all"
 """Chooses every kind that shows anatomy."""
 KINDS: dict[Modality, tuple[str, ...]] = {"mri": get_args(MriKind), "ct": get_args(CtKind)}

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from data_prep.dicom.image_kind import PHANTOM_ORIGIN
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
 
@@ -26,8 +27,6 @@ Oddity = Literal[
 """In what a subject differs from all others; see `oddities`."""
 Weighting = Literal["t1", "t2"]
 Generator = Literal["shapes", "levels"]
-ORIGIN = "phantom.json"
-"""File beside the manifest of a cohort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,14 +113,14 @@ class CohortOrigin:
 
 def write_origin(folder: Path, origin: CohortOrigin) -> None:
     """Write what a cohort is made of beside its manifest."""
-    write_atomic(folder / ORIGIN, json.dumps(asdict(origin), indent=1).encode())
+    write_atomic(folder / PHANTOM_ORIGIN, json.dumps(asdict(origin), indent=1).encode())
 
 
 def read_origin(folder: Path) -> CohortOrigin | None:
     """Return what a cohort is made of; None if its generator did not write it, or had settings
     that this one lacks."""
     try:
-        values: dict[str, Any] = json.loads((folder / ORIGIN).read_text())
+        values: dict[str, Any] = json.loads((folder / PHANTOM_ORIGIN).read_text())
     except FileNotFoundError:
         return None
     settings: dict[str, Any] = {

@@ -83,6 +83,11 @@ class PreprocessedVolume:
         return Grid(shape=(z, y, x), affine=self.affine)
 
     @property
+    def whole_size(self) -> tuple[int, int] | None:
+        """Rows and columns that would hold the whole body; None if these slices do, or unknown."""
+        return self.cut.needed_size if self.cut and self.cut.lost_mm else None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user on what is missing of the body's outline; none if it is whole."""
         cut = self.cut.notes if self.cut else ()

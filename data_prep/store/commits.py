@@ -71,7 +71,8 @@ def read_commit(store: StoragePath, name: str) -> dict[str, Any]:
 
     Returns:
         The record, with `volume` (`StoredVolume.to_json`), `files` (`bytes` and `sha256` of each),
-        `source_sha256`, `fingerprint` of the preprocessing, `notes` and `schema`.
+        `source_sha256`, `fingerprint` of the preprocessing, `notes`, `schema`, and `whole_size`,
+        the rows and columns that would hold the whole body, or null.
 
     Raises:
         StoreError: The record is missing or was changed.

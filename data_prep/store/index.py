@@ -8,7 +8,6 @@ effect. `history.py` rebuilds it from the commit records; it contains nothing be
 
 import bisect
 import hashlib
-import json
 import os
 import tempfile
 import weakref
@@ -26,6 +25,7 @@ from data_prep.store.stored_volume import StoredVolume
 from mrct.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.modality import MODALITIES, Modality
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 INDEX = "index.safetensors"
@@ -45,6 +45,13 @@ def contents_hash(header: dict[str, Any]) -> str:
     return digest(header)[:16]
 
 
+def _is_consistent(facts: dict[str, Any]) -> bool:
+    """Return whether a column has as many bytes as its shape and dtype need."""
+    start, stop = facts["data_offsets"]
+    num_bytes = prod(facts["shape"]) * np.dtype(_COLUMN_DTYPES[facts["dtype"]]).itemsize
+    return 0 <= start <= stop == start + num_bytes and min(facts["shape"], default=0) >= 0
+
+
 class Index:
     """An index file, whose columns are read and verified on first use.
 
@@ -61,13 +68,16 @@ class Index:
             self._read = path.ranges()
             length = int.from_bytes(self._read(0, 8), "little")
             self._start = 8 + min(length, _MAX_HEADER_BYTES)
-            header = json.loads(self._read(8, self._start))
+            header = parse_json(self._read(8, self._start))
             self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
+            is_ours = self._sealed["schema"] == INDEX_SCHEMA and self._sealed["columns"] == header
+            is_ours = is_ours and header.keys() == self._sealed["sha256_of"].keys()
+            is_ours = is_ours and all(map(_is_consistent, header.values()))
         except StoreError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"its header cannot be read ({error})") from error
-        if self._sealed["schema"] != INDEX_SCHEMA or self._sealed["columns"] != header:
+        if not is_ours:
             raise self._damaged("its header was changed, or written by another version")
         self._columns: dict[str, IO[bytes]] = {}
         """The verified columns, each in a temporary file."""
@@ -80,7 +90,7 @@ class Index:
     @property
     def height_axis(self) -> str:
         """Hash of the axis that the volumes were placed on."""
-        return str(self._sealed["height_axis"])
+        return str(self._sealed.get("height_axis"))
 
     @property
     def names(self) -> set[str]:
@@ -143,6 +153,8 @@ class Index:
             weakref.finalize(self, copy.close)
             for first in range(start, stop, _READ_AT_ONCE):
                 content = self._read(first, min(first + _READ_AT_ONCE, stop))
+                if not content:  # a crafted header claims more than the file has
+                    break
                 found.update(content)
                 copy.write(content)
             copy.flush()
@@ -154,7 +166,8 @@ class Index:
                 f"bytes of the index {self._path} ({error.strerror}). Free some space, or set "
                 "TMPDIR to a folder on a disk."
             ) from error
-        if found.hexdigest() != self._sealed["sha256_of"][name]:
+        is_whole = copy.tell() == stop - start
+        if not is_whole or found.hexdigest() != self._sealed["sha256_of"][name]:
             raise self._damaged(f"its column {name} was changed after it was written")
         return copy
 

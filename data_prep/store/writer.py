@@ -240,7 +240,8 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     for name in (name for name in sums if name.endswith(SHARD)):
         sums[name]["places"] = _places(files[name], stored.shape[0])
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
-    record = seal(commit | {"notes": list(prepared.notes)})
+    reported = {"notes": list(prepared.notes), "whole_size": prepared.preprocessed.whole_size}
+    record = seal(commit | reported)
     with wait_for_lock(store / COMMIT_LOCK):
         put_volume(store, stored.name, files, record)
     return stored
@@ -280,7 +281,6 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
 
 
 def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to the steps of the index."""
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
 
 

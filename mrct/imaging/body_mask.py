@@ -192,18 +192,22 @@ def _mri_tissue(
     """Return the voxels brighter than air, thresholded in square roots, where noise is uniform and
     fat does not dominate.
 
-    Otsu's threshold finds the bright part of the head, and so the air around it. Tissue may be
-    darker, down to _DARK of that threshold, but must be brighter than nearly all of that air with
-    its noise and ghosts. After smoothing even strong noise is narrow; every other row and column
-    is enough to find the threshold.
+    Otsu's threshold finds the bright part of the head, and so the air around it. It is found a
+    second time near that part alone, so that the air which a larger canvas adds does not lower it.
+    Tissue may be darker, down to _DARK of that threshold, but must be brighter than nearly all of
+    that air with its noise and ghosts. After smoothing even strong noise is narrow; every other
+    row and column is enough to find the threshold.
     """
-    dz, dy, dx = spacing_mm
+    coarse_mm = (spacing_mm[0], 2 * spacing_mm[1], 2 * spacing_mm[2])
     some = image[:, ::2, ::2]
-    root = np.sqrt(some.clip(0, np.percentile(some, 95)))
-    threshold = otsu_threshold(root)
-    bright = _open(root > threshold, _OPENING_MM / 2, (dz, 2 * dy, 2 * dx))
+    near: Box = (slice(None),) * 3
+    for _ in range(2):
+        root = np.sqrt(some.clip(0, np.percentile(some[near], 95)))
+        threshold = otsu_threshold(root[near])
+        bright = _open(root > threshold, _OPENING_MM / 2, coarse_mm)
+        near = _around(bright, _AIR_MM, coarse_mm)
     is_air = root > 0  # zero means not measured
-    is_air[:, *_around(bright, _AIR_MM, (dz, 2 * dy, 2 * dx))[1:]] = False
+    is_air[:, *near[1:]] = False
     air = float(np.percentile(root[is_air], _AIR_PERCENTILE)) if is_air.any() else 0.0
     return np.asarray(image > min(threshold, max(_DARK * threshold, air)) ** 2)
 

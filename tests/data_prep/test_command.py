@@ -46,6 +46,9 @@ def test_convert_check_and_describe_a_cohort(data_prep, tmp_path):
 
     code, out, _ = data_prep("check", tmp_path / "s.zarr", "--full")
     assert (code, "4 volumes checked (every byte), 0 problems" in out) == (0, True)
+    assert out.endswith(f"  python -m cyclegan.train demo --data.store {tmp_path}/s.zarr\n")
+    _, out, _ = data_prep("check", tmp_path / "s.zarr")
+    assert out.endswith(f"  python -m data_prep check {tmp_path}/s.zarr --full\n")
 
     code, out, _ = data_prep("describe", tmp_path / "s.zarr")
     assert code == 0
@@ -85,6 +88,7 @@ def test_check_lists_every_problem(data_prep, tmp_path):
 
     code, out, err = data_prep("check", store.path, "--full")
     assert (code, "3 problems" in out) == (1, True)
+    assert out.endswith(f"  python -m data_prep check {store.path} --repair --full\n")
     assert all(volume.name in err for volume in volumes)
 
 

@@ -47,6 +47,16 @@ SMALL = {"in_channels": 1, "filters": 4, "blocks": 1}
 GiB = 2**30
 
 TEXTS = [b"", b"[]", b"null", b"7", b'"x"', b"{", b"\0", b"\xff\xfe{}", DEEP.encode(), b"9" * 5000]
+TRAINING = {
+    "steps": 3,
+    "epochs": 1.0,
+    "pairs_per_step": 1,
+    "learning_rate": 1e-4,
+    "learning_rate_schedule": "linear",
+    "loss": {"cycle": 10.0},
+    "is_spectral": True,
+    "ema_decay": 0.9,
+}
 CLAIMS: list[tuple[str, Any]] = [
     *[("generator.filters", n) for n in (0, -1, 8, 10**6, 10**9, 2**63, 2**100, 1e308, "4e9")],
     *[("generator.blocks", n) for n in (-1, 0, 2, 10**6, 10**12, 10**400)],
@@ -62,6 +72,10 @@ CLAIMS: list[tuple[str, Any]] = [
     ],
     ("preprocessing.version", 10**30),
     ("trained_on.volumes", -1),
+    *[("seen.people", n) for n in (-1, 10**30, "two")],
+    *[("seen.mri", each) for each in ({"\x1b[2J": 1}, {"T1w": -1}, {"T1w": 10**300}, ["T1w"], 7)],
+    *[("training", each) for each in ({"steps": -1}, 7, TRAINING | {"loss": {"\x1b[2J": 1.0}})],
+    ("training", TRAINING | {"learning_rate_schedule": "\x1b[2J"}),
     ("trained_on.shares", [10]),
     ("trained_on.shares", [*SHARES, 99]),
     ("trained_on.values_low", [0.0]),

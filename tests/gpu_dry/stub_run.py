@@ -135,4 +135,4 @@ def fake_batch(config: Config, pairs: int, layout: torch.memory_format) -> Batch
     if config.data.conditions:
         height = torch.empty(pairs, device=DEVICE)
         mri, ct = (with_conditions(images, body, height, (1.0, 1.0)) for images in (mri, ct))
-    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))

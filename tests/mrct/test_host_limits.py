@@ -182,7 +182,9 @@ def test_a_command_that_memory_does_not_suffice_for_says_so() -> None:
         (OSError(errno.EMFILE, "Too many open files", "/patient"), "ulimit -n 4096"),
         (OSError(errno.ENOMEM, "Cannot allocate memory", "/patient"), "ulimit -v unlimited"),
         (ImportError("libtorch.so: failed to map segment from shared object"), "ulimit -v"),
+        (OSError("libtorch_cpu.so: failed to map segment from shared object"), "ulimit -v"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
     ],
 )
 def test_other_signs_of_a_limit_are_told_alike_and_without_a_path(

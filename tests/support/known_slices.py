@@ -45,7 +45,8 @@ def some_slices(
 
 def made(mri: StoredSlices, ct: StoredSlices, **form: Any) -> Batch:
     return to_batch(
-        outputs(BatchPipeline(BatchFormat(batch_size=B, **form), threads=1, device=CPU), mri, ct)
+        outputs(BatchPipeline(BatchFormat(batch_size=B, **form), threads=1, device=CPU), mri, ct),
+        (1.0, 1.0),
     )
 
 

@@ -1,6 +1,7 @@
 """Small stores for tests: noisy ellipsoid heads with a skull, written as real volumes are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,13 @@ def make_store(
     spacing_mm: tuple[float, float, float] = SPACING_MM,
     flat: Sequence[int] = (),
     bare: Sequence[int] = (),
+    kind: str = "unknown",
 ) -> Store:
     """Write `mri` + `ct` unpaired volumes and `paired` linked pairs of random heads.
 
     `splits` is dealt out in turn within each kind: mri, ct, pairs. So ("train", "val") makes
-    volumes 0, 2, ... train and 1, 3, ... val; for pairs the last entry alone counts. The slices
+    volumes 0, 2, ... train and 1, 3, ... val; for pairs the last entry alone counts. All are of one
+    `kind`. The slices
     `flat` of every unpaired volume are of one value, though said to be body; its slices `bare` hold
     no body.
     """
@@ -50,12 +53,13 @@ def make_store(
             head["body"][list(bare)] = False
             split = splits[number % len(splits)]
             subject = f"{random.bytes(8).hex()}"
-            write_volume(path, prepared(modality, subject, split, head, spacing_mm))
+            volume = prepared(modality, subject, split, head, spacing_mm)
+            write_volume(path, replace(volume, kind=kind))
     for _ in range(paired):
         head, subject = random_head(random, shape), random.bytes(8).hex()
         for modality, other in (("mri", "ct"), ("ct", "mri")):
             volume = prepared(modality, subject, splits[-1], head, spacing_mm, link=other)
-            write_volume(path, volume)
+            write_volume(path, replace(volume, kind=kind))
     rebuild_index(path)
     return open_store(path)
 

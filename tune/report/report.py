@@ -56,10 +56,6 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
     best = write_best(found)
     report = found.folder / REPORT
     write_atomic(report, html_report(found, pictures=pictures).encode())
-    print(
-        f"Best         {best}\n  python -m cyclegan.train --config {best}\n"
-        f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}"
-    )
     failed = sum(trial.state == "failed" for trial in found.trials)
     ended = sum(trial.state != "running" for trial in found.trials)
     partly = bool(failed) or ended < max(wanted, len(found.trials))
@@ -67,6 +63,10 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
         print(f"{ended - failed} of {max(wanted, len(found.trials))} trials succeeded.")
     if found.objective.doubt:
         print(found.objective.doubt)
+    print(
+        f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}\n"
+        f"Best         {best}\n  python -m cyclegan.train --config {best}"
+    )
     return ExitCode.PARTLY_DONE if partly else ExitCode.DONE
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cyclegan.atlas.positions import POSITION_BINS
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS, TABLE_EDGES_HU
+from cyclegan.contrast.value_bins import NUM_HU_BINS, TABLE_EDGES_HU
+from cyclegan.nets.guide import NUM_MRI_BINS, POSITION_BINS
 from mrct.drawing.curves import Curve, Plot, draw_plots, hex_colour
 from mrct.imaging.intensity import MEDIAN_LEVEL
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cyclegan.config.config import Config
 from cyclegan.errors import ConfigError
+from cyclegan.nets.guide import GUIDE_CHANNELS
 from cyclegan.train.checkpoint.run_record import spacing_text
 from cyclegan.train.checkpoint.weight_source import GeneratorWeights, read_source
 from cyclegan.train.engine.state import TrainState, build_discriminators, build_generators
@@ -15,7 +16,9 @@ from data_prep.store.store import Store
 from data_prep.store.subject_record import SubjectRecord
 
 INPUT_WEIGHT = "layers.1.weight"
-"""The only weight of a generator whose shape depends on its input: [filters, inputs, 7, 7]."""
+"""The weight of a generator whose shape depends on its input: [filters, inputs, 7, 7]."""
+BRANCH_INPUT_WEIGHT = "branch.1.weight"
+"""The second one of a guided generator: [filters / 2, inputs, 3, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ def initial_weights(config: Config, store: Store, steps: int) -> InitialWeights:
             notes.append(f"{direction} starts from random weights: the source has none of it.")
             continue
         weights = source.generators[direction]
-        require_same_input(weights, config)
+        require_same_input(direction, weights, config)
         tensors = fit_generator(weights, own, config)
         generators |= {start + name: each for name, each in tensors.items()}
         notes += notes_of(direction, weights, own, store)
@@ -96,7 +99,7 @@ def load_initial_weights(state: TrainState, weights: InitialWeights) -> None:
     state.warmup_steps = weights.warmup_steps
 
 
-def require_same_input(weights: GeneratorWeights, config: Config) -> None:
+def require_same_input(direction: str, weights: GeneratorWeights, config: Config) -> None:
     """Refuse a generator that is built otherwise, or needs what the run's input does not have.
 
     Raises:
@@ -105,6 +108,7 @@ def require_same_input(weights: GeneratorWeights, config: Config) -> None:
     wanted = [
         (f"generator.{name}", value, getattr(config.generator, name))
         for name, value in asdict(weights.settings).items()
+        if (direction, name) != ("to_mri", "guide")  # only MRI -> CT is guided
     ]
     if weights.mri_contrast:
         wanted.append(("data.mri_contrast", weights.mri_contrast, config.data.mri_contrast))
@@ -141,8 +145,13 @@ def fit_generator(
     tensors = dict(weights.tensors)
     inputs = list(input_channels(weights, config))
     expected = shapes(own)
-    filters, _, *kernel = expected[INPUT_WEIGHT]
-    expected[INPUT_WEIGHT] = (filters, len(inputs), *kernel)
+    firsts = [name for name in (INPUT_WEIGHT, BRANCH_INPUT_WEIGHT) if name in own]
+    if len(firsts) > 1:  # the guide's channels follow those of the input
+        channels = config.data.channels + config.data.num_conditions
+        inputs += range(channels, channels + GUIDE_CHANNELS)
+    for name in firsts:
+        filters, _, *kernel = expected[name]
+        expected[name] = (filters, len(inputs), *kernel)
     found = shapes(tensors)
     wrong = sorted(
         name for name in expected | found if expected.get(name) != found.get(name)
@@ -155,9 +164,11 @@ def fit_generator(
             f"instead of {expected.get(name, 'absent')}. It is damaged, or of another network. "
             "Give another source."
         )
-    first = torch.zeros(own[INPUT_WEIGHT].shape)
-    first[:, inputs] = tensors[INPUT_WEIGHT].float()
-    return tensors | {INPUT_WEIGHT: first}
+    for name in firsts:
+        first = torch.zeros(own[name].shape)
+        first[:, inputs] = tensors[name].float()
+        tensors[name] = first
+    return tensors
 
 
 def input_channels(weights: GeneratorWeights, config: Config) -> Iterator[int]:
@@ -182,6 +193,11 @@ def notes_of(
             f"{direction} {INPUT_WEIGHT}: {known} of {every} input channels are those of the "
             f"source; the other {every - known} start at zero, so that the first output is the "
             "source's."
+        )
+    if weights.settings.guide != "none" and BRANCH_INPUT_WEIGHT in own:
+        yield (
+            f"{direction} looks up the {weights.settings.guide} of the source, which was fitted to "
+            "other volumes; this run's own table is a row of its evaluations alone."
         )
     if weights.spacing_mm and weights.spacing_mm != tuple(store.spacing_mm):
         yield (

@@ -50,7 +50,7 @@ def image_statistics(batch: Batch, images: Translated) -> dict[str, Tensor]:
     mri_body, ct_body = batch.mri_body.float(), batch.ct_body.float()
     mean, spread = moments(mri, mri_body)
     bone = mri_body * (fake_ct > BONE_IN_CT)
-    near_surface = layers(mri_body)[:, :2].sum(1, keepdim=True)
+    near_surface = layers(mri_body, batch.pixel_mm)[:, :2].sum(1, keepdim=True)
     return {
         "watch/spread_ct": moments(fake_ct, mri_body)[1] / moments(ct, ct_body)[1],
         "watch/spread_mri": moments(fake_mri, ct_body)[1] / spread,
@@ -58,7 +58,8 @@ def image_statistics(batch: Batch, images: Translated) -> dict[str, Tensor]:
         # 0 as long as there is no bone.
         "watch/bone": (bone * (mri - mean)).sum() / bone.sum().clamp(min=1) / spread,
         "watch/surface": correlation(mri, fake_ct, near_surface),
-        "watch/layers": population_loss(fake_ct, mri_body, ct, ct_body) * HU_PER_UNIT,
+        "watch/layers": population_loss(fake_ct, mri_body, ct, ct_body, batch.pixel_mm)
+        * HU_PER_UNIT,
     }
 
 

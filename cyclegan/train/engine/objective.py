@@ -75,16 +75,16 @@ def generator_terms(
             shape_loss(mri_body, middle_slice(images.fake_ct), AIR_IN_CT),
         ),
         "population": lambda: (
-            population_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body),
-            population_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body),
+            population_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body, batch.pixel_mm),
+            population_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body, batch.pixel_mm),
         ),
         "structure": lambda: (
             structure_loss(ct, middle_slice(images.fake_mri)),
             structure_loss(mri, middle_slice(images.fake_ct)),
         ),
         "depth": lambda: (
-            depth_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body),
-            depth_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body),
+            depth_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body, batch.pixel_mm),
+            depth_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body, batch.pixel_mm),
         ),
     }
     terms: Terms = {}

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,21 +14,17 @@ from cyclegan.config.files import json_settings
 from cyclegan.data.philox import Stream
 from cyclegan.errors import require
 from cyclegan.nets.discriminator import SMALLEST_IMAGE, Discriminator
-from cyclegan.nets.generator import Generator
+from cyclegan.nets.guided_generator import generator_of
 from cyclegan.nets.network_pairs import Discriminators, Generators
 from cyclegan.train.engine.replay_pool import ReplayPools
 
 
 def build_generators(config: Config) -> Generators:
     """Build both generators, newly initialised, on the CPU."""
+    channels = config.data.channels + config.data.num_conditions
     to_ct, to_mri = (
-        Generator(
-            in_channels=config.data.channels + config.data.num_conditions,
-            filters=config.generator.filters,
-            blocks=config.generator.blocks,
-            upsample=config.generator.upsample,
-        )
-        for _ in range(2)
+        generator_of(in_channels=channels, **asdict(replace(config.generator, guide=guide)))
+        for guide in (config.generator.guide, "none")
     )
     return Generators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
 

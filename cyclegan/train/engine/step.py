@@ -5,7 +5,7 @@ Axes: B slice pairs of this worker, H rows, W columns.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -121,9 +121,9 @@ def run_step(state: TrainState, engine: TrainEngine, batch: Batch, numbers: Step
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
     """Split a batch into equal parts, in order."""
-    chunks = [getattr(batch, each.name).chunk(num_parts) for each in fields(batch)]
-    names = [each.name for each in fields(batch)]
-    return [Batch(**dict(zip(names, part, strict=True))) for part in zip(*chunks, strict=True)]
+    tensors = batch.tensors
+    parts = zip(*(each.chunk(num_parts) for each in tensors.values()), strict=True)
+    return [replace(batch, **dict(zip(tensors, part, strict=True))) for part in parts]
 
 
 def update_generators(

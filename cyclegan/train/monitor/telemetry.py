@@ -1,11 +1,13 @@
 """Telemetry of a run: loss terms, speed and memory.
 
-`metrics.jsonl` and TensorBoard get the same names and numbers. Only worker 0 writes.
+`metrics.jsonl` and TensorBoard get the same names and numbers; in TensorBoard, which sorts groups
+by name, the first ones have a digit before it. Only worker 0 writes.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,25 @@ from torch.utils.tensorboard.summary import hparams
 
 from cyclegan.train.monitor.metrics_log import MetricsLog
 from cyclegan.train.monitor.timers import StepTimer, peak_memory
+from cyclegan.train.monitor.trackers import Tracker
 from mrct.storage.paths import StoragePath
 
 STEP_PARTS = ("data_wait", "generators", "discriminators")
 SESSION_TAGS = ("val/selection", "val/mae_hu", "val/bone_dice", "val/ssim")
 """Scores that TensorBoard shows beside a run's settings, if the run has them."""
+FIRST_GROUPS = ("loss", "val", "speed")
+"""Groups that TensorBoard shows first, in this order."""
+
+
+def board_tag(name: str) -> str:
+    """Return the name of a metric or an image in TensorBoard.
+
+    Examples:
+        >>> board_tag("val/mae_hu"), board_tag("guard/skipped")
+        ('2_val/mae_hu', 'guard/skipped')
+    """
+    group = name.partition("/")[0]
+    return f"{FIRST_GROUPS.index(group) + 1}_{name}" if group in FIRST_GROUPS else name
 
 
 class Telemetry:
@@ -35,18 +51,21 @@ class Telemetry:
         device: torch.device | None = None,
         average: Callable[[Tensor], Tensor] = lambda values: values,
         highest: Callable[[Tensor], list[float]] = Tensor.tolist,
+        tracker: Tracker | None = None,
     ) -> None:
         """Open the files at a step.
 
         Args:
             run_folder: Folder of the run.
-            leads: Whether this is worker 0, which writes the files.
+            is_rank_zero: Whether this is worker 0, which writes the files.
             first_step: Step that the run continues from; lines of later steps are dropped.
             global_batch: Slice pairs per optimizer step, over all workers.
             device: Device of the loss terms.
             average: Takes the mean over all workers, so that curves do not depend on their number.
             highest: Takes the maximum over all workers.
+            tracker: Gets the same numbers, if this is worker 0.
         """
+        self.tracker = tracker
         self.global_batch, self.average, self.highest = global_batch, average, highest
         self.device = device or torch.device("cpu")
         self.log = MetricsLog(run_folder) if is_rank_zero else None
@@ -125,11 +144,15 @@ class Telemetry:
         if self.log is None:
             return
         for name, value in metrics.items():
-            self.log.board.add_scalar(name, value, step)
+            self.log.board.add_scalar(board_tag(name), value, step)
         # JSON has no NaN; TensorBoard does.
         finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
         time_s = round(time.monotonic() - self.started, 3)
         self.log.append({"step": step, "time_s": time_s} | finite)
+        if self.tracker:
+            self.tracker.log(
+                step, {name: value for name, value in finite.items() if value is not None}
+            )
 
     def note(self, step: int, text: str) -> None:
         """Log a message, which the command that started the run prints; each message once."""
@@ -137,27 +160,35 @@ class Telemetry:
             self.noted.add(text)
             self.log.append({"step": step, "note": text})
 
-    def write_image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Write an image [rows, columns, 3] to TensorBoard."""
+    def write_images(self, step: int, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Write images [rows, columns, 3] to TensorBoard, by name."""
         if self.log:
-            self.log.board.add_image(name, pixels, step, dataformats="HWC")
+            for name, image in images.items():
+                self.log.board.add_image(board_tag(name), image, step, dataformats="HWC")
             self.log.board.flush()
 
-    def settings(self, values: Mapping[str, bool | str | float], done: bool) -> None:
-        """Write the run's settings for TensorBoard's table of runs, which adds the last scores.
+    def settings(
+        self, values: Mapping[str, Any], compared: Mapping[str, Any], *, done: bool
+    ) -> None:
+        """Write the run's settings to TensorBoard: all `values` as text, and those that are
+        `compared` into its table of runs, which adds the last scores.
 
         To be called at the start of a run and, with `done`, at its end.
         """
         if self.log is None:
             return
-        plain = {
+        columns = {
             name: value if isinstance(value, bool | str | int | float) else str(value)
-            for name, value in values.items()
+            for name, value in compared.items()
         }
-        experiment, begun, ended = hparams(plain, dict.fromkeys(SESSION_TAGS, 0.0))
+        scores = dict.fromkeys(map(board_tag, SESSION_TAGS), 0.0)
+        experiment, begun, ended = hparams(columns, scores)
         writer = self.log.board._get_file_writer()
         for summary in (ended,) if done else (experiment, begun):
             writer.add_summary(summary)
+        if not done:
+            rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+            self.log.board.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0)
         self.log.board.flush()
 
     def pause(self, seconds: float) -> None:
@@ -171,7 +202,9 @@ class Telemetry:
             self.log.flush()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and end the tracker's run."""
+        if self.tracker:
+            self.tracker.close()
         if self.log:
             self.log.close()
             self.log.delete_local_copy()

@@ -16,6 +16,7 @@ import ray.train
 import ray.train.torch
 
 from cyclegan.config.config import Config
+from cyclegan.contrast.run_table import fit_missing_table
 from cyclegan.errors import ConfigError, PreemptedError, StoppedError
 from cyclegan.train.checkpoint.checkpoint import unscored_checkpoints
 from cyclegan.train.checkpoint.resume import check_resume, done_steps, run_lock
@@ -157,6 +158,7 @@ def fit(
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
     store = store_of_run(config.run_folder, open_store(config.store), contents)
+    fit_missing_table(config, store, None, say_state)
     scaling = scaling_config(config)
     cores = int(scaling.resources_per_worker["CPU"])
     trainer = ray.train.torch.TorchTrainer(

@@ -11,18 +11,17 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.inference.slices import Network
 from cyclegan.train.distributed import Worker, gather, max_over_workers
+from cyclegan.train.validation.figure import Pictures
 from cyclegan.train.validation.scorer import Scorer
 from cyclegan.train.validation.scores import ValidatedVolume, summarise, validate_volumes
 from data_prep.store.store import Store
 
-Summary = tuple[dict[str, float], NDArray[np.uint8]]
+Summary = tuple[dict[str, float], Pictures]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +31,7 @@ class Validated:
     step: int
     """Step of the weights that were validated."""
     summary: Summary | None
-    """Scores and image of `validation_scores`; None on workers other than 0."""
+    """Scores and images of `validation_scores`; None on workers other than 0."""
     restarts: int
     """How often scorer processes of the run have died; 0 on workers other than 0."""
 

@@ -1,22 +1,37 @@
-"""Validation figure: one slice of both cycles, with difference maps.
+"""Validation figures: one slice of both cycles with difference maps, and one MRI in three planes.
 
 Display windows are fixed and shown by colour bars, so that the figures of two steps, or of two
 runs, are comparable. Rows and columns are as in memory, which is the radiological view.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.inference.cycle import UNIT_WINDOW, CycleResult
-from mrct.drawing.slices import CT_BONE, CT_DIFFERENCE, ImagePanel, Windowing, grid, pixels
+from mrct.drawing.slices import (
+    CT_BONE,
+    CT_DIFFERENCE,
+    ImagePanel,
+    Windowing,
+    grid,
+    pixels,
+    strip,
+)
+from mrct.imaging.body_mask import bounding_box
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import denormalise
 
+Row = list[ImagePanel]
+Pictures = dict[str, NDArray[np.uint8]]
+"""Images [rows, columns, 3] by name."""
 SHOWN_HEIGHT = 0.6
 """Height of the displayed slice: above the orbits, through the ventricles."""
 TILE_INCHES = 2.2
+STRIP_HEIGHT = 300
+"""Height in pixels of the images of a plane."""
 
 CT = CT_BONE._replace(unit="HU, bone window")
 CHANGE_HU = CT_DIFFERENCE._replace(unit="difference in HU")
@@ -68,6 +83,41 @@ def tiles_of(
         tile("returned MRI", back, MRI),
         tile("returned - MRI", change(back, mri), CHANGE_MRI),
     ]
+
+
+def planes_of(
+    cycle: CycleResult, spacing_mm: tuple[float, float, float], real: NDArray[Any] | None = None
+) -> dict[str, list[ImagePanel]]:
+    """Return an MRI and its synthetic CT by plane, through the middle of the body, z upwards; with
+    the `real` CT [z, y, x] and the difference to it, if there is one."""
+    z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
+    box = bounding_box(cycle.body)
+    _, y, x = [(axis.start + axis.stop) // 2 for axis in box] if box else (0, 0, 0)
+    dz, dy, dx = spacing_mm
+    shown = [
+        ("MRI", 0.5 * (cycle.original + 1), MRI),
+        ("synthetic CT", cycle.translated, CT),
+    ]
+    if real is not None:
+        off = np.where(cycle.body, cycle.translated - real.astype(np.float32), np.nan)
+        shown += [("real CT", real, CT), ("synthetic - real", off, CHANGE_HU)]
+
+    def row(cut: Callable[[NDArray[Any]], NDArray[Any]], pixel_mm: tuple[float, float]) -> Row:
+        return [
+            ImagePanel(title=title, values=cut(values), windowing=windowing, pixel_mm=pixel_mm)
+            for title, values, windowing in shown
+        ]
+
+    return {
+        "axial": row(lambda values: values[z], (dy, dx)),
+        "coronal": row(lambda values: values[::-1, y], (dz, dx)),
+        "sagittal": row(lambda values: values[::-1, :, x], (dz, dy)),
+    }
+
+
+def plane_pictures(planes: Mapping[str, Row]) -> Pictures:
+    """Draw a picture for each plane."""
+    return {name: strip(row, height=STRIP_HEIGHT) for name, row in planes.items()}
 
 
 def validation_figure(rows: list[list[ImagePanel]]) -> NDArray[np.uint8]:

@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cyclegan.config.config import Config
 from cyclegan.errors import DataError, DivergedError
@@ -25,7 +24,13 @@ from cyclegan.metrics.unpaired_scores import (
     pool_statistics,
     region_distances,
 )
-from cyclegan.train.validation.figure import tiles_of, validation_figure
+from cyclegan.train.validation.figure import (
+    Pictures,
+    plane_pictures,
+    planes_of,
+    tiles_of,
+    validation_figure,
+)
 from cyclegan.train.validation.scorer import Scorer
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store, StoredVolume
@@ -45,6 +50,8 @@ class ValidatedVolume:
     """Summary of the synthetic CT of an MRI; None for a CT."""
     tiles: list[ImagePanel]
     """Images of the first volume of a modality; empty for the others."""
+    planes: dict[str, list[ImagePanel]] = field(default_factory=dict)
+    """Images of the first MRI by plane; empty for the others."""
 
 
 def validation_scores(
@@ -55,13 +62,13 @@ def validation_scores(
     split: Split = "val",
     *,
     device: torch.device | str = "cpu",
-) -> tuple[dict[str, float], NDArray[np.uint8]]:
+) -> tuple[dict[str, float], Pictures]:
     """Score a pair of generators on a split.
 
     Scores against a real CT (`mae_hu`, `psnr_db`, `ssim`, `bone_dice`) are included if the split
     has pairs. `hu_distance`, `bone_depth_mismatch`, the two scores by body region and `selection`
-    compare the synthetic CTs with real CTs of the train split. The image shows the cycle of the
-    first volume of each modality, paired volumes first (`validation_figure.py`).
+    compare the synthetic CTs with real CTs of the train split. The images show the first volume of
+    each modality, paired volumes first (`figure.py`).
 
     Args:
         to_ct: Generator from MRI to CT, on `device`; any callable.
@@ -72,7 +79,7 @@ def validation_scores(
         device: Device of the generators.
 
     Returns:
-        Finite scores named `val/...`, and an image [rows, columns, 3] of uint8.
+        Finite scores and images, all named `val/...`.
 
     Raises:
         DataError: The split has no MRI, or the train split no CT.
@@ -154,13 +161,14 @@ def score_cycle(cycle: CycleResult, number: int, store: Store) -> ValidatedVolum
     """Score a volume that was translated and translated back."""
     volume = cycle.volume
     of_mri = volume.modality == "mri"
-    real = partner_ct(store, volume) if of_mri else None
+    partner = partner_ct(store, volume) if of_mri else None
+    real = partner[0] if partner else None
     scores = {
         f"{name}_{volume.modality}": score
         for name, score in cycle_scores(*cycle.compared()).items()
     }
-    if real and real[1].any():  # scans without a common field of view cannot be compared
-        scores |= paired_scores(cycle.translated, *real)
+    if partner and partner[1].any():  # scans without a common field of view cannot be compared
+        scores |= paired_scores(cycle.translated, *partner)
     return ValidatedVolume(
         modality=volume.modality,
         number=number,
@@ -168,17 +176,18 @@ def score_cycle(cycle: CycleResult, number: int, store: Store) -> ValidatedVolum
         synthetic=ct_statistics_of(cycle.translated, cycle.body, store.spacing_mm, volume.height)
         if of_mri
         else None,
-        tiles=[] if number else tiles_of(cycle, store.spacing_mm[1:], real[0] if real else None),
+        tiles=[] if number else tiles_of(cycle, store.spacing_mm[1:], real),
+        planes={} if number or not of_mri else planes_of(cycle, store.spacing_mm, real),
     )
 
 
 def summarise(
     found: Iterable[ValidatedVolume], store: Store, config: Config
-) -> tuple[dict[str, float], NDArray[np.uint8]]:
+) -> tuple[dict[str, float], Pictures]:
     """Combine the findings of all volumes; the result does not depend on the number of workers.
 
     Returns:
-        Scores named `val/...`, and an image [rows, columns, 3] of uint8.
+        Scores and images, all named `val/...`.
     """
     in_order = sorted(found, key=lambda each: (each.modality == "ct", each.number))
     values: dict[str, list[float]] = defaultdict(list)
@@ -195,7 +204,10 @@ def summarise(
     scores["selection"] = selection_score(synthetic_cts, real_cts, float(np.mean(cycles)))
     rows = [each.tiles for each in in_order if each.tiles]
     named = {f"val/{name}": score for name, score in scores.items()}
-    return named, validation_figure(rows)
+    pictures = {"cycles": validation_figure(rows)}
+    for each in in_order:
+        pictures |= plane_pictures(each.planes)
+    return named, {f"val/{name}": picture for name, picture in pictures.items()}
 
 
 def require_mri(store: Store, split: Split = "val") -> None:

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 from ray._private.runtime_env.packaging import create_package
 
-from cluster.submit.package import LARGE_BYTES, PROJECT, job_files
+from cluster.submit.package import (
+    LARGE_BYTES,
+    OWN_PACKAGES,
+    PROJECT,
+    git_files,
+    job_files,
+    package_files,
+)
 from mrct.errors import UsageError
+from tests.support.docker_context import sent_to_docker
 
 PATIENTS = (
     *("IM000001", "a.IMA", "b.NII.GZ", "c.img", "c.hdr", "d.zip", "e.tar.gz", "f.h5", "g.DCM"),
@@ -111,6 +119,18 @@ def test_a_plain_ray_job_submit_of_the_folder_gets_the_packages_alone(project, t
 
     assert {"cyclegan/train/loop.py", "tune/report/report.html.j2", "pyproject.toml"} <= names
     assert names & set(PATIENTS) == set()
+
+
+def test_every_file_of_the_packages_is_sent_whoever_sends_them(tmp_path):
+    """A job without git, Ray's own command, and an image."""
+    own = set(git_files(PROJECT, "--cached", "--", *OWN_PACKAGES) or package_files(PROJECT))
+    for name in own | {".rayignore"}:
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / "copy" / name)
+
+    assert own <= set(package_files(PROJECT))
+    assert own - {"cluster/Dockerfile"} <= packed(tmp_path / "copy", tmp_path)
+    assert own <= sent_to_docker(own)
 
 
 def packed(folder: Path, tmp_path: Path) -> set[str]:

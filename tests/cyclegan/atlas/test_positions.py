@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cyclegan.atlas.positions import NUM_POSITIONS, POSITION_BINS, positions_of
+from cyclegan.atlas.positions import NUM_POSITIONS, positions_of
+from cyclegan.nets.guide import POSITION_BINS
 from cyclegan.nets.input_channels import with_conditions
 
 Y, X = np.mgrid[:96, :96]

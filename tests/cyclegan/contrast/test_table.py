@@ -8,8 +8,9 @@ import pytest
 
 from cyclegan.contrast.fit import table_of_scans
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.contrast.value_bins import NUM_MRI_BINS, hu_bins, mri_bins
+from cyclegan.contrast.value_bins import hu_bins, mri_bins
 from cyclegan.errors import DataError
+from cyclegan.nets.guide import NUM_MRI_BINS
 from mrct.imaging.intensity import MEDIAN_LEVEL
 from tests.support.stores import random_head
 

@@ -9,8 +9,9 @@ from cyclegan.atlas.positions import NUM_POSITIONS
 from cyclegan.contrast import table_file
 from cyclegan.contrast.table import ARRAYS, ContrastTable
 from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
-from cyclegan.contrast.value_bins import NUM_HU_BINS, NUM_MRI_BINS
+from cyclegan.contrast.value_bins import NUM_HU_BINS
 from cyclegan.errors import TableError
+from cyclegan.nets.guide import NUM_MRI_BINS
 from mrct.storage.local_path import LocalPath
 
 RANDOM = np.random.default_rng(0)

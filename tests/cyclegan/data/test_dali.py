@@ -60,7 +60,7 @@ def test_a_batch_is_no_copy_of_what_the_pipeline_made() -> None:
     maker = BatchPipeline(FORM, threads=1, device=CPU)
     images = outputs(maker, some_slices("mri", none), some_slices("ct", none))
 
-    batch = to_batch(images)
+    batch = to_batch(images, (1.0, 1.0))
 
     tensors = (batch.mri, batch.ct, batch.mri_body, batch.ct_body)
     assert [t.data_ptr() for t in tensors] == [image.data_ptr() for image in images]
@@ -73,7 +73,9 @@ def test_a_batch_outlives_later_batches_and_the_graph_itself() -> None:
     batches, copies = [], []
     for seed in range(10):
         ct = some_slices("ct", none, seed=seed)
-        batches.append(to_batch(outputs(maker, some_slices("mri", none, seed=seed), ct)))
+        batches.append(
+            to_batch(outputs(maker, some_slices("mri", none, seed=seed), ct), (1.0, 1.0))
+        )
         copies.append((batches[-1].mri.clone(), batches[-1].ct_body.clone()))
     del maker
 
@@ -90,7 +92,8 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
     inverted = replace(FORM, mri_contrast="inverted")
     one, two = (
-        to_batch(outputs(BatchPipeline(inverted, threads=n, device=CPU), mri, ct)) for n in (1, 2)
+        to_batch(outputs(BatchPipeline(inverted, threads=n, device=CPU), mri, ct), (1.0, 1.0))
+        for n in (1, 2)
     )
 
     assert torch.equal(one.mri, two.mri)

@@ -38,7 +38,12 @@ def info(store: Store) -> ModelInfo:
         checkpoint="step_00000006",
         store_fingerprint=store.fingerprint,
         store_contents=store.contents,
-        scores={"test": {"masked_mae_hu": 123.4, "volumes": [{"mae": 9.0}]}},
+        scores={
+            "split": "test",
+            "num_subjects": 4,
+            "paired": {"CycleGAN": {"mae_hu": {"mean": 123.4}, "bone_dice": {"mean": 0.81}}},
+            "volumes": [{"mae": 9.0}],
+        },
     )
 
 

@@ -6,11 +6,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from cyclegan.export.height_code import height_code
 from cyclegan.export.metadata import INFO as MODEL_JSON
 from cyclegan.export.metadata import TableInfo
-from cyclegan.export.model_card import model_card
-from cyclegan.export.table_card import table_card
+from cyclegan.export.model_card import model_card, table_card
+from cyclegan.export.usage_code import height_code
 from data_prep.preprocess.axis_fit import fit_axis
 from data_prep.preprocess.height_axis import HeightAxis, outline_of, sizes_by_mm
 from data_prep.preprocess.spec import PreprocessingSpec

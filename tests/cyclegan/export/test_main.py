@@ -13,7 +13,8 @@ from cyclegan.errors import CheckpointError, ConfigError, ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
 from cyclegan.export.formats import FILES
-from cyclegan.export.model_folder import CARD, CONTENT, SUMS, read_model
+from cyclegan.export.model_folder import CARD, CONTENT, PICTURE, SUMS, read_model
+from cyclegan.export.seen import SeenScans
 from cyclegan.train.checkpoint.checkpoint import load_generators, newest_checkpoint, save_checkpoint
 from cyclegan.train.checkpoint.run_record import record_environment
 from cyclegan.train.checkpoint.select import select_checkpoint
@@ -43,10 +44,17 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
     save_state(run, store)
     scores = tmp_path / "scores.json"
     facts = {"run": run.run.name, "checkpoint": "step_00000000", "config": config_hash(run)[:8]}
-    scores.write_text(json.dumps(facts | {"paired": {"mae_hu": 87.5}}))
+    measured = {
+        "split": "test",
+        "num_subjects": 4,
+        "paired": {"CycleGAN": {"mae_hu": {"mean": 87}}},
+    }
+    scores.write_text(json.dumps(facts | measured))
     folder = run.run_folder
 
-    command = ExportCommand(run_folder=folder, direction="both", scores=scores)
+    command = ExportCommand(
+        run_folder=folder, direction="both", scores=scores, licence="CC-BY-NC-4.0"
+    )
     assert export(command) == ExitCode.DONE
 
     to_ct, to_mri = load_generators(newest_checkpoint(folder), run)
@@ -66,7 +74,14 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
         assert model.info.preprocessing == store.preprocessing
         # The run has no record of its subjects: those of the store that it is known to be of.
         assert read_subjects(model_folder) == subjects_of(store)
-    assert "| paired.mae_hu | 87.5 |" in (folder / "model_both/to_ct" / CARD).read_text()
+        assert model.info.seen == SeenScans(people=2, mri={"unknown": 1}, ct={"unknown": 1})
+        assert model.info.training.steps == 0
+        assert model.info.licence == "CC-BY-NC-4.0"
+        # The store's volumes are no phantoms, and nobody allowed to show people.
+        assert not (model_folder / PICTURE).exists()
+    card = (folder / "model_both/to_ct" / CARD).read_text()
+    assert "| scores | MAE 87 HU (test split, 4 people) |" in card
+    assert "| licence of the weights | CC-BY-NC-4.0 |" in card
     printed = capsys.readouterr().out
     assert printed.count("HU (allowed: < 1)") == 3
     assert f"Model: {folder / 'model_both'}" in printed
@@ -139,6 +154,7 @@ def test_only_a_store_of_the_run_s_own_preprocessing_will_do(run, store, capsys)
     assert "have changed since the run began" in capsys.readouterr().out
     info = read_model(run.run_folder / "model_to_ct").info
     assert (info.trained_on.volumes, info.store_contents) == (0, "1" * 16)
+    assert info.seen_line == "Trained on scans that were not recorded; 0 steps"
     assert read_subjects(run.run_folder / "model_to_ct") == shown
 
 

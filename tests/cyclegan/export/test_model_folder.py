@@ -183,10 +183,9 @@ def test_the_card_says_what_the_model_is_and_what_it_scored(info):
     card = model_card(replace(info, parity={"generator.onnx": 0.0012}))
 
     assert "research only" in card
-    assert "| test.masked_mae_hu | 123.4 |" in card
-    assert "| generator.onnx | 0.0012 |" in card
-    assert "volumes" not in card.split("## Scores")[1].split("##")[0]
-    assert "No scores were given" in model_card(replace(info, scores=None))
+    assert "| scores | MAE 123 HU, bone Dice 0.81 (test split, 4 people) |" in card
+    assert "differ from the trained network by at most 0.0012 HU |" in card
+    assert "| scores | none were given; `python -m" in model_card(replace(info, scores=None))
 
 
 def test_a_folder_of_both_directions_is_published_and_replaced_as_one(published, info, tmp_path):

@@ -17,9 +17,10 @@ from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.errors import ModelError
 from cyclegan.export.command import ExportCommand
 from cyclegan.export.export import export
-from cyclegan.export.model_folder import CARD, SUMS, TABLE_CONTENT, read_model
+from cyclegan.export.model_folder import CARD, PICTURE, SUMS, TABLE_CONTENT, read_model
 from cyclegan.export.table_model import is_table_model, read_table_model
 from cyclegan.train.checkpoint.run_record import record_environment
+from data_prep.dicom.image_kind import PHANTOM
 from data_prep.store.store import Store
 from mrct.errors import ExitCode, UsageError
 from mrct.storage.local_path import LocalPath
@@ -36,7 +37,7 @@ exec(sys.stdin.read())
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     path = tmp_path_factory.mktemp("table") / "s.zarr"
-    return make_store(path, mri=2, ct=2, shape=(7, 48, 40), splits=("train", "test"))
+    return make_store(path, mri=2, ct=2, shape=(7, 48, 40), splits=("train", "test"), kind=PHANTOM)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def folder(config, table) -> Path:
 
 
 def test_the_folder_has_the_table_and_what_it_was_made_of(folder, store):
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*TABLE_CONTENT, SUMS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*TABLE_CONTENT, PICTURE, SUMS])
     assert is_table_model(folder)
     model = read_table_model(folder)
 
@@ -81,12 +82,14 @@ def test_the_folder_has_the_table_and_what_it_was_made_of(folder, store):
     assert model.info.contrast_table == model.kept.sha256 == kept.sha256
     assert model.info.store_contents == store.contents
     assert model.info.trained_on.volumes == 1
+    assert model.info.seen_line == "Trained on 2 phantoms, no person: 1 MRI, 1 CT"
+    assert f"({PICTURE})" in (folder / CARD).read_text()
     assert kept.sha256 in (folder / CARD).read_text()
     with pytest.raises(ModelError, match="is a contrast table and has no network"):
         read_model(folder)
 
 
-@pytest.mark.parametrize("name", [*TABLE_CONTENT, SUMS])
+@pytest.mark.parametrize("name", [*TABLE_CONTENT, PICTURE, SUMS])
 def test_a_flipped_bit_anywhere_is_refused(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1

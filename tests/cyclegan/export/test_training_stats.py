@@ -112,6 +112,5 @@ def test_the_plane_is_that_of_the_widest_spacing(steps, expected):
 def test_the_card_lists_them(known, info):
     card = model_card(replace(info, trained_on=known))
 
-    assert "4 volumes, axial" in card
-    assert "3.00-3.00 x 2.00-2.00 x 2.00-2.00 mm" in card
-    assert "were not recorded" in model_card(info)
+    assert "axial slices, voxels of 2.0 x 2.0 x 3.0 mm, field of view 128 x 128 x 72 mm" in card
+    assert "| expects | not recorded |" in model_card(info)

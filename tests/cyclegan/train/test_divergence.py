@@ -95,7 +95,7 @@ def test_a_streak_takes_the_run_back_to_its_last_good_checkpoint_at_half_the_rat
 
     monkeypatch.setattr(checkpoint, "restore_checkpoint", restore_older)
     monkeypatch.setattr(
-        "cyclegan.train.training_run.take_table",
+        "cyclegan.train.first_state.take_table",
         lambda state, *_, **__: setattr(state, "contrast_table", table),
     )
 

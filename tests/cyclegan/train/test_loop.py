@@ -112,8 +112,9 @@ def test_a_run_leaves_its_config_metrics_pictures_and_checkpoints(finished):
     assert "speed/sync_ms" not in told  # there is nobody to wait for
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
-    assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
-    assert [picture.step for picture in events.Images("val/cycles")] == [3, 6]
+    assert [event.step for event in events.Scalars("1_loss/cycle_mri")] == [2, 4, 6]
+    for picture in ("cycles", "axial", "coronal", "sagittal"):
+        assert [event.step for event in events.Images(f"2_val/{picture}")] == [3, 6]
     assert [report["step"] for report in finished.reports] == [3, 6]
     assert checkpoint.best_checkpoint(folder) in checkpoint.saved_checkpoints(folder)
 
@@ -136,7 +137,7 @@ def test_a_validation_that_a_kill_cut_off_is_made_up_for(config, monkeypatch):
     assert [line["step"] for line in lines if "val/selection" in line] == [3, 6]
     events = EventAccumulator(str(config.run_folder / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("val/selection")] == [3, 6]
+    assert [event.step for event in events.Scalars("2_val/selection")] == [3, 6]
 
 
 def test_events_by_the_clock_come_at_looks_and_the_share_of_training_is_reported(config):

@@ -89,6 +89,10 @@ def test_bad_inputs_are_listed_and_the_others_are_done(tmp_path, out, model_fold
     assert (out / "good_synthetic-ct.nii.gz").exists()
     printed = capsys.readouterr()
     assert "1 translated, 0 already there, 2 refused" in printed.out
+    assert printed.out.rstrip().endswith(
+        "The same command tries these again, and keeps the results."
+    )
+    assert printed.out.startswith("Trained on scans that were not recorded\n")
     assert "jane_doe" not in printed.out + printed.err, "a job log must not hold paths"
     quarantine = out.with_name("out.quarantine.jsonl")
     lines = [json.loads(line) for line in quarantine.read_text().splitlines()]

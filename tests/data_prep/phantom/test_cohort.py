@@ -9,7 +9,9 @@ import pytest
 from nibabel.orientations import aff2axcodes
 from scipy import ndimage
 
-from data_prep.datasets.manifest import Row, read_manifest
+from data_prep.datasets.manifest import Row, find_in_manifest, read_manifest
+from data_prep.datasets.nifti_facts import file_facts
+from data_prep.dicom.image_kind import PHANTOM
 from data_prep.phantom.cohort import ODD_FOLDER, make_cohort
 from data_prep.phantom.settings import CohortOrigin, CohortSettings, read_origin
 from data_prep.readers.nifti import read_nifti
@@ -218,6 +220,9 @@ def test_a_cohort_states_what_it_is_made_of(tmp_path):
 
     assert read_origin(tmp_path) == CohortOrigin(seed=9, settings=settings)
     assert read_origin(tmp_path / "elsewhere") is None
+    (listed,) = find_in_manifest(tmp_path / "manifest.csv").volumes
+    assert listed.kind == file_facts(tmp_path / "ct" / "x.nii.gz", "ct")[0] == PHANTOM
+    assert file_facts(tmp_path / "x.nii.gz", "ct")[0] == "unknown"
     written = (tmp_path / "phantom.json").read_text()
     (tmp_path / "phantom.json").write_text(written.replace("ct_skull", "of_the_future"))
     assert read_origin(tmp_path) is None

@@ -1,5 +1,7 @@
 """The outline lies where the phantom's true one does, in an MRI as in a CT, by one rule."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from data_prep.phantom.scanner import (
 from data_prep.phantom.tissue import Tissue
 from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
 from data_prep.preprocess.spec import PreprocessingSpec
+from data_prep.readers.nifti import read_nifti
+from mrct.imaging.geometry import canonical, resample_mask
 from mrct.imaging.volume import Grid, Volume
 
 SPEC = PreprocessingSpec(spacing_mm=(3.0, 2.4, 2.4), size=(112, 96))
@@ -90,3 +94,25 @@ def test_the_outlines_of_both_kinds_lie_within_half_a_voxel_of_the_true_one(scan
     half = SPEC.spacing_mm[1] / 2
     assert all(abs(offset) < half for offset in offsets.values()), offsets
     assert abs(offsets["mri"] - offsets["ct"]) < half / 2, offsets
+
+
+def test_the_outlines_of_a_real_pair_are_as_near_as_its_scans_are_aligned(shared):
+    """A thigh in one frame of reference, aligned to a few mm at best. Measured: the MRI's outline
+    lies 0.9 mm outside the CT's (median), from -0.5 to 2.3 mm (quartiles); only the skin in both
+    fields of view is compared."""
+    folder = shared / "paired_thigh"
+    mri = read_nifti(folder / "STS_002_MR_T1.nii.gz", modality="mri", pseudonym="p")
+    ct = read_nifti(folder / "STS_002_CT.nii.gz", modality="ct", pseudonym="p")
+    made = preprocess(mri, PreprocessingSpec())
+    other = preprocess(ct, PreprocessingSpec(), grid=made.grid)
+
+    upright = canonical(mri)
+    field = resample_mask(np.ones(upright.voxels.shape, np.bool_), upright.grid, made.grid)
+    in_plane = (1e6, *made.grid.spacing_mm[1:])  # the ends of the stack are no border
+    distance = partial(ndimage.distance_transform_edt, sampling=in_plane)
+    skin = made.body & ~ndimage.binary_erosion(made.body, np.ones((1, 3, 3)))
+    skin &= distance(field) > 10
+    offsets = np.where(other.body, 0.5 - distance(other.body), distance(~other.body) - 0.5)[skin]
+
+    assert len(offsets) > 1000
+    assert abs(np.median(offsets)) < 2

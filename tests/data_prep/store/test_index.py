@@ -4,14 +4,16 @@ import errno
 import json
 import time
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from data_prep.store import index
-from data_prep.store.commits import read_commits
+from data_prep.store.commits import read_commits, seal
 from data_prep.store.history import index_of
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.store import open_store
@@ -120,6 +122,54 @@ def test_a_cut_index_is_refused_and_the_remedy_named(store, tmp_path, length):
     (tmp_path / INDEX).write_bytes(content[:length])
     with pytest.raises(StoreError, match="--repair"):
         list(Volumes(Index(tmp_path / INDEX)))
+
+
+def crafted(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """An index whose header was changed, under a seal that fits."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    sealed = json.loads(header.pop("__metadata__")["sealed"])
+    del sealed["sha256"]
+    change(sealed)
+    text = json.dumps(sealed["columns"] | {"__metadata__": {"sealed": seal(sealed).decode()}})
+    return len(text).to_bytes(8, "little") + text.encode() + content[start:]
+
+
+def longer(sealed: dict[str, Any]) -> None:
+    """Claim as many bytes as rows, of which the file has the first."""
+    facts = sealed["columns"]["bytes"]
+    facts |= {"shape": [10**15], "data_offsets": [0, 8 * 10**15]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sealed: sealed["columns"]["name"].update(shape=[10**12, 20]),
+        lambda sealed: sealed["columns"]["name"].update(shape=[-1, -140]),
+        lambda sealed: sealed["columns"]["name"].update(data_offsets=[-140, 0]),
+        lambda sealed: sealed["columns"]["name"].update(dtype="F16"),
+        lambda sealed: sealed["columns"].update(name=[]),
+        lambda sealed: sealed["sha256_of"].pop("bytes"),
+        lambda sealed: sealed.pop("schema"),
+        longer,
+    ],
+)
+def test_a_crafted_header_takes_neither_memory_nor_time(store, tmp_path, change):
+    path, content = tmp_path / INDEX, (store.path / INDEX).read_bytes()
+    path.write_bytes(crafted(content, lambda sealed: None))
+    assert len(Index(path).column("bytes")) == 7
+    path.write_bytes(crafted(content, change))
+
+    with pytest.raises(StoreError, match="--repair"):
+        Index(path).column("bytes")
+
+
+def test_a_deep_header_is_a_damaged_one(tmp_path):
+    text = b"[" * 100_000
+    (tmp_path / INDEX).write_bytes(len(text).to_bytes(8, "little") + text)
+
+    with pytest.raises(StoreError, match="nested too deeply"):
+        Index(tmp_path / INDEX)
 
 
 def test_an_index_cut_while_it_is_open_is_an_error_and_no_crash(store, tmp_path):

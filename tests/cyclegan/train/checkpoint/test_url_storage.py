@@ -78,8 +78,8 @@ def test_a_run_that_was_stopped_ends_on_an_object_store_with_the_bits_of_a_local
         assert len(board.names()) >= 2
         events = EventAccumulator(str(board), size_guidance={"images": 0})
         events.Reload()
-    assert [event.step for event in events.Scalars("loss/cycle_mri")] == [2, 4, 6]
-    assert [event.step for event in events.Images("val/cycles")] == [3, 6]
+    assert [event.step for event in events.Scalars("1_loss/cycle_mri")] == [2, 4, 6]
+    assert [event.step for event in events.Images("2_val/cycles")] == [3, 6]
 
 
 def test_a_damaged_checkpoint_is_fallen_back_from_and_half_a_one_is_none(remote, capsys):

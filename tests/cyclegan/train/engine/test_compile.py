@@ -38,7 +38,6 @@ CHANGING = LossConfig(
     cycle=Term(weight=10.0, schedule="rise"), depth=Term(weight=10.0, schedule="fall")
 )
 """Weights that are others in every step, and a term that ends."""
-NAMES = ("mri", "ct", "mri_body", "ct_body")
 
 
 def config(extent: str) -> Config:
@@ -57,7 +56,10 @@ def batches(count: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(5)
     body = torch.ones(1, 1, 32, 32)
     images = torch.rand(count, 2, 1, 1, 32, 32, generator=generator) * 2 - 1
-    return [Batch(mri=mri, ct=ct, mri_body=body, ct_body=body) for mri, ct in images]
+    return [
+        Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
+        for mri, ct in images
+    ]
 
 
 @pytest.mark.parametrize("extent", ["blocks", "all"])
@@ -106,8 +108,8 @@ def test_a_run_compiles_as_many_graphs_as_it_says_and_no_more(extent, num_parts,
     )
 
     for one, other in zip(batches(5), batches(5), strict=True):
-        both = [torch.cat([getattr(one, n), getattr(other, n)]) for n in NAMES]
-        batch = Batch(**dict(zip(NAMES, both, strict=True))) if num_parts == 2 else one
+        both = {n: torch.cat([each, other.tensors[n]]) for n, each in one.tensors.items()}
+        batch = replace(one, **both) if num_parts == 2 else one
         train_step(state, engine, batch, loss.at(state.step, 8), 0.9)
 
     assert counter.frame_count == compiled_graphs() == expected

@@ -41,7 +41,7 @@ def batch() -> Batch:
     generator = torch.Generator().manual_seed(3)
     mri, ct = torch.rand(2, 4, 1, 32, 32, generator=generator) * 2 - 1
     body = torch.ones(4, 1, 32, 32)
-    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
 
 
 def vectors(state: TrainState) -> list[torch.Tensor]:

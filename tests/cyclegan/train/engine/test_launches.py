@@ -30,13 +30,13 @@ CPU = torch.device("cpu")
 MOST_OPERATORS = 150
 
 
-def narrow() -> Config:
+def narrow(guide: str) -> Config:
     """The default with thin networks; their width and depth change nothing outside of them."""
     base = default()
     return replace(
         base,
         batch=replace(base.batch, shards=1, shard_size=2),
-        generator=replace(base.generator, filters=4, blocks=1),
+        generator=replace(base.generator, filters=4, blocks=1, guide=guide),
         discriminator=replace(base.discriminator, filters=4),
     )
 
@@ -46,10 +46,11 @@ def ellipse(side: int) -> Tensor:
     return ((line[:, None] / 0.8) ** 2 + (line / 0.7) ** 2 < 1).float().expand(2, 1, side, side)
 
 
-def test_a_step_dispatches_few_operators(tmp_path):
+@pytest.mark.parametrize("guide", ["none", "table"])
+def test_a_step_dispatches_few_operators(tmp_path, guide):
     """With everything around it: rates, conditions, image statistics, telemetry."""
     torch._dynamo.reset()
-    config, side = narrow(), 256
+    config, side = narrow(guide), 256
     state = build_state(config, size=(side, side), shards=range(1), device=CPU)
     how = {"dynamic": False, "fullgraph": True, "backend": "aot_eager"}
     for module in (state.generators, state.discriminators):
@@ -71,6 +72,7 @@ def test_a_step_dispatches_few_operators(tmp_path):
             ct=engine.formulas.with_conditions(ct, body, height, PIXEL_MM),
             mri_body=body,
             ct_body=body,
+            pixel_mm=PIXEL_MM,
         )
         telemetry.add(train_step(state, engine, batch, config.loss.at(state.step, 100), 0.9))
 
@@ -99,7 +101,7 @@ def losses_and_gradients(formulas: Formulas) -> dict[str, Tensor]:
     mri, ct = (
         formulas.with_conditions(image(1).detach(), body, height, PIXEL_MM) for _ in range(2)
     )
-    batch = Batch(mri=mri, ct=ct, mri_body=body, ct_body=body.roll(3, -1))
+    batch = Batch(mri=mri, ct=ct, mri_body=body, ct_body=body.roll(3, -1), pixel_mm=PIXEL_MM)
     made = Translated(*(image(channels) for channels in (3, 3, 1, 1, 1, 1)))
     scores = image(1, 4), image(1, 4)
     everything = LossConfig().mapped(lambda term: replace(term, enabled=True))

@@ -6,7 +6,7 @@ in for no test on a GPU.
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,6 +34,7 @@ CONFIG = Config(
 EVERYTHING = replace(
     CONFIG,
     data=DataConfig(neighbours=1, conditions=True),
+    generator=replace(CONFIG.generator, guide="table"),
     loss=CONFIG.loss.mapped(lambda term: replace(term, enabled=True)),
 )
 
@@ -73,12 +74,14 @@ def batch_on_meta(config: Config) -> Batch:
     channels = config.data.channels + config.data.num_conditions
     images = torch.zeros(2, channels, *SIZE, device=META)
     body = torch.zeros(2, 1, *SIZE, device=META)
-    return Batch(mri=images, ct=images.clone(), mri_body=body, ct_body=body.clone())
+    return Batch(
+        mri=images, ct=images.clone(), mri_body=body, ct_body=body.clone(), pixel_mm=(1.0, 1.0)
+    )
 
 
 def tensors_of(state: TrainState, batch: Batch) -> dict[str, torch.Tensor]:
     """Everything that a step reads or changes."""
-    found = {each.name: getattr(batch, each.name) for each in fields(batch)}
+    found = batch.tensors
     for name in ("generators", "discriminators", "mean"):
         module = getattr(state, name)
         found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}

@@ -23,7 +23,13 @@ def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, to
         return torch.rand(2, channels, 16, 16, generator=generator) * 2 - 1
 
     body = (image(1) > 0).float()
-    batch = Batch(mri=image(channels), ct=image(channels), mri_body=body, ct_body=1 - body)
+    batch = Batch(
+        mri=image(channels),
+        ct=image(channels),
+        mri_body=body,
+        ct_body=1 - body,
+        pixel_mm=(1.0, 1.0),
+    )
     return batch, Translated(*(image(1) for _ in range(6))), (image(1), image(1))
 
 

@@ -39,7 +39,11 @@ def test_a_step_advances_the_vectors_of_every_layer_once():
     )
     body = torch.ones(2, 1, 32, 32)
     batch = Batch(
-        mri=torch.rand(2, 1, 32, 32), ct=torch.rand(2, 1, 32, 32), mri_body=body, ct_body=body
+        mri=torch.rand(2, 1, 32, 32),
+        ct=torch.rand(2, 1, 32, 32),
+        mri_body=body,
+        ct_body=body,
+        pixel_mm=(1.0, 1.0),
     )
     layers = [layer for layer in state.discriminators.modules() if isinstance(layer, nn.Conv2d)]
     assert len(layers) == 10

@@ -46,7 +46,7 @@ def batch() -> Batch:
     generator = torch.Generator().manual_seed(3)
     mri, ct = torch.rand(2, 2, 1, 32, 32, generator=generator) * 2 - 1
     body = torch.ones(2, 1, 32, 32)
-    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body)
+    return Batch(mri=mri, ct=ct, mri_body=body, ct_body=body, pixel_mm=(1.0, 1.0))
 
 
 def plain_gradients(state: TrainState, batch: Batch) -> tuple[Tensor, ...]:
@@ -139,14 +139,13 @@ def test_a_step_stays_on_its_device_and_reads_nothing_back(batch, num_parts, mon
     state = build_state(config, size=(32, 32), shards=range(1), device=meta)
     state.generator_optimizer = UnfusedAdam(state.generators.parameters(), foreach=True)
     state.discriminator_optimizer = UnfusedAdam(state.discriminators.parameters(), foreach=True)
-    names = ("mri", "ct", "mri_body", "ct_body")
-    moved = Batch(**{name: getattr(batch, name).to(meta) for name in names})
+    moved = batch.mapped(lambda tensor: tensor.to(meta))
     engine = replace(bare(state), num_parts=num_parts, clip_norm=1.0, discriminator_updates=2)
 
     terms = train_step(state, engine, moved, config.loss, ema_decay=0.9)
 
     held = [*terms.values(), state.skipped, state.streak, state.mri_pool.images]
-    held += [getattr(moved, name) for name in names]
+    held += moved.tensors.values()
     for module in (state.generators, state.discriminators, state.mean):
         held += [*module.parameters(), *module.buffers()]
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
@@ -159,12 +158,7 @@ def test_a_step_stays_on_its_device_and_reads_nothing_back(batch, num_parts, mon
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(batch):
     state = fresh()
     before = copy.deepcopy(state.generators.state_dict())
-    bad = Batch(
-        mri=torch.full_like(batch.mri, torch.nan),
-        ct=batch.ct,
-        mri_body=batch.mri_body,
-        ct_body=batch.ct_body,
-    )
+    bad = replace(batch, mri=torch.full_like(batch.mri, torch.nan))
 
     train_step(state, bare(state), bad, CONFIG.loss, ema_decay=0.9)
 

@@ -89,22 +89,29 @@ def test_parts_of_a_step_add_up_to_it(tmp_path):
 
 def test_tensorboard_has_the_numbers_of_the_file_and_the_settings_of_the_run(tmp_path):
     telemetry = started(tmp_path)
-    telemetry.settings({"loss.cycle.weight": 10.0, "data.zoom": (0.9, 1.1)}, done=False)
-    telemetry.write(2, {"val/selection": 0.5, "speed/step_ms": 12.0})
-    telemetry.settings({"loss.cycle.weight": 10.0, "data.zoom": (0.9, 1.1)}, done=True)
+    compared = {"loss.cycle.weight": 10.0, "data.zoom": (0.9, 1.1)}
+    values = compared | {"train.epochs": 60.0}
+    telemetry.settings(values, compared, done=False)
+    telemetry.write(2, {"val/selection": 0.5, "speed/step_ms": 12.0, "guard/skipped": 1.0})
+    telemetry.settings(values, compared, done=True)
     telemetry.close()
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     (line,) = read_lines(tmp_path / METRICS)
-    for name in ("val/selection", "speed/step_ms"):
-        assert [(event.step, event.value) for event in events.Scalars(name)] == [(2, line[name])]
+    # The groups that are looked at first come first where TensorBoard sorts them.
+    tags = {"val/selection": "2_val/selection", "speed/step_ms": "3_speed/step_ms"}
+    for name, tag in (tags | {"guard/skipped": "guard/skipped"}).items():
+        assert [(event.step, event.value) for event in events.Scalars(tag)] == [(2, line[name])]
+    (text,) = events.Tensors("settings/text_summary")
+    assert b"| train.epochs | 60.0 |" in text.tensor_proto.string_val[0]
     told = events.summary_metadata
     begun = HParamsPluginData.FromString(
         told["_hparams_/session_start_info"].plugin_data.content
     ).session_start_info
     assert begun.hparams["loss.cycle.weight"].number_value == 10.0
     assert begun.hparams["data.zoom"].string_value == "(0.9, 1.1)"
+    assert "train.epochs" not in begun.hparams
     ended = HParamsPluginData.FromString(
         told["_hparams_/session_end_info"].plugin_data.content
     ).session_end_info
@@ -112,4 +119,4 @@ def test_tensorboard_has_the_numbers_of_the_file_and_the_settings_of_the_run(tmp
     experiment = HParamsPluginData.FromString(
         told["_hparams_/experiment"].plugin_data.content
     ).experiment
-    assert "val/selection" in [metric.name.tag for metric in experiment.metric_infos]
+    assert "2_val/selection" in [metric.name.tag for metric in experiment.metric_infos]

@@ -26,6 +26,9 @@ GOOD = {
     "watch/surface": -0.6,
 }
 
+PIXEL_MM = (3.6, 3.6)
+"""Of a head that is 64 pixels wide."""
+
 
 def head(seed: int) -> dict[str, Tensor]:
     """The middle slice of a head: dark bone, bright fat on MRI."""
@@ -41,7 +44,9 @@ def head(seed: int) -> dict[str, Tensor]:
 def measured(to_ct, to_mri=lambda ct, body: ct) -> dict[str, float]:
     """The signs of a pair of generators that may look at the truth."""
     a, b = head(1), head(2)
-    batch = Batch(mri=a["mri"], ct=b["ct"], mri_body=a["body"], ct_body=b["body"])
+    batch = Batch(
+        mri=a["mri"], ct=b["ct"], mri_body=a["body"], ct_body=b["body"], pixel_mm=PIXEL_MM
+    )
     fake_ct, fake_mri = to_ct(a), to_mri(b["ct"], b["body"])
     rest = {"same_mri": a["mri"], "same_ct": b["ct"], "returned_mri": a["mri"]}
     images = Translated(fake_mri=fake_mri, fake_ct=fake_ct, returned_ct=b["ct"], **rest)

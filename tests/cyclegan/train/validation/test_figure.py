@@ -9,6 +9,9 @@ from cyclegan.train.validation.figure import (
     CHANGE_MRI,
     CT,
     MRI,
+    STRIP_HEIGHT,
+    plane_pictures,
+    planes_of,
     tiles_of,
     validation_figure,
 )
@@ -65,6 +68,30 @@ def test_a_ct_there_and_back_is_in_hu(volumes):
     body = np.isfinite(change.values)
     np.testing.assert_allclose(change.values[body], 100, atol=0.01)
     np.testing.assert_allclose(returned.values - original.values, 100, atol=0.01)
+
+
+def test_each_plane_is_cut_through_the_body_upright_and_in_proportion(volumes):
+    shown = cycle(volumes, "mri", translated=100.0, returned=0.0)
+    real = np.full(volumes["mri"].shape, -50, np.int16)
+    real[-1] = 700  # the uppermost slice
+
+    planes = planes_of(shown, (3.0, *PIXEL_MM), real)
+    pictures = plane_pictures(planes)
+
+    assert [panel.title for panel in planes["sagittal"]] == [
+        *("MRI", "synthetic CT", "real CT", "synthetic - real")
+    ]
+    assert planes["axial"][0].size_mm == (64, 32)
+    for name in ("coronal", "sagittal"):
+        assert (planes[name][2].values[0] == 700).all()
+        assert (planes[name][2].values[1:] == -50).all()
+    assert planes["coronal"][0].size_mm == (12, 32)
+    assert planes["sagittal"][0].size_mm == (12, 64)
+    for name, ratio in (("axial", 0.5), ("coronal", 32 / 12), ("sagittal", 64 / 12)):
+        rows, columns, _ = pictures[name].shape
+        assert columns / 4 == pytest.approx(STRIP_HEIGHT * ratio, abs=10)
+        assert STRIP_HEIGHT < rows < STRIP_HEIGHT + 30
+        assert pictures[name][: rows - STRIP_HEIGHT].max() > 100, "titles"
 
 
 def test_a_difference_is_red_where_too_high_and_blue_where_too_low_and_tiles_keep_their_shape(

@@ -81,7 +81,8 @@ def test_without_pairs_the_selection_is_there_and_the_paired_scores_are_not(tmp_
 
 
 def test_the_picture_has_both_cycles_one_above_the_other(store):
-    _, picture = validation_scores(identity, identity, store, CONFIG)
+    _, pictures = validation_scores(identity, identity, store, CONFIG)
+    picture = pictures["val/cycles"]
     assert picture.dtype == np.uint8
     # Six tiles beside a real CT, which come back as they were: the last one shows no difference.
     height, width, _ = picture.shape
@@ -93,7 +94,7 @@ def test_the_picture_has_both_cycles_one_above_the_other(store):
 def test_volumes_spread_over_workers_have_the_scores_of_one_worker(store):
     """Handed on in any order, and more workers than volumes."""
     to_ct, to_mri = (Generator(filters=2, blocks=1).eval() for _ in range(2))
-    expected, picture = validation_scores(to_ct, to_mri, store, CONFIG)
+    expected, pictures = validation_scores(to_ct, to_mri, store, CONFIG)
     for workers in (2, 3, 7):
         shares = [
             found(to_ct, to_mri, store, CONFIG, share=(rank, workers)) for rank in range(workers)
@@ -104,7 +105,9 @@ def test_volumes_spread_over_workers_have_the_scores_of_one_worker(store):
         scores, same = summarise([each for share in shares[::-1] for each in share], store, CONFIG)
 
         assert scores == expected
-        np.testing.assert_array_equal(same, picture)
+        assert list(same) == [f"val/{n}" for n in ("cycles", "axial", "coronal", "sagittal")]
+        for name, picture in same.items():
+            np.testing.assert_array_equal(picture, pictures[name])
 
 
 def test_as_many_volumes_are_looked_at_as_the_schedule_says(store):

@@ -1,0 +1,166 @@
+"""Weights & Biases and MLflow get the numbers of a run, and no run needs them."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+
+from cyclegan.config.config import Config
+from cyclegan.config.files import computation_settings
+from cyclegan.errors import ConfigError
+from cyclegan.train.monitor import trackers
+from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from cyclegan.train.monitor.telemetry import Telemetry
+from cyclegan.train.monitor.trackers import BackgroundTracker, open_tracker
+from mrct.storage.local_path import LocalPath
+from tests.support.ports import free_ports
+from tests.support.runs import unstored_run
+
+
+def tracked(folder, kind: str) -> Config:
+    config = unstored_run(LocalPath(folder), "tracked")
+    return replace(config, debug=replace(config.debug, tracker=kind))
+
+
+def write_steps(config: Config, *steps: int) -> None:
+    telemetry = Telemetry(
+        config.run_folder,
+        is_rank_zero=True,
+        first_step=0,
+        global_batch=1,
+        tracker=open_tracker(config),
+    )
+    for step in steps:
+        telemetry.write(step, {"loss/generators": 1.0 / step, "loss/nan": float("nan")})
+    telemetry.close()
+
+
+class Kept:
+    """A tracker that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.found: list[object] = []
+
+    def log(self, step, metrics):
+        self.found.append((step, dict(metrics)))
+
+    def close(self):
+        self.found.append("closed")
+
+
+class FailingTracker(Kept):
+    """Whose service is away."""
+
+    def log(self, step, metrics):
+        raise ConnectionError("the service is away")
+
+
+def test_a_tracker_gets_every_finite_number_in_order(tmp_path, monkeypatch):
+    kept = Kept()
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", lambda config: kept)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+
+    write_steps(tracked(tmp_path, "wandb"), 1, 2, 4)
+
+    numbers = [(step, {"loss/generators": 1.0 / step}) for step in (1, 2, 4)]
+    assert kept.found == [*numbers, "closed"]
+
+
+def test_a_service_that_fails_costs_a_warning_and_no_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", lambda config: FailingTracker())
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    config = tracked(tmp_path, "mlflow")
+
+    write_steps(config, 1, 2)
+
+    assert capsys.readouterr().err.count("warning: The tracker of the run fails (Connection") == 1
+    assert [line["step"] for line in read_lines(config.run_folder / METRICS)] == [1, 2]
+
+
+def test_without_its_package_the_run_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+
+    with pytest.raises(ConfigError, match=r"debug.tracker is mlflow.*`pip install mlflow-skinny`"):
+        open_tracker(tracked(tmp_path, "mlflow"))
+    assert open_tracker(tracked(tmp_path, "none")) is None
+
+
+def test_the_end_of_a_run_waits_for_what_is_not_sent(tmp_path):
+    class SlowTracker(Kept):
+        def log(self, step, metrics):
+            time.sleep(0.05)
+            super().log(step, metrics)
+
+    kept = SlowTracker()
+    tracker = BackgroundTracker(lambda: kept)
+    for step in range(4):
+        tracker.log(step, {"x": 1.0})
+    tracker.close()
+
+    assert len(kept.found) == 5
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch) -> Iterator[str]:
+    """MLflow's own server on loopback."""
+    if find_spec("mlflow") is None or find_spec("mlflow.server") is None:
+        pytest.skip("no MLflow server here: pip install mlflow")
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    store = f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db --workers 1"
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), *store.split()]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        ends = time.monotonic() + 120
+        while time.monotonic() < ends and process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{address}/health").close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+        process.terminate()
+
+
+@pytest.mark.slow
+def test_mlflow_has_one_run_with_the_settings_and_numbers_of_both_parts(tmp_path, server):
+    from mlflow.tracking import MlflowClient
+
+    config = tracked(tmp_path, "mlflow")
+    write_steps(config, 1, 2)
+    write_steps(config, 4)
+
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name("cyclegan")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("tracked", "FINISHED")
+    history = client.get_metric_history(run.info.run_id, "loss/generators")
+    assert [(each.step, each.value) for each in history] == [(1, 1.0), (2, 0.5), (4, 0.25)]
+    settings = {name: str(value) for name, value in computation_settings(config).items()}
+    assert run.data.params == settings
+    assert str(tmp_path) not in str(run.to_dictionary()["data"]), "paths stay here"
+
+
+@pytest.mark.slow
+def test_wandb_offline_keeps_the_numbers_in_the_folder_of_the_run(tmp_path, monkeypatch):
+    if find_spec("wandb") is None:
+        pytest.skip("no wandb here: pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = tracked(tmp_path, "wandb")
+    config.run_folder.make_folder()
+
+    write_steps(config, 1, 2)
+
+    (log,) = (tmp_path / "tracked/wandb").glob("offline-run-*/*.wandb")
+    content = log.read_bytes()
+    assert b"loss/generators" in content
+    assert b"loss.cycle.weight" in content
+    assert os.uname().nodename.encode() not in content
+    assert str(tmp_path).encode() not in content

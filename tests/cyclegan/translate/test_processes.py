@@ -1,0 +1,118 @@
+"""Several processes share a folder: the results of one process, each once, whichever is killed."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from cyclegan.translate.command import TranslateCommand
+from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.summary import LIST, mend_list
+from cyclegan.translate.translate import died, translate_inputs
+from data_prep.readers.nifti import write_nifti
+from data_prep.readers.tolerances import Leniency
+from mrct.errors import ExitCode, UsageError
+from mrct.progress import QUIET_VARIABLE
+from tests.conftest import ROOT
+from tests.cyclegan.translate.conftest import centred, head
+from tests.support.stores import make_store
+
+SHAPE = (12, 44, 36)
+AFFINE = centred(np.diag([-5.0, -5.0, 15.0]), SHAPE)
+
+
+def write_heads(folder: Path, count: int) -> Path:
+    """Files of heads that differ, and a copy of the first."""
+    folder.mkdir()
+    voxels = head("mri", SHAPE, AFFINE).voxels
+    for number in range(count):
+        write_nifti(folder / f"{number}.nii.gz", voxels * (1 + number / 10), AFFINE)
+    shutil.copy(folder / "0.nii.gz", folder / "copy.nii.gz")
+    return folder
+
+
+def results_of(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.nii.gz"))}
+
+
+def listed_in(out: Path) -> list[str]:
+    return sorted(json.loads(line)["result"] for line in (out / LIST).read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing_and_doubles_nothing(tmp_path, model_folder):
+    heads, two, one = write_heads(tmp_path / "in", 8), tmp_path / "two", tmp_path / "one"
+    arguments = f"-m cyclegan.translate {model_folder} {heads} --out {two} --processes 2"
+    with subprocess.Popen(
+        [sys.executable, *arguments.split()],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {QUIET_VARIABLE: "1"},
+    ) as command:
+        while not results_of(two) and command.poll() is None:
+            time.sleep(0.02)
+        children = psutil.Process(command.pid).children()
+        workers = [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+        workers[0].send_signal(signal.SIGKILL)
+        printed, _ = command.communicate()
+
+    assert command.returncode == ExitCode.DONE
+    assert "0 refused" in printed
+    assert listed_in(two) == list(results_of(two))
+    command = TranslateCommand(model=model_folder, inputs=(heads,), out=one)
+    assert translate_inputs(command) == ExitCode.DONE
+    assert results_of(two) == results_of(one)
+    assert len(results_of(one)) == 8
+
+
+def test_equal_inputs_have_one_result_and_one_line(tmp_path, model_folder, capsys):
+    heads, out = write_heads(tmp_path / "in", 1), tmp_path / "out"
+    translate_inputs(TranslateCommand(model=model_folder, inputs=(heads,), out=out))
+
+    assert "1 translated, 1 already there, 0 refused" in capsys.readouterr().out
+    assert listed_in(out) == list(results_of(out))
+
+
+def test_a_volume_of_a_store_reaches_another_process(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=2, ct=1, splits=("test",))
+    found = find_inputs(
+        (tmp_path / "s.zarr",), tmp_path, "mri", "test", store.preprocessing, Leniency()
+    )
+
+    for item in found.inputs:
+        copy = pickle.loads(pickle.dumps(item))
+        assert (copy.label, copy.number, copy.path) == (item.label, item.number, item.path)
+        np.testing.assert_array_equal(copy.preprocessed().voxels, item.preprocessed().voxels)
+
+
+def test_an_input_that_processes_died_of_is_refused_by_name(tmp_path):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, splits=("test",))
+    (item,) = find_inputs(
+        (tmp_path / "s.zarr",), tmp_path, "mri", "test", store.preprocessing, Leniency()
+    ).inputs
+
+    refusal = died("mri", item).refusal
+    assert refusal is not None
+    assert (refusal.number, refusal.code) == (1, "process-died")
+    assert "without --processes" in refusal.remedy
+
+
+def test_an_incomplete_line_of_the_list_is_dropped(tmp_path):
+    (tmp_path / LIST).write_text('{"input": 1}\n{"inp')
+    mend_list(tmp_path)
+    assert (tmp_path / LIST).read_text() == '{"input": 1}\n'
+
+
+def test_fewer_than_one_process_is_wrong_use(model_folder, tmp_path):
+    with pytest.raises(UsageError, match="--processes is 0"):
+        TranslateCommand(model=model_folder, inputs=(tmp_path,), processes=0)
