@@ -25,6 +25,7 @@ from cyclegan.config.run_storage import RUNS_VARIABLE
 from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode, UsageError
 from mrct.help import wrapped_lines
+from mrct.progress import say_state
 from mrct.storage.paths import StoragePath, storage_path
 
 
@@ -163,6 +164,8 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
     from cluster.doctor.doctor import examine
 
     store = doctor.store or store_from_environment()
+    reading = f", and reading {store}" if store else ""
+    say_state(f"Checking versions, devices and storage{reading}")
     findings = list(examine(doctor.address, store, doctor.storage or storage_from_environment()))
     if doctor.json:
         print_json({"checks": [asdict(finding) for finding in findings]})

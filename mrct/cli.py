@@ -33,7 +33,7 @@ from mrct.help import (
     standard_spec,
     wrapped_lines,
 )
-from mrct.host_limits import exceeded_limit
+from mrct.host_limits import exceeded_limit, memory_warning
 from mrct.progress import QUIET_VARIABLE
 from mrct.storage.names import printable
 from mrct.storage.paths import StoragePath, storage_path
@@ -122,7 +122,7 @@ def parse(command: type, argv: Sequence[str], *, prog: str, default: Any = None)
         sys.exit(ExitCode.DONE)
     try:
         with colour_by_choice():
-            return tyro.cli(
+            parsed = tyro.cli(
                 command,
                 args=argv,
                 prog=prog,
@@ -131,6 +131,9 @@ def parse(command: type, argv: Sequence[str], *, prog: str, default: Any = None)
             )
     except RefusedError as refused:
         raise refused.cause from None
+    if warning := memory_warning():  # before the work is imported
+        print(f"warning: {warning}", file=sys.stderr)
+    return parsed
 
 
 @contextmanager

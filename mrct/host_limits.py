@@ -21,6 +21,8 @@ RAY_OPEN_FILES = 1024
 """Open files that a process of Ray may need to convert volumes."""
 RAY_ADDRESS_SPACE = 16 * 2**30
 """Address space of a process of Ray beside that of its object store, a third of the memory."""
+LIBRARIES_BYTES = 3 << 29
+"""Memory below which a command may end in a library that does not say why."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_BYTES = 256 * 2**20
 """Shared memory per worker of a machine: NCCL's buffers between its GPUs."""
@@ -94,6 +96,23 @@ def require_shared_memory(workers: int, folder: Path = SHARED_MEMORY) -> None:
             f"{needed // mib}m, or in Kubernetes mount an emptyDir of medium Memory at /dev/shm. "
             f"If a killed run left files in {folder}, delete them."
         )
+
+
+def memory_warning() -> str:
+    """Return a warning if there is hardly memory for the libraries of a command, else nothing.
+
+    It comes before the work: the kernel kills a process that exceeds its control group, and BLAS
+    ends one that reaches `ulimit -v`, and neither names the remedy.
+    """
+    free = free_memory_bytes()
+    if free >= LIBRARIES_BYTES:
+        return ""
+    return (
+        f"Only {free / 2**20:,.0f} MiB of memory are left by the machine, the control groups of "
+        "this process (a container, a Slurm job) and `ulimit -v`. The libraries alone may take "
+        f"{LIBRARIES_BYTES / 2**20:,.0f} MiB, and what takes more is ended without a message. "
+        "Request more, or remove the limits (`ulimit -v unlimited`)."
+    )
 
 
 def exceeded_limit(error: BaseException) -> str:

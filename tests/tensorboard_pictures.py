@@ -23,23 +23,30 @@ from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from data_prep.phantom.cohort import make_cohort
 from data_prep.phantom.settings import CohortSettings
+from mrct.storage.local_path import LocalPath
 from tests.support.conversions import run as convert
 from tests.support.ports import free_ports
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs/pictures"
-STEPS = 60
+STEPS = 40
 RUNS: dict[str, dict[str, float]] = {"weights-usual": {}, "cycle-5": {"loss.cycle.weight": 5.0}}
 """Settings of each run beside those of the preset."""
 TABS = {"scalars": ("timeseries", 1250), "images": ("images", 1000), "hparams": ("hparams", 500)}
 """The tab of each picture, and the height of its window."""
 FLAGS = "--headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1"
-RENDERED_S = 12.0
+RENDERED_S = 20.0
 
 
-def train_runs(folder: Path) -> Path:
+def train_runs(folder: LocalPath) -> Path:
     """Train the runs, and return the folder that holds them."""
     people = CohortSettings(
-        num_train_mri=3, num_train_ct=3, num_val=1, num_test=0, in_plane_mm=2.4, slice_mm=4
+        num_train_mri=2,
+        num_train_ct=2,
+        num_val=1,
+        num_test=0,
+        in_plane_mm=2.4,
+        slice_mm=4,
+        anatomy_mm=2.5,
     )
     manifest = make_cohort(folder / "cohort", settings=people, seed=1)
     convert(manifest=manifest, out=folder / "s.zarr", spacing_mm=(4.0, 2.4, 2.4), size=(104, 96))
@@ -55,7 +62,7 @@ def run_config(folder: Path, name: str, values: dict[str, float]) -> Config:
     """Return the configuration of a run."""
     base = demo()
     schedule = replace(
-        base.schedule, log_every="5 steps", validate_every="15 steps", save_every="never"
+        base.schedule, log_every="4 steps", validate_every="10 steps", save_every="never"
     )
     config = replace(
         base,
@@ -105,7 +112,7 @@ def take_pictures(address: str) -> None:
 
 def main() -> None:
     """Train, serve, and take the pictures."""
-    with tempfile.TemporaryDirectory() as folder, served(train_runs(Path(folder))) as address:
+    with tempfile.TemporaryDirectory() as folder, served(train_runs(LocalPath(folder))) as address:
         take_pictures(address)
 
 

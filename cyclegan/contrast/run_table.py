@@ -14,6 +14,8 @@ from cyclegan.train.checkpoint.resume import run_lock
 from cyclegan.train.checkpoint.run_record import store_of_run, table_of_run
 from data_prep.store.store import Store, open_store
 from mrct.errors import ExitCode
+from mrct.imaging.modality import MODALITIES
+from mrct.progress import say_state
 from mrct.storage.paths import StoragePath
 
 
@@ -29,7 +31,10 @@ def fit_run_table(command: ContrastCommand) -> ExitCode:
             print(f"{path} is there (SHA-256 {kept.sha256}). --overwrite fits it again.")
             return ExitCode.DONE
         store = store_of_run(folder, store)
+        counts = [len(store.select(modality, "train")) for modality in MODALITIES]
+        say_state(f"Fitting the table to {counts[0]} MRIs and {counts[1]} CTs")
         print("\n".join(keep_run_table(folder, store, command.workers)))
+    print(f"  python -m cyclegan.evaluate {folder}\n  python -m cyclegan.export {folder} --table")
     return ExitCode.DONE
 
 

@@ -34,7 +34,7 @@ from cyclegan.metrics.unpaired_scores import (
 from data_prep.datasets.split import Split
 from data_prep.store.store import Store
 from mrct.errors import StoreError
-from mrct.progress import progress
+from mrct.progress import progress, say_state
 
 DEFAULTS = ScoringOptions()
 
@@ -86,6 +86,7 @@ def evaluate(
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
+    say_state(f"Making the baselines from the training CTs ({len(store.select('ct', 'train'))})")
     baselines = baselines_of(store, mris, compared_models, register=options.register, table=table)
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]

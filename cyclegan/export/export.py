@@ -59,6 +59,7 @@ from data_prep.store.subject_record import (
 )
 from mrct.errors import ExitCode, UsageError
 from mrct.imaging.modality import Modality
+from mrct.progress import say_state
 from mrct.storage.paths import StoragePath
 
 
@@ -98,6 +99,7 @@ def export(command: ExportCommand) -> ExitCode:
         for way in ways
     }
     subjects = subjects_shown(command.run_folder, store, contents)
+    say_state(f"Writing {checkpoint.name} in three formats, each compared with the trained network")
     parity = export_models(
         models,
         store,
@@ -168,7 +170,10 @@ def export_table(command: ExportCommand, config: Config, store: Store, contents:
         partial(write_table_model, info=info, table=content, subjects=subjects, picture=picture),
         overwrite=command.overwrite,
     )
-    print(f"Model: {folder} (contrast table {kept.sha256[:16]})")
+    print(
+        f"Model: {folder} (contrast table {kept.sha256[:16]})\n"
+        f"  python -m cyclegan.translate {folder} INPUT --preview"
+    )
     return ExitCode.DONE
 
 

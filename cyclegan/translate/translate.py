@@ -43,7 +43,7 @@ from data_prep.store.store import sha256_of
 from mrct.errors import ExitCode, UsageError
 from mrct.imaging.modality import Modality
 from mrct.process_pool import ProcessPool
-from mrct.progress import progress
+from mrct.progress import progress, say_state
 from mrct.storage.atomic import remove_abandoned
 from mrct.storage.local_path import LocalPath, make_output_folder
 
@@ -55,6 +55,7 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
     engine = open_job(command)
     info = engine.info
     print(info.seen_line, flush=True)
+    say_state("Looking for inputs")
     found = find_inputs(
         command.inputs,
         command.out,

@@ -1,6 +1,7 @@
 """Limits of an HPC site: a command works within them, or says what it needs."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,16 +13,24 @@ import pytest
 
 import data_prep.preprocess.preprocess
 import data_prep.sources.sandbox
+from cyclegan.config.presets import smoke
+from cyclegan.nets.generator import Generator
+from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.readers.nifti import read_nifti, write_nifti
 from data_prep.sources.sandbox import ReadRequest
 from mrct.errors import ExitCode
 from mrct.host_limits import free_memory_bytes
+from tests.support.conversions import GRID as SMALL
 from tests.support.conversions import run
+from tests.support.models import publish_model
+from tests.support.runs import run_of_one_step
+from tests.support.stores import make_store
 from tests.support.volumes import write_head
 
 MiB = 2**20
 CONVERT = ("data_prep", "convert", "--mri", "mri", "--workers", "0")
 GRID = ("--spacing-mm", "6", "4", "4", "--size", "56", "48")
+
 AS_USER = [] if os.geteuid() else ["setpriv", "--bounding-set=-sys_resource"]
 """Root may raise hard limits, and users may not."""
 CGROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
@@ -37,7 +46,7 @@ def command(*words: str, limits: str, cwd: Path) -> subprocess.CompletedProcess[
         env=env | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -81,6 +90,63 @@ def test_limits_too_tight_for_ray_are_said_before_it_starts(limits, told, place)
 
     assert done.returncode == ExitCode.FAILED
     assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_too_little_memory_for_the_libraries_is_said_before_one_of_them_ends_the_command(tmp_path):
+    done = command("data_prep", "check", "none.zarr", limits="ulimit -v 900000;", cwd=tmp_path)
+
+    assert done.returncode == ExitCode.WRONG_USE
+    assert re.match(r"warning: Only \d+ MiB of memory(?s:.*)`ulimit -v unlimited`", done.stderr)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    store = make_store(folder / "s.zarr", mri=2, ct=2, paired=1, splits=("train", "val"))
+    return run_of_one_step(store, smoke()).run_folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["cyclegan.export"], ["cyclegan.evaluate", "--split", "val"]])
+def test_a_run_is_exported_and_scored_within_tight_limits(words, run_folder, tmp_path):
+    words = [*words, str(run_folder), "--out", "made"]
+
+    done = command(*words, limits="ulimit -v 6000000; ulimit -n 64;", cwd=tmp_path)
+
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert list((tmp_path / "made").iterdir())
+
+
+@pytest.mark.slow
+def test_a_volume_is_translated_within_tight_limits(tmp_path):
+    network = Generator(in_channels=1, filters=4, blocks=1, upsample="resize")
+    publish_model(tmp_path / "model", network, PreprocessingSpec(**SMALL))
+    write_head(tmp_path / "0.nii.gz", "mri")
+    words = ("cyclegan.translate", "model", "0.nii.gz")
+
+    done = command(*words, limits="ulimit -v 3000000; ulimit -n 64;", cwd=tmp_path)
+
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert "1 translated" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cyclegan.train", "smoke", "--run.name", "r"),
+        ("tune", "run", "weights", "--preset", "smoke", "--trials", "1", "--name", "s"),
+    ],
+    ids=["training", "search"],
+)
+def test_what_trains_says_what_ray_needs(words, run_folder, tmp_path):
+    store = ("--data.store", str(run_folder.parent / "s.zarr"))
+
+    done = command(*words, *store, limits="ulimit -n 64;", cwd=tmp_path)
+
+    assert done.returncode == ExitCode.FAILED
+    assert "allows a process 64 open files" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -41,6 +41,7 @@ def test_a_run_keeps_its_table_and_every_evaluation_scores_it(config, tmp_path, 
     assert main([str(folder), "--workers", "0"]) == ExitCode.DONE
     sha256 = read_table(folder / TABLE_FILE).sha256
     printed = capsys.readouterr().out
+    assert printed.endswith(f"  python -m cyclegan.export {config.run_folder} --table\n")
     assert sha256 in printed
     assert main([str(folder), "--workers", "0"]) == ExitCode.DONE
     assert "is there" in capsys.readouterr().out

@@ -50,7 +50,8 @@ def trained(folder, config):
 def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     code = write_results(EvaluateCommand(run=run, split="val", out=tmp_path / "out", pictures=1))
     assert code == ExitCode.DONE
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "Making the baselines from the training CTs (1)" in said
     assert "histogram matching" in printed
     seen = "Trained on 2 people: 1 MRI (kind not recorded), 1 CT (kind not recorded); 1 step"
     assert printed.startswith(seen)

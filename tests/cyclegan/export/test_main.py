@@ -82,9 +82,10 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
     card = (folder / "model_both/to_ct" / CARD).read_text()
     assert "| scores | MAE 87 HU (test split, 4 people) |" in card
     assert "| licence of the weights | CC-BY-NC-4.0 |" in card
-    printed = capsys.readouterr().out
-    assert printed.count("HU (allowed: < 1)") == 3
-    assert f"Model: {folder / 'model_both'}" in printed
+    printed = capsys.readouterr()
+    assert "Writing step_00000000 in three formats" in printed.err
+    assert printed.out.count("HU (allowed: < 1)") == 3
+    assert f"Model: {folder / 'model_both'}" in printed.out
 
 
 @pytest.mark.slow
