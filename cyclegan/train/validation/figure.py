@@ -28,7 +28,7 @@ Row = list[ImagePanel]
 Pictures = dict[str, NDArray[np.uint8]]
 """Images [rows, columns, 3] by name."""
 SHOWN_HEIGHT = 0.6
-"""Relative height of the displayed slice: above the orbits, through the ventricles."""
+"""Height of the displayed slice: above the orbits, through the ventricles."""
 TILE_INCHES = 2.2
 PLANE_HEIGHT = 250
 """Height in pixels of the images of a plane."""
