@@ -162,7 +162,7 @@ def input_rows(known: TrainedOn) -> list[tuple[str, str]]:
     return [
         (
             "expects",
-            f"{' or '.join(known.planes)} slices, voxels of "
+            f"{', '.join(known.planes)} slices, voxels of "
             f"{' x '.join(span(low, high, '.1f') for low, high in spacing)} mm, field of view "
             f"{' x '.join(span(low, high, '.0f') for low, high in extent)} mm (x, y, z)",
         )
@@ -216,10 +216,9 @@ def picture_of(name: str, info: ModelInfo | TableInfo) -> str:
     """Return the picture with its caption, or nothing."""
     if not name:
         return ""
-    who = "phantom" if info.seen.are_phantoms else "person"
     return (
         f"\n![One slice: source, synthetic {NAMES[info.target]}, real]({name})\n\n"
-        f"One slice of a {who} that was not trained on.\n"
+        "One slice of a subject that was not trained on.\n"
     )
 
 
