@@ -91,7 +91,10 @@ def machine() -> dict[str, Any]:
 
 
 NEITHER = "--data.no-conditions --loss.population.no-enabled --loss.population.weight 1"
-START = f"demo {NEITHER} --loss.adversarial.weight 1 --loss.cycle.weight 3 --loss.identity.weight 1"
+UNGUIDED = "demo --generator.guide none"
+"""The demo of the rows named so."""
+WEIGHTS = "--loss.adversarial.weight 1 --loss.cycle.weight 3 --loss.identity.weight 1"
+START = f"{UNGUIDED} {NEITHER} {WEIGHTS}"
 """Where the ablations started: small networks and inverted contrast."""
 CONDITIONS = "--data.conditions"
 POPULATION = "--loss.population.enabled --loss.population.weight 5"
@@ -117,7 +120,8 @@ SCREEN = tuple(
     Candidate(name=name, words=words)
     for name, words in {
         "reference": REFERENCE,
-        "demo": "demo",
+        "demo": UNGUIDED,
+        "demo, guided": "demo --generator.guide table",
         "start": START,
         "start + conditions": f"{START} {CONDITIONS}",
         "start + population": f"{START} {POPULATION}",
@@ -130,7 +134,7 @@ SCREEN = tuple(
         "start + conditions + population + structure, searched weights, rate 1.6e-3": f"{START} "
         f"{ALL} {STRUCTURE} {rate('1.6e-3')}",
         "start, plain contrast": f"{START} --data.mri-contrast plain",
-        "demo, plain contrast": "demo --data.mri-contrast plain",
+        "demo, plain contrast": f"{UNGUIDED} --data.mri-contrast plain",
         "start + structure": f"{START} {STRUCTURE}",
         "start + depth": f"{START} --loss.depth.enabled",
         "start + SSIM": f"{START} --loss.ssim.weight 1",
@@ -154,16 +158,17 @@ SCREEN = tuple(
         "start, random partner": f"{START} --data.partner random",
         "start, no EMA": f"{START} {NO_EMA}",
         "start, batch 4": f"{START} --batch.shard-size 4",
-        "demo, 2.5D": "demo --data.neighbours 1",
-        "demo, constant rate": f"demo {CONSTANT_RATE}",
-        "demo, no conditions": "demo --data.no-conditions",
-        "demo, no EMA": f"demo {NO_EMA}",
-        "demo, EMA 0.97": "demo --train.ema-decay 0.97",
-        "demo, no EMA, faster discriminator": f"demo {NO_EMA} {FASTER_DISCRIMINATOR}",
-        "demo, no EMA, rate 1.6e-3": f"demo {NO_EMA} {rate('1.6e-3')}",
-        "demo, no EMA, smaller": f"demo {NO_EMA} --generator.blocks 3 --discriminator.filters 16",
-        "demo, rate 2e-4": f"demo {rate('2e-4')}",
-        "demo, rate 6e-3": f"demo {rate('6e-3')}",
+        "demo, 2.5D": f"{UNGUIDED} --data.neighbours 1",
+        "demo, constant rate": f"{UNGUIDED} {CONSTANT_RATE}",
+        "demo, no conditions": f"{UNGUIDED} --data.no-conditions",
+        "demo, no EMA": f"{UNGUIDED} {NO_EMA}",
+        "demo, EMA 0.97": f"{UNGUIDED} --train.ema-decay 0.97",
+        "demo, no EMA, faster discriminator": f"{UNGUIDED} {NO_EMA} {FASTER_DISCRIMINATOR}",
+        "demo, no EMA, rate 1.6e-3": f"{UNGUIDED} {NO_EMA} {rate('1.6e-3')}",
+        "demo, no EMA, smaller": f"{UNGUIDED} {NO_EMA} --generator.blocks 3 "
+        "--discriminator.filters 16",
+        "demo, rate 2e-4": f"{UNGUIDED} {rate('2e-4')}",
+        "demo, rate 6e-3": f"{UNGUIDED} {rate('6e-3')}",
         "default": DEFAULT,
         "bare default": BARE,
         "bare default + inverted contrast": f"{BARE} {INVERTED}",

@@ -12,6 +12,11 @@ from cyclegan.config.files import to_yaml
 from cyclegan.contrast.fit import table_of_scans
 from cyclegan.contrast.table_file import TABLE_FILE, read_table, table_bytes
 from cyclegan.errors import ConfigError, TableError
+from cyclegan.evaluate.command import EvaluateCommand
+from cyclegan.evaluate.results import write_results
+from cyclegan.export.command import ExportCommand
+from cyclegan.export.export import export
+from cyclegan.export.model_folder import read_model
 from cyclegan.inference.cycle import CycleNetworks
 from cyclegan.nets.generator import Generator
 from cyclegan.nets.guided_generator import GuidedGenerator
@@ -22,6 +27,7 @@ from cyclegan.train.engine.state import build_state
 from cyclegan.train.find_rate import find_rate
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
+from mrct.errors import ExitCode
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import normalise
 from tests.cyclegan.train.checkpoint.test_checkpoint import digest
@@ -101,6 +107,22 @@ def test_one_two_and_four_workers_are_guided_alike(config, tmp_path):
         for n in (1, 2, 4)
     )
     assert one == two == four
+
+
+@pytest.mark.slow  # tracing for three formats
+def test_a_guided_run_is_evaluated_and_exported_with_its_look_up(config, tmp_path):
+    train_worker(guided(config, max_steps=1), Worker())
+    folder, out = config.run_folder, tmp_path / "out"
+
+    write_results(EvaluateCommand(run=folder, split="val", out=out, pictures=1))
+    assert export(ExportCommand(run_folder=folder)) == ExitCode.DONE
+
+    paired = json.loads((out / "scores.json").read_text())["paired"]
+    assert paired["CycleGAN"]["mae_hu"]["mean"] < paired["atlas, mean"]["mae_hu"]["mean"]
+    model = read_model(folder / "model_to_ct")
+    assert model.info.generator.guide == "table"
+    assert max(model.info.parity.values()) < 1
+    assert isinstance(model.network, GuidedGenerator)
 
 
 def test_a_table_of_a_start_that_ended_before_other_volumes_came_is_fitted_again(config, store):
