@@ -1,10 +1,10 @@
-"""The atlas with CTs whose field of view is cut, by relative heights and by those of a common axis.
+"""The atlas with CTs whose field of view is cut, by heights in each field of view and on an axis.
 
     python -m benchmarks.heights STORE
 
 Each CT of the train split loses 0 to 45 mm above and 0 to 30 mm below, at random; the test heads
-are whole. The common axis is fitted on the outlines of the train split (`common_height`). It prints
-the error of the heights and the scores of both atlases; no command uses these heights yet.
+are whole. The axis is fitted to the outlines of the train split, with the CTs as they are and with
+the cut ones, as `convert` does. It prints the error of the heights and the scores of both atlases.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from cyclegan.atlas.atlas import atlas_of
 from cyclegan.atlas.scans import Scan, scan_of
 from cyclegan.inference.cycle import partner_ct
 from cyclegan.metrics.paired_scores import bone_dice, mae_hu
-from data_prep.preprocess.common_height import fit_common_axis, outline_features
+from data_prep.preprocess.axis_fit import fit_axis
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW, outline_of, sizes_by_mm
 from data_prep.store.store import Store, open_store
-from mrct.imaging.geometry import relative_height
 from mrct.storage.paths import storage_path
 
 CUT_MM = (45.0, 30.0)
@@ -63,35 +63,22 @@ def cut_scans(scans: list[Scan], slice_mm: float) -> tuple[list[Scan], NDArray[n
     return found, np.array(lost)
 
 
-def heights_of(
-    store: Store, cts: list[Scan]
-) -> tuple[dict[str, tuple[Heights, Heights]], list[float]]:
-    """Heights of CTs and test MRIs by kind, and the offsets of the CTs on the common axis."""
-    spacing_mm, mris = store.spacing_mm, list(store.select("mri", "train"))
-    bodies = [scan[1] for scan in cts] + [store.body(mri) for mri in mris]
-    slice_mm = spacing_mm[0]
-    features = [outline_features(body, spacing_mm) for body in bodies]
-    axis, offsets = fit_common_axis([(each, slice_mm) for each in features])
-    tests = [store.body(mri) for mri in store.select("mri", "test")]
-    placed = [axis.offset_of(outline_features(b, spacing_mm), slice_mm)[0] for b in tests]
-
-    def along(bodies: list[NDArray[np.uint8]], starts: list[float]) -> Heights:
-        return [
-            (start + np.arange(len(body)) * slice_mm) / len(axis.features)
-            for body, start in zip(bodies, starts, strict=True)
-        ]
-
-    ours = [scan[1] for scan in cts]
-    return {
-        "relative": ([own_height(b) for b in ours], [own_height(b) for b in tests]),
-        "common": (along(ours, offsets[: len(ours)]), along(tests, placed)),
-    }, offsets[: len(ours)]
-
-
-def own_height(body: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Relative height of the slices of a scan."""
-    (held,) = np.nonzero(body.any(axis=(1, 2)))
-    return relative_height(np.arange(len(body)), held[0], held[-1])
+def heights_of(store: Store, cts: list[Scan]) -> tuple[dict[str, tuple[Heights, Heights]], Heights]:
+    """Heights of CTs and test MRIs by kind, and where the CTs begin on the axis in mm."""
+    spacing_mm = store.spacing_mm
+    ours = [outline_of(body) for _, body, _, _ in cts]
+    mris = [volume.outline for volume in store.select("mri", "train")]
+    tests = [volume.outline for volume in store.select("mri", "test")]
+    axis = fit_axis([sizes_by_mm(outline, spacing_mm) for outline in (*mris, *ours)])
+    by_kind = {
+        kind: tuple(
+            [each.place(outline, spacing_mm).heights(len(outline)) for outline in outlines]
+            for outlines in (ours, tests)
+        )
+        for kind, each in (("own", IN_EACH_FIELD_OF_VIEW), ("axis", axis))
+    }
+    starts = [-axis.place(outline, spacing_mm).lowest * spacing_mm[0] for outline in ours]
+    return by_kind, starts
 
 
 def scores(

@@ -34,12 +34,13 @@ REPEATS = 5
 def records(count: int) -> Iterator[dict[str, Any]]:
     """Commit records as `write_result` makes them, of volumes that were never written."""
     random.seed(count)
-    heights = np.linspace(0, 1, SLICES).round(4).tolist()
+    outline = np.random.default_rng(0).integers(0, 256, (SLICES, 3)).tolist()
     for number in range(count):
         modality = ("mri", "ct")[number % 2]
         volume = {
             "name": f"{modality}/{random.getrandbits(64):016x}",
             "modality": modality,
+            "kind": "unknown",
             "subject": f"{random.getrandbits(64):016x}",
             "split": random.choices(SPLITS, (8, 1, 1))[0],
             "link": None,
@@ -49,7 +50,9 @@ def records(count: int) -> Iterator[dict[str, Any]]:
             "scale": 1.0,
             "offset": 0.0,
             "body_fraction": [round(random.random(), 4) for _ in range(SLICES)],
-            "height": heights,
+            "outline": outline,
+            "lowest": 0.0,
+            "highest": SLICES - 1.0,
             "deviation": [0.5] * SLICES,
             "source_shape": [160, 512, 512],
             "source_affine": np.diag([-0.5, -0.5, 1, 1.0]).tolist(),

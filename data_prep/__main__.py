@@ -50,6 +50,22 @@ class DescribeCommand:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeightsCommand:
+    """Show the axis of a store's heights, and which volumes do not fit it.
+
+    The height of a slice is that on an axis that all volumes have in common, not in each field of
+    view: convert fits it once, from outlines alone, and lays later volumes on it.
+    """
+
+    store: Positional[StoragePath]
+    """The store, a folder or a URL."""
+    refit: bool = False
+    """Fit the axis again, to the train split as it is now. Runs on this store cannot be resumed
+    then."""
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemoveCommand:
     """Remove a subject from a store for good, and list what was trained on it.
 
@@ -88,6 +104,7 @@ DATA_PREP_COMMANDS = {
     "convert": ConvertSettings,
     "describe": DescribeCommand,
     "check": CheckCommand,
+    "heights": HeightsCommand,
     "remove": RemoveCommand,
     "phantom": PhantomCommand,
 }
@@ -102,6 +119,8 @@ def main(argv: list[str]) -> ExitCode:
             return run_repair(check) if check.repair else run_check(check)
         case DescribeCommand() as describe:
             return run_describe(describe)
+        case HeightsCommand() as heights:
+            return run_heights(heights)
         case RemoveCommand() as remove:
             return run_remove(remove)
         case phantom:
@@ -123,68 +142,25 @@ def run_dry_run(settings: ConvertSettings) -> ExitCode:
 
 def run_convert(settings: ConvertSettings) -> ExitCode:
     """Convert, then print the contents of the store and the refused inputs."""
-    from rich.console import Console
-
     from data_prep.convert.convert import convert
     from data_prep.convert.kind_prompt import terminal_prompt
-    from data_prep.convert.modality_swap import SWAPPED
-    from data_prep.store.describe import describe, empty_domains
-    from data_prep.store.store import open_store
+    from data_prep.convert.summary import print_summary
 
-    report = convert(settings, terminal_prompt())
-    print(
-        f"{report.written} written, {report.kept} already there, {len(report.refused)} refused"
-        + (f", {report.swept} files of an interrupted run removed" if report.swept else "")
-    )
-    for reason, count in sorted(report.skipped.items()):
-        print(f"Skipped {count}: {reason}")
-    for remark in report.remarks:
-        print(f"Note: {remark}")
-    if report.notes:
-        print(
-            f"{report.notes} notes on corrections: "
-            f"python -m data_prep describe {settings.out} --notes"
-        )
-    if report.whole_sizes:
-        rows, columns = (max(sizes) for sizes in zip(*report.whole_sizes, strict=True))
-        print(
-            f"warning: {len(report.whole_sizes)} volumes are cropped: their body is larger than "
-            f"slices of {settings.size[0]} x {settings.size[1]} voxels; `python -m data_prep "
-            f"describe {settings.out} --notes` lists by how much. To keep all of it, convert into "
-            f"a new --out with --size {rows} {columns}.",
-            file=sys.stderr,
-        )
-    if not report.is_empty:
-        store = open_store(settings.out)
-        Console().print(describe(store))
-        for modality, split in empty_domains(store):
-            print(
-                f"warning: The {split} split has no {modality.upper()}, and training needs one.",
-                file=sys.stderr,
-            )
-        print(
-            "Look at it, and train on it:\n"
-            f"  python -m data_prep describe {settings.out} --picture volumes.png\n"
-            f"  python -m cyclegan.train demo --data.store {settings.out}"
-        )
-    if not report.refused:
-        return ExitCode.DONE
-    for refusal in report.refused:
-        print(refusal, file=sys.stderr)
-    print(f"Their paths are listed in {settings.quarantine_path} (private).", file=sys.stderr)
-    if report.is_swapped:
-        print(SWAPPED, file=sys.stderr)
-    if report.is_empty:
-        print(f"No volume is usable, and {settings.out} was not created.", file=sys.stderr)
-        return ExitCode.FAILED
-    return ExitCode.PARTLY_DONE if store.volumes else ExitCode.FAILED
+    return print_summary(convert(settings, terminal_prompt()), settings)
 
 
 def run_describe(command: DescribeCommand) -> ExitCode:
     """Print the facts in the index, then histograms of some volumes."""
     from rich.console import Console
 
-    from data_prep.store.describe import EDGES_HU, describe, facts_of, hu_lines, notes_of
+    from data_prep.store.describe import (
+        EDGES_HU,
+        describe,
+        facts_of,
+        height_lines,
+        hu_lines,
+        notes_of,
+    )
     from data_prep.store.store import open_store
 
     store = open_store(command.store)
@@ -198,6 +174,7 @@ def run_describe(command: DescribeCommand) -> ExitCode:
         print_json(facts_of(store) | {"notes": notes, "odd": odd})
         return ExitCode.DONE
     Console().print(describe(store))
+    print(next(height_lines(store)))
     print(
         f"HU inside the body from {EDGES_HU[0]} to {EDGES_HU[-1]}; "
         "bar heights are square roots of the counts:"
@@ -267,6 +244,23 @@ def run_repair(command: CheckCommand) -> ExitCode:
     print("Run the same convert as before to restore them; it keeps the others:")
     print(f"  python -m data_prep convert ... --out {command.store}")
     return ExitCode.PARTLY_DONE
+
+
+def run_heights(command: HeightsCommand) -> ExitCode:
+    """Fit the axis again if asked to, and print what it is."""
+    from data_prep.store.describe import height_facts, height_lines
+    from data_prep.store.history import refit_heights
+    from data_prep.store.store import open_store
+
+    if command.refit:
+        refit_heights(command.store)
+    store = open_store(command.store)
+    if command.json:
+        print_json(height_facts(store))
+        return ExitCode.DONE
+    for line in height_lines(store):
+        print(line)
+    return ExitCode.DONE
 
 
 def run_remove(command: RemoveCommand) -> ExitCode:

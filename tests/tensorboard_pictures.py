@@ -31,7 +31,7 @@ PICTURES = Path(__file__).resolve().parents[1] / "docs/pictures"
 STEPS = 40
 RUNS: dict[str, dict[str, float]] = {"weights-usual": {}, "cycle-5": {"loss.cycle.weight": 5.0}}
 """Settings of each run beside those of the preset."""
-TABS = {"scalars": ("timeseries", 1250), "images": ("images", 1000), "hparams": ("hparams", 500)}
+TABS = {"scalars": ("timeseries", 900), "images": ("images", 1250), "hparams": ("hparams", 430)}
 """The tab of each picture, and the height of its window."""
 FLAGS = "--headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1"
 RENDERED_S = 20.0

@@ -129,7 +129,6 @@ HOMES = {
         "cluster/doctor/doctor.py",
     },
     "wandb": {"cyclegan/train/monitor/trackers.py"},
-    "mlflow": {"cyclegan/train/monitor/trackers.py"},
     "optuna": {"tune/search/sampler.py"},
     "ray.train": {
         "cyclegan/train/run/launch.py",

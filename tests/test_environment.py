@@ -46,8 +46,8 @@ def test_the_packages_and_the_demo_import_nothing_that_only_tests_install():
     packages = [ROOT / name for name in PYPROJECT["tool"]["mypy"]["files"]]
     sources = chain.from_iterable([p] if p.is_file() else p.rglob("*.py") for p in packages)
     extras = PYPROJECT["project"]["optional-dependencies"]
-    asked = extras["wandb"] + extras["mlflow"]  # by a setting, which names the package
-    users = needed(PYPROJECT["project"]["dependencies"] + asked)
+    by_setting = extras["wandb"]  # the setting names the package
+    users = needed(PYPROJECT["project"]["dependencies"] + by_setting)
     owners = packages_distributions()
     only_in_tests = {
         (str(path.relative_to(ROOT)), name)

@@ -49,7 +49,7 @@ class CtAtlas:
 
         Args:
             body: Body mask [z, y, x], 0 or 1.
-            height: Relative height of each slice, 0 to 1, [z].
+            height: Height of each slice in the body, 0 to 1, [z].
         """
         return _paint(self.mean_hu, body, positions_of(body, height, self.spacing_yx_mm))
 

@@ -31,7 +31,7 @@ def positions_of(
 
     Args:
         body: Body mask [z, y, x], 0 or 1.
-        height: Relative height of each slice, 0 to 1, [z].
+        height: Height of each slice in the body, 0 to 1, [z].
         spacing_yx_mm: Size of a pixel.
 
     Returns:

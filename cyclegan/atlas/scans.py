@@ -11,7 +11,7 @@ from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.modality import Modality
 
 Scan = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64], PixelSize]
-"""Voxels and body mask [z, y, x], the relative height of each slice [z], and the pixels' size."""
+"""Voxels and body mask [z, y, x], the height of each slice [z], and the pixels' size."""
 
 
 def train_scans(store: Store, modality: Modality) -> Iterator[Scan]:

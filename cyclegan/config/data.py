@@ -6,7 +6,7 @@ from typing import Literal
 from cyclegan.errors import require
 
 NUM_CONDITIONS = 2
-"""Condition channels: depth below the body's surface and relative height, see
+"""Condition channels: depth below the body's surface and height, see
 `nets.input_channels`."""
 
 
@@ -21,14 +21,13 @@ class DataConfig:
     """MRI intensities as the networks see them. `inverted` maps a value x to 0.05 - 0.45 x inside
     the body and to -1 outside, so that bright fat starts as soft tissue and dark bone as bone."""
     partner: Literal["random", "position"] = "position"
-    """CT slice paired with an MRI slice: any slice, or one at a similar relative height of the
-    body."""
+    """CT slice paired with an MRI slice: any slice, or one at a similar height of the body."""
     neighbours: int = 0
     """Neighbouring slices above and below each slice, as channels of the generators' input (2.5D),
     0 to 8."""
     conditions: bool = False
     """Add two input channels: the depth below the body's surface in the slice, and the slice's
-    relative height in the body."""
+    height in the body."""
     min_body_fraction: float = 0.05
     """Smallest share of body in a slice; slices below it are left out of training."""
     min_deviation: float = 0.01

@@ -34,18 +34,14 @@ FREE_ON_RESUME = (
     "train.patience",
 )
 COMPARED = (
-    "preset",
-    "run.seed",
-    "batch.shards",
-    "batch.shard_size",
     "optimizer.learning_rate",
     "optimizer.discriminator_learning_rate",
+    "preset",
+    "run.seed",
     "train.epochs",
     "train.max_steps",
-    "generator.filters",
-    "generator.blocks",
 )
-"""Settings that every run shows beside its loss weights, in a table of runs."""
+"""Settings that every run shows after its loss weights, in a table of runs that sorts by name."""
 FREE_SECTIONS = ("guard.", "scale.", "schedule.", "debug.")
 
 

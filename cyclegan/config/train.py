@@ -230,5 +230,5 @@ class DebugConfig:
     """Trace a few steps on each worker, after compilation and warm-up, into `profile/` of the run's
     folder. The files open in Perfetto and in TensorBoard's profile plugin."""
     tracker: Literal["none", "wandb", "mlflow"] = "none"
-    """Also send settings and numbers, but no pictures, to Weights & Biases or to an MLflow server;
-    both are extras. TensorBoard and metrics.jsonl have them in any case."""
+    """Also send settings and numbers, but no pictures, to Weights & Biases or to an MLflow server.
+    TensorBoard and metrics.jsonl have them in any case."""

@@ -86,7 +86,7 @@ class ContrastTable:
         Args:
             voxels: MRI [z, y, x], counted from its background, in any unit.
             body: Body mask [z, y, x], 0 or 1.
-            height: Relative height of each slice, 0 to 1, [z].
+            height: Height of each slice in the body, 0 to 1, [z].
 
         Returns:
             HU [z, y, x]; -1024 outside the body.
@@ -144,7 +144,7 @@ class ContrastTable:
         Args:
             voxels: MRI [z, y, x], counted from its background, in any unit.
             body: Body mask [z, y, x], 0 or 1, not empty.
-            height: Relative height of each slice, 0 to 1, [z].
+            height: Height of each slice in the body, 0 to 1, [z].
 
         Returns:
             Nats a voxel; near or below 0 for an MRI that is unlike those of the cohort.

@@ -86,7 +86,7 @@ class StoredSlices:
     scale: NDArray[np.float32]
     """[B], network units for one stored unit: 2 / (high - low)."""
     height: NDArray[np.float32]
-    """[B], relative height in the body; it is no input of the graph."""
+    """[B], height in the body; it is no input of the graph."""
     intensity: Mapping[str, Any] = field(default_factory=dict)
     """Inputs from `MriIntensity`; none for a graph that changes no intensity."""
 

@@ -48,7 +48,7 @@ class Order:
     Each domain is sampled in passes over its whole table, each pass in a different order. An epoch
     is one pass over the larger domain; batches may span its end. With `position`, the slices of the
     larger domain (the MRI if both are equal) are sampled this way, and their partners are drawn
-    among slices of similar relative height.
+    among slices of similar height.
     """
 
     mri: SliceTable
@@ -105,7 +105,7 @@ class Order:
         )
 
     def substitutes(self, modality: Modality, indices: Ints, rows: Ints, attempt: int) -> Ints:
-        """Return replacements, of similar relative height, for damaged slices.
+        """Return replacements, of similar height, for damaged slices.
 
         They depend on (index, attempt) alone, so a resumed run draws the same ones.
 

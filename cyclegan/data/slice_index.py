@@ -22,7 +22,7 @@ from mrct.imaging.modality import Modality
 Ints = NDArray[np.int64]
 
 MAX_HEIGHT_DIFFERENCE = 0.05
-"""Largest difference in relative height between slices that count as near each other."""
+"""Largest difference in height between slices that count as near each other."""
 MIN_NEAR_SLICES = 16
 """Candidates examined first: for four of five heights one of them is near."""
 VOLUMES_AT_ONCE = 1024
@@ -37,24 +37,28 @@ class SliceTable:
     """[R], number of the volume."""
     first: NDArray[np.int32]
     """[R], z of the run's first slice."""
-    lowest: NDArray[np.int32]
-    """[R], z of the volume's lowest slice that contains body, whose relative height is 0."""
-    highest: NDArray[np.int32]
-    """[R], z of the volume's highest slice that contains body, whose relative height is 1."""
+    lowest: NDArray[np.float32]
+    """[R], z at which the volume's height is 0 (`StoredVolume.lowest`)."""
+    highest: NDArray[np.float32]
+    """[R], z at which it is 1."""
     end: Ints
     """[R], number of rows up to the end of the run."""
 
     @classmethod
     def of_volumes(
-        cls, shown: NDArray[np.bool_], depth: Ints, lowest: Ints, highest: Ints
+        cls,
+        shown: NDArray[np.bool_],
+        depth: Ints,
+        lowest: NDArray[np.floating],
+        highest: NDArray[np.floating],
     ) -> "SliceTable":
         """Build the table of V consecutive volumes.
 
         Args:
             shown: [sum of depth], whether each slice may be used.
             depth: [V], slices of each volume, at least 1.
-            lowest: [V], z of each volume's slice of relative height 0.
-            highest: [V], z of each volume's slice of relative height 1.
+            lowest: [V], z at which each volume's height is 0.
+            highest: [V], z at which it is 1.
         """
         starts = depth.cumsum() - depth
         begins = shown.copy()
@@ -66,8 +70,8 @@ class SliceTable:
         return cls(
             volume=volume.astype(np.int32),
             first=(at - starts[volume]).astype(np.int32),
-            lowest=lowest[volume].astype(np.int32),
-            highest=highest[volume].astype(np.int32),
+            lowest=lowest[volume].astype(np.float32),
+            highest=highest[volume].astype(np.float32),
             end=lengths.cumsum(),
         )
 
@@ -100,7 +104,7 @@ class SliceTable:
         return self.volume[run].astype(np.int64), self._z(rows, run)
 
     def heights(self, rows: Ints) -> NDArray[np.float32]:
-        """Return the relative height of each row, in the shape of `rows`: 0 lowest, 1 highest."""
+        """Return the height of each row in the body, 0 to 1, in the shape of `rows`."""
         run = self._run(rows)
         height = relative_height(self._z(rows, run), self.lowest[run], self.highest[run])
         return height.astype(np.float32)
@@ -109,7 +113,7 @@ class SliceTable:
         """Return, for each height, the first near row, else the nearest, of those that `u` draws.
 
         Args:
-            heights: [N], relative heights.
+            heights: [N], heights in the body.
             u: [N, candidates], numbers in [0, 1).
 
         Returns:
@@ -172,15 +176,11 @@ def find_domain(store: Store, config: DataConfig, modality: Modality, split: Spl
 
 
 def _shown(volumes: Volumes, config: DataConfig) -> SliceTable:
-    depth = volumes.depths
-    starts = depth.cumsum() - depth
-    height = volumes.of_slices("height")
     return SliceTable.of_volumes(
         _with_body(volumes, config) & (volumes.of_slices("deviation") >= config.min_deviation),
-        depth,
-        # Slices below the lowest one with body have height 0 too, those above the highest 1.
-        lowest=np.add.reduceat(height == 0, starts, dtype=np.int64) - 1,
-        highest=depth - np.add.reduceat(height == 1, starts, dtype=np.int64),
+        volumes.depths,
+        lowest=volumes.column("lowest"),
+        highest=volumes.column("highest"),
     )
 
 

@@ -40,9 +40,9 @@ Heights = NDArray[np.float32]
 Pair = tuple[StoredSlices, StoredSlices]
 """MRI and CT slices of a batch."""
 Made = tuple[Outputs, tuple[Heights, Heights]]
-"""A batch in DALI's memory, and the relative heights of its MRI and CT slices."""
+"""A batch in DALI's memory, and the heights of its MRI and CT slices."""
 AddConditions = Callable[[Tensor, Tensor, Tensor, PixelSize], Tensor]
-"""`nets.input_channels.with_conditions`, of slices, body masks, relative heights, pixel size."""
+"""`nets.input_channels.with_conditions`, of slices, body masks, heights, pixel size."""
 READS_AHEAD = 2
 """Steps whose slices are read while a batch is prepared."""
 
@@ -205,8 +205,8 @@ def conditioned(
 
     Args:
         batch: Batch of images without conditions.
-        mri_height: [B], relative heights of the MRI slices.
-        ct_height: [B], relative heights of the CT slices.
+        mri_height: [B], heights of the MRI slices.
+        ct_height: [B], heights of the CT slices.
         store: Store of the slices, which has the size of a pixel.
         add_conditions: Adds the channels, as in `open_stream`.
     """

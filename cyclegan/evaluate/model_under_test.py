@@ -25,6 +25,7 @@ from cyclegan.train.checkpoint.checkpoint import (
     results_folder,
 )
 from cyclegan.train.checkpoint.run_record import (
+    axis_of_run,
     read_environment,
     require_same_grid,
     table_of_run,
@@ -128,10 +129,12 @@ def open_model_under_test(
     require_same_grid(found.run_folder, store)
     config = found.config
     to_ct, to_mri = load_generators(found.checkpoint, config)
+    networks = (to_ct.to(device), to_mri.to(device))
     return ModelUnderTest(
         name=f"{config.run.name}, {found.checkpoint.name}",
-        networks=CycleNetworks.trained(
-            (to_ct.to(device), to_mri.to(device)), config.data, device, batch_size
+        networks=replace(
+            CycleNetworks.trained(networks, config.data, device, batch_size),
+            axis=axis_of_run(found.run_folder, store),
         ),
         facts={
             "run": config.run.name,
@@ -207,6 +210,7 @@ def _exported(
             batch_size=batch_size,
             neighbours=info.neighbours,
             conditions=info.conditions,
+            axis=info.height_axis,
         ),
         facts={
             "run": info.run,

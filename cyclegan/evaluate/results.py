@@ -33,6 +33,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
     if not command.json:
         print(ours.seen_line, flush=True)
     theirs = with_unique_names(theirs)
+    if (axis := ours.networks.axis) not in (None, store.axis):
+        store = store.on(axis)  # the atlas, the table and the tenths of the height too
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
     native = command.native
     scores = evaluate(

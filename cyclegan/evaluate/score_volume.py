@@ -111,7 +111,7 @@ def score_volume(
         rows=table.rows(volume),
         structures=table.structures,
         problems=table.problems,
-        populations=populations_of(cts, cycle.body, store.spacing_mm) if cts else {},
+        populations=populations_of(cts, cycle.body, volume, store.spacing_mm) if cts else {},
         skulls=skulls_of(cts, cycle.body, volume, store.spacing_mm) if cts else {},
         shown=ShownVolume(
             cycle=cycle,
@@ -124,10 +124,13 @@ def score_volume(
 
 
 def populations_of(
-    cts: SyntheticCts, body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+    cts: SyntheticCts,
+    body: NDArray[np.bool_],
+    volume: StoredVolume,
+    spacing_mm: tuple[float, float, float],
 ) -> dict[str, CtStatistics]:
     """Return the distributions of synthetic CTs, whose body mask they share, by method."""
-    located = BodyMap.of(body, spacing_mm)
+    located = BodyMap.of(body, spacing_mm, volume.height)
     return {method: ct_statistics_in(hu, located) for method, hu in cts.items()}
 
 

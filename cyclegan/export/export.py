@@ -40,7 +40,11 @@ from cyclegan.export.training_stats import TrainedOn, trained_on
 from cyclegan.nets.generator import Generator
 from cyclegan.train.checkpoint.checkpoint import load_generators, results_folder
 from cyclegan.train.checkpoint.resume import start_checkpoint
-from cyclegan.train.checkpoint.run_record import require_same_preprocessing, table_of_run
+from cyclegan.train.checkpoint.run_record import (
+    axis_of_run,
+    require_same_preprocessing,
+    table_of_run,
+)
 from cyclegan.train.checkpoint.select import select_checkpoint
 from data_prep.store.history import as_of
 from data_prep.store.store import Store, open_store
@@ -65,7 +69,7 @@ def export(command: ExportCommand) -> ExitCode:
     with store_moves_explained(config, "--store"):
         store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
-    store = as_of(store, contents) or store
+    store = (as_of(store, contents) or store).on(axis_of_run(command.run_folder, store))
     if contents != store.contents:
         print(
             f"Note: The volumes of {store.path.name} have changed since the run began, or its "
@@ -144,6 +148,7 @@ def export_table(command: ExportCommand, config: Config, store: Store, contents:
     info = TableInfo(
         contrast_table=kept.sha256,
         preprocessing=store.preprocessing,
+        height_axis=store.axis,
         run=config.run.name,
         store_fingerprint=kept.store_fingerprint,
         store_contents=kept.store_contents,
@@ -245,6 +250,7 @@ def model_info(
         conditions=conditions,
         intensity=Intensity(mri_contrast=config.data.mri_contrast),
         preprocessing=store.preprocessing,
+        height_axis=store.axis,
         generator=config.generator if shown == "mri" else replace(config.generator, guide="none"),
         run=config.run.name,
         config_hash=config_hash(config),

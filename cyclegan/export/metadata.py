@@ -13,6 +13,7 @@ from cyclegan.export.formats import MULTIPLE, OPSET
 from cyclegan.export.seen import SeenScans, Training, seen_line
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.inference.slices import Contrast
+from data_prep.preprocess.height_axis import HeightAxis
 from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import UsageError
@@ -68,6 +69,8 @@ class ModelInfo:
     conditions: bool = False
     """Whether the depth below the body surface and the height of the slice in the body, both in
     [-1, 1], are input channels."""
+    height_axis: HeightAxis = field(default_factory=HeightAxis)
+    """The axis that a volume's outline is laid on to find the heights of its slices."""
     intensity: Intensity
     preprocessing: PreprocessingSpec
     """Preprocessing of the training slices; other numbers of rows and columns work if they are
@@ -131,6 +134,8 @@ class TableInfo:
     contrast_table: str
     """SHA-256 that seals the table."""
     preprocessing: PreprocessingSpec
+    height_axis: HeightAxis = field(default_factory=HeightAxis)
+    """The axis that a volume's outline is laid on to find the heights of its slices."""
     run: str
     store_fingerprint: str
     """Hash of the preprocessing of the training data."""

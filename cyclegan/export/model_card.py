@@ -40,6 +40,7 @@ def model_card(info: ModelInfo, picture: str = "") -> str:
         *data_rows(info),
         ("training", f"{info.training}; {beginning(info.initial_weights)}"),
         ("grid", grid_row(info)),
+        ("height", height_row(info)),
         *input_rows(info.trained_on),
         ("scores", scores_row(info.scores)),
         (
@@ -93,6 +94,7 @@ def table_card(info: TableInfo, picture: str = "") -> str:
         ("makes", "synthetic CTs from whole MRIs, by a table in place of a network"),
         *data_rows(info),
         ("grid", grid_row(info)),
+        ("height", height_row(info)),
         *input_rows(info.trained_on),
         ("MRI values", "counted from the background, relative to the body's median"),
         ("table", f"SHA-256 `{info.contrast_table}`"),
@@ -113,7 +115,8 @@ like was learned from MRIs and CTs of different people, without a pair.
 
 - It knows 24 bins of HU and the contrast of its training MRIs. What looks like something else at
   its position is taken for it: lesions, implants and sutures above all.
-- It needs the field of view that it was made of: positions are relative to outline and height.
+- Positions are by outline and height: a wrong outline, or a part of the body that the training
+  volumes do not show, is misread.
 - `translate` warns where an input's voxels, field of view or intensities are outside of those of
   its training data, and where the MRI is unlikely at its positions.
 - Image scores do not settle whether a dose computed on the result is right.
@@ -129,7 +132,7 @@ Without this project, in this folder, with numpy and scipy, for a whole volume t
 table's grid already:
 
 ```python
-{table_code(info.preprocessing, info.orientation)}```
+{table_code(info)}```
 
 {methods_part(info)}"""
 
@@ -159,7 +162,7 @@ def input_rows(known: TrainedOn) -> list[tuple[str, str]]:
     return [
         (
             "expects",
-            f"{' or '.join(known.planes)} slices, voxels of "
+            f"{', '.join(known.planes)} slices, voxels of "
             f"{' x '.join(span(low, high, '.1f') for low, high in spacing)} mm, field of view "
             f"{' x '.join(span(low, high, '.0f') for low, high in extent)} mm (x, y, z)",
         )
@@ -213,10 +216,9 @@ def picture_of(name: str, info: ModelInfo | TableInfo) -> str:
     """Return the picture with its caption, or nothing."""
     if not name:
         return ""
-    who = "phantom" if info.seen.are_phantoms else "person"
     return (
         f"\n![One slice: source, synthetic {NAMES[info.target]}, real]({name})\n\n"
-        f"One slice of a {who} that was not trained on.\n"
+        "One slice of a subject that was not trained on.\n"
     )
 
 
@@ -232,6 +234,17 @@ def methods_part(info: ModelInfo | TableInfo) -> str:
 `model.json` has every setting, range and hash, and `subjects.json` the pseudonyms of the subjects
 of the train and val split.
 """
+
+
+def height_row(info: ModelInfo | TableInfo) -> str:
+    """Return what the height of a slice is."""
+    axis = info.height_axis
+    if not axis.sizes_mm:
+        return "0 at the lowest, 1 at the highest slice with body of each volume"
+    return (
+        f"0 to 1 on an axis of {axis.high_mm - axis.low_mm:.0f} mm, on which {axis.volumes} "
+        "training volumes were aligned by their outlines"
+    )
 
 
 def guide_rows(info: ModelInfo) -> Iterable[tuple[str, str]]:

@@ -128,6 +128,6 @@ def model_inputs(
         images = to_input(
             store.voxels(volume), body, volume.window, info.source, info.intensity.mri_contrast
         )
-        conditions = conditions_of(volume, body) if info.conditions else None
+        conditions = conditions_of(volume, body, info.height_axis) if info.conditions else None
         batches.append(input_slices(images, z, info.neighbours, conditions))
     return torch.cat(batches)

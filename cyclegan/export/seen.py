@@ -61,6 +61,11 @@ class SeenScans:
         return self.mri.get(PHANTOM, 0) + self.ct.get(PHANTOM, 0)
 
     @property
+    def known_kinds(self) -> set[str]:
+        """The kinds of volumes that are known."""
+        return {*self.mri, *self.ct} - {"unknown"}
+
+    @property
     def are_phantoms(self) -> bool:
         """Whether all volumes are phantoms."""
         return bool(self.phantoms) and self.phantoms == sum(self.mri.values()) + sum(
@@ -72,8 +77,9 @@ class SeenScans:
         """The number of people, if they are people."""
         if self.are_phantoms:
             return f"{self.people} phantom{'s' * (self.people != 1)}, no person"
-        people = "person" if self.people == 1 else "people"
-        return f"{self.people} {people}{' or phantoms' if self.phantoms else ''}"
+        one, many = ("person", "people") if self.known_kinds else ("subject", "subjects")
+        found = f"{self.people} {one if self.people == 1 else many}"
+        return found + " or phantoms" * bool(self.phantoms)
 
     def scans(self, modality: str) -> str:
         """Return the number of scans of a modality, with their kinds unless all are phantoms."""

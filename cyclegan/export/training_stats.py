@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.errors import require
+from data_prep.preprocess.height_axis import WORST_MISFIT_MM
 from data_prep.preprocess.preprocess import PreprocessedVolume
 from data_prep.store.store import Store
 from data_prep.store.stored_volume import StoredVolume
@@ -96,9 +97,17 @@ def trained_on(store: Store, modality: Modality) -> TrainedOn:
 def unfamiliar_properties(known: TrainedOn, shown: PreprocessedVolume) -> list[str]:
     """Return a sentence, with the numbers, for each property of a volume outside the known
     ranges."""
+    found = []
+    misfit = shown.placement.misfit_mm
+    if misfit is not None and misfit > WORST_MISFIT_MM:
+        found.append(
+            f"The outline differs by {misfit:.0f} mm from that of the training volumes wherever it "
+            f"is laid ({WORST_MISFIT_MM:.0f} mm are usual at most), so the heights of its slices "
+            "are not known: another part of the body, or a wrong outline."
+        )
     if not known.volumes:
-        return []
-    source, found = shown.source, []
+        return found
+    source = shown.source
     grid = upright(source)
     for mm, low, high, where in zip(
         grid.spacing_mm, known.spacing_mm_low, known.spacing_mm_high, _SPACING_NAMES, strict=True

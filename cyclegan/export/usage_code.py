@@ -9,10 +9,10 @@ from cyclegan.contrast.random_field import FIELD_STEPS, FIELD_STRENGTH
 from cyclegan.contrast.table import NEVER, RARE, REFIT_PRIOR, REFIT_SMOOTHING, REFIT_STEPS
 from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.export.formats import FILES
-from cyclegan.export.metadata import ModelInfo
+from cyclegan.export.metadata import INFO, ModelInfo, TableInfo
 from cyclegan.nets.guide import NUM_MRI_BINS, POSITION_BINS
 from cyclegan.nets.input_channels import DEPTH_REACH_MM
-from data_prep.preprocess.spec import PreprocessingSpec
+from data_prep.preprocess.height_axis import LEAST_OVERLAP, MOST_OFFSET_MM
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.intensity import INVERTED_AIR, MEDIAN_LEVEL
@@ -28,9 +28,10 @@ def usage_code(info: ModelInfo) -> str:
 def _arrays(info: ModelInfo) -> str:
     z, y, x = info.preprocessing.spacing_mm
     what = "MRI, 0 in air" if info.source == "mri" else "CT in HU"
+    json = "import json\n\n" if info.conditions and info.height_axis.sizes_mm else ""
     scipy = "\nfrom scipy import ndimage" if info.conditions else ""
     return f"""\
-import numpy as np
+{json}import numpy as np
 import onnxruntime{scipy}
 
 # {what}, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm:
@@ -61,9 +62,8 @@ def _through_network(info: ModelInfo) -> str:
     if info.conditions:
         pixel = info.preprocessing.spacing_mm[1:]
         before = f"""\
-# Height of the slices in the body, and depth in mm below its surface, up to `reach`.
-held = np.flatnonzero(body.any(axis=(1, 2)))
-height = np.clip((np.arange(len(x)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
+{height_code(info)}
+# Depth in mm below the body's surface, up to `reach`.
 pixel, reach = {pixel}, {DEPTH_REACH_MM}
 
 """
@@ -101,9 +101,10 @@ synthetic = np.where(body & (synthetic > {INVERTED_AIR}), restored, -1)
 {save}"""
 
 
-def table_code(spec: PreprocessingSpec, orientation: str) -> str:
+def table_code(info: TableInfo) -> str:
     """Return Python code that reads `volume.npy` and `body.npy` and writes `synthetic.npy`, in the
     folder of the table."""
+    spec = info.preprocessing
     z, y, x = spec.spacing_mm
     depths, heights, angles = POSITION_BINS
     return f"""\
@@ -112,7 +113,7 @@ import json
 import numpy as np
 from scipy import ndimage
 
-# MRI, 0 in air, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm: {orientation}.
+# MRI, 0 in air, [z, y, x], voxels of {z:g} x {y:g} x {x:g} mm: {info.orientation}.
 volume = np.load("volume.npy").astype(np.float32)
 # Of the same shape, True within the body's outline, cavities included.
 body = np.load("body.npy").astype(bool)
@@ -127,10 +128,8 @@ for name, facts in json.loads(content[8:start]).items():
         kind = {{"F32": np.float32, "F64": np.float64}}[facts["dtype"]]
         arrays[name] = np.frombuffer(content[low:high], kind).reshape(facts["shape"])
 
+{height_code(info)}
 # The position of each voxel: depth below the outline, height, and direction from front to back.
-held = np.flatnonzero(body.any(axis=(1, 2)))
-height = np.clip((np.arange(len(body)) - held[0]) / max(1, held[-1] - held[0]), 0, 1)
-height = np.rint(height * {SLICE_STEPS}) / {SLICE_STEPS}
 pixel, reach = {spec.spacing_mm[1:]}, {DEPTH_REACH_MM}
 depth = np.zeros(body.shape)
 for slice_depth, inside in zip(depth, body):
@@ -186,4 +185,43 @@ for number in range({FIELD_STEPS}):
 synthetic = np.full(body.shape, {AIR_HU}, np.float32)
 synthetic[body] = current[:-1] @ arrays["bin_hu"]
 np.save("synthetic.npy", np.rint(synthetic).astype(np.int16))
+"""
+
+
+def height_code(info: ModelInfo | TableInfo) -> str:
+    """Return Python code that makes `height`, [z], of `body`; it needs numpy and json."""
+    on_axis = _ON_AXIS.format(
+        model=INFO,
+        spacing=tuple(info.preprocessing.spacing_mm),
+        most=MOST_OFFSET_MM,
+        overlap=LEAST_OVERLAP,
+    )
+    return f"""\
+# Height of each slice in the body, 0 to 1.
+lowest, highest = np.flatnonzero(body.any(axis=(1, 2)))[[0, -1]]
+{on_axis if info.height_axis.sizes_mm else ""}\
+height = np.clip((np.arange(len(body)) - lowest) / max(1, highest - lowest), 0, 1)
+height = np.rint(height * {SLICE_STEPS}) / {SLICE_STEPS}
+"""
+
+
+_ON_AXIS = """\
+# Its outline is laid on that of the training volumes, at each mm, where it fits best.
+with open("{model}") as file:
+    axis = json.load(file)["height_axis"]
+dz, dy, dx = {spacing}
+sizes = np.sqrt(body.sum((1, 2)) * (dy * dx)), body.any(2).sum(1) * dy, body.any(1).sum(1) * dx
+known_at = np.arange(len(body)) * dz
+every_mm = np.arange(int(known_at[-1]) + 1)
+own = np.stack([np.interp(every_mm, known_at, np.round(each, 3)) for each in sizes], axis=1)
+theirs, held, misfits = np.array(axis["sizes_mm"]), own[:, 0] > 0, {{}}
+middle = (len(theirs) - len(own)) // 2
+for offset in range(middle - {most}, middle + {most} + 1):
+    at = every_mm + offset
+    known = (at >= 0) & (at < len(theirs))
+    if (known & held).sum() >= max(1, {overlap} * held.sum()):
+        misfits[offset] = np.mean(np.abs(theirs[at[known]] - own[known]))
+if misfits:
+    ends = np.array([axis["low_mm"], axis["high_mm"]]) - min(misfits, key=misfits.get)
+    lowest, highest = (ends / dz).astype(np.float32).tolist()
 """

@@ -21,6 +21,7 @@ from cyclegan.inference.slices import (
     to_values,
     translate_volume,
 )
+from data_prep.preprocess.height_axis import HeightAxis
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.geometry import covered_voxels
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -46,6 +47,8 @@ class CycleNetworks:
     """Neighbouring slices on each side in an input."""
     conditions: bool = False
     """Whether inputs include the depth below the body's surface and the slice's height."""
+    axis: HeightAxis | None = None
+    """Axis of the heights that the networks know; None for that of the store."""
 
     @classmethod
     def trained(
@@ -114,7 +117,7 @@ class CycleNetworks:
         self, network: Network, images: Tensor, body: NDArray[np.uint8], volume: StoredVolume
     ) -> Tensor:
         # The source's conditions, also for the translation back.
-        seen = conditions_of(volume, body) if self.conditions else None
+        seen = conditions_of(volume, body, self.axis) if self.conditions else None
         return translate_volume(
             network,
             images,
@@ -154,9 +157,15 @@ class CycleResult:
         return original, returned
 
 
-def conditions_of(volume: StoredVolume, body: NDArray[Any]) -> Conditions:
-    """Return the condition inputs of a stored volume with this body mask [z, y, x]."""
+def conditions_of(
+    volume: StoredVolume, body: NDArray[Any], axis: HeightAxis | None = None
+) -> Conditions:
+    """Return the condition inputs of a stored volume with this body mask [z, y, x].
+
+    Its heights are those on the store's axis, or on another one if it is given.
+    """
     _, dy, dx = spacing_of(volume.affine)
+    volume = volume.on(axis) if axis else volume
     return Conditions(body=body, height=volume.height, spacing_yx_mm=(dy, dx))
 
 

@@ -29,7 +29,7 @@ class Conditions:
     body: NDArray[Any]
     """Body mask [z, y, x], 0 or 1."""
     height: NDArray[Any]
-    """[z], relative height of each slice in the body, 0 to 1."""
+    """[z], height of each slice in the body, 0 to 1."""
     spacing_yx_mm: PixelSize
     """Size of a pixel."""
 

@@ -1,6 +1,6 @@
 """Distribution of HU by body region, so that CTs of different people can be compared.
 
-A region is a depth below the surface, a relative height, and a direction from the middle of the
+A region is a depth below the surface, a height in the body, and a direction from the middle of the
 slice: enough to separate scalp from skull and face from neck without registration. Arrays are
 [z, y, x], with rows from front to back.
 """
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from cyclegan.metrics.histogram import LOW_HU
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW, outline_of
 from mrct.imaging.body_mask import bounding_box
 from mrct.imaging.hounsfield import BONE_HU, WINDOW_HU
 
 DEPTH_EDGES_MM = np.array([3.0, 6, 9, 12, 16, 20, 25, 30, 40, 55])
 """Limits of the depths, finer at the surface, where fat, bone and brain are millimetres apart."""
 NUM_HEIGHTS = 8
-"""Equal parts of the slices that contain body."""
+"""Equal parts of the height."""
 NUM_ANGLES = 6
 """Equal parts of the half circle from the front to the back; left and right are merged."""
 NUM_REGIONS = (len(DEPTH_EDGES_MM) + 1) * NUM_HEIGHTS * NUM_ANGLES
@@ -70,16 +71,30 @@ class BodyMap:
     """[voxels], region of each, in [0, NUM_REGIONS)."""
 
     @classmethod
-    def of(cls, body: NDArray[Any], spacing_mm: tuple[float, float, float]) -> "BodyMap":
-        """Locate the voxels of a body mask [z, y, x], 0 or 1; `spacing_mm` is (z, y, x).
+    def of(
+        cls,
+        body: NDArray[Any],
+        spacing_mm: tuple[float, float, float],
+        height: NDArray[np.float64] | None = None,
+    ) -> "BodyMap":
+        """Locate the voxels of a body mask.
 
         A border of the field of view that cuts the body is no surface for depths.
+
+        Args:
+            body: Body mask [z, y, x], 0 or 1.
+            spacing_mm: Voxel spacing (z, y, x), in mm.
+            height: Height of each slice in the body, 0 to 1, [z]; by default that in the field of
+                view.
         """
         inside = body.astype(bool, copy=False)
+        if height is None:
+            placement = IN_EACH_FIELD_OF_VIEW.place(outline_of(inside), spacing_mm)
+            height = placement.heights(len(inside))
         # The nearest voxel outside touches the body's box, which is half of a head's volume.
         box = bounding_box(inside, (1, 1, 1)) or (slice(None),) * 3
         depth_mm = depths_of(inside[box], spacing_mm)
-        regions = regions_of(inside[box], depth_mm, spacing_mm)
+        regions = regions_of(inside[box], depth_mm, spacing_mm, height[box[0]])
         return cls(inside=inside, depth_mm=depth_mm, regions=regions)
 
 
@@ -106,7 +121,10 @@ def depths_of(
 
 
 def regions_of(
-    inside: NDArray[np.bool_], depth_mm: NDArray[Any], spacing_mm: tuple[float, float, float]
+    inside: NDArray[np.bool_],
+    depth_mm: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+    height: NDArray[np.float64],
 ) -> Regions:
     """Return the region of each body voxel, in [0, NUM_REGIONS).
 
@@ -115,20 +133,18 @@ def regions_of(
         depth_mm: Distance of each body voxel from the surface, in the order of the true voxels of
             `inside`.
         spacing_mm: Voxel spacing (z, y, x), in mm.
+        height: Height of each slice in the body, 0 to 1, [z].
 
     Returns:
         [voxels], in the order of `depth_mm`.
     """
     _, dy, dx = spacing_mm
     rows, columns = inside.sum(axis=2), inside.sum(axis=1)  # [z, y], [z, x]
-    (slices,) = np.nonzero(rows.any(axis=1))
     y, x = np.arange(inside.shape[1]), np.arange(inside.shape[2])
     voxels = np.maximum(rows.sum(axis=1), 1)
     forwards = ((rows @ y / voxels)[:, None] - y) * dy  # [z, y], distances from the middle in mm
     aside = np.abs(x - (columns @ x / voxels)[:, None]) * dx  # [z, x]
-    height = np.arange(len(inside)) - slices.min(initial=len(inside))
-    share = height / max(1, np.ptp(slices) if slices.size else 1)
-    part = np.clip(share * NUM_HEIGHTS, 0, NUM_HEIGHTS - 1).astype(np.uint8)
+    part = np.clip(height * NUM_HEIGHTS, 0, NUM_HEIGHTS - 1).astype(np.uint8)
     # An angle is counted by the directions that it is beyond.
     place = np.broadcast_to((part * NUM_ANGLES)[:, None, None], inside.shape).copy()
     for limit in np.arange(1, NUM_ANGLES) * np.pi / NUM_ANGLES:

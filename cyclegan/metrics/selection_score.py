@@ -72,6 +72,6 @@ def train_ct_statistics(store: Store, num_volumes: int | None = None) -> CtStati
             "CTs with. Convert again with CT volumes: python -m data_prep convert --ct DIR ..."
         )
     return pool_statistics(
-        ct_statistics_of(store.voxels(volume), store.body(volume), store.spacing_mm)
+        ct_statistics_of(store.voxels(volume), store.body(volume), store.spacing_mm, volume.height)
         for volume in volumes
     )

@@ -64,7 +64,7 @@ class SkullRays:
 
         Args:
             body: Body mask [z, y, x], 0 or 1.
-            height: Relative height of each slice, 0 to 1, [z].
+            height: Height of each slice in the body, 0 to 1, [z].
             spacing_mm: Voxel spacing (z, y, x), in mm.
         """
         inside = body.astype(bool)

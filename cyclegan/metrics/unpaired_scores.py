@@ -93,7 +93,10 @@ class CtStatistics:
 
 
 def ct_statistics_of(
-    hu: NDArray[Any], body: NDArray[Any], spacing_mm: tuple[float, float, float]
+    hu: NDArray[Any],
+    body: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+    height: NDArray[np.float64] | None = None,
 ) -> CtStatistics:
     """Summarise one CT inside its body mask; values outside the window are clipped to it.
 
@@ -101,8 +104,9 @@ def ct_statistics_of(
         hu: CT in HU [z, y, x].
         body: Body mask [z, y, x], 0 or 1.
         spacing_mm: Voxel spacing (z, y, x), in mm.
+        height: Height of each slice in the body, 0 to 1, [z]; by default that in the field of view.
     """
-    return ct_statistics_in(hu, BodyMap.of(body, spacing_mm))
+    return ct_statistics_in(hu, BodyMap.of(body, spacing_mm, height))
 
 
 def ct_statistics_in(hu: NDArray[Any], body: BodyMap) -> CtStatistics:

@@ -58,7 +58,7 @@ def with_conditions(
     Args:
         slices: The slice in the middle of its neighbours, in [-1, 1].
         body: Body mask of the middle slice, 0 or 1.
-        height: Relative height of the middle slice in the body, 0 to 1.
+        height: Height of the middle slice in the body, 0 to 1.
         spacing_yx_mm: Size of a pixel.
 
     Returns:

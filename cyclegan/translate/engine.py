@@ -260,7 +260,7 @@ def prepare_input(info: ModelInfo | TableInfo, volume: Volume) -> PreprocessedVo
     while True:
         shown = preprocess(volume, spec)
         if shown.cut is None or shown.cut.needed_size == spec.size:
-            return shown
+            return replace(shown, axis=info.height_axis)
         spec = replace(spec, size=shown.cut.needed_size)
 
 

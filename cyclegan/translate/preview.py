@@ -17,7 +17,7 @@ from mrct.imaging.modality import Modality
 from mrct.storage.atomic import write_atomic
 
 HEIGHTS = (0.45, 0.7)
-"""Relative heights of the axial slices: 0 is the lowest slice of the body, 1 its highest."""
+"""Where the axial slices lie: 0 is the lowest slice of the body in view, 1 its highest."""
 
 
 def save_preview(

@@ -6,7 +6,7 @@ passes through the later stages.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -144,7 +144,7 @@ class TranslationJob:
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None
         if isinstance(item, StoredInput):
-            shown = item.preprocessed()
+            shown = replace(item.preprocessed(), axis=self.engine.info.height_axis)
         else:
             shown = prepare_input(self.engine.info, item.read(notes.append))
         return LoadedInput(

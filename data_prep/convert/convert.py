@@ -100,7 +100,7 @@ def _convert(settings: ConvertSettings, findings: FoundVolumes, key: Key) -> Con
         key_check=key.check,
     )
     swept = sweep(out)
-    outcomes = []
+    outcomes, is_whole = [], False
     if settings.repair:
         remove_damaged(out, partial(print, file=sys.stderr), full=True)
     jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
@@ -115,8 +115,9 @@ def _convert(settings: ConvertSettings, findings: FoundVolumes, key: Key) -> Con
                     quarantine.add(outcome.refusal, outcome.source.path)
                 outcomes.append(outcome)
                 advance()
+        is_whole = True
     finally:
-        rebuild_index(out)
+        rebuild_index(out, fit=is_whole)
     is_empty = remove_if_empty(out)
     refused = sorted((o.refusal for o in outcomes if o.refusal), key=lambda r: r.number)
     written = sum(outcome.written for outcome in outcomes)

@@ -10,6 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.preprocess.cropping import Cropping, cropping_of
+from data_prep.preprocess.height_axis import (
+    IN_EACH_FIELD_OF_VIEW,
+    HeightAxis,
+    Outline,
+    Placement,
+    outline_of,
+)
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.errors import VolumeError
 from mrct.host_limits import free_memory_bytes
@@ -19,7 +26,6 @@ from mrct.imaging.body_mask import RoughBody, body_mask, rough_body
 from mrct.imaging.geometry import (
     canonical,
     is_parallel,
-    relative_height,
     resample,
     resample_mask,
     target_grid,
@@ -27,7 +33,7 @@ from mrct.imaging.geometry import (
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import AIR, Window, robust_window
 from mrct.imaging.modality import Modality
-from mrct.imaging.volume import Affine, Grid, Volume
+from mrct.imaging.volume import Affine, Grid, Volume, spacing_of
 
 _INT16_MAX = 32767
 _MOST_BORDER = 0.8
@@ -67,6 +73,8 @@ class PreprocessedVolume:
     """The part of the body that the slices do not hold, if known."""
     border_share: float = 0.0
     """Fraction of the border of the source's slices that the body covers."""
+    axis: HeightAxis = IN_EACH_FIELD_OF_VIEW
+    """The axis of its heights."""
 
     @property
     def grid(self) -> Grid:
@@ -92,15 +100,19 @@ class PreprocessedVolume:
         )
 
     @property
-    def height(self) -> NDArray[np.float64]:
-        """[z]: 0 at the lowest and 1 at the highest slice with body, clipped beyond.
+    def outline(self) -> Outline:
+        """[z, 3]: body voxels, rows and columns with body in each slice."""
+        return outline_of(self.body)
 
-        Rounded to the steps of the store's index.
-        """
-        holding = np.flatnonzero(self.body.any(axis=(1, 2)))
-        z = len(self.body)
-        lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, z - 1)
-        return relative_height(np.arange(z), lowest, highest)
+    @property
+    def placement(self) -> Placement:
+        """Where it lies on the axis of its heights."""
+        return self.axis.place(self.outline, spacing_of(self.affine))
+
+    @property
+    def height(self) -> NDArray[np.float64]:
+        """[z]: height of each slice in the body, 0 to 1, clipped beyond."""
+        return self.placement.heights(len(self.body))
 
 
 def preprocess(

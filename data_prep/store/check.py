@@ -15,6 +15,7 @@ from data_prep.store.commits import (
     seal,
     verify_files,
 )
+from data_prep.store.heights import HEIGHTS_FILE, read_heights
 from data_prep.store.history import rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
 from data_prep.store.stored_volume import PSEUDONYM
@@ -30,8 +31,8 @@ from mrct.storage.paths import StoragePath
 def check(store: Store, *, full: bool = False) -> list[str]:
     """Return all problems of a store.
 
-    Compares every volume's files with its commit record and the index with the records, and finds
-    links to missing volumes or to another grid.
+    Compares every volume's files with its commit record and the index with the records and the axis
+    of heights, and finds links to missing volumes or to another grid.
 
     Args:
         store: Store to check.
@@ -50,7 +51,7 @@ def check(store: Store, *, full: bool = False) -> list[str]:
             try:
                 store.verify(volume, full=full)
                 record = StoredVolume.from_json(read_commit(store.path, volume.name)["volume"])
-                if record.to_json() != volume.to_json():
+                if record.on(store.axis).to_json() != volume.to_json():
                     problems.append(f"The index and the commit record differ on {volume.name}.")
                 if volume.modality == "mri":
                     store.partner(volume)
@@ -86,7 +87,9 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
     """
     read_root(path)
     with write_lock(path):
-        return remove_damaged(path, say, full=full)
+        count = remove_damaged(path, say, full=full)
+        rebuild_index(path, fit=True)
+        return count
 
 
 def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
@@ -123,6 +126,11 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
     except StoreError as error:
         say(str(error))
         (path / SPLITS_FILE).put(seal({"splits": _splits_in_index(path)}))
+    try:
+        read_heights(path)
+    except StoreError as error:
+        say(str(error))
+        (path / HEIGHTS_FILE).remove()
     rebuild_index(path)
     return len(damaged)
 

@@ -254,7 +254,7 @@ def unseal(content: bytes, path: StoragePath, store: StoragePath) -> dict[str, A
     try:
         document: dict[str, Any] = parse_json(content)
         expected = document.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"The file {path} cannot be read ({error}). {_repair(store)}") from error
     if digest(document) != expected:
         raise StoreError(f"The file {path} was changed after it was written. {_repair(store)}")

@@ -1,4 +1,4 @@
-"""Draws a contact sheet: middle slices of the oddest volumes, then of some of each split.
+"""Draws a contact sheet: odd volumes, training volumes on the axis of heights, and middle slices.
 
 Its only text is pseudonyms and numbers.
 """
@@ -35,6 +35,37 @@ def rows_of(store: Store) -> Rows:
     ]
 
 
+def aligned_rows_of(store: Store) -> Rows:
+    """Return a row of training volumes for each domain, at their places on the axis of heights."""
+    if not store.axis.sizes_mm:
+        return []
+    return [
+        (
+            f"heights\n{modality.upper()}",
+            [_sagittal(store, volume) for volume in sample_volumes(volumes, VOLUMES_PER_ROW)],
+        )
+        for modality in MODALITIES
+        if (volumes := store.select(modality, "train"))
+    ]
+
+
+def _sagittal(store: Store, volume: StoredVolume) -> ImagePanel:
+    """Return the sagittal slice through the middle of the body, from height 1 to 0."""
+    dz, dy, _ = store.spacing_mm
+    heights = np.linspace(1, 0, round((store.axis.high_mm - store.axis.low_mm) / dz) + 1)
+    z = np.rint(volume.lowest + heights * (volume.highest - volume.lowest)).astype(int)
+    shown = ((z >= 0) & (z < volume.shape[0]))[:, None]
+    voxels, body = store.voxels(volume), store.body(volume).astype(bool)
+    x, within = int(np.median(body.nonzero()[2])), z.clip(0, volume.shape[0] - 1)
+    return ImagePanel(
+        title=_short_name(volume),
+        values=np.where(shown, voxels[within, :, x], np.nan),
+        windowing=_windowing(volume),
+        pixel_mm=(dz, dy),
+        outline=body[within, :, x] & shown,
+    )
+
+
 def odd_rows_of(store: Store, odd: Sequence[OddVolume]) -> Rows:
     """Return rows of odd volumes, of one modality each, every volume with its reason."""
     rows = []
@@ -48,7 +79,7 @@ def odd_rows_of(store: Store, odd: Sequence[OddVolume]) -> Rows:
 
 
 def middle_slices(store: Store, volume: StoredVolume) -> ImagePanel:
-    """Return the slice at half the height of the body, with the outline of its mask."""
+    """Return the slice at half the height, with the outline of its mask."""
     return _panel(store, volume, int(np.abs(volume.height - 0.5).argmin()))
 
 
@@ -61,18 +92,27 @@ def _odd_panel(store: Store, odd: OddVolume) -> ImagePanel:
 def _panel(store: Store, volume: StoredVolume, z: int) -> ImagePanel:
     _, dy, dx = store.spacing_mm
     return ImagePanel(
-        title=f"{volume.name.split('/')[1][:8]}, slice {z} of {volume.shape[0]}",
+        title=f"{_short_name(volume)}, slice {z} of {volume.shape[0]}",
         values=store.voxels(volume)[z],
-        windowing=CT_SOFT if volume.modality == "ct" else Windowing("gray", *volume.window, "MRI"),
+        windowing=_windowing(volume),
         pixel_mm=(dy, dx),
         outline=store.body(volume)[z].astype(bool),
     )
+
+
+def _short_name(volume: StoredVolume) -> str:
+    return volume.name.split("/")[1][:8]
+
+
+def _windowing(volume: StoredVolume) -> Windowing:
+    return CT_SOFT if volume.modality == "ct" else Windowing("gray", *volume.window, "MRI")
 
 
 def caption_of(store: Store) -> str:
     """Return the caption of the contact sheet."""
     dz, dy, dx = store.spacing_mm
     return (
+        "Heights: sagittal slices of training volumes, laid on the axis that they have in common.\n"
         f"Middle slices, of odd volumes the widest, {dz:g} x {dy:g} x {dx:g} mm (z y x), "
         "patient's right on the left,\n"
         f"body outlined. CT from {CT_SOFT.low:g} to {CT_SOFT.high:g} HU, MRI in its own window."
@@ -90,7 +130,7 @@ def save_contact_sheet(store: Store, path: Path) -> list[OddVolume]:
         StoreError: A volume on the sheet is damaged.
     """
     odd = oddest_of(store, ODD_ROWS * VOLUMES_PER_ROW)
-    rows = [*odd_rows_of(store, odd), *rows_of(store)]
+    rows = [*odd_rows_of(store, odd), *aligned_rows_of(store), *rows_of(store)]
     figure = sheet(rows, caption=caption_of(store), tile_inches=1.8, num_columns=3)
     write_atomic(path, png(figure, 150), mode=0o600)  # slices of patients
     return odd

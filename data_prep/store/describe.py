@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from data_prep.datasets.split import SPLITS, Split
+from data_prep.preprocess.height_axis import WORST_MISFIT_MM
 from data_prep.store.commits import read_commit
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store
@@ -77,6 +78,7 @@ def facts_of(store: Store) -> dict[str, Any]:
         "contents": store.contents,
         "spacing_mm": list(store.spacing_mm),
         "size": list(store.size),
+        "heights": _axis(store),
         "domains": [
             {"split": split, "modality": modality, **_domain(store.select(modality, split))}
             for split in SPLITS
@@ -106,6 +108,62 @@ def describe(store: Store) -> RenderableType:
         for modality in MODALITIES:
             table.add_row(split, modality, *_row(_domain(store.select(modality, split))))
     return Group(head, table)
+
+
+def height_facts(store: Store) -> dict[str, Any]:
+    """Return what `heights` tells, for programs: mm on the axis, and volumes that do not fit it."""
+    return {"store": str(store.path), **_axis(store), "misfits_mm": misfits_of(store)}
+
+
+def _axis(store: Store) -> dict[str, Any]:
+    axis = store.axis
+    return {
+        "sha256": axis.sha256,
+        "length_mm": axis.high_mm - axis.low_mm,
+        "volumes": axis.volumes,
+        "fallback": axis.fallback,
+    }
+
+
+def misfits_of(store: Store) -> dict[str, float | None]:
+    """Return the volumes whose outline is unlike that of the others wherever it is laid.
+
+    Returns:
+        The misfit in mm by name; None of a volume that fits nowhere, whose heights are those in its
+        own field of view.
+    """
+    if not store.axis.sizes_mm:
+        return {}
+    found = {volume.name: volume.place(store.axis).misfit_mm for volume in store.volumes}
+    return {
+        name: misfit if math.isfinite(misfit) else None
+        for name, misfit in found.items()
+        if misfit is not None and misfit > WORST_MISFIT_MM
+    }
+
+
+def height_lines(store: Store) -> Iterator[str]:
+    """Yield sentences about the axis of heights and the volumes that do not fit it."""
+    axis = store.axis
+    if not axis.sizes_mm:
+        why = axis.fallback or "The train split needs an MRI and a CT for an axis in common."
+        yield f"Heights are those in each volume's field of view. {why}"
+        if len(store.select("mri", "train")) + len(store.select("ct", "train")) > axis.volumes > 0:
+            yield (
+                "Volumes were added since. To fit an axis to them, after which runs on this store "
+                f"cannot be resumed: python -m data_prep heights {store.path} --refit"
+            )
+        return
+    yield (
+        f"Heights lie on an axis of {axis.high_mm - axis.low_mm:.0f} mm, on which {axis.volumes} "
+        "training volumes were aligned by their outlines."
+    )
+    for name, misfit in misfits_of(store).items():
+        found = "fits nowhere on it" if misfit is None else f"differs from it by {misfit:.0f} mm"
+        yield (
+            f"warning: The outline of {name} {found} ({WORST_MISFIT_MM:.0f} mm are usual at most). "
+            "Look at its body mask; it may be another part of the body."
+        )
 
 
 def hu_lines(store: Store) -> Iterator[str]:

@@ -16,6 +16,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import SPLITS
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW, HeightAxis
 from data_prep.store.commits import (
     HISTORY,
     SPLITS_FILE,
@@ -26,16 +27,18 @@ from data_prep.store.commits import (
     seal,
     unseal,
 )
+from data_prep.store.heights import axis_of_store, fit_heights, placement_of
 from data_prep.store.index import (
+    IN_STEPS,
     INDEX,
     INDEX_SCHEMA,
-    PER_SLICE,
     TEXTS,
     Index,
     Volumes,
     contents_hash,
 )
-from data_prep.store.store import Store
+from data_prep.store.store import Store, read_root
+from data_prep.store.writer import write_lock
 from mrct.errors import StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.modality import MODALITIES
@@ -58,7 +61,7 @@ def as_of(store: Store, contents: str) -> Store | None:
     if not names:
         return None
     earlier = store.volumes.where(np.isin(store.volumes.texts("name"), names))
-    if contents_of(earlier) != contents:
+    if contents_of(earlier, store.axis) != contents:
         return None
     return replace(store, contents=contents, volumes=earlier)
 
@@ -95,11 +98,12 @@ def _volumes_in(store: StoragePath, name: str) -> dict[str, str]:
     return {}
 
 
-def rebuild_index(store: StoragePath) -> None:
+def rebuild_index(store: StoragePath, *, fit: bool = False, refit: bool = False) -> None:
     """Write the index and the frozen splits from the commit records.
 
     The names of the volumes that the index had before are kept (`as_of`). Volumes of removed
-    subjects are erased first, so that a killed removal is completed.
+    subjects are erased first, so that a killed removal is completed. With `fit` the axis of heights
+    is fitted if the store has none, with `refit` in any case.
 
     Raises:
         StoreError: A record, or the file of the splits, was changed.
@@ -113,7 +117,8 @@ def rebuild_index(store: StoragePath) -> None:
     known = frozen_splits(store, records)
     splits = {subject: split for subject, split in known.items() if subject not in removed}
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
-    index, path = index_of(records), store / INDEX
+    axis = fit_heights(store, records) if refit else axis_of_store(store, records, removed, fit=fit)
+    index, path = index_of(records, axis), store / INDEX
     if path.exists() and path.read_bytes() != index:
         _remember(store)
     if removed:
@@ -121,10 +126,26 @@ def rebuild_index(store: StoragePath) -> None:
     path.put(index)
 
 
-def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return the content of the index file of commit records; equal records give equal bytes."""
+def refit_heights(store: StoragePath) -> None:
+    """Fit the axis of heights to the train split as it is now, and place all volumes on it.
+
+    Raises:
+        NoStoreError: There is nothing at `store`.
+        StoreError: Another command is writing to the store, or a record was changed.
+        UsageError: `store` is not a store of this project.
+    """
+    read_root(store)
+    with write_lock(store):
+        rebuild_index(store, refit=True)
+
+
+def index_of(
+    records: Iterable[Mapping[str, Any]], axis: HeightAxis = IN_EACH_FIELD_OF_VIEW
+) -> bytes:
+    """Return the index file of commit records, with heights on an axis; equal in equal out."""
     records = sorted(records, key=lambda record: record["volume"]["name"])
     volumes = [record["volume"] for record in records]
+    placements = [placement_of(volume, axis) for volume in volumes]
     columns: dict[str, NDArray[Any]] = {
         name: _texts((v[name] or "").encode("ascii") for v in volumes) for name in TEXTS
     } | {
@@ -138,27 +159,37 @@ def index_of(records: Iterable[Mapping[str, Any]]) -> bytes:
         "scale": np.array([v["scale"] for v in volumes], np.float64),
         "offset": np.array([v["offset"] for v in volumes], np.float64),
         "bytes": np.array([_size(record) for record in records], np.int64),
+        "lowest": np.array([each.lowest for each in placements], np.float64),
+        "highest": np.array([each.highest for each in placements], np.float64),
+        "outline": np.array([row for v in volumes for row in v["outline"]], np.int32).reshape(
+            -1, 3
+        ),
     }
-    for name in PER_SLICE:
+    for name in IN_STEPS:
         values = np.array([value for v in volumes for value in v[name]])
         columns[name] = np.rint(values * SLICE_STEPS).astype(np.uint16)
     # A single entry, because safetensors writes several in no fixed order.
-    return safetensors.numpy.save(columns, metadata={"sealed": seal(_header_of(columns)).decode()})
+    header = seal(_header_of(columns, axis.sha256)).decode()
+    return safetensors.numpy.save(columns, metadata={"sealed": header})
 
 
-def contents_of(volumes: Volumes) -> str:
-    """Return `Store.contents` of a store of these volumes alone."""
+def contents_of(volumes: Volumes, axis: HeightAxis) -> str:
+    """Return `Store.contents` of a store of these volumes alone, which lie on this axis."""
     columns = volumes.columns()
-    return contents_hash(
-        _header_of(columns | {name: _texts(columns[name].tolist()) for name in TEXTS})
-    )
+    columns |= {name: _texts(columns[name].tolist()) for name in TEXTS}
+    return contents_hash(_header_of(columns, axis.sha256))
 
 
-def _header_of(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _header_of(columns: Mapping[str, NDArray[Any]], height_axis: str) -> dict[str, Any]:
     bare = safetensors.numpy.save(dict(columns))
     header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
     sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
-    return {"schema": INDEX_SCHEMA, "columns": header, "sha256_of": sums}
+    return {
+        "schema": INDEX_SCHEMA,
+        "columns": header,
+        "sha256_of": sums,
+        "height_axis": height_axis,
+    }
 
 
 def _texts(values: Iterable[bytes]) -> NDArray[np.uint8]:

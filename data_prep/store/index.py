@@ -29,14 +29,15 @@ from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 INDEX = "index.safetensors"
-INDEX_SCHEMA = 2
+INDEX_SCHEMA = 3
 _MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
 TEXTS = ("name", "kind", "subject", "link")
 """Columns of texts, padded with zeros to the longest."""
 _COLUMN_DTYPES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
-PER_SLICE = ("body_fraction", "height", "deviation")
-"""Columns with a row per slice."""
+IN_STEPS = ("body_fraction", "deviation")
+PER_SLICE = (*IN_STEPS, "outline")
+"""Columns with a row per slice; those before are in SLICE_STEPS."""
 
 
 def contents_hash(header: dict[str, Any]) -> str:
@@ -85,6 +86,11 @@ class Index:
     def contents(self) -> str:
         """Hash of all columns; equal if the volumes and their splits are equal."""
         return contents_hash(self._sealed)
+
+    @property
+    def height_axis(self) -> str:
+        """Hash of the axis that the volumes were placed on."""
+        return str(self._sealed.get("height_axis"))
 
     @property
     def names(self) -> set[str]:
@@ -189,7 +195,7 @@ class Volumes(Sequence[StoredVolume]):
         """Return the volumes of one domain and split."""
         wanted = self.column("modality") == MODALITIES.index(modality)
         wanted &= self.column("split") == SPLITS.index(split)
-        return Volumes(self._index, self._rows[wanted])
+        return self._of(self._rows[wanted])
 
     def named(self, name: str) -> StoredVolume | None:
         """Return the volume of this name, or None."""
@@ -228,7 +234,7 @@ class Volumes(Sequence[StoredVolume]):
         """Return one fact of every slice of all volumes, concatenated, [sum of `depths`].
 
         Args:
-            name: `body_fraction`, `height` or `deviation`.
+            name: `body_fraction` or `deviation`.
         """
         if not len(self):
             return np.empty(0, np.float32)
@@ -241,11 +247,11 @@ class Volumes(Sequence[StoredVolume]):
     def linked_first(self) -> "Volumes":
         """Return the same volumes, those with a linked volume first."""
         alone = self.texts("link") == b""
-        return Volumes(self._index, self._rows[np.argsort(alone, kind="stable")])
+        return self._of(self._rows[np.argsort(alone, kind="stable")])
 
     def where(self, wanted: NDArray[np.bool_]) -> "Volumes":
         """Return the volumes for which `wanted`, [volumes], is true."""
-        return Volumes(self._index, self._rows[wanted])
+        return self._of(self._rows[wanted])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -256,8 +262,11 @@ class Volumes(Sequence[StoredVolume]):
     def __getitem__(self, key: slice) -> "Volumes": ...
     def __getitem__(self, key: int | slice) -> "StoredVolume | Volumes":
         if isinstance(key, slice):
-            return Volumes(self._index, self._rows[key])
+            return self._of(self._rows[key])
         return self._volume(int(self._rows[key]))
+
+    def _of(self, rows: NDArray[np.int64]) -> "Volumes":
+        return Volumes(self._index, rows)
 
     def _volume(self, row: int) -> StoredVolume:
         index = self._index
@@ -282,7 +291,9 @@ class Volumes(Sequence[StoredVolume]):
             scale=float(fact("scale")),
             offset=float(fact("offset")),
             body_fraction=of_slices("body_fraction"),
-            height=of_slices("height"),
+            outline=index.rows("outline", start, stop).astype(np.int64),
+            lowest=float(fact("lowest")),
+            highest=float(fact("highest")),
             deviation=of_slices("deviation"),
             source_shape=tuple(fact("source_shape").tolist()),
             source_affine=fact("source_affine"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.store.index import Volumes
 from data_prep.store.store import Store, StoredVolume
+from mrct.imaging.geometry import relative_height
 from mrct.imaging.modality import MODALITIES
 from mrct.imaging.volume import PLANES
 
@@ -101,16 +102,15 @@ def _source(volumes: Volumes) -> list[_Property]:
 
 def _outline(volumes: Volumes) -> list[_Property]:
     """Return size and shape of the body mask, and the contrast inside it."""
-    body, height, deviation = (
-        volumes.of_slices(name).astype(np.float64)
-        for name in ("body_fraction", "height", "deviation")
+    body, deviation = (
+        volumes.of_slices(name).astype(np.float64) for name in ("body_fraction", "deviation")
     )
     depths = volumes.depths
     starts = depths.cumsum() - depths
     has_body = (body > 0).astype(np.float64)
     profiles = np.stack(
         [
-            np.interp(_COMPARED_HEIGHTS, height[start : start + depth], body[start : start + depth])
+            _by_own_height(body[start : start + depth])
             for start, depth in zip(starts.tolist(), depths.tolist(), strict=True)
         ]
     )
@@ -124,6 +124,14 @@ def _outline(volumes: Volumes) -> list[_Property]:
         _measured("outline off by", 100 * off, " %", floor=2.0),
         _measured("contrast", contrast, ""),
     ]
+
+
+def _by_own_height(body: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return body fractions from the lowest to the highest slice with body."""
+    holding = np.flatnonzero(body)
+    lowest, highest = (holding[0], holding[-1]) if len(holding) else (0, len(body) - 1)
+    height = relative_height(np.arange(len(body)), lowest, highest)
+    return np.asarray(np.interp(_COMPARED_HEIGHTS, height, body), np.float64)
 
 
 def _measured(name: str, values: NDArray[np.float64], unit: str, floor: float = 0.0) -> _Property:

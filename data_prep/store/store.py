@@ -4,6 +4,7 @@ Its layout:
 
     zarr.json                     root group: schema, spacing, size, preprocessing and fingerprint
     index.safetensors             facts of all volumes, rebuilt from the commit records
+    heights.json                  the axis of its heights, once a conversion has ended
     splits.json                   the split of every subject that was ever in the store
     removed.json                  the subjects that were removed and must not come back
     history/<contents>.json       the volumes of each earlier index
@@ -19,13 +20,14 @@ A store is in a local folder or at a URL. `writer.py` fills it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.datasets.split import Split
+from data_prep.preprocess.height_axis import HeightAxis
 from data_prep.preprocess.spec import VERSION, PreprocessingSpec
 from data_prep.store.commits import (
     BODY,
@@ -39,9 +41,10 @@ from data_prep.store.commits import (
     verify_files,
     volume_path,
 )
+from data_prep.store.heights import PlacedVolumes, axis_of_index
 from data_prep.store.index import INDEX, Index, Volumes
 from data_prep.store.stored_volume import StoredVolume
-from data_prep.store.zarr_codec import METADATA, SHARD, decode
+from data_prep.store.zarr_codec import ATTRIBUTE, METADATA, SHARD, decode
 from mrct.errors import NoStoreError, StoreError, UsageError
 from mrct.imaging.modality import Modality
 from mrct.storage.json_text import parse_json
@@ -50,9 +53,7 @@ from mrct.storage.paths import StoragePath
 
 __all__ = ["BODY", "IMAGE", "Store", "StoredVolume", "damaged", "open_store", "sha256_of"]
 
-STORE_SCHEMA = 3
-ATTRIBUTE = "mri_ct_store"
-"""Attribute of the root group that marks a Zarr group as a store of this project."""
+STORE_SCHEMA = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,8 +80,14 @@ class Store:
     """Preprocessing settings of its volumes, which inference must repeat."""
     contents: str
     """Hash of the index: equal if the volumes and their splits are equal."""
+    axis: HeightAxis = field(repr=False)
+    """The axis of the heights of its volumes."""
     volumes: Volumes = field(repr=False)
     """All volumes, sorted by name."""
+
+    def on(self, axis: HeightAxis) -> "Store":
+        """Return the store with its heights on the axis of another cohort; not for training."""
+        return replace(self, axis=axis, volumes=PlacedVolumes(self.volumes, axis))
 
     def select(self, modality: Modality, split: Split) -> Volumes:
         """Return the volumes of one domain and split, sorted by name.
@@ -190,8 +197,8 @@ class Store:
 def open_store(path: StoragePath) -> Store:
     """Open a store.
 
-    Reads only the root attributes and the header of the index, so the time does not depend on the
-    number of volumes.
+    Reads only the root attributes, the axis of heights and the header of the index, so the time
+    does not depend on the number of volumes.
 
     Args:
         path: Local folder or URL of the store, as from `storage_path`.
@@ -201,8 +208,8 @@ def open_store(path: StoragePath) -> Store:
 
     Raises:
         NoStoreError: There is nothing at `path`.
-        StoreError: The index is missing or damaged, or the schema or the preprocessing is of
-            another version.
+        StoreError: The index or the axis of heights is missing or damaged, or the schema or the
+            preprocessing is of another version.
         UsageError: `path` is not a store of this project.
 
     Examples:
@@ -233,6 +240,7 @@ def open_store(path: StoragePath) -> Store:
         fingerprint=root["fingerprint"],
         preprocessing=preprocessing,
         contents=index.contents,
+        axis=axis_of_index(path, index.height_axis),
         volumes=Volumes(index),
     )
 

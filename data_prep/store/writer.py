@@ -22,10 +22,16 @@ from data_prep.store.commits import (
     put_volume,
     seal,
 )
-from data_prep.store.ome_groups import ome_groups, zarr_group
-from data_prep.store.store import ATTRIBUTE, STORE_SCHEMA, fingerprint_of, read_root
-from data_prep.store.stored_volume import VOLUME_NAME, StoredVolume
-from data_prep.store.zarr_codec import METADATA, SHARD, chunk_places, encode
+from data_prep.store.store import STORE_SCHEMA, fingerprint_of, read_root
+from data_prep.store.stored_volume import VOLUME_NAME, StoredVolume, ome_groups
+from data_prep.store.zarr_codec import (
+    ATTRIBUTE,
+    METADATA,
+    SHARD,
+    chunk_places,
+    encode,
+    zarr_group,
+)
 from mrct.errors import OtherStoreError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.intensity import normalise
@@ -249,7 +255,7 @@ def _places(shard: bytes, num_slices: int) -> str:
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:
     preprocessed = prepared.preprocessed
-    fraction = preprocessed.body.mean(axis=(1, 2))
+    fraction, own = preprocessed.body.mean(axis=(1, 2)), preprocessed.placement
     # Slice by slice, because the whole volume as floats would take twice its memory.
     values = (normalise(s.astype(np.float32), preprocessed.window) for s in preprocessed.voxels)
     return StoredVolume(
@@ -265,7 +271,9 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
         scale=preprocessed.scale,
         offset=preprocessed.offset,
         body_fraction=_in_steps(fraction),
-        height=preprocessed.height,
+        outline=preprocessed.outline,
+        lowest=own.lowest,
+        highest=own.highest,
         deviation=_in_steps(np.array([float(each.std()) for each in values])),
         source_shape=preprocessed.source.shape,
         source_affine=preprocessed.source.affine,
@@ -273,7 +281,6 @@ def _describe(prepared: PreparedVolume) -> StoredVolume:
 
 
 def _in_steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to the steps of the index."""
     return np.rint(values * SLICE_STEPS) / SLICE_STEPS
 
 

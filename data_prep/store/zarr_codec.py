@@ -14,10 +14,18 @@ from zarr.storage import MemoryStore
 
 METADATA, SHARD = "zarr.json", "c/0/0/0"
 """The two files of an array."""
+ATTRIBUTE = "mri_ct_store"
+"""Attribute of the groups of this project."""
 _CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
 _ENTRY_BYTES, _SUM_BYTES = 16, 4
 """Sizes of an entry of a shard's table, and of a crc32c, which ends the table and each chunk."""
 _STORED_DTYPES = {"int16", "uint8"}
+
+
+def zarr_group(attributes: dict[str, Any]) -> bytes:
+    """Return the `zarr.json` of a Zarr v3 group."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(group, indent=1).encode()
 
 
 def encode(voxels: NDArray[Any]) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from mrct.imaging.hounsfield import (
     BONE_WINDOW_HU,
@@ -29,8 +29,8 @@ DOTS_PER_INCH = 100
 _TITLE_INCHES = 0.25
 _GAP_INCHES = 0.1
 _BARS_INCHES = 0.5
-_STRIP_GAP, _STRIP_TITLE = 6, 18
-"""Pixels between two images of a strip, and of the line with their titles."""
+_TITLE_PIXELS, _TITLE_LINE = 20, 30
+"""Height in pixels of the letters of a title, and of its line (`in_twos`)."""
 
 
 class Windowing(NamedTuple):
@@ -136,23 +136,24 @@ def sheet(
     return figure
 
 
-def strip(panels: Sequence[ImagePanel], *, height: int) -> NDArray[np.uint8]:
-    """Draw images side by side on black below their titles, as pixels [rows, columns, 3].
+def in_twos(panels: Sequence[ImagePanel], *, height: int) -> NDArray[np.uint8]:
+    """Draw an even number of images of one size, two in a row, on black below their titles, as
+    pixels [rows, columns, 3].
 
     `height` is that of each image in pixels. It takes a hundredth of the time of `grid`.
     """
-    images = []
+    images, font = [], ImageFont.load_default(_TITLE_PIXELS)
     for panel in panels:
         tall, wide = panel.size_mm
         drawn = Image.fromarray(apply_colours(panel.values, panel.windowing))
         drawn = drawn.resize((round(height * wide / tall), height), Image.Resampling.BICUBIC)
-        canvas = Image.new("RGB", (drawn.width + _STRIP_GAP, height + _STRIP_TITLE))
-        canvas.paste(drawn, (_STRIP_GAP // 2, _STRIP_TITLE))
-        ImageDraw.Draw(canvas).text(
-            (canvas.width / 2, _STRIP_TITLE / 2), panel.title, "white", anchor="mm"
-        )
+        canvas = Image.new("RGB", (drawn.width, height + _TITLE_LINE))
+        canvas.paste(drawn, (0, _TITLE_LINE))
+        middle = (canvas.width / 2, _TITLE_LINE / 2)
+        ImageDraw.Draw(canvas).text(middle, panel.title, "white", font, anchor="mm")
         images.append(np.asarray(canvas))
-    return np.concatenate(images, axis=1)
+    rows = [np.concatenate(images[start : start + 2], axis=1) for start in range(0, len(images), 2)]
+    return np.concatenate(rows)
 
 
 def _draw(ax: Axes, panel: ImagePanel) -> None:

@@ -18,6 +18,7 @@ from mrct.imaging.volume import Affine, Grid, Volume
 from mrct.user import name_the_user
 
 IntLike = NDArray[np.integer] | np.integer | int
+Position = IntLike | NDArray[np.floating] | np.floating | float
 SLICE_STEPS = 10_000
 """Facts about slices are stored in ten-thousandths."""
 
@@ -166,8 +167,9 @@ def _resample_oblique(
     return np.ascontiguousarray(result[0].numpy(), dtype=np.float32)
 
 
-def relative_height(z: IntLike, lowest: IntLike, highest: IntLike) -> NDArray[np.float64]:
-    """Return the relative height of slices, rounded to SLICE_STEPS: 0 at the `lowest` and 1 at the
-    `highest` slice with body, clipped beyond."""
+def relative_height(z: IntLike, lowest: Position, highest: Position) -> NDArray[np.float64]:
+    """Return the height of slices, rounded to SLICE_STEPS: 0 at `lowest` and 1 at `highest`, which
+    need not be slices, clipped beyond."""
+    lowest, highest = np.asarray(lowest, np.float64), np.asarray(highest, np.float64)
     height = np.clip((z - lowest) / np.maximum(1, highest - lowest), 0, 1)
     return np.asarray(np.rint(height * SLICE_STEPS) / SLICE_STEPS)

@@ -25,7 +25,7 @@ from mrct.imaging.body_mask import bounding_box
 
 NORMALISED_MRI = Windowing("gray", -1.0, 1.0, "of the window")
 AXIAL_HEIGHTS = (0.35, 0.6, 0.8)
-"""Relative heights in the body, 0 at its lowest slice."""
+"""Heights in the body, 0 to 1."""
 MARGIN_MM = 6.0
 VIEW_INCHES = 2.0
 ERROR_INCHES = 3.0

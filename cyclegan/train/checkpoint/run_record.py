@@ -11,6 +11,8 @@ import torch
 from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
 from cyclegan.errors import ConfigError, TableError
+from data_prep.preprocess.height_axis import HeightAxis
+from data_prep.store.heights import HEIGHTS_FILE, axis_content, read_heights
 from data_prep.store.history import as_of
 from data_prep.store.store import Store
 from data_prep.store.subject_record import (
@@ -20,6 +22,7 @@ from data_prep.store.subject_record import (
     subjects_of,
     write_subjects,
 )
+from mrct.errors import StoreError
 from mrct.storage.damaged import set_aside
 from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
@@ -31,7 +34,8 @@ UNKNOWN_CONTENTS = "unknown"
 def record_environment(run_folder: StoragePath, store: Store, workers: int) -> None:
     """Write versions, hardware, and the store's grid and hashes; no host name, user or path.
 
-    A damaged record is kept under another name.
+    The axis of the store's heights is copied beside it. A damaged record is kept under another
+    name.
     """
     path = run_folder / ENVIRONMENT
     if read_environment(run_folder) == {}:
@@ -51,7 +55,9 @@ def record_environment(run_folder: StoragePath, store: Store, workers: int) -> N
         "preprocessing": store.preprocessing.version,
         "store_fingerprint": store.fingerprint,
         "store_contents": store.contents,
+        "height_axis": store.axis.sha256,
     }
+    (run_folder / HEIGHTS_FILE).put(axis_content(store.axis))
     path.put(json.dumps(facts, indent=1).encode())
 
 
@@ -123,6 +129,13 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
     )
     if is_same and (earlier := as_of(store, wanted)):
         return earlier
+    if run and run.get("height_axis") != store.axis.sha256:
+        raise ConfigError(
+            f"Run {run_folder.name} started with another axis of heights than {store.path.name} "
+            "has now: it was fitted again (`data_prep heights --refit`, or a subject was removed), "
+            "or it is another store. Slices would lie at other heights than those that the run has "
+            "learned. Use the store that it started with, or start a new run: --run.name NAME."
+        )
     raise ConfigError(
         f"Run {run_folder.name} started with other volumes or splits (index {wanted}) than "
         f"{store.path.name} has now ({store.contents}), and they are not all among these. Its "
@@ -149,6 +162,31 @@ def table_of_run(run_folder: StoragePath) -> KeptTable | None:
             f"to them: python -m cyclegan.contrast {run_folder} --overwrite"
         )
     return kept
+
+
+def axis_of_run(run_folder: StoragePath, store: Store) -> HeightAxis:
+    """Return the axis of the heights that a run has learned.
+
+    It is that of `store` if the run has not begun, or if its record is damaged.
+
+    Raises:
+        ConfigError: The run's copy of an axis that the store does not have is missing or damaged.
+    """
+    run = read_environment(run_folder)
+    sha256 = run.get("height_axis", store.axis.sha256) if run else store.axis.sha256
+    if sha256 == store.axis.sha256:
+        return store.axis
+    try:
+        kept, found = read_heights(run_folder), "is missing, or of another run"
+    except StoreError as error:
+        kept, found = None, str(error)
+    if kept is None or kept.axis.sha256 != sha256:
+        raise ConfigError(
+            f"{run_folder / HEIGHTS_FILE}, the axis of the heights that the run has learned, "
+            f"{found}, and {store.path.name} has another one. Restore the file from a copy, or "
+            "give the store that the run was trained on, as it was then."
+        )
+    return kept.axis
 
 
 def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:

@@ -1,18 +1,24 @@
 """Weights & Biases and MLflow: one callback each, which sends a run's settings and numbers.
 
-Both are extras, and off by default. No picture, path or host name is sent: pictures show patients.
+Both are off by default. No picture, path or host name is sent: pictures show patients.
 Sending happens in a thread of its own; if the service fails, the run continues without it.
 """
 
+import base64
 import hashlib
+import json
 import os
 import queue
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from cyclegan.config.config import Config
 from cyclegan.config.files import computation_settings
@@ -25,6 +31,8 @@ _LAST_WAIT_S = 60.0
 """Seconds that the end of a run waits for what is not sent yet."""
 _MOST_PARAMS = 100
 """MLflow's limit of parameters in one request."""
+_MLFLOW_ANSWER_S = 30.0
+"""Seconds to wait for an answer of the server."""
 
 
 @runtime_checkable
@@ -55,6 +63,8 @@ class WandbTracker:
                 console="off",
                 disable_code=True,
                 disable_git=True,
+                host=TRACKED_AS,
+                username=TRACKED_AS,
                 x_disable_machine_info=True,
                 x_disable_meta=True,
                 x_disable_stats=True,
@@ -67,51 +77,95 @@ class WandbTracker:
 
     def close(self) -> None:
         """Send what is left."""
-        self.run.finish(quiet=True)
+        self.run.finish()
 
 
 class MlflowTracker:
-    """A run at the MLflow server of MLFLOW_TRACKING_URI; a resumed run is found by its name."""
+    """A run at the MLflow server of MLFLOW_TRACKING_URI; a resumed run is found by its tag.
+
+    By MLflow's REST API and the standard library: no release of its client fits the versions that
+    are tested here.
+    """
 
     def __init__(self, config: Config) -> None:
-        from mlflow.tracking import MlflowClient
-
-        self.client = MlflowClient()
+        self.server = _mlflow_server()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", TRACKED_AS)
-        found = self.client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self.client.create_experiment(name)
-        tag = _id_of(config)
-        earlier = self.client.search_runs([experiment], f"tags.{TRACKED_AS}_run = '{tag}'")
-        if earlier:
-            self.run_id = earlier[0].info.run_id
-            self.client.update_run(self.run_id, status="RUNNING")
+        try:
+            query = urllib.parse.urlencode({"experiment_name": name})
+            found = self._ask(f"experiments/get-by-name?{query}")["experiment"]
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            found = self._ask("experiments/create", {"name": name})
+        experiment, tag = found["experiment_id"], _id_of(config)
+        wanted = {"experiment_ids": [experiment], "filter": f"tags.{TRACKED_AS}_run = '{tag}'"}
+        if earlier := self._ask("runs/search", wanted).get("runs"):
+            self.run_id = earlier[0]["info"]["run_id"]
+            self._ask("runs/update", {"run_id": self.run_id, "status": "RUNNING"})
             return
-        tags = {f"{TRACKED_AS}_run": tag}
-        run = self.client.create_run(experiment, run_name=config.run.name, tags=tags)
-        self.run_id = run.info.run_id
-        from mlflow.entities import Param
-
-        params = [Param(key, str(value)) for key, value in computation_settings(config).items()]
+        new = {
+            "experiment_id": experiment,
+            "run_name": config.run.name,
+            "start_time": _now_ms(),
+            "tags": [{"key": f"{TRACKED_AS}_run", "value": tag}],
+        }
+        self.run_id = self._ask("runs/create", new)["run"]["info"]["run_id"]
+        settings = computation_settings(config)
+        params = [{"key": key, "value": str(value)} for key, value in settings.items()]
         for start in range(0, len(params), _MOST_PARAMS):
-            self.client.log_batch(self.run_id, params=params[start : start + _MOST_PARAMS])
+            part = params[start : start + _MOST_PARAMS]
+            self._ask("runs/log-batch", {"run_id": self.run_id, "params": part})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send the metrics of a step."""
-        from mlflow.entities import Metric
-
-        now_ms = int(1000 * time.time())
-        self.client.log_batch(
-            self.run_id, metrics=[Metric(*each, now_ms, step) for each in metrics.items()]
-        )
+        when = {"timestamp": _now_ms(), "step": step}
+        numbers = [{"key": key, "value": value} | when for key, value in metrics.items()]
+        self._ask("runs/log-batch", {"run_id": self.run_id, "metrics": numbers})
 
     def close(self) -> None:
         """Mark the run as over."""
-        self.client.set_terminated(self.run_id)
+        end = {"run_id": self.run_id, "status": "FINISHED", "end_time": _now_ms()}
+        self._ask("runs/update", end)
+
+    def _ask(self, what: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request, a POST if it has content, and return the answer."""
+        request = urllib.request.Request(
+            f"{self.server}/api/2.0/mlflow/{what}",
+            data=None if content is None else json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"} | _authorization(),
+        )
+        with urllib.request.urlopen(request, timeout=_MLFLOW_ANSWER_S) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _mlflow_server() -> str:
+    """Return the address of the server; urllib would open files too."""
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not server.startswith(("http://", "https://")):
+        raise ConfigError(
+            "debug.tracker is mlflow, and MLFLOW_TRACKING_URI names no server. Set it, for the "
+            "workers too, such as http://127.0.0.1:5000; or leave out --debug.tracker."
+        )
+    return server.rstrip("/")
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header by MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD, if they are set."""
+    found = os.environ
+    if token := found.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    if user := found.get("MLFLOW_TRACKING_USERNAME"):
+        both = f"{user}:{found.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    return {}
+
+
+def _now_ms() -> int:
+    return int(1000 * time.time())
 
 
 TRACKERS: dict[str, Callable[[Config], Tracker]] = {"wandb": WandbTracker, "mlflow": MlflowTracker}
-MODULE_PACKAGES = {"wandb": "wandb", "mlflow": "mlflow-skinny"}
-"""Distributions of the modules of these names."""
 
 
 class BackgroundTracker:
@@ -153,15 +207,17 @@ def open_tracker(config: Config) -> Tracker | None:
     """Return the tracker of a run, or None.
 
     Raises:
-        ConfigError: Its package is not installed.
+        ConfigError: Its package is not installed, or no server is named.
     """
     kind = config.debug.tracker
     if kind == "none":
         return None
-    if find_spec(kind) is None:
+    if kind == "mlflow":
+        _mlflow_server()
+    elif find_spec(kind) is None:
         raise ConfigError(
-            f"debug.tracker is {kind}, whose package is not installed here. Install it, on every "
-            f"node: `pip install {MODULE_PACKAGES[kind]}`; or leave out --debug.tracker."
+            "debug.tracker is wandb, whose package is not installed here. Install it, on every "
+            "node: `pip install wandb`; or leave out --debug.tracker."
         )
     return BackgroundTracker(lambda: TRACKERS[kind](config))
 

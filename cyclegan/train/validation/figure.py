@@ -17,8 +17,8 @@ from mrct.drawing.slices import (
     ImagePanel,
     Windowing,
     grid,
+    in_twos,
     pixels,
-    strip,
 )
 from mrct.imaging.body_mask import bounding_box
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -28,9 +28,9 @@ Row = list[ImagePanel]
 Pictures = dict[str, NDArray[np.uint8]]
 """Images [rows, columns, 3] by name."""
 SHOWN_HEIGHT = 0.6
-"""Relative height of the displayed slice: above the orbits, through the ventricles."""
+"""Height of the displayed slice: above the orbits, through the ventricles."""
 TILE_INCHES = 2.2
-STRIP_HEIGHT = 300
+PLANE_HEIGHT = 250
 """Height in pixels of the images of a plane."""
 
 CT = CT_BONE._replace(unit="HU, bone window")
@@ -117,7 +117,7 @@ def planes_of(
 
 def plane_pictures(planes: Mapping[str, Row]) -> Pictures:
     """Draw a picture for each plane."""
-    return {name: strip(row, height=STRIP_HEIGHT) for name, row in planes.items()}
+    return {name: in_twos(row, height=PLANE_HEIGHT) for name, row in planes.items()}
 
 
 def validation_figure(rows: list[list[ImagePanel]]) -> NDArray[np.uint8]:

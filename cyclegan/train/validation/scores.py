@@ -173,7 +173,7 @@ def score_cycle(cycle: CycleResult, number: int, store: Store) -> ValidatedVolum
         modality=volume.modality,
         number=number,
         scores=scores,
-        synthetic=ct_statistics_of(cycle.translated, cycle.body, store.spacing_mm)
+        synthetic=ct_statistics_of(cycle.translated, cycle.body, store.spacing_mm, volume.height)
         if of_mri
         else None,
         tiles=[] if number else tiles_of(cycle, store.spacing_mm[1:], real),

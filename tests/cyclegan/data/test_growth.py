@@ -16,7 +16,7 @@ def order_of(num_volumes: int) -> Order:
     """As of a store with `num_volumes` of each modality."""
     depth = np.full(num_volumes, DEPTH)
     shown = np.ones(num_volumes * DEPTH, bool)
-    table = SliceTable.of_volumes(shown, depth, lowest=0 * depth, highest=depth - 1)
+    table = SliceTable.of_volumes(shown, depth, lowest=0.0 * depth, highest=depth - 1.0)
     columns = (table.volume, table.first, table.lowest, table.highest, table.end)
     assert sum(column.nbytes for column in columns) == 24 * num_volumes
     return Order(

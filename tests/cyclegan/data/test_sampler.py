@@ -24,7 +24,7 @@ def table(size: int) -> SliceTable:
     """`size` slices in volumes of ten."""
     depth = np.full(-(-size // 10), 10)
     shown = np.arange(depth.sum()) < size
-    return SliceTable.of_volumes(shown, depth, lowest=0 * depth, highest=depth - 1)
+    return SliceTable.of_volumes(shown, depth, lowest=0.0 * depth, highest=depth - 1.0)
 
 
 def make_order(
@@ -227,8 +227,8 @@ def uneven(size: int, power: float) -> SliceTable:
     return SliceTable(
         volume=places,
         first=steps,
-        lowest=0 * steps,
-        highest=0 * steps + SLICE_STEPS,
+        lowest=np.zeros(size, np.float32),
+        highest=np.full(size, SLICE_STEPS, np.float32),
         end=places.astype(np.int64) + 1,
     )
 

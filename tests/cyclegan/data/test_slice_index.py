@@ -14,7 +14,7 @@ def table_of(volumes: list[list[bool]]) -> SliceTable:
     """Of volumes whose slices are shown or not; the lowest slice has height 0, the last 1."""
     depth = np.array([len(volume) for volume in volumes])
     shown = np.concatenate([np.array(volume) for volume in volumes])
-    return SliceTable.of_volumes(shown, depth, lowest=0 * depth, highest=depth - 1)
+    return SliceTable.of_volumes(shown, depth, lowest=0.0 * depth, highest=depth - 1.0)
 
 
 @given(volumes=VOLUMES)

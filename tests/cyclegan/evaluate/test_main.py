@@ -53,7 +53,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     printed, said = capsys.readouterr()
     assert "Making the baselines from the training CTs (1)" in said
     assert "histogram matching" in printed
-    seen = "Trained on 2 people: 1 MRI (kind not recorded), 1 CT (kind not recorded); 1 step"
+    seen = "Trained on 2 subjects: 1 MRI (kind not recorded), 1 CT (kind not recorded); 1 step"
     assert printed.startswith(seen)
     assert "The baseline 'atlas, median' is better than CycleGAN in" in printed
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -70,7 +70,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
         (tmp_path / "json/scores.json").read_text()
     )
     html = (tmp_path / "out/report.html").read_text()
-    assert "trained on 2 people" in html
+    assert "trained on 2 subjects" in html
     for sha256 in scores["hashes"].values():
         assert len(sha256) >= 16
         assert sha256 in html

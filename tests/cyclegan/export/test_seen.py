@@ -27,6 +27,10 @@ from tests.support.stores import make_store
             SeenScans(people=3, mri={PHANTOM: 1, "T1w": 1}, ct={"unknown": 1}),
             "3 people or phantoms: 2 MRIs (T1w 1, phantom 1), 1 CT (kind not recorded)",
         ),
+        (
+            SeenScans(people=2, mri={"unknown": 1}, ct={"unknown": 1}),
+            "2 subjects: 1 MRI (kind not recorded), 1 CT (kind not recorded)",
+        ),
         (SeenScans(people=1, mri={"T1w": 1}), "1 person: 1 MRI (T1w), 0 CTs"),
     ],
 )

@@ -20,6 +20,7 @@ from cyclegan.metrics.body_regions import (
 SPACING_MM = (3.0, 2.0, 2.0)
 BODY = np.ones((8, 9, 9), bool)
 DEPTH = np.zeros(BODY.sum())
+HEIGHT = np.arange(8) / 7
 
 
 def by_part(places):
@@ -29,7 +30,7 @@ def by_part(places):
 
 def test_a_place_is_a_depth_a_height_and_a_direction():
     depth = np.linspace(0, 60, BODY.sum())
-    found = by_part(regions_of(BODY, depth, SPACING_MM))
+    found = by_part(regions_of(BODY, depth, SPACING_MM, HEIGHT))
     np.testing.assert_array_equal(
         found[0], np.digitize(depth, [3, 6, 9, 12, 16, 20, 25, 30, 40, 55])
     )
@@ -74,8 +75,21 @@ def test_regions_are_those_of_the_angle_in_closed_form():
     np.testing.assert_array_equal(wide, (angle * NUM_ANGLES).astype(int).clip(max=5))
 
 
+def test_heights_of_a_common_axis_are_those_of_the_regions():
+    body = np.zeros((8, 9, 9), bool)
+    body[2:6] = True
+
+    own, common = (
+        by_part(BodyMap.of(body, SPACING_MM, height).regions)[1].reshape(4, 81)[:, 0].tolist()
+        for height in (None, np.linspace(0.5, 1, 8))
+    )
+
+    assert own == [0, 2, 5, 7]
+    assert common == [5, 5, 6, 6]
+
+
 def test_the_middle_of_a_slice_is_in_front():
-    centre = by_part(regions_of(BODY, DEPTH, SPACING_MM))[2].reshape(BODY.shape)[:, 4, 4]
+    centre = by_part(regions_of(BODY, DEPTH, SPACING_MM, HEIGHT))[2].reshape(BODY.shape)[:, 4, 4]
     assert (centre == 0).all()
 
 
@@ -86,14 +100,14 @@ def test_no_body_has_no_regions():
 def test_the_middle_is_the_bodys_and_not_the_pictures():
     aside = np.zeros((8, 20, 30), bool)
     aside[:, 9:18, 2:11] = True
-    whole = regions_of(BODY, DEPTH, SPACING_MM)
-    np.testing.assert_array_equal(regions_of(aside, DEPTH, SPACING_MM), whole)
+    whole = regions_of(BODY, DEPTH, SPACING_MM, HEIGHT)
+    np.testing.assert_array_equal(regions_of(aside, DEPTH, SPACING_MM, HEIGHT), whole)
 
 
 def test_values_that_are_right_but_elsewhere_are_wrong():
     """The head is turned round: each value is still there, in front what was behind."""
     values = np.broadcast_to(np.linspace(-900, 900, 9)[:, None], BODY.shape).astype(float)
-    places = regions_of(BODY, DEPTH, SPACING_MM)
+    places = regions_of(BODY, DEPTH, SPACING_MM, HEIGHT)
     real, turned = (region_histograms(v[BODY], places) for v in (values, values[:, ::-1]))
     assert region_distance_hu(real, real) == bone_region_mismatch(real, real) == 0
     assert region_distance_hu(turned, real) > 500

@@ -40,7 +40,7 @@ def test_what_was_added_is_left_out(first):
         for mine, theirs in zip(earlier.volumes, first.volumes, strict=True):
             assert mine.to_json() == theirs.to_json()
         np.testing.assert_array_equal(
-            earlier.volumes.of_slices("height"), first.volumes.of_slices("height")
+            earlier.volumes.column("lowest"), first.volumes.column("lowest")
         )
     assert as_of(third, second.contents).contents == second.contents
     assert as_of(third, third.contents) is third

@@ -236,7 +236,7 @@ def test_an_index_under_a_url_is_read_like_a_local_one(store, monkeypatch):
 
 def test_threads_that_check_columns_at_the_same_time_do_not_mix_them(store, monkeypatch):
     monkeypatch.setattr("data_prep.store.index._READ_AT_ONCE", 16)
-    names = ["name", "subject", "affine", "source_affine", "height", "body_fraction"]
+    names = ["name", "subject", "affine", "source_affine", "outline", "body_fraction"]
     expected = {name: store.volumes._index.column(name).tobytes() for name in names}
 
     ranges = LocalPath.ranges

@@ -184,13 +184,13 @@ def test_another_folder_is_no_store(tmp_path):
         open_store(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [2, 4])
+@pytest.mark.parametrize("schema", [3, 5])
 def test_another_schema_is_refused_with_the_command(store, schema):
     root = store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 3', f'"schema": {schema}'))
+    root.write_text(root.read_text().replace('"schema": 4', f'"schema": {schema}'))
     with pytest.raises(
         StoreError,
-        match=rf"schema {schema}, .* reads 3; .*python -m data_prep convert \.\.\. --out",
+        match=rf"schema {schema}, .* reads 4; .*python -m data_prep convert \.\.\. --out",
     ):
         open_store(store.path)
 

@@ -9,7 +9,7 @@ from cyclegan.train.validation.figure import (
     CHANGE_MRI,
     CT,
     MRI,
-    STRIP_HEIGHT,
+    PLANE_HEIGHT,
     plane_pictures,
     planes_of,
     tiles_of,
@@ -89,9 +89,10 @@ def test_each_plane_is_cut_through_the_body_upright_and_in_proportion(volumes):
     assert planes["sagittal"][0].size_mm == (12, 64)
     for name, ratio in (("axial", 0.5), ("coronal", 32 / 12), ("sagittal", 64 / 12)):
         rows, columns, _ = pictures[name].shape
-        assert columns / 4 == pytest.approx(STRIP_HEIGHT * ratio, abs=10)
-        assert STRIP_HEIGHT < rows < STRIP_HEIGHT + 30
-        assert pictures[name][: rows - STRIP_HEIGHT].max() > 100, "titles"
+        assert columns / 2 == pytest.approx(PLANE_HEIGHT * ratio, abs=2)
+        title = rows // 2 - PLANE_HEIGHT
+        assert 0 < title < 50
+        assert pictures[name][:title].max() > 200, "titles"
 
 
 def test_a_difference_is_red_where_too_high_and_blue_where_too_low_and_tiles_keep_their_shape(
