@@ -123,8 +123,7 @@ def axis_of_store(
 
 
 def fit_heights(records: Sequence[Record]) -> KeptAxis | None:
-    """Return the axis of the train split; None if it lacks a domain, so that nothing can be
-    trained."""
+    """Return the axis of the train split; None if it lacks a domain, which training needs."""
     train = [
         [r["volume"] for r in records if (r["volume"]["split"], r["volume"]["modality"]) == each]
         for each in (("train", modality) for modality in MODALITIES)
