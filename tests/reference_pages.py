@@ -26,7 +26,10 @@ from mrct.cli import apply_shared_options
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLUMNS = 80
 COMMANDS = (
-    *(f"data_prep {command}" for command in ("convert", "describe", "check", "remove", "phantom")),
+    *(
+        f"data_prep {command}"
+        for command in ("convert", "describe", "check", "heights", "remove", "phantom")
+    ),
     *(
         f"cyclegan.{command}"
         for command in ("train", "contrast", "evaluate", "export", "translate")

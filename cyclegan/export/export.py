@@ -1,6 +1,5 @@
 """Export a checkpoint of a run as a complete and verified model folder."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -60,6 +59,7 @@ from data_prep.store.subject_record import (
 from mrct.errors import ExitCode, UsageError
 from mrct.imaging.modality import Modality
 from mrct.progress import say_state
+from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
 
 
@@ -279,8 +279,8 @@ def read_scores(
     if path is None:
         return None
     try:
-        scores: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        scores: dict[str, Any] = dict(parse_json(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"No scores can be read from {path} ({error}); the model card would lack them. Create "
             "them with `python -m cyclegan.evaluate`, or omit --scores."

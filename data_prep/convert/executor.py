@@ -85,7 +85,6 @@ def _by_ray(
             try:
                 outcomes = ray.get(start(job))
             except of_the_task as error:
-                _require_ray()  # a task that goes with its raylet has the same error
                 outcomes = [refusal_of(source, "", _task_died(error)) for source in job.sources]
             except ray.exceptions.RayError as error:
                 raise _ray_lost(error) from error
@@ -108,24 +107,6 @@ def _starter(convert: Conversion) -> Callable[[ConversionJob], Any]:
         return task.options(memory=min(wanted, int(largest))).remote(convert, job)
 
     return start
-
-
-def _require_ray() -> None:
-    """Run a task that does nothing.
-
-    Raises:
-        UnreachableError: Ray runs no task.
-    """
-    import ray
-
-    try:
-        ray.get(ray.remote(num_cpus=0, max_retries=0)(_do_nothing).remote())
-    except ray.exceptions.RayError as error:
-        raise _ray_lost(error) from error
-
-
-def _do_nothing() -> None:
-    """Do what shows that tasks run."""
 
 
 def _run(convert: Conversion, job: ConversionJob) -> list[ConversionOutcome]:

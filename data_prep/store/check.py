@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from data_prep.datasets.split import Split
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW
 from data_prep.store.commits import (
     COMMITS,
     RECORD_FILE,
@@ -17,6 +18,7 @@ from data_prep.store.commits import (
 )
 from data_prep.store.heights import HEIGHTS_FILE, read_heights
 from data_prep.store.history import rebuild_index
+from data_prep.store.index import INDEX, Index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
 from data_prep.store.stored_volume import PSEUDONYM
 from data_prep.store.writer import write_lock
@@ -87,8 +89,10 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
     """
     read_root(path)
     with write_lock(path):
+        had_axis = _had_axis(path)
         count = remove_damaged(path, say, full=full)
-        rebuild_index(path, fit=True)
+        if had_axis:
+            rebuild_index(path, fit=True)
         return count
 
 
@@ -133,6 +137,15 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
         (path / HEIGHTS_FILE).remove()
     rebuild_index(path)
     return len(damaged)
+
+
+def _had_axis(path: StoragePath) -> bool:
+    """Return whether the heights of a store were on an axis, though it may be damaged or lost."""
+    try:
+        is_named = Index(path / INDEX).height_axis != IN_EACH_FIELD_OF_VIEW.sha256
+    except (StoreError, OSError):
+        is_named = False
+    return is_named or (path / HEIGHTS_FILE).exists()
 
 
 def _foreign_entries(store: StoragePath) -> list[str]:

@@ -114,7 +114,7 @@ def test_no_hostile_name_is_read_from_a_record_or_an_index(nested, key):
         if "\0" in name or not name:  # the end of a text, and no link, in the columns of an index
             continue
         crafted = record | {"volume": record["volume"] | {key: name}}
-        (nested.path / INDEX).put(index_of([crafted]))
+        (nested.path / INDEX).put(index_of([crafted], nested.axis))
         with pytest.raises(StoreError, match="could lead to other files"):
             open_store(nested.path).volumes[0]
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from data_prep.sources.source import Source
 from mrct.imaging.volume import Note, Volume
@@ -92,19 +91,6 @@ class Deadly(Source):
         if died < self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
         return Source.read(self, note)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Murderous(Deadly):
-    """Goes with the raylet of its machine instead, once its own deaths are over."""
-
-    def read(self, note: Note) -> Volume:
-        Deadly.read(self, note)
-        for each in psutil.Process().parents():
-            if each.name() == "raylet":
-                each.kill()
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
 
 
 HOSTILE_NAMES = (

@@ -164,9 +164,12 @@ def test_a_run_that_is_not_there_is_named_with_what_to_name(tmp_path):
         export(ExportCommand(run_folder=tmp_path / "nowhere"))
 
 
-def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path):
+@pytest.mark.parametrize("content", ["", "7", "[1]", "[" * 100_000])
+def test_scores_that_cannot_be_read_are_refused_before_the_work(run, store, tmp_path, content):
     save_state(run, store)
+    (tmp_path / "scores.json").write_text(content)
 
-    with pytest.raises(ModelError, match="No scores can be read"):
-        export(ExportCommand(run_folder=run.run_folder, scores=tmp_path / "absent.json"))
+    for name in ("absent.json", "scores.json"):
+        with pytest.raises(ModelError, match="No scores can be read"):
+            export(ExportCommand(run_folder=run.run_folder, scores=tmp_path / name))
     assert not (run.run_folder / "model_to_ct").exists()

@@ -11,9 +11,8 @@ from data_prep.convert.worker import convert_job
 from data_prep.preprocess.spec import PreprocessingSpec
 from data_prep.sources.source import Source
 from data_prep.store.writer import create_store
-from mrct.errors import UnreachableError
 from mrct.imaging.hounsfield import WINDOW_HU
-from tests.support.hostile import Deadly, Murderous
+from tests.support.hostile import Deadly
 from tests.support.volumes import write_head
 
 COMMON = {"modality": "mri", "subject": "s", "split": None, "pair": None}
@@ -50,20 +49,6 @@ def test_a_task_that_dies_runs_once_more_alone_and_the_others_finish(tmp_path):
     # Both were tried again after all others had been read, one after the other.
     assert sorted(diary.read_text().split()[-2:]) == [always, once]
     assert len(diary.read_text().split()) == len(sources) + 2
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_task_that_is_retried_when_ray_is_lost_is_not_refused(tmp_path):
-    path, diary = write_head(tmp_path / "a.nii.gz", "mri"), tmp_path / "diary"
-    source = Murderous(pseudonym="a" * 16, path=path, diary=diary, deaths=1, **COMMON)
-    job = ConversionJob(sources=(source,), split="train")
-    conversion = partial(convert_job, out=tmp_path / "s.zarr", spec=PreprocessingSpec())
-
-    with pytest.raises(UnreachableError, match="no volume is refused for that"):
-        list(run_jobs([job], conversion, workers=1))
-
-    assert len(diary.read_text().split()) == 2
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
