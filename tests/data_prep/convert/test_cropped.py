@@ -26,7 +26,7 @@ def killed_after(volumes: int, **settings: object) -> bool:
 
     def doomed() -> None:
         worker.write_volume = write
-        convert.rebuild_index = lambda out: kill_this_process()
+        convert.rebuild_index = lambda out, fit: kill_this_process()
         run(**settings)
 
     return is_killed(doomed)
