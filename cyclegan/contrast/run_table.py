@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from cyclegan.config.config import Config
 from cyclegan.config.files import load_config
 from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.command import ContrastCommand
 from cyclegan.contrast.table import LEAST_GAIN
 from cyclegan.contrast.table_file import TABLE_FILE, parse_table, read_table, table_bytes
 from cyclegan.contrast.train_table import TrainTable, fit_train_table
+from cyclegan.errors import TableError
+from cyclegan.train.checkpoint.checkpoint import saved_checkpoints
 from cyclegan.train.checkpoint.resume import run_lock
 from cyclegan.train.checkpoint.run_record import store_of_run, table_of_run
 from data_prep.store.store import Store, open_store
@@ -56,24 +57,33 @@ def keep_run_table(folder: StoragePath, store: Store, workers: int | None) -> li
 
 
 def fit_missing_table(
-    config: Config, store: Store, workers: int | None, note: Callable[[str], None]
+    folder: StoragePath, store: Store, workers: int | None, note: Callable[[str], None]
 ) -> None:
-    """Fit the table that a run's generators start from, if they do and the run has none.
+    """Fit the table that guided generators start from, if the run has none.
 
     Args:
-        config: Configuration of the run.
+        folder: Folder of the run, or of a search whose trials all start from the table.
         store: Store with the volumes that the run begins or began with.
         workers: As for `fit_train_table`, whose errors it has.
         note: Called with sentences about the fit.
+
+    Raises:
+        TableError: The run has begun, with a table of other volumes.
     """
-    if config.generator.guide == "none":
+    kept = table_of_run(folder)
+    if kept and kept.store_contents == store.contents:
         return
-    kept = table_of_run(config.run_folder)
-    # One of other volumes is that of a start that ended before the run began.
-    if kept is None or kept.store_contents != store.contents:
-        note("Fitting the contrast table that the generator MRI -> CT begins with")
-        for line in keep_run_table(config.run_folder, store, workers):
-            note(line)
+    # Without a checkpoint it is that of a start that ended before the run began.
+    if kept and saved_checkpoints(folder):
+        raise TableError(
+            f"{folder / TABLE_FILE} was fitted to other volumes (index {kept.store_contents}) than "
+            f"those of {store.path.name} ({store.contents}). The checkpoints of the run need this "
+            "table. Restore environment.json, the run's record of its volumes, from a copy, or "
+            "start a new run: --run.name NAME."
+        )
+    note("Fitting the contrast table that the generator MRI -> CT begins with")
+    for line in keep_run_table(folder, store, workers):
+        note(line)
 
 
 def _cluster(workers: int | None) -> AbstractContextManager[object]:

@@ -173,7 +173,9 @@ def _results(
     import ray
 
     with _session(workers):
-        remote, sent = ray.remote(num_cpus=1)(_run), [ray.put(each) for each in shared]
+        # DEFAULT: where a trial of a search calls this, its placement group has no core for tasks.
+        remote = ray.remote(num_cpus=1, scheduling_strategy="DEFAULT")(_run)
+        sent = [ray.put(each) for each in shared]
         most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting, flying = deque(parts), deque[object]()
         while waiting or flying:

@@ -52,7 +52,8 @@ def resume_run(
 
     def choose() -> str:
         # The command has fitted it by Ray tasks already; a run without Ray does it here.
-        fit_missing_table(config, store, 0, note)
+        if config.generator.guide != "none":
+            fit_missing_table(config.run_folder, store, 0, note)
         return str(checkpoint.newest_checkpoint(config.run_folder) or "")
 
     own = broadcast_choice(choose, worker)

@@ -140,10 +140,9 @@ def train_worker(
         if run.owes_validation():
             run.events.make_due("validate")
         if not begun:  # shows at once whether storage is writable, and allows a rollback
-            # What a guided generator looks up is a result before it has learned anything.
-            guided = config.generator.guide != "none"
-            run.save(validated=guided and run.validate(to_its_end=False), wait=True)
-            run.finish_validation()
+            # What a guided generator looks up is a result before it has learned anything: this
+            # checkpoint's score is made up below, or after a stop when the run continues.
+            run.save(validated=config.generator.guide != "none", wait=True)
         run.make_up_scores()
         while trouble := advance(run, steps, trace):
             run.roll_back(trouble)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ import ray
 import ray.tune
 from ray.tune.search import Searcher
 
+from cyclegan.contrast.run_table import fit_missing_table
+from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.errors import PreemptedError, StoppedError
+from cyclegan.train.checkpoint.run_record import store_of_run
+from data_prep.store.store import open_store
 from mrct.errors import StorageFullError, UnreachableError
 from mrct.ray_session import machines, ray_session
 from mrct.stop_signals import collect_signals
+from mrct.storage.local_path import LocalPath
 from tune.search.callbacks import SearchStopper, TrialRecorder
 from tune.search.console import status_text
 from tune.search.event_log import EventLog
@@ -72,7 +78,7 @@ def search(
             tell(f"{num_left} trials to train, {resources.text}; {look_steps(settings, context)}")
             run_trials(
                 settings,
-                with_resources(context, resources),
+                with_resources(with_table(context, settings.folder, tell), resources),
                 log,
                 draw,
                 space,
@@ -121,6 +127,18 @@ def with_resources(context: TrialContext, resources: TrialResources) -> TrialCon
         gpu="yes" if resources.use_gpu else "no",
     )
     return replace(context, base=replace(context.base, scale=scale))
+
+
+def with_table(
+    context: TrialContext, folder: LocalPath, note: Callable[[str], None]
+) -> TrialContext:
+    """Return the context with the table that guided trials start from, fitted once for all."""
+    base = context.base
+    if base.generator.guide == "none":
+        return context
+    store = store_of_run(folder, open_store(base.store), context.contents)
+    fit_missing_table(folder, store, None, note)
+    return replace(context, table=folder / TABLE_FILE)
 
 
 def run_trials(

@@ -15,6 +15,7 @@ import ray.tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cyclegan.config.config import Config
+from cyclegan.contrast.table_file import TABLE_FILE
 from cyclegan.errors import CheckpointError
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.resume import done_steps
@@ -54,6 +55,8 @@ class TrialContext:
     objective: Objective
     look_every_steps: int
     """Steps from one validation, and one decision of the scheduler, to the next."""
+    table: LocalPath | None = None
+    """Contrast table of the search, if its trials are guided."""
     segments: bool = False
     """Whether a trial pauses at each decision."""
     contents: str | None = None
@@ -75,6 +78,12 @@ class TrialContext:
             # A trial that ended by itself would miss the scheduler's decisions.
             train=replace(changed.train, patience=0),
         )
+
+    def share_table(self, run_folder: LocalPath) -> None:
+        """Copy the contrast table of the search to a run that has none."""
+        if self.table and not (run_folder / TABLE_FILE).exists():
+            run_folder.make_folder()
+            (run_folder / TABLE_FILE).put(self.table.read_bytes())
 
     def report_of(self, config: Config, scores: TrialReport) -> TrialReport:
         """Return the report of a validation for Tune, with the name of the run; a score that is not
@@ -106,6 +115,7 @@ def run_trial(tuned: dict[str, TrialSpec], *, context: TrialContext) -> None:
     config = context.config(tuned["trial"])
     worst = context.report_of(config, {"step": 0.0})
     try:
+        context.share_table(context.runs / config.run.name)
         if context.segments:
             run_segments(config, tuned["trial"]["start"], context)
             return

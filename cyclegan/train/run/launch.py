@@ -160,7 +160,8 @@ def fit(
         UserError: A worker failed on its input, or the cluster cannot fit the workers.
     """
     store = store_of_run(config.run_folder, open_store(config.store), contents)
-    fit_missing_table(config, store, None, say_state)
+    if config.generator.guide != "none":
+        fit_missing_table(config.run_folder, store, None, say_state)
     scaling = scaling_config(config)
     cores = int(scaling.resources_per_worker["CPU"])
     trainer = ray.train.torch.TorchTrainer(

@@ -136,6 +136,33 @@ def test_a_table_of_a_start_that_ended_before_other_volumes_came_is_fitted_again
     assert read_table(path).store_contents == store.contents
 
 
+def test_a_run_that_has_begun_keeps_its_table_where_its_record_is_lost(config, store):
+    config = guided(config, max_steps=1)
+    train_worker(config, Worker())
+    path = config.run_folder / TABLE_FILE
+    earlier = table_bytes(
+        read_table(path).table, store_fingerprint=store.fingerprint, store_contents="earlier"
+    )
+    path.put(earlier)
+    (config.run_folder / "environment.json").remove()
+
+    with pytest.raises(TableError, match=r"index earlier.*Restore environment\.json"):
+        train_worker(config, Worker())
+
+    assert path.read_bytes() == earlier
+
+
+def test_a_stop_while_the_look_up_is_scored_only_delays_its_score(config):
+    config = guided(config, max_steps=2)
+    train_worker(config, Worker(), stop_requested=lambda: True)
+    assert not [line for line in read_lines(config.run_folder / METRICS) if "val/mae_hu" in line]
+
+    train_worker(config, Worker())
+
+    lines = read_lines(config.run_folder / METRICS)
+    assert {line["step"] for line in lines if "val/selection" in line} >= {0, 2}
+
+
 def test_first_weights_bring_their_look_up_with_them(config, store, tmp_path):
     donor = train_worker(guided(config, max_steps=1), Worker())
     tuned = guided(config, init=str(config.run_folder), init_warmup_steps=1)

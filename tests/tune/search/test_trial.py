@@ -8,13 +8,17 @@ from dataclasses import replace
 import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from cyclegan.contrast.train_table import fit_train_table
 from cyclegan.errors import CheckpointError, DataError
+from cyclegan.train.checkpoint.run_record import table_of_run
 from cyclegan.train.run.worker_failures import read_fatal_error, record_fatal_error
 from data_prep.store.store import open_store
 from mrct.errors import NoStoreError, StorageFullError, StoreError, UnreachableError
 from mrct.storage.local_path import LocalPath
 from tests.support.object_store import unreachable
-from tests.support.searches import BASE, settings
+from tests.support.searches import BASE, base_config, settings
+from tests.support.stores import make_small_store
+from tune.search.search import with_table
 from tune.search.settings import context_of
 from tune.search.trial import (
     TrialSpec,
@@ -49,6 +53,31 @@ def test_a_score_that_is_missing_is_told_as_the_worst(tmp_path, metric, worst):
 
     assert context.report_of(config, {"step": 2.0})[metric] == float(worst)
     assert context.report_of(config, {metric: 0.5, "step": 2.0})[metric] == 0.5
+
+
+def test_guided_trials_share_one_table(tmp_path, monkeypatch):
+    store = make_small_store(tmp_path / "s.zarr")
+    plain = base_config(str(store.path))
+    guided = replace(
+        plain,
+        data=replace(plain.data, conditions=True),
+        generator=replace(plain.generator, guide="table"),
+    )
+    folder, fits = LocalPath(tmp_path / "search"), []
+    context = context_of(settings(folder), guided)
+    monkeypatch.setattr(
+        "cyclegan.contrast.run_table.fit_train_table",
+        lambda store, workers: fits.append(store) or fit_train_table(store, 0),
+    )
+
+    for _ in range(2):  # a search that continues has it
+        shared = with_table(context, folder, lambda note: None)
+    shared.share_table(context.runs / "t000")
+    shared.share_table(context.runs / "t000")
+
+    assert table_of_run(context.runs / "t000").store_contents == store.contents
+    assert len(fits) == 1
+    assert with_table(context_of(settings(folder), plain), folder, fits.append).table is None
 
 
 def test_the_validations_of_a_run_are_read_without_what_was_not_finite(tmp_path):
