@@ -60,7 +60,8 @@ def write_heads(folder: Path, count: int) -> Path:
 
 
 def results_of(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.glob("*.nii.gz"))}
+    """Finished ones: a kill may leave the hidden part of one, which a later command removes."""
+    return {path.name: path.read_bytes() for path in sorted(out.glob("[!.]*.nii.gz"))}
 
 
 def listed_in(out: Path) -> list[str]:
