@@ -178,13 +178,18 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
 def after_doctor(doctor: DoctorCommand, store: StoragePath | None, failed: int) -> str:
     """Return what comes after the checks: the same again, the store's check, or training."""
     if failed:
-        return f"{failed} checks failed: do what they say, and run the same command again."
+        which = (
+            "1 check failed: do what it says"
+            if failed == 1
+            else f"{failed} checks failed: do what they say"
+        )
+        return f"{which}, and run the same command again."
     if store is None:
         return (
             "All checks passed. The same with the store that training will read:\n"
             "  python -m cluster doctor --store STORE"
         )
-    where = " --scale.workers N" if doctor.address or os.environ.get("RAY_ADDRESS") else ""
+    where = "  # and --scale.workers N" if doctor.address or os.environ.get("RAY_ADDRESS") else ""
     return (
         "All checks passed. Predict what a training takes, then train:\n"
         f"  python -m cluster plan --gpus 1 --store {store}\n"
