@@ -178,22 +178,23 @@ def run_doctor(doctor: DoctorCommand) -> ExitCode:
 def after_doctor(doctor: DoctorCommand, store: StoragePath | None, failed: int) -> str:
     """Return what comes after the checks: the same again, the store's check, or training."""
     if failed:
-        which = (
+        what = (
             "1 check failed: do what it says"
             if failed == 1
-            else f"{failed} checks failed: do what they say"
+            else (f"{failed} checks failed: do what they say")
         )
-        return f"{which}, and run the same command again."
+        return f"{what}, and run the same command again."
     if store is None:
         return (
             "All checks passed. The same with the store that training will read:\n"
             "  python -m cluster doctor --store STORE"
         )
-    where = "  # and --scale.workers N" if doctor.address or os.environ.get("RAY_ADDRESS") else ""
+    is_cluster = doctor.address or os.environ.get("RAY_ADDRESS")
+    many = " (of several GPUs, --scale.workers is their number)" if is_cluster else ""
     return (
-        "All checks passed. Predict what a training takes, then train:\n"
+        f"All checks passed. Predict what a training takes, then train{many}:\n"
         f"  python -m cluster plan --gpus 1 --store {store}\n"
-        f"  python -m cyclegan.train default --data.store {store}{where}"
+        f"  python -m cyclegan.train default --data.store {store}"
     )
 
 

@@ -123,8 +123,11 @@ def exceeded_limit(error: BaseException) -> str:
             f"Too many open files: this process may open {soft} (at most {hard}). Raise the limit, "
             f"e.g. `ulimit -n {OPEN_FILES}`, and run the same command again."
         )
+    # EAGAIN is a process that could not be started, unless an output that must not wait was full.
     is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)
+        isinstance(error, OSError)
+        and error.errno in (errno.ENOMEM, errno.EAGAIN)
+        and not hasattr(error, "characters_written")
     )
     # The loader of shared libraries and the start of threads have no other sign of it.
     may_say = isinstance(error, ImportError | OSError | RuntimeError)

@@ -173,7 +173,8 @@ def _seen_line(found: CheckpointLocation, store: Store) -> str:
     record = read_environment(found.run_folder) or {}
     shown = None
     if record.get("store_fingerprint") == store.fingerprint:
-        shown = as_of(store, record["store_contents"])
+        learned = store.on(axis_of_run(found.run_folder, store))
+        shown = as_of(learned, record["store_contents"])
     per_epoch = steps_per_epoch(shown, found.config) if shown else None
     training = Training.of(found.config, found.checkpoint.name, per_epoch)
     return seen_line(SeenScans.of(shown, found.config.data) if shown else SeenScans(), training)

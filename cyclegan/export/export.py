@@ -69,7 +69,8 @@ def export(command: ExportCommand) -> ExitCode:
     with store_moves_explained(config, "--store"):
         store = open_store(command.store or config.store)
     contents = require_same_preprocessing(command.run_folder, store)
-    store = (as_of(store, contents) or store).on(axis_of_run(command.run_folder, store))
+    store = store.on(axis_of_run(command.run_folder, store))
+    store = as_of(store, contents) or store
     if contents != store.contents:
         print(
             f"Note: The volumes of {store.path.name} have changed since the run began, or its "

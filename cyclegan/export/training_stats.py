@@ -100,10 +100,15 @@ def unfamiliar_properties(known: TrainedOn, shown: PreprocessedVolume) -> list[s
     found = []
     misfit = shown.placement.misfit_mm
     if misfit is not None and misfit > WORST_MISFIT_MM:
+        differs = (
+            f"differs by {misfit:.0f} mm from that of the training volumes wherever it is laid "
+            f"({WORST_MISFIT_MM:.0f} mm are usual at most)"
+            if np.isfinite(misfit)
+            else "reaches too far beyond that of the training volumes to be laid on it"
+        )
         found.append(
-            f"The outline differs by {misfit:.0f} mm from that of the training volumes wherever it "
-            f"is laid ({WORST_MISFIT_MM:.0f} mm are usual at most), so the heights of its slices "
-            "are not known: another part of the body, or a wrong outline."
+            f"The outline {differs}, so the heights of its slices are not known: another part of "
+            "the body, or a wrong outline."
         )
     if not known.volumes:
         return found

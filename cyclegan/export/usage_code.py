@@ -12,7 +12,7 @@ from cyclegan.export.formats import FILES
 from cyclegan.export.metadata import INFO, ModelInfo, TableInfo
 from cyclegan.nets.guide import NUM_MRI_BINS, POSITION_BINS
 from cyclegan.nets.input_channels import DEPTH_REACH_MM
-from data_prep.preprocess.height_axis import LEAST_OVERLAP, MOST_OFFSET_MM
+from data_prep.preprocess.height_axis import LEAST_OVERLAP
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.hounsfield import AIR_HU
 from mrct.imaging.intensity import INVERTED_AIR, MEDIAN_LEVEL
@@ -193,12 +193,15 @@ def height_code(info: ModelInfo | TableInfo) -> str:
     on_axis = _ON_AXIS.format(
         model=INFO,
         spacing=tuple(info.preprocessing.spacing_mm),
-        most=MOST_OFFSET_MM,
         overlap=LEAST_OVERLAP,
     )
     return f"""\
 # Height of each slice in the body, 0 to 1.
-lowest, highest = np.flatnonzero(body.any(axis=(1, 2)))[[0, -1]]
+# What slices of the training's size hold decides, as it did there.
+margins = [max(0, (n - most) // 2) for n, most in zip(body.shape[1:], {info.preprocessing.size})]
+(top, left), (rows, columns) = margins, body.shape[1:]
+inside = body[:, top : rows - top, left : columns - left]
+lowest, highest = np.flatnonzero(inside.any(axis=(1, 2)))[[0, -1]]
 {on_axis if info.height_axis.sizes_mm else ""}\
 height = np.clip((np.arange(len(body)) - lowest) / max(1, highest - lowest), 0, 1)
 height = np.rint(height * {SLICE_STEPS}) / {SLICE_STEPS}
@@ -210,13 +213,13 @@ _ON_AXIS = """\
 with open("{model}") as file:
     axis = json.load(file)["height_axis"]
 dz, dy, dx = {spacing}
-sizes = np.sqrt(body.sum((1, 2)) * (dy * dx)), body.any(2).sum(1) * dy, body.any(1).sum(1) * dx
+rows, columns = inside.any(2).sum(1) * dy, inside.any(1).sum(1) * dx
+sizes = np.sqrt(inside.sum((1, 2)) * (dy * dx)), rows, columns
 known_at = np.arange(len(body)) * dz
 every_mm = np.arange(int(known_at[-1]) + 1)
 own = np.stack([np.interp(every_mm, known_at, np.round(each, 3)) for each in sizes], axis=1)
 theirs, held, misfits = np.array(axis["sizes_mm"]), own[:, 0] > 0, {{}}
-middle = (len(theirs) - len(own)) // 2
-for offset in range(middle - {most}, middle + {most} + 1):
+for offset in range(-len(own), len(theirs)):
     at = every_mm + offset
     known = (at >= 0) & (at < len(theirs))
     if (known & held).sum() >= max(1, {overlap} * held.sum()):

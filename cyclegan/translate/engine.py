@@ -3,7 +3,7 @@
 Axes: voxels are [z, y, x].
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,7 @@ from cyclegan.inference.slices import Conditions, to_input, to_values, translate
 from cyclegan.train.engine.compile import compile_obstacle
 from cyclegan.translate.command import Precision
 from cyclegan.translate.output_grid import on_grid
+from data_prep.preprocess.cropping import middle_of
 from data_prep.preprocess.preprocess import PreprocessedVolume, preprocess
 from data_prep.readers.value_checks import check_values, fill_as_air
 from mrct.errors import VolumeError
@@ -90,7 +91,7 @@ class TranslationEngine:
         the others.
         """
         body = turned(shown.body) if turned else shown.body
-        middle = _middle(images.shape[2:], self.model.info.preprocessing.size)
+        middle = middle_of(images.shape[2:], self.model.info.preprocessing.size)
         most = zip(middle, (MAX_SHIFT if axis.start else 0 for axis in middle), strict=True)
         inner = [slice(axis.start + shift, axis.stop - shift) for axis, shift in most]
         beyond = shown.body.copy()
@@ -148,13 +149,6 @@ class TranslationEngine:
     def _arithmetic(self) -> AbstractContextManager[None]:
         kind = torch.device(self.model.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
-
-
-def _middle(size: Sequence[int], most: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the middle rows and columns of slices of `size`, at most `most` of them."""
-    margins = [max(0, (n - limit) // 2) for n, limit in zip(size, most, strict=True)]
-    rows, columns = (slice(m, n - m) for m, n in zip(margins, size, strict=True))
-    return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +245,8 @@ def translate(volume: Volume, model: ExportedModel, *, batch_size: int = 8) -> N
 def prepare_input(info: ModelInfo | TableInfo, volume: Volume) -> PreprocessedVolume:
     """Preprocess a volume as in training, but with enough rows and columns for its whole body.
 
-    The size is that of training, or larger if that would crop the body.
+    The size is that of training, or larger if that would crop the body. It is laid on the model's
+    axis of heights by what the size of training holds, as the training volumes were.
 
     Raises:
         VolumeError: The volume shows no body.
@@ -260,7 +255,7 @@ def prepare_input(info: ModelInfo | TableInfo, volume: Volume) -> PreprocessedVo
     while True:
         shown = preprocess(volume, spec)
         if shown.cut is None or shown.cut.needed_size == spec.size:
-            return replace(shown, axis=info.height_axis)
+            return replace(shown, axis=info.height_axis, placed_by=info.preprocessing.size)
         spec = replace(spec, size=shown.cut.needed_size)
 
 

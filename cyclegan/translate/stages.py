@@ -144,7 +144,10 @@ class TranslationJob:
         notes: list[str] = []
         origin = self._origin_of(item, sha256) if result.is_dicom else None
         if isinstance(item, StoredInput):
-            shown = replace(item.preprocessed(), axis=self.engine.info.height_axis)
+            info = self.engine.info
+            shown = replace(
+                item.preprocessed(), axis=info.height_axis, placed_by=info.preprocessing.size
+            )
         else:
             shown = prepare_input(self.engine.info, item.read(notes.append))
         return LoadedInput(

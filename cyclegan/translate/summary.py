@@ -4,6 +4,7 @@ Messages and the list refer to inputs by number and hash; paths are only in the 
 and on a terminal.
 """
 
+import errno
 import json
 import os
 import sys
@@ -21,7 +22,11 @@ LIST = "translations.jsonl"
 
 
 def list_result(outcome: TranslationOutcome, out: Path) -> None:
-    """Add a line about a new result to the list in the folder of the results."""
+    """Add a line about a new result to the list in the folder of the results.
+
+    Raises:
+        OSError: The storage is full, also where a part of the line fitted.
+    """
     assert outcome.result is not None
     line = {
         "input": outcome.input.number,
@@ -30,9 +35,11 @@ def list_result(outcome: TranslationOutcome, out: Path) -> None:
         "warnings": outcome.warnings,
         "notes": outcome.notes,
     }
+    content = json.dumps(line).encode() + b"\n"
     # One write: several processes add lines.
     with (out / LIST).open("ab", buffering=0) as file:
-        file.write(json.dumps(line).encode() + b"\n")
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / LIST))
 
 
 def mend_list(out: Path) -> None:

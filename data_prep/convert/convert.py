@@ -27,7 +27,7 @@ from data_prep.datasets.dataset import FoundVolumes
 from data_prep.datasets.series_choice import Ask
 from data_prep.store.check import remove_damaged
 from data_prep.store.commits import frozen_splits
-from data_prep.store.history import rebuild_index
+from data_prep.store.history import rebuild_index, require_heights
 from data_prep.store.removal import remove_if_empty
 from data_prep.store.writer import create_store, store_lock, sweep
 from data_prep.store.zarr_codec import METADATA
@@ -103,6 +103,7 @@ def _convert(settings: ConvertSettings, findings: FoundVolumes, key: Key) -> Con
     outcomes, is_whole = [], False
     if settings.repair:
         remove_damaged(out, partial(print, file=sys.stderr), full=True)
+    require_heights(out)
     jobs = plan_jobs(sources, frozen_splits(out), settings.split, unusable(previews))
     if settings.id_map:
         write_id_map(settings.id_map, sources)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.preprocess.height_axis import (
-    MOST_OFFSET_MM,
     WORST_MISFIT_MM,
     Features,
     HeightAxis,
@@ -60,11 +59,16 @@ def fit_axis(scans: Sequence[Features]) -> HeightAxis:
     fewest = max(2, LEAST_COVERAGE * sum(offset is not None for offset in offsets))
     known, held = np.flatnonzero(slices >= fewest), np.flatnonzero(with_body >= fewest)
     doubt = float(np.median([_doubt_mm(mean, scan) for scan in scans]))
-    if len(held) < 2 or np.isnan(mean[known[0] : known[-1]]).any() or doubt > MOST_DOUBT_MM:
+    is_torn = len(held) < 2 or np.isnan(mean[known[0] : known[-1]]).any() or np.isinf(doubt)
+    if is_torn or doubt > MOST_DOUBT_MM:
+        why = (
+            "have no place on a common axis: they show parts of the body that do not overlap."
+            if is_torn
+            else "do not tell where each lies along the body: it could as well be moved by "
+            f"{doubt:.0f} mm."
+        )
         return HeightAxis(
-            volumes=len(scans),
-            fallback=f"The outlines of {len(scans)} training volumes do not tell where each lies "
-            f"along the body: it could as well be moved by {min(doubt, MOST_OFFSET_MM):.0f} mm.",
+            volumes=len(scans), fallback=f"The outlines of {len(scans)} training volumes {why}"
         )
     sizes: list[Triple] = [
         (round(a, 2), round(b, 2), round(c, 2))

@@ -1,5 +1,6 @@
 """Measures which part of a body lies beyond the slices of the store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,13 @@ class Cropping:
             f"The slices are too small for the body: about {lost} are cut off. "
             f"--size {rows} {columns} would hold it.",
         )
+
+
+def middle_of(size: Sequence[int], most: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the middle rows and columns of slices of `size`, at most `most` of them."""
+    margins = [max(0, (n - limit) // 2) for n, limit in zip(size, most, strict=True)]
+    rows, columns = (slice(m, n - m) for m, n in zip(margins, size, strict=True))
+    return rows, columns
 
 
 def cropping_of(body: NDArray[np.bool_], grid: Grid, box: Box, source: Grid) -> Cropping:

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from mrct.errors import UsageError
 from mrct.imaging.geometry import relative_height
 
-MOST_OFFSET_MM = 120
-"""Largest distance that is tried between the middles of a scan and of the axis."""
 LEAST_OVERLAP = 0.6
 """Smallest share of a scan's slices with body that lies where the axis is known."""
 WORST_MISFIT_MM = 20.0
@@ -152,8 +150,9 @@ def misfits(axis: Features, own: Features) -> tuple[Int[np.ndarray, " O"], Float
         axis: Sizes along an axis; NaN where they are not known.
         own: Sizes of the scan.
     """
-    middle = (len(axis) - len(own)) // 2
-    offsets = np.arange(middle - MOST_OFFSET_MM, middle + MOST_OFFSET_MM + 1)
+    least = max(1, int(np.ceil(LEAST_OVERLAP * (own[:, 0] > 0).sum())))
+    first = least - len(own)
+    offsets = np.arange(first, max(first, len(axis) - least) + 1)
     before = max(0, -int(offsets[0]))
     after = max(0, int(offsets[-1]) + len(own) - len(axis))
     padded = np.pad(axis, ((before, after), (0, 0)), constant_values=np.nan)
@@ -163,5 +162,4 @@ def misfits(axis: Features, own: Features) -> tuple[Int[np.ndarray, " O"], Float
     shared = (known & (own[:, 0] > 0)).sum(axis=1)
     total = np.nansum(np.abs(under - own.T), axis=(1, 2))
     means = total / np.maximum(1, known.sum(axis=1) * own.shape[1])
-    enough = shared >= max(1.0, LEAST_OVERLAP * (own[:, 0] > 0).sum())
-    return offsets, np.where(enough, means, np.inf)
+    return offsets, np.where(shared >= least, means, np.inf)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.preprocess.cropping import Cropping, cropping_of
+from data_prep.preprocess.cropping import Cropping, cropping_of, middle_of
 from data_prep.preprocess.height_axis import (
     IN_EACH_FIELD_OF_VIEW,
     HeightAxis,
@@ -75,6 +75,8 @@ class PreprocessedVolume:
     """Fraction of the border of the source's slices that the body covers."""
     axis: HeightAxis = IN_EACH_FIELD_OF_VIEW
     """The axis of its heights."""
+    placed_by: tuple[int, int] | None = None
+    """Rows and columns in the middle of its slices whose outline counts there; None: all."""
 
     @property
     def grid(self) -> Grid:
@@ -101,8 +103,9 @@ class PreprocessedVolume:
 
     @property
     def outline(self) -> Outline:
-        """[z, 3]: body voxels, rows and columns with body in each slice."""
-        return outline_of(self.body)
+        """[z, 3]: body voxels, rows and columns with body in each slice, or in its middle."""
+        size = self.body.shape[1:]
+        return outline_of(self.body[:, *middle_of(size, self.placed_by or size)])
 
     @property
     def placement(self) -> Placement:

@@ -15,8 +15,8 @@ from data_prep.store.commits import (
     seal,
     verify_files,
 )
-from data_prep.store.heights import HEIGHTS_FILE, read_heights
-from data_prep.store.history import rebuild_index
+from data_prep.store.heights import read_heights
+from data_prep.store.history import has_lost_heights, rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
 from data_prep.store.stored_volume import PSEUDONYM
 from data_prep.store.writer import write_lock
@@ -87,9 +87,7 @@ def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False)
     """
     read_root(path)
     with write_lock(path):
-        count = remove_damaged(path, say, full=full)
-        rebuild_index(path, fit=True)
-        return count
+        return remove_damaged(path, say, full=full)
 
 
 def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool) -> int:
@@ -126,12 +124,18 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
     except StoreError as error:
         say(str(error))
         (path / SPLITS_FILE).put(seal({"splits": _splits_in_index(path)}))
+    is_lost = has_lost_heights(path)
     try:
         read_heights(path)
     except StoreError as error:
         say(str(error))
-        (path / HEIGHTS_FILE).remove()
-    rebuild_index(path)
+        is_lost = True
+    if is_lost:
+        say(
+            f"The axis of heights of {path} was lost, and is fitted again. Runs on this store can "
+            "only be resumed if it comes out as it was: a resume says whether it did."
+        )
+    rebuild_index(path, refit=is_lost)
     return len(damaged)
 
 

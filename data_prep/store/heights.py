@@ -102,45 +102,40 @@ def axis_of_index(store: StoragePath, sha256: str) -> HeightAxis:
     if axis.sha256 != sha256:
         raise StoreError(
             f"The file {HEIGHTS_FILE} of {store} and its index do not belong together: the command "
-            "that was changing them was killed, or one of them was lost. Run `python -m data_prep "
-            f"check {store} --repair` to place the volumes again."
+            "that changes them is running, or was killed, or one of them was lost. Unless it is "
+            f"running, run `python -m data_prep check {store} --repair` to place the volumes again."
         )
     return axis
 
 
 def axis_of_store(
     store: StoragePath, records: Sequence[Record], removed: set[str], *, fit: bool
-) -> HeightAxis:
-    """Return the axis on which the volumes of a store are to be placed.
+) -> KeptAxis | None:
+    """Return the axis on which the volumes of a store are to be placed; None if it has none yet.
 
     With `fit` it is fitted if that was not done yet. Where one of the `removed` subjects is in its
     mean, it is fitted again, so that nothing of the subject stays.
     """
     kept = read_heights(store)
     if kept is None:
-        return fit_heights(store, records) if fit else IN_EACH_FIELD_OF_VIEW
-    return fit_heights(store, records) if kept.subjects & removed else kept.axis
+        return fit_heights(records) if fit else None
+    return fit_heights(records) if kept.subjects & removed else kept
 
 
-def fit_heights(store: StoragePath, records: Sequence[Record]) -> HeightAxis:
-    """Fit the axis to the train split and keep it, in place of an earlier one.
-
-    As long as the split lacks a domain nothing can be trained, and nothing is kept.
-    """
+def fit_heights(records: Sequence[Record]) -> KeptAxis | None:
+    """Return the axis of the train split; None if it lacks a domain, which training needs."""
     train = [
         [r["volume"] for r in records if (r["volume"]["split"], r["volume"]["modality"]) == each]
         for each in (("train", modality) for modality in MODALITIES)
     ]
     if not all(train):
-        (store / HEIGHTS_FILE).remove()
-        return IN_EACH_FIELD_OF_VIEW
+        return None
     fitted = [volumes[at] for volumes in train for at in scans_to_fit(len(volumes))]
     axis = fit_axis(
         [sizes_by_mm(np.array(v["outline"]), spacing_of(np.array(v["affine"]))) for v in fitted]
     )
-    subjects = sorted({volume["subject"] for volume in fitted}) if axis.sizes_mm else []
-    (store / HEIGHTS_FILE).put(axis_content(axis, subjects))
-    return axis
+    subjects = {volume["subject"] for volume in fitted} if axis.sizes_mm else set()
+    return KeptAxis(axis=axis, subjects=frozenset(subjects))
 
 
 def placement_of(volume: Record, axis: HeightAxis) -> Placement:

@@ -27,7 +27,13 @@ from data_prep.store.commits import (
     seal,
     unseal,
 )
-from data_prep.store.heights import axis_of_store, fit_heights, placement_of
+from data_prep.store.heights import (
+    HEIGHTS_FILE,
+    axis_content,
+    axis_of_store,
+    fit_heights,
+    placement_of,
+)
 from data_prep.store.index import (
     IN_STEPS,
     INDEX,
@@ -106,8 +112,10 @@ def rebuild_index(store: StoragePath, *, fit: bool = False, refit: bool = False)
     is fitted if the store has none, with `refit` in any case.
 
     Raises:
-        StoreError: A record, or the file of the splits, was changed.
+        StoreError: A record, or the file of the splits, was changed, or the axis was lost.
     """
+    if not refit:
+        require_heights(store)
     removed = removed_subjects(store)
     records = read_commits(store)
     for record in records:
@@ -117,13 +125,41 @@ def rebuild_index(store: StoragePath, *, fit: bool = False, refit: bool = False)
     known = frozen_splits(store, records)
     splits = {subject: split for subject, split in known.items() if subject not in removed}
     (store / SPLITS_FILE).put(seal({"splits": dict(sorted(splits.items()))}))
-    axis = fit_heights(store, records) if refit else axis_of_store(store, records, removed, fit=fit)
-    index, path = index_of(records, axis), store / INDEX
+    kept = fit_heights(records) if refit else axis_of_store(store, records, removed, fit=fit)
+    index, path = index_of(records, kept.axis if kept else IN_EACH_FIELD_OF_VIEW), store / INDEX
     if path.exists() and path.read_bytes() != index:
         _remember(store)
     if removed:
         _forget(store, removed)
+    if kept:
+        (store / HEIGHTS_FILE).put(axis_content(kept.axis, sorted(kept.subjects)))
     path.put(index)
+    if kept is None:  # only now: without it the index would name a lost axis
+        (store / HEIGHTS_FILE).remove()
+
+
+def has_lost_heights(store: StoragePath) -> bool:
+    """Return whether the index has placed volumes on an axis whose file is gone."""
+    if (store / HEIGHTS_FILE).exists() or not (store / INDEX).exists():
+        return False
+    with suppress(StoreError):
+        return Index(store / INDEX).height_axis != IN_EACH_FIELD_OF_VIEW.sha256
+    return False
+
+
+def require_heights(store: StoragePath) -> None:
+    """Refuse to write to a store whose axis was lost: another one would take its place unnoticed.
+
+    Raises:
+        StoreError: With the command that fits it again.
+    """
+    if has_lost_heights(store):
+        raise StoreError(
+            f"The file {HEIGHTS_FILE} of {store} is missing: the axis of the heights of its "
+            "volumes. Copy it again from where the store came from, or fit an axis again, after "
+            "which runs on this store may not be resumed: python -m data_prep check "
+            f"{store} --repair"
+        )
 
 
 def refit_heights(store: StoragePath) -> None:

@@ -31,6 +31,9 @@ _GAP_INCHES = 0.1
 _BARS_INCHES = 0.5
 _TITLE_PIXELS, _TITLE_LINE = 20, 30
 """Height in pixels of the letters of a title, and of its line (`in_twos`)."""
+_WIDEST = 6
+"""Width of an image of `in_twos`, as a multiple of its height, from which it becomes lower: a stack
+of few slices, cut across, would else be tens of thousands of pixels wide."""
 
 
 class Windowing(NamedTuple):
@@ -140,14 +143,17 @@ def in_twos(panels: Sequence[ImagePanel], *, height: int) -> NDArray[np.uint8]:
     """Draw an even number of images of one size, two in a row, on black below their titles, as
     pixels [rows, columns, 3].
 
-    `height` is that of each image in pixels. It takes a hundredth of the time of `grid`.
+    `height` is that of each image in pixels, less for the widest. It takes a
+    hundredth of the time of `grid`.
     """
     images, font = [], ImageFont.load_default(_TITLE_PIXELS)
     for panel in panels:
         tall, wide = panel.size_mm
         drawn = Image.fromarray(apply_colours(panel.values, panel.windowing))
-        drawn = drawn.resize((round(height * wide / tall), height), Image.Resampling.BICUBIC)
-        canvas = Image.new("RGB", (drawn.width, height + _TITLE_LINE))
+        scale = min(height / tall, _WIDEST * height / wide)
+        size = max(1, round(scale * wide)), max(1, round(scale * tall))
+        drawn = drawn.resize(size, Image.Resampling.BICUBIC)
+        canvas = Image.new("RGB", (drawn.width, drawn.height + _TITLE_LINE))
         canvas.paste(drawn, (0, _TITLE_LINE))
         middle = (canvas.width / 2, _TITLE_LINE / 2)
         ImageDraw.Draw(canvas).text(middle, panel.title, "white", font, anchor="mm")

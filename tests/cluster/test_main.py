@@ -3,6 +3,7 @@
 import pytest
 
 from cluster.__main__ import DoctorCommand, after_doctor, main
+from cyclegan.train.__main__ import parse_command
 from mrct.errors import UsageError
 from mrct.storage.paths import storage_path
 
@@ -15,10 +16,19 @@ def test_a_command_without_two_hyphens_is_printed_with_them():
     assert advised == ("  python -m cluster submit --target ray -- python -m cyclegan.train smoke")
 
 
-def test_what_the_doctor_advises_can_be_pasted():
-    doctor = DoctorCommand(address="10.0.0.1:6379")
+@pytest.mark.parametrize(
+    ("failed", "begins"), [(1, "1 check failed: do what it says"), (2, "2 checks failed: do what")]
+)
+def test_failed_checks_are_counted(failed, begins):
+    assert after_doctor(DoctorCommand(), None, failed).startswith(begins)
 
-    assert after_doctor(doctor, None, failed=1).startswith("1 check failed: do what it says")
-    assert after_doctor(doctor, None, failed=2).startswith("2 checks failed: do what they say")
-    advised = after_doctor(doctor, storage_path("/nowhere/s.zarr"), failed=0).splitlines()[-1]
-    assert advised.endswith("--data.store /nowhere/s.zarr  # and --scale.workers N")
+
+def test_the_training_that_follows_the_checks_parses_as_pasted():
+    store = storage_path("/nowhere/s.zarr")
+
+    said = after_doctor(DoctorCommand(address="10.0.0.1:6379"), store, 0)
+
+    assert "--scale.workers" in said
+    words = said.splitlines()[-1].split()
+    assert words[:3] == ["python", "-m", "cyclegan.train"]
+    assert parse_command(words[3:])[1].store == store

@@ -1,6 +1,7 @@
 """What a machine must allow is said before a run starts, with the numbers and the remedy."""
 
 import errno
+import os
 import resource
 import subprocess
 import sys
@@ -199,3 +200,15 @@ def test_other_signs_of_a_limit_are_told_alike_and_without_a_path(
 )
 def test_another_error_is_no_limit(error: Exception) -> None:
     assert exceeded_limit(error) == ""
+
+
+def test_a_full_pipe_that_does_not_block_is_no_limit_of_memory() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb", 0) as source, os.fdopen(writer, "wb") as output:
+        with pytest.raises(BlockingIOError) as full:
+            output.write(bytes(1 << 20))
+        source.read(1 << 20)  # room for what is buffered
+
+    assert full.value.errno == errno.EAGAIN
+    assert exceeded_limit(full.value) == ""

@@ -204,6 +204,11 @@ def notes_of(
             f"{direction} was trained on voxels (z, y, x) of {spacing_text(weights.spacing_mm)}, "
             f"and must learn the scale of this store's {spacing_text(store.spacing_mm)}."
         )
+    if weights.conditions and weights.height_axis not in ("", store.axis.sha256):
+        yield (
+            f"{direction} was trained on heights of another axis, and must learn where slices lie "
+            "on that of this store."
+        )
     if not weights.spacing_mm:
         yield (
             f"{direction} comes from a source that does not state its voxels: whether it was "

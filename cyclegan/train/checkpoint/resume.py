@@ -9,7 +9,11 @@ from cyclegan.config.files import load_config, setting_changes
 from cyclegan.errors import ConfigError
 from cyclegan.train.checkpoint import checkpoint
 from cyclegan.train.checkpoint.initial_weights import initial_weights
-from cyclegan.train.checkpoint.run_record import require_same_grid, store_of_run
+from cyclegan.train.checkpoint.run_record import (
+    require_same_axis,
+    require_same_grid,
+    store_of_run,
+)
 from data_prep.store.store import Store
 from mrct.errors import STORAGE_FULL_ERRNOS
 from mrct.storage.lock import exclusive_lock
@@ -86,6 +90,8 @@ def check_resume(
             "Use the same values for these settings."
         )
     require_same_grid(resume.parent.parent, store)
+    if config.data.conditions or config.generator.guide != "none":
+        require_same_axis(resume.parent.parent, store)
     if step >= steps:
         raise ConfigError(
             f"Checkpoint {resume} is at step {step}, and this run would end at step {steps}: there "

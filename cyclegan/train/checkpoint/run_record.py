@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from cyclegan.config.run_location import ENVIRONMENT
 from cyclegan.contrast.table_file import TABLE_FILE, KeptTable, read_table
 from cyclegan.errors import ConfigError, TableError
-from data_prep.preprocess.height_axis import HeightAxis
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW, HeightAxis
 from data_prep.store.heights import HEIGHTS_FILE, axis_content, read_heights
 from data_prep.store.history import as_of
 from data_prep.store.store import Store
@@ -118,9 +119,17 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
 
     Raises:
         ConfigError: Volumes or splits that the run began with were changed or removed, so that a
-            training subject could have moved to the test split; or it is another store.
+            training subject could have moved to the test split; or its axis of heights is another;
+            or it is another store.
     """
     require_same_grid(run_folder, store)
+    if _axis_hash(run_folder) not in (None, store.axis.sha256):
+        raise ConfigError(
+            f"Run {run_folder.name} started with another axis of heights than {store.path.name} "
+            "has now: it was fitted again (`data_prep heights --refit`, or a subject was removed), "
+            "or it is another store. Slices would lie at other heights than those that the run has "
+            "learned. Use the store that it started with, or start a new run: --run.name NAME."
+        )
     run = read_environment(run_folder)
     recorded = run["store_contents"] if run else None
     wanted = recorded or contents or store.contents
@@ -129,13 +138,6 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
     )
     if is_same and (earlier := as_of(store, wanted)):
         return earlier
-    if run and run.get("height_axis") != store.axis.sha256:
-        raise ConfigError(
-            f"Run {run_folder.name} started with another axis of heights than {store.path.name} "
-            "has now: it was fitted again (`data_prep heights --refit`, or a subject was removed), "
-            "or it is another store. Slices would lie at other heights than those that the run has "
-            "learned. Use the store that it started with, or start a new run: --run.name NAME."
-        )
     raise ConfigError(
         f"Run {run_folder.name} started with other volumes or splits (index {wanted}) than "
         f"{store.path.name} has now ({store.contents}), and they are not all among these. Its "
@@ -167,19 +169,20 @@ def table_of_run(run_folder: StoragePath) -> KeptTable | None:
 def axis_of_run(run_folder: StoragePath, store: Store) -> HeightAxis:
     """Return the axis of the heights that a run has learned.
 
-    It is that of `store` if the run has not begun, or if its record is damaged.
+    It is that of `store` if the run has not begun, or if neither its record nor its copy of the
+    axis can be read.
 
     Raises:
         ConfigError: The run's copy of an axis that the store does not have is missing or damaged.
     """
-    run = read_environment(run_folder)
-    sha256 = run.get("height_axis", store.axis.sha256) if run else store.axis.sha256
-    if sha256 == store.axis.sha256:
-        return store.axis
+    sha256 = _axis_hash(run_folder)
+    for axis in (store.axis, IN_EACH_FIELD_OF_VIEW):
+        if sha256 in (None, axis.sha256):
+            return axis
     try:
         kept, found = read_heights(run_folder), "is missing, or of another run"
-    except StoreError as error:
-        kept, found = None, str(error)
+    except StoreError:
+        kept, found = None, "is damaged"
     if kept is None or kept.axis.sha256 != sha256:
         raise ConfigError(
             f"{run_folder / HEIGHTS_FILE}, the axis of the heights that the run has learned, "
@@ -187,6 +190,33 @@ def axis_of_run(run_folder: StoragePath, store: Store) -> HeightAxis:
             "give the store that the run was trained on, as it was then."
         )
     return kept.axis
+
+
+def require_same_axis(run_folder: StoragePath, store: Store) -> None:
+    """Refuse to continue with all of a run's checkpoint on a store with another axis of heights.
+
+    Raises:
+        ConfigError: The axes differ.
+    """
+    if _axis_hash(run_folder) not in (None, store.axis.sha256):
+        raise ConfigError(
+            f"Run {run_folder.name} has learned heights on another axis than that of "
+            f"{store.path.name}: its slices would lie elsewhere. Use the store that it was trained "
+            "on, or take its weights alone (--train.init) and let the generators learn the heights "
+            "of this one."
+        )
+
+
+def _axis_hash(run_folder: StoragePath) -> str | None:
+    """Return the hash of the axis that a run has learned, from its copy if the record is damaged;
+    None if the run has not begun, or nothing tells."""
+    run = read_environment(run_folder)
+    if run:  # runs from before there were axes have none
+        return str(run.get("height_axis", IN_EACH_FIELD_OF_VIEW.sha256))
+    with suppress(StoreError):
+        kept = None if run is None else read_heights(run_folder)
+        return kept.axis.sha256 if kept else None
+    return None
 
 
 def require_same_preprocessing(run_folder: StoragePath, store: Store) -> str:

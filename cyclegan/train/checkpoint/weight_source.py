@@ -17,6 +17,7 @@ from cyclegan.train.checkpoint.checkpoint import load_tensors
 from cyclegan.train.checkpoint.folder import FILE_HASHES, best_checkpoint, verify_checkpoint
 from cyclegan.train.checkpoint.run_record import read_environment
 from cyclegan.train.checkpoint.torch_file import read_torch_file
+from data_prep.preprocess.height_axis import IN_EACH_FIELD_OF_VIEW
 from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.store.subject_record import SubjectRecord, read_subjects
 from mrct.storage.paths import StoragePath, storage_path
@@ -37,6 +38,8 @@ class GeneratorWeights:
     """As `data.mri_contrast`; "" if the source does not state it."""
     spacing_mm: tuple[float, ...] = ()
     """Voxel size (z, y, x) of its training; empty if the source does not state it."""
+    height_axis: str = ""
+    """Hash of the axis of its heights; "" if the source does not state it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -174,6 +177,9 @@ def _read_checkpoint(path: StoragePath) -> WeightSource:
             conditions=settings["data.conditions"],
             mri_contrast=settings["data.mri_contrast"],
             spacing_mm=tuple(environment.get("spacing_mm", ())),
+            height_axis=str(environment.get("height_axis", IN_EACH_FIELD_OF_VIEW.sha256))
+            if environment
+            else "",
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(
@@ -213,6 +219,7 @@ def _read_model(path: StoragePath) -> WeightSource:
                 conditions=model.info.conditions,
                 mri_contrast=model.info.intensity.mri_contrast,
                 spacing_mm=model.info.preprocessing.spacing_mm,
+                height_axis=model.info.height_axis.sha256,
             )
             subjects.append(read_subjects(part))
     return WeightSource(generators=generators, subjects=tuple(subjects))

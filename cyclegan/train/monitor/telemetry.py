@@ -202,9 +202,9 @@ class Telemetry:
             self.log.flush()
 
     def close(self) -> None:
-        """Close the files, and end the tracker's run."""
-        if self.tracker:
-            self.tracker.close()
+        """Close the files, and then end the tracker's run, whose service may not answer."""
         if self.log:
             self.log.close()
             self.log.delete_local_copy()
+        if self.tracker:
+            self.tracker.close()

@@ -5,10 +5,10 @@ Sending happens in a thread of its own; if the service fails, the run continues 
 """
 
 import base64
-import hashlib
 import json
 import os
 import queue
+import secrets
 import sys
 import threading
 import time
@@ -28,7 +28,11 @@ TRACKED_AS = "cyclegan"
 """Project at Weights & Biases unless WANDB_PROJECT, experiment of MLflow unless
 MLFLOW_EXPERIMENT_NAME says otherwise."""
 _LAST_WAIT_S = 60.0
-"""Seconds that the end of a run waits for what is not sent yet."""
+"""Most seconds that the end of a run waits for what is not sent yet."""
+_PART_OF_GRACE = 1 / 3
+"""Part of `scale.grace_s` that it waits: a stopped run saves in the rest."""
+_ID_FILE = ".tracker"
+"""File in a run's folder with the name that the services know the run by."""
 _MOST_PARAMS = 100
 """MLflow's limit of parameters in one request."""
 _MLFLOW_ANSWER_S = 30.0
@@ -47,7 +51,11 @@ class Tracker(Protocol):
 
 
 class WandbTracker:
-    """A run at Weights & Biases; WANDB_MODE=offline keeps it in the run's folder."""
+    """A run at Weights & Biases; WANDB_MODE=offline keeps it in the run's folder.
+
+    The step is a number among others, which the charts are drawn by: scores arrive after those of
+    later steps, and with `step=` the service would drop them.
+    """
 
     def __init__(self, config: Config) -> None:
         import wandb
@@ -55,7 +63,7 @@ class WandbTracker:
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", TRACKED_AS),
             name=config.run.name,
-            id=_id_of(config),
+            id=tracked_id(config),
             resume="allow",
             dir=config.run_folder.local,
             config=computation_settings(config),
@@ -70,10 +78,12 @@ class WandbTracker:
                 x_disable_stats=True,
             ),
         )
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send the metrics of a step."""
-        self.run.log(dict(metrics), step=step)
+        self.run.log(dict(metrics) | {"step": step})
 
     def close(self) -> None:
         """Send what is left."""
@@ -97,21 +107,24 @@ class MlflowTracker:
             if error.code != HTTPStatus.NOT_FOUND:
                 raise
             found = self._ask("experiments/create", {"name": name})
-        experiment, tag = found["experiment_id"], _id_of(config)
+        experiment, tag = found["experiment_id"], tracked_id(config)
         wanted = {"experiment_ids": [experiment], "filter": f"tags.{TRACKED_AS}_run = '{tag}'"}
         if earlier := self._ask("runs/search", wanted).get("runs"):
-            self.run_id = earlier[0]["info"]["run_id"]
-            self._ask("runs/update", {"run_id": self.run_id, "status": "RUNNING"})
-            return
-        new = {
-            "experiment_id": experiment,
-            "run_name": config.run.name,
-            "start_time": _now_ms(),
-            "tags": [{"key": f"{TRACKED_AS}_run", "value": tag}],
-        }
-        self.run_id = self._ask("runs/create", new)["run"]["info"]["run_id"]
-        settings = computation_settings(config)
-        params = [{"key": key, "value": str(value)} for key, value in settings.items()]
+            run = earlier[0]
+            self._ask("runs/update", {"run_id": run["info"]["run_id"], "status": "RUNNING"})
+        else:
+            new = {
+                "experiment_id": experiment,
+                "run_name": config.run.name,
+                "start_time": _now_ms(),
+                "tags": [{"key": f"{TRACKED_AS}_run", "value": tag}],
+            }
+            run = self._ask("runs/create", new)["run"]
+        self.run_id = run["info"]["run_id"]
+        # A kill may have come before all were sent; the server refuses another value of one.
+        known = {each["key"] for each in run.get("data", {}).get("params", ())}
+        settings = computation_settings(config).items()
+        params = [{"key": key, "value": str(value)} for key, value in settings if key not in known]
         for start in range(0, len(params), _MOST_PARAMS):
             part = params[start : start + _MOST_PARAMS]
             self._ask("runs/log-batch", {"run_id": self.run_id, "params": part})
@@ -171,7 +184,8 @@ TRACKERS: dict[str, Callable[[Config], Tracker]] = {"wandb": WandbTracker, "mlfl
 class BackgroundTracker:
     """A tracker in a thread of its own, which warns once and sends no more if the service fails."""
 
-    def __init__(self, open_it: Callable[[], Tracker]) -> None:
+    def __init__(self, open_it: Callable[[], Tracker], wait_s: float) -> None:
+        self.wait_s = wait_s
         self.waiting: queue.SimpleQueue[tuple[int, Mapping[str, float]] | None] = (
             queue.SimpleQueue()
         )
@@ -184,9 +198,9 @@ class BackgroundTracker:
         self.waiting.put((step, metrics))
 
     def close(self) -> None:
-        """Wait until everything is sent, but not for long."""
+        """Wait until everything is sent, but no longer than `wait_s` seconds."""
         self.waiting.put(None)
-        self.thread.join(_LAST_WAIT_S)
+        self.thread.join(self.wait_s)
 
     def _send(self) -> None:
         try:
@@ -207,21 +221,46 @@ def open_tracker(config: Config) -> Tracker | None:
     """Return the tracker of a run, or None.
 
     Raises:
-        ConfigError: Its package is not installed, or no server is named.
+        ConfigError: See `require_tracker`.
     """
+    require_tracker(config)
     kind = config.debug.tracker
     if kind == "none":
         return None
-    if kind == "mlflow":
+    wait_s = min(_LAST_WAIT_S, _PART_OF_GRACE * config.scale.grace_s)
+    return BackgroundTracker(lambda: TRACKERS[kind](config), wait_s)
+
+
+def require_tracker(config: Config) -> None:
+    """Check what the tracker of a run needs here.
+
+    Raises:
+        ConfigError: Its package is not installed, no server is named, or it has no folder.
+    """
+    if config.debug.tracker == "mlflow":
         _mlflow_server()
-    elif find_spec(kind) is None:
+    if config.debug.tracker != "wandb":
+        return
+    found = find_spec("wandb")
+    if found is None or found.origin is None:  # without a file it is a mere folder of this name
         raise ConfigError(
             "debug.tracker is wandb, whose package is not installed here. Install it, on every "
             "node: `pip install wandb`; or leave out --debug.tracker."
         )
-    return BackgroundTracker(lambda: TRACKERS[kind](config))
+    if os.environ.get("WANDB_MODE") == "offline" and not config.run_folder.local:
+        raise ConfigError(
+            "WANDB_MODE is offline, which keeps the numbers in the run's folder, but the run is "
+            "under a URL. Give --run.storage a folder, unset WANDB_MODE, or leave out "
+            "--debug.tracker."
+        )
 
 
-def _id_of(config: Config) -> str:
-    """Return a name for a run that a resumed run has too: of its folder, without its path."""
-    return hashlib.sha256(str(config.run_folder).encode()).hexdigest()[:16]
+def tracked_id(config: Config) -> str:
+    """Return a random name for a run, kept in its folder so that a resumed run has it too."""
+    path = config.run_folder / _ID_FILE
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        name = secrets.token_hex(8)
+        path.put(name.encode())
+        return name

@@ -24,6 +24,7 @@ from cyclegan.train.checkpoint.run_record import store_of_run
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.console import show_progress
+from cyclegan.train.monitor.trackers import require_tracker
 from cyclegan.train.run.process_group import ProcessGroupConfig
 from cyclegan.train.run.resources import (
     cores_of_worker,
@@ -89,6 +90,7 @@ def launch(config: Config, resume: Literal["auto", "never"] | StoragePath = "aut
     Raises:
         UserError: The run cannot start, a worker failed on its input, or a signal stopped it.
     """
+    require_tracker(config)
     store = open_store(config.store)
     require_mri(store)
     for mri in validation_volumes(store, "mri", "val", config):

@@ -34,6 +34,8 @@ BODIES = {
     "whole": round_head(1),
     "cut": round_head(1, 30, 21),
     "elsewhere": np.ones((400, 64, 64), bool),
+    "with shoulders beyond the slices": np.pad(round_head(1, 30), ((0, 0), (32, 32), (32, 32)))
+    | (np.arange(60) < 10)[:, None, None],
 }
 
 
@@ -47,7 +49,9 @@ def test_heights_are_those_of_the_engine(body, axis, tmp_path, monkeypatch):
 
     exec(height_code(info), names)
 
-    expected = axis.place(outline_of(body), SPACING_MM).heights(len(body))
+    rows, columns = ((n - 64) // 2 for n in body.shape[1:])
+    stored = body[:, rows : rows + 64, columns : columns + 64]
+    expected = axis.place(outline_of(stored), SPACING_MM).heights(len(body))
     np.testing.assert_array_equal(names["height"], expected)
 
 

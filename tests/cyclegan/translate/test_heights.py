@@ -7,6 +7,7 @@ import numpy as np
 from cyclegan.export.metadata import parse_info, write_info
 from cyclegan.export.training_stats import unfamiliar_properties
 from cyclegan.translate.engine import prepare_input
+from data_prep.preprocess.preprocess import preprocess
 from data_prep.preprocess.spec import PreprocessingSpec
 from mrct.imaging.volume import Volume
 from tests.cyclegan.export.test_height_code import AXIS
@@ -50,6 +51,27 @@ def test_another_part_of_the_body_is_told():
     texts = unfamiliar_properties(MODEL.trained_on, prepare_input(MODEL, scan(thigh)))
 
     assert any("so the heights of its slices are not known" in text for text in texts)
+
+
+def test_a_body_that_the_slices_cut_lies_where_conversion_lays_it():
+    wide = np.kron(round_head(1), np.ones((1, 2, 2), bool))
+    stored = preprocess(scan(wide), MODEL.preprocessing)
+    assert stored.whole_size
+
+    shown = prepare_input(MODEL, scan(wide))
+
+    assert shown.body.shape[1:] > stored.body.shape[1:]
+    assert shown.placement == AXIS.place(stored.outline, SPACING_MM)
+
+
+def test_an_outline_that_reaches_too_far_is_told_without_a_number():
+    shown = prepare_input(MODEL, scan(round_head(1)))
+    beyond = replace(shown, axis=replace(AXIS, sizes_mm=AXIS.sizes_mm[:50], low_mm=0, high_mm=49))
+
+    texts = unfamiliar_properties(MODEL.trained_on, beyond)
+
+    assert any("reaches too far beyond" in text for text in texts)
+    assert not any("inf" in text for text in texts)
 
 
 def test_the_axis_comes_back_from_the_file(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,14 +17,16 @@ import pytest
 
 from cyclegan.translate.command import TranslateCommand
 from cyclegan.translate.inputs import find_inputs
-from cyclegan.translate.summary import LIST, mend_list
+from cyclegan.translate.stages import TranslationOutcome
+from cyclegan.translate.summary import LIST, list_result, mend_list
 from cyclegan.translate.translate import died, translate_inputs
 from data_prep.readers.nifti import write_nifti
 from data_prep.readers.tolerances import Leniency
-from mrct.errors import ExitCode, UsageError
+from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UsageError
 from mrct.progress import QUIET_VARIABLE
 from tests.conftest import ROOT
 from tests.cyclegan.translate.conftest import centred, head
+from tests.support.models import INFO
 from tests.support.stores import make_store
 
 SHAPE = (12, 44, 36)
@@ -111,6 +114,24 @@ def test_an_incomplete_line_of_the_list_is_dropped(tmp_path):
     (tmp_path / LIST).write_text('{"input": 1}\n{"inp')
     mend_list(tmp_path)
     assert (tmp_path / LIST).read_text() == '{"input": 1}\n'
+
+
+def test_a_line_that_is_not_written_whole_is_a_full_disk(tmp_path):
+    heads, out = write_heads(tmp_path / "in", 1), tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (item, *_) = find_inputs((heads,), out, "mri", "test", INFO.preprocessing, Leniency()).inputs
+    outcome = TranslationOutcome(input=item, sha256="0" * 64, result=out / "r.nii.gz", is_new=True)
+    out.mkdir()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="No space left") as full:
+            list_result(outcome, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert full.value.errno in STORAGE_FULL_ERRNOS
+    assert (out / LIST).stat().st_size == 20
 
 
 def test_fewer_than_one_process_is_wrong_use(model_folder, tmp_path):

@@ -122,6 +122,18 @@ def test_one_scan_of_another_part_leaves_the_others_as_they_are():
     assert np.ptp(np.subtract(found, expected)) <= 2
 
 
+def test_a_scan_at_the_end_of_a_longer_axis_is_placed_there():
+    trunk = np.broadcast_to(np.hypot(COLUMNS_MM, ROWS_MM) < 120, (120, 64, 64))
+    bodies = [np.concatenate([trunk, round_head(size)]) for size in SIZES]
+
+    axis = fit_axis([*map(scan, bodies), *(scan(round_head(1, 20, 0)) for _ in SIZES)])
+
+    assert axis.sizes_mm
+    found = axis.place(outline_of(round_head(1, 30, 0)), SPACING_MM)
+    below = axis.place(outline_of(bodies[0]), SPACING_MM)
+    assert below.lowest - found.lowest == pytest.approx(len(trunk), abs=3)
+
+
 @pytest.mark.parametrize("count", [0, 1, FEWEST_ALIGNED - 1])
 def test_too_few_scans_have_no_common_axis_and_it_is_said(count):
     axis = fit_axis([scan(body) for body in BODIES[:count]])

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.preprocess.height_axis import HeightAxis
-from data_prep.store.check import check, repair
+from data_prep.store.check import check, remove_damaged, repair
 from data_prep.store.commits import seal, unseal
 from data_prep.store.contact_sheet import aligned_rows_of
 from data_prep.store.heights import HEIGHTS_FILE, axis_content, read_heights
@@ -195,12 +195,49 @@ def test_an_axis_of_another_store_or_an_earlier_fit_is_refused(store):
         open_store(store.path)
 
 
-def test_a_lost_axis_is_noticed_and_fitted_again(store):
+def test_a_lost_axis_is_noticed_and_fitted_again_with_a_word(store):
     (store.path / HEIGHTS_FILE).unlink()
     with pytest.raises(StoreError, match="do not belong together"):
         open_store(store.path)
+    said = []
 
-    repair(store.path, lambda text: None)
+    repair(store.path, said.append)
+
+    assert "was lost, and is fitted again. Runs on this store can only be resumed" in said[0]
+    assert open_store(store.path).contents == store.contents
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_nothing_is_written_in_place_of_a_lost_axis(store, fit):
+    write_round_heads(store.path, [(30, 15)], seed=1)
+    index = (store.path / INDEX).read_bytes()
+    (store.path / HEIGHTS_FILE).unlink()
+
+    with pytest.raises(StoreError, match=r"is missing: the axis(.|\n)*--repair"):
+        rebuild_index(store.path, fit=fit)
+
+    assert (store.path / INDEX).read_bytes() == index
+    assert not (store.path / HEIGHTS_FILE).exists()
+
+
+def test_the_repair_of_a_conversion_leaves_no_store_without_its_axis(store):
+    (store.path / HEIGHTS_FILE).write_bytes(b"")
+
+    remove_damaged(store.path, lambda text: None, full=False)
+
+    assert open_store(store.path).contents == store.contents
+
+
+def test_a_refit_that_fails_leaves_axis_and_index_as_they_were(store, monkeypatch):
+    write_round_heads(store.path, [(30, 15)], seed=1)
+
+    def fail(volume, axis):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.store.history.placement_of", fail)
+        with pytest.raises(MemoryError):
+            rebuild_index(store.path, refit=True)
 
     assert open_store(store.path).contents == store.contents
 

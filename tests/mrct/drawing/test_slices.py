@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from mrct.drawing.slices import CT_SOFT, ImagePanel, Windowing, apply_colours, grid, pixels, sheet
+from mrct.drawing.slices import (
+    CT_SOFT,
+    ImagePanel,
+    Windowing,
+    apply_colours,
+    grid,
+    in_twos,
+    pixels,
+    sheet,
+)
 
 GRAY = Windowing("gray", 0.0, 10.0, "of ten")
 RAMP = np.arange(20.0).reshape(4, 5)
@@ -64,3 +73,12 @@ def test_pixels_of_a_window_are_its_colours_and_the_unknown_is_black():
     values = np.array([[-5.0, 0.0, 10.0, 15.0, np.nan]])
 
     np.testing.assert_array_equal(apply_colours(values, GRAY)[0, :, 0], [0, 0, 255, 255, 0])
+
+
+def test_the_pictures_of_a_thin_stack_are_lower_not_wider():
+    thin = [picture(np.ones((2, 200)), pixel_mm=(5.0, 1.0), title="thin")] * 2
+
+    (rows, columns, _) = in_twos(thin, height=100).shape
+
+    assert columns / 2 == 600
+    assert rows == 30 + 30, "a line for titles"

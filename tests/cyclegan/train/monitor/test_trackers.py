@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +23,12 @@ from cyclegan.errors import ConfigError
 from cyclegan.train.monitor import trackers
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
 from cyclegan.train.monitor.telemetry import Telemetry
-from cyclegan.train.monitor.trackers import BackgroundTracker, open_tracker
+from cyclegan.train.monitor.trackers import (
+    BackgroundTracker,
+    WandbTracker,
+    open_tracker,
+    tracked_id,
+)
 from mrct.storage.local_path import LocalPath
 from tests.support.ports import free_ports
 from tests.support.runs import unstored_run
@@ -65,7 +75,7 @@ class FailingTracker(Kept):
 def test_a_tracker_gets_every_finite_number_in_order(tmp_path, monkeypatch):
     kept = Kept()
     monkeypatch.setitem(trackers.TRACKERS, "wandb", lambda config: kept)
-    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: ModuleSpec(name, None, origin=name))
 
     write_steps(tracked(tmp_path, "wandb"), 1, 2, 4)
 
@@ -102,12 +112,127 @@ def test_the_end_of_a_run_waits_for_what_is_not_sent(tmp_path):
             super().log(step, metrics)
 
     kept = SlowTracker()
-    tracker = BackgroundTracker(lambda: kept)
+    tracker = BackgroundTracker(lambda: kept, wait_s=60)
     for step in range(4):
         tracker.log(step, {"x": 1.0})
     tracker.close()
 
     assert len(kept.found) == 5
+
+
+def test_the_end_waits_less_than_a_stop_leaves_and_keeps_the_numbers_first(tmp_path, monkeypatch):
+    class Unreachable(Kept):
+        def close(self):
+            seen.append([line["step"] for line in read_lines(config.run_folder / METRICS)])
+            forever.wait(30)
+
+    seen: list[list[int]] = []
+    forever = threading.Event()
+    monkeypatch.setitem(trackers.TRACKERS, "mlflow", lambda config: Unreachable())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    config = tracked(tmp_path, "mlflow")
+    config = replace(config, scale=replace(config.scale, grace_s=1))
+
+    began = time.monotonic()
+    write_steps(config, 1, 2)
+    took_s = time.monotonic() - began
+    forever.set()
+
+    assert seen == [[1, 2]]
+    assert took_s < 20
+
+
+class FakeWandb(ModuleType):
+    """The package's functions, as `WandbTracker` calls them; steps that fall are dropped there."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.Settings = dict
+        self.given: dict[str, Any] = {}
+        self.axes: list[tuple[str, str | None]] = []
+        self.lines: list[dict[str, float]] = []
+
+    def init(self, **given):
+        self.given = given
+        return SimpleNamespace(
+            log=self.log,
+            finish=lambda: None,
+            define_metric=lambda name, step_metric=None: self.axes.append((name, step_metric)),
+        )
+
+    def log(self, metrics, step=None):
+        if step is None:
+            self.lines.append(metrics)
+
+
+@pytest.fixture
+def fake_wandb(monkeypatch) -> FakeWandb:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def test_wandb_is_told_no_host_user_path_or_code(tmp_path, fake_wandb):
+    config = tracked(tmp_path, "wandb")
+    config.run_folder.make_folder()
+    WandbTracker(config)
+
+    off = ("disable_code", "disable_git", "x_disable_machine_info", "x_disable_meta")
+    flags = fake_wandb.given["settings"]
+    assert flags == dict.fromkeys((*off, "x_disable_stats"), True) | {
+        "console": "off",
+        "host": "cyclegan",
+        "username": "cyclegan",
+    }
+    sent = {name: value for name, value in fake_wandb.given.items() if name != "dir"}
+    assert sent["config"] == computation_settings(config)
+    assert str(tmp_path) not in str(sent)
+    assert os.uname().nodename not in str(sent)
+    assert fake_wandb.given["dir"] == config.run_folder
+
+
+def test_wandb_gets_scores_of_an_earlier_step(tmp_path, fake_wandb):
+    config = tracked(tmp_path, "wandb")
+    config.run_folder.make_folder()
+    tracker = WandbTracker(config)
+    tracker.log(8, {"loss/generators": 1.0})
+    tracker.log(4, {"val/ssim": 0.5})
+
+    assert ("*", "step") in fake_wandb.axes
+    assert fake_wandb.lines == [
+        {"loss/generators": 1.0, "step": 8},
+        {"val/ssim": 0.5, "step": 4},
+    ]
+
+
+def test_a_new_run_in_the_place_of_another_is_another_run(tmp_path):
+    config = tracked(tmp_path, "wandb")
+    config.run_folder.make_folder()
+    first = tracked_id(config)
+    assert tracked_id(config) == first, "a resumed run"
+
+    shutil.rmtree(config.run_folder)
+    config.run_folder.make_folder()
+
+    assert tracked_id(config) != first
+
+
+def test_a_folder_called_wandb_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere/wandb").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere")])
+
+    with pytest.raises(ConfigError, match="package is not installed"):
+        open_tracker(tracked(tmp_path, "wandb"))
+
+
+def test_offline_numbers_of_a_run_under_a_url_have_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: ModuleSpec(name, None, origin=name))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = tracked(tmp_path, "wandb")
+    elsewhere = replace(config, run=replace(config.run, storage="s3://bucket/runs"))
+
+    with pytest.raises(ConfigError, match="WANDB_MODE is offline"):
+        open_tracker(elsewhere)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
 from mrct.storage.local_path import LocalPath
 from tests.support.ports import free_ports
+from tests.support.runs import unstored_run
 from tests.support.stores import make_store
 
 NOBODY = 65534
@@ -333,3 +334,12 @@ def test_what_takes_long_before_the_first_step_is_said(extent, said, config):
 
     assert workers == "2 workers"
     assert [said in delay for delay in delays] == [True] * bool(said)
+
+
+def test_a_tracker_that_cannot_be_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = unstored_run(tmp_path, "tracked")
+    config = replace(config, debug=replace(config.debug, tracker="mlflow"))
+
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI names no server"):
+        launch(config)
