@@ -36,7 +36,7 @@ from mrct.imaging.body_mask import body_mask
 from mrct.storage.paths import StoragePath
 
 HEIGHTS = (0.25, 0.42, 0.6, 0.78)
-"""Relative heights of the slices that every run is pictured at: jaws, orbits, brain, vertex."""
+"""Heights in the body of the slices that every run is pictured at: jaws, orbits, brain, vertex."""
 Subjects = list[dict[str, float]]
 
 

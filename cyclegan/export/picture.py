@@ -21,7 +21,7 @@ from mrct.imaging.modality import Modality
 Make = Callable[[StoredVolume, int], NDArray[np.float32]]
 """Returns the synthetic slice of a volume at an index, [rows, columns] in HU or MRI units."""
 _PICTURED_HEIGHT = 0.6
-"""Relative height of the slice: through the ventricles of a head, above the face."""
+"""Height of the slice in the body: through the ventricles of a head, above the face."""
 _HELD_OUT: tuple[Split, ...] = ("val", "test")
 _CARD_CT = CT_BONE._replace(unit="HU, bone window; right at the left")
 _CARD_MRI = Windowing("gray", 0.0, 1.0, "MRI, of its window; for research only")

@@ -15,13 +15,13 @@ from data_prep.preprocess.height_axis import (
     misfits,
 )
 
-FEWEST_ALIGNED = 4
-"""Scans from which a common axis is fitted."""
+FEWEST_ALIGNED, FEWEST_PEOPLE = 4, 2
+"""Scans, and people on them, from which a common axis is fitted."""
 MOST_FITTED = 128
 """Scans of a modality that are enough for a mean outline."""
 LEAST_COVERAGE = 0.1
-"""Share of the scans, and at least two, that lie at each point of the axis: no end of it shows the
-outline of a single person."""
+"""Share of the subjects, and at least two, that lie at each point of the axis: no end of it shows
+the outline of a single person."""
 _NO_FIT_MM = 2 * WORST_MISFIT_MM
 """What a scan without a fit counts in the mean misfit."""
 MOST_DOUBT_MM = 15.0
@@ -38,7 +38,7 @@ def scans_to_fit(count: int) -> list[int]:
     return numbers
 
 
-def fit_axis(scans: Sequence[Features]) -> HeightAxis:
+def fit_axis(scans: Sequence[Features], subjects: Sequence[str] | None = None) -> HeightAxis:
     """Return the common axis of scans.
 
     Offsets and mean outline are improved in turn (Procrustes analysis by shifts alone: Gower 1975,
@@ -46,17 +46,21 @@ def fit_axis(scans: Sequence[Features]) -> HeightAxis:
 
     Args:
         scans: Sizes of each scan by mm (`sizes_by_mm`).
+        subjects: Of whom each is; None: all of other people.
     """
-    if len(scans) < FEWEST_ALIGNED:
+    subjects = subjects or [*map(str, range(len(scans)))]
+    if len(scans) < FEWEST_ALIGNED or len({*subjects}) < FEWEST_PEOPLE:
         return HeightAxis(
             volumes=len(scans),
             fallback=f"{len(scans)} training volumes are too few for an axis of heights; "
-            f"{FEWEST_ALIGNED} are needed.",
+            f"{FEWEST_ALIGNED} of {FEWEST_PEOPLE} subjects are needed.",
         )
     starts = sorted(range(len(scans)), key=lambda number: -len(scans[number]))[:3]
     _, offsets = min((_fit_from(scans, start) for start in starts), key=lambda fit: fit[0])
-    mean, slices, with_body = _mean_outline(scans, offsets)
-    fewest = max(2, LEAST_COVERAGE * sum(offset is not None for offset in offsets))
+    mean = _mean_outline(scans, offsets)
+    slices, with_body = _subjects_at(scans, offsets, subjects, len(mean))
+    placed = {each for each, offset in zip(subjects, offsets, strict=True) if offset is not None}
+    fewest = max(FEWEST_PEOPLE, LEAST_COVERAGE * len(placed))
     known, held = np.flatnonzero(slices >= fewest), np.flatnonzero(with_body >= fewest)
     doubt = float(np.median([_doubt_mm(mean, scan) for scan in scans]))
     is_torn = len(held) < 2 or np.isnan(mean[known[0] : known[-1]]).any() or np.isinf(doubt)
@@ -101,7 +105,7 @@ def _fit_from(owns: Sequence[Features], start: int) -> tuple[float, list[int | N
         if moved == offsets:
             break
         offsets, cost = moved, float(np.mean([min(misfit, _NO_FIT_MM) for _, misfit in tried]))
-        axis, _, _ = _mean_outline(owns, offsets)
+        axis = _mean_outline(owns, offsets)
     return cost, offsets
 
 
@@ -111,18 +115,28 @@ def _best(axis: Features, own: Features) -> tuple[int | None, float]:
     return (int(offsets[best]) if np.isfinite(costs[best]) else None), float(costs[best])
 
 
-def _mean_outline(
-    owns: Sequence[Features], offsets: list[int | None]
-) -> tuple[Features, np.ndarray, np.ndarray]:
-    """Return the mean at each mm, and how many scans lie there, and with body."""
+def _mean_outline(owns: Sequence[Features], offsets: list[int | None]) -> Features:
+    """Return the mean at each mm."""
     placed = [(o, own) for o, own in zip(offsets, owns, strict=True) if o is not None]
     length = max(offset + len(own) for offset, own in placed)
     sums, slices = np.zeros((length, owns[0].shape[1])), np.zeros(length)
-    with_body = np.zeros(length)
     for offset, own in placed:
         here = slice(offset, offset + len(own))
         sums[here] += own
         slices[here] += 1
-        with_body[here] += own[:, 0] > 0
-    mean = np.where(slices[:, None] > 0, sums / np.maximum(slices, 1)[:, None], np.nan)
-    return mean, slices, with_body
+    mean: Features = np.where(slices[:, None] > 0, sums / np.maximum(slices, 1)[:, None], np.nan)
+    return mean
+
+
+def _subjects_at(
+    owns: Sequence[Features], offsets: list[int | None], subjects: Sequence[str], length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many subjects have a slice at each mm, and one with body."""
+    shown = {subject: np.zeros((2, length), bool) for subject in subjects}
+    for own, offset, subject in zip(owns, offsets, subjects, strict=True):
+        if offset is not None:
+            here = shown[subject][:, offset : offset + len(own)]
+            here[0] = True
+            here[1] |= own[:, 0] > 0
+    slices, with_body = np.sum([*shown.values()], axis=0)
+    return slices, with_body

@@ -111,8 +111,11 @@ def _windowing(volume: StoredVolume) -> Windowing:
 def caption_of(store: Store) -> str:
     """Return the caption of the contact sheet."""
     dz, dy, dx = store.spacing_mm
-    return (
+    heights = (
         "Heights: sagittal slices of training volumes, laid on the axis that they have in common.\n"
+    )
+    return (
+        f"{heights if store.axis.sizes_mm else ''}"
         f"Middle slices, of odd volumes the widest, {dz:g} x {dy:g} x {dx:g} mm (z y x), "
         "patient's right on the left,\n"
         f"body outlined. CT from {CT_SOFT.low:g} to {CT_SOFT.high:g} HU, MRI in its own window."

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from data_prep.datasets.split import SPLITS, Split
+from data_prep.preprocess.axis_fit import scans_to_fit
 from data_prep.preprocess.height_axis import WORST_MISFIT_MM
 from data_prep.store.commits import read_commit
 from data_prep.store.index import Volumes
@@ -22,6 +23,8 @@ EDGES_HU = np.arange(-1024, 2049, 64)
 """Edges of the histogram bins; higher values are counted in the last bin."""
 _BARS = " ▁▂▃▄▅▆▇█"
 
+MOST_WARNINGS = 10
+"""Largest number of volumes that are named because they do not fit the axis of heights."""
 SAMPLES = 4
 """Number of CT volumes per split that are read for the histograms."""
 
@@ -146,9 +149,15 @@ def height_lines(store: Store) -> Iterator[str]:
     """Yield sentences about the axis of heights and the volumes that do not fit it."""
     axis = store.axis
     if not axis.sizes_mm:
-        why = axis.fallback or "The train split needs an MRI and a CT for an axis in common."
-        yield f"Heights are those in each volume's field of view. {why}"
-        if len(store.select("mri", "train")) + len(store.select("ct", "train")) > axis.volumes > 0:
+        train = [len(store.select(modality, "train")) for modality in MODALITIES]
+        missing = (
+            "No conversion has ended yet, and so no axis was fitted: run the same convert again, "
+            f"or fit one to what is there: python -m data_prep heights {store.path} --refit"
+            if all(train)
+            else "The train split needs an MRI and a CT for an axis in common."
+        )
+        yield f"Heights are those in each volume's field of view. {axis.fallback or missing}"
+        if sum(len(scans_to_fit(count)) for count in train) > axis.volumes > 0:
             yield (
                 "Volumes were added since. To fit an axis to them, after which runs on this store "
                 f"cannot be resumed: python -m data_prep heights {store.path} --refit"
@@ -158,11 +167,17 @@ def height_lines(store: Store) -> Iterator[str]:
         f"Heights lie on an axis of {axis.high_mm - axis.low_mm:.0f} mm, on which {axis.volumes} "
         "training volumes were aligned by their outlines."
     )
-    for name, misfit in misfits_of(store).items():
+    misfits = misfits_of(store)
+    for name, misfit in [*misfits.items()][:MOST_WARNINGS]:
         found = "fits nowhere on it" if misfit is None else f"differs from it by {misfit:.0f} mm"
         yield (
             f"warning: The outline of {name} {found} ({WORST_MISFIT_MM:.0f} mm are usual at most). "
             "Look at its body mask; it may be another part of the body."
+        )
+    if len(misfits) > MOST_WARNINGS:
+        yield (
+            f"warning: So do {len(misfits) - MOST_WARNINGS} more; all of them: "
+            f"python -m data_prep heights {store.path} --json"
         )
 
 

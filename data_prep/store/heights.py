@@ -132,7 +132,8 @@ def fit_heights(records: Sequence[Record]) -> KeptAxis | None:
         return None
     fitted = [volumes[at] for volumes in train for at in scans_to_fit(len(volumes))]
     axis = fit_axis(
-        [sizes_by_mm(np.array(v["outline"]), spacing_of(np.array(v["affine"]))) for v in fitted]
+        [sizes_by_mm(np.array(v["outline"]), spacing_of(np.array(v["affine"]))) for v in fitted],
+        [v["subject"] for v in fitted],
     )
     subjects = {volume["subject"] for volume in fitted} if axis.sizes_mm else set()
     return KeptAxis(axis=axis, subjects=frozenset(subjects))

@@ -126,9 +126,10 @@ def store_of_run(run_folder: StoragePath, store: Store, contents: str | None = N
     if _axis_hash(run_folder) not in (None, store.axis.sha256):
         raise ConfigError(
             f"Run {run_folder.name} started with another axis of heights than {store.path.name} "
-            "has now: it was fitted again (`data_prep heights --refit`, or a subject was removed), "
-            "or it is another store. Slices would lie at other heights than those that the run has "
-            "learned. Use the store that it started with, or start a new run: --run.name NAME."
+            "has now: it was fitted when a later conversion had ended, or again (`data_prep "
+            "heights --refit`, or a subject was removed), or it is another store. Slices would lie "
+            "at other heights than those that the run has learned. Use the store that it started "
+            "with, or start a new run: --run.name NAME."
         )
     run = read_environment(run_folder)
     recorded = run["store_contents"] if run else None

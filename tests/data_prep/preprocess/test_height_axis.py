@@ -164,6 +164,17 @@ def test_no_end_of_the_axis_is_the_outline_of_one_person():
     assert len(axis.sizes_mm) <= len(AXIS.sizes_mm) + 6
 
 
+def test_no_end_of_the_axis_is_the_outline_of_one_person_scanned_twice():
+    low = [scan(round_head(size, 0, -60)) for size in (1, 1.01)]
+    scans = [*map(scan, BODIES), *low]
+
+    axis = fit_axis(scans, [*"abcdef", "g", "g"])
+
+    assert abs(axis.high_mm - AXIS.high_mm) <= 6
+    assert fit_axis(scans).high_mm > axis.high_mm + 40
+    assert not fit_axis(scans, ["a"] * len(scans)).sizes_mm
+
+
 def test_of_many_scans_enough_are_chosen_evenly():
     assert scans_to_fit(3) == [0, 1, 2]
     chosen = scans_to_fit(10_000)

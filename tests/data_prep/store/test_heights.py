@@ -10,7 +10,8 @@ from data_prep.__main__ import main
 from data_prep.preprocess.height_axis import HeightAxis
 from data_prep.store.check import check, remove_damaged, repair
 from data_prep.store.commits import seal, unseal
-from data_prep.store.contact_sheet import aligned_rows_of
+from data_prep.store.contact_sheet import aligned_rows_of, caption_of
+from data_prep.store.describe import height_lines
 from data_prep.store.heights import HEIGHTS_FILE, axis_content, read_heights
 from data_prep.store.history import as_of, rebuild_index
 from data_prep.store.index import INDEX
@@ -137,6 +138,37 @@ def test_too_few_volumes_fall_back_say_so_and_stay_so_until_a_refit(tmp_path, ca
     assert "--refit" in said
     main(["heights", str(path), "--refit"])
     assert open_store(path).axis.volumes == 6
+
+
+def test_volumes_beyond_those_of_a_fit_are_no_later_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("data_prep.preprocess.axis_fit.MOST_FITTED", 1)
+    write_round_heads(tmp_path / "s.zarr", CUTS)
+    rebuild_index(tmp_path / "s.zarr", fit=True)
+
+    main(["heights", str(tmp_path / "s.zarr")])
+
+    assert "2 training volumes are too few" in (said := capsys.readouterr().out)
+    assert "added since" not in said
+
+
+def test_a_conversion_that_has_not_ended_is_named_where_there_is_no_axis(tmp_path, capsys):
+    write_round_heads(tmp_path / "s.zarr", CUTS)
+    rebuild_index(tmp_path / "s.zarr")
+
+    main(["heights", str(tmp_path / "s.zarr")])
+
+    assert "No conversion has ended yet" in (said := capsys.readouterr().out)
+    assert "needs an MRI and a CT" not in said
+
+
+def test_of_many_volumes_that_do_not_fit_ten_are_named(store, monkeypatch):
+    many = dict.fromkeys(map(str, range(15)), 50.0)
+    monkeypatch.setattr("data_prep.store.describe.misfits_of", lambda store: many)
+
+    lines = [*height_lines(store)][1:]
+
+    assert len(lines) == 11
+    assert "So do 5 more" in lines[-1]
 
 
 def test_nothing_of_a_removed_subject_is_in_the_axis(store):
@@ -285,6 +317,7 @@ def test_a_head_that_was_written_whole_covers_the_axis(store):
 def test_the_picture_lays_training_volumes_side_by_side(store):
     rows = aligned_rows_of(store)
 
+    assert caption_of(store).startswith("Heights")
     assert [label for label, _ in rows] == ["heights\nMRI", "heights\nCT"]
     panels = [panel for _, row in rows for panel in row]
     assert len(panels) == 6
@@ -302,4 +335,6 @@ def test_without_an_axis_the_picture_has_no_such_rows(tmp_path):
     write_round_heads(tmp_path / "s.zarr", CUTS[:1])
     rebuild_index(tmp_path / "s.zarr", fit=True)
 
-    assert aligned_rows_of(open_store(tmp_path / "s.zarr")) == []
+    fallen_back = open_store(tmp_path / "s.zarr")
+    assert aligned_rows_of(fallen_back) == []
+    assert "Heights" not in caption_of(fallen_back)
