@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -49,11 +49,12 @@ class ProcessPool(Generic[Item, Result]):
     """The result of an item that two processes died of: the second had no other."""
     processes: int
 
-    def run(self) -> Iterator[Result]:
+    def run(self) -> Generator[Result, None, None]:
         """Yield a result for every item, as they come.
 
         The items of a process that died are given to others, one at a time and after all others,
         so that only the item that kills is given up. An exception in a process is raised here.
+        Closing the generator ends the processes, which an error elsewhere may have left.
 
         Raises:
             ProcessDiedError: Processes die before they take an item.

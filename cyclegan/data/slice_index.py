@@ -150,6 +150,20 @@ class Domain:
     """Usable slices; volume numbers are indices into `volumes`."""
 
 
+def serving_volumes(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:
+    """Return the volumes of a domain; in training, a subject contributes to one domain only."""
+    volumes = store.select(modality, split)
+    if split != "train" or config.allow_paired_train:
+        return volumes
+    subjects = volumes.texts("subject")
+    paired = np.isin(
+        subjects, store.select("ct" if modality == "mri" else "mri", split).texts("subject")
+    )
+    lost = [_kept(subject.decode()) != modality for subject in subjects[paired]]
+    paired[paired] = lost
+    return volumes.where(~paired)
+
+
 def find_domain(store: Store, config: DataConfig, modality: Modality, split: Split) -> Domain:
     """Find all slices of a domain with enough body and contrast.
 
@@ -163,7 +177,7 @@ def find_domain(store: Store, config: DataConfig, modality: Modality, split: Spl
         DataError: There are no such slices; the message names the reason and the setting or command
             that fixes it.
     """
-    volumes = _serving(store, config, modality, split)
+    volumes = serving_volumes(store, config, modality, split)
     parts = [
         volumes[start : start + VOLUMES_AT_ONCE]
         for start in range(0, len(volumes), VOLUMES_AT_ONCE)
@@ -186,20 +200,6 @@ def _shown(volumes: Volumes, config: DataConfig) -> SliceTable:
 
 def _with_body(volumes: Volumes, config: DataConfig) -> NDArray[np.bool_]:
     return volumes.of_slices("body_fraction") >= config.min_body_fraction
-
-
-def _serving(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:
-    """Return the volumes of a domain; in training, a subject contributes to one domain only."""
-    volumes = store.select(modality, split)
-    if split != "train" or config.allow_paired_train:
-        return volumes
-    subjects = volumes.texts("subject")
-    paired = np.isin(
-        subjects, store.select("ct" if modality == "mri" else "mri", split).texts("subject")
-    )
-    lost = [_kept(subject.decode()) != modality for subject in subjects[paired]]
-    paired[paired] = lost
-    return volumes.where(~paired)
 
 
 def _kept(subject: str) -> Modality:

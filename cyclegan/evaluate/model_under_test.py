@@ -177,7 +177,7 @@ def _seen_line(found: CheckpointLocation, store: Store) -> str:
         shown = as_of(learned, record["store_contents"])
     per_epoch = steps_per_epoch(shown, found.config) if shown else None
     training = Training.of(found.config, found.checkpoint.name, per_epoch)
-    return seen_line(SeenScans.of(shown) if shown else SeenScans(), training)
+    return seen_line(SeenScans.of(shown, found.config.data) if shown else SeenScans(), training)
 
 
 def _exported(

@@ -223,8 +223,8 @@ def export_models(
             make = slice_by_network(network, store, info)
             picture = example_picture(store, info.source, make, people=people_shown)
             if picture:
-                (part / PICTURE).write_bytes(picture)
-            (part / CARD).write_text(model_card(checked, PICTURE if picture else ""))
+                (part / PICTURE).write_bytes(picture.content)
+            (part / CARD).write_text(model_card(checked, picture))
 
     publish_folder(folder, fill, overwrite=overwrite)
     return parity
@@ -260,7 +260,7 @@ def model_info(
         store_fingerprint=store.fingerprint,
         store_contents=contents,
         trained_on=trained_on(store, shown) if is_known else TrainedOn(),
-        seen=SeenScans.of(store) if is_known else SeenScans(),
+        seen=SeenScans.of(store, config.data) if is_known else SeenScans(),
         training=Training.of(
             config, checkpoint, steps_per_epoch(store, config) if is_known else None
         ),

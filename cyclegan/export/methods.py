@@ -48,6 +48,17 @@ _TERMS = {
 """What each term of the loss is called in a paper."""
 
 
+_GUIDES = {
+    "none": "",
+    "atlas": " The generator's output is added to the mean HU that the training CTs have at a "
+    "pixel's position in the body.",
+    "table": " The generator's output is added to the HU that the training CTs have at a pixel's "
+    "position in the body and MRI value, by a contrast table fitted by expectation-maximisation "
+    "{dempster}.",
+}
+"""What a guided generator corrects."""
+
+
 def methods_section(info: ModelInfo | TableInfo) -> str:
     """Return the paragraph, with numbers for its citations in the order of their first use, and the
     list of these, as Markdown."""
@@ -70,7 +81,7 @@ def _of_network(info: ModelInfo) -> str:
     text = (
         f"Synthetic {target}s were made from {inputs} by the generator of a CycleGAN {{zhu}}: a "
         f"residual network {{johnson}} with {generator.filters} filters and {generator.blocks} "
-        f"blocks. {_data(info.seen, info)}"
+        f"blocks. {_data(info.seen, info)}{_GUIDES[generator.guide]}"
     )
     if not trained.pairs_per_step:
         return text
@@ -83,12 +94,14 @@ def _of_network(info: ModelInfo) -> str:
         else ""
     )
     rate = {"constant": "constant", "linear": "linear decay", "cosine": "cosine decay"}
+    of_judge = trained.discriminator_learning_rate
+    judged = f" (discriminators {of_judge:g})" if of_judge not in (0, trained.learning_rate) else ""
     start = " The first weights were those of another model." if info.initial_weights else ""
     return (
         f"{text} PatchGAN discriminators {{isola}}{norm} judged both domains. The "
         f"generators' loss was {terms}. Training took {trained.steps:,} steps"
         f"{epochs} of {trained.pairs_per_step} unpaired slice(s) of each modality with Adam "
-        f"{{kingma}}, learning rate {trained.learning_rate:g} "
+        f"{{kingma}}, learning rate {trained.learning_rate:g}{judged} "
         f"({rate[trained.learning_rate_schedule]}).{start}{mean}"
     )
 

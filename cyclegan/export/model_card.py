@@ -5,11 +5,13 @@ has more of them.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from cyclegan.config.pinned_path import split_pin
 from cyclegan.export.metadata import ModelInfo, TableInfo
 from cyclegan.export.methods import methods_section
+from cyclegan.export.model_folder import PICTURE
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import table_code, usage_code
 from mrct.version import DISTRIBUTION, __version__
@@ -28,9 +30,20 @@ _CARD_SCORES = {
 _GENERATOR = "CycleGAN"
 
 
-def model_card(info: ModelInfo, picture: str = "") -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardPicture:
+    """The picture of a card."""
+
+    content: bytes
+    """PNG."""
+    titles: tuple[str, ...]
+    """What it shows, from left to right."""
+    is_phantom: bool
+
+
+def model_card(info: ModelInfo, picture: CardPicture | None = None) -> str:
     """Return the model card as Markdown: the restriction to research use and a table first, then
-    how to use and how to cite it. `picture` is the name of its file, if there is one."""
+    how to use and how to cite it."""
     source, target = NAMES[info.source], NAMES[info.target]
     unit = "HU" if info.target == "ct" else "grey levels of 4095"
     worst = max(info.parity.values(), default=None)
@@ -55,7 +68,7 @@ def model_card(info: ModelInfo, picture: str = "") -> str:
 # {source} to synthetic {target}: {info.run}
 
 {RESTRICTION}
-{picture_of(picture, info)}
+{picture_of(picture)}
 {table(rows)}
 
 ## Limits
@@ -88,7 +101,7 @@ crafted `.pt2` file contains, and SHA256SUMS tells damage only.
 {methods_part(info)}"""
 
 
-def table_card(info: TableInfo, picture: str = "") -> str:
+def table_card(info: TableInfo, picture: CardPicture | None = None) -> str:
     """Return the model card as Markdown: the restriction to research use and a table first."""
     rows = [
         ("makes", "synthetic CTs from whole MRIs, by a table in place of a network"),
@@ -104,12 +117,12 @@ def table_card(info: TableInfo, picture: str = "") -> str:
 # MRI to synthetic CT by a contrast table: {info.run}
 
 {RESTRICTION}
-{picture_of(picture, info)}
+{picture_of(picture)}
 {table(rows)}
 
 The HU of a voxel are those that training CTs have at its position and that look like its MRI value,
 refit to the one MRI, with neighbours that go together (a Markov random field). What each HU looks
-like was learned from MRIs and CTs of different people, without a pair.
+like was learned from MRIs and CTs without using a pair of one person.
 
 ## Limits
 
@@ -142,7 +155,8 @@ def data_rows(info: ModelInfo | TableInfo) -> list[tuple[str, str]]:
     seen = info.seen
     if not seen.people:
         return [("has seen", "not recorded")]
-    return [("has seen", f"{seen.who}: {seen.scans('mri')} and {seen.scans('ct')}, unpaired")]
+    both = f", both of {seen.paired} of them" if seen.paired else ", unpaired"
+    return [("has seen", f"{seen.who}: {seen.scans('mri')} and {seen.scans('ct')}{both}")]
 
 
 def grid_row(info: ModelInfo | TableInfo) -> str:
@@ -186,8 +200,8 @@ def scores_row(scores: dict[str, Any] | None) -> str:
     ]
     if not scores or not found:
         return "none were given; `python -m cyclegan.evaluate` measures them"
-    people = f", {scores['num_subjects']} people" if "num_subjects" in scores else ""
-    return f"{', '.join(found)} ({scores.get('split', 'unknown')} split{people})"
+    count = f", {scores['num_subjects']} subjects" if "num_subjects" in scores else ""
+    return f"{', '.join(found)} ({scores.get('split', 'unknown')} split{count})"
 
 
 def origin_rows(info: ModelInfo | TableInfo) -> list[tuple[str, str]]:
@@ -212,13 +226,14 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def picture_of(name: str, info: ModelInfo | TableInfo) -> str:
+def picture_of(picture: CardPicture | None) -> str:
     """Return the picture with its caption, or nothing."""
-    if not name:
+    if picture is None:
         return ""
     return (
-        f"\n![One slice: source, synthetic {NAMES[info.target]}, real]({name})\n\n"
-        "One slice of a subject that was not trained on.\n"
+        f"\n![One slice: {', '.join(picture.titles)}]({PICTURE})\n\n"
+        f"One slice of a {'phantom' if picture.is_phantom else 'subject'} that was not trained "
+        "on.\n"
     )
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cyclegan.data.reader import SliceRef
 from cyclegan.export.metadata import MRI_OUTPUT_WINDOW, ModelInfo
+from cyclegan.export.model_card import CardPicture
 from cyclegan.export.parity import model_inputs
 from cyclegan.inference.slices import Network, to_values, translate_volume
 from data_prep.datasets.split import Split
@@ -26,8 +27,10 @@ _CARD_CT = CT_BONE._replace(unit="HU, bone window; right at the left")
 _CARD_MRI = Windowing("gray", 0.0, 1.0, "MRI, of its window; for research only")
 
 
-def example_picture(store: Store, source: Modality, make: Make, *, people: bool) -> bytes | None:
-    """Return the picture as PNG, without any text of a patient.
+def example_picture(
+    store: Store, source: Modality, make: Make, *, people: bool
+) -> CardPicture | None:
+    """Return the picture, without any text of a patient.
 
     None if no volume is held out, or if it shows a person and `people` may not be shown.
     """
@@ -35,11 +38,12 @@ def example_picture(store: Store, source: Modality, make: Make, *, people: bool)
     volume = next((volumes[0] for volumes in held_out if len(volumes)), None)
     if volume is None or not (people or volume.kind == PHANTOM):
         return None
+    partner = store.volumes.named(volume.link) if volume.link else None
     z = int(np.abs(volume.height - _PICTURED_HEIGHT).argmin())
     images = [(source, "", store.voxels(volume)[z], volume.window)]
     target: Modality = "ct" if source == "mri" else "mri"
     images.append((target, "synthetic ", make(volume, z), MRI_OUTPUT_WINDOW))
-    if volume.link and (partner := store.volumes.named(volume.link)):
+    if partner and (people or partner.kind == PHANTOM):
         images.append((target, "real ", store.voxels(partner)[z], partner.window))
     _, dy, dx = store.spacing_mm
     row = [
@@ -51,7 +55,11 @@ def example_picture(store: Store, source: Modality, make: Make, *, people: bool)
         )
         for modality, prefix, values, (low, high) in images
     ]
-    return png(grid([("", row)], (_CARD_MRI, _CARD_CT), tile_inches=2.4))
+    return CardPicture(
+        content=png(grid([("", row)], (_CARD_MRI, _CARD_CT), tile_inches=2.4)),
+        titles=tuple(panel.title for panel in row),
+        is_phantom=volume.kind == PHANTOM,
+    )
 
 
 def slice_by_network(network: Network, store: Store, info: ModelInfo) -> Make:

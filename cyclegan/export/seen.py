@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cyclegan.config.config import Config, LossConfig
+from cyclegan.config.config import Config, DataConfig, LossConfig
+from cyclegan.data.slice_index import serving_volumes
 from cyclegan.errors import require
 from data_prep.dicom.image_kind import KINDS, PHANTOM
 from data_prep.store.store import Store
@@ -20,7 +21,7 @@ _MOST = 1 << 40
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeenScans:
-    """The volumes of the train split, both modalities together."""
+    """The volumes that were learned from, both modalities together."""
 
     people: int = 0
     """Number of subjects; with 0 nothing is known."""
@@ -28,9 +29,12 @@ class SeenScans:
     """Number of MRIs by kind (`data_prep.dicom.image_kind`)."""
     ct: dict[str, int] = field(default_factory=dict)
     """The same of CTs."""
+    paired: int = 0
+    """Number of subjects of whom both an MRI and a CT are among them."""
 
     def __post_init__(self) -> None:
         require(0 <= self.people < _MOST, "The number of people must be 0 or more.")
+        require(0 <= self.paired <= self.people, "The number of pairs must be one of people.")
         for modality in MODALITIES:
             kinds = self.kinds(modality)
             require(
@@ -41,15 +45,26 @@ class SeenScans:
             )
 
     @classmethod
-    def of(cls, store: Store) -> "SeenScans":
-        """Return those of a store; only its index is read."""
-        trained = {modality: store.select(modality, "train") for modality in MODALITIES}
+    def of(cls, store: Store, config: DataConfig | None = None) -> "SeenScans":
+        """Return those of the train split of a store, of which only the index is read; with the
+        settings of a run those that its networks are shown, often one scan of a paired subject."""
+        trained = {
+            modality: serving_volumes(store, config, modality, "train")
+            if config
+            else store.select(modality, "train")
+            for modality in MODALITIES
+        }
         kinds = {
             modality: dict(Counter(kind.decode() for kind in volumes.texts("kind").tolist()))
             for modality, volumes in trained.items()
         }
-        people = {name for volumes in trained.values() for name in volumes.texts("subject")}
-        return cls(people=len(people), mri=kinds["mri"], ct=kinds["ct"])
+        of_mri, of_ct = (set(trained[each].texts("subject").tolist()) for each in MODALITIES)
+        return cls(
+            people=len(of_mri | of_ct),
+            mri=kinds["mri"],
+            ct=kinds["ct"],
+            paired=len(of_mri & of_ct),
+        )
 
     def kinds(self, modality: str) -> dict[str, int]:
         """Return the number of volumes of a modality by kind."""
@@ -112,6 +127,8 @@ class Training:
     pairs_per_step: int = 0
     """Unpaired slices of each modality in a step; with 0 nothing is known."""
     learning_rate: float = 0.0
+    discriminator_learning_rate: float = 0.0
+    """0 if it is not known."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
     loss: dict[str, float] = field(default_factory=dict)
     """Weights of the terms of the generators' loss, without those of 0."""
@@ -139,6 +156,7 @@ class Training:
             epochs=round(steps / steps_per_epoch, 2) if steps_per_epoch else 0.0,
             pairs_per_step=config.batch.global_size,
             learning_rate=config.optimizer.learning_rate,
+            discriminator_learning_rate=config.optimizer.discriminator_learning_rate,
             learning_rate_schedule=config.optimizer.schedule,
             loss=config.loss.effective_weights,
             is_spectral=config.discriminator.spectral,

@@ -16,7 +16,7 @@ from cyclegan.export.metadata import (
     other_version,
     write_info,
 )
-from cyclegan.export.model_card import table_card
+from cyclegan.export.model_card import CardPicture, table_card
 from cyclegan.export.model_folder import CARD, PICTURE, content_of, verify_model
 from data_prep.store.subject_record import SUBJECTS_FILE, SubjectRecord, subjects_content
 from mrct.storage.local_path import LocalPath
@@ -35,15 +35,15 @@ def write_table_model(
     info: TableInfo,
     table: bytes,
     subjects: SubjectRecord,
-    picture: bytes | None = None,
+    picture: CardPicture | None = None,
 ) -> None:
     """Write the files of a table's model folder but SHA256SUMS; see `publish_folder`."""
     (folder / TABLE_FILE).write_bytes(table)
     (folder / SUBJECTS_FILE).write_bytes(subjects_content(subjects))
     write_info(info, folder)
     if picture:
-        (folder / PICTURE).write_bytes(picture)
-    (folder / CARD).write_text(table_card(info, PICTURE if picture else ""))
+        (folder / PICTURE).write_bytes(picture.content)
+    (folder / CARD).write_text(table_card(info, picture))
 
 
 def is_table_model(folder: Path) -> bool:

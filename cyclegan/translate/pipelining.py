@@ -2,7 +2,7 @@
 written.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ def run_pipelined(
     read: Callable[[Item], Read],
     work: Callable[[Read], Made],
     write: Callable[[Made], Written],
-) -> Iterator[Written]:
+) -> Generator[Written, None, None]:
     """Yield the result of `write` for each item, in order; `work` runs in the caller's thread.
 
     At most three items are in memory, one per stage. The first exception of a stage is raised, and

@@ -2,10 +2,12 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -46,13 +48,15 @@ from mrct.process_pool import ProcessPool
 from mrct.progress import progress, say_state
 from mrct.storage.atomic import remove_abandoned
 from mrct.storage.local_path import LocalPath, make_output_folder
+from mrct.storage.lock import wait_for_lock
 
 FORMAT_OF_ENGINE: dict[str, File] = {"torch": "safetensors", "onnxruntime": "onnx"}
 
 
 def translate_inputs(command: TranslateCommand) -> ExitCode:
     """Translate all inputs; one that cannot be used does not stop the others."""
-    engine = open_job(command)
+    several = command.processes > 1
+    engine = open_job(command, works_here=not several)
     info = engine.info
     print(info.seen_line, flush=True)
     say_state("Looking for inputs")
@@ -77,18 +81,23 @@ def translate_inputs(command: TranslateCommand) -> ExitCode:
         open_key(out.beside(".key"))  # before any process does
     labels = Counter(item.label for item in found.inputs)
     processes = min(command.processes, len(found.inputs))
-    with progress("translate", total=len(found.inputs)) as advance:
+    with ExitStack() as opened:
+        advance = opened.enter_context(progress("translate", total=len(found.inputs)))
         if processes > 1:
+            threads = torch.get_num_threads() // processes
+            locks = LocalPath(opened.enter_context(TemporaryDirectory()))
             done = ProcessPool(
                 items=found.inputs,
-                open_work=partial(open_work, command, labels, torch.get_num_threads() // processes),
+                open_work=partial(open_work, command, labels, threads, locks),
                 give_up=partial(died, info.source),
                 processes=processes,
             ).run()
         else:
+            engine = open_job(command) if several else engine
             job = translation_job(command, engine, labels, partial(advance, 0))
             done = work(job, found.inputs)
-        for outcome in done:
+        # Else an error here keeps it, and the end of the interpreter waits for its processes.
+        for outcome in opened.enter_context(closing(done)):
             if outcome.refusal:
                 quarantine.add(outcome.refusal, outcome.input.path)
             outcomes.append(outcome)
@@ -127,26 +136,35 @@ def translation_job(
     )
 
 
-def work(job: TranslationJob, items: Iterable[Input]) -> Iterator[TranslationOutcome]:
+def work(
+    job: TranslationJob, items: Iterable[Input], locks: LocalPath | None = None
+) -> Generator[TranslationOutcome, None, None]:
     """Translate inputs, in order: while one is in the network the next is read and the last one
-    written."""
+    written.
+
+    Where other processes do so too, all have one folder of `locks`, so that of equal inputs, which
+    have one result, the second finds that of the first.
+    """
 
     def write(stage: TranslatedInput | TranslationOutcome) -> TranslationOutcome:
         """Write a result and list it at once, since the process may be killed before the next."""
-        outcome = job.write(stage)
-        if outcome.is_new:
-            list_result(outcome, job.out)
+        if isinstance(stage, TranslationOutcome):
+            return stage
+        with wait_for_lock(locks / stage.loaded.result.path.name) if locks else nullcontext():
+            outcome = job.write(stage)
+            if outcome.is_new:
+                list_result(outcome, job.out)
         return outcome
 
     return run_pipelined(items, job.read, job.translate, write)
 
 
 def open_work(
-    command: TranslateCommand, labels: Counter[str], threads: int
+    command: TranslateCommand, labels: Counter[str], threads: int, locks: LocalPath
 ) -> Callable[[Iterator[Input]], Iterator[TranslationOutcome]]:
     """Open the model in one of several processes, with its share of the threads."""
     torch.set_num_threads(max(1, threads))
-    return partial(work, translation_job(command, open_job(command), labels))
+    return partial(work, translation_job(command, open_job(command), labels), locks=locks)
 
 
 def died(source: Modality, item: Input) -> TranslationOutcome:
@@ -162,8 +180,13 @@ def died(source: Modality, item: Input) -> TranslationOutcome:
     return TranslationOutcome(input=item, refusal=refusal)
 
 
-def open_job(command: TranslateCommand) -> TranslationEngine | TableEngine:
+def open_job(
+    command: TranslateCommand, *, works_here: bool = True
+) -> TranslationEngine | TableEngine:
     """Open the model with the options of the command.
+
+    Unless it `works_here`, this process only asks what the model is, and opens it on the CPU: the
+    GPU's memory is for those that work.
 
     Raises:
         UsageError: The options do not fit the machine or the model.
@@ -177,7 +200,11 @@ def open_job(command: TranslateCommand) -> TranslationEngine | TableEngine:
             "--engine onnxruntime runs on the CPU in fp32. Leave out --device and --precision, or "
             "use --engine torch."
         )
-    where = device if device != "auto" else "cpu" if on_onnx else best_device().type
+    where: str = device
+    if not works_here or (device == "auto" and on_onnx):
+        where = "cpu"
+    elif device == "auto":
+        where = best_device().type
     direction = DIRECTION_OF_FLAG[command.direction] if command.direction else None
     folder = model_folder_of(command.model, direction)
     if (folder / SUMS).is_file() and is_table_model(folder):
@@ -191,7 +218,7 @@ def open_job(command: TranslateCommand) -> TranslationEngine | TableEngine:
         raise UsageError(
             "--format dicom writes CT series, and this model makes MRIs. Give --format nifti."
         )
-    if command.compile:
+    if command.compile and works_here:
         model = compile_engine(model, command)
     return TranslationEngine(
         model=model,

@@ -6,6 +6,7 @@ any of them the kind is unknown.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from mrct.errors import VolumeError
 from mrct.imaging.modality import Modality
 
 _MOST_BYTES = 4 << 20
+_PHANTOM_NAME = re.compile(r"phantom-\d{4,}")
+"""What a cohort calls its files: others that lie beside them may be of people."""
 _IN_SECONDS = ("EchoTime", "RepetitionTime", "InversionTime")
 _KIND_OF_BIDS_SUFFIX: dict[str, ImageKind] = {
     "t1w": "T1w",
@@ -39,7 +42,7 @@ def file_facts(path: Path, modality: Modality) -> tuple[ImageKind, ImageFacts, V
     """Return the kind of a volume file, its facts, and why it shows no anatomy, or None."""
     name = stem_of(path.name)
     facts = _sidecar_facts(path.with_name(f"{name}.json"))
-    if (path.parent.parent / PHANTOM_ORIGIN).is_file():
+    if _PHANTOM_NAME.fullmatch(name) and (path.parent.parent / PHANTOM_ORIGIN).is_file():
         return PHANTOM, facts, None
     kind = kind_of(facts, modality) if facts != ImageFacts() else "unknown"
     if kind == "unknown":

@@ -80,7 +80,7 @@ def test_a_checkpoint_is_exported_with_its_scores(run, store, tmp_path, capsys):
         # The store's volumes are no phantoms, and nobody allowed to show people.
         assert not (model_folder / PICTURE).exists()
     card = (folder / "model_both/to_ct" / CARD).read_text()
-    assert "| scores | MAE 87 HU (test split, 4 people) |" in card
+    assert "| scores | MAE 87 HU (test split, 4 subjects) |" in card
     assert "| licence of the weights | CC-BY-NC-4.0 |" in card
     printed = capsys.readouterr()
     assert "Writing step_00000000 in three formats" in printed.err

@@ -183,7 +183,7 @@ def test_the_card_says_what_the_model_is_and_what_it_scored(info):
     card = model_card(replace(info, parity={"generator.onnx": 0.0012}))
 
     assert "research only" in card
-    assert "| scores | MAE 123 HU, bone Dice 0.81 (test split, 4 people) |" in card
+    assert "| scores | MAE 123 HU, bone Dice 0.81 (test split, 4 subjects) |" in card
     assert "differ from the trained network by at most 0.0012 HU |" in card
     assert "| scores | none were given; `python -m" in model_card(replace(info, scores=None))
 

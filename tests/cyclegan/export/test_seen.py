@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from cyclegan.config.presets import smoke
+from cyclegan.data.slice_index import find_domain
 from cyclegan.errors import ConfigError
 from cyclegan.export.seen import SeenScans, Training, seen_line
 from data_prep.dicom.image_kind import PHANTOM
+from mrct.imaging.modality import MODALITIES
 from tests.support.stores import make_store
 
 
@@ -44,6 +46,19 @@ def test_the_train_split_alone_was_seen(tmp_path):
     store = make_store(tmp_path / "s.zarr", mri=3, ct=2, paired=1, splits=splits, kind=PHANTOM)
 
     assert SeenScans.of(store) == SeenScans(people=4, mri={PHANTOM: 2}, ct={PHANTOM: 2})
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_network_has_seen_one_scan_of_a_paired_subject_unless_both_are_allowed(tmp_path, allowed):
+    store = make_store(tmp_path / "s.zarr", mri=1, ct=1, paired=3, shape=(3, 32, 32), kind=PHANTOM)
+    data = replace(smoke().data, allow_paired_train=allowed)
+
+    seen = SeenScans.of(store, data)
+
+    domains = [find_domain(store, data, modality, "train").volumes for modality in MODALITIES]
+    assert [seen.mri[PHANTOM], seen.ct[PHANTOM]] == [len(volumes) for volumes in domains]
+    assert (seen.people, seen.paired) == (5, 3 if allowed else 0)
+    assert SeenScans.of(store).mri == {PHANTOM: 4}
 
 
 def test_the_length_of_a_training_is_that_of_the_checkpoint():

@@ -8,25 +8,41 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import torch
 
+from cyclegan.export.formats import Format
+from cyclegan.export.model_folder import ExportedModel, read_model
+from cyclegan.translate import translate
 from cyclegan.translate.command import TranslateCommand
-from cyclegan.translate.inputs import find_inputs
+from cyclegan.translate.inputs import Input, find_inputs
 from cyclegan.translate.stages import TranslationOutcome
 from cyclegan.translate.summary import LIST, list_result, mend_list
-from cyclegan.translate.translate import died, translate_inputs
+from cyclegan.translate.translate import (
+    died,
+    open_job,
+    translate_inputs,
+    translation_job,
+    work,
+)
 from data_prep.readers.nifti import write_nifti
 from data_prep.readers.tolerances import Leniency
 from mrct.errors import STORAGE_FULL_ERRNOS, ExitCode, UsageError
 from mrct.progress import QUIET_VARIABLE
+from mrct.storage.local_path import LocalPath
 from tests.conftest import ROOT
 from tests.cyclegan.translate.conftest import centred, head
 from tests.support.models import INFO
+from tests.support.pool_work import open_odd_results
 from tests.support.stores import make_store
 
 SHAPE = (12, 44, 36)
@@ -44,7 +60,8 @@ def write_heads(folder: Path, count: int) -> Path:
 
 
 def results_of(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.glob("*.nii.gz"))}
+    """Finished ones: a kill may leave the hidden part of one, which a later command removes."""
+    return {path.name: path.read_bytes() for path in sorted(out.glob("[!.]*.nii.gz"))}
 
 
 def listed_in(out: Path) -> list[str]:
@@ -84,6 +101,54 @@ def test_equal_inputs_have_one_result_and_one_line(tmp_path, model_folder, capsy
 
     assert "1 translated, 1 already there, 0 refused" in capsys.readouterr().out
     assert listed_in(out) == list(results_of(out))
+
+
+def test_equal_inputs_that_two_processes_write_at_once_are_listed_once(tmp_path, model_folder):
+    heads, out = write_heads(tmp_path / "in", 1), tmp_path / "out"
+    command = TranslateCommand(model=model_folder, inputs=(heads,), out=out)
+    found = find_inputs((heads,), out, "mri", "test", INFO.preprocessing, Leniency()).inputs
+    out.mkdir()
+    (tmp_path / "locks").mkdir()
+    both = threading.Barrier(2)
+
+    def meet(said: str) -> None:
+        if said == f"slice {SHAPE[0]} of {SHAPE[0]}":
+            both.wait(60)
+
+    def translate_one(item: Input) -> TranslationOutcome:
+        labels = Counter(item.label for item in found)
+        job = translation_job(command, open_job(command), labels, meet)
+        (outcome,) = work(job, [item], LocalPath(tmp_path / "locks"))
+        return outcome
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = list(threads.map(translate_one, found))
+
+    assert sorted(outcome.is_new for outcome in outcomes) == [False, True]
+    assert listed_in(out) == list(results_of(out))
+
+
+def test_the_first_of_several_processes_leaves_the_device_to_them(
+    tmp_path, model_folder, monkeypatch
+):
+    """And an error in it ends them, whoever keeps the error."""
+    heads, out = write_heads(tmp_path / "in", 1), tmp_path / "out"
+    command = TranslateCommand(model=model_folder, inputs=(heads,), out=out, processes=2)
+    opened: list[str] = []
+
+    def read(folder: Path, form: Format, device: str) -> ExportedModel:
+        opened.append(device)
+        return read_model(folder, form, "cpu")
+
+    monkeypatch.setattr(translate, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(translate, "read_model", read)
+    monkeypatch.setattr(translate, "open_work", open_odd_results)
+    with pytest.raises(AttributeError, match="refusal") as kept:
+        translate_inputs(command)
+
+    assert active_children() == []
+    assert opened == ["cpu"]
+    assert kept.tb is not None
 
 
 def test_a_volume_of_a_store_reaches_another_process(tmp_path):

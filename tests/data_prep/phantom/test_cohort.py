@@ -221,7 +221,8 @@ def test_a_cohort_states_what_it_is_made_of(tmp_path):
     assert read_origin(tmp_path) == CohortOrigin(seed=9, settings=settings)
     assert read_origin(tmp_path / "elsewhere") is None
     (listed,) = find_in_manifest(tmp_path / "manifest.csv").volumes
-    assert listed.kind == file_facts(tmp_path / "ct" / "x.nii.gz", "ct")[0] == PHANTOM
+    assert listed.kind == file_facts(tmp_path / "ct" / "phantom-0000.nii.gz", "ct")[0] == PHANTOM
+    assert file_facts(tmp_path / "ct" / "sub-01_T1w.nii.gz", "mri")[0] == "T1w"  # put beside them
     assert file_facts(tmp_path / "x.nii.gz", "ct")[0] == "unknown"
     written = (tmp_path / "phantom.json").read_text()
     (tmp_path / "phantom.json").write_text(written.replace("ct_skull", "of_the_future"))
