@@ -92,16 +92,17 @@ class SeenScans:
         """The number of people, if they are people."""
         if self.are_phantoms:
             return f"{self.people} phantom{'s' * (self.people != 1)}, no person"
-        one, many = ("person", "people") if self.known_kinds else ("subject", "subjects")
-        found = f"{self.people} {one if self.people == 1 else many}"
-        return found + " or phantoms" * bool(self.phantoms)
+        if not self.known_kinds:
+            return f"{self.people} subject{'s' * (self.people != 1)} of unknown kind"
+        people = "person" if self.people == 1 else "people"
+        return f"{self.people} {people}{' or phantoms' * bool(self.phantoms)}"
 
     def scans(self, modality: str) -> str:
         """Return the number of scans of a modality, with their kinds unless all are phantoms."""
         kinds = self.kinds(modality)
         count = sum(kinds.values())
         text = f"{count} {modality.upper()}{'s' * (count != 1)}"
-        if self.are_phantoms or not kinds:
+        if self.are_phantoms or not kinds or not self.known_kinds:
             return text
         names = ", ".join(
             f"{'kind not recorded' if kind == 'unknown' else kind}"

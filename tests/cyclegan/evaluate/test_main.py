@@ -53,7 +53,7 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
     printed, said = capsys.readouterr()
     assert "Making the baselines from the training CTs (1)" in said
     assert "histogram matching" in printed
-    seen = "Trained on 2 subjects: 1 MRI (kind not recorded), 1 CT (kind not recorded); 1 step"
+    seen = "Trained on 2 subjects of unknown kind: 1 MRI, 1 CT; 1 step"
     assert printed.startswith(seen)
     assert "The baseline 'atlas, median' is better than CycleGAN in" in printed
     scores = json.loads((tmp_path / "out/scores.json").read_text())

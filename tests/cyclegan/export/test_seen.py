@@ -31,7 +31,7 @@ from tests.support.stores import make_store
         ),
         (
             SeenScans(people=2, mri={"unknown": 1}, ct={"unknown": 1}),
-            "2 subjects: 1 MRI (kind not recorded), 1 CT (kind not recorded)",
+            "2 subjects of unknown kind: 1 MRI, 1 CT",
         ),
         (SeenScans(people=1, mri={"T1w": 1}), "1 person: 1 MRI (T1w), 0 CTs"),
     ],
