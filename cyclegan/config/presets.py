@@ -67,14 +67,14 @@ def reference() -> Config:
 def demo() -> Config:
     """Return the configuration with the best result within minutes on a CPU (docs/recipe.md).
 
-    Small networks that correct the contrast table, inverted MRI contrast, the population loss, a
-    weak discriminator.
+    Small networks with condition channels, inverted MRI contrast, the population loss, a weak
+    discriminator.
     """
     return Config(
         preset="demo",
         data=DataConfig(mri_contrast="inverted", conditions=True),
         batch=BatchConfig(shards=1, shard_size=1),
-        generator=GeneratorConfig(filters=16, blocks=6, guide="table"),
+        generator=GeneratorConfig(filters=16, blocks=6),
         discriminator=DiscriminatorConfig(filters=32, norm="instance", spectral=False),
         loss=LossConfig(
             adversarial=Term(weight=0.25),

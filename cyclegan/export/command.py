@@ -40,10 +40,9 @@ class ExportCommand:
     """JSON file from `python -m cyclegan.evaluate`, copied into model.json and shown in the model
     card."""
     licence: str = ""
-    """Licence of the weights, for the model card, such as CC-BY-NC-4.0; empty: none was given."""
+    """Licence of the weights, for the model card."""
     picture: bool = False
-    """Show a slice of a held-out person in the model card. Phantoms are always shown, people only
-    if you may pass on their picture."""
+    """Show a held-out person in the model card: only if you may pass on the picture."""
     store: Annotated[StoragePath | None, optional("PATH|URL", "the run's data.store")] = None
     """Store for the parity check, with the same preprocessing, if the run's has moved."""
     overwrite: bool = False

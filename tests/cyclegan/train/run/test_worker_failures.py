@@ -18,6 +18,7 @@ from cyclegan.train.run.worker_failures import (
     record_failure,
     record_fatal_error,
 )
+from cyclegan.train.validation import figure
 from mrct.errors import ExitCode, UserError
 from tests.support.full_disk import files_no_larger_than
 
@@ -72,12 +73,14 @@ def test_a_verdict_keeps_message_and_exit_code(tmp_path):
     assert read_fatal_error(tmp_path) is None
 
 
-def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, trained):
+def test_a_full_disk_loses_no_checkpoint_and_is_told_as_what_it_is(config, trained, monkeypatch):
     """A limit on the size of files stands for the disk: the system refuses in the same place."""
     first, second = checkpoint.saved_checkpoints(config.run_folder)
     shutil.rmtree(second)
     # Of the files of a checkpoint the optimizer's moments are the largest, and come last.
     largest = max(path.stat().st_size for path in first.glob("*.safetensors"))
+    # TensorBoard's file, with its pictures, is to be smaller.
+    monkeypatch.setattr(figure, "PLANE_HEIGHT", 16)
     with (
         files_no_larger_than(largest - 1000),
         pytest.raises(OSError, match="File too large") as caught,
