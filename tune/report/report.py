@@ -61,12 +61,12 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
     partly = bool(failed) or ended < max(wanted, len(found.trials))
     if partly:
         print(f"{ended - failed} of {max(wanted, len(found.trials))} trials succeeded.")
-    if found.objective.doubt:
-        print(found.objective.doubt)
     print(
         f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}\n"
         f"Best         {best}\n  python -m cyclegan.train --config {best}"
     )
+    if found.objective.doubt:  # in the last line as in the first
+        print(found.objective.doubt)
     return ExitCode.PARTLY_DONE if partly else ExitCode.DONE
 
 
