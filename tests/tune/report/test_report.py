@@ -99,10 +99,7 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
     printed = capsys.readouterr().out
     assert "--config" in printed
     assert f"tensorboard --logdir {found.folder / 'runs'}" in printed
-    assert "\nUnproven: trials are ranked by val/selection" in printed
-    assert printed.splitlines()[-1] == (
-        f"  python -m cyclegan.train --config {found.folder / 'best.yaml'}"
-    )
+    assert printed.splitlines()[-1].startswith("Unproven: trials are ranked by val/selection")
     assert "Unproven: trials are ranked by val/selection" in (found.folder / REPORT).read_text()
 
 
@@ -113,7 +110,7 @@ def test_a_search_without_pairs_ranks_by_the_score_that_was_named(tmp_path, caps
     write_report(open_search(tmp_path / "search"), pictures=False)
 
     doubt = f"Unproven: trials are ranked by val/{metric}, which sees no pair of MRI and CT."
-    assert f"\n{doubt}" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-1].startswith(doubt)
     assert doubt in (tmp_path / "search" / REPORT).read_text()
     rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
     assert rows[0]["trial"] == best
