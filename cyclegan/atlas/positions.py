@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from cyclegan.nets.guide import POSITION_BINS
+from cyclegan.nets.guide import POSITION_BINS, outermost_depth_mm
 from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize, depth_below_surface
 
 NUM_POSITIONS = int(np.prod(POSITION_BINS))
@@ -42,7 +42,7 @@ def positions_of(
     depth = depth_below_surface(planes, spacing_yx_mm)[:, 0].numpy()[inside]
     num_depths, num_heights, num_angles = POSITION_BINS
     # The first bin is that of the outermost pixels.
-    first, last = np.sqrt(min(*spacing_yx_mm, DEPTH_REACH_MM / 2)), np.sqrt(DEPTH_REACH_MM)
+    first, last = np.sqrt(outermost_depth_mm(spacing_yx_mm)), np.sqrt(DEPTH_REACH_MM)
     levels = (np.sqrt(depth) - first) / (last - first) * (num_depths - 1)
     depths = np.rint(levels).astype(np.intp)
     heights = (height * num_heights).astype(np.intp).clip(0, num_heights - 1)

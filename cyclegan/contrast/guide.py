@@ -5,8 +5,7 @@ from typing import Literal
 import torch
 
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.nets.guide import Guide
-from cyclegan.nets.input_channels import DEPTH_REACH_MM
+from cyclegan.nets.guide import Guide, outermost_depth_mm
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, normalise
 
@@ -34,5 +33,4 @@ def fill_guide(
         mri_contrast: Contrast in which the generator sees MRIs.
     """
     guess = normalise(torch.from_numpy(table.expected_hu(by_value=by_value)), WINDOW_HU)
-    outermost_mm = min(*table.spacing_yx_mm, DEPTH_REACH_MM / 2)
-    guide.fill(guess, LEVEL_OF_VALUE[mri_contrast], outermost_mm)
+    guide.fill(guess, LEVEL_OF_VALUE[mri_contrast], outermost_depth_mm(table.spacing_yx_mm))

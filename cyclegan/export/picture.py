@@ -10,6 +10,7 @@ from cyclegan.export.metadata import MRI_OUTPUT_WINDOW, ModelInfo
 from cyclegan.export.model_card import CardPicture
 from cyclegan.export.parity import model_inputs
 from cyclegan.inference.slices import Network, to_values, translate_volume
+from cyclegan.train.validation.figure import SHOWN_HEIGHT
 from data_prep.datasets.split import Split
 from data_prep.dicom.image_kind import PHANTOM
 from data_prep.store.store import Store
@@ -20,8 +21,6 @@ from mrct.imaging.modality import Modality
 
 Make = Callable[[StoredVolume, int], NDArray[np.float32]]
 """Returns the synthetic slice of a volume at an index, [rows, columns] in HU or MRI units."""
-_PICTURED_HEIGHT = 0.6
-"""Height of the slice in the body: through the ventricles of a head, above the face."""
 _HELD_OUT: tuple[Split, ...] = ("val", "test")
 _CARD_CT = CT_BONE._replace(unit="HU, bone window; right at the left")
 _CARD_MRI = Windowing("gray", 0.0, 1.0, "MRI, of its window; for research only")
@@ -39,7 +38,7 @@ def example_picture(
     if volume is None or not (people or volume.kind == PHANTOM):
         return None
     partner = store.volumes.named(volume.link) if volume.link else None
-    z = int(np.abs(volume.height - _PICTURED_HEIGHT).argmin())
+    z = int(np.abs(volume.height - SHOWN_HEIGHT).argmin())
     images = [(source, "", store.voxels(volume)[z], volume.window)]
     target: Modality = "ct" if source == "mri" else "mri"
     images.append((target, "synthetic ", make(volume, z), MRI_OUTPUT_WINDOW))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cyclegan.nets.input_channels import DEPTH_REACH_MM
+from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize
 from cyclegan.nets.norm import at_least_fp32
 
 POSITION_BINS = (17, 24, 18)
@@ -109,6 +109,11 @@ class Guide(nn.Module):
         for each, count in zip(bins[1:], self.guess.shape[1:], strict=True):
             index = index * count + each
         return torch.where(image[:, :1] > -1, self.guess.flatten()[index], -1.0)
+
+
+def outermost_depth_mm(spacing_yx_mm: PixelSize) -> float:
+    """Return the depth of the outermost pixels, where the first bin of depth begins."""
+    return min(*spacing_yx_mm, DEPTH_REACH_MM / 2)
 
 
 def half_turns(depth: Plane) -> Plane:

@@ -1,4 +1,4 @@
-"""A body that the slices cut is told by every conversion, also by the one that continues."""
+"""Every conversion warns of bodies that the slices crop, also one that continues another."""
 
 from functools import partial
 
