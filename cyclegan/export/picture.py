@@ -10,7 +10,7 @@ from cyclegan.export.metadata import MRI_OUTPUT_WINDOW, ModelInfo
 from cyclegan.export.model_card import CardPicture
 from cyclegan.export.parity import model_inputs
 from cyclegan.inference.slices import Network, to_values, translate_volume
-from cyclegan.train.validation.figure import SHOWN_HEIGHT
+from cyclegan.train.validation.figure import shown_slice
 from data_prep.datasets.split import Split
 from data_prep.dicom.image_kind import PHANTOM
 from data_prep.store.store import Store
@@ -38,7 +38,7 @@ def example_picture(
     if volume is None or not (people or volume.kind == PHANTOM):
         return None
     partner = store.volumes.named(volume.link) if volume.link else None
-    z = int(np.abs(volume.height - SHOWN_HEIGHT).argmin())
+    z = shown_slice(volume)
     images = [(source, "", store.voxels(volume)[z], volume.window)]
     target: Modality = "ct" if source == "mri" else "mri"
     images.append((target, "synthetic ", make(volume, z), MRI_OUTPUT_WINDOW))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.inference.cycle import UNIT_WINDOW, CycleResult
+from data_prep.store.stored_volume import StoredVolume
 from mrct.drawing.slices import (
     CT_BONE,
     CT_DIFFERENCE,
@@ -50,7 +51,7 @@ def tiles_of(
         real: Real CT of the same subject in HU, [z, y, x]; adds its difference to the synthetic
             CT inside the body.
     """
-    z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
+    z = shown_slice(cycle.volume)
     body = cycle.body[z]
     assert cycle.returned is not None, "validation goes both ways"
 
@@ -85,12 +86,17 @@ def tiles_of(
     ]
 
 
+def shown_slice(volume: StoredVolume) -> int:
+    """Return the index of the slice of a volume that is nearest to the shown height."""
+    return int(np.abs(np.array(volume.height) - SHOWN_HEIGHT).argmin())
+
+
 def planes_of(
     cycle: CycleResult, spacing_mm: tuple[float, float, float], real: NDArray[Any] | None = None
 ) -> dict[str, list[ImagePanel]]:
     """Return an MRI and its synthetic CT by plane, through the middle of the body, z upwards; with
     the `real` CT [z, y, x] and the difference to it, if there is one."""
-    z = int(np.abs(np.array(cycle.volume.height) - SHOWN_HEIGHT).argmin())
+    z = shown_slice(cycle.volume)
     box = bounding_box(cycle.body)
     _, y, x = [(axis.start + axis.stop) // 2 for axis in box] if box else (0, 0, 0)
     dz, dy, dx = spacing_mm
