@@ -67,14 +67,14 @@ def reference() -> Config:
 def demo() -> Config:
     """Return the configuration with the best result within minutes on a CPU (docs/recipe.md).
 
-    Small networks with condition channels, inverted MRI contrast, the population loss, a weak
-    discriminator.
+    Small networks that correct the contrast table, inverted MRI contrast, the population loss, a
+    weak discriminator.
     """
     return Config(
         preset="demo",
         data=DataConfig(mri_contrast="inverted", conditions=True),
         batch=BatchConfig(shards=1, shard_size=1),
-        generator=GeneratorConfig(filters=16, blocks=6),
+        generator=GeneratorConfig(filters=16, blocks=6, guide="table"),
         discriminator=DiscriminatorConfig(filters=32, norm="instance", spectral=False),
         loss=LossConfig(
             adversarial=Term(weight=0.25),
@@ -86,9 +86,9 @@ def demo() -> Config:
         optimizer=OptimizerConfig(
             learning_rate=4e-4, discriminator_learning_rate=4e-4, schedule="cosine", warmup_steps=50
         ),
-        train=TrainConfig(max_steps=1500, compile="blocks", ema_decay=0.995),
+        train=TrainConfig(max_steps=700, compile="blocks", ema_decay=0.995),
         schedule=ScheduleConfig(
-            log_every="50 steps", save_every="500 steps", validate_every="500 steps"
+            log_every="50 steps", save_every="350 steps", validate_every="350 steps"
         ),
     )
 

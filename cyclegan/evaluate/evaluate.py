@@ -79,15 +79,22 @@ def evaluate(
 
     Every volume goes through its cycle if the model has both directions; linked MRIs are compared
     with their real CT over the CT's body, within the field of view of both scans. A volume that
-    cannot be read or scored is listed in `failed` and left out. The contrast table is one of the
-    baselines.
+    cannot be read or scored is listed in `failed` and left out. The contrast table and a guided
+    generator's look-up are among the baselines.
 
     Raises:
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
     say_state(f"Making the baselines from the training CTs ({len(store.select('ct', 'train'))})")
-    baselines = baselines_of(store, mris, compared_models, register=options.register, table=table)
+    baselines = baselines_of(
+        store,
+        mris,
+        compared_models,
+        register=options.register,
+        table=table,
+        untrained=networks.untrained,
+    )
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
     with (

@@ -17,13 +17,23 @@ from data_prep.datasets.split import Split
 from mrct.imaging.modality import MODALITIES, Modality
 
 GENERATOR = "CycleGAN"
+UNTRAINED = "the same before training"
+"""The look-up that a guided generator corrects."""
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
 ATLAS_MEAN = "atlas, mean"
 ATLAS_MEDIAN = "atlas, median"
 CONTRAST_TABLE = "contrast table"
-BASELINES = (CONTRAST_TABLE, ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+BASELINES = (
+    UNTRAINED,
+    CONTRAST_TABLE,
+    ATLAS_MEDIAN,
+    ATLAS_MEAN,
+    REGRESSION,
+    HISTOGRAM,
+    SOFT_TISSUE,
+)
 TRAIN_CTS = "CTs of the train split"
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""
