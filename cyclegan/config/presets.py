@@ -86,9 +86,9 @@ def demo() -> Config:
         optimizer=OptimizerConfig(
             learning_rate=4e-4, discriminator_learning_rate=4e-4, schedule="cosine", warmup_steps=50
         ),
-        train=TrainConfig(max_steps=700, compile="blocks", ema_decay=0.995),
+        train=TrainConfig(max_steps=400, compile="blocks", ema_decay=0.995),
         schedule=ScheduleConfig(
-            log_every="50 steps", save_every="350 steps", validate_every="350 steps"
+            log_every="50 steps", save_every="200 steps", validate_every="200 steps"
         ),
     )
 
