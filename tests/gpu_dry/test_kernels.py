@@ -47,8 +47,10 @@ def state_of_default(layout: torch.memory_format) -> TrainState:
 def images_for(
     network: nn.Module, batch: int, layout: torch.memory_format, requires_grad: bool = False
 ) -> list[Tensor]:
-    """A batch of MRI and one of CT, with as many channels as the network's first layer has."""
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    """A batch of MRI and one of CT, with as many channels as the first layer of the last of both
+    networks has: that to MRI has no guide."""
+    *_, last = network.children()
+    first = next(m for m in last.modules() if isinstance(m, nn.Conv2d))
     shape = (batch, first.in_channels, SIZE, SIZE)
     return [
         torch.empty(shape, device=DEVICE).to(memory_format=layout).requires_grad_(requires_grad)
