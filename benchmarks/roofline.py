@@ -1,10 +1,10 @@
 """Roofline of `default` on an H200: what arithmetic and memory allow a training step.
 
-Without the guide, which adds a hundredth to the arithmetic of a pair. Arithmetic alone: nothing is
-run. One image of 256 x 256 goes through one generator, forward and backward, in bf16. Counted are
-the FLOP of its convolutions, and the bytes that it moves between the GPU and its memory: `ideal`, if each convolution reads its inputs and writes its outputs and nothing
-else moves; `fused`, with the kernels that torch.compile makes between convolutions; `eager`, with a
-kernel for each operator.
+Without the guide, which adds a hundredth to the arithmetic of a pair. Nothing is run. One image of
+256 x 256 goes through one generator, forward and backward, in bf16. Counted are the FLOP of its
+convolutions, and the bytes that it moves between the GPU and its memory: `ideal`, if each
+convolution reads its inputs and writes its outputs and nothing else moves; `fused`, with the
+kernels that torch.compile makes between convolutions; `eager`, with a kernel for each operator.
 
 python -m benchmarks.roofline [--write]
 """
