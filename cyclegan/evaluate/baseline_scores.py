@@ -17,13 +17,12 @@ from cyclegan.evaluate.score_table import (
     ATLAS_MEAN,
     ATLAS_MEDIAN,
     CONTRAST_TABLE,
-    GENERATOR,
     HISTOGRAM,
     REGRESSION,
     SOFT_TISSUE,
     UNTRAINED,
 )
-from cyclegan.inference.cycle import CycleNetworks, CycleResult
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks, CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
     constant_soft_tissue,

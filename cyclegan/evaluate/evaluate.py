@@ -11,7 +11,6 @@ from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.score_table import (
-    GENERATOR,
     TRAIN_CTS,
     Scores,
     ShownVolume,
@@ -19,7 +18,7 @@ from cyclegan.evaluate.score_table import (
 )
 from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
 from cyclegan.evaluate.segmenter import StructureScores, simplify_names
-from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
 from cyclegan.metrics.skull_thickness import SkullThickness, thickness_mismatch_mm
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio

@@ -14,6 +14,7 @@ from cyclegan.export.methods import methods_section
 from cyclegan.export.model_folder import PICTURE
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import table_code, usage_code
+from cyclegan.inference.cycle import GENERATOR
 from mrct.version import DISTRIBUTION, __version__
 
 NAMES = {"ct": "CT", "mri": "MRI"}
@@ -27,7 +28,6 @@ _CARD_SCORES = {
     "bone_dice": "bone Dice {:.2f}",
 }
 """The scores of a card; scores.json has all."""
-_GENERATOR = "CycleGAN"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +192,7 @@ def span(low: float, high: float, form: str) -> str:
 def scores_row(scores: dict[str, Any] | None) -> str:
     """Return the main scores of a score file, with what they were measured on."""
     paired = (scores or {}).get("paired", {})
-    means = paired.get(_GENERATOR, {}) if isinstance(paired, dict) else {}
+    means = paired.get(GENERATOR, {}) if isinstance(paired, dict) else {}
     found = [
         text.format(means[name]["mean"])
         for name, text in _CARD_SCORES.items()

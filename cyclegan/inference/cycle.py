@@ -30,6 +30,8 @@ from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Grid, spacing_of
 
+GENERATOR = "CycleGAN"
+"""The name of the trained networks in scores, beside the baselines."""
 UNIT_WINDOW: Window = (0.0, 1.0)
 """Window of a synthetic MRI, which has no unit: 0 is air and 1 the upper end of an MRI's window."""
 

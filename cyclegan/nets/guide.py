@@ -125,8 +125,8 @@ def half_turns(depth: Plane) -> Plane:
     Args:
         depth: The condition, -1 outside the body.
     """
-    ones = torch.ones_like(depth, dtype=torch.long)
-    y, x = ones.cumsum(2) - 1, ones.cumsum(3) - 1
+    y = torch.ones_like(depth[..., :1], dtype=torch.long).cumsum(2) - 1
+    x = torch.ones_like(depth[:, :, :1], dtype=torch.long).cumsum(3) - 1
     mask = torch.ones_like(depth) * (depth > -1)
     share = mask.mean((2, 3), keepdim=True).clamp(min=LEAST_BODY_SHARE)
     middle_y, middle_x = ((mask * at).mean((2, 3), keepdim=True) / share for at in (y, x))

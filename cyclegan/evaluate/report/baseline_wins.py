@@ -8,11 +8,11 @@ from cyclegan.evaluate.score_table import (
     AGAINST_ATLAS,
     BASELINES,
     DETAIL,
-    GENERATOR,
     PAIRED,
     UNTRAINED,
     Scores,
 )
+from cyclegan.inference.cycle import GENERATOR
 
 
 def baseline_wins(scores: Scores) -> dict[str, list[str]]:

@@ -3,12 +3,12 @@
 from cyclegan.evaluate.report.baseline_wins import baseline_wins, sentences_of_wins
 from cyclegan.evaluate.score_table import (
     ATLAS_MEDIAN,
-    GENERATOR,
     SOFT_TISSUE,
     UNTRAINED,
     Scores,
     VolumeScores,
 )
+from cyclegan.inference.cycle import GENERATOR
 
 OURS = {"mae_hu": 178.0, "bone_dice": 0.71, "mae_soft_hu": 97.0, "bias_hu": -4.0, "skill": -0.3}
 
