@@ -87,7 +87,8 @@ def test_both_generators_launch_few_kernels(layout, most):
 
     found = kernels_of(generators, images_for(generators, 2, layout))
 
-    each = 2 * 24 * 2  # generators, layers, calls: each batch holds two of the six passes
+    # Layers of both and of the guided one's branch, calls: each batch holds two of the six passes.
+    each = (2 * 24 + 3) * 2
     assert (found.convolutions, found.their_gradients) == (each, each)
     assert 0 < found.others.total() <= most, found.others.most_common()
 
