@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import stat
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -96,6 +97,7 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
 
     written = {path.name for path in found.folder.iterdir()}
     assert {"best.yaml", "trials.csv", "report.html"} <= written
+    assert stat.S_IMODE((found.folder / REPORT).stat().st_mode) == 0o600  # slices of patients
     printed = capsys.readouterr().out
     assert "--config" in printed
     assert f"tensorboard --logdir {found.folder / 'runs'}" in printed
