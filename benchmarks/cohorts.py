@@ -7,8 +7,8 @@ for what its name says. `second` is of the other generator: choose on the frozen
 there. `odd` has test subjects of whom each is odd in another way; scores inside the odd region are
 beside those of the whole head. With `--trees`, boosted trees on the twelve true pairs of `second`'s
 val split say how hard it is; they need scikit-learn, which is none of the project's dependencies,
-in an environment of their own. Rows go to `--results`; a method that has its row there is not
-scored again.
+in an environment of their own. Rows go to `--results`; a method is not scored again while it has a
+row there of this generator, this preprocessing and these heights.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality import append, commit, rows_of
+from benchmarks.quality import commit, rows_of, write_rows
 from benchmarks.recipes.judge import matches, mean_of, scores_of, table_of, test_heads
 from benchmarks.recipes.phantom import CONVERT, command
 from cyclegan.atlas.atlas import train_atlas
@@ -30,8 +30,10 @@ from cyclegan.inference.cycle import partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import bone_dice, mae_hu
 from data_prep.phantom.cohort import ODD_FOLDER, planned_visits
-from data_prep.phantom.settings import read_origin
+from data_prep.phantom.settings import CohortOrigin, read_origin
+from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.readers.nifti import read_nifti
+from data_prep.store.heights import HEIGHTS_VERSION
 from data_prep.store.store import Store, StoredVolume, open_store
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.volume import Grid
@@ -78,11 +80,25 @@ def main(argv: list[str]) -> None:
     for name in flags.cohorts or COHORTS:
         store, cohort = store_of(name, flags.out)
         for method, translate in methods_of(store, flags.model, flags.trees and name == "second"):
-            if any((r["cohort"], r["method"]) == (name, method) for r in rows_of(flags.results)):
+            key = {"cohort": name, "method": method} | versions_of(cohort)
+            rows = rows_of(flags.results)
+            if any(key.items() <= row.items() for row in rows):
                 continue
-            row = {"cohort": name, "method": method} | scored(store, cohort, translate)
-            append(flags.results, row | {"commit": commit()})
+            row = key | scored(store, cohort, translate) | {"commit": commit()}
+            kept = [row for row in rows if (row["cohort"], row["method"]) != (name, method)]
+            write_rows(flags.results, [*kept, row])
     print_rows([row for row in rows_of(flags.results) if row["cohort"] in COHORTS])
+
+
+def versions_of(cohort: Path) -> dict[str, int]:
+    """What a row of a cohort depends on."""
+    origin = read_origin(cohort)
+    assert origin is not None
+    return {
+        "generator": origin.version,
+        "preprocessing": PREPROCESSING_VERSION,
+        "heights": HEIGHTS_VERSION,
+    }
 
 
 def store_of(name: str, out: LocalPath) -> tuple[Store, Path]:
@@ -91,6 +107,9 @@ def store_of(name: str, out: LocalPath) -> tuple[Store, Path]:
     cohort, store = folder / "cohort", folder / "heads.zarr"
     if not (cohort / "manifest.csv").exists():
         command(f"data_prep phantom --out {cohort} {COHORTS[name]}")
+    made = read_origin(cohort)
+    if made is None or made != CohortOrigin.now(seed=made.seed, settings=made.settings):
+        sys.exit(f"error: {cohort} is of an earlier generator. Remove {folder} to make it again.")
     if not (store / "index.safetensors").exists():
         command(f"data_prep convert --manifest {cohort / 'manifest.csv'} --out {store} {CONVERT}")
     return open_store(store), cohort
@@ -102,6 +121,10 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
     yield SOFT_TISSUE, lambda mri: constant_soft_tissue(store.body(mri))
     yield ATLAS_MEAN, lambda mri: atlas.both(store.body(mri), mri.height)[0]
     yield ATLAS_MEDIAN, lambda mri: atlas.both(store.body(mri), mri.height)[1]
+    if trees:
+        from benchmarks.recipes.trees import fit_trees  # needs scikit-learn
+
+        yield "trees on 12 pairs", fit_trees(store)
     yield (
         CONTRAST_TABLE,
         lambda mri: table_of(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
@@ -109,10 +132,6 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
     for path in models:
         networks = open_model_under_test(storage_path(path), store).networks
         yield path, lambda mri, n=networks: n.translated(store.voxels(mri), store.body(mri), mri)[1]
-    if trees:
-        from benchmarks.recipes.trees import fit_trees  # needs scikit-learn
-
-        yield "trees on 12 pairs", fit_trees(store)
 
 
 def scored(store: Store, cohort: Path, translate: Method) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def config_of(folder: Path, side: str, turn: int, options: argparse.Namespace) -
             run=replace(base.run, name=f"{side}-{turn}", storage=str(folder)),
             data=replace(base.data, store=str(folder / "s.zarr")),
             batch=BatchConfig(shards=2, shard_size=1),
+            generator=replace(base.generator, guide="none"),  # the bare loop has no table
             train=replace(base.train, max_steps=options.steps, compile="no"),
             scale=replace(base.scale, workers=workers, cpus_per_worker=CORES // workers),
             schedule=replace(

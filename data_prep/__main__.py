@@ -19,6 +19,7 @@ from data_prep.convert.settings import ConvertSettings
 from data_prep.phantom.settings import CohortSettings
 from mrct.cli import Json, optional, parse_group, print_json, run_command
 from mrct.errors import ExitCode
+from mrct.storage.local_path import make_output_folder
 from mrct.storage.paths import StoragePath
 
 
@@ -169,6 +170,7 @@ def run_describe(command: DescribeCommand) -> ExitCode:
     if command.picture:
         from data_prep.store.contact_sheet import save_contact_sheet  # matplotlib takes a second
 
+        make_output_folder(command.picture.parent)
         odd = [str(each) for each in save_contact_sheet(store, command.picture)]
     if command.json:
         print_json(facts_of(store) | {"notes": notes, "odd": odd})

@@ -24,13 +24,14 @@ from mrct.storage.atomic import write_atomic
 OUT = Path("demo")
 COHORT, STORE, RUN = OUT / "cohort", OUT / "heads.zarr", OUT / "runs" / "demo"
 MODEL, SYNTHETIC = RUN / "model_to_ct", OUT / "synthetic_ct"
+TEST_HEAD = "phantom-0026"
 SUMMARY = OUT / "summary.json"
 SCORES = RUN / "evaluation_test" / "scores.json"
 
 
 def stages() -> dict[str, str]:
     """Return the commands, in order."""
-    test_mri = COHORT / "mri" / "phantom-0026.nii.gz"
+    test_mri = COHORT / "mri" / f"{TEST_HEAD}.nii.gz"
     return {
         "phantom": f"data_prep phantom --out {COHORT}",
         "convert": f"data_prep convert --manifest {COHORT / 'manifest.csv'} --out {STORE} "
@@ -41,16 +42,15 @@ def stages() -> dict[str, str]:
         "evaluate": f"cyclegan.evaluate {RUN} --split test",
         "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
         "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} "
-        "--keep-names --overwrite",
+        "--keep-names --preview --overwrite",
     }
 
 
 def shorten() -> str:
-    """Return options for CPUs without bf16, where a step takes twice as long: ten minutes are
-    enough."""
+    """Return options for CPUs without bf16, where a step takes twice as long."""
     if compute_dtype("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
-    return " --train.max-steps 500 --schedule.validate-every 250steps"
+    return " --train.max-steps 200 --schedule.validate-every 100steps"
 
 
 @contextmanager
@@ -127,6 +127,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         "TensorBoard": RUN / "tensorboard",
         "Model": MODEL,
         "Synthetic CT": SYNTHETIC,
+        "Its picture": SYNTHETIC / f"{TEST_HEAD}_preview.png",
         "Scores": SUMMARY,
     }.items():
         print(f"{what:14}{path.absolute()}")

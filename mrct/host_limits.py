@@ -60,6 +60,19 @@ def require_for_ray() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
+def require_for_training() -> None:
+    """Check that workers, and Ray unless RAY_ADDRESS names a cluster, can start on this machine.
+
+    A command calls it before it imports libraries that take long.
+
+    Raises:
+        UserError: They cannot.
+    """
+    if os.environ.get("RAY_ADDRESS") in (None, "", "local"):  # Ray's word for one of its own
+        require_files()
+        require_for_ray()
+
+
 def require_files(files: int = OPEN_FILES) -> None:
     """Raise the process's limit of open files to the required number.
 

@@ -68,6 +68,7 @@ def run_config(folder: Path, name: str, values: dict[str, float]) -> Config:
         base,
         run=replace(base.run, name=name, storage=str(folder / "runs")),
         data=replace(base.data, store=str(folder / "s.zarr")),
+        generator=replace(base.generator, guide="none"),  # no command fits a table here
         train=replace(base.train, max_steps=STEPS, compile="no"),
         schedule=schedule,
     )

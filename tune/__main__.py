@@ -20,6 +20,7 @@ from cyclegan.config.run_location import store_moves_explained
 from cyclegan.config.run_storage import runs_folder
 from mrct.cli import optional, parse_group, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.host_limits import require_for_training
 from mrct.job_stop import outlive_job_stop
 from mrct.storage.local_path import LocalPath
 from mrct.storage.paths import StoragePath
@@ -179,6 +180,7 @@ def run_search(command: RunCommand) -> ExitCode:
     base = replace(preset(command.preset), **command.settings)
     storage = folder_of_searches(command.storage or base.run.storage)
     outlive_job_stop(base.scale.grace_s, "--scale.grace-s")  # before any thread starts
+    require_for_training()
     if base.train.init:
         from cyclegan.train.checkpoint.weight_source import pin_source
 

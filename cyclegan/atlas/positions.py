@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from cyclegan.nets.guide import POSITION_BINS, outermost_depth_mm
+from cyclegan.nets.guide import POSITION_BINS, half_turns, outermost_depth_mm
 from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize, depth_below_surface
 
 NUM_POSITIONS = int(np.prod(POSITION_BINS))
@@ -46,9 +46,11 @@ def positions_of(
     levels = (np.sqrt(depth) - first) / (last - first) * (num_depths - 1)
     depths = np.rint(levels).astype(np.intp)
     heights = (height * num_heights).astype(np.intp).clip(0, num_heights - 1)
-    angles = (_half_turns(inside) * num_angles).astype(np.intp).clip(0, num_angles - 1)
+    angles = (half_turns(2 * planes - 1)[:, 0].numpy()[inside] * num_angles).astype(np.intp)
     of_slice = np.repeat(heights, inside.sum(axis=(1, 2)))
-    found: Positions = np.ravel_multi_index((depths, of_slice, angles), POSITION_BINS)
+    found: Positions = np.ravel_multi_index(
+        (depths, of_slice, angles.clip(0, num_angles - 1)), POSITION_BINS
+    )
     return found
 
 
@@ -85,12 +87,3 @@ def shares_by_position(counts: NDArray[Any]) -> NDArray[np.float32]:
     known = smoothed[tuple(nearest)].reshape(counts.shape)
     shares: NDArray[np.float32] = known / known.sum(axis=1, keepdims=True)
     return shares
-
-
-def _half_turns(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the direction of each body voxel from its slice's middle: 0 is front, 1 is back."""
-    z, y, x = np.nonzero(inside)
-    voxels = np.maximum(np.bincount(z, minlength=len(inside)), 1)
-    middle_y, middle_x = (np.bincount(z, at, minlength=len(inside)) / voxels for at in (y, x))
-    turned: NDArray[np.float64] = np.arctan2(np.abs(x - middle_x[z]), middle_y[z] - y) / np.pi
-    return turned

@@ -19,6 +19,7 @@ from cyclegan.nets.input_channels import PixelSize
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
+from mrct.storage.safetensors_header import header_of
 
 TABLE_FILE = "contrast_table.safetensors"
 TABLE_VERSION = 2
@@ -82,8 +83,7 @@ def parse_table(content: bytes, path: object) -> KeptTable:
     """
     try:
         arrays = safetensors.numpy.load(content)
-        length = int.from_bytes(content[:8], "little")
-        header: dict[str, str] = parse_json(content[8 : 8 + length])["__metadata__"]
+        header: dict[str, str] = header_of(content)["__metadata__"]
         text, sealed = header["facts"], header["sha256"]
         facts: dict[str, Any] = parse_json(text)
         made = (facts["version"], facts["shape"])

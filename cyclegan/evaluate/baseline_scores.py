@@ -17,12 +17,12 @@ from cyclegan.evaluate.score_table import (
     ATLAS_MEAN,
     ATLAS_MEDIAN,
     CONTRAST_TABLE,
-    GENERATOR,
     HISTOGRAM,
     REGRESSION,
     SOFT_TISSUE,
+    UNTRAINED,
 )
-from cyclegan.inference.cycle import CycleResult
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks, CycleResult
 from cyclegan.metrics.baselines import (
     IntensityRegression,
     constant_soft_tissue,
@@ -57,6 +57,8 @@ class Baselines:
     """Result of each registration, by MRI volume; empty without --register."""
     table: ContrastTable | None
     """The contrast table of the run, if it has one."""
+    untrained: CycleNetworks | None
+    """The generator before its first step, if it is guided."""
     compared_models: Sequence[ModelUnderTest]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
@@ -71,6 +73,8 @@ class Baselines:
         cts = {GENERATOR: cycle.translated}
         for other in self.compared_models:
             _, cts[other.name] = other.networks.translated(voxels, body, cycle.volume)
+        if self.untrained is not None:
+            _, cts[UNTRAINED] = self.untrained.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
         if self.atlas is not None:
             cts[ATLAS_MEAN], cts[ATLAS_MEDIAN] = self.atlas.both(body, cycle.volume.height)
@@ -91,6 +95,7 @@ def baselines_of(
     *,
     register: bool,
     table: ContrastTable | None = None,
+    untrained: CycleNetworks | None = None,
 ) -> Baselines:
     """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
@@ -122,6 +127,7 @@ def baselines_of(
         rigids=rigids,
         registrations=registrations,
         table=table,
+        untrained=untrained,
         compared_models=compared_models,
     )
 

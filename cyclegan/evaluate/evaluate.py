@@ -11,7 +11,6 @@ from cyclegan.errors import DataError
 from cyclegan.evaluate.baseline_scores import baselines_of
 from cyclegan.evaluate.model_under_test import ModelUnderTest
 from cyclegan.evaluate.score_table import (
-    GENERATOR,
     TRAIN_CTS,
     Scores,
     ShownVolume,
@@ -19,7 +18,7 @@ from cyclegan.evaluate.score_table import (
 )
 from cyclegan.evaluate.score_volume import ScoredVolume, ScoringOptions, score_volume
 from cyclegan.evaluate.segmenter import StructureScores, simplify_names
-from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks
 from cyclegan.metrics.selection_score import selection_score
 from cyclegan.metrics.skull_thickness import SkullThickness, thickness_mismatch_mm
 from cyclegan.metrics.texture import kernel_distance, roughness_ratio
@@ -79,15 +78,22 @@ def evaluate(
 
     Every volume goes through its cycle if the model has both directions; linked MRIs are compared
     with their real CT over the CT's body, within the field of view of both scans. A volume that
-    cannot be read or scored is listed in `failed` and left out. The contrast table is one of the
-    baselines.
+    cannot be read or scored is listed in `failed` and left out. The contrast table and a guided
+    generator's look-up are among the baselines.
 
     Raises:
         DataError: The split is empty, or none of its volumes could be scored.
     """
     mris = list(store.select("mri", split).linked_first())
     say_state(f"Making the baselines from the training CTs ({len(store.select('ct', 'train'))})")
-    baselines = baselines_of(store, mris, compared_models, register=options.register, table=table)
+    baselines = baselines_of(
+        store,
+        mris,
+        compared_models,
+        register=options.register,
+        table=table,
+        untrained=networks.untrained,
+    )
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]
     with (

@@ -14,10 +14,10 @@ from cyclegan.config.run_location import store_moves_explained
 from cyclegan.contrast.table_file import KeptTable
 from cyclegan.data.stream import steps_per_epoch
 from cyclegan.errors import CheckpointError
-from cyclegan.evaluate.score_table import BASELINES, GENERATOR
+from cyclegan.evaluate.score_table import BASELINES
 from cyclegan.export.model_folder import SUMS, is_of_both, model_folder_of, read_model
 from cyclegan.export.seen import SeenScans, Training, seen_line
-from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks
 from cyclegan.train.checkpoint.checkpoint import (
     FILE_HASHES,
     best_checkpoint,

@@ -37,6 +37,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         store = store.on(axis)  # the atlas, the table and the tenths of the height too
     cts = (store.volumes.named(mri.link) for mri in store.select("mri", command.split) if mri.link)
     native = command.native
+    out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
+    make_output_folder(out)
     scores = evaluate(
         ours.networks,
         store,
@@ -68,10 +70,8 @@ def write_results(command: EvaluateCommand) -> ExitCode:
         hashes=hashes,
         table=ours.table.table if ours.table else None,
     )
-    out = command.out or ours.folder / f"evaluation_{command.split}{ours.suffix}"
-    make_output_folder(out)
     write_atomic(out / "per_volume.csv", to_csv(scores).encode())
-    write_atomic(out / "report.html", report.encode())
+    write_atomic(out / "report.html", report.encode(), mode=0o600)  # slices of patients
     # Written last: if it exists, the other files do too.
     found = facts | {"hashes": hashes} | to_json(scores)
     write_atomic(out / "scores.json", json.dumps(found, indent=1, allow_nan=False).encode())

@@ -9,21 +9,30 @@ from numpy.typing import NDArray
 
 from cyclegan.evaluate.paired_ct import Registration
 from cyclegan.evaluate.segmenter import StructureScores
-from cyclegan.inference.cycle import CycleResult
+from cyclegan.inference.cycle import GENERATOR, CycleResult
 from cyclegan.metrics.protocol import ProtocolName
 from cyclegan.metrics.skull_thickness import SkullThickness
 from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_interval
 from data_prep.datasets.split import Split
 from mrct.imaging.modality import MODALITIES, Modality
 
-GENERATOR = "CycleGAN"
+UNTRAINED = "the same before training"
+"""The look-up that a guided generator corrects."""
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
 REGRESSION = "intensity regression"
 ATLAS_MEAN = "atlas, mean"
 ATLAS_MEDIAN = "atlas, median"
 CONTRAST_TABLE = "contrast table"
-BASELINES = (CONTRAST_TABLE, ATLAS_MEDIAN, ATLAS_MEAN, REGRESSION, HISTOGRAM, SOFT_TISSUE)
+BASELINES = (
+    UNTRAINED,
+    CONTRAST_TABLE,
+    ATLAS_MEDIAN,
+    ATLAS_MEAN,
+    REGRESSION,
+    HISTOGRAM,
+    SOFT_TISSUE,
+)
 TRAIN_CTS = "CTs of the train split"
 ALIGNED = 0.9
 """Dice of a pair's body outlines below which its voxels cannot be compared one by one."""

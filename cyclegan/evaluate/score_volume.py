@@ -16,12 +16,11 @@ from cyclegan.evaluate.score_table import (
     ALIGNMENT,
     ATLAS_MEAN,
     ATLAS_MEDIAN,
-    GENERATOR,
     ShownVolume,
     VolumeScores,
 )
 from cyclegan.evaluate.segmenter import Segmenter, StructureScores, compare_structures
-from cyclegan.inference.cycle import CycleNetworks
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks
 from cyclegan.metrics.body_regions import BodyMap
 from cyclegan.metrics.paired_scores import all_paired_scores, height_mae_hu
 from cyclegan.metrics.protocol import PROTOCOLS, ProtocolName

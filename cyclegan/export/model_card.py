@@ -10,10 +10,11 @@ from typing import Any
 
 from cyclegan.config.pinned_path import split_pin
 from cyclegan.export.metadata import ModelInfo, TableInfo
-from cyclegan.export.methods import methods_section
+from cyclegan.export.methods import methods_section, uses_pairs
 from cyclegan.export.model_folder import PICTURE
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import table_code, usage_code
+from cyclegan.inference.cycle import GENERATOR
 from mrct.version import DISTRIBUTION, __version__
 
 NAMES = {"ct": "CT", "mri": "MRI"}
@@ -27,7 +28,6 @@ _CARD_SCORES = {
     "bone_dice": "bone Dice {:.2f}",
 }
 """The scores of a card; scores.json has all."""
-_GENERATOR = "CycleGAN"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +73,8 @@ def model_card(info: ModelInfo, picture: CardPicture | None = None) -> str:
 
 ## Limits
 
-- Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
-  lesions and implants above all.
+- {"With few pairs" if uses_pairs(info) else "Trained without pairs"}: anatomy may be lost, invented
+  or moved while the picture looks plausible, lesions and implants above all.
 - It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
   input's voxels, field of view or intensities are outside of these; a lesion, an implant or another
   organ it does not notice.
@@ -192,7 +192,7 @@ def span(low: float, high: float, form: str) -> str:
 def scores_row(scores: dict[str, Any] | None) -> str:
     """Return the main scores of a score file, with what they were measured on."""
     paired = (scores or {}).get("paired", {})
-    means = paired.get(_GENERATOR, {}) if isinstance(paired, dict) else {}
+    means = paired.get(GENERATOR, {}) if isinstance(paired, dict) else {}
     found = [
         text.format(means[name]["mean"])
         for name, text in _CARD_SCORES.items()

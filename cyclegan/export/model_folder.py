@@ -17,6 +17,7 @@ from cyclegan.export.metadata import DIRECTIONS, INFO, Direction, ModelInfo, par
 from cyclegan.inference.slices import Network
 from data_prep.store.subject_record import SUBJECTS_FILE
 from mrct.storage.atomic import remove_abandoned, restore_replaced, whole_folder
+from mrct.storage.local_path import make_output_folder
 
 CARD, SUMS, PICTURE = "README.md", "SHA256SUMS", "example.png"
 CONTENT = sorted([*FILES.values(), INFO, CARD, SUBJECTS_FILE])
@@ -145,6 +146,7 @@ def publish_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: boo
         f"{folder} already exists, and may be in use. Give another --out, or --overwrite to "
         "replace it."
     )
+    make_output_folder(folder.parent)
     remove_abandoned(folder.parent, glob.escape(folder.name))
     if folder.exists():
         if not overwrite:

@@ -3,7 +3,7 @@
 Both validation during training and evaluation use it. Axes: Z slices, H rows, W columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from cyclegan.inference.slices import (
     to_values,
     translate_volume,
 )
+from cyclegan.nets.guided_generator import GuidedGenerator
 from data_prep.preprocess.height_axis import HeightAxis
 from data_prep.store.store import Store, StoredVolume
 from mrct.imaging.geometry import covered_voxels
@@ -29,6 +30,8 @@ from mrct.imaging.intensity import Window, normalise
 from mrct.imaging.modality import Modality
 from mrct.imaging.volume import Grid, spacing_of
 
+GENERATOR = "CycleGAN"
+"""The name of the trained networks in scores, beside the baselines."""
 UNIT_WINDOW: Window = (0.0, 1.0)
 """Window of a synthetic MRI, which has no unit: 0 is air and 1 the upper end of an MRI's window."""
 
@@ -69,6 +72,13 @@ class CycleNetworks:
             neighbours=data.neighbours,
             conditions=data.conditions,
         )
+
+    @property
+    def untrained(self) -> "CycleNetworks | None":
+        """What a guided generator to CT answered before its first step; None for others."""
+        if not isinstance(self.to_ct, GuidedGenerator):
+            return None
+        return replace(self, to_ct=self.to_ct.untrained, to_mri=None)
 
     def cycle(self, store: Store, volume: StoredVolume) -> "CycleResult":
         """Translate a stored volume and translate it back, as in training.

@@ -14,6 +14,7 @@ from cyclegan.config.run_location import is_run, locate_run, store_moves_explain
 from cyclegan.errors import ConfigError
 from mrct.cli import parse, parse_known, run_command
 from mrct.errors import ExitCode, UsageError
+from mrct.host_limits import require_for_training
 from mrct.job_stop import outlive_job_stop
 from mrct.storage.paths import StoragePath, storage_path
 
@@ -72,6 +73,7 @@ def main(argv: list[str]) -> ExitCode:
     command, wanted = parse_command(argv)
     if not (command.plan or command.find_rate):
         outlive_job_stop(wanted.scale.grace_s, "--scale.grace-s")  # before any thread starts
+        require_for_training()
     if wanted.train.init:
         from cyclegan.train.checkpoint.weight_source import pin_source
 
@@ -141,9 +143,9 @@ def test_rates(config: Config) -> ExitCode:
     from mrct.storage.atomic import write_atomic
     from mrct.storage.local_path import make_output_folder
 
-    found = find_rate(config, open_store(config.store))
     path = results_folder(config.run_folder, "learning_rates.png")
     make_output_folder(path.parent)
+    found = find_rate(config, open_store(config.store))
     write_atomic(path, found.picture())
     print(f"{found}\n  {path}")
     return ExitCode.DONE

@@ -5,7 +5,6 @@ A run continues with the volumes that it began with, after others were added. Fo
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -51,6 +50,7 @@ from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.names import is_plain
 from mrct.storage.paths import StoragePath
+from mrct.storage.safetensors_header import header_of
 
 _ENTRY = r"[0-9a-f]{16}\.json"
 
@@ -219,12 +219,10 @@ def contents_of(volumes: Volumes, axis: HeightAxis) -> str:
 
 
 def _header_of(columns: Mapping[str, NDArray[Any]], height_axis: str) -> dict[str, Any]:
-    bare = safetensors.numpy.save(dict(columns))
-    header = json.loads(bare[8 : 8 + int.from_bytes(bare[:8], "little")])
     sums = {name: _hash(np.ascontiguousarray(column)) for name, column in columns.items()}
     return {
         "schema": INDEX_SCHEMA,
-        "columns": header,
+        "columns": header_of(safetensors.numpy.save(dict(columns))),
         "sha256_of": sums,
         "height_axis": height_axis,
     }

@@ -25,12 +25,11 @@ from data_prep.store.stored_volume import StoredVolume
 from mrct.errors import STORAGE_FULL_ERRNOS, StorageFullError, StoreError
 from mrct.imaging.geometry import SLICE_STEPS
 from mrct.imaging.modality import MODALITIES, Modality
-from mrct.storage.json_text import parse_json
 from mrct.storage.paths import StoragePath
+from mrct.storage.safetensors_header import read_header
 
 INDEX = "index.safetensors"
 INDEX_SCHEMA = 3
-_MAX_HEADER_BYTES = 1 << 20
 _READ_AT_ONCE = 1 << 24
 TEXTS = ("name", "kind", "subject", "link")
 """Columns of texts, padded with zeros to the longest."""
@@ -66,9 +65,7 @@ class Index:
         self._path = path
         try:
             self._read = path.ranges()
-            length = int.from_bytes(self._read(0, 8), "little")
-            self._start = 8 + min(length, _MAX_HEADER_BYTES)
-            header = parse_json(self._read(8, self._start))
+            header, self._start = read_header(self._read)
             self._sealed = unseal(header.pop("__metadata__")["sealed"].encode(), path, path.parent)
             is_ours = self._sealed["schema"] == INDEX_SCHEMA and self._sealed["columns"] == header
             is_ours = is_ours and header.keys() == self._sealed["sha256_of"].keys()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path, PosixPath
+from tempfile import TemporaryFile
 from typing import Any, ClassVar
 
 from mrct.errors import STORAGE_FULL_ERRNOS, UsageError
@@ -150,18 +151,22 @@ class LocalPath(PosixPath):
 
 
 def make_output_folder(path: Path) -> None:
-    """Make a folder that the user named for results, and its parents.
+    """Make a folder that the user named for results, and its parents, before the work for them.
 
     Raises:
-        UsageError: The folder cannot be made there.
+        UsageError: The folder cannot be made there, or nothing can be written to it.
     """
+    failed = "cannot be made"
     try:
         path.mkdir(parents=True, exist_ok=True)
+        failed = "cannot be written to"
+        with TemporaryFile(dir=path):
+            pass
     except OSError as error:
         if error.errno in STORAGE_FULL_ERRNOS:
             raise
         raise UsageError(
-            f"The folder {path} cannot be made: {error.strerror}. Give another path."
+            f"The folder {path} {failed}: {error.strerror}. Give another path."
         ) from error
 
 

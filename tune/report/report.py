@@ -15,6 +15,7 @@ from cyclegan.evaluate.report.report import inline
 from mrct.drawing.curves import hex_colour
 from mrct.errors import ExitCode
 from mrct.storage.atomic import write_atomic
+from mrct.storage.local_path import make_output_folder
 from tune.report.compare import comparisons
 from tune.report.figures import importance_bars, score_over_time, slices_of
 from tune.report.parallel_coordinates import parallel_coordinates
@@ -48,6 +49,7 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
         UserError: No trial has a score, so there is no best one.
         NoStoreError: The store, which the pictures need, is not there.
     """
+    make_output_folder(found.folder)
     print_trials(found, Console())
     for trial in found.trials:
         if trial.reason:
@@ -55,7 +57,8 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
     write_atomic(found.folder / CSV, to_csv(found).encode())
     best = write_best(found)
     report = found.folder / REPORT
-    write_atomic(report, html_report(found, pictures=pictures).encode())
+    html = html_report(found, pictures=pictures)
+    write_atomic(report, html.encode(), mode=0o600)  # slices of patients
     failed = sum(trial.state == "failed" for trial in found.trials)
     ended = sum(trial.state != "running" for trial in found.trials)
     partly = bool(failed) or ended < max(wanted, len(found.trials))
@@ -65,9 +68,24 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
         f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}\n"
         f"Best         {best}\n  python -m cyclegan.train --config {best}"
     )
+    if useless := training_added_nothing(found):
+        print(useless)
     if found.objective.doubt:  # in the last line as in the first
         print(found.objective.doubt)
     return ExitCode.PARTLY_DONE if partly else ExitCode.DONE
+
+
+def training_added_nothing(found: SearchFolder) -> str:
+    """Return a sentence if the best trial is no better than what its generator looked up before the
+    first step; empty otherwise, and for generators without a guide."""
+    best, objective = found.require_best(), found.objective
+    before = best.untrained_score(objective)
+    if before is None or objective.cost(best.score(objective)) < objective.cost(before):
+        return ""
+    return (
+        f"No trial is better than the look-up that each began with ({objective.metric} "
+        f"{short_value(before)}): this training adds nothing."
+    )
 
 
 def write_best(found: SearchFolder) -> Path:

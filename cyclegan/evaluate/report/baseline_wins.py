@@ -1,10 +1,18 @@
-"""Where a baseline is better than the generator."""
+"""What training added, and where a baseline is better than the generator."""
 
 from collections.abc import Iterator
 from functools import partial
 
 from cyclegan.evaluate.report.labels import LABELS, text_of
-from cyclegan.evaluate.score_table import BASELINES, DETAIL, GENERATOR, PAIRED, Scores
+from cyclegan.evaluate.score_table import (
+    AGAINST_ATLAS,
+    BASELINES,
+    DETAIL,
+    PAIRED,
+    UNTRAINED,
+    Scores,
+)
+from cyclegan.inference.cycle import GENERATOR
 
 
 def baseline_wins(scores: Scores) -> dict[str, list[str]]:
@@ -26,10 +34,18 @@ def baseline_wins(scores: Scores) -> dict[str, list[str]]:
 
 
 def sentences_of_wins(scores: Scores) -> Iterator[str]:
-    """Yield a sentence per baseline that wins somewhere, with both values of each score."""
+    """Yield what training added to a guided generator's look-up, then a sentence per baseline that
+    wins somewhere, with both values of each score."""
+    if changes := [
+        f"{title_of(metric)} from {text_of(metric, before)} to {text_of(metric, after)}"
+        for metric in (*PAIRED, *AGAINST_ATLAS)
+        if (before := scores.mean(metric, method=UNTRAINED)) is not None
+        and (after := scores.mean(metric)) is not None
+    ]:
+        yield f"Training brought {'; '.join(changes)}."
     for method, metrics in baseline_wins(scores).items():
         listed = "; ".join(
-            f"{LABELS[metric].rsplit(' ', 1)[0]} {text_of(metric, theirs)} against "
+            f"{title_of(metric)} {text_of(metric, theirs)} against "
             f"{text_of(metric, scores.mean(metric))}"
             for metric in metrics
             for theirs in [scores.mean(metric, method=method)]
@@ -43,6 +59,11 @@ def best_mean(scores: Scores, metric: str) -> float | None:
     return min(
         (mean for mean in means if mean is not None), key=partial(cost_of, metric), default=None
     )
+
+
+def title_of(metric: str) -> str:
+    """Return the label of a score without its direction."""
+    return LABELS[metric].rsplit(" ", 1)[0]
 
 
 def cost_of(metric: str, value: float) -> float:

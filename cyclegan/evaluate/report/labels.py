@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from cyclegan.evaluate.score_table import ALIGNED, GENERATOR, MIN_SHARE_SEEN, PAIRED, Scores
+from cyclegan.evaluate.score_table import ALIGNED, MIN_SHARE_SEEN, PAIRED, Scores
+from cyclegan.inference.cycle import GENERATOR
 from cyclegan.metrics.protocol import PROTOCOLS
 from mrct.imaging.hounsfield import BONE_HU, CAVITY_HU
 from mrct.imaging.modality import Modality

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from cyclegan.evaluate.report.labels import LABELS
-from cyclegan.evaluate.score_table import GENERATOR, TRAIN_CTS, Scores
+from cyclegan.evaluate.score_table import TRAIN_CTS, Scores
+from cyclegan.inference.cycle import GENERATOR
 from cyclegan.metrics.selection_score import SELECTION
 from mrct.drawing.curves import Curve, Plot, draw_plots, draw_small_plots
 

@@ -27,12 +27,12 @@ from cyclegan.evaluate.score_table import (
     ALIGNMENT,
     CYCLE,
     DETAIL,
-    GENERATOR,
     PAIRED,
     POPULATION,
     UNPAIRED,
     Scores,
 )
+from cyclegan.inference.cycle import GENERATOR
 from cyclegan.metrics.statistics import mean_interval
 from mrct.imaging.modality import MODALITIES
 

@@ -1,5 +1,6 @@
 """Checks before a run starts or resumes: its folder, its data, and the checkpoint to start from."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
@@ -55,7 +56,7 @@ def check_resume(
     """
     earlier, origin = config.run_folder / "config.yaml", start_checkpoint(config.run_folder)
     if earlier.exists():
-        if resume != "auto" and (origin is None or resume not in (origin, origin.parent.parent)):
+        if resume != "auto" and not _began_at(config.run_folder, origin, resume):
             raise ConfigError(
                 f"Folder {config.run_folder} already contains a run, and --resume {resume} starts "
                 "a new one. Give it another name: --run.name NAME."
@@ -101,9 +102,36 @@ def check_resume(
 
 
 def start_checkpoint(run_folder: StoragePath) -> StoragePath | None:
-    """Return the checkpoint of another run that this run started from, or None."""
+    """Return the checkpoint of another run that this run started from, or None.
+
+    Raises:
+        ConfigError: Its file is damaged, and the run has no checkpoint of its own yet.
+    """
     path = run_folder / START_CHECKPOINT
-    return storage_path(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return storage_path(path.read_bytes().decode())
+    except ValueError as error:
+        if not checkpoint.saved_checkpoints(run_folder):
+            raise ConfigError(
+                f"{path} is damaged ({error}). It names the checkpoint of another run that this "
+                "run starts from. Give that again to a new run: --run.name NAME --resume "
+                "CHECKPOINT."
+            ) from error
+        print(
+            f"warning: {path} is damaged: at which checkpoint of another run this one began is not "
+            "known. It has checkpoints of its own.",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _began_at(run_folder: StoragePath, origin: StoragePath | None, resume: object) -> bool:
+    """Return whether a run began, or may have begun, at the run or checkpoint `resume`."""
+    if origin is None:
+        return resume != "never" and (run_folder / START_CHECKPOINT).exists()
+    return resume in (origin, origin.parent.parent)
 
 
 def differences(before: Config, now: Config, prefixes: tuple[str, ...] = ("",)) -> str:

@@ -13,7 +13,6 @@ from cyclegan.evaluate.score_table import (
     AGAINST_ATLAS,
     ATLAS_MEAN,
     ATLAS_MEDIAN,
-    GENERATOR,
     HISTOGRAM,
     PAIRED,
     REGRESSION,
@@ -21,7 +20,7 @@ from cyclegan.evaluate.score_table import (
     TRAIN_CTS,
 )
 from cyclegan.evaluate.score_volume import ScoringOptions
-from cyclegan.inference.cycle import CycleNetworks, partner_ct
+from cyclegan.inference.cycle import GENERATOR, CycleNetworks, partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import all_paired_scores
 from data_prep.store.history import rebuild_index

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import stat
 from dataclasses import replace
 from importlib.resources import files
 
@@ -75,6 +76,8 @@ def test_a_run_is_scored_by_its_best_checkpoint(run, tmp_path, capsys):
         assert len(sha256) >= 16
         assert sha256 in html
     assert html.count('<img src="data:image/png') == 6
+    # Slices of patients.
+    assert stat.S_IMODE((tmp_path / "out/report.html").stat().st_mode) == 0o600
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "scores.json",
         "per_volume.csv",

@@ -11,6 +11,7 @@ from mrct.errors import UsageError
 from mrct.storage.local_path import make_output_folder
 from mrct.storage.object_path import ObjectPath, outages_as_os_errors
 from mrct.storage.paths import StoragePath, storage_path
+from tests.support.bound import bound_folder
 from tests.support.object_store import s3_server
 
 LAST = "manifest.json"
@@ -149,3 +150,11 @@ def test_a_folder_that_cannot_be_made_is_an_error_for_people(tmp_path):
     make_output_folder(tmp_path / "new" / "below")
 
     assert (tmp_path / "new" / "below").is_dir()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_and_nothing_is_left_in_one_that_can(tmp_path):
+    with bound_folder() as bound, pytest.raises(UsageError, match="cannot be written to: Perm"):
+        make_output_folder(bound / "run")
+    make_output_folder(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []

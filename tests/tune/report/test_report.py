@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import stat
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -24,10 +25,12 @@ from tune.report.report import (
     html_report,
     print_trials,
     to_csv,
+    training_added_nothing,
     write_best,
     write_report,
 )
 from tune.search.console import progress_line, trials_table, varied_settings
+from tune.search.event_log import Score
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
 from tune.space.space import apply_values
@@ -50,6 +53,17 @@ def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_i
 def test_a_search_without_any_score_has_no_best(found):
     with pytest.raises(UserError, match="none is the best"):
         write_best(replace(found, trials=found.trials[2:]))
+
+
+def test_a_search_that_never_beats_the_look_up_it_began_with_says_so(found):
+    def began_with(score):
+        (trial, *_) = found.trials
+        before = Score(step=0, value=score, time_s=0.0)
+        return replace(found, trials=[replace(trial, scores=(before, *trial.scores))])
+
+    assert "No trial is better than the look-up" in training_added_nothing(began_with(1.5))
+    assert training_added_nothing(began_with(2.5)) == ""
+    assert training_added_nothing(found) == ""
 
 
 def test_the_table_for_other_tools_has_every_trial_and_setting(found):
@@ -96,6 +110,7 @@ def test_publishing_writes_all_files_and_says_that_not_all_went_well(found, caps
 
     written = {path.name for path in found.folder.iterdir()}
     assert {"best.yaml", "trials.csv", "report.html"} <= written
+    assert stat.S_IMODE((found.folder / REPORT).stat().st_mode) == 0o600  # slices of patients
     printed = capsys.readouterr().out
     assert "--config" in printed
     assert f"tensorboard --logdir {found.folder / 'runs'}" in printed

@@ -1,7 +1,14 @@
 """A baseline that is better than the generator is named, with both values."""
 
 from cyclegan.evaluate.report.baseline_wins import baseline_wins, sentences_of_wins
-from cyclegan.evaluate.score_table import ATLAS_MEDIAN, GENERATOR, SOFT_TISSUE, Scores, VolumeScores
+from cyclegan.evaluate.score_table import (
+    ATLAS_MEDIAN,
+    SOFT_TISSUE,
+    UNTRAINED,
+    Scores,
+    VolumeScores,
+)
+from cyclegan.inference.cycle import GENERATOR
 
 OURS = {"mae_hu": 178.0, "bone_dice": 0.71, "mae_soft_hu": 97.0, "bias_hu": -4.0, "skill": -0.3}
 
@@ -36,6 +43,14 @@ def test_a_win_in_a_score_or_a_tissue_is_told_with_both_values():
         "The baseline 'constant soft tissue' is better than CycleGAN in MAE of soft tissue, HU "
         "43.0 against 97.0."
     )
+
+
+def test_what_training_added_to_a_guided_generator_comes_first():
+    scores = scores_with(**{UNTRAINED: {"mae_hu": 108.2, "bone_dice": 0.814, "patient_r": 0.64}})
+
+    first, second = sentences_of_wins(scores)
+    assert first == "Training brought MAE, HU from 108.2 to 178.0; bone Dice from 0.814 to 0.710."
+    assert second.startswith("The baseline 'the same before training' is better than CycleGAN")
 
 
 def test_a_mean_error_is_better_where_it_is_closer_to_zero():

@@ -9,7 +9,8 @@ import statistics
 import pytest
 
 from cyclegan.evaluate.report.tables import to_csv, to_json, to_text
-from cyclegan.evaluate.score_table import GENERATOR, SOFT_TISSUE, Scores, VolumeScores
+from cyclegan.evaluate.score_table import SOFT_TISSUE, Scores, VolumeScores
+from cyclegan.inference.cycle import GENERATOR
 
 ERRORS = {"mri/a": 80.0, "mri/b": 130.0, "mri/c": 99.0}
 

@@ -1,10 +1,8 @@
 """What a user gets wrong before a run starts: each a message with the remedy, and no traceback."""
 
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +15,7 @@ from cyclegan.config.loss import Term
 from cyclegan.errors import CheckpointError, ConfigError, DataError
 from cyclegan.train.__main__ import main
 from cyclegan.train.checkpoint.checkpoint import folder_of
-from cyclegan.train.checkpoint.resume import check_resume, run_lock
+from cyclegan.train.checkpoint.resume import START_CHECKPOINT, check_resume, run_lock
 from cyclegan.train.checkpoint.run_record import record_environment, require_same_grid
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
@@ -26,12 +24,10 @@ from cyclegan.train.run import launch as run_launch
 from cyclegan.train.run.launch import launch, state_before_the_first_step
 from mrct.cli import run_command
 from mrct.errors import ExitCode, UserError
-from mrct.storage.local_path import LocalPath
+from tests.support.bound import bound_folder
 from tests.support.ports import free_ports
 from tests.support.runs import unstored_run
 from tests.support.stores import make_store
-
-NOBODY = 65534
 
 
 def train(*words: str) -> ExitCode:
@@ -189,7 +185,9 @@ def test_a_run_may_begin_at_another_ones_checkpoint_if_the_networks_fit(finished
         check_resume(finished.config, store, 6, start)
 
 
-def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished, config, store):
+def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(
+    finished, config, store, capsys
+):
     run = finished.config.run_folder
     start = folder_of(run, 3)
     new = replace(config, run=replace(config.run, name="new"))
@@ -204,8 +202,19 @@ def test_the_same_command_goes_on_with_a_run_that_began_at_another_one(finished,
     with pytest.raises(ConfigError, match="already contains a run"):
         check_resume(new, store, 6, folder_of(run, 6))
 
+    (new.run_folder / START_CHECKPOINT).put(b"/runs/\xff")
+    for same in (start, run, "auto"):
+        capsys.readouterr()
+        assert check_resume(new, store, 6, same) is None
+        assert "began_at.txt is damaged" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="already contains a run"):
+        check_resume(new, store, 6, "never")
+
     # Killed before its first save: it must not begin from random weights.
     shutil.rmtree(new.run_folder / "checkpoints")
+    with pytest.raises(ConfigError, match=r"began_at\.txt is damaged.*--resume CHECKPOINT"):
+        check_resume(new, store, 6, "auto")
+    (new.run_folder / START_CHECKPOINT).put(str(start).encode())
     assert check_resume(new, store, 6, "auto") == start
 
 
@@ -220,20 +229,8 @@ def test_two_commands_cannot_train_one_run(config):
 
 @pytest.fixture
 def bound() -> Iterator[Path]:
-    """A folder with a file, while permissions bind this process, which may be root's."""
-    folder = Path(tempfile.mkdtemp())
-    (folder / "file").touch()
-    (folder / "run").mkdir(mode=0o555)
-    folder.chmod(0o555)
-    if is_root := os.getuid() == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield LocalPath(folder)
-    finally:
-        if is_root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
+    with bound_folder() as folder:
+        yield folder
 
 
 @pytest.mark.parametrize(
