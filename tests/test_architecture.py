@@ -70,6 +70,7 @@ FLOW = [
     "cyclegan.train.divergence",
     "cyclegan.train.validation",
     "cyclegan.train.training_run",
+    "cyclegan.train.true_pairs",
     "cyclegan.train.first_state",
     "cyclegan.train.loop",
     "cyclegan.train.dry_run",
