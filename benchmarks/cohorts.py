@@ -7,8 +7,8 @@ for what its name says. `second` is of the other generator: choose on the frozen
 there. `odd` has test subjects of whom each is odd in another way; scores inside the odd region are
 beside those of the whole head. With `--trees`, boosted trees on the twelve true pairs of `second`'s
 val split say how hard it is; they need scikit-learn, which is none of the project's dependencies,
-in an environment of their own. Rows go to `--results`; a method that has its row there is not
-scored again.
+in an environment of their own. Rows go to `--results`; a method is not scored again while it has a
+row there of this generator, this preprocessing and these heights.
 """
 
 import argparse
@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality import append, commit, rows_of
+from benchmarks.quality import commit, rows_of, write_rows
 from benchmarks.recipes.judge import matches, mean_of, scores_of, table_of, test_heads
 from benchmarks.recipes.phantom import CONVERT, command
+from cyclegan.anchor.donors import donors_of
+from cyclegan.anchor.warps import warps_onto
 from cyclegan.atlas.atlas import train_atlas
 from cyclegan.evaluate.model_under_test import open_model_under_test
 from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, CONTRAST_TABLE, SOFT_TISSUE
@@ -30,8 +32,10 @@ from cyclegan.inference.cycle import partner_ct
 from cyclegan.metrics.baselines import constant_soft_tissue
 from cyclegan.metrics.paired_scores import bone_dice, mae_hu
 from data_prep.phantom.cohort import ODD_FOLDER, planned_visits
-from data_prep.phantom.settings import read_origin
+from data_prep.phantom.settings import CohortOrigin, read_origin
+from data_prep.preprocess.spec import VERSION as PREPROCESSING_VERSION
 from data_prep.readers.nifti import read_nifti
+from data_prep.store.heights import HEIGHTS_VERSION
 from data_prep.store.store import Store, StoredVolume, open_store
 from mrct.imaging.geometry import resample_mask
 from mrct.imaging.volume import Grid
@@ -59,6 +63,8 @@ COHORTS = {
     "second": SECOND,
     "second, fluid x2": f"{SECOND} --mri-fluid 2",
 }
+FUSED_WARPS = "fused warps"
+WARPS_PER_MRI = 6
 Method = Callable[[StoredVolume], NDArray[np.float32]]
 
 
@@ -78,11 +84,25 @@ def main(argv: list[str]) -> None:
     for name in flags.cohorts or COHORTS:
         store, cohort = store_of(name, flags.out)
         for method, translate in methods_of(store, flags.model, flags.trees and name == "second"):
-            if any((r["cohort"], r["method"]) == (name, method) for r in rows_of(flags.results)):
+            key = {"cohort": name, "method": method} | versions_of(cohort)
+            rows = rows_of(flags.results)
+            if any(key.items() <= row.items() for row in rows):
                 continue
-            row = {"cohort": name, "method": method} | scored(store, cohort, translate)
-            append(flags.results, row | {"commit": commit()})
+            row = key | scored(store, cohort, translate) | {"commit": commit()}
+            kept = [row for row in rows if (row["cohort"], row["method"]) != (name, method)]
+            write_rows(flags.results, [*kept, row])
     print_rows([row for row in rows_of(flags.results) if row["cohort"] in COHORTS])
+
+
+def versions_of(cohort: Path) -> dict[str, int]:
+    """What a row of a cohort depends on."""
+    origin = read_origin(cohort)
+    assert origin is not None
+    return {
+        "generator": origin.version,
+        "preprocessing": PREPROCESSING_VERSION,
+        "heights": HEIGHTS_VERSION,
+    }
 
 
 def store_of(name: str, out: LocalPath) -> tuple[Store, Path]:
@@ -91,6 +111,9 @@ def store_of(name: str, out: LocalPath) -> tuple[Store, Path]:
     cohort, store = folder / "cohort", folder / "heads.zarr"
     if not (cohort / "manifest.csv").exists():
         command(f"data_prep phantom --out {cohort} {COHORTS[name]}")
+    made = read_origin(cohort)
+    if made is None or made != CohortOrigin.now(seed=made.seed, settings=made.settings):
+        sys.exit(f"error: {cohort} is of an earlier generator. Remove {folder} to make it again.")
     if not (store / "index.safetensors").exists():
         command(f"data_prep convert --manifest {cohort / 'manifest.csv'} --out {store} {CONVERT}")
     return open_store(store), cohort
@@ -102,17 +125,32 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
     yield SOFT_TISSUE, lambda mri: constant_soft_tissue(store.body(mri))
     yield ATLAS_MEAN, lambda mri: atlas.both(store.body(mri), mri.height)[0]
     yield ATLAS_MEDIAN, lambda mri: atlas.both(store.body(mri), mri.height)[1]
-    yield (
-        CONTRAST_TABLE,
-        lambda mri: table_of(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
-    )
-    for path in models:
-        networks = open_model_under_test(storage_path(path), store).networks
-        yield path, lambda mri, n=networks: n.translated(store.voxels(mri), store.body(mri), mri)[1]
     if trees:
         from benchmarks.recipes.trees import fit_trees  # needs scikit-learn
 
         yield "trees on 12 pairs", fit_trees(store)
+    yield (
+        CONTRAST_TABLE,
+        lambda mri: table_of(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
+    )
+    yield FUSED_WARPS, lambda mri: fused_warps(store, mri)
+    for path in models:
+        networks = open_model_under_test(storage_path(path), store).networks
+        yield path, lambda mri, n=networks: n.translated(store.voxels(mri), store.body(mri), mri)[1]
+
+
+def fused_warps(store: Store, mri: StoredVolume) -> NDArray[np.float32]:
+    """Training CTs, warped onto an MRI through the contrast table's CT, and their mean by weight:
+    what `python -m cyclegan.anchor` keeps for the MRIs of the train split."""
+    table, body = table_of(store), store.body(mri)
+    guess = table.synthetic_ct(store.voxels(mri), body, mri.height)
+    number = [each.name for each in test_heads(store)].index(mri.name)
+    cts = donors_of(number, mri, [*store.select("ct", "train")], WARPS_PER_MRI)
+    donors = ((ct, store.voxels(ct), store.body(ct).astype(bool)) for ct in cts)
+    inside = body.astype(bool)
+    return warps_onto(
+        mri, store.voxels(mri), inside, guess, table, donors, store.spacing_mm
+    ).fused.astype(np.float32)
 
 
 def scored(store: Store, cohort: Path, translate: Method) -> dict[str, Any]:

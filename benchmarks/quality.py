@@ -209,8 +209,7 @@ def append_baselines(results: Path, found: str, store: Store, out: Path) -> None
         for name, subjects in baselines(store, out / "cohort").items()
     ]
     kept = [r for r in rows_of(results) if not (r["phantom"] == found and "baseline" in r)]
-    results.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(results, "".join(json.dumps(row) + "\n" for row in kept + made).encode())
+    write_rows(results, kept + made)
 
 
 def store_truth(out: Path, store: Store) -> dict[str, Any]:
@@ -227,6 +226,12 @@ def rows_of(results: Path) -> list[Row]:
     if not results.exists():
         return []
     return [json.loads(line) for line in results.read_text().splitlines() if line]
+
+
+def write_rows(results: Path, rows: list[Row]) -> None:
+    """These rows alone."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(results, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def append(results: Path, row: Row) -> None:

@@ -70,9 +70,9 @@ class HeightsCommand:
 class RemoveCommand:
     """Remove a subject from a store for good, and list what was trained on it.
 
-    Voxels, records and index entries are deleted; only the pseudonym stays, so that no later
-    convert takes the subject in again. Runs on this store cannot be resumed. After a kill, run the
-    command again.
+    Voxels, records, index entries and what was warped from or onto its volumes are deleted; only
+    the pseudonym stays, so that no later convert takes the subject in again. Runs on this store
+    cannot be resumed. After a kill, run the command again.
 
     Not touched: source files, the id map, the quarantine file, and the results of runs.
     """
@@ -268,16 +268,19 @@ def run_heights(command: HeightsCommand) -> ExitCode:
 def run_remove(command: RemoveCommand) -> ExitCode:
     """Remove a subject, then list the runs and models that were shown it."""
     from data_prep.convert.pseudonyms import existing_key, find_subject
+    from data_prep.store.companions.cache import companions_with
+    from data_prep.store.companions.group import COMPANIONS
     from data_prep.store.removal import known_subjects, remove_subject, volumes_of
     from data_prep.store.subject_record import folders_that_saw
 
     path = command.store
     key = existing_key(command.key_file, path.beside(".key"))
     subject = find_subject(command.subject, known_subjects(path), key)
+    warped = [f"{COMPANIONS}/{name}" for name in companions_with(path, subject)]
     names = volumes_of(path, subject) if command.dry_run else remove_subject(path, subject)
     verb = "Would remove" if command.dry_run else "Removed"
     print(f"{verb} subject {subject} from {path}: {len(names)} volumes")
-    for name in names:
+    for name in names + warped:
         print(f"  {name}")
     if not command.runs:
         print("To list the runs and models that were shown the subject, give --runs FOLDER.")

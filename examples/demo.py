@@ -50,7 +50,7 @@ def shorten() -> str:
     """Return options for CPUs without bf16, where a step takes twice as long."""
     if compute_dtype("auto", torch.device("cpu")) == torch.bfloat16:
         return ""
-    return " --train.max-steps 300 --schedule.validate-every 150steps"
+    return " --train.max-steps 200 --schedule.validate-every 100steps"
 
 
 @contextmanager

@@ -21,10 +21,11 @@ from nvidia.dali import Pipeline, fn, types
 import cyclegan.data.dali
 from cyclegan.config.config import BatchConfig, Config, DataConfig
 from cyclegan.config.presets import SCANNERS
-from cyclegan.data.dali import BatchFormat, StoredSlices, to_batch
+from cyclegan.data.dali import to_batch
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order
 from cyclegan.data.slice_index import find_domain
+from cyclegan.data.stored_slices import BatchFormat, StoredSlices
 from cyclegan.data.stream import open_stream, steps_per_epoch
 from data_prep.store.store import BODY, IMAGE, Store, open_store
 from mrct.storage.local_path import LocalPath

@@ -102,7 +102,7 @@ SEARCHED = "--loss.adversarial.weight 0.24 --loss.cycle.weight 5.8 --loss.identi
 """What `tune` found at 64 x 64 and 162 steps (`docs/how-to-tune.md`); the demo has it rounded."""
 ALL = f"{CONDITIONS} {POPULATION} {SEARCHED}"
 STRUCTURE = "--loss.structure.enabled"
-DEFAULT = f"default {SMALL}"
+DEFAULT = f"default {SMALL} --generator.guide none"
 BARE = f"{DEFAULT} --data.mri-contrast plain {NEITHER}"
 """The default without what was confirmed, as the mission names it."""
 INVERTED = "--data.mri-contrast inverted"

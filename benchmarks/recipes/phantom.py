@@ -26,7 +26,7 @@ FROZEN = "f49d063acb57f80e"
 Other processors round some voxels by one, so it has another hash there. It is recognised by what it
 was made of, and by the voxels in SAMPLE within one unit of its files.
 """
-FROZEN_ORIGIN = CohortOrigin(seed=0, settings=CohortSettings())
+FROZEN_ORIGIN = CohortOrigin(seed=0, settings=CohortSettings(), version=1)
 SAMPLE = Path("benchmarks/results/frozen_phantom.npz")
 """Of each scan, by its path in the cohort: voxels at even distances in the file's order."""
 NUM_SAMPLED = 256

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cyclegan.errors import require
+from mrct.storage.names import is_plain
 
 NUM_CONDITIONS = 2
 """Condition channels: depth below the body's surface and height, see
@@ -36,6 +37,17 @@ class DataConfig:
     allow_paired_train: bool = False
     """Use both scans of a subject in training. By default a subject with both scans contributes one
     of them, so that training is unpaired."""
+    use_pairs: bool = False
+    """Learn from the true pairs of the train split (`loss.paired`): subjects whose MRI and CT are
+    linked. Both of their scans are used in training."""
+    paired_share: float = 0.5
+    """Share of the samples whose MRI slice is one of a true pair, with `use_pairs`."""
+    min_pair_overlap: float = 0.9
+    """Smallest Dice of the outlines of MRI and CT with which a pair is used: below it they are not
+    aligned well enough to be learned voxel by voxel."""
+    companions: str = ""
+    """Key of the warped CTs in the store that MRI slices are shown with (`loss.anchor`): the name
+    of their folder in STORE/companions. Empty: none."""
     flip: bool = True
     """Mirror half of the slices left to right."""
     rotate_degrees: float = 15.0
@@ -89,6 +101,13 @@ class DataConfig:
         require(0 <= self.translate_fraction < 0.5, "data.translate_fraction must lie in [0, 0.5).")
         require(0 <= self.contrast < 1, "data.contrast must lie in [0, 1).")
         require(0 <= self.neighbours <= 8, "data.neighbours must lie in [0, 8].")
+        require(0 < self.paired_share <= 1, "data.paired_share must lie in (0, 1].")
+        require(0 <= self.min_pair_overlap <= 1, "data.min_pair_overlap must lie in [0, 1].")
+        require(
+            not self.companions or is_plain(self.companions, "[0-9a-f]{16}"),
+            f"data.companions is {self.companions!r}; it must be the name of a folder in "
+            "STORE/companions, 16 hexadecimal digits.",
+        )
         require(0 <= self.min_deviation < 1, "data.min_deviation must lie in [0, 1).")
         require(
             0 < self.gamma[0] <= self.gamma[1],
@@ -107,6 +126,11 @@ class DataConfig:
     def channels(self) -> int:
         """Channels of an image: the slice itself in the middle of its neighbours."""
         return 2 * self.neighbours + 1
+
+    @property
+    def has_companions(self) -> bool:
+        """Whether MRI slices are shown with CTs on their grid."""
+        return self.use_pairs or bool(self.companions)
 
     @property
     def changes_intensity(self) -> bool:

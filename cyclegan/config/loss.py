@@ -73,7 +73,21 @@ class LossConfig:
     """Squared distance from the partner's mean value at the same depth below the body's surface: a
     warm start from typical values, so its weight falls by default."""
 
+    paired: Term = Term(enabled=False, weight=10.0)
+    """Mean absolute error of a true pair (`data.use_pairs`), in both directions, where both scans
+    saw; 0 for all other MRI slices."""
+    anchor: Term = Term(enabled=False, weight=10.0)
+    """Mean absolute error of to_mri from a warped CT (`data.companions`) to the MRI that it was
+    warped onto, by how far each voxel is trusted."""
+    draw_noise: float = 0.0
+    """Noise in the MRI that to_mri draws from a CT, before to_ct translates it back: the standard
+    deviation of white noise and again of noise in patches of 4 pixels, in units of what an MRI
+    value varies by at the same HU (0.08 in the root of its share of the window)."""
+    draw_gradient: bool = True
+    """Whether the cycle CT -> MRI -> CT also trains to_mri, or only to_ct."""
+
     def __post_init__(self) -> None:
+        require(0 <= self.draw_noise <= 10, "loss.draw_noise must lie in [0, 10].")
         for name, term in self.terms.items():
             require(
                 term.weight >= 0,

@@ -5,16 +5,9 @@ from typing import Literal
 import torch
 
 from cyclegan.contrast.table import ContrastTable
-from cyclegan.nets.guide import Guide, outermost_depth_mm
+from cyclegan.nets.guide import LEVEL_OF_VALUE, Guide, outermost_depth_mm
 from mrct.imaging.hounsfield import WINDOW_HU
-from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE, normalise
-
-LEVEL_OF_VALUE: dict[Literal["plain", "inverted"], tuple[float, float]] = {
-    "plain": (0.5, 0.5),
-    "inverted": ((1 + INVERTED_CENTRE / INVERTED_SLOPE) / 2, -0.5 / INVERTED_SLOPE),
-}
-"""Offset and slope from the value of an MRI in a network to its share of the window, by contrast;
-the body's median is at `MEDIAN_LEVEL` of it, as in the table's bins."""
+from mrct.imaging.intensity import normalise
 
 
 def fill_guide(

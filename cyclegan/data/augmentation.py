@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 LEVELS = 32
 """Quantization steps of the noise bank per standard deviation."""
+PATCH = 4
+"""Pixels along either side of a patch of `DrawNoise`."""
 NUM_OFFSETS = 2**20
 """Number of positions where a piece of the noise bank may begin."""
 BIAS_TERMS = [(i, j) for i in range(4) for j in range(4 - i) if i + j > 0]
@@ -165,3 +167,29 @@ class NoiseBank:
         """Return the pieces that begin at `positions`, given in [0, 1); [N, piece]."""
         starts = (positions * NUM_OFFSETS).astype(np.int64)
         return np.stack([self._values[start : start + self._piece] for start in starts])
+
+
+class DrawNoise:
+    """Noise for MRIs that a generator draws from CTs: white, plus as strong in square patches.
+
+    Args:
+        seed: Seed of the run.
+        size_yx: Height and width of a slice in pixels.
+    """
+
+    def __init__(self, seed: int, size_yx: tuple[int, int]) -> None:
+        self._seed, self._size = seed, size_yx
+        self._bank = NoiseBank(seed, size_yx[0] * size_yx[1])
+
+    def planes(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the noise of some samples, [N, 1, H, W], each part of standard deviation 1.
+
+        Args:
+            indices: [N], indices of the samples, close together (`philox.uniforms`).
+        """
+        height, width = self._size
+        offsets = uniforms(self._seed, Stream.DRAW_NOISE, indices, count=2)
+        white, coarse = (self._bank.cut(offsets[:, k]).reshape(-1, height, width) for k in (0, 1))
+        coarse = coarse[:, : -(-height // PATCH), : -(-width // PATCH)]
+        patches = coarse.repeat(PATCH, axis=1).repeat(PATCH, axis=2)[:, :height, :width]
+        return np.asarray((white.astype(np.float32) + patches)[:, None] / LEVELS, np.float32)

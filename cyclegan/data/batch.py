@@ -31,14 +31,25 @@ class Batch:
     """Body mask of the MRI: 1 inside, 0 outside."""
     ct_body: Float[Tensor, "B 1 H W"]
     """Body mask of the CT: 1 inside, 0 outside."""
+    companion: Float[Tensor, "B 1 H W"] | None = None
+    """CTs on the grid of the MRI slices and augmented as these are, in [-1, 1]; None in a run
+    without."""
+    trust: Float[Tensor, "B 2 H W"] | None = None
+    """How far each pixel of a companion is trusted, first if it is of a true pair, then if it was
+    warped onto the MRI: on average over all companions of an MRI at most 1. Each companion is of
+    one kind, and 0 in the other channel; a slice without one is 0 in both."""
+    noise: Float[Tensor, "B 1 H W"] | None = None
+    """Noise for MRIs drawn from the CTs, of standard deviation 1, white and in patches; None in a
+    run without."""
     pixel_mm: PixelSize
     """Height and width of a pixel."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The images and masks by name."""
+        """The images and masks by name, those that there are."""
         names = (each.name for each in fields(self) if each.name != "pixel_mm")
-        return {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return the batch with the same change applied to each tensor."""

@@ -8,10 +8,9 @@ that writes a new image.
 Axes: B samples, C neighbouring slices, H rows, W columns.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,94 +18,28 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, types
 from torch.utils.dlpack import from_dlpack
 
-from cyclegan.config.config import DataConfig
 from cyclegan.data.batch import Batch
+from cyclegan.data.stored_slices import BatchFormat, NoiseKind, StoredSlices
 from cyclegan.nets.input_channels import PixelSize
+from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import invert_contrast
-from mrct.imaging.modality import Modality
+from mrct.imaging.modality import MODALITIES, Modality
 
-MriContrast = Literal["plain", "inverted"]
-NoiseKind = Literal["gaussian", "rician"]
 Outputs = tuple[Any, ...]
-"""Tensors mri, ct, mri_body, ct_body, of DALI or torch, each with its batch axis in front."""
+"""Tensors mri, ct, mri_body, ct_body, and companion and trust if they are made; of DALI or torch,
+each with its batch axis in front."""
 LAYOUT = "FHWC"
 """Neighbouring slices are the frames of a sequence of single-channel images."""
+HU_SCALE = 2 / (WINDOW_HU[1] - WINDOW_HU[0])
+"""Network units for one HU."""
 _conditional: Any = fn._conditional  # type: ignore[attr-defined]  # DALI's type stubs leave it out
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchFormat:
-    """Shape, type and contrast of the batches; fixed for a graph."""
-
-    batch_size: int
-    channels: int = 1
-    """Slices per image: the sample's own in the middle of its neighbours."""
-    mri_contrast: MriContrast = "plain"
-    changes_intensity: bool = False
-    """Whether the MRI is changed by gamma, bias field, blur and noise (`mri_intensity.py`)."""
-    noise_kind: NoiseKind = "gaussian"
-    half: bool = False
-    """Whether images are float16 instead of float32."""
-    channels_last: bool = False
-    """Whether images with several channels have the channels_last memory layout."""
-
-    @classmethod
-    def of(
-        cls,
-        config: DataConfig,
-        *,
-        batch_size: int,
-        changes_intensity: bool = False,
-        channels_last: bool = False,
-    ) -> "BatchFormat":
-        """Return the format of a configuration."""
-        return cls(
-            batch_size=batch_size,
-            channels=config.channels,
-            mri_contrast=config.mri_contrast,
-            changes_intensity=changes_intensity,
-            noise_kind=config.noise_kind,
-            half=config.dtype == "float16",
-            channels_last=channels_last,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StoredSlices:
-    """B slices of one domain as stored, each with its neighbours, and their augmentation."""
-
-    voxels: NDArray[np.int16]
-    """[B, C, H, W], in stored units."""
-    body: NDArray[np.uint8]
-    """[B, C, H, W], body mask of 0 and 1."""
-    matrix: NDArray[np.float32]
-    """[B, 3, 3], from (x, y, 1) of an output pixel to that of the input; centres are at halves."""
-    low: NDArray[np.float32]
-    """[B], the stored value that becomes -1."""
-    scale: NDArray[np.float32]
-    """[B], network units for one stored unit: 2 / (high - low)."""
-    height: NDArray[np.float32]
-    """[B], height in the body; it is no input of the graph."""
-    intensity: Mapping[str, Any] = field(default_factory=dict)
-    """Inputs from `MriIntensity`; none for a graph that changes no intensity."""
-
-    def inputs(self, modality: Modality) -> dict[str, NDArray[Any]]:
-        """Return the graph's inputs by name."""
-        inputs: dict[str, NDArray[Any]] = {
-            "voxels": self.voxels[..., None],
-            "body": self.body[..., None],
-            "matrix": self.matrix,
-            "scale": self.scale,
-            "offset": -self.low * self.scale - 1,
-            **self.intensity,
-        }
-        return {f"{modality}_{name}": values for name, values in inputs.items()}
 
 
 def make_graph(form: BatchFormat, *, threads: int, gpu: bool, device_id: int | None) -> Pipeline:
     """Define the graph, without building it.
 
-    Its outputs per sample are mri and ct, [C, H, W, 1], and mri_body and ct_body, [1, H, W, 1].
+    Its outputs per sample are mri and ct, [C, H, W, 1], and mri_body and ct_body, [1, H, W, 1];
+    with companions also these, [1, H, W, 1], and their trust, [2, H, W, 1].
 
     Args:
         form: Shape, type and contrast of the batches.
@@ -125,15 +58,17 @@ def make_graph(form: BatchFormat, *, threads: int, gpu: bool, device_id: int | N
         prefetch_queue_depth=1,
     )
     with graph:
-        images, bodies = zip(*(_domain(name, form, gpu) for name in ("mri", "ct")), strict=True)
-        graph.set_outputs(*images, *bodies)
+        matrices = {name: _source(name, "matrix", types.FLOAT, 2) for name in MODALITIES}
+        domains = (_domain(name, matrix, form, gpu) for name, matrix in matrices.items())
+        images, bodies = zip(*domains, strict=True)
+        others = _companion(matrices["mri"], form, gpu) if form.companions else ()
+        graph.set_outputs(*images, *bodies, *others)
     return graph
 
 
-def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
+def _domain(modality: Modality, matrix: Any, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
     """Define the nodes of one domain: images in [-1, 1], and the own slices' masks of 0 and 1."""
     source, pixels = partial(_source, modality), partial(_pixels, modality, gpu)
-    matrix = source("matrix", types.FLOAT, 2)
     # (x - low) * scale - 1 in one pass; arithmetic nodes would take three.
     linear = {"brightness": source("scale", types.FLOAT, 0), "contrast_center": 0.0}
     offset = source("offset", types.FLOAT, 0)
@@ -155,6 +90,27 @@ def _domain(modality: Modality, form: BatchFormat, gpu: bool) -> tuple[Any, Any]
         image = invert_contrast(image, body)
         body = body[own : own + 1] if own else body
     return _in_format(image, form), _in_format(body, form)
+
+
+def _companion(matrix: Any, form: BatchFormat, gpu: bool) -> tuple[Any, Any]:
+    """Define the nodes of the companions, which move with their MRI: CTs in [-1, 1] and trust."""
+    pixels = partial(_pixels, "mri", gpu)
+    scale = _source("mri", "trust", types.FLOAT, 4, LAYOUT)
+    image = fn.brightness_contrast(
+        pixels("companion", types.INT16),
+        brightness=HU_SCALE,
+        brightness_shift=-WINDOW_HU[0] * HU_SCALE - 1,
+        contrast_center=0.0,
+        dtype=types.FLOAT,
+    )
+    image = _warp(image, matrix, types.INTERP_LINEAR, fill=-1.0, gpu=gpu)
+    weight = pixels("weight", types.UINT8)
+    weight = _warp(weight, matrix, types.INTERP_LINEAR, fill=0.0, gpu=gpu)
+    trust = fn.cast(weight, dtype=types.FLOAT) * (scale.gpu() if gpu else scale)
+    if not gpu:
+        return image, trust
+    image = math.min(math.max(image, -1.0), 1.0)
+    return _in_format(image, form), _in_format(trust, form)
 
 
 def _source(modality: Modality, field: str, dtype: Any, ndim: int, layout: str = "") -> Any:
@@ -210,14 +166,15 @@ def _change_some(chosen: Any, change: Callable[..., Any], image: Any, *parameter
 def _finish_on_cpu(outputs: Outputs, form: BatchFormat) -> Outputs:
     """Clip the images and do all that follows in the graph of a GPU."""
     # each: [B, C, H, W, 1]
-    mri, ct, mri_body, ct_body = (from_dlpack(tensor).numpy() for tensor in outputs)
+    mri, ct, mri_body, ct_body, *others = (from_dlpack(tensor).numpy() for tensor in outputs)
     mri_body, ct_body = mri_body.astype(np.float32), ct_body.astype(np.float32)
-    for image in (mri, ct):
+    for image in (mri, ct, *others[:1]):
         np.clip(image, -1, 1, out=image)
     if form.mri_contrast == "inverted":
         mri, own = invert_contrast(mri, mri_body), form.channels // 2
         mri_body = mri_body[:, own : own + 1]
-    return tuple(torch.from_numpy(_array_in_format(x, form)) for x in (mri, ct, mri_body, ct_body))
+    made = mri, ct, mri_body, ct_body, *others
+    return tuple(torch.from_numpy(_array_in_format(x, form)) for x in made)
 
 
 def _warp(pixels: Any, matrix: Any, interpolation: Any, *, fill: float, gpu: bool) -> Any:
@@ -291,7 +248,16 @@ def to_batch(outputs: Outputs, pixel_mm: PixelSize) -> Batch:
     """
     tensors = [from_dlpack(images) for images in outputs]
     # tensor: [B, C, H, W, 1] -> [B, C, H, W], or channels_last: [B, 1, H, W, C] -> [B, C, H, W]
-    mri, ct, mri_body, ct_body = (
+    mri, ct, mri_body, ct_body, *others = (
         t[..., 0] if t.shape[-1] == 1 else t[:, 0].permute(0, 3, 1, 2) for t in tensors
     )
-    return Batch(mri=mri, ct=ct, mri_body=mri_body, ct_body=ct_body, pixel_mm=pixel_mm)
+    companion, trust = others or (None, None)
+    return Batch(
+        mri=mri,
+        ct=ct,
+        mri_body=mri_body,
+        ct_body=ct_body,
+        companion=companion,
+        trust=trust,
+        pixel_mm=pixel_mm,
+    )

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from cyclegan.config.config import Config
 from cyclegan.data.augmentation import Augmentation
-from cyclegan.data.dali import BatchFormat, BatchPipeline, to_batch
+from cyclegan.data.dali import BatchPipeline, to_batch
 from cyclegan.data.prefetch import Heartbeat
 from cyclegan.data.reader import SliceReader, SliceRef
 from cyclegan.data.sampler import Order, Slices
 from cyclegan.data.slice_index import find_domain
 from cyclegan.data.slice_source import DomainSource
+from cyclegan.data.stored_slices import BatchFormat
 from cyclegan.data.stream import conditioned, print_note
 from cyclegan.nets.input_channels import with_conditions
 from data_prep.datasets.split import Split

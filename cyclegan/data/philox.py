@@ -26,6 +26,10 @@ class Stream(IntEnum):
     CT_SUBSTITUTE = 8
     MRI_NOISE = 9
     MRI_INTENSITY = 10
+    PAIRED = 11
+    PAIRED_ORDER = 12
+    COMPANION = 13
+    DRAW_NOISE = 14
 
 
 ROUNDS = 8

@@ -11,8 +11,10 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
+from data_prep.store.companions.group import CT, WEIGHT, Companion, damaged_group
 from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
 from mrct.errors import StoreError, UnreachableError
+from mrct.storage.paths import StoragePath
 
 OPEN_VOLUMES = 4096
 """Largest number of open volumes, about 33 KB each; the least recently used is closed first."""
@@ -23,14 +25,69 @@ tables."""
 
 
 class SliceRef(NamedTuple):
-    """One slice of a store."""
+    """One slice of a volume."""
 
     volume: StoredVolume
     z: int
 
+    @property
+    def name(self) -> str:
+        """Name of what the slice is of, unlike all others in a store."""
+        return self.volume.name
+
+    @property
+    def arrays(self) -> tuple[str, str]:
+        """Paths of the image and the body mask in the folder."""
+        return IMAGE, BODY
+
+    def folder(self, store: Store) -> StoragePath:
+        """Return the folder of both arrays."""
+        return store.path / self.name
+
+    def verify(self, store: Store) -> None:
+        """Compare the volume with its commit record; raises StoreError if they differ."""
+        store.verify(self.volume)
+
+    def damaged(self, store: Store, file: str, found: str) -> StoreError:
+        """Return the error for damage of a file in the folder."""
+        return damaged(store.path, self.name, f"{self.name}/{file}", found)
+
+
+class PlaneRef(NamedTuple):
+    """One plane of the companions of an MRI, in place of image and body mask its CT and weight."""
+
+    companion: Companion
+    z: int
+    """Plane of the arrays (`Companion.plane`)."""
+
+    @property
+    def name(self) -> str:
+        """Name of what the plane is of, unlike all others in a store."""
+        return f"{self.companion.key}/{self.companion.mri.name}"
+
+    @property
+    def arrays(self) -> tuple[str, str]:
+        """Paths of the CT and the weight in the folder."""
+        return CT, WEIGHT
+
+    def folder(self, store: Store) -> StoragePath:
+        """Return the folder of both arrays."""
+        return self.companion.folder
+
+    def verify(self, store: Store) -> None:
+        """Compare the files with what was written; raises StoreError if they differ."""
+        self.companion.verify()
+
+    def damaged(self, store: Store, file: str, found: str) -> StoreError:
+        """Return the error for damage of a file in the folder."""
+        return damaged_group(store.path, self.companion.folder, file, found)
+
+
+Ref = SliceRef | PlaneRef
+
 
 class _Arrays(NamedTuple):
-    """Open arrays of a volume: image and body mask."""
+    """Open arrays of a volume, image and body mask, or of companions, CT and weight."""
 
     image: Any
     body: Any
@@ -42,7 +99,7 @@ class PendingRead:
     def __init__(
         self,
         store: Store,
-        refs: Sequence[SliceRef],
+        refs: Sequence[Ref],
         opened: Sequence[_Arrays | None],
         damage: dict[int, StoreError],
     ) -> None:
@@ -64,6 +121,8 @@ class PendingRead:
 
     def result(self) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Return voxels in stored units and body masks of 0 and 1, both [N, H, W].
+
+        Of companions it is HU and weights instead.
 
         Slices that are in `damage` afterwards are zeros, which must not be used.
         """
@@ -94,9 +153,9 @@ class PendingRead:
             try:
                 pixels[position] = self._slice(position, array).read().result()
             except ValueError as error:
-                volume, z = self._refs[position]
-                file = f"{volume.name}/{array}/c/0/0/0"
-                found = damaged(self._store.path, volume.name, file, f"slice {z}: {error}")
+                ref = self._refs[position]
+                file = f"{ref.arrays[array == BODY]}/c/0/0/0"
+                found = ref.damaged(self._store, file, f"slice {ref.z}: {error}")
                 if isinstance(found, UnreachableError):
                     raise found from error
                 self.damage.setdefault(position, found)
@@ -128,7 +187,7 @@ class SliceReader:
         )
 
     def start(
-        self, refs: Sequence[SliceRef], heartbeat: Callable[[], None] = lambda: None
+        self, refs: Sequence[Ref], heartbeat: Callable[[], None] = lambda: None
     ) -> PendingRead:
         """Start reading slices, without waiting for their pixels.
 
@@ -146,7 +205,7 @@ class SliceReader:
         for position, ref in enumerate(refs):
             heartbeat()
             try:
-                opened.append(self._open(ref.volume))
+                opened.append(self._open(ref))
             except UnreachableError:
                 raise
             except StoreError as error:
@@ -154,23 +213,24 @@ class SliceReader:
                 damage[position] = error
         return PendingRead(self._store, refs, opened, damage)
 
-    def _open(self, volume: StoredVolume) -> _Arrays:
-        if volume.name in self._opened:
-            self._opened.move_to_end(volume.name)
-            return self._opened[volume.name]
-        if volume.name not in self._verified:
-            self._store.verify(volume)
-            self._verified.add(volume.name)
-        arrays = _Arrays(self._array(volume, IMAGE), self._array(volume, BODY))
-        self._opened[volume.name] = arrays
+    def _open(self, ref: Ref) -> _Arrays:
+        name = ref.name
+        if name in self._opened:
+            self._opened.move_to_end(name)
+            return self._opened[name]
+        if name not in self._verified:
+            ref.verify(self._store)
+            self._verified.add(name)
+        arrays = _Arrays(*(self._array(ref, array) for array in ref.arrays))
+        self._opened[name] = arrays
         if len(self._opened) > OPEN_VOLUMES:
             self._opened.popitem(last=False)
         return arrays
 
-    def _array(self, volume: StoredVolume, array: str) -> Any:
+    def _array(self, ref: Ref, array: str) -> Any:
         spec = {
             "driver": "zarr3",
-            "kvstore": (self._store.path / volume.name / array).kvstore(),
+            "kvstore": (ref.folder(self._store) / array).kvstore(),
             "metadata_cache_pool": "cache_pool#tables",
             # Committed volumes never change, so cached data need not be revalidated.
             "recheck_cached_metadata": "open",
@@ -181,5 +241,4 @@ class SliceReader:
         try:
             return tensorstore.open(spec, open=True, read=True, context=self._context).result()
         except ValueError as error:  # the volume was closed, and deleted since
-            file = f"{volume.name}/{array}/zarr.json"
-            raise damaged(self._store.path, volume.name, file, str(error)) from error
+            raise ref.damaged(self._store, f"{array}/zarr.json", str(error)) from error

@@ -13,7 +13,7 @@ import numpy as np
 from cyclegan.config.config import BatchConfig, DataConfig
 from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.philox import Stream, permute_in_passes, uniforms
-from cyclegan.data.slice_index import Ints, SliceTable
+from cyclegan.data.slice_index import Ints, SliceTable, SomeRows
 from mrct.imaging.modality import Modality
 
 CANDIDATES = 64
@@ -63,6 +63,9 @@ class Order:
     """Choice of the partner, see `DataConfig`."""
     augment: DataConfig | None
     """Ranges of the augmentation; None disables it."""
+    paired: SomeRows | None = None
+    """MRI slices of true pairs, which `paired_share` of the samples show; None without."""
+    paired_share: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,6 +102,14 @@ class Order:
                 ct = self.ct.near(self.mri.heights(mri), u)
             else:
                 mri = self.mri.near(self.ct.heights(ct), u)
+        if self.paired:
+            u = uniforms(self.seed, Stream.PAIRED, indices, count=1)
+            chosen = u[:, 0] < self.paired_share
+            order = permute_in_passes(self.seed, Stream.PAIRED_ORDER, len(self.paired), indices)
+            mri = np.where(chosen, self.paired.rows(order), mri)
+            if self.partner == "position" and chosen.any():
+                u = uniforms(self.seed, Stream.PARTNER, indices, count=CANDIDATES)
+                ct[chosen] = self.ct.near(self.mri.heights(mri[chosen]), u[chosen])
         return Samples(
             mri=self._slices(self.mri, mri, Stream.MRI_VARIATION, indices),
             ct=self._slices(self.ct, ct, Stream.CT_VARIATION, indices),

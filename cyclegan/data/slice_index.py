@@ -15,7 +15,7 @@ from cyclegan.config.config import DataConfig
 from cyclegan.errors import DataError
 from data_prep.datasets.split import Split
 from data_prep.store.index import Volumes
-from data_prep.store.store import Store, StoredVolume
+from data_prep.store.store import Store
 from mrct.imaging.geometry import relative_height
 from mrct.imaging.modality import Modality
 
@@ -131,6 +131,16 @@ class SliceTable:
             left = left[~found]
         return rows
 
+    def rows_of(self, volumes: NDArray[np.integer]) -> "SomeRows":
+        """Return the rows of some volumes.
+
+        Args:
+            volumes: Numbers of the volumes.
+        """
+        chosen = np.isin(self.volume, volumes)
+        lengths = np.diff(self.end, prepend=0)
+        return SomeRows(first=(self.end - lengths)[chosen], end=lengths[chosen].cumsum())
+
     def _run(self, rows: Ints) -> Ints:
         return np.asarray(np.searchsorted(self.end, rows, side="right"), np.int64)
 
@@ -141,10 +151,29 @@ class SliceTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SomeRows:
+    """N rows of a table, in R runs of adjacent ones."""
+
+    first: Ints
+    """[R], first row of each run."""
+    end: Ints
+    """[R], number of these rows up to the end of the run."""
+
+    def __len__(self) -> int:
+        return int(self.end[-1]) if len(self.end) else 0
+
+    def rows(self, positions: Ints) -> Ints:
+        """Return the rows at some positions, which count from 0 to N - 1."""
+        run = np.searchsorted(self.end, positions, side="right")
+        before = np.where(run > 0, self.end[run - 1], 0)
+        return np.asarray(self.first[run] + positions - before, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Domain:
     """The volumes of one modality and split, and the slices of them that may be used."""
 
-    volumes: Sequence[StoredVolume]
+    volumes: Volumes
     """Volumes, sorted by name."""
     table: SliceTable
     """Usable slices; volume numbers are indices into `volumes`."""
@@ -153,7 +182,7 @@ class Domain:
 def serving_volumes(store: Store, config: DataConfig, modality: Modality, split: Split) -> Volumes:
     """Return the volumes of a domain; in training, a subject contributes to one domain only."""
     volumes = store.select(modality, split)
-    if split != "train" or config.allow_paired_train:
+    if split != "train" or config.allow_paired_train or config.use_pairs:
         return volumes
     subjects = volumes.texts("subject")
     paired = np.isin(

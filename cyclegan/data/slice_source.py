@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclegan.config.config import DataConfig
-from cyclegan.data.dali import StoredSlices
+from cyclegan.data.augmentation import DrawNoise
+from cyclegan.data.companion_source import CompanionSource, PendingCompanions
 from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.prefetch import Heartbeat
 from cyclegan.data.reader import OPEN_VOLUMES, PendingRead, SliceReader, SliceRef
 from cyclegan.data.sampler import ATTEMPTS, Order, Slices
 from cyclegan.data.slice_index import Domain, Ints
+from cyclegan.data.stored_slices import StoredSlices
 from data_prep.store.store import Store
 from mrct.errors import StoreError
 from mrct.imaging.modality import Modality
@@ -109,6 +111,8 @@ class PendingSlices:
     reading: PendingRead
     stage: str
     """Description of the read, for the heartbeat."""
+    companions: PendingCompanions | None
+    """Of MRI slices, in a run with companions."""
 
 
 class DomainSource:
@@ -124,6 +128,8 @@ class DomainSource:
         intensity: Source of the changes of intensity; None makes none.
         record: Called with each replacement of a damaged slice.
         heartbeat: Called with a description of the read, as a sign of progress.
+        companions: Source of the companions of MRI slices; None makes none.
+        draw_noise: Source of noise for MRIs drawn from CT slices; None makes none.
     """
 
     def __init__(
@@ -138,7 +144,10 @@ class DomainSource:
         intensity: MriIntensity | None,
         record: RecordSubstitution,
         heartbeat: Heartbeat,
+        companions: CompanionSource | None = None,
+        draw_noise: DrawNoise | None = None,
     ) -> None:
+        self._companions, self._draw_noise = companions, draw_noise
         self._modality, self._domain, self._order = modality, domain, order
         self._store, self._reader, self._intensity = store, reader, intensity
         self._offsets = np.arange(config.channels) - config.neighbours
@@ -156,7 +165,12 @@ class DomainSource:
         """
         first = self._name(int(slices.row[0]))
         stage = f"reading the {self._modality.upper()} slices of step {step} ({first}, ...)"
-        return PendingSlices(slices=slices, reading=self._read(slices.row, stage), stage=stage)
+        return PendingSlices(
+            slices=slices,
+            reading=self._read(slices.row, stage),
+            stage=stage,
+            companions=self._start_companions(slices.index, slices.row, stage),
+        )
 
     def finish(self, pending: PendingSlices) -> StoredSlices:
         """Wait for the slices of `start`.
@@ -166,7 +180,7 @@ class DomainSource:
 
         Raises:
             StoreError: A slice is damaged, and `data.on_corrupt` or `data.max_corrupt` stops the
-                run, or `ATTEMPTS` replacements are damaged too.
+                run, or `ATTEMPTS` replacements are damaged too. Or a companion is damaged.
         """
         self._heartbeat(pending.stage)
         rows, voxels, body = self._whole(pending)
@@ -174,6 +188,9 @@ class DomainSource:
         numbers, _ = self._domain.table.places(rows)
         windows = [self._volume(number).window for number in numbers.tolist()]
         low, high = np.array(windows, np.float32).T.copy()
+        index, companions = pending.slices.index, pending.companions
+        if not np.array_equal(rows, pending.slices.row):  # the companions of the replacements
+            companions = self._start_companions(index, rows, pending.stage)
         return StoredSlices(
             voxels=voxels,
             body=body,
@@ -182,7 +199,19 @@ class DomainSource:
             height=self._domain.table.heights(rows),
             scale=2 * augmentation.gain.astype(np.float32) / (high - low),
             intensity=self._intensity.inputs(augmentation) if self._intensity else {},
+            noise=self._draw_noise.planes(index) if self._draw_noise else None,
+            companions=self._companions.finish(companions)
+            if self._companions and companions
+            else None,
         )
+
+    def _start_companions(self, index: Ints, rows: Ints, stage: str) -> PendingCompanions | None:
+        if self._companions is None:
+            return None
+        numbers, slices = self._domain.table.places(rows)
+        names = [self._volume(number).name for number in numbers.tolist()]
+        shown = list(zip(names, slices.tolist(), strict=True))
+        return self._companions.start(index, shown, partial(self._heartbeat, stage))
 
     def _read(self, rows: Ints, stage: str) -> PendingRead:
         refs: list[SliceRef] = []

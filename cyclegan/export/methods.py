@@ -44,6 +44,8 @@ _TERMS = {
     "population": "distribution of values by depth below the outline",
     "structure": "modality-independent neighbourhood descriptors {heinrich}",
     "depth": "mean value by depth below the outline",
+    "paired": "aligned pairs of training scans, both ways (L1)",
+    "anchor": "MRIs from CTs warped onto them (L1)",
 }
 """What each term of the loss is called in a paper."""
 
@@ -96,11 +98,12 @@ def _of_network(info: ModelInfo) -> str:
     rate = {"constant": "constant", "linear": "linear decay", "cosine": "cosine decay"}
     of_judge = trained.discriminator_learning_rate
     judged = f" (discriminators {of_judge:g})" if of_judge not in (0, trained.learning_rate) else ""
+    kind = "slice(s)" if uses_pairs(info) else "unpaired slice(s)"
     start = " The first weights were those of another model." if info.initial_weights else ""
     return (
         f"{text} PatchGAN discriminators {{isola}}{norm} judged both domains. The "
         f"generators' loss was {terms}. Training took {trained.steps:,} steps"
-        f"{epochs} of {trained.pairs_per_step} unpaired slice(s) of each modality with Adam "
+        f"{epochs} of {trained.pairs_per_step} {kind} of each modality with Adam "
         f"{{kingma}}, learning rate {trained.learning_rate:g}{judged} "
         f"({rate[trained.learning_rate_schedule]}).{start}{mean}"
     )
@@ -116,12 +119,18 @@ def _of_table(info: TableInfo) -> str:
     )
 
 
+def uses_pairs(info: ModelInfo | TableInfo) -> bool:
+    """Return whether a model learned from true pairs."""
+    return isinstance(info, ModelInfo) and "paired" in info.training.loss
+
+
 def _data(seen: SeenScans, info: ModelInfo | TableInfo) -> str:
     z, y, x = info.preprocessing.spacing_mm
     rows, columns = info.preprocessing.size
+    pairs = "with aligned pairs among them" if uses_pairs(info) else "without pairs"
     n4 = ", bias-corrected (N4 {tustison})" if info.preprocessing.bias_correction else ""
     return (
-        f"It was trained without pairs on {seen}, resampled to {x:g} x {y:g} x {z:g} mm (slices of "
+        f"It was trained on {seen}, {pairs}, resampled to {x:g} x {y:g} x {z:g} mm (slices of "
         f"{columns} x {rows}){n4}. MRIs were scaled by the median of the body; CTs were clipped to "
         "[-1024, 3071] HU."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from cyclegan.config.pinned_path import split_pin
 from cyclegan.export.metadata import ModelInfo, TableInfo
-from cyclegan.export.methods import methods_section
+from cyclegan.export.methods import methods_section, uses_pairs
 from cyclegan.export.model_folder import PICTURE
 from cyclegan.export.training_stats import TrainedOn
 from cyclegan.export.usage_code import table_code, usage_code
@@ -73,8 +73,8 @@ def model_card(info: ModelInfo, picture: CardPicture | None = None) -> str:
 
 ## Limits
 
-- Trained without pairs: anatomy may be lost, invented or moved while the picture looks plausible,
-  lesions and implants above all.
+- {"With few pairs" if uses_pairs(info) else "Trained without pairs"}: anatomy may be lost, invented
+  or moved while the picture looks plausible, lesions and implants above all.
 - It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
   input's voxels, field of view or intensities are outside of these; a lesion, an implant or another
   organ it does not notice.

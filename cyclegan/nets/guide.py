@@ -8,6 +8,7 @@ Axes: B images, C input channels (`input_channels`), K known CTs, H rows, W colu
 """
 
 from math import sqrt
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from cyclegan.nets.input_channels import DEPTH_REACH_MM, PixelSize
 from cyclegan.nets.norm import at_least_fp32
+from mrct.imaging.intensity import INVERTED_CENTRE, INVERTED_SLOPE
 
 POSITION_BINS = (17, 24, 18)
 """Bins of depth (finer at the surface), of height, and of direction from front to back, with left
@@ -26,6 +28,13 @@ GUIDE_CHANNELS = 3
 LEAST_LEVEL = 1e-3
 """Share of the window below which the root of an MRI value is constant: its slope at 0 is
 infinite."""
+
+LEVEL_OF_VALUE: dict[Literal["plain", "inverted"], tuple[float, float]] = {
+    "plain": (0.5, 0.5),
+    "inverted": ((1 + INVERTED_CENTRE / INVERTED_SLOPE) / 2, -0.5 / INVERTED_SLOPE),
+}
+"""Offset and slope from the value of an MRI in a network to its share of the window, by contrast;
+the body's median is at `MEDIAN_LEVEL` of it, as in the table's bins."""
 
 LEAST_BODY_SHARE = 1e-6
 """Keeps the middle of a slice without a body finite."""

@@ -86,6 +86,26 @@ def identity_loss(original: Image, same: Image) -> Scalar:
     return F.l1_loss(same, original)
 
 
+def trusted_loss(original: Image, translated: Image, trust: Image) -> Scalar:
+    """Return the mean absolute error times the trust in each pixel.
+
+    The mean is over all pixels, those of no trust too, so that a batch in parts has that of the
+    whole.
+
+    Args:
+        original: What the translated image should be, in [-1, 1].
+        translated: Translated image in [-1, 1].
+        trust: Weight of each pixel, 0 or more.
+
+    Examples:
+        >>> image = torch.zeros(1, 1, 2, 2)
+        >>> trust = torch.tensor([[1.0, 0.0], [0.0, 0.0]])[None, None]
+        >>> trusted_loss(image, image + 0.1, trust)
+        tensor(0.0250)
+    """
+    return ((translated - original).abs() * trust).mean()
+
+
 def structural_loss(original: Image, returned: Image) -> Scalar:
     """Return 1 - SSIM of two images, in [0, 2].
 

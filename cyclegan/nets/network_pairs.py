@@ -5,6 +5,7 @@ input: one slice and its conditions; H rows, W columns, S scales and P Q patch g
 discriminator.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,12 +14,18 @@ from torch import Tensor, nn
 
 from cyclegan.nets.discriminator import Discriminator
 from cyclegan.nets.generator import Generator
+from cyclegan.nets.guide import LEAST_LEVEL
 from cyclegan.nets.guided_generator import GuidedGenerator
 from cyclegan.nets.input_channels import replace_slices
+from cyclegan.nets.norm import at_least_fp32
 
 Input = Float[Tensor, "B C H W"]
 Judged = Float[Tensor, "B D H W"]
 Scores = Float[Tensor, "B S P Q"]
+
+DRAW_SPREAD = 0.08
+"""Unit of the noise: how much MRI values of one HU vary, in the root of their share of the window
+(the width of the bells in the study that `docs/recipe.md` names)."""
 
 
 class Translated(NamedTuple):
@@ -36,6 +43,37 @@ class Translated(NamedTuple):
     """MRI -> CT -> MRI, [B, 1, H, W]."""
     returned_ct: Tensor
     """CT -> MRI -> CT, [B, 1, H, W]."""
+    companion_mri: Tensor | None = None
+    """MRI drawn from the companions of the MRIs, [B, 1, H, W]; None in a run without."""
+
+    def detached(self) -> "Translated":
+        """Return the images without their graph."""
+        return Translated._make(each if each is None else each.detach() for each in self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """What happens to an MRI drawn from a CT before it is translated back."""
+
+    noise: float = 0.0
+    """Factor of the noise, in units of DRAW_SPREAD."""
+    gradient: bool = True
+    """Whether the translation back also trains the generator that drew it."""
+    offset: float = 0.5
+    slope: float = 0.5
+    """An MRI value's share of its window is linear in the network's value, as in `Guide`."""
+
+    def varied(
+        self, drawn: Float[Tensor, "B 1 H W"], noise: Float[Tensor, "B 1 H W"] | None
+    ) -> Float[Tensor, "B 1 H W"]:
+        """Return the drawn MRIs with noise in the root of their share of the window."""
+        if not self.gradient:
+            drawn = drawn.detach()
+        if noise is None:
+            return drawn
+        level = self.offset + self.slope * at_least_fp32(drawn)
+        root = level.clamp(LEAST_LEVEL, 1.0).sqrt() + (self.noise * DRAW_SPREAD) * noise
+        return (root.clamp(0.0, 1.0).square() - self.offset) / self.slope
 
 
 class Generators(nn.Module):
@@ -50,6 +88,7 @@ class Generators(nn.Module):
         to_ct: Generator from MRI to CT.
         to_mri: Generator from CT to MRI.
         neighbours: Slices on each side of the translated one in an input.
+        draw: How an MRI that is drawn from a CT differs before it is translated back.
 
     Examples:
         >>> small = {"in_channels": 3, "filters": 8, "blocks": 1}
@@ -59,28 +98,46 @@ class Generators(nn.Module):
         torch.Size([2, 1, 64, 64])
     """
 
-    def __init__(self, to_ct: Generator, to_mri: Generator, *, neighbours: int = 0) -> None:
+    def __init__(
+        self,
+        to_ct: Generator,
+        to_mri: Generator,
+        *,
+        neighbours: int = 0,
+        draw: Draw = Draw(),
+    ) -> None:
         super().__init__()
+        self.draw = draw
         self.to_ct = to_ct
         self.to_mri = to_mri
         self.neighbours = neighbours
 
-    def forward(self, mri: Input, ct: Input) -> Translated:
-        """Run all six passes of a CycleGAN step, in four calls.
+    def forward(
+        self,
+        mri: Input,
+        ct: Input,
+        companion: Float[Tensor, "B 1 H W"] | None = None,
+        noise: Float[Tensor, "B 1 H W"] | None = None,
+    ) -> Translated:
+        """Run all six passes of a CycleGAN step, and that of the companions, in four calls.
 
         Args:
             mri: MRI slices in [-1, 1] with neighbours and conditions.
             ct: CT slices in [-1, 1] with neighbours and conditions.
+            companion: CTs on the grid of the MRI slices, in [-1, 1].
+            noise: Noise for the MRIs drawn from the CTs.
         """
         fake_ct, same_ct = self.cts_of(mri, ct).chunk(2)
-        fake_mri, same_mri = self.to_mri(torch.cat([ct, mri])).chunk(2)
+        to_draw = [ct, mri] if companion is None else [ct, mri, self.as_input(mri, companion)]
+        fake_mri, same_mri, *others = self.to_mri(torch.cat(to_draw)).chunk(len(to_draw))
         return Translated(
             fake_mri=self.as_judged(ct, fake_mri),
             fake_ct=self.as_judged(mri, fake_ct),
             same_mri=same_mri,
             same_ct=same_ct,
             returned_mri=self.to_mri(self.as_input(mri, fake_ct)),
-            returned_ct=self.to_ct(self.as_input(ct, fake_mri)),
+            returned_ct=self.to_ct(self.as_input(ct, self.draw.varied(fake_mri, noise))),
+            companion_mri=others[0] if others else None,
         )
 
     def cts_of(self, mri: Input, ct: Input) -> Float[Tensor, "B2 1 H W"]:

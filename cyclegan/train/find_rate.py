@@ -10,11 +10,13 @@ from math import inf, isfinite, log10
 
 from cyclegan.config.config import Config
 from cyclegan.contrast.train_table import fit_train_table
+from cyclegan.data.stream import print_note
 from cyclegan.train.checkpoint.initial_weights import initial_weights, load_initial_weights
 from cyclegan.train.checkpoint.run_record import table_of_run
 from cyclegan.train.dry_run import open_dry_run
 from cyclegan.train.engine.step import train_step
 from cyclegan.train.first_state import guide_generators
+from cyclegan.train.true_pairs import write_pairs
 from data_prep.store.store import Store
 from mrct.drawing.curves import Curve, Plot, draw_plots
 
@@ -113,6 +115,8 @@ def find_rate(config: Config, store: Store) -> RateTest:
     factor = (HIGHEST_RATE / LOWEST_RATE) ** (1 / (NUM_RATES - 1))
     rates: list[float] = []
     losses: list[float] = []
+    if config.data.use_pairs:
+        write_pairs(store, config.data.min_pair_overlap, print_note)
     with open_dry_run(config, store) as dry_run:
         state = dry_run.state
         if config.generator.guide != "none":

@@ -20,6 +20,7 @@ from cyclegan.train.checkpoint.run_record import (
 )
 from cyclegan.train.distributed import Worker, broadcast_choice
 from cyclegan.train.engine.state import TrainState
+from cyclegan.train.true_pairs import prepare_companions
 from data_prep.store.store import Store
 from data_prep.store.subject_record import SubjectRecord
 from mrct.storage.paths import StoragePath, storage_path
@@ -54,6 +55,7 @@ def resume_run(
         # The command has fitted it by Ray tasks already; a run without Ray does it here.
         if config.generator.guide != "none":
             fit_missing_table(config.run_folder, store, 0, note)
+        prepare_companions(config, store, note)
         return str(checkpoint.newest_checkpoint(config.run_folder) or "")
 
     own = broadcast_choice(choose, worker)

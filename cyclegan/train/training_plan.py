@@ -76,13 +76,17 @@ def make_plan(config: Config, store: Store) -> TrainingPlan:
         discriminator_parameters=of_discriminators,
         state_bytes=4 * (5 * of_generators + 4 * of_discriminators) + worker_pools,
         activation_bytes=saved_bytes(
-            generators, (worker_batch // num_parts(config, first), channels, *store.size)
+            generators,
+            (worker_batch // num_parts(config, first), channels, *store.size),
+            has_companions=config.data.has_companions,
         ),
         checkpoint_bytes=4 * (4 * of_generators + 3 * of_discriminators) + pools,
     )
 
 
-def saved_bytes(generators: nn.Module, shape: tuple[int, int, int, int]) -> int:
+def saved_bytes(
+    generators: nn.Module, shape: tuple[int, int, int, int], *, has_companions: bool = False
+) -> int:
     """Count the bytes that the generators' forward keeps for backward, without computing it."""
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # the id of a freed tensor could be reused
@@ -95,5 +99,5 @@ def saved_bytes(generators: nn.Module, shape: tuple[int, int, int, int]) -> int:
 
     image = torch.zeros(shape, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        generators(image, image)
+        generators(image, image, image[:, :1] if has_companions else None)
     return sum(kept.values())

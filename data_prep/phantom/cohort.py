@@ -88,7 +88,7 @@ def make_cohort(
                 for scans in pool.map(work, visits):
                     rows += scans
                     advance()
-    write_origin(out, CohortOrigin(seed=seed, settings=settings))
+    write_origin(out, CohortOrigin.now(seed=seed, settings=settings))
     manifest = out / "manifest.csv"
     write_manifest(manifest, rows)
     return manifest

@@ -71,8 +71,8 @@ class LevelPerson:
             bumps=tuple(rng.normal(0, 0.012, 6)),
             turn_deg=tuple(rng.normal(0, (5, 2, 3))),
             shift_mm=tuple(rng.normal(0, (3, 5, 3))),
-            warp_mm=rng.uniform(1.2, 2.6),
-            skull_mm=rng.uniform(5.5, 8.5),
+            warp_mm=rng.uniform(1.35, 2.8),
+            skull_mm=rng.uniform(5.25, 8.75),
             spongy=rng.uniform(0.3, 0.6),
             fat_mm=rng.uniform(2.0, 6.0),
             fluid_mm=rng.uniform(1.5, 4.5),
@@ -122,7 +122,7 @@ def make_level_head(person: LevelPerson, *, spacing_mm: float) -> LevelHead:
         fractions[material] += visible
         left -= visible
     fractions[Material.AIR] += left
-    density = np.exp(0.18 * noise.field(14) - 0.016).astype(np.float32)
+    density = np.exp(0.26 * noise.field(14) - 0.034).astype(np.float32)
     return LevelHead(fractions=fractions, density=density, affine=affine)
 
 
@@ -171,7 +171,7 @@ def _layers(person: LevelPerson, points: Points, noise: _Noise) -> Iterator[tupl
     temple = np.exp(-(((np.abs(x) - 68) / 15) ** 2 + ((z + 8) / 20) ** 2 + ((y - 15) / 35) ** 2))
     inion = np.exp(-((x / 14) ** 2 + ((y + 92) / 14) ** 2 + ((z + 20) / 16) ** 2))
     thickness = thickness * (1 - 0.55 * temple) + 4 * inion
-    floor = np.interp(y, *FLOOR_MM).astype(np.float32) + 3 * noise.field(18) - z
+    floor = np.interp(y, *FLOOR_MM).astype(np.float32) + 3.5 * noise.field(18) - z
     cavity = np.maximum(case + thickness, floor)
     fat = person.fat_mm * np.exp(0.25 * noise.field(28))
     face = radial(points, (0, 32, -64), (60, 62, 74), 2.3)

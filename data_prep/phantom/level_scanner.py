@@ -63,15 +63,15 @@ def scan_level_mri(head: LevelHead, grid: Grid, rng: np.random.Generator) -> Arr
     four coils (noncentral chi; Constantinides 1997, MRM 38:852).
     """
     values = [VALUES[material] for material in Material]
-    t1_ms = np.array([v.t1_ms for v in values]) * rng.normal(1, 0.05, len(values))
+    t1_ms = np.array([v.t1_ms for v in values]) * rng.normal(1, 0.08, len(values))
     signals = inversion_recovery(t1_ms, tr_ms=rng.uniform(1900, 2500), ti_ms=rng.uniform(850, 1000))
     te_ms = rng.uniform(2.0, 4.0)
     signals *= [v.density * np.exp(-te_ms / v.t2star_ms) for v in values]
     image = np.tensordot(signals.astype(np.float32), head.fractions, axes=1)
     z, y, x = np.ogrid[tuple(slice(-1, 1, complex(0, n)) for n in image.shape)]
-    a, b, c, d, e = rng.normal(0, 0.12, 5)
+    a, b, c, d, e = rng.normal(0, 0.15, 5)
     image *= np.exp(a * x + b * y + c * z + d * (x * x + y * y) + e * z * z).astype(np.float32)
-    sigma = float(signals[Material.WHITE]) / rng.uniform(20, 40)
+    sigma = float(signals[Material.WHITE]) / rng.uniform(14, 28)
     coil = sample_on_grid(image, head.affine, grid) / np.float32(np.sqrt(NUM_COILS))
     squares = np.zeros(coil.shape, np.float32)
     for _ in range(NUM_COILS):
@@ -88,7 +88,7 @@ def scan_level_ct(head: LevelHead, grid: Grid, rng: np.random.Generator) -> Arra
     a soft kernel leaves it.
     """
     hu = np.array([VALUES[material].hu for material in Material], np.float64)
-    hu[[Material.COMPACT, Material.SPONGY]] *= rng.normal(1, 0.08, 2)
+    hu[[Material.COMPACT, Material.SPONGY]] *= rng.normal(1, 0.1, 2)
     image = np.tensordot(hu.astype(np.float32), head.fractions, axes=1)
     mineral = sum(
         np.float32(hu[material]) * head.fractions[material]

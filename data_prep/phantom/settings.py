@@ -9,8 +9,6 @@ from data_prep.dicom.image_kind import PHANTOM_ORIGIN
 from mrct.errors import UsageError
 from mrct.storage.atomic import write_atomic
 
-GENERATOR_VERSION = 1
-"""Goes up when the same settings and seed give other voxels, by more than rounding."""
 Oddity = Literal[
     "none",
     "bone-flap",
@@ -27,6 +25,8 @@ Oddity = Literal[
 """In what a subject differs from all others; see `oddities`."""
 Weighting = Literal["t1", "t2"]
 Generator = Literal["shapes", "levels"]
+GENERATOR_VERSIONS: dict[Generator, int] = {"shapes": 1, "levels": 2}
+"""Goes up when the same settings and seed give other voxels, by more than rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,13 @@ class CohortOrigin:
 
     seed: int
     settings: CohortSettings
-    version: int = GENERATOR_VERSION
+    version: int
+    """Of the generator, see GENERATOR_VERSIONS."""
+
+    @classmethod
+    def now(cls, *, seed: int, settings: CohortSettings) -> "CohortOrigin":
+        """Return the origin of a cohort that this version makes."""
+        return cls(seed=seed, settings=settings, version=GENERATOR_VERSIONS[settings.generator])
 
 
 def write_origin(folder: Path, origin: CohortOrigin) -> None:

@@ -15,6 +15,11 @@ from data_prep.store.commits import (
     seal,
     verify_files,
 )
+from data_prep.store.companions.cache import (
+    check_companions,
+    foreign_companions,
+    remove_damaged_companions,
+)
 from data_prep.store.heights import read_heights
 from data_prep.store.history import has_lost_heights, rebuild_index
 from data_prep.store.store import Store, StoredVolume, open_store, read_root
@@ -31,8 +36,9 @@ from mrct.storage.paths import StoragePath
 def check(store: Store, *, full: bool = False) -> list[str]:
     """Return all problems of a store.
 
-    Compares every volume's files with its commit record and the index with the records and the axis
-    of heights, and finds links to missing volumes or to another grid.
+    Compares every volume's files with its commit record, companions with the volumes that they were
+    made of, and the index with the records and the axis of heights, and finds links to missing
+    volumes or to another grid.
 
     Args:
         store: Store to check.
@@ -68,11 +74,14 @@ def check(store: Store, *, full: bool = False) -> list[str]:
         f"The volume {name} is committed but not in the index: run the same convert again."
         for name in sorted(set(committed(store.path)) - names)
     ]
+    problems += [problem for _, problem in check_companions(store.path, full=full)]
     return problems + _foreign(store.path)
 
 
 def repair(path: StoragePath, say: Callable[[str], None], *, full: bool = False) -> int:
     """Remove damaged volumes and rebuild the index; return the number of volumes removed.
+
+    Companions that are damaged, or made of a volume that is not there as it was, are removed too.
 
     Args:
         path: Store, which need not have an index.
@@ -117,6 +126,7 @@ def remove_damaged(path: StoragePath, say: Callable[[str], None], *, full: bool)
             advance()
     for name in damaged:
         erase_volume(path, name)
+    remove_damaged_companions(path, say, full=full)
     for problem in _foreign(path):
         say(problem)
     try:
@@ -150,12 +160,12 @@ def _foreign_entries(store: StoragePath) -> list[str]:
         for folder, pattern in patterns.items()
         for name in (store / folder).names()
         if not name.startswith(PARTIAL) and not re.fullmatch(pattern, name)
-    ]
+    ] + foreign_companions(store)
 
 
 def _foreign(path: StoragePath) -> list[str]:
     return [
-        f"{name!r} in {path} is neither a record nor a volume: no conversion gives such a name. It "
+        f"{name!r} in {path} is neither a record nor a volume: no command gives such a name. It "
         "was not read, and is not deleted by any command. Delete it if you do not know it."
         for name in _foreign_entries(path)
     ]

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from data_prep.datasets.split import Split
 from data_prep.store.stored_volume import PSEUDONYM, VOLUME_NAME
-from data_prep.store.zarr_codec import METADATA, chunk_places, unknown_encoding
+from data_prep.store.zarr_codec import METADATA, FileSums, compare, unknown_encoding
 from mrct.errors import StoreError, UnreachableError
 from mrct.imaging.modality import MODALITIES
 from mrct.storage.atomic import PARTIAL
@@ -160,7 +160,7 @@ def erase_volume(store: StoragePath, name: str) -> None:
     volume_path(store, name).remove()
 
 
-def verify_files(store: StoragePath, name: str, *, full: bool = False) -> dict[str, dict[str, Any]]:
+def verify_files(store: StoragePath, name: str, *, full: bool = False) -> FileSums:
     """Compare a volume's files with its commit record.
 
     Checks number, names and sizes of all files, the hash of each `zarr.json`, the codecs in it, and
@@ -172,32 +172,22 @@ def verify_files(store: StoragePath, name: str, *, full: bool = False) -> dict[s
         full: Also read every file and check its hash.
 
     Returns:
-        `bytes` and `sha256` of each file, and `places` of a shard unless an earlier version wrote
-        it.
+        What the record says of each file.
 
     Raises:
         StoreError: A file differs; the message names it.
     """
     record = read_commit(store, name)
-    expected: dict[str, dict[str, Any]] = record["files"]
+    expected: FileSums = record["files"]
     folder = volume_path(store, name)
-    found = folder.sizes()
-    for file in sorted(found.keys() | expected.keys()):
-        if file not in expected or file not in found:
-            state = "is missing" if file in expected else "is in no commit record"
-            raise damaged(store, name, f"{name}/{file}", f"it {state}")
-        if (size := found[file]) != (wanted := expected[file]["bytes"]):
-            state = f"it has {size:,} bytes, not {wanted:,}"
-            raise damaged(store, name, f"{name}/{file}", state)
-        if places := expected[file].get("places"):
-            read = (folder / file).ranges()
-            if chunk_places(read, wanted, record["volume"]["shape"][0]) != places:
-                raise damaged(store, name, f"{name}/{file}", "its slices are in another order")
-    hashed = [file for file in expected if full or file.endswith(METADATA)]
-    contents = folder.read_files(hashed)
-    for file, content in contents.items():
-        if hashlib.sha256(content).hexdigest() != expected[file]["sha256"]:
-            raise damaged(store, name, f"{name}/{file}", "its SHA-256 differs")
+    contents = compare(
+        folder,
+        folder.sizes(),
+        expected,
+        record["volume"]["shape"][0],
+        lambda file, found: damaged(store, name, f"{name}/{file}", found),
+        full=full,
+    )
     for array in (IMAGE, BODY, *has_score_mask(expected) * [SCORE]):
         if asked := unknown_encoding(contents[f"{array}/{METADATA}"]):
             raise StoreError(

@@ -26,6 +26,7 @@ from data_prep.store.commits import (
     seal,
     unseal,
 )
+from data_prep.store.companions.cache import sweep_companions
 from data_prep.store.heights import (
     HEIGHTS_FILE,
     axis_content,
@@ -107,9 +108,9 @@ def _volumes_in(store: StoragePath, name: str) -> dict[str, str]:
 def rebuild_index(store: StoragePath, *, fit: bool = False, refit: bool = False) -> None:
     """Write the index and the frozen splits from the commit records.
 
-    The names of the volumes that the index had before are kept (`as_of`). Volumes of removed
-    subjects are erased first, so that a killed removal is completed. With `fit` the axis of heights
-    is fitted if the store has none, with `refit` in any case.
+    The names of the volumes that the index had before are kept (`as_of`). Volumes and companions of
+    removed subjects are erased first, so that a killed removal is completed. With `fit` the axis of
+    heights is fitted if the store has none, with `refit` in any case.
 
     Raises:
         StoreError: A record, or the file of the splits, was changed, or the axis was lost.
@@ -121,6 +122,7 @@ def rebuild_index(store: StoragePath, *, fit: bool = False, refit: bool = False)
     for record in records:
         if record["volume"]["subject"] in removed:
             erase_volume(store, record["volume"]["name"])
+    sweep_companions(store, removed)
     records = [record for record in records if record["volume"]["subject"] not in removed]
     known = frozen_splits(store, records)
     splits = {subject: split for subject, split in known.items() if subject not in removed}

@@ -15,6 +15,8 @@ from data_prep.store.commits import (
     seal,
     volume_path,
 )
+from data_prep.store.companions.cache import companions_with
+from data_prep.store.companions.group import COMPANIONS
 from data_prep.store.history import rebuild_index
 from data_prep.store.index import INDEX
 from data_prep.store.store import read_root
@@ -40,7 +42,8 @@ def volumes_of(path: StoragePath, subject: str) -> list[str]:
 def remove_subject(path: StoragePath, subject: str) -> list[str]:
     """Delete voxels, records and index entries of a subject; return the names of its volumes.
 
-    The pseudonym alone stays, in `removed.json`.
+    What was warped from its CTs or onto its MRIs goes too. The pseudonym alone stays, in
+    `removed.json`.
 
     Raises:
         StoreError: Another command is writing to the store, or a file could not be deleted.
@@ -51,11 +54,13 @@ def remove_subject(path: StoragePath, subject: str) -> list[str]:
         subjects = sorted(removed_subjects(path) | {subject})
         (path / REMOVED_FILE).put(seal({"subjects": subjects}))
         rebuild_index(path)
-        if left := [name for name in names if volume_path(path, name).exists()]:
+        left = [name for name in names if volume_path(path, name).exists()]
+        left += [f"{COMPANIONS}/{name}" for name in companions_with(path, subject)]
+        if left:
             raise StoreError(
-                f"{len(left)} of {len(names)} volumes of the subject are out of the index of "
-                f"{path}, but their voxels could not be deleted: {', '.join(left)}. Delete these "
-                "folders, or run the same command again as a user who may."
+                f"The subject is out of the index of {path}, but voxels of it could not be "
+                f"deleted: {', '.join(left)}. Delete these folders, or run the same command again "
+                "as a user who may."
             )
     return names
 

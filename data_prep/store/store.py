@@ -13,6 +13,7 @@ Its layout:
         0                         int16 [z, y, x], chunks (1, Y, X), one shard
         labels/body/0             uint8 body mask, chunked alike
         labels/score/0            uint8 mask given with the volume, if one was
+    companions/<key>/mri-<p>/     CTs that were warped onto an MRI, if any: companions/group.py
 
 A store is in a local folder or at a URL. `writer.py` fills it.
 """
@@ -291,10 +292,6 @@ def read_root(path: StoragePath) -> dict[str, Any]:
 
 
 def fingerprint_of(root: Mapping[str, Any]) -> str:
-    """Return the hash of the root attributes that determine the voxels, 16 hexadecimal digits.
-
-    Args:
-        root: Attributes, of which `schema`, `spacing_mm`, `size` and `settings` count.
-    """
+    """Return the hash, 16 hexadecimal digits, of the root attributes that determine the voxels."""
     decisive = {name: root.get(name) for name in ("schema", "spacing_mm", "size", "settings")}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Writes the store: creates it, locks it, and commits each volume atomically."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,9 +26,8 @@ from data_prep.store.stored_volume import VOLUME_NAME, StoredVolume, ome_groups
 from data_prep.store.zarr_codec import (
     ATTRIBUTE,
     METADATA,
-    SHARD,
-    chunk_places,
     encode,
+    sums_of,
     zarr_group,
 )
 from mrct.errors import OtherStoreError, StoreError
@@ -233,24 +231,13 @@ def write_volume(store: StoragePath, prepared: PreparedVolume) -> StoredVolume:
     files = ome_groups(stored, stored.to_json() | origin, labels)
     for array, voxels in _arrays(prepared.preprocessed).items():
         files |= {f"{array}/{name}": content for name, content in encode(voxels).items()}
-    sums: dict[str, dict[str, Any]] = {
-        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in sorted(files.items())
-    }
-    for name in (name for name in sums if name.endswith(SHARD)):
-        sums[name]["places"] = _places(files[name], stored.shape[0])
+    sums = sums_of(files, stored.shape[0])
     commit = {"schema": STORE_SCHEMA, "volume": stored.to_json(), "files": sums, **origin}
     reported = {"notes": list(prepared.notes), "whole_size": prepared.preprocessed.whole_size}
     record = seal(commit | reported)
     with wait_for_lock(store / COMMIT_LOCK):
         put_volume(store, stored.name, files, record)
     return stored
-
-
-def _places(shard: bytes, num_slices: int) -> str:
-    places = chunk_places(lambda start, stop: shard[start:stop], len(shard), num_slices)
-    assert places, "the table of the chunks is no longer at the end of a shard"
-    return places
 
 
 def _describe(prepared: PreparedVolume) -> StoredVolume:

@@ -1,4 +1,7 @@
-"""Encodes voxels as the files of a Zarr array: one shard, a chunk and a checksum per slice."""
+"""Encodes voxels as the files of a Zarr array: one shard, a chunk and a checksum per slice.
+
+It also states what was written, file by file, and compares a folder with that later.
+"""
 
 import hashlib
 import json
@@ -12,6 +15,9 @@ from zarr.buffer.cpu import Buffer
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
+from mrct.errors import StoreError
+from mrct.storage.paths import StoragePath
+
 METADATA, SHARD = "zarr.json", "c/0/0/0"
 """The two files of an array."""
 ATTRIBUTE = "mri_ct_store"
@@ -20,6 +26,8 @@ _CODECS = {"sharding_indexed", "bytes", "blosc", "crc32c"}
 _ENTRY_BYTES, _SUM_BYTES = 16, 4
 """Sizes of an entry of a shard's table, and of a crc32c, which ends the table and each chunk."""
 _STORED_DTYPES = {"int16", "uint8"}
+FileSums = dict[str, dict[str, Any]]
+"""`bytes` and `sha256` of each file, and `places` of a shard unless an earlier version wrote it."""
 
 
 def zarr_group(attributes: dict[str, Any]) -> bytes:
@@ -105,6 +113,64 @@ def chunk_places(read: Callable[[int, int], bytes], num_bytes: int, num_chunks: 
     ends = entries[counts[which] > 1].sum(axis=1).tolist()
     sums = [read(max(0, end - _SUM_BYTES), end) for end in ends]
     return hashlib.sha256(b"".join([table, *sums])).hexdigest()
+
+
+def sums_of(files: Mapping[str, bytes], num_slices: int) -> FileSums:
+    """Return what tells the files of a group from others, each array with so many slices."""
+    sums: FileSums = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in sorted(files.items())
+    }
+    for name in (name for name in sums if name.endswith(SHARD)):
+        places = chunk_places(_ranges_of(files[name]), len(files[name]), num_slices)
+        assert places, "the table of the chunks is no longer at the end of a shard"
+        sums[name]["places"] = places
+    return sums
+
+
+def _ranges_of(content: bytes) -> Callable[[int, int], bytes]:
+    return lambda start, stop: content[start:stop]
+
+
+def compare(
+    folder: StoragePath,
+    found: Mapping[str, int],
+    sums: FileSums,
+    num_slices: int,
+    damaged: Callable[[str, str], StoreError],
+    *,
+    full: bool,
+) -> dict[str, bytes]:
+    """Compare files with what was written: names, sizes, metadata and the order of slices.
+
+    Args:
+        folder: Folder of the group.
+        found: Size of each file that is there.
+        sums: What was written.
+        num_slices: Slices of each array.
+        damaged: Returns the error for a file and what is wrong with it.
+        full: Also read every file and check its hash.
+
+    Returns:
+        Content of the files that had to be read, by name.
+
+    Raises:
+        StoreError: A file differs.
+    """
+    for file in sorted(found.keys() | sums.keys()):
+        if file not in sums or file not in found:
+            state = "is missing" if file in sums else "is in no commit record"
+            raise damaged(file, f"it {state}")
+        if (size := found[file]) != (wanted := sums[file]["bytes"]):
+            raise damaged(file, f"it has {size:,} bytes, not {wanted:,}")
+        places = sums[file].get("places")
+        if places and chunk_places((folder / file).ranges(), wanted, num_slices) != places:
+            raise damaged(file, "its slices are in another order")
+    contents = folder.read_files([file for file in sums if full or file.endswith(METADATA)])
+    for file, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != sums[file]["sha256"]:
+            raise damaged(file, "its SHA-256 differs")
+    return contents
 
 
 def unknown_encoding(metadata: bytes) -> str:

@@ -117,7 +117,7 @@ def test_the_hash_of_a_phantom_knows_voxels_and_not_names(tmp_path):
     assert made("a", 1) == made("b", 1) != made("c", 2)
 
 
-ORIGIN = CohortOrigin(
+ORIGIN = CohortOrigin.now(
     seed=5,
     settings=CohortSettings(
         num_train_mri=1, num_train_ct=1, num_val=0, num_test=0, in_plane_mm=8, slice_mm=16,

@@ -6,17 +6,24 @@ import pytest
 
 from benchmarks import roofline
 from benchmarks.pages import block_of
-from benchmarks.roofline import EAGER, FUSED, IDEAL, TWO_PASSES, layers_of, moved_bytes
+from benchmarks.roofline import (
+    EAGER,
+    FUSED,
+    IDEAL,
+    TWO_PASSES,
+    UNGUIDED,
+    layers_of,
+    moved_bytes,
+)
 from cluster.plan.flops import ComputeCost, compute_cost_of
-from cyclegan.config.presets import default
 
-LAYERS = layers_of(default())
+LAYERS = layers_of(UNGUIDED)
 LAST = LAYERS[-1]
 
 
 @cache
 def work() -> ComputeCost:
-    return compute_cost_of(default(), (roofline.SIDE, roofline.SIDE))
+    return compute_cost_of(UNGUIDED, (roofline.SIDE, roofline.SIDE))
 
 
 def test_a_layer_by_hand():
@@ -62,13 +69,13 @@ def test_eager_moves_less_than_when_norms_converted_layouts():
 @pytest.mark.parametrize(("share", "by_hand"), [(0.8, 247), (0.65, 207)])
 def test_a_step_of_8_pairs_is_at_most_a_fifth_faster_than_by_hand(share, by_hand):
     """There with 0.4 ms a pair for losses and conditions, which were not compiled."""
-    found = roofline.pairs_per_s(default(), work(), FUSED, 8, share * roofline.PEAK_FLOP)
+    found = roofline.pairs_per_s(UNGUIDED, work(), FUSED, 8, share * roofline.PEAK_FLOP)
 
     assert by_hand < found < 1.2 * by_hand
 
 
 def test_the_page_has_the_tables():
-    tables = f"{roofline.layer_table(LAYERS)}\n\n{roofline.rate_table(default(), work())}"
+    tables = f"{roofline.layer_table(LAYERS)}\n\n{roofline.rate_table(UNGUIDED, work())}"
 
     assert tables == block_of(roofline.PAGE, roofline.BLOCK), (
         "python -m benchmarks.roofline --write"

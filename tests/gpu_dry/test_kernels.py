@@ -37,9 +37,14 @@ class Kernels(NamedTuple):
     others: Counter[str]
 
 
-def state_of_default(layout: torch.memory_format) -> TrainState:
+def state_of_default(layout: torch.memory_format, guide: str = "table") -> TrainState:
     """`default` on the GPU, with one shard of two pairs."""
-    config = replace(default(), batch=BatchConfig(shards=1, shard_size=2))
+    base = default()
+    config = replace(
+        base,
+        batch=BatchConfig(shards=1, shard_size=2),
+        generator=replace(base.generator, guide=guide),
+    )
     size = size_of(config)
     return build_state(config, size=(size, size), shards=range(1), device=DEVICE, layout=layout)
 
@@ -47,8 +52,10 @@ def state_of_default(layout: torch.memory_format) -> TrainState:
 def images_for(
     network: nn.Module, batch: int, layout: torch.memory_format, requires_grad: bool = False
 ) -> list[Tensor]:
-    """A batch of MRI and one of CT, with as many channels as the network's first layer has."""
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    """A batch of MRI and one of CT, with as many channels as the first layer of the last of both
+    networks has: that to MRI has no guide."""
+    *_, last = network.children()
+    first = next(m for m in last.modules() if isinstance(m, nn.Conv2d))
     shape = (batch, first.in_channels, SIZE, SIZE)
     return [
         torch.empty(shape, device=DEVICE).to(memory_format=layout).requires_grad_(requires_grad)
@@ -79,13 +86,19 @@ def kernels_of(network: nn.Module, images: list[Tensor]) -> Kernels:
     )
 
 
-@pytest.mark.parametrize(("layout", "most"), [(LAST, 400), (FIRST, 240)], ids=LAYOUTS)
-def test_both_generators_launch_few_kernels(layout, most):
-    generators = state_of_default(layout).generators
+# Kernels of two equal generators become one; a guided one is no longer equal.
+@pytest.mark.parametrize(
+    ("layout", "guide", "most"),
+    [(LAST, "none", 400), (FIRST, "none", 240), (LAST, "table", 600), (FIRST, "table", 360)],
+    ids=[f"{layout}-{guide}" for guide in ("none", "table") for layout in LAYOUTS],
+)
+def test_both_generators_launch_few_kernels(layout, guide, most):
+    generators = state_of_default(layout, guide).generators
 
     found = kernels_of(generators, images_for(generators, 2, layout))
 
-    each = 2 * 24 * 2  # generators, layers, calls: each batch holds two of the six passes
+    # Layers of both and of the guided one's branch, calls: each batch holds two of the six passes.
+    each = (2 * 24 + 3 * (guide == "table")) * 2
     assert (found.convolutions, found.their_gradients) == (each, each)
     assert 0 < found.others.total() <= most, found.others.most_common()
 

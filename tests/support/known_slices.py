@@ -9,8 +9,9 @@ from scipy import ndimage
 from cyclegan.config.config import DataConfig
 from cyclegan.data.augmentation import Augmentation
 from cyclegan.data.batch import Batch
-from cyclegan.data.dali import BatchFormat, BatchPipeline, Outputs, StoredSlices, to_batch
+from cyclegan.data.dali import BatchPipeline, Outputs, to_batch
 from cyclegan.data.philox import Stream
+from cyclegan.data.stored_slices import BatchFormat, StoredSlices
 from mrct.imaging.hounsfield import WINDOW_HU
 from mrct.imaging.intensity import Window
 

@@ -68,9 +68,24 @@ def write_report(found: SearchFolder, *, wanted: int = 0, pictures: bool = True)
         f"Report       {report}\n  tensorboard --logdir {found.folder / RUNS}\n"
         f"Best         {best}\n  python -m cyclegan.train --config {best}"
     )
+    if useless := training_added_nothing(found):
+        print(useless)
     if found.objective.doubt:  # in the last line as in the first
         print(found.objective.doubt)
     return ExitCode.PARTLY_DONE if partly else ExitCode.DONE
+
+
+def training_added_nothing(found: SearchFolder) -> str:
+    """Return a sentence if the best trial is no better than what its generator looked up before the
+    first step; empty otherwise, and for generators without a guide."""
+    best, objective = found.require_best(), found.objective
+    before = best.untrained_score(objective)
+    if before is None or objective.cost(best.score(objective)) < objective.cost(before):
+        return ""
+    return (
+        f"No trial is better than the look-up that each began with ({objective.metric} "
+        f"{short_value(before)}): this training adds nothing."
+    )
 
 
 def write_best(found: SearchFolder) -> Path:

@@ -64,10 +64,23 @@ class Trial:
         return self.scores[-1].step if self.scores else 0
 
     def score(self, objective: Objective) -> float | None:
-        """Return the score of its best validation; None if it failed or no score was finite."""
+        """Return the score of its best validation; None if it failed or no score was finite.
+
+        What a guided generator looks up before the first step is that of every trial, so it counts
+        only until there is another.
+        """
         if self.state == "failed":
             return None
-        return objective.best([score.value for score in self.scores])
+        return objective.best([score.value for score in self.trained_scores or self.scores])
+
+    @property
+    def trained_scores(self) -> tuple[Score, ...]:
+        """Return the scores after the first step."""
+        return tuple(score for score in self.scores if score.step > 0)
+
+    def untrained_score(self, objective: Objective) -> float | None:
+        """Return the score before the first step; None if it has none."""
+        return objective.best([score.value for score in self.scores if score.step == 0])
 
 
 def rank_trials(trials: Sequence[Trial], objective: Objective) -> list[Trial]:

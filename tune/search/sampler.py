@@ -101,9 +101,9 @@ def importances(trials: Sequence[Trial], space: Space, objective: Objective) -> 
     another is on is assessed among those trials. The result is empty with fewer than 8 trials.
     """
     first = [
-        (trial, objective.cost(trial.scores[0].value))
+        (trial, objective.cost(trial.trained_scores[0].value))
         for trial in trials
-        if trial.scores and trial.state != "failed"
+        if trial.trained_scores and trial.state != "failed"
     ]
     shares: dict[str, float] = {}
     for name in space:

@@ -18,6 +18,7 @@ from cyclegan.nets.losses import (
     round_trip_loss,
     shape_loss,
     structural_loss,
+    trusted_loss,
 )
 from cyclegan.nets.mind_loss import structure_loss
 from cyclegan.nets.network_pairs import Translated
@@ -30,6 +31,8 @@ Terms = dict[str, Tensor]
 
 AIR_IN_CT: float = normalise(np.float64(BODY_HU), WINDOW_HU)
 """Threshold between air and body of `mrct.imaging.body_mask`, in network units."""
+BY_DIRECTION = ("cycle", "paired")
+"""Terms with a curve for each direction, which shows the one that fails."""
 AIR_IN_MRI = -0.8
 """Threshold between air and body: below most tissue of a plain MRI, and all of an inverted one."""
 
@@ -61,7 +64,16 @@ def generator_terms(
     def cycles(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         return loss(mri, images.returned_mri), loss(ct, images.returned_ct)
 
-    pairs: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
+    def companions(channel: int) -> tuple[Tensor, Tensor]:
+        """Of MRIs drawn from companions and of CTs of their MRIs."""
+        assert batch.companion is not None
+        assert batch.trust is not None
+        assert images.companion_mri is not None
+        trust, fake_ct = batch.trust[:, channel : channel + 1], middle_slice(images.fake_ct)
+        drawn = trusted_loss(mri, images.companion_mri, trust)
+        return drawn, trusted_loss(batch.companion, fake_ct, trust)
+
+    pairs: dict[str, Callable[[], tuple[Tensor, ...]]] = {
         "adversarial": lambda: (adversarial_loss(mri_scores), adversarial_loss(ct_scores)),
         "cycle": lambda: cycles(round_trip_loss),
         "identity": lambda: (
@@ -86,16 +98,20 @@ def generator_terms(
             depth_loss(middle_slice(images.fake_mri), ct_body, mri, mri_body, batch.pixel_mm),
             depth_loss(middle_slice(images.fake_ct), mri_body, ct, ct_body, batch.pixel_mm),
         ),
+        "paired": lambda: companions(0),
+        # MRI -> warped CT would learn the errors of the registration.
+        "anchor": lambda: companions(1)[:1],
     }
     terms: Terms = {}
     total = torch.zeros((), device=mri.device)
     for name, pair in pairs.items():
         if name in weights:
-            of_mri, of_ct = pair()
-            both = of_mri + of_ct
+            of_mri, *of_ct = pair()
+            both = of_mri + of_ct[0] if of_ct else of_mri
             total = total + weights[name] * both
-            if name == "cycle":  # one curve per direction shows which of them fails
-                terms |= {"loss/cycle_mri": of_mri.detach(), "loss/cycle_ct": of_ct.detach()}
+            if name in BY_DIRECTION:
+                of_both = {"mri": of_mri, "ct": of_ct[0]}
+                terms |= {f"loss/{name}_{each}": x.detach() for each, x in of_both.items()}
             else:
                 terms[f"loss/{name}"] = both.detach()
     return terms | {"loss/generators": total}

@@ -14,8 +14,9 @@ from cyclegan.config.files import json_settings
 from cyclegan.data.philox import Stream
 from cyclegan.errors import require
 from cyclegan.nets.discriminator import SMALLEST_IMAGE, Discriminator
+from cyclegan.nets.guide import LEVEL_OF_VALUE
 from cyclegan.nets.guided_generator import generator_of
-from cyclegan.nets.network_pairs import Discriminators, Generators
+from cyclegan.nets.network_pairs import Discriminators, Draw, Generators
 from cyclegan.train.engine.replay_pool import ReplayPools
 
 
@@ -26,7 +27,14 @@ def build_generators(config: Config) -> Generators:
         generator_of(in_channels=channels, **asdict(replace(config.generator, guide=guide)))
         for guide in (config.generator.guide, "none")
     )
-    return Generators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours)
+    offset, slope = LEVEL_OF_VALUE[config.data.mri_contrast]
+    draw = Draw(
+        noise=config.loss.draw_noise,
+        gradient=config.loss.draw_gradient,
+        offset=offset,
+        slope=slope,
+    )
+    return Generators(to_ct=to_ct, to_mri=to_mri, neighbours=config.data.neighbours, draw=draw)
 
 
 def build_discriminators(config: Config) -> Discriminators:

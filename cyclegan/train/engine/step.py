@@ -141,11 +141,13 @@ def update_generators(
         for part in parts:
             with engine.gradients.part(engine.generators, last=part is parts[-1]):
                 with engine.autocast():
-                    images: Translated = engine.generators(part.mri, part.ct)
+                    images: Translated = engine.generators(
+                        part.mri, part.ct, part.companion, part.noise
+                    )
                     scores = judge(images.fake_mri, images.fake_ct)
                 terms = engine.formulas.generator_terms(part, images, scores, weights)
                 state.scaler.scale(terms["loss/generators"] * engine.part_weight).backward()
-            made.append(Translated(*(image.detach() for image in images)))
+            made.append(images.detached())
             found.append(terms)
     engine.gradients.finish(engine.generators)
     return made, mean_of(found), descend(optimizer, state.scaler, engine.clip_norm)

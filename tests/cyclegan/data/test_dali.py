@@ -8,9 +8,10 @@ import torch
 
 from cyclegan.config.config import DataConfig
 from cyclegan.data.augmentation import LEVELS, Augmentation, NoiseBank
-from cyclegan.data.dali import BatchFormat, BatchPipeline, to_batch
+from cyclegan.data.dali import BatchPipeline, to_batch
 from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.philox import Stream
+from cyclegan.data.stored_slices import BatchFormat
 from mrct.imaging.intensity import invert_contrast, normalise
 from tests.support.known_slices import CPU, SIZE, WINDOWS, B, drawn, made, outputs, some_slices
 

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyclegan.data.dali import BatchFormat, make_graph
+from cyclegan.data.dali import make_graph
+from cyclegan.data.stored_slices import BatchFormat
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from scipy import ndimage
 from cyclegan.config.config import DataConfig
 from cyclegan.data.augmentation import BIAS_TERMS, LEVELS, Augmentation, NoiseBank
 from cyclegan.data.batch import Batch
-from cyclegan.data.dali import StoredSlices
 from cyclegan.data.mri_intensity import MriIntensity
 from cyclegan.data.philox import Stream
+from cyclegan.data.stored_slices import StoredSlices
 from tests.support.known_slices import SIZE, B, made, some_slices
 
 NONE = Augmentation.none(B)

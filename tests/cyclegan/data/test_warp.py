@@ -8,8 +8,8 @@ from monai.transforms import Affine
 from scipy import ndimage
 
 from cyclegan.data.augmentation import Augmentation
-from cyclegan.data.dali import StoredSlices
 from cyclegan.data.philox import Stream
+from cyclegan.data.stored_slices import StoredSlices
 from mrct.imaging.hounsfield import WINDOW_HU
 from tests.support.known_slices import SIZE, WINDOWS, B, drawn, made, some_slices
 

@@ -218,7 +218,7 @@ def test_a_cohort_states_what_it_is_made_of(tmp_path):
     settings = replace(TINY, num_train_mri=1, num_train_ct=0, num_test=0, ct_cut_mm=(3.0, 0.0))
     make_cohort(tmp_path, settings=settings, seed=9, num_workers=1)
 
-    assert read_origin(tmp_path) == CohortOrigin(seed=9, settings=settings)
+    assert read_origin(tmp_path) == CohortOrigin.now(seed=9, settings=settings)
     assert read_origin(tmp_path / "elsewhere") is None
     (listed,) = find_in_manifest(tmp_path / "manifest.csv").volumes
     assert listed.kind == file_facts(tmp_path / "ct" / "phantom-0000.nii.gz", "ct")[0] == PHANTOM

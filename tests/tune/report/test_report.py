@@ -25,10 +25,12 @@ from tune.report.report import (
     html_report,
     print_trials,
     to_csv,
+    training_added_nothing,
     write_best,
     write_report,
 )
 from tune.search.console import progress_line, trials_table, varied_settings
+from tune.search.event_log import Score
 from tune.search.search_folder import open_search
 from tune.search.trial_score import Objective
 from tune.space.space import apply_values
@@ -51,6 +53,17 @@ def test_the_best_configuration_is_the_base_with_the_best_values_and_a_name_of_i
 def test_a_search_without_any_score_has_no_best(found):
     with pytest.raises(UserError, match="none is the best"):
         write_best(replace(found, trials=found.trials[2:]))
+
+
+def test_a_search_that_never_beats_the_look_up_it_began_with_says_so(found):
+    def began_with(score):
+        (trial, *_) = found.trials
+        before = Score(step=0, value=score, time_s=0.0)
+        return replace(found, trials=[replace(trial, scores=(before, *trial.scores))])
+
+    assert "No trial is better than the look-up" in training_added_nothing(began_with(1.5))
+    assert training_added_nothing(began_with(2.5)) == ""
+    assert training_added_nothing(found) == ""
 
 
 def test_the_table_for_other_tools_has_every_trial_and_setting(found):

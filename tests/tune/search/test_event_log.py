@@ -29,6 +29,15 @@ def test_a_trials_score_is_that_of_its_best_validation_and_a_failed_one_has_none
     assert trials[0].score(Objective(metric="val/ssim")) == 3.0  # where higher is better
 
 
+def test_the_look_up_that_all_trials_began_with_ranks_none_of_them():
+    began = {0: 1.0}
+    trials = [ended("a", began | {2: 3.0}, "done"), ended("b", began | {2: 2.0}, "done")]
+
+    assert [trial.name for trial in rank_trials(trials, SELECTION)] == ["b", "a"]
+    assert trials[0].score(SELECTION) == 3.0
+    assert ended("c", began, "stopped").score(SELECTION) == 1.0
+
+
 def test_what_failed_ranks_last_even_with_the_best_score(tmp_path):
     trials = write_search(tmp_path / "s").trials
 

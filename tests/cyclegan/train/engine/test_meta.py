@@ -33,9 +33,9 @@ CONFIG = Config(
 )
 EVERYTHING = replace(
     CONFIG,
-    data=DataConfig(neighbours=1, conditions=True),
+    data=DataConfig(neighbours=1, conditions=True, use_pairs=True, companions="0" * 16),
     generator=replace(CONFIG.generator, guide="table"),
-    loss=CONFIG.loss.mapped(lambda term: replace(term, enabled=True)),
+    loss=replace(CONFIG.loss, draw_noise=0.8).mapped(lambda term: replace(term, enabled=True)),
 )
 
 
@@ -74,8 +74,16 @@ def batch_on_meta(config: Config) -> Batch:
     channels = config.data.channels + config.data.num_conditions
     images = torch.zeros(2, channels, *SIZE, device=META)
     body = torch.zeros(2, 1, *SIZE, device=META)
+    has_companions = config.data.has_companions
     return Batch(
-        mri=images, ct=images.clone(), mri_body=body, ct_body=body.clone(), pixel_mm=(1.0, 1.0)
+        mri=images,
+        ct=images.clone(),
+        mri_body=body,
+        ct_body=body.clone(),
+        companion=body.clone() if has_companions else None,
+        trust=torch.zeros(2, 2, *SIZE, device=META) if has_companions else None,
+        noise=body.clone() if config.loss.draw_noise else None,
+        pixel_mm=(1.0, 1.0),
     )
 
 

@@ -28,9 +28,11 @@ def images(channels: int = 1) -> tuple[Batch, Translated, tuple[torch.Tensor, to
         ct=image(channels),
         mri_body=body,
         ct_body=1 - body,
+        companion=image(1),
+        trust=torch.rand(2, 2, 16, 16, generator=generator),
         pixel_mm=(1.0, 1.0),
     )
-    return batch, Translated(*(image(1) for _ in range(6))), (image(1), image(1))
+    return batch, Translated(*(image(1) for _ in range(7))), (image(1), image(1))
 
 
 def generator_terms(
@@ -67,6 +69,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
         + terms["loss/population"]
         + terms["loss/structure"]
         + 10 * terms["loss/depth"]
+        + 10 * (terms["loss/paired_mri"] + terms["loss/paired_ct"])
+        + 10 * terms["loss/anchor"]
     )
     torch.testing.assert_close(terms["loss/generators"], expected)
 
@@ -79,6 +83,28 @@ def test_a_perfect_cycle_costs_nothing():
 
     for name in ("cycle_mri", "cycle_ct", "ssim", "gradient"):
         assert terms[f"loss/{name}"].item() == pytest.approx(0, abs=1e-5), name
+
+
+def test_a_companion_teaches_where_it_is_trusted_and_by_its_kind():
+    batch, made, scores = images()
+    trust = torch.zeros(2, 2, 16, 16)
+    trust[0, 0, 3, 4], trust[1, 1, 5, 6] = 0.5, 0.25
+    batch = replace(batch, trust=trust)
+
+    terms = generator_terms(batch, made, scores, ALL)
+
+    def error(image: torch.Tensor, other: torch.Tensor, at: tuple[int, int, int, int]) -> float:
+        return float((image[at] - other[at]).abs()) / (2 * 16 * 16)
+
+    drawn, ct = made.companion_mri, batch.companion
+    paired, warped = (0, 0, 3, 4), (1, 0, 5, 6)
+    expected = {
+        "paired_mri": 0.5 * error(drawn, batch.mri, paired),
+        "paired_ct": 0.5 * error(made.fake_ct, ct, paired),
+        "anchor": 0.25 * error(drawn, batch.mri, warped),
+    }
+    for name, value in expected.items():
+        assert terms[f"loss/{name}"].item() == pytest.approx(value, rel=1e-4), name
 
 
 def test_neighbouring_slices_and_conditions_are_in_no_term():
