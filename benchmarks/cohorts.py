@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.quality import commit, rows_of, write_rows
 from benchmarks.recipes.judge import matches, mean_of, scores_of, table_of, test_heads
 from benchmarks.recipes.phantom import CONVERT, command
+from cyclegan.anchor.donors import donors_of
+from cyclegan.anchor.warps import warps_onto
 from cyclegan.atlas.atlas import train_atlas
 from cyclegan.evaluate.model_under_test import open_model_under_test
 from cyclegan.evaluate.score_table import ATLAS_MEAN, ATLAS_MEDIAN, CONTRAST_TABLE, SOFT_TISSUE
@@ -61,6 +63,8 @@ COHORTS = {
     "second": SECOND,
     "second, fluid x2": f"{SECOND} --mri-fluid 2",
 }
+FUSED_WARPS = "fused warps"
+WARPS_PER_MRI = 6
 Method = Callable[[StoredVolume], NDArray[np.float32]]
 
 
@@ -129,9 +133,24 @@ def methods_of(store: Store, models: list[str], trees: bool) -> Iterator[tuple[s
         CONTRAST_TABLE,
         lambda mri: table_of(store).synthetic_ct(store.voxels(mri), store.body(mri), mri.height),
     )
+    yield FUSED_WARPS, lambda mri: fused_warps(store, mri)
     for path in models:
         networks = open_model_under_test(storage_path(path), store).networks
         yield path, lambda mri, n=networks: n.translated(store.voxels(mri), store.body(mri), mri)[1]
+
+
+def fused_warps(store: Store, mri: StoredVolume) -> NDArray[np.float32]:
+    """Training CTs, warped onto an MRI through the contrast table's CT, and their mean by weight:
+    what `python -m cyclegan.anchor` keeps for the MRIs of the train split."""
+    table, body = table_of(store), store.body(mri)
+    guess = table.synthetic_ct(store.voxels(mri), body, mri.height)
+    number = [each.name for each in test_heads(store)].index(mri.name)
+    cts = donors_of(number, mri, [*store.select("ct", "train")], WARPS_PER_MRI)
+    donors = ((ct, store.voxels(ct), store.body(ct).astype(bool)) for ct in cts)
+    inside = body.astype(bool)
+    return warps_onto(
+        mri, store.voxels(mri), inside, guess, table, donors, store.spacing_mm
+    ).fused.astype(np.float32)
 
 
 def scored(store: Store, cohort: Path, translate: Method) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Start with a store that `python -m data_prep` made:
 
 import sys
 
+from cyclegan.anchor.command import AnchorCommand
 from cyclegan.contrast.command import ContrastCommand
 from cyclegan.evaluate.command import EvaluateCommand
 from cyclegan.export.command import ExportCommand
@@ -22,6 +23,7 @@ from mrct.help import asks_for_help, group_screen
 CYCLEGAN_COMMANDS = {
     "train": TrainCommand,
     "contrast": ContrastCommand,
+    "anchor": AnchorCommand,
     "evaluate": EvaluateCommand,
     "export": ExportCommand,
     "translate": TranslateCommand,

@@ -32,7 +32,7 @@ COMMANDS = (
     ),
     *(
         f"cyclegan.{command}"
-        for command in ("train", "contrast", "evaluate", "export", "translate")
+        for command in ("train", "contrast", "anchor", "evaluate", "export", "translate")
     ),
     *(f"tune {command}" for command in ("run", "report")),
     *(f"cluster {command}" for command in ("doctor", "plan", "submit")),

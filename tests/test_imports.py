@@ -67,6 +67,7 @@ COMMANDS = {
     "data_prep": ["describe"],
     "cyclegan.train": ["no-such-preset"],
     "cyclegan.contrast": [],
+    "cyclegan.anchor": [],
     "cyclegan.evaluate": ["--split", "all"],
     "cyclegan.export": [],
     "cyclegan.translate": ["model"],

@@ -199,12 +199,12 @@ class Config:
             self.data.use_pairs == ("paired" in terms),
             f"data.use_pairs is {self.data.use_pairs}, but loss.paired is "
             f"{'on' if 'paired' in terms else 'off'}: pairs teach by that term alone. Set both, "
-            "--data.use-pairs --loss.paired.enabled True, or neither.",
+            "--data.use-pairs --loss.paired.enabled, or neither.",
         )
         require(
             "anchor" not in terms or bool(self.data.companions),
             "loss.anchor is on, but data.companions names no warped CTs to learn from. Set "
-            "--data.companions KEY or --loss.anchor.enabled False.",
+            "--data.companions KEY or --loss.anchor.no-enabled.",
         )
         require(
             self.data.dtype == "float32" or self.train.precision == "fp16",

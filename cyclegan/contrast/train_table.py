@@ -5,9 +5,7 @@ number of machines. All volumes are read once for the table; the MRIs once more,
 by a table that has not seen it.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -24,17 +22,16 @@ from cyclegan.contrast.likelihood import NUM_FOLDS
 from cyclegan.contrast.table import LEAST_GAIN, ContrastTable
 from cyclegan.errors import DataError
 from data_prep.store.store import Store, open_store
-from mrct.errors import UnreachableError
 from mrct.imaging.modality import Modality
+from mrct.ray_tasks import task_results, task_session
 from mrct.storage.paths import StoragePath
 
 VOLUMES_PER_TASK = 2
-TASKS_PER_CORE = 2
-"""Tasks waiting or running, so that no core waits and results do not pile up."""
 LEAST_SHARE = 0.25
 """Of the median gain: an MRI to which positions tell less than that is unlike the others. On the
 frozen phantom the least of twelve gains is half of it."""
 Result = TypeVar("Result")
+_counted = partial(task_results, purpose="the contrast table was counted")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,13 +83,13 @@ def fit_train_table(store: Store, workers: int | None = None) -> TrainTable:
         UnreachableError: Ray was lost.
     """
     gains: dict[str, float] = {}
-    with _session(workers):
+    with task_session(workers):
         cts, mris, left_out = count_train_split(store, workers)
         # A task has one thread: BLAS makes these small products slower with more.
-        (fitted,) = _results(fit_table, [cts], workers, mris)
+        (fitted,) = _counted(fit_table, [cts], workers, mris)
         if fitted.log_gains is not None:
             judge = partial(_judge, left_out=frozenset(left_out))
-            for found in _results(judge, parts_of(store, "mri"), workers, fitted.log_gains):
+            for found in _counted(judge, parts_of(store, "mri"), workers, fitted.log_gains):
                 gains |= found
         table = deepcopy(fitted.table)  # what a task returns lies in Ray's memory
     if gains:
@@ -105,8 +102,8 @@ def count_train_split(
     store: Store, workers: int | None
 ) -> tuple[CtCounts | None, MriCounts | None, dict[str, str]]:
     """Return the counts of CTs and MRIs, and why an MRI was left out, by its name."""
-    cts = _added(_results(_count_cts, parts_of(store, "ct"), workers))
-    counted = list(_results(_count_mris, parts_of(store, "mri"), workers))
+    cts = _added(_counted(_count_cts, parts_of(store, "ct"), workers))
+    counted = list(_counted(_count_mris, parts_of(store, "mri"), workers))
     left_out = {name: why for _, problems in counted for name, why in problems.items()}
     return cts, _added(counts for counts, _ in counted), left_out
 
@@ -149,48 +146,3 @@ def _judge(
             counts = count_of_mri(scan)
             gains[name] = float((counts * log_gains[number % NUM_FOLDS]).sum() / counts.sum())
     return gains
-
-
-@contextmanager
-def _session(workers: int | None) -> Iterator[None]:
-    """Connect to Ray, unless it is to be done without or a block around this one has done so."""
-    if workers == 0:
-        yield
-        return
-    from mrct.ray_session import ray_session  # takes seconds, and workers=0 does without
-
-    with ray_session(num_cpus=workers):
-        yield
-
-
-def _results(
-    task: Callable[..., Result], parts: Sequence[object], workers: int | None, *shared: object
-) -> Iterator[Result]:
-    """Yield what a task makes of each part, in their order; `shared` is sent once to each node."""
-    if workers == 0:
-        yield from (task(part, *shared) for part in parts)
-        return
-    import ray
-
-    with _session(workers):
-        # DEFAULT: where a trial of a search calls this, its placement group has no core for tasks.
-        remote = ray.remote(num_cpus=1, scheduling_strategy="DEFAULT")(_run)
-        sent = [ray.put(each) for each in shared]
-        most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        waiting, flying = deque(parts), deque[object]()
-        while waiting or flying:
-            while waiting and len(flying) < most:
-                flying.append(remote.remote(task, waiting.popleft(), *sent))
-            try:
-                yield ray.get(flying.popleft())
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            except ray.exceptions.RayError as error:
-                raise UnreachableError(
-                    f"Ray, or the node of a task, was lost ({type(error).__name__}) while the "
-                    "contrast table was counted. Run the same command again."
-                ) from error
-
-
-def _run(task: Callable[..., Result], part: object, *shared: object) -> Result:
-    return task(part, *shared)  # Ray takes functions alone, and a task may be a partial one

@@ -73,8 +73,8 @@ def model_card(info: ModelInfo, picture: CardPicture | None = None) -> str:
 
 ## Limits
 
-- Trained {"on few or no" if uses_pairs(info) else "without"} pairs: anatomy may be lost, invented or moved while the picture looks plausible,
-  lesions and implants above all.
+- {"With few pairs" if uses_pairs(info) else "Trained without pairs"}: anatomy may be lost, invented
+  or moved while the picture looks plausible, lesions and implants above all.
 - It knows the scanners, sequences and anatomy of its training data. `translate` warns where an
   input's voxels, field of view or intensities are outside of these; a lesion, an implant or another
   organ it does not notice.

@@ -56,8 +56,8 @@ def prepare_companions(config: Config, store: Store, note: Callable[[str], None]
             raise DataError(
                 f"No MRI of the train split of {store.path} has a {kind} CT to learn from (pairs "
                 f"need an overlap of {config.data.min_pair_overlap:g}). {remedy}, or train "
-                "without: --data.use-pairs False --loss.paired.enabled False, or "
-                "--loss.anchor.enabled False --data.companions ''."
+                "without: --data.no-use-pairs --loss.paired.no-enabled, or "
+                "--loss.anchor.no-enabled --data.companions ''."
             )
         if count:
             note(f"{count} MRIs have {kind} CTs to learn from")

@@ -122,11 +122,14 @@ def sums_of(files: Mapping[str, bytes], num_slices: int) -> FileSums:
         for name, content in sorted(files.items())
     }
     for name in (name for name in sums if name.endswith(SHARD)):
-        shard = files[name]
-        places = chunk_places(lambda a, b, shard=shard: shard[a:b], len(shard), num_slices)
+        places = chunk_places(_ranges_of(files[name]), len(files[name]), num_slices)
         assert places, "the table of the chunks is no longer at the end of a shard"
         sums[name]["places"] = places
     return sums
+
+
+def _ranges_of(content: bytes) -> Callable[[int, int], bytes]:
+    return lambda start, stop: content[start:stop]
 
 
 def compare(

@@ -1,5 +1,7 @@
-"""Converts arrays [z, y, x] to SimpleITK images."""
+"""Converts arrays [z, y, x] to SimpleITK images, and holds SimpleITK to one thread."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
@@ -8,10 +10,29 @@ Values = NDArray[Any]
 Millimetres = tuple[float, float, float]
 
 
-def image_of(voxels: Values, spacing_mm: Millimetres) -> Any:
-    """Return voxels [z, y, x] with spacing (z, y, x) as a SimpleITK image."""
+def image_of(
+    voxels: Values, spacing_mm: Millimetres, origin_mm: Millimetres = (0.0, 0.0, 0.0)
+) -> Any:
+    """Return voxels [z, y, x] as a SimpleITK image; spacing and origin are (z, y, x)."""
     import SimpleITK as sitk  # noqa: N813
 
     image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(spacing_mm[::-1])
+    image.SetOrigin(origin_mm[::-1])
     return image
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let SimpleITK use one thread during the block, so that equal input gives equal bits.
+
+    A metric takes its number of threads from this global setting, not from its method.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct.imaging.itk_image import Millimetres, Values, image_of
+from mrct.imaging.itk_image import Millimetres, Values, image_of, single_thread
 
 _PYRAMID = ((4, 4.0), (2, 2.0), (1, 0.0))
 """Levels of a registration, coarse to fine: shrink factor, and smoothing in mm."""
@@ -70,8 +70,11 @@ def register(
     # score better. Therefore the border of the moving volume is repeated.
     margins = [round(_SEARCH_MARGIN_MM / mm) for mm in spacing_mm]
     roomy = np.pad(moving.astype(np.float32), [(n, n) for n in margins], mode="edge")
-    images = [image_of(fixed.astype(np.float32), spacing_mm), image_of(roomy, spacing_mm)]
-    images[1].SetOrigin([-n * mm for n, mm in zip(margins, spacing_mm, strict=True)][::-1])
+    dz, dy, dx = (-n * mm for n, mm in zip(margins, spacing_mm, strict=True))
+    images = [
+        image_of(fixed.astype(np.float32), spacing_mm),
+        image_of(roomy, spacing_mm, (dz, dy, dx)),
+    ]
     spacing = np.array(spacing_mm[::-1])
     middle = np.argwhere(fixed_body).mean(axis=0)[::-1] * spacing
     start = sitk.Euler3DTransform(middle.tolist())
@@ -91,13 +94,8 @@ def register(
     method.SetShrinkFactorsPerLevel([min(each) for each in shrink])
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _PYRAMID])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    # The metric takes its number of threads from this global, not from the method.
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
+    with single_thread():
         found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     matrix = np.array(found.GetMatrix()).reshape(3, 3)
     offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
     return RigidTransform(

@@ -293,5 +293,5 @@ def damaged_group(store: StoragePath, folder: StoragePath, file: str, found: str
     return StoreError(
         f"The companions {folder.parent.name}/{folder.name} in {store} cannot be used: {file}: "
         f"{found}. Training on them would learn from wrong voxels. Run `python -m data_prep check "
-        f"{store} --repair --full` to remove them, and the command that made them again."
+        f"{store} --repair --full` to remove them, and then `python -m cyclegan.anchor` again."
     )

@@ -33,12 +33,16 @@ def test_a_term_that_is_off_weighs_nothing_and_keeps_its_weight_for_later():
     assert loss.cycle.weight == 10
 
 
+TAUGHT_BY = {"paired": ["--data.use-pairs"], "anchor": ["--data.companions", 16 * "0"]}
+"""Terms that need data of their own."""
+
+
 @pytest.mark.parametrize("name", LossConfig().terms)
 def test_every_term_has_a_switch_a_weight_and_a_schedule_on_the_command_line(name):
     flags = {"enabled": [], "weight": ["2"], "schedule": ["fall"]}
     words = [word for flag, value in flags.items() for word in (f"--loss.{name}.{flag}", *value)]
 
-    loss = tyro.cli(Config, args=words).loss
+    loss = tyro.cli(Config, args=[*words, *TAUGHT_BY.get(name, ())]).loss
     off = tyro.cli(Config, args=[f"--loss.{name}.no-enabled"]).loss
 
     assert loss.terms[name] == Term(weight=2.0, schedule="fall")
