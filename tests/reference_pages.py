@@ -69,7 +69,7 @@ What each prints for `--help-all`, defaults and units included; of `cyclegan.tra
 which also take every [setting](settings.md) as a flag, what they print for `--help`.
 {BY_COMMAND}"""
 FOR_WHICH_DATA = {
-    "default": "heads, on one or more GPUs; where to begin. Other body parts: `--generator.guide none`",
+    "default": "heads, on one or more GPUs: where to begin; without a guide any body part",
     "brain-256": "heads of 256 x 256 pixels, MRIs from several scanners",
     "pelvis-512": "pelves of 512 x 512 pixels, MRIs from several scanners",
     "demo": "heads, on a CPU, in minutes: a first look, and `make demo`",

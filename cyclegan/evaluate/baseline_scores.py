@@ -18,9 +18,9 @@ from cyclegan.evaluate.score_table import (
     ATLAS_MEDIAN,
     CONTRAST_TABLE,
     HISTOGRAM,
+    LOOK_UP,
     REGRESSION,
     SOFT_TISSUE,
-    UNTRAINED,
 )
 from cyclegan.inference.cycle import GENERATOR, CycleNetworks, CycleResult
 from cyclegan.metrics.baselines import (
@@ -57,8 +57,8 @@ class Baselines:
     """Result of each registration, by MRI volume; empty without --register."""
     table: ContrastTable | None
     """The contrast table of the run, if it has one."""
-    untrained: CycleNetworks | None
-    """The generator before its first step, if it is guided."""
+    look_up: CycleNetworks | None
+    """A guided generator without its correction."""
     compared_models: Sequence[ModelUnderTest]
 
     def regression_without(self, volume: str) -> IntensityRegression | None:
@@ -73,8 +73,8 @@ class Baselines:
         cts = {GENERATOR: cycle.translated}
         for other in self.compared_models:
             _, cts[other.name] = other.networks.translated(voxels, body, cycle.volume)
-        if self.untrained is not None:
-            _, cts[UNTRAINED] = self.untrained.translated(voxels, body, cycle.volume)
+        if self.look_up is not None:
+            _, cts[LOOK_UP] = self.look_up.translated(voxels, body, cycle.volume)
         cts[SOFT_TISSUE] = constant_soft_tissue(body)
         if self.atlas is not None:
             cts[ATLAS_MEAN], cts[ATLAS_MEDIAN] = self.atlas.both(body, cycle.volume.height)
@@ -95,7 +95,7 @@ def baselines_of(
     *,
     register: bool,
     table: ContrastTable | None = None,
-    untrained: CycleNetworks | None = None,
+    look_up: CycleNetworks | None = None,
 ) -> Baselines:
     """Fit the baselines and registrations; pairs that cannot be read are skipped."""
     pairs = [mri for mri in mris if store.volumes.named(mri.link or "")]
@@ -127,7 +127,7 @@ def baselines_of(
         rigids=rigids,
         registrations=registrations,
         table=table,
-        untrained=untrained,
+        look_up=look_up,
         compared_models=compared_models,
     )
 

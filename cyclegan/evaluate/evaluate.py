@@ -92,7 +92,7 @@ def evaluate(
         compared_models,
         register=options.register,
         table=table,
-        untrained=networks.untrained,
+        look_up=networks.look_up,
     )
     found = EvaluationResults()
     volumes = [*mris, *(store.select("ct", split) if networks.to_mri else ())]

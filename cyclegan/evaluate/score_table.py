@@ -16,7 +16,7 @@ from cyclegan.metrics.statistics import Comparison, Interval, compare, mean_inte
 from data_prep.datasets.split import Split
 from mrct.imaging.modality import MODALITIES, Modality
 
-UNTRAINED = "the same before training"
+LOOK_UP = "its look-up alone"
 """The look-up that a guided generator corrects."""
 SOFT_TISSUE = "constant soft tissue"
 HISTOGRAM = "histogram matching"
@@ -25,7 +25,7 @@ ATLAS_MEAN = "atlas, mean"
 ATLAS_MEDIAN = "atlas, median"
 CONTRAST_TABLE = "contrast table"
 BASELINES = (
-    UNTRAINED,
+    LOOK_UP,
     CONTRAST_TABLE,
     ATLAS_MEDIAN,
     ATLAS_MEAN,

@@ -74,11 +74,11 @@ class CycleNetworks:
         )
 
     @property
-    def untrained(self) -> "CycleNetworks | None":
-        """What a guided generator to CT answered before its first step; None for others."""
+    def look_up(self) -> "CycleNetworks | None":
+        """A guided generator to CT without its correction, alone; None for others."""
         if not isinstance(self.to_ct, GuidedGenerator):
             return None
-        return replace(self, to_ct=self.to_ct.untrained, to_mri=None)
+        return replace(self, to_ct=self.to_ct.look_up, to_mri=None)
 
     def cycle(self, store: Store, volume: StoredVolume) -> "CycleResult":
         """Translate a stored volume and translate it back, as in training.

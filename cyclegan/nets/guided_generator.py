@@ -84,8 +84,8 @@ class GuidedGenerator(Generator):
         corrected: Tensor = guide[:, :1] + at_least_fp32(correction)
         return corrected.clamp(-1.0, 1.0)
 
-    def untrained(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Return the look-up without the correction: the answer before the first step."""
+    def look_up(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+        """Return the look-up without the correction."""
         guess: Tensor = self.guide(image)[:, :1]
         return guess.clamp(-1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""What training added, and where a baseline is better than the generator."""
+"""What the generator learned, and where a baseline is better than it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,8 +8,8 @@ from cyclegan.evaluate.score_table import (
     AGAINST_ATLAS,
     BASELINES,
     DETAIL,
+    LOOK_UP,
     PAIRED,
-    UNTRAINED,
     Scores,
 )
 from cyclegan.inference.cycle import GENERATOR
@@ -34,15 +34,17 @@ def baseline_wins(scores: Scores) -> dict[str, list[str]]:
 
 
 def sentences_of_wins(scores: Scores) -> Iterator[str]:
-    """Yield what training added to a guided generator's look-up, then a sentence per baseline that
-    wins somewhere, with both values of each score."""
+    """Yield what a guided generator learned on top of its look-up.
+
+    Then follows a sentence per baseline that wins somewhere, with both values of each score.
+    """
     if changes := [
         f"{title_of(metric)} from {text_of(metric, before)} to {text_of(metric, after)}"
         for metric in (*PAIRED, *AGAINST_ATLAS)
-        if (before := scores.mean(metric, method=UNTRAINED)) is not None
+        if (before := scores.mean(metric, method=LOOK_UP)) is not None
         and (after := scores.mean(metric)) is not None
     ]:
-        yield f"Training brought {'; '.join(changes)}."
+        yield f"What the network learned on top of its look-up: {'; '.join(changes)}."
     for method, metrics in baseline_wins(scores).items():
         listed = "; ".join(
             f"{title_of(metric)} {text_of(metric, theirs)} against "
