@@ -59,6 +59,10 @@ def shared() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most real Rays first: else one of two processes waits for the other's last."""
-    rays = Counter(item.path for item in items if item.get_closest_marker("ray"))
-    items.sort(key=lambda item: -rays[item.path])
+    """Files with the most real Rays first, then those with the most slow tests: else one of two
+    processes waits for the other's last."""
+    rays, slow = (
+        Counter(item.path for item in items if item.get_closest_marker(marker))
+        for marker in ("ray", "slow")
+    )
+    items.sort(key=lambda item: (-rays[item.path], -slow[item.path]))

@@ -55,8 +55,8 @@ TESTS = {
         "test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends",
         "tests/cluster/test_slurm.py::"
         "test_a_training_that_slurm_takes_the_nodes_from_saves_and_ends_in_its_second_life",
-        "tests/flow/test_ray_job.py::"
-        "test_a_plain_job_that_is_stopped_saves_after_ray_has_killed_it",
+        "tests/flow/test_ray_job_phrase.py::"
+        "test_the_phrase_is_stopped_saves_after_ray_has_killed_it_continues_and_ends",
     ],
     "nodes": [
         "tests/faults/test_cluster_faults.py::test_a_run_outlives_a_node",

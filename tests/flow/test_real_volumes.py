@@ -66,8 +66,13 @@ def test_cycles_are_scored_though_no_pair_exists(folder):
     assert "No MRI of the test split has a real CT" in report
 
 
-def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
-    assert export(Export(run_folder=folder / "runs/real", out=folder / "model")) == ExitCode.DONE
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    assert export(Export(run_folder=folder / "runs/real")) == ExitCode.DONE
+    return folder / "runs/real/model_to_ct"
+
+
+def test_every_real_mri_becomes_a_ct_in_both_formats(model, shared, tmp_path):
     for archive in (shared / "dicom").glob("*.tar.gz"):
         with tarfile.open(archive) as files:
             files.extractall(tmp_path / "dicom" / archive.name[:8], filter="data")
@@ -75,7 +80,7 @@ def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
     inputs = (shared / "mri_head", thigh, tmp_path / "dicom")
     for form in ("nifti", "dicom"):
         out = tmp_path / "out" / form
-        command = Translate(model=folder / "model", inputs=inputs, out=out, format=form)
+        command = Translate(model=model, inputs=inputs, out=out, format=form)
 
         assert translate_inputs(command) == ExitCode.DONE
 
@@ -94,12 +99,9 @@ def test_every_real_mri_becomes_a_ct_in_both_formats(folder, shared, tmp_path):
         assert (hu > -700).mean() > 0.02
 
 
-def test_a_real_mri_becomes_a_ct_on_its_own_grid(folder, shared):
-    assert export(Export(run_folder=folder / "runs/real")) == ExitCode.DONE
+def test_a_real_mri_becomes_a_ct_on_its_own_grid(model, folder, shared):
     source = shared / "mri_head" / "openms_patient04_study1_T1W.nii.gz"
-    command = Translate(
-        model=folder / "runs/real/model_to_ct", inputs=(source,), out=folder / "synthetic"
-    )
+    command = Translate(model=model, inputs=(source,), out=folder / "synthetic")
 
     assert translate_inputs(command) == ExitCode.DONE
 

@@ -49,14 +49,28 @@ class Cluster(NamedTuple):
             check=False,
         )
 
-    def printed(self, job: str) -> str:
-        """What a job has printed; `ray job logs` asks the same, and takes seconds to start."""
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """What the jobs' API answers; `ray job` asks the same, and takes seconds to start."""
         token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
         request = urllib.request.Request(
-            f"{self.address}/api/jobs/{job}/logs", headers={"Authorization": f"Bearer {token}"}
+            f"{self.address}/api/jobs/{path}",
+            headers={"Authorization": f"Bearer {token}"},
+            method=method,
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return str(json.load(answer)["logs"])
+            return json.load(answer)
+
+    def printed(self, job: str) -> str:
+        """What a job has printed."""
+        return str(self.ask(f"{job}/logs")["logs"])
+
+    def wait_for(self, text: str, job: str, seconds: float = 60) -> str:
+        """All that a job has printed, once a text is in it."""
+        until = time.monotonic() + seconds
+        while text not in (said := self.printed(job)):
+            assert time.monotonic() < until, said
+            time.sleep(0.5)
+        return said
 
 
 @contextmanager
@@ -205,6 +219,30 @@ def offspring(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     if process.poll() is not None:
         return []
     return psutil.Process(process.pid).children(recursive=True)
+
+
+def words(process: psutil.Process) -> str:
+    """A process's command line, or the name that Ray gives it; empty once it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def wait_until_nothing_is_left(cluster: Cluster, folder: Path) -> None:
+    """Until nothing of a training runs: no workers, and no command that names its folder."""
+    until = time.monotonic() + 60
+    while left := [
+        *(line for each in offspring(cluster.process) if is_of_training(line := words(each))),
+        *(line for each in psutil.process_iter() if str(folder) in (line := words(each))),
+    ]:
+        assert time.monotonic() < until, left
+        time.sleep(0.5)
+
+
+def is_of_training(line: str) -> bool:
+    """Whether a process belongs to a training: its command, its controller or its workers."""
+    return any(word in line for word in ("cyclegan.train", "TrainController", "RayTrainWorker"))
 
 
 def status_without_token(url: str) -> int | None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import stat
 from dataclasses import replace
 from importlib.resources import files
@@ -114,20 +115,26 @@ def test_a_model_of_another_grid_is_not_compared(run, tmp_path):
     assert (one_way.name, one_way.networks.to_mri) == ("model_to_ct", None)
 
 
-@pytest.mark.slow
-def test_an_exported_model_of_both_directions_is_compared(run):
+@pytest.fixture(scope="module")
+def models(run):
+    """The folder of both directions that the run was exported as."""
     export(ExportCommand(run_folder=run, direction="both"))
+    return run / "model_both"
+
+
+@pytest.mark.slow
+def test_an_exported_model_of_both_directions_is_compared(run, models):
     same = open_store(run.parent / "s.zarr")
-    both = open_model_under_test(run / "model_both", same)
+    both = open_model_under_test(models, same)
     assert (both.networks.neighbours, both.networks.conditions) == (0, False)
     assert both.networks.to_mri is not None
 
 
 @pytest.mark.slow
-def test_an_exported_model_is_scored_without_its_run(run, tmp_path):
+def test_an_exported_model_is_scored_without_its_run(run, models, tmp_path):
     """It scores as its checkpoint does; only what a cycle brings back is missing."""
-    export(ExportCommand(run_folder=run))
-    model, store = run / "model_to_ct", run.parent / "s.zarr"
+    model, store = tmp_path / "model_to_ct", run.parent / "s.zarr"
+    shutil.copytree(models / "to_ct", model)
     write_results(
         EvaluateCommand(run=model, store=store, split="val", out=tmp_path / "m", pictures=1)
     )

@@ -33,7 +33,8 @@ SIGNALS = [
     (signal.SIGINT, ExitCode.FAILED),
     (signal.SIGHUP, ExitCode.PREEMPTED),
 ]
-if os.environ.get("CYCLEGAN_FAULTS") != "full":
+FULL = os.environ.get("CYCLEGAN_FAULTS") == "full"
+if not FULL:
     SIGNALS = SIGNALS[:1]
 
 
@@ -99,8 +100,9 @@ def train_workers(offspring: list[psutil.Process]) -> list[psutil.Process]:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(config, start):
-    """By the same command each time. SIGTERM ends it as preempted, SIGINT (under `make faults`) as
-    failed; neither with a traceback, and neither loses a step."""
+    """By the same command each time. SIGTERM ends it as preempted, with no traceback or lost step.
+    `make faults` has SIGINT and SIGHUP too, and the end; without it
+    `tests/flow/test_ray_job_phrase.py` shows that a run continues after SIGTERM, and ends."""
     log = config.run_folder / METRICS
     last = 200
     settings = ["--scale.workers", "2", "--train.max-steps", str(last)]
@@ -144,12 +146,13 @@ def test_a_run_outlives_a_killed_worker_a_killed_command_and_signals_and_ends(co
         assert reached < step < last
         assert step >= max(line["step"] for line in read_lines(log))
 
-    again = start(*settings)
-    printed, told = again.communicate(timeout=400)
+    if FULL:
+        again = start(*settings)
+        printed, told = again.communicate(timeout=400)
 
-    assert again.returncode == ExitCode.DONE, told
-    assert f"Resuming from step {step}" in printed
-    assert saved_step(config) == last
+        assert again.returncode == ExitCode.DONE, told
+        assert f"Resuming from step {step}" in printed
+        assert saved_step(config) == last
     times = [line["time_s"] for line in read_lines(log) if "time_s" in line]
     assert times == sorted(times)
     assert not stop_requested(config.run_folder)

@@ -48,9 +48,18 @@ def test_a_damaged_chunk_ends_the_command_with_its_message_and_not_with_retries(
     assert not list(damaged.run_folder.glob(".failed"))
 
 
-def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(config, local_ray):
-    """Another process reaches the store as this one does: by its environment."""
-    remote = resolve(replace(config, run=replace(config.run, storage=f"{local_ray}/runs")))
+def test_ray_trains_on_an_object_store_within_its_threads_and_another_command_may_begin_there(
+    config, local_ray
+):
+    """Another process reaches the store as this one does: by its environment. Ray sets a worker's
+    threads to its cores unless the environment limits them, which is told."""
+    remote = resolve(
+        replace(
+            config,
+            run=replace(config.run, storage=f"{local_ray}/runs"),
+            scale=replace(config.scale, cpus_per_worker=2),
+        )
+    )
 
     assert launch(remote)
     assert not launch(remote)
@@ -61,17 +70,5 @@ def test_ray_trains_on_an_object_store_and_another_command_may_begin_there(confi
     start = checkpoint.folder_of(folder, 3)
     new = replace(remote, run=replace(remote.run, name="new"))
     assert check_resume(new, open_store(remote.store), 6, start) == start
-
-
-def test_a_worker_tells_that_the_environment_limits_its_threads(config, local_ray):
-    """Ray sets the variable to the worker's cores where it is not set."""
-    limited = replace(
-        config,
-        scale=replace(config.scale, cpus_per_worker=2),
-        schedule=replace(config.schedule, validate_every="never"),
-    )
-
-    assert launch(limited)
-
-    notes = [line.get("note", "") for line in read_lines(limited.run_folder / METRICS)]
+    notes = [line.get("note", "") for line in read_lines(folder / METRICS)]
     assert sum("OMP_NUM_THREADS limits a worker to 1 of its 2 cores" in note for note in notes) == 1
