@@ -68,8 +68,11 @@ def test_a_run_of_eight_gpus_on_paper(tmp_path):
     assert (plan.global_batch, plan.worker_batch, alone.worker_batch) == (16, 2, 16)
     assert plan.steps_per_epoch == alone.steps_per_epoch == 2  # 3 x 8 MRI slices, 16 a step
     assert plan.total_steps == 120
-    # The reference's generator, which sees depth and height too through kernels of 7 x 7.
-    assert plan.generator_parameters == 2 * (11_365_633 + 2 * 64 * 7 * 7)
+    # The reference's generator, which sees depth and height too through kernels of 7 x 7. MRI -> CT
+    # also sees three channels of the look-up, and has a branch of three convolutions.
+    branch = 32 * (6 * 9 + 1) + 32 * (32 * 9 + 1) + 32 * 9 + 1
+    guided = 3 * 64 * 7 * 7 + branch
+    assert plan.generator_parameters == 2 * (11_365_633 + 2 * 64 * 7 * 7) + guided
     # Spectral norm adds no weights, its vectors are buffers.
     assert plan.discriminator_parameters == 2 * (2_762_689 + 2 * 64 * 4 * 4)
     # A worker has the weights, gradients, moments and mean of all, and an eighth of the rest.
