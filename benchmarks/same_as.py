@@ -34,6 +34,7 @@ TRAINING = (
     ["--batch.shards 2 --batch.shard-size 1"],
     ["--generator.filters 4 --generator.blocks 1"],
     ["--critic.filters 4", "--discriminator.filters 4"],
+    ["--generator.guide none", ""],
     *(
         [
             f"--loss.{term} --loss.{term}-weight {weight}",

@@ -69,12 +69,12 @@ What each prints for `--help-all`, defaults and units included; of `cyclegan.tra
 which also take every [setting](settings.md) as a flag, what they print for `--help`.
 {BY_COMMAND}"""
 FOR_WHICH_DATA = {
-    "default": "any body part, on one or more GPUs; where to begin",
+    "default": "heads, on one or more GPUs; where to begin. Other body parts: `--generator.guide none`",
     "brain-256": "heads of 256 x 256 pixels, MRIs from several scanners",
     "pelvis-512": "pelves of 512 x 512 pixels, MRIs from several scanners",
     "demo": "heads, on a CPU, in minutes: a first look, and `make demo`",
     "smoke": "any: does every stage run here? Its images are meaningless",
-    "deterministic": "any, where a run must be repeatable to the bit",
+    "deterministic": "as `default`, where a run must be repeatable to the bit",
     "reference": "any: the baseline that papers compare with",
     "seed": "any: to repeat the notebook that this project began with",
 }

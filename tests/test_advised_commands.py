@@ -19,6 +19,7 @@ FILLED_IN = {
     "TUNE_COMMAND": "python -m tune",
     "command.preset": "smoke",
     "plan.preset": "smoke",
+    "found.key": "0" * 16,
     "shlex.join(own[:begin])": "submit --target ray",
     "shlex.join(own[begin:])": "python -m cyclegan.train smoke",
     "' '.join((f'{mm:g}' for mm in run['spacing_mm']))": "3 1 1",

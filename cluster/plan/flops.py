@@ -41,7 +41,7 @@ def compute_cost_of(config: Config, size: tuple[int, int]) -> ComputeCost:
         made = generators(image, image)
         discriminators.requires_grad_(False)
         judged = discriminators(made.fake_mri, made.fake_ct)
-        generator_flop = descend(step, *judged, *made)
+        generator_flop = descend(step, *judged, *(each for each in made if each is not None))
         discriminators.requires_grad_(True)
         seen = torch.cat([made.fake_mri, made.fake_ct]).detach()  # real and fake share a forward
         discriminator_flop = descend(step, *discriminators(seen, seen))

@@ -36,7 +36,7 @@ def anchor(command: AnchorCommand) -> ExitCode:
         found = warp_train_split(
             store, between, ct_per_mri=command.ct_per_mri, workers=command.workers
         )
-    for line in _told(found):
+    for line in _warnings(found):
         print(line, file=sys.stderr)
     companions = open_companions(store.path, found.key)
     print("\n".join(_summary(found, companions)))
@@ -46,6 +46,10 @@ def anchor(command: AnchorCommand) -> ExitCode:
     save_picture(store, companions, between, path)
     print(f"Picture: {path}")
     print(f"Warps: {store.path / COMPANIONS / found.key} (SHA-256 {companions.hash})")
+    print(
+        f"  python -m cyclegan.train --data.store {store.path} --data.companions {found.key} "
+        "--loss.anchor.enabled"
+    )
     return ExitCode.PARTLY_DONE if found.problems else ExitCode.DONE
 
 
@@ -81,7 +85,7 @@ def _table(command: AnchorCommand, store: Store) -> KeptTable:
     return parse_table(content, "of the train split")
 
 
-def _told(found: Anchored) -> Iterator[str]:
+def _warnings(found: Anchored) -> Iterator[str]:
     """Yield a line for each MRI without warps, for warps that were made again, and warnings."""
     yield from (f"warning: Made again: {why}" for why in found.remade)
     yield from (f"warning: Not warped: {why}" for why in found.problems)

@@ -19,7 +19,7 @@ from cyclegan.errors import DataError
 from data_prep.store.companions.cache import put_group, sweep_companions
 from data_prep.store.companions.group import (
     TRUSTED,
-    Source,
+    SourceVolume,
     encode_group,
     key_of,
     read_group,
@@ -119,7 +119,7 @@ def warp_train_split(
     if not mris or not cts:
         raise DataError(
             f"Warps need an MRI and a CT in the train split of {store.path}, which has {len(mris)} "
-            f"MRIs and {len(cts)} CTs. Convert more volumes: python -m data_prep convert ..."
+            f"MRIs and {len(cts)} CTs. Convert more volumes."
         )
     made_from = between.made_from(ct_per_mri)
     found = Anchored(key=key_of(made_from))
@@ -180,7 +180,7 @@ def _warp(job: _Job, table: ContrastTable, made_from: dict[str, Any]) -> WarpedM
 def _warp_and_keep(job: _Job, table: ContrastTable, made_from: dict[str, Any]) -> WarpedMri:
     store = open_store(job.store)
     # Before the voxels: what is converted again meanwhile makes the warps stale.
-    mri_source, *sources = (Source.of(job.store, name) for name in (job.mri, *job.cts))
+    mri_source, *sources = (SourceVolume.of(job.store, name) for name in (job.mri, *job.cts))
     mri, *cts = (_named(store, name) for name in (job.mri, *job.cts))
     voxels, body = store.voxels(mri), store.body(mri)
     guess = job.guess

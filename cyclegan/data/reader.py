@@ -11,7 +11,12 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from data_prep.store.companions.group import CT, WEIGHT, Companion, damaged_group
+from data_prep.store.companions.group import (
+    CT_ARRAY,
+    WEIGHT_ARRAY,
+    Companion,
+    damaged_group,
+)
 from data_prep.store.store import BODY, IMAGE, Store, StoredVolume, damaged
 from mrct.errors import StoreError, UnreachableError
 from mrct.storage.paths import StoragePath
@@ -68,7 +73,7 @@ class PlaneRef(NamedTuple):
     @property
     def arrays(self) -> tuple[str, str]:
         """Paths of the CT and the weight in the folder."""
-        return CT, WEIGHT
+        return CT_ARRAY, WEIGHT_ARRAY
 
     def folder(self, store: Store) -> StoragePath:
         """Return the folder of both arrays."""

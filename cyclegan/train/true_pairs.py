@@ -16,7 +16,7 @@ from data_prep.store.companions.group import (
     TRUSTED,
     Companion,
     EncodedGroup,
-    Source,
+    SourceVolume,
     encode_group,
     read_group,
 )
@@ -116,8 +116,8 @@ def encode_pair(store: Store, mri: StoredVolume, ct: StoredVolume) -> tuple[Enco
     overlap = dice(body, store.body(ct).astype(bool) & seen)
     group = encode_group(
         kind="paired",
-        mri=Source.of(store.path, mri.name),
-        cts=[Source.of(store.path, ct.name)],
+        mri=SourceVolume.of(store.path, mri.name),
+        cts=[SourceVolume.of(store.path, ct.name)],
         hu=store.voxels(ct)[None],
         weight=(body * TRUSTED).astype(np.uint8)[None],
         quality=[overlap],

@@ -7,16 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mrct.imaging.hounsfield import AIR_HU
+from mrct.imaging.hounsfield import AIR_HU, REGISTERED_UNIT_HU, REGISTERED_WINDOW_HU
 from mrct.imaging.itk_image import Millimetres, image_of, single_thread
 
 REGISTERED_MM = 2.4
 """Voxels are joined to at least about this size before registering: neither time nor the stiffness
 of the deformation, which is smoothed by a voxel, depends on the resolution of the scans."""
-CLIP_HU = (-1000.0, 1100.0)
-"""Values beyond count as these: teeth and metal would outweigh all else."""
-UNIT_HU = 400.0
-"""HU by which differences are divided; demons take their step from them."""
 _AFFINE_LEVELS = ((4, 4.8), (2, 2.4))
 """Shrink factor and smoothing in mm, coarse to fine."""
 _SAMPLED = 0.04
@@ -30,7 +26,7 @@ _BLUR = 0.6
 _BORDER_MM = 30.0
 """By how much the border slices of the moving CT are repeated: a body that its scan cuts does not
 end there."""
-_FEWEST_VOXELS = 8
+_FEWEST_ALONG_AXIS = 8
 """Along an axis that is shrunk."""
 
 
@@ -107,7 +103,7 @@ def _continued(ct: NDArray[np.float32], border: int) -> NDArray[np.float32]:
 
 
 def _clipped(hu: NDArray[Any]) -> NDArray[np.float32]:
-    return (hu.clip(*CLIP_HU) / UNIT_HU).astype(np.float32)
+    return (hu.clip(*REGISTERED_WINDOW_HU) / REGISTERED_UNIT_HU).astype(np.float32)
 
 
 def _joined(
@@ -130,7 +126,7 @@ def _smoothed(values: NDArray[np.float32], factors: list[int]) -> NDArray[np.flo
 
 def _possible(factors: list[int], shape: tuple[int, ...]) -> list[int]:
     """Return the factors, less where an axis would have too few voxels."""
-    return [max(1, min(f, n // _FEWEST_VOXELS)) for f, n in zip(factors, shape, strict=True)]
+    return [max(1, min(f, n // _FEWEST_ALONG_AXIS)) for f, n in zip(factors, shape, strict=True)]
 
 
 def _affine(fixed: Any, moving: Any, shift_mm: Millimetres) -> Any:
@@ -142,7 +138,7 @@ def _affine(fixed: Any, moving: Any, shift_mm: Millimetres) -> Any:
     transform.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint(middle))
     transform.SetTranslation(shift_mm[::-1])
     # A thin slab is not shrunk to nothing.
-    shrink = [[max(1, min(by, n // _FEWEST_VOXELS)) for n in size] for by, _ in _AFFINE_LEVELS]
+    shrink = [[max(1, min(by, n // _FEWEST_ALONG_AXIS)) for n in size] for by, _ in _AFFINE_LEVELS]
     voxels = [np.prod(size) / np.prod(factors) for factors in shrink]
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMeanSquares()

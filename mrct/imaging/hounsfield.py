@@ -50,5 +50,9 @@ FINE_HU = (-200.0, 300.0)
 """Soft tissue with a margin: what an 8-bit image of a CT shows in fine steps. Chosen here."""
 DIFFERENCE_WINDOW_HU = (-500.0, 500.0)
 """Window for the difference of two CTs. Chosen here."""
+REGISTERED_WINDOW_HU = (-1000.0, 1100.0)
+"""For registering CTs: teeth and metal beyond it would outweigh all else."""
+REGISTERED_UNIT_HU = 400.0
+"""Differences are divided by it then; demons take their step from them."""
 ERROR_WINDOW_HU = (0.0, DIFFERENCE_WINDOW_HU[1])
 """Window for absolute differences."""

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.cohorts import (
     COHORTS,
+    FUSED_WARPS,
     main,
     methods_of,
     odd_regions,
@@ -85,6 +86,7 @@ def test_the_baselines_are_scored_and_printed(odd, capsys):
         ATLAS_MEAN,
         ATLAS_MEDIAN,
         CONTRAST_TABLE,
+        FUSED_WARPS,
     ]
     printed = capsys.readouterr().out
     assert f"| odd | {ATLAS_MEDIAN} |" in printed

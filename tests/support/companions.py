@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.store.companions.cache import put_group
-from data_prep.store.companions.group import EncodedGroup, Kind, Source, encode_group
+from data_prep.store.companions.group import EncodedGroup, Kind, SourceVolume, encode_group
 from data_prep.store.store import Store
 
 MADE_FROM = {"kind": "warped", "table": "0" * 64, "settings": {"sigma": 1.0}}
@@ -27,8 +27,8 @@ def random_group(
     shape = (len(cts), *volume.shape)
     return encode_group(
         kind=kind,
-        mri=Source.of(store.path, mri),
-        cts=[Source.of(store.path, name) for name in cts],
+        mri=SourceVolume.of(store.path, mri),
+        cts=[SourceVolume.of(store.path, name) for name in cts],
         hu=random.integers(-1024, 1500, shape).astype(np.int16),
         weight=random.integers(0, 256, shape).astype(np.uint8),
         quality=random.random(len(cts)).tolist(),

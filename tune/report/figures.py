@@ -28,15 +28,15 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     curves: list[Curve] = []
     points: list[tuple[float, float]] = []
     for trial in trials:
-        own = [
-            (score.time_s / unit_s, score.value)
-            for score in trial.scores
-            if score.value is not None and trial.state != "failed"
+        known = [
+            score for score in trial.scores if score.value is not None and trial.state != "failed"
         ]
+        own = [(score.time_s / unit_s, score.value) for score in known]
+        # What all trials began with is the best of none of them.
+        points += [point for point, score in zip(own, known, strict=True) if score.step > 0]
         if own:
             times, values = zip(*own, strict=True)
             curves.append(Curve(times, values, line_style(trial.state)))
-            points += own
     if not points:
         return None
     best: list[float] = []

@@ -141,7 +141,7 @@ def html_report(found: SearchFolder, *, pictures: bool = True) -> str:
         for title, trial in (ends if pictures else [])
         if (drawn := slices_of(found.run_folder(trial), found.base.store))
     ]
-    first = [trial.scores[0].step for trial in scored]
+    first = [trial.trained_scores[0].step for trial in scored if trial.trained_scores]
     return template.render(
         found=found,
         scored=scored,

@@ -40,7 +40,7 @@ from mrct.storage.paths import StoragePath
 COMPANIONS = "companions"
 """Folder of all companions inside a store."""
 COMPANIONS_VERSION = 1
-CT, WEIGHT = "ct", "weight"
+CT_ARRAY, WEIGHT_ARRAY = "ct", "weight"
 """Paths of the arrays, relative to the group."""
 TRUSTED = 255
 """Weight of a voxel that is trusted as a whole."""
@@ -52,7 +52,7 @@ Kind = Literal["warped", "paired"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class SourceVolume:
     """A volume that companions were made of, as it was then."""
 
     name: str
@@ -61,7 +61,7 @@ class Source:
     """Hash of its voxels and its body mask."""
 
     @classmethod
-    def of(cls, store: StoragePath, name: str) -> "Source":
+    def of(cls, store: StoragePath, name: str) -> "SourceVolume":
         """Return a volume of a store as it is now.
 
         Raises:
@@ -82,8 +82,8 @@ class Companion:
     """Hash of what all companions of its folder were made from."""
     kind: Kind
     """`warped` onto the MRI, or `paired`: of the same person and aligned with it."""
-    mri: Source
-    cts: tuple[Source, ...]
+    mri: SourceVolume
+    cts: tuple[SourceVolume, ...]
     """[K]: the CTs, in the order of the planes."""
     quality: tuple[float, ...]
     """[K]: how well each fits; what the number means depends on the kind."""
@@ -125,7 +125,7 @@ class Companion:
         hu, weight = (
             # [z x K, y, x] -> [z, K, y, x] -> [K, z, y, x]
             self._planes(name).reshape(self.shape[0], -1, *self.shape[1:]).swapaxes(0, 1)
-            for name in (CT, WEIGHT)
+            for name in (CT_ARRAY, WEIGHT_ARRAY)
         )
         return hu, weight
 
@@ -154,12 +154,12 @@ class Companion:
         found.pop(METADATA, None)  # sealed by itself
         planes = self.shape[0] * len(self.cts)
         contents = compare(self.folder, found, self.files, planes, self._damaged, full=full)
-        for array in (CT, WEIGHT):
+        for array in (CT_ARRAY, WEIGHT_ARRAY):
             if asked := unknown_encoding(contents[f"{array}/{METADATA}"]):
                 found_there = f"it requires {asked}, and an unknown decoder may run code"
                 raise self._damaged(f"{array}/{METADATA}", found_there)
         for source in (self.mri, *self.cts):
-            if source != Source.of(self.store, source.name):
+            if source != SourceVolume.of(self.store, source.name):
                 raise self._damaged(METADATA, f"{source.name} was converted again since")
         return contents
 
@@ -217,8 +217,8 @@ def read_group(store: StoragePath, key: str, volume: str) -> Companion | None:
         found = Companion(
             **facts
             | {
-                "mri": Source(**facts["mri"]),
-                "cts": tuple(Source(**ct) for ct in facts["cts"]),
+                "mri": SourceVolume(**facts["mri"]),
+                "cts": tuple(SourceVolume(**ct) for ct in facts["cts"]),
                 "quality": tuple(facts["quality"]),
                 "shape": tuple(facts["shape"]),
             },
@@ -241,8 +241,8 @@ def key_of(made_from: Mapping[str, Any]) -> str:
 def encode_group(
     *,
     kind: Kind,
-    mri: Source,
-    cts: Sequence[Source],
+    mri: SourceVolume,
+    cts: Sequence[SourceVolume],
     hu: NDArray[np.int16],
     weight: NDArray[np.uint8],
     quality: Sequence[float],
@@ -262,7 +262,7 @@ def encode_group(
     assert hu.shape == weight.shape
     assert len(hu) == len(cts) == len(quality) > 0
     files: dict[str, bytes] = {}
-    for name, array in ((CT, hu), (WEIGHT, weight)):
+    for name, array in ((CT_ARRAY, hu), (WEIGHT_ARRAY, weight)):
         # [K, z, y, x] -> [z x K, y, x]: the planes of one slice lie side by side in the shard
         planes = array.swapaxes(0, 1).reshape(-1, *array.shape[2:])
         files |= {f"{name}/{file}": content for file, content in encode(planes).items()}

@@ -14,7 +14,7 @@ from cyclegan.data.companion_source import PAIRED_FROM, companions_of
 from cyclegan.data.slice_index import SliceTable
 from cyclegan.errors import DataError
 from data_prep.store.companions.cache import put_group
-from data_prep.store.companions.group import Source, encode_group, key_of
+from data_prep.store.companions.group import SourceVolume, encode_group, key_of
 from data_prep.store.store import Store
 from mrct.errors import StoreError
 from mrct.imaging.hounsfield import WINDOW_HU
@@ -98,8 +98,8 @@ def test_a_companion_moves_as_its_mri_does(tmp_path: Path) -> None:
     hu = np.rint((share + 1) / 2 * (WINDOW_HU[1] - WINDOW_HU[0]) + WINDOW_HU[0])
     group = encode_group(
         kind="warped",
-        mri=Source.of(store.path, mri.name),
-        cts=[Source.of(store.path, ct.name)],
+        mri=SourceVolume.of(store.path, mri.name),
+        cts=[SourceVolume.of(store.path, ct.name)],
         hu=hu.astype(np.int16)[None],
         weight=store.body(mri).astype(np.uint8)[None] * 255,
         quality=[1.0],

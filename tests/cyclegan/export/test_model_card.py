@@ -40,12 +40,18 @@ def test_a_word_with_a_bar_stays_in_its_cell(info):
 
 @pytest.mark.parametrize("config", [smoke(), brain_256()], ids=["smoke", "brain"])
 def test_every_citation_of_the_methods_is_listed_in_order(info, config):
-    everything = replace(config, loss=LossConfig().mapped(lambda term: replace(term, enabled=True)))
+    everything = replace(
+        config,
+        data=replace(config.data, use_pairs=True, companions=16 * "0"),
+        loss=LossConfig().mapped(lambda term: replace(term, enabled=True)),
+    )
     text = methods_section(
         replace(info, seen=SEEN, training=Training.of(everything, "step_00000006", 2))
     )
     paragraph, listed = text.split("\n\n")
 
+    assert "without pairs" not in paragraph
+    assert "unpaired" not in paragraph
     used = [int(number) for number in re.findall(r"\[(\d+)\]", paragraph)]
     assert list(dict.fromkeys(used)) == list(range(1, len(listed.splitlines()) + 1))
     assert all(line.partition(". ")[2] in CITATIONS.values() for line in listed.splitlines())
