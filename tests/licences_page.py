@@ -23,6 +23,12 @@ scipy, SimpleITK, torch, ...) ship those licences too. None is under the GPL.
 `python -m tests.licences_page` writes this page, and a test compares it with what is installed.
 
 """
+TRACKERS = """
+## For `--debug.tracker`
+
+`wandb` is installed by choice alone (the extra `wandb`); by its metadata of 1 December 2026 it is
+under MIT. `mlflow` needs no package here: the run speaks to a server of yours.
+"""
 CUDA = """
 ## With CUDA
 
@@ -88,7 +94,7 @@ def of_nvidia() -> list[str]:
 def page() -> str:
     """The whole page."""
     installed, for_cuda = "\n".join(rows()), "\n".join(f"- {each}" for each in of_nvidia())
-    return f"{HEAD}{installed}\n{CUDA}{for_cuda}\n"
+    return f"{HEAD}{installed}\n{TRACKERS}{CUDA}{for_cuda}\n"
 
 
 if __name__ == "__main__":
