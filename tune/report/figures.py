@@ -29,14 +29,15 @@ def score_over_time(trials: Sequence[Trial], objective: Objective) -> bytes | No
     points: list[tuple[float, float]] = []
     for trial in trials:
         known = [
-            score for score in trial.scores if score.value is not None and trial.state != "failed"
+            (score.step, score.time_s / unit_s, score.value)
+            for score in trial.scores
+            if score.value is not None and trial.state != "failed"
         ]
-        own = [(score.time_s / unit_s, score.value) for score in known]
-        # What all trials began with is the best of none of them.
-        points += [point for point, score in zip(own, known, strict=True) if score.step > 0]
-        if own:
-            times, values = zip(*own, strict=True)
+        if known:
+            _, times, values = zip(*known, strict=True)
             curves.append(Curve(times, values, line_style(trial.state)))
+        # What all trials began with is the best of none of them.
+        points += [(moment, value) for step, moment, value in known if step > 0]
     if not points:
         return None
     best: list[float] = []

@@ -66,6 +66,18 @@ def test_a_search_that_never_beats_the_look_up_it_began_with_says_so(found):
     assert training_added_nothing(found) == ""
 
 
+def test_importance_is_by_the_first_scores_that_training_made(found):
+    trials = [
+        replace(trial, scores=(Score(step=0, value=1.0, time_s=0.0), *trial.scores))
+        for trial in found.trials
+    ]
+    first = min(trial.scores[0].step for trial in found.trials if trial.scores)
+
+    page = html_report(replace(found, trials=[*trials] * 4), pictures=False)
+
+    assert f"by the scores at step {first}," in page
+
+
 def test_the_table_for_other_tools_has_every_trial_and_setting(found):
     rows = list(csv.DictReader(io.StringIO(to_csv(found))))
 
