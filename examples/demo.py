@@ -38,7 +38,6 @@ def stages() -> dict[str, str]:
         "--spacing-mm 3 2.4 2.4 --size 104 96",
         "train": f"cyclegan.train demo --data.store {STORE} "
         f"--run.storage {RUN.parent} --run.name {RUN.name}{shorten()}",
-        "contrast": f"cyclegan.contrast {RUN} --workers 0",
         "evaluate": f"cyclegan.evaluate {RUN} --split test",
         "export": f"cyclegan.export {RUN} --scores {SCORES} --overwrite",
         "translate": f"cyclegan.translate {MODEL} {test_mri} --out {SYNTHETIC} "
@@ -95,7 +94,11 @@ def main() -> int:
             code = subprocess.run([sys.executable, "-m", *command.split()]).returncode
             seconds[name] = round(time.monotonic() - started, 1)
             if code:
-                print(f"Stage {name} failed with exit code {code}", file=sys.stderr)
+                print(
+                    f"Stage {name} failed with exit code {code}. A demo that an older version "
+                    f"began does not continue: rm -r {OUT}, then run it again.",
+                    file=sys.stderr,
+                )
                 return code
     scores = json.loads(SCORES.read_text())
     summary = {

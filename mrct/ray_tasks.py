@@ -59,9 +59,10 @@ def task_results(
         # DEFAULT: where a trial of a search calls this, its placement group has no core for tasks.
         remote = ray.remote(num_cpus=1, scheduling_strategy="DEFAULT")(_run)
         sent = [ray.put(each) for each in shared]
-        most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting, flying = iter(parts), deque[object]()
         while True:
+            # A cluster that grows with its tasks has none of their cores at first.
+            most = TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
             for part in islice(waiting, most - len(flying)):
                 flying.append(remote.remote(task, part, *sent))
             if not flying:

@@ -59,8 +59,10 @@ def local_weights(
         spread = np.zeros(body.shape, np.float32)
         spread[body] = each
         found.append(gaussian_filter(spread, LOCAL_VOXELS)[body] / near / SHARPNESS)
-    local = np.stack(found)
-    local = np.exp(local - local.max(axis=0)) * seen[:, body]
+    # What no scan shows has no part in the comparison, however well it would explain the MRI.
+    local = np.where(seen[:, body], np.stack(found), -np.inf)
+    best = local.max(axis=0)
+    local = np.exp(local - np.where(np.isfinite(best), best, 0.0))
     shares[:, body] = local / np.maximum(local.sum(axis=0), LEAST)
     return shares
 

@@ -198,8 +198,10 @@ def scores_row(scores: dict[str, Any] | None) -> str:
         for name, text in _CARD_SCORES.items()
         if isinstance(means.get(name), dict)
     ]
-    if not scores or not found:
+    if not scores:
         return "none were given; `python -m cyclegan.evaluate` measures them"
+    if not found:
+        return "of no pair of MRI and CT; `model.json` has those that need none"
     count = f", {scores['num_subjects']} subjects" if "num_subjects" in scores else ""
     return f"{', '.join(found)} ({scores.get('split', 'unknown')} split{count})"
 

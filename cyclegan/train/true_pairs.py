@@ -111,13 +111,15 @@ def encode_pair(store: Store, mri: StoredVolume, ct: StoredVolume) -> tuple[Enco
     Both are on one grid since their conversion. Trusted are the voxels of the MRI's body that both
     scans saw.
     """
+    # Before the voxels: what is converted again meanwhile makes the pair stale.
+    sources = [SourceVolume.of(store.path, volume.name) for volume in (mri, ct)]
     seen = field_of_view(mri) & field_of_view(ct)
     body = store.body(mri).astype(bool) & seen
     overlap = dice(body, store.body(ct).astype(bool) & seen)
     group = encode_group(
         kind="paired",
-        mri=SourceVolume.of(store.path, mri.name),
-        cts=[SourceVolume.of(store.path, ct.name)],
+        mri=sources[0],
+        cts=sources[1:],
         hu=store.voxels(ct)[None],
         weight=(body * TRUSTED).astype(np.uint8)[None],
         quality=[overlap],
@@ -130,11 +132,18 @@ def require_same_companions(run_folder: StoragePath, found: Mapping[str, Compani
     """Record the companions of a new run, or compare them with those that it began with.
 
     Raises:
-        ConfigError: They are others.
+        ConfigError: They are others, or the record is damaged.
     """
     now = digest({name: each.sha256 for name, each in found.items()})
     path = run_folder / COMPANIONS_RECORD
-    before = parse_json(path.read_bytes())["companions"] if path.exists() else None
+    try:
+        before = parse_json(path.read_bytes())["companions"] if path.exists() else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({error!r}): which companions of its MRIs the run began with is "
+            "not known. If the store has not changed since, delete the file; else start a new run: "
+            "--run.name NAME."
+        ) from error
     if before not in (None, now):
         raise ConfigError(
             f"Run {run_folder.name} began with other companions of its MRIs (pairs, warped CTs) "

@@ -74,10 +74,10 @@ def importance_bars(shares: Mapping[str, float]) -> bytes | None:
 
 def slices_of(run_folder: LocalPath, store_path: StoragePath) -> tuple[bytes, str] | None:
     """Translate the first MRI of the val split, with a real CT if there is any, with a run's best
-    checkpoint; return a PNG and a caption. None if no checkpoint has a score."""
+    trained checkpoint; return a PNG and a caption. None if no checkpoint has a score."""
     if not (run_folder / "config.yaml").exists():
         return None
-    found = checkpoint.best_checkpoint(run_folder)
+    found = checkpoint.best_checkpoint(run_folder, trained=True)
     if found is None or not isfinite(checkpoint.score_of(found)):
         return None
     config = load_config(run_folder / "config.yaml")

@@ -126,16 +126,22 @@ def newest_checkpoint(run_folder: StoragePath) -> StoragePath | None:
     return next(complete_checkpoints(run_folder), None)
 
 
-def best_checkpoint(run_folder: StoragePath) -> StoragePath | None:
+def best_checkpoint(run_folder: StoragePath, *, trained: bool = False) -> StoragePath | None:
     """Return the intact checkpoint with the lowest score, or the newest if none has a score.
+
+    Args:
+        run_folder: Folder of the run.
+        trained: Whether that of step 0 counts only if there is no other.
 
     Raises:
         CheckpointError: There are checkpoints, and every one of them is damaged.
     """
-    scores = read_scores(run_folder)
-    return min(
-        complete_checkpoints(run_folder), key=lambda folder: _score(folder, scores), default=None
-    )  # on ties the first: the newest
+    scores, found = read_scores(run_folder), list(complete_checkpoints(run_folder))
+    if trained:
+        first = folder_of(run_folder, 0).name
+        found = [folder for folder in found if folder.name != first] or found
+    # On ties the first: the newest.
+    return min(found, key=lambda folder: _score(folder, scores), default=None)
 
 
 def score_of(folder: StoragePath) -> float:

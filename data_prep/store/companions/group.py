@@ -205,10 +205,12 @@ def read_group(store: StoragePath, key: str, volume: str) -> Companion | None:
     """
     folder = group_path(store, key, volume)
     path = folder / METADATA
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None
     try:
-        facts: dict[str, Any] = dict(parse_json(path.read_bytes())["attributes"][ATTRIBUTE])
+        facts: dict[str, Any] = dict(parse_json(content)["attributes"][ATTRIBUTE])
         sealed = facts.pop("sha256")
         if digest(facts) != sealed:
             raise ValueError("it was changed after it was written")

@@ -72,3 +72,15 @@ def test_what_a_scan_does_not_show_has_no_weight(truth, likelihood):
     assert not weight[:, 0].any()
     np.testing.assert_allclose(weight[1, 1:3][BODY[1:3]], 1, rtol=1e-5)
     assert (fused(np.stack([truth, truth]), weight)[0] == -1024).all()
+
+
+def test_what_a_scan_does_not_show_takes_no_weight_from_the_others():
+    """However well it would have explained the MRI."""
+    body = np.ones((2, 4, 4), bool)
+    nats = np.stack([np.zeros(body.sum()), np.full(body.sum(), 60.0)])
+    seen = np.stack([body, ~body])
+
+    shares = local_weights(nats, seen, body)
+
+    assert shares[0] == pytest.approx(1.0)
+    assert (shares[1] == 0).all()

@@ -186,6 +186,8 @@ def test_the_card_says_what_the_model_is_and_what_it_scored(info):
     assert "| scores | MAE 123 HU, bone Dice 0.81 (test split, 4 subjects) |" in card
     assert "differ from the trained network by at most 0.0012 HU |" in card
     assert "| scores | none were given; `python -m" in model_card(replace(info, scores=None))
+    unpaired = {"paired": {}, "populations": {"CycleGAN": {"hu_distance": 55.0}}}
+    assert "| scores | of no pair of MRI and CT;" in model_card(replace(info, scores=unpaired))
 
 
 def test_a_folder_of_both_directions_is_published_and_replaced_as_one(published, info, tmp_path):

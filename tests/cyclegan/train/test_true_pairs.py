@@ -14,9 +14,10 @@ from cyclegan.errors import ConfigError, DataError
 from cyclegan.train.distributed import Worker
 from cyclegan.train.loop import train_worker
 from cyclegan.train.monitor.metrics_log import METRICS, read_lines
-from cyclegan.train.true_pairs import COMPANIONS_RECORD, write_pairs
+from cyclegan.train.true_pairs import COMPANIONS_RECORD, require_same_companions, write_pairs
 from data_prep.store.companions.cache import open_companions
 from data_prep.store.store import Store
+from mrct.storage.local_path import LocalPath
 from tests.cyclegan.train.conftest import small
 from tests.support.stores import make_store
 
@@ -104,6 +105,15 @@ def test_a_run_whose_companions_changed_is_refused(paired_store: Store, tmp_path
 
     with pytest.raises(ConfigError, match="began with other companions"):
         train_worker(replace(config, train=replace(config.train, max_steps=4)), Worker())
+
+
+def test_a_damaged_record_of_the_companions_is_named(tmp_path: Path) -> None:
+    run = LocalPath(tmp_path)
+    require_same_companions(run, {})
+    (run / COMPANIONS_RECORD).write_text("{")
+
+    with pytest.raises(ConfigError, match=f"{COMPANIONS_RECORD} is damaged .*--run.name NAME"):
+        require_same_companions(run, {})
 
 
 def test_without_a_pair_in_the_train_split_a_run_is_refused(store: Store, tmp_path: Path) -> None:

@@ -87,6 +87,17 @@ def test_a_run_may_go_on_in_fp16_from_where_it_needed_no_loss_scale(state, confi
     assert fp16.scaler.get_scale() == 2.0**16  # where torch begins
 
 
+def test_the_look_up_of_step_0_is_no_trained_checkpoint(state, config):
+    def best(**which):
+        return checkpoint.best_checkpoint(config.run_folder, **which).name
+
+    state.step = 0
+    checkpoint.save_checkpoint(state, config.run_folder, score=0.1)
+
+    assert best() == "step_00000000"
+    assert best(trained=True) == "step_00000006"
+
+
 def test_a_damaged_best_checkpoint_is_passed_over(state, config, capsys):
     for step, score in ((9, 0.1), (12, 0.2)):
         state.step = step
