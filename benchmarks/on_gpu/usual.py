@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.on_gpu.bench import Stepper
 from cyclegan.data.batch import Batch
+from cyclegan.nets.guided_generator import GuidedGenerator
 from cyclegan.nets.network_pairs import Translated
 from cyclegan.train.engine.objective import Terms, discriminator_terms, generator_terms
 from cyclegan.train.engine.state import TrainState
@@ -38,11 +39,13 @@ class UsualStep:
         judges.requires_grad_(False).eval()
         with torch.autocast(mri.device.type, self.dtype, enabled=self.dtype != torch.float32):
             fake_ct, fake_mri = pair.to_ct(mri), pair.to_mri(ct)
+            # A CT is its own guess.
+            known = {"known": batch.middle_ct} if isinstance(pair.to_ct, GuidedGenerator) else {}
             images = Translated(
                 fake_mri=pair.as_judged(ct, fake_mri),
                 fake_ct=pair.as_judged(mri, fake_ct),
                 same_mri=pair.to_mri(mri),
-                same_ct=pair.to_ct(ct),
+                same_ct=pair.to_ct(ct, **known),
                 returned_mri=pair.to_mri(pair.as_input(mri, fake_ct)),
                 returned_ct=pair.to_ct(pair.as_input(ct, fake_mri)),
             )
