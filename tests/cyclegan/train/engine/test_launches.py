@@ -101,6 +101,9 @@ def losses_and_gradients(formulas: Formulas) -> dict[str, Tensor]:
     mri, ct = (
         formulas.with_conditions(image(1).detach(), body, height, PIXEL_MM) for _ in range(2)
     )
+    made = Translated(*(image(channels) for channels in (3, 3, 1, 1, 1, 1)))
+    scores = image(1, 4), image(1, 4)
+    made = made._replace(companion_mri=image(1))
     batch = Batch(
         mri=mri,
         ct=ct,
@@ -110,8 +113,6 @@ def losses_and_gradients(formulas: Formulas) -> dict[str, Tensor]:
         trust=image(2).detach().abs(),
         pixel_mm=PIXEL_MM,
     )
-    made = Translated(*(image(channels) for channels in (3, 3, 1, 1, 1, 1, 1)))
-    scores = image(1, 4), image(1, 4)
     everything = LossConfig().mapped(lambda term: replace(term, enabled=True))
     weights = {name: torch.tensor(w) for name, w in everything.effective_weights.items()}
     terms = formulas.generator_terms(batch, made, scores, weights)
