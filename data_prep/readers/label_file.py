@@ -11,10 +11,10 @@ def read_labels(path: Path) -> NDArray[np.int32]:
 
     Raises ValueError if it cannot be read or its values are not whole numbers.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     try:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     except RuntimeError as error:
         raise ValueError("it is damaged or no image") from error
     labels: NDArray[np.int32] = np.rint(values).astype(np.int32)

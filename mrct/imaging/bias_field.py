@@ -25,7 +25,7 @@ def correct_bias(
     equal input gives equal bits. The mean logarithm of the field inside the body is 0, so that the
     unit stays.
     """
-    import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
+    import SimpleITK  # takes half a second that most commands can do without
 
     shrink = [max(1, round(_SHRUNK_MM / mm)) for mm in spacing_mm[::-1]]
     least = max(
@@ -33,10 +33,10 @@ def correct_bias(
     )
     image = image_of(np.maximum(voxels, np.float32(least)), spacing_mm)
     mask = image_of(body.astype(np.uint8), spacing_mm)
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfThreads(1)
-    n4.Execute(sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink))
-    field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image))
+    n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(mask, shrink))
+    field = SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image))
     inside = field[body]
     # Far from the body the spline is unconstrained, and air must not become bright.
     field = (field - inside.mean()).clip(inside.min() - inside.mean(), inside.max() - inside.mean())

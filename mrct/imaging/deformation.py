@@ -67,7 +67,7 @@ def deform(
         shift_mm: Where a start is to look for the fixed CT's first voxel: its (z, y, x) in mm from
             the first voxel of the moving one.
     """
-    import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
+    import SimpleITK  # takes half a second that most commands can do without
 
     spacing = np.array(spacing_mm)
     border = round(_BORDER_MM / spacing_mm[0])
@@ -79,16 +79,18 @@ def deform(
     air = float(_clipped(np.array(AIR_HU)))
     with single_thread():
         affine = _affine(fixed_image, moving_image, shift_mm)
-        moved = sitk.Resample(moving_image, fixed_image, affine, sitk.sitkLinear, air)
-        field = sitk.DisplacementFieldTransform(_demons(fixed_image, moved))
+        moved = SimpleITK.Resample(moving_image, fixed_image, affine, SimpleITK.sitkLinear, air)
+        field = SimpleITK.DisplacementFieldTransform(_demons(fixed_image, moved))
         # The last one is applied first: from the fixed CT to where demons saw the moving one.
-        whole = sitk.CompositeTransform([affine, field])
+        whole = SimpleITK.CompositeTransform([affine, field])
         grid = image_of(np.zeros(fixed.shape, np.uint8), spacing_mm)
 
         def on_grid(voxels: NDArray[np.float32], start: Millimetres, fill: float) -> Any:
             image = image_of(voxels, spacing_mm, start)
-            found = sitk.Resample(image, grid, whole, sitk.sitkLinear, fill, sitk.sitkFloat32)
-            return sitk.GetArrayFromImage(found)
+            found = SimpleITK.Resample(
+                image, grid, whole, SimpleITK.sitkLinear, fill, SimpleITK.sitkFloat32
+            )
+            return SimpleITK.GetArrayFromImage(found)
 
         ones = np.ones(moving.shape, np.float32)
         return DeformedCt(
@@ -113,10 +115,10 @@ def _joined(
     origin_mm: Millimetres = (0.0, 0.0, 0.0),
 ) -> Any:
     """Return an image of smoothed values with so many voxels (z, y, x) joined to one."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     image = image_of(_smoothed(values, factors), tuple(spacing), origin_mm)
-    return sitk.Shrink(image, _possible(factors, values.shape)[::-1])
+    return SimpleITK.Shrink(image, _possible(factors, values.shape)[::-1])
 
 
 def _smoothed(values: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:
@@ -130,22 +132,22 @@ def _possible(factors: list[int], shape: tuple[int, ...]) -> list[int]:
 
 
 def _affine(fixed: Any, moving: Any, shift_mm: Millimetres) -> Any:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     size = fixed.GetSize()
-    transform = sitk.AffineTransform(3)
+    transform = SimpleITK.AffineTransform(3)
     middle = [(n - 1) / 2 for n in size]
     transform.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint(middle))
     transform.SetTranslation(shift_mm[::-1])
     # A thin slab is not shrunk to nothing.
-    shrink = [[max(1, min(by, n // _FEWEST_ALONG_AXIS)) for n in size] for by, _ in _AFFINE_LEVELS]
+    shrink = [_possible([by] * len(size), size) for by, _ in _AFFINE_LEVELS]
     voxels = [np.prod(size) / np.prod(factors) for factors in shrink]
-    method = sitk.ImageRegistrationMethod()
+    method = SimpleITK.ImageRegistrationMethod()
     method.SetMetricAsMeanSquares()
     method.SetMetricSamplingStrategy(method.RANDOM)
     shares = [min(1.0, max(_SAMPLED, _LEAST_SAMPLES / count)) for count in voxels]
     method.SetMetricSamplingPercentagePerLevel(shares, seed=1)
-    method.SetInterpolator(sitk.sitkLinear)
+    method.SetInterpolator(SimpleITK.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=1.0, minStep=2e-3, numberOfIterations=60, relaxationFactor=0.6
     )
@@ -160,12 +162,12 @@ def _affine(fixed: Any, moving: Any, shift_mm: Millimetres) -> Any:
 
 def _demons(fixed: Any, moving: Any) -> Any:
     """Return the field of displacements in mm."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     field = None
     for factor, iterations in _DEMONS_LEVELS:
         pair = [_coarser(image, factor) for image in (fixed, moving)]
-        demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+        demons = SimpleITK.FastSymmetricForcesDemonsRegistrationFilter()
         demons.SetNumberOfIterations(iterations)
         demons.SetStandardDeviations(_DEMONS_SIGMA)
         demons.SetSmoothDisplacementField(True)
@@ -173,18 +175,20 @@ def _demons(fixed: Any, moving: Any) -> Any:
         if field is None:
             field = demons.Execute(*pair)
         else:
-            none = sitk.Transform()
-            start = sitk.Resample(field, pair[0], none, sitk.sitkLinear, 0.0, field.GetPixelID())
+            none = SimpleITK.Transform()
+            start = SimpleITK.Resample(
+                field, pair[0], none, SimpleITK.sitkLinear, 0.0, field.GetPixelID()
+            )
             field = demons.Execute(*pair, start)
-    return sitk.Cast(field, sitk.sitkVectorFloat64)
+    return SimpleITK.Cast(field, SimpleITK.sitkVectorFloat64)
 
 
 def _coarser(image: Any, factor: int) -> Any:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     if factor == 1:
         return image
-    values = gaussian_filter(sitk.GetArrayFromImage(image), 0.5 * factor)
-    smoothed = sitk.GetImageFromArray(values)
+    values = gaussian_filter(SimpleITK.GetArrayFromImage(image), 0.5 * factor)
+    smoothed = SimpleITK.GetImageFromArray(values)
     smoothed.CopyInformation(image)
-    return sitk.Shrink(smoothed, _possible([factor] * 3, image.GetSize()))
+    return SimpleITK.Shrink(smoothed, _possible([factor] * 3, image.GetSize()))

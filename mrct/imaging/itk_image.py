@@ -14,9 +14,9 @@ def image_of(
     voxels: Values, spacing_mm: Millimetres, origin_mm: Millimetres = (0.0, 0.0, 0.0)
 ) -> Any:
     """Return voxels [z, y, x] as a SimpleITK image; spacing and origin are (z, y, x)."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
-    image = sitk.GetImageFromArray(voxels)
+    image = SimpleITK.GetImageFromArray(voxels)
     image.SetSpacing(spacing_mm[::-1])
     image.SetOrigin(origin_mm[::-1])
     return image
@@ -28,11 +28,11 @@ def single_thread() -> Iterator[None]:
 
     A metric takes its number of threads from this global setting, not from its method.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

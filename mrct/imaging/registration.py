@@ -45,12 +45,14 @@ class RigidTransform:
     def _resampled(
         self, voxels: NDArray[np.float32], spacing_mm: Millimetres, *, fill: float, nearest: bool
     ) -> NDArray[np.float32]:
-        import SimpleITK as sitk  # noqa: N813
+        import SimpleITK
 
-        transform = sitk.AffineTransform(self.matrix.ravel().tolist(), self.offset_mm.tolist())
+        transform = SimpleITK.AffineTransform(self.matrix.ravel().tolist(), self.offset_mm.tolist())
         image = image_of(voxels, spacing_mm)
-        way = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
-        resampled = sitk.GetArrayFromImage(sitk.Resample(image, image, transform, way, fill))
+        way = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+        resampled = SimpleITK.GetArrayFromImage(
+            SimpleITK.Resample(image, image, transform, way, fill)
+        )
         return np.asarray(resampled, np.float32)
 
 
@@ -64,7 +66,7 @@ def register(
     from the given positions. It runs in one thread, so that equal input gives equal bits. It is
     meant for scans that are a few mm and degrees apart.
     """
-    import SimpleITK as sitk  # noqa: N813  takes half a second that most commands can do without
+    import SimpleITK  # takes half a second that most commands can do without
 
     # Samples outside the moving volume would not count, so a shift that loses most of them could
     # score better. Therefore the border of the moving volume is repeated.
@@ -77,10 +79,10 @@ def register(
     ]
     spacing = np.array(spacing_mm[::-1])
     middle = np.argwhere(fixed_body).mean(axis=0)[::-1] * spacing
-    start = sitk.Euler3DTransform(middle.tolist())
-    method = sitk.ImageRegistrationMethod()
+    start = SimpleITK.Euler3DTransform(middle.tolist())
+    method = SimpleITK.ImageRegistrationMethod()
     method.SetInitialTransform(start, inPlace=False)
-    method.SetInterpolator(sitk.sitkLinear)
+    method.SetInterpolator(SimpleITK.sitkLinear)
     method.SetMetricAsMattesMutualInformation(_MUTUAL_INFORMATION_BINS)
     method.SetMetricFixedMask(image_of(fixed_body.astype(np.uint8), spacing_mm))
     method.SetMetricSamplingStrategy(method.RANDOM)
@@ -95,7 +97,7 @@ def register(
     method.SetSmoothingSigmasPerLevel([sigma for _, sigma in _PYRAMID])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     with single_thread():
-        found = sitk.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
+        found = SimpleITK.Euler3DTransform(method.Execute(*images).GetNthTransform(0))
     matrix = np.array(found.GetMatrix()).reshape(3, 3)
     offset = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
     return RigidTransform(

@@ -1,4 +1,4 @@
-"""A place that cannot be written to is told before the work whose result it was for."""
+"""A command that cannot write its result says so before it does the work."""
 
 from collections.abc import Callable
 from dataclasses import replace

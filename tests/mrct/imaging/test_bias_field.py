@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK
 
 from mrct.imaging.bias_field import correct_bias
 
@@ -50,12 +50,15 @@ def test_equal_input_gives_equal_bits(corrected):
 
 def test_the_field_is_simpleitk_s_own(corrected):
     voxels = scan()
-    image, mask = sitk.GetImageFromArray(voxels), sitk.GetImageFromArray(BODY.astype(np.uint8))
+    image, mask = (
+        SimpleITK.GetImageFromArray(voxels),
+        SimpleITK.GetImageFromArray(BODY.astype(np.uint8)),
+    )
     for picture in (image, mask):
         picture.SetSpacing(SPACING_MM[::-1])
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.Execute(sitk.Shrink(image, [2, 2, 1]), sitk.Shrink(mask, [2, 2, 1]))
-    field = np.exp(sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)))
+    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
+    n4.Execute(SimpleITK.Shrink(image, [2, 2, 1]), SimpleITK.Shrink(mask, [2, 2, 1]))
+    field = np.exp(SimpleITK.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)))
 
     ours = voxels / corrected
 

@@ -55,17 +55,17 @@ def test_a_known_deformation_is_found(heads):
 
 
 def test_equal_input_gives_equal_bits_whatever_the_threads(heads, monkeypatch):
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK
 
     hu, body, fixed, fixed_body, _ = (each[..., 8:24, :, :] for each in heads)
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
     first = deform(hu, body, fixed, fixed_body, spacing_mm=SPACING_MM).hu
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(2)
     try:
         second = deform(hu, body, fixed, fixed_body, spacing_mm=SPACING_MM).hu
-        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 2
+        assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == 2
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
     np.testing.assert_array_equal(first, second)
 
@@ -93,7 +93,7 @@ def test_what_the_scan_does_not_show_is_not_seen_and_not_air(heads):
     assert found.seen[13:][fixed_body[13:]].all()
     assert error(found.hu[13:], fixed[13:], fixed_body[13:]) < 0.3 * error(hu, fixed, fixed_body)
     inside = fixed_body & (np.arange(SHAPE[0]) == 8)[:, None, None]
-    assert (found.hu[inside] > -500).mean() > 0.8  # the border goes on below
+    assert (found.hu[inside] > -500).mean() > 0.8  # the border continues below
 
 
 def test_fine_voxels_and_thin_slabs_are_registered_too():

@@ -52,7 +52,7 @@ def test_ray_trains_on_an_object_store_within_its_threads_and_another_command_ma
     config, local_ray
 ):
     """Another process reaches the store as this one does: by its environment. Ray sets a worker's
-    threads to its cores unless the environment limits them, which is told."""
+    threads to its cores unless the environment limits them; then the run says so."""
     remote = resolve(
         replace(
             config,
